@@ -1,0 +1,28 @@
+import js from '@eslint/js';
+import tseslint from 'typescript-eslint';
+
+export default tseslint.config(
+  { ignores: ['dist/', 'node_modules/', 'coverage/'] },
+  js.configs.recommended,
+  ...tseslint.configs.strictTypeChecked,
+  {
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      'max-lines': ['error', { max: 300, skipBlankLines: false }],
+      'max-lines-per-function': ['error', { max: 40, skipComments: true, skipBlankLines: true }],
+      'max-depth': ['error', 3],
+      'max-params': ['error', 3],
+      'no-console': 'error',
+      '@typescript-eslint/consistent-type-imports': 'error',
+      '@typescript-eslint/switch-exhaustiveness-check': 'error',
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
+      // One door to other programs: lib/exec.ts.
+      'no-restricted-imports': ['error', { paths: ['node:child_process', 'child_process', 'execa'] }],
+    },
+  },
+  { files: ['lib/exec.ts'], rules: { 'no-restricted-imports': 'off' } },
+  {
+    files: ['test/**', 'bench/**', 'demo/**', '*.js'],
+    rules: { 'no-console': 'off', 'no-restricted-imports': 'off', 'max-lines-per-function': 'off' },
+  },
+);

@@ -1,0 +1,113 @@
+/**
+ * Every error class guestwire throws. Callers test `code`, never the message; `retryable` says whether the same
+ * call can succeed later without anybody changing anything. Messages are one sentence: where, what, why, cure.
+ */
+
+export type ErrorCode =
+  | 'ERR_DOMAIN_XML'
+  | 'ERR_CONFIG'
+  | 'ERR_UNSUPPORTED'
+  | 'ERR_NOT_ALLOWED'
+  | 'ERR_HOST'
+  | 'ERR_CONFLICT'
+  | 'ERR_COMMAND'
+  | 'ERR_TOOL_OUTPUT'
+  | 'ERR_VERIFY'
+  | 'ERR_ROLLBACK'
+  | 'ERR_JOURNAL'
+  | 'ERR_USAGE';
+
+/** Base of all errors guestwire throws on purpose. Anything else that escapes is a bug. */
+export abstract class GuestwireError extends Error {
+  abstract readonly code: ErrorCode;
+  readonly retryable: boolean = false;
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/** The domain XML is not well-formed, or a value in it is outside its grammar. */
+export class DomainXmlError extends GuestwireError {
+  readonly code = 'ERR_DOMAIN_XML';
+}
+
+/** The host config is not TOML, has unknown keys or wrong values, or is not safe to believe. */
+export class ConfigError extends GuestwireError {
+  readonly code = 'ERR_CONFIG';
+}
+
+/** The XML is valid libvirt, but asks for what this kind of NIC cannot give. */
+export class UnsupportedError extends GuestwireError {
+  readonly code = 'ERR_UNSUPPORTED';
+}
+
+/** The guest asks for what the host config does not permit. */
+export class NotAllowedError extends GuestwireError {
+  readonly code = 'ERR_NOT_ALLOWED';
+}
+
+/** The host lacks what the guest needs: a bridge, VLAN filtering, forwarding, a link. */
+export class HostError extends GuestwireError {
+  readonly code = 'ERR_HOST';
+}
+
+/** What the guest asks for is held by somebody else; the message names the holder. */
+export class ConflictError extends GuestwireError {
+  readonly code = 'ERR_CONFLICT';
+}
+
+/** How a tool run ended, for {@link CommandError}. */
+export interface CommandFailure {
+  readonly tool: string;
+  readonly args: readonly string[];
+  readonly exitCode: number | undefined;
+  readonly signal: string | undefined;
+  readonly stderr: string;
+  readonly timedOut: boolean;
+  /** errno of a tool that could not be started, for example 'ENOENT'. */
+  readonly errno: string | undefined;
+  /** 1-based line of the batch the tool stopped at, when the tool says so. */
+  readonly line: number | undefined;
+}
+
+/** A tool could not be started, failed, was killed or overran its deadline. */
+export class CommandError extends GuestwireError {
+  readonly code = 'ERR_COMMAND';
+  override readonly retryable: boolean;
+  readonly failure: CommandFailure;
+
+  constructor(message: string, failure: CommandFailure, options?: ErrorOptions) {
+    super(message, options);
+    this.failure = failure;
+    this.retryable = failure.timedOut || failure.signal !== undefined;
+  }
+}
+
+/** A tool succeeded, but its output is not what its version documents. */
+export class ToolOutputError extends GuestwireError {
+  readonly code = 'ERR_TOOL_OUTPUT';
+}
+
+/** Every tool succeeded, and the kernel still differs from what was asked. */
+export class VerifyError extends GuestwireError {
+  readonly code = 'ERR_VERIFY';
+  override readonly retryable = true;
+}
+
+/** A change failed and could not be undone either; `cause` is why it failed, the journal keeps what is left. */
+export class RollbackError extends GuestwireError {
+  readonly code = 'ERR_ROLLBACK';
+}
+
+/** The lock was not had in time, or the state directory cannot be read or written. */
+export class JournalError extends GuestwireError {
+  readonly code = 'ERR_JOURNAL';
+  override readonly retryable = true;
+}
+
+/** The command line is wrong; exit status 2. */
+export class UsageError extends GuestwireError {
+  readonly code = 'ERR_USAGE';
+}

@@ -1,0 +1,23 @@
+/**
+ * Values in messages: single quotes, and nothing that could break a line, a terminal or a log. libvirt and users
+ * choose guest names freely, so a name may hold quotes, newlines or escape sequences.
+ */
+
+const LONGEST = 200;
+
+/** Returns `value` in single quotes, control characters and quotes escaped, cut after 200 characters. */
+export function quote(value: string): string {
+  const cut = value.length > LONGEST ? `${value.slice(0, LONGEST)}...` : value;
+  return `'${cut.replace(/[\\']/g, '\\$&').replace(/[\p{C}\u2028\u2029]/gu, escapeCodePoint)}'`;
+}
+
+/** Returns tool output as one line, for use at the end of a message. */
+export function oneLine(text: string): string {
+  return text.trim().replace(/\s+/g, ' ').replace(/\p{C}/gu, escapeCodePoint);
+}
+
+function escapeCodePoint(character: string): string {
+  if (character === '\n') return '\\n';
+  if (character === '\t') return '\\t';
+  return `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
+}
