@@ -111,3 +111,22 @@ export class JournalError extends GuestwireError {
 export class UsageError extends GuestwireError {
   readonly code = 'ERR_USAGE';
 }
+
+/** A value is outside its grammar, said without its place; whoever knows the place wraps it with {@link locate}. */
+export class ValueError extends Error {
+  override readonly name = 'ValueError';
+}
+
+/** Returns what `read` returns; a ValueError in it becomes `Located` with `where: ` in front. */
+export function locate<T>(
+  Located: new (message: string, options?: ErrorOptions) => GuestwireError,
+  where: string,
+  read: () => T,
+): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof ValueError) throw new Located(`${where}: ${error.message}`, { cause: error });
+    throw error;
+  }
+}
