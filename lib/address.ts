@@ -1,9 +1,9 @@
 /**
- * IP addresses and prefixes as canonical text (RFC 5952 for IPv6), with the arithmetic on them. Every text is gated by
- * `net.isIP`: address libraries read '010.1.1.1' as octal or take zones, and the kernel does neither.
+ * IP addresses and prefixes as canonical text, with the arithmetic on them. Canonical is what inet_ntop(3) and so
+ * iproute2 print: RFC 5952, dotted decimal at the end of IPv4-mapped addresses. Node's own SocketAddress reads and writes
+ * the text; `net.isIP` and the address libraries cost 5 to 11 ms of every guest start, and some read '010.1.1.1' as octal.
  */
-import { isIP } from 'node:net';
-import { Address4, Address6 } from 'ip-address';
+import { SocketAddress } from 'node:net';
 import { ValueError } from './errors.js';
 import { quote } from './quote.js';
 
@@ -28,11 +28,11 @@ export interface Prefix {
 /** Returns the address that `text` writes. Zones and lengths are refused. Throws ValueError. */
 export function parseAddress(text: string): Address {
   if (text.includes('%')) throw new ValueError(`address ${quote(text)} has a zone: leave out the '%' and what follows`);
-  const version = isIP(text);
-  if (version === 0) throw new ValueError(`address ${quote(text)} is not an IPv4 or IPv6 address`);
-  return version === 4
-    ? { family: 'inet', text: new Address4(text).correctForm() }
-    : { family: 'inet6', text: new Address6(text).correctForm() };
+  if (text.includes('/')) throw new ValueError(`address ${quote(text)} has a length: leave out the '/' and what follows`);
+  const family = text.includes(':') ? 'inet6' : 'inet';
+  const canonical = canonicalText(text, family);
+  if (canonical === undefined) throw new ValueError(`address ${quote(text)} is not an IPv4 or IPv6 address`);
+  return { family, text: canonical };
 }
 
 /** Returns the prefix that `address/length` writes. Host bits must be zero. Throws ValueError. */
@@ -50,18 +50,11 @@ export function prefixOf(address: Address, length: string): Prefix {
   if (!/^(0|[1-9][0-9]{0,2})$/.test(length) || Number(length) > bits) {
     throw new ValueError(`prefix length ${quote(length)} of ${quote(address.text)} is outside 0-${bits}`);
   }
-  const parsed = parsed128(address, Number(length));
-  const network = parsed.startAddress().correctForm();
-  if (network !== address.text) {
-    throw new ValueError(`prefix '${address.text}/${length}' has host bits set: write '${network}/${length}'`);
+  const prefix = prefixAround(address, Number(length));
+  if (prefix.first !== valueOf(address)) {
+    throw new ValueError(`prefix '${address.text}/${length}' has host bits set: write '${prefix.text}'`);
   }
-  return {
-    family: address.family,
-    text: `${network}/${length}`,
-    length: Number(length),
-    first: parsed.startAddress().bigInt(),
-    last: parsed.endAddress().bigInt(),
-  };
+  return prefix;
 }
 
 /** Returns the /32 or /128 of one address. */
@@ -69,11 +62,15 @@ export function hostPrefix(address: Address): Prefix {
   return prefixOf(address, String(widthOf(address.family)));
 }
 
+/** Returns the prefix that an interface's 'address/length' is in, as text. */
+export function networkOf(cidr: string): string {
+  const [address = '', length = ''] = cidr.split('/');
+  return prefixAround(parseAddress(address), Number(length)).text;
+}
+
 /** Returns the last address of a prefix. */
 export function lastAddress(prefix: Prefix): string {
-  return prefix.family === 'inet'
-    ? Address4.fromBigInt(prefix.last).correctForm()
-    : Address6.fromBigInt(prefix.last).correctForm();
+  return textOf(prefix.last, prefix.family);
 }
 
 /** Returns whether every address of `inner` is one of `outer`. */
@@ -92,27 +89,44 @@ export function canonicalDestination(dst: string, family: Family): string {
   return dst.includes('/') ? parsePrefix(dst).text : hostPrefix(parseAddress(dst)).text;
 }
 
-const NOT_FOR_GUESTS: readonly (readonly [string, string])[] = [
+const NO_UNICAST: readonly (readonly [string, string])[] = [
   ['0.0.0.0/32', 'is the unspecified address'],
   ['::/128', 'is the unspecified address'],
   ['0.0.0.0/8', "is in '0.0.0.0/8', which is no unicast address"],
   ['127.0.0.0/8', 'is a loopback address'],
   ['::1/128', 'is a loopback address'],
-  ['169.254.0.0/16', 'is link-local, which cannot be routed'],
-  ['fe80::/10', 'is link-local, which cannot be routed'],
   ['224.0.0.0/4', 'is a multicast address'],
   ['ff00::/8', 'is a multicast address'],
   ['240.0.0.0/4', "is in '240.0.0.0/4', which is no unicast address"],
-  ['::ffff:0:0/96', 'is an IPv4-mapped address: write it as IPv4'],
+  ['::ffff:0.0.0.0/96', 'is an IPv4-mapped address: write it as IPv4'],
+];
+
+const LINK_LOCAL: readonly (readonly [string, string])[] = [
+  ['169.254.0.0/16', 'is link-local, which cannot be routed'],
+  ['fe80::/10', 'is link-local, which cannot be routed'],
 ];
 
 /** Throws ValueError when no guest may be reached by any address of `prefix`: multicast, loopback, link-local and so on. */
 export function assertRoutable(prefix: Prefix): void {
   if (prefix.length === 0) throw new ValueError(`prefix '${prefix.text}' is the default route: a guest cannot claim it`);
-  const shown = prefix.length === widthOf(prefix.family) ? `address '${bare(prefix)}'` : `prefix '${prefix.text}'`;
-  for (const [text, why] of NOT_FOR_GUESTS) {
-    if (overlaps(parsePrefix(text), prefix)) throw new ValueError(`${shown} ${why}`);
+  assertApart(prefix, [...NO_UNICAST, ...LINK_LOCAL]);
+}
+
+/** Throws ValueError when no link can have the address: unspecified, loopback, multicast and so on. */
+export function assertUnicast(address: Address): void {
+  assertApart(hostPrefix(address), NO_UNICAST);
+}
+
+function assertApart(prefix: Prefix, reserved: readonly (readonly [string, string])[]): void {
+  for (const [text, why] of reserved) {
+    const other = parsePrefix(text);
+    if (contains(other, prefix)) throw new ValueError(`${named(prefix)} ${why}`);
+    if (contains(prefix, other)) throw new ValueError(`${named(prefix)} holds ${named(other)}, which ${why}`);
   }
+}
+
+function named(prefix: Prefix): string {
+  return prefix.length === widthOf(prefix.family) ? `address '${bare(prefix)}'` : `prefix '${prefix.text}'`;
 }
 
 /** Returns a host prefix without its length, and any other as it is. */
@@ -125,7 +139,45 @@ export function widthOf(family: Family): number {
   return family === 'inet' ? 32 : 128;
 }
 
-function parsed128(address: Address, length: number): Address4 | Address6 {
-  const text = `${address.text}/${length}`;
-  return address.family === 'inet' ? new Address4(text) : new Address6(text);
+function canonicalText(text: string, family: Family): string | undefined {
+  // The address is handed to C as a string, which ends at the first NUL.
+  if (!/^[0-9a-fA-F:.]+$/.test(text)) return undefined;
+  try {
+    return new SocketAddress({ address: text, family: family === 'inet' ? 'ipv4' : 'ipv6' }).address;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Returns the prefix of `length` bits that an address is in. */
+function prefixAround({ family, text }: Address, length: number): Prefix {
+  const host = BigInt(widthOf(family) - length);
+  const first = (valueOf({ family, text }) >> host) << host;
+  return { family, text: `${textOf(first, family)}/${length}`, length, first, last: first + (1n << host) - 1n };
+}
+
+function valueOf(address: Address): bigint {
+  if (address.family === 'inet') return joined(address.text.split('.').map(Number), 8n);
+  const [head = [], tail = []] = address.text.split('::').map(groupsOf);
+  return joined([...head, ...Array.from({ length: 8 - head.length - tail.length }, () => 0), ...tail], 16n);
+}
+
+/** Returns the 16-bit groups of one side of '::'; a dotted end counts for two. */
+function groupsOf(text: string): number[] {
+  return text === '' ? [] : text.split(':').flatMap((group) => {
+    const [a, b, c, d] = group.split('.').map(Number);
+    if (a === undefined || b === undefined || c === undefined || d === undefined) return [Number(`0x${group}`)];
+    return [a * 256 + b, c * 256 + d];
+  });
+}
+
+function joined(parts: readonly number[], bits: bigint): bigint {
+  return parts.reduce((value, part) => (value << bits) | BigInt(part), 0n);
+}
+
+function textOf(value: bigint, family: Family): string {
+  const digits = value.toString(16).padStart(widthOf(family) / 4, '0');
+  if (family === 'inet') return (digits.match(/../g) ?? []).map((byte) => Number(`0x${byte}`)).join('.');
+  const whole = (digits.match(/..../g) ?? []).join(':');
+  return canonicalText(whole, family) ?? whole;
 }

@@ -36,6 +36,13 @@ export class DomainXmlError extends GuestwireError {
 /** The host config is not TOML, has unknown keys or wrong values, or is not safe to believe. */
 export class ConfigError extends GuestwireError {
   readonly code = 'ERR_CONFIG';
+  /** The file's text, when it could be read: configMentions() tells from it which guests the file may speak of. */
+  readonly text: string | undefined;
+
+  constructor(message: string, options?: ErrorOptions & { readonly text?: string }) {
+    super(message, options);
+    this.text = options?.text;
+  }
 }
 
 /** The XML is valid libvirt, but asks for what this kind of NIC cannot give. */
@@ -119,7 +126,7 @@ export class ValueError extends Error {
 
 /** Returns what `read` returns; a ValueError in it becomes `Located` with `where: ` in front. */
 export function locate<T>(
-  Located: new (message: string, options?: ErrorOptions) => GuestwireError,
+  Located: new (message: string, options?: ErrorOptions) => Error,
   where: string,
   read: () => T,
 ): T {

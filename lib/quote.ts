@@ -7,13 +7,24 @@ const LONGEST = 200;
 
 /** Returns `value` in single quotes, control characters and quotes escaped, cut after 200 characters. */
 export function quote(value: string): string {
-  const cut = value.length > LONGEST ? `${value.slice(0, LONGEST)}...` : value;
+  const cut = value.length > LONGEST ? shortened(value) : value;
   return `'${cut.replace(/[\\']/g, '\\$&').replace(/[\p{C}\u2028\u2029]/gu, escapeCodePoint)}'`;
 }
 
 /** Returns tool output as one line, for use at the end of a message. */
 export function oneLine(text: string): string {
   return text.trim().replace(/\s+/g, ' ').replace(/\p{C}/gu, escapeCodePoint);
+}
+
+/** Returns how messages name a NIC: `guest 'web1' NIC 1 (52:54:00:12:34:56)`. */
+export function nicLabel(guest: string, nic: { readonly index: number; readonly mac: string | undefined }): string {
+  return `guest ${quote(guest)} NIC ${nic.index}${nic.mac === undefined ? '' : ` (${nic.mac})`}`;
+}
+
+function shortened(value: string): string {
+  // Whole characters: half of a surrogate pair would show as an escape that is not in the value.
+  const characters = Array.from(value.slice(0, 2 * LONGEST + 2));
+  return characters.length > LONGEST ? `${characters.slice(0, LONGEST).join('')}...` : value;
 }
 
 function escapeCodePoint(character: string): string {

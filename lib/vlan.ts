@@ -51,10 +51,9 @@ export function canonicalMembership(members: readonly VlanMember[]): VlanMember[
   const sorted = [...members].sort((a, b) => a.vid - b.vid);
   const twice = sorted.find((member, index) => sorted[index + 1]?.vid === member.vid);
   if (twice !== undefined) throw new ValueError(`VLAN ID '${twice.vid}' is listed twice: list each VLAN once`);
-  const natives = sorted.filter((member) => member.pvid);
-  if (natives.length > 1) {
-    const vids = natives.map((member) => `'${member.vid}'`).join(' and ');
-    throw new ValueError(`VLAN IDs ${vids} are both native: a port has one native VLAN`);
+  const [native, second] = sorted.filter((member) => member.pvid);
+  if (native !== undefined && second !== undefined) {
+    throw new ValueError(`VLAN IDs '${native.vid}' and '${second.vid}' are both native: a port has one native VLAN`);
   }
   return sorted;
 }
@@ -76,16 +75,22 @@ export function vidsOf(range: VidRange): number[] {
   return Array.from({ length: range.last - range.first + 1 }, (_, index) => range.first + index);
 }
 
-/** Returns a membership in words: `access 10`, `trunk 20,30-40 native 10`, `trunk 20 native 10 tagged`. */
+/**
+ * Returns a membership in words: `access 10`, `trunk 20,30-40 native 10`, `trunk 20 native 10 tagged`. VIDs that leave
+ * untagged without being native, which only others program, come last: `trunk 20 untagged 30`. Different memberships
+ * read differently.
+ */
 export function formatMembership(members: readonly VlanMember[]): string {
   const [only] = members;
   if (only === undefined) return 'no VLAN';
   if (members.length === 1 && only.pvid && only.untagged) return `access ${only.vid}`;
-  const tagged = members.filter((member) => !member.pvid).map((member) => member.vid);
   const native = members.find((member) => member.pvid);
+  const others = members.filter((member) => !member.pvid);
+  const [tagged, untagged] = [others.filter((member) => !member.untagged), others.filter((member) => member.untagged)];
   const words = ['trunk'];
-  if (tagged.length > 0) words.push(formatVids(tagged));
+  if (tagged.length > 0) words.push(formatVids(tagged.map((member) => member.vid)));
   if (native !== undefined) words.push('native', String(native.vid), ...(native.untagged ? [] : ['tagged']));
+  if (untagged.length > 0) words.push('untagged', formatVids(untagged.map((member) => member.vid)));
   return words.join(' ');
 }
 
@@ -112,10 +117,8 @@ export function formatRange(range: VidRange): string {
 
 function parseVid(text: string): number {
   const vid = Number(text);
-  if (text.length > 1 && text.startsWith('0')) {
-    throw new ValueError(`VLAN ID ${quote(text)} has a leading zero: write '${vid}'`);
-  }
   if (vid < FIRST_VID || vid > LAST_VID) throw new ValueError(`VLAN ID ${quote(text)} is outside 1-4094`);
+  if (text.startsWith('0')) throw new ValueError(`VLAN ID ${quote(text)} has a leading zero: write '${vid}'`);
   return vid;
 }
 

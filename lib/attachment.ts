@@ -1,0 +1,179 @@
+/**
+ * Domain and host config to attachments: how each NIC joins the host network. Pure, and the only judge of intent: the
+ * three sources are read in their order, per element, and checked against what the host permits. A NIC that no source
+ * speaks of yields nothing, and its guest starts whatever else its XML holds.
+ */
+import { bare, contains, hostPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
+import type { HostConfig } from './config.js';
+import type { Domain, Nic } from './domain.js';
+import { ConflictError, DomainXmlError, locate, NotAllowedError, UnsupportedError } from './errors.js';
+import { assertIfname } from './ifname.js';
+import { type Intent, type RoutedWish, wishesOf } from './intent.js';
+import { nicLabel, quote } from './quote.js';
+import { formatVids, type VlanMember } from './vlan.js';
+
+export type Attachment = VlanPort | RoutedLink;
+
+interface Attached {
+  /** Position of the NIC among the domain's interfaces, from 0. */
+  readonly nic: number;
+  /** Configured MAC, lower case; undefined only in hand-written XML. */
+  readonly mac: string | undefined;
+  /** Host-side link; undefined until libvirt has named it (before `start`). */
+  readonly link: string | undefined;
+}
+
+/** A port of a VLAN-aware Linux bridge with exactly these VLANs. */
+export interface VlanPort extends Attached {
+  readonly kind: 'vlan-port';
+  /** undefined while a libvirt network has not said which bridge it is (before `start`). */
+  readonly bridge: string | undefined;
+  readonly vlans: readonly VlanMember[];
+  /** undefined: not declared, and then not ours to set. */
+  readonly isolated: boolean | undefined;
+}
+
+/** A point-to-point link: gateways on the host's end, a host route for each address of the guest. */
+export interface RoutedLink extends Attached {
+  readonly kind: 'routed-link';
+  /** The guest's addresses, canonical, in the order written. */
+  readonly addresses: readonly string[];
+  /** Prefixes behind the guest, each with the guest's address that is its next hop. */
+  readonly routes: readonly { readonly to: string; readonly via: string }[];
+  /** Addresses of the host's end, of the families the guest has. */
+  readonly gateways: readonly string[];
+  readonly table: string;
+  readonly protocol: number;
+}
+
+/** An attachment whose link libvirt has named: what can be wired. */
+export type Placed = PlacedPort | PlacedLink;
+export type PlacedPort = VlanPort & { readonly link: string; readonly bridge: string };
+export type PlacedLink = RoutedLink & { readonly link: string };
+
+/** Returns the attachments whose link, and bridge if they need one, is known. */
+export function placedOf(attachments: readonly Attachment[]): Placed[] {
+  return attachments.filter((attachment): attachment is Placed =>
+    attachment.link !== undefined && (attachment.kind === 'routed-link' || attachment.bridge !== undefined));
+}
+
+/**
+ * Returns the attachment of each NIC that a source speaks of, in document order. Throws DomainXmlError, UnsupportedError,
+ * NotAllowedError or ConflictError; the message names the guest and the NIC.
+ */
+export function deriveAttachments(domain: Domain, config: HostConfig): Attachment[] {
+  const attachments = wishesOf(domain, config).map((intent) => attach(domain, config, intent));
+  assertClaimsApart(domain, attachments);
+  return attachments;
+}
+
+function attach(domain: Domain, config: HostConfig, intent: Intent): Attachment {
+  const { nic } = intent;
+  const where = nicLabel(domain.name, nic);
+  const { dev } = nic.target;
+  if (dev !== undefined) locate(DomainXmlError, `${where}: target dev`, () => { assertIfname(dev); });
+  if (intent.routed !== undefined) {
+    if (intent.vlan !== undefined || intent.isolated !== undefined) {
+      throw new UnsupportedError(`${where}: both a VLAN or port setting and a routed link are asked for: keep one of them`);
+    }
+    return routedLink(where, nic, { wish: intent.routed, config });
+  }
+  return vlanPort(where, intent, config);
+}
+
+function vlanPort(where: string, { nic, vlan, isolated }: Intent, config: HostConfig): VlanPort {
+  if (vlan === undefined) {
+    throw new UnsupportedError(`${where}: <port isolated> without a VLAN: add the <vlan> of this port, or set isolated in the <interface> itself`);
+  }
+  const bridge = bridgeOf(where, nic);
+  if (bridge !== undefined) {
+    locate(DomainXmlError, `${where}: bridge`, () => { assertIfname(bridge); });
+    assertAllowed(where, vlan, { bridge, allowed: config.bridges.get(bridge)?.allowed });
+  }
+  return { kind: 'vlan-port', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vlans: vlan, isolated };
+}
+
+function bridgeOf(where: string, nic: Nic): string | undefined {
+  switch (nic.joins.kind) {
+    case 'bridge':
+      return nic.joins.bridge;
+    case 'network':
+      return undefined;
+    case 'openvswitch':
+      throw new UnsupportedError(`${where}: an Open vSwitch port cannot be wired by guestwire: put <vlan> into its <interface>, which libvirt gives to Open vSwitch`);
+    case 'ethernet':
+      throw new UnsupportedError(`${where}: interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or ask for a routed link`);
+    case 'direct':
+    case 'none':
+      throw new UnsupportedError(`${where}: interface type ${quote(nic.type)} has no tap on a Linux bridge, so it cannot be in a VLAN: use type 'bridge'`);
+  }
+}
+
+function assertAllowed(
+  where: string,
+  vlan: readonly VlanMember[],
+  { bridge, allowed }: { bridge: string; allowed: ReadonlySet<number> | undefined },
+): void {
+  if (allowed === undefined) return;
+  const refused = vlan.map((member) => member.vid).filter((vid) => !allowed.has(vid));
+  if (refused.length === 0) return;
+  throw new NotAllowedError(`${where}: VLAN ${quote(formatVids(refused))} is not allowed on bridge ${quote(bridge)}: its 'allowed' in the host config has ${quote(formatVids([...allowed]))}`);
+}
+
+function routedLink(where: string, nic: Nic, { wish, config }: { wish: RoutedWish; config: HostConfig }): RoutedLink {
+  if (nic.joins.kind !== 'ethernet') {
+    throw new UnsupportedError(`${where}: interface type ${quote(nic.type)} cannot be a routed link: use type 'ethernet'`);
+  }
+  for (const claim of [...wish.addresses.map(hostPrefix), ...wish.routes.map((route) => route.to)]) {
+    assertPermitted(where, claim, config);
+  }
+  const families = new Set(wish.addresses.map((address) => address.family));
+  const gateways = config.routed.gateways.filter((gateway) => families.has(gateway.family));
+  for (const family of families) {
+    if (gateways.some((gateway) => gateway.family === family)) continue;
+    const shown = family === 'inet' ? 'IPv4' : 'IPv6';
+    throw new NotAllowedError(`${where}: no ${shown} gateway on this host: add one to 'gateways' in [routed] of the host config, or remove the guest's ${shown} addresses`);
+  }
+  const { table, protocol } = config.routed;
+  return {
+    kind: 'routed-link', nic: nic.index, mac: nic.mac, link: nic.target.dev,
+    addresses: wish.addresses.map((address) => address.text),
+    routes: wish.routes.map((route) => ({ to: route.to.text, via: route.via.text })),
+    gateways: gateways.map((gateway) => gateway.text),
+    table,
+    protocol,
+  };
+}
+
+function assertPermitted(where: string, claim: Prefix, config: HostConfig): void {
+  const { prefixes, gateways } = config.routed;
+  if (prefixes !== undefined && !prefixes.some((prefix) => contains(prefix, claim))) {
+    const offered = prefixes.map((prefix) => prefix.text).join(', ');
+    throw new NotAllowedError(`${where}: ${quote(bare(claim))} is outside the prefixes of this host: 'prefixes' in [routed] of the host config has ${quote(offered)}`);
+  }
+  const gateway = gateways.find((address) => contains(claim, hostPrefix(address)));
+  if (gateway !== undefined) {
+    throw new ConflictError(`${where}: ${quote(bare(claim))} holds this host's gateway ${quote(gateway.text)}: give the guest another address`);
+  }
+}
+
+/** Two claims of one guest may nest (a /128 inside its own /64), but the same destination twice has two owners. */
+function assertClaimsApart(domain: Domain, attachments: readonly Attachment[]): void {
+  const seen = new Map<string, Attachment>();
+  for (const attachment of attachments) {
+    if (attachment.kind !== 'routed-link') continue;
+    for (const claim of claimsOf(attachment)) {
+      const other = seen.get(claim.text);
+      if (other !== undefined) {
+        const where = nicLabel(domain.name, { index: attachment.nic, mac: attachment.mac });
+        throw new ConflictError(`${where}: ${quote(bare(claim))} is listed twice, also on NIC ${other.nic}: list it once`);
+      }
+      seen.set(claim.text, attachment);
+    }
+  }
+}
+
+/** Returns every destination that the host routes to this link. */
+export function claimsOf(link: RoutedLink): Prefix[] {
+  return [...link.addresses.map((text) => hostPrefix(parseAddress(text))), ...link.routes.map((route) => parsePrefix(route.to))];
+}

@@ -1,0 +1,65 @@
+/** What every subcommand is made of, and what they share: arguments, reading a domain, printing JSON. */
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { DomainXmlError, UsageError } from '../errors.js';
+import { assertSuccess, type Exec, type ExecRequest } from '../exec.js';
+import { oneLine, quote } from '../quote.js';
+import type { Settings } from '../settings.js';
+
+export interface Command {
+  readonly name: string;
+  /** One line for `guestwire --help`. */
+  readonly summary: string;
+  /** The whole of `guestwire NAME --help`. */
+  readonly help: string;
+  /** Returns the exit status. Throws UsageError for wrong arguments, any other GuestwireError for status 1. */
+  readonly run: (args: readonly string[], io: Io) => Promise<number>;
+}
+
+/** What a command may touch besides the host: injected, so that tests see what it printed. */
+export interface Io {
+  readonly print: (text: string) => void;
+  readonly warn: (text: string) => void;
+  readonly settings: Settings;
+  readonly exec: Exec;
+}
+
+/** The version of every `--json` shape; it rises when a key changes its meaning or goes. */
+export const JSON_VERSION = 1;
+
+/** Options by long name, as `util.parseArgs` takes them. */
+type Options = Readonly<Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string }>>;
+type Values<T extends Options> = { readonly [K in keyof T]?: T[K]['type'] extends 'string' ? string : boolean };
+
+/** Returns the arguments as `options` declares them. Throws UsageError. */
+export function parseOptions<T extends Options>(args: readonly string[], options: T): { values: Values<T>; positionals: string[] } {
+  try {
+    const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+    return { values: values as Values<T>, positionals };
+  } catch (error) {
+    throw new UsageError(oneLine((error as Error).message).replace(/\.? To specify .*$/, ''), { cause: error });
+  }
+}
+
+/** Returns the domain XML of `-f FILE` ('-' is standard input), or of libvirt's DOMAIN through `virsh dumpxml`. */
+export async function readDomainXml(io: Io, file: string | undefined, positionals: readonly string[]): Promise<string> {
+  const [domain, ...rest] = positionals;
+  if (rest.length > 0) throw new UsageError(`one guest at a time, not also ${quote(rest[0] ?? '')}`);
+  if ((file === undefined) === (domain === undefined)) throw new UsageError('give either -f FILE or the name of a guest');
+  if (file !== undefined) return readXmlFile(file);
+  const uri = process.env['LIBVIRT_DEFAULT_URI'];
+  const request: ExecRequest = {
+    tool: 'virsh', args: ['--readonly', 'dumpxml', '--domain', domain ?? ''], env: uri === undefined ? {} : { LIBVIRT_DEFAULT_URI: uri },
+  };
+  const result = await io.exec(request);
+  assertSuccess(request, result, 'reading the domain XML');
+  return result.stdout;
+}
+
+function readXmlFile(file: string): string {
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8');
+  } catch (error) {
+    throw new DomainXmlError(`${quote(file)} cannot be read: ${oneLine((error as Error).message)}`, { cause: error });
+  }
+}

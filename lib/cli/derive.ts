@@ -1,0 +1,56 @@
+/** `guestwire derive`: what a domain XML means, without root and without looking at the kernel. */
+import { type Attachment, deriveAttachments } from '../attachment.js';
+import { loadConfig } from '../config.js';
+import { type Domain, parseDomain } from '../domain.js';
+import { quote } from '../quote.js';
+import { formatMembership } from '../vlan.js';
+import { type Command, JSON_VERSION, parseOptions, readDomainXml } from './command.js';
+
+export const derive: Command = {
+  name: 'derive',
+  summary: 'show what the XML of a guest asks for',
+  help: `Usage: guestwire derive (-f FILE | DOMAIN) [--json]
+
+Shows how each NIC of a guest would join the network, from its domain XML and the host config alone: no root, no
+kernel. A NIC that nothing speaks of is left alone.
+
+  -f, --file FILE  read the domain XML from FILE, '-' is standard input
+  DOMAIN           ask libvirt for it (virsh dumpxml)
+  --json           print {"version", "guest": {"name", "uuid"}, "attachments": [...]}`,
+  run: async (args, io) => {
+    const { values, positionals } = parseOptions(args, {
+      file: { type: 'string', short: 'f' },
+      json: { type: 'boolean' },
+    });
+    const domain = parseDomain(await readDomainXml(io, values.file, positionals));
+    const attachments = deriveAttachments(domain, loadConfig(io.settings.config));
+    io.print(values.json === true ? toJson(domain, attachments) : toText(domain, attachments));
+    return 0;
+  },
+};
+
+function toJson({ name, uuid }: Domain, attachments: readonly Attachment[]): string {
+  return JSON.stringify({ version: JSON_VERSION, guest: { name, uuid: uuid ?? null }, attachments }, undefinedAsNull, 2);
+}
+
+/** A key whose value is not known yet is there all the same: a reader can tell it from a key of another version. */
+function undefinedAsNull(_key: string, value: unknown): unknown {
+  return value === undefined ? null : value;
+}
+
+function toText({ name, nics }: Domain, attachments: readonly Attachment[]): string {
+  const lines = nics.map(({ index, mac, target }) => {
+    const attachment = attachments.find(({ nic }) => nic === index);
+    return `  NIC ${index}  ${mac ?? 'no MAC yet'}  ${target.dev ?? '-'}  ${attachment === undefined ? 'left alone' : words(attachment)}`;
+  });
+  return [`guest ${quote(name)}`, ...lines].join('\n');
+}
+
+function words(attachment: Attachment): string {
+  if (attachment.kind === 'vlan-port') {
+    const isolated = attachment.isolated === true ? ', isolated' : '';
+    return `VLAN port on ${attachment.bridge ?? 'the bridge of its network'}: ${formatMembership(attachment.vlans)}${isolated}`;
+  }
+  const routes = attachment.routes.map(({ to, via }) => `${to} via ${via}`);
+  return `routed link: ${[...attachment.addresses, ...routes].join(', ')}; gateway ${attachment.gateways.join(', ')}`;
+}

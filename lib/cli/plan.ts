@@ -1,0 +1,101 @@
+/** `guestwire plan`: the exact batches that would run now, with every check made and nothing changed. */
+import { type Attachment, deriveAttachments, type Placed, placedOf } from '../attachment.js';
+import { loadConfig } from '../config.js';
+import { type Domain, parseDomain } from '../domain.js';
+import { createJournal, type Journal } from '../journal.js';
+import { createKernel, type Kernel } from '../kernel.js';
+import { sysctlsOf } from '../netstate.js';
+import { EMPTY_SCOPE, type LinkFacts, type Observation } from '../observation.js';
+import type { Batch } from '../operation.js';
+import { quote } from '../quote.js';
+import { check, type Plan, planFor } from '../reconcile.js';
+import { accessPort } from '../vlan.js';
+import { type Command, type Io, JSON_VERSION, parseOptions, readDomainXml } from './command.js';
+
+export const plan: Command = {
+  name: 'plan',
+  summary: 'show what starting a guest would change on this host now',
+  help: `Usage: guestwire plan (-f FILE | DOMAIN) [--json]
+
+Shows the exact text that 'ip' and 'bridge' would be fed, and the sysctls that would be written, if the guest started
+now. Reads the host, changes nothing. A tap that libvirt has not named yet stands as NIC-0, NIC-1 and so on.
+
+  -f, --file FILE  read the domain XML from FILE, '-' is standard input
+  DOMAIN           ask libvirt for it (virsh dumpxml)
+  --json           print {"version", "guest": {"name", "uuid"}, "batches": [{"tool", "lines"}]}`,
+  run: async (args, io) => {
+    const { values, positionals } = parseOptions(args, {
+      file: { type: 'string', short: 'f' },
+      json: { type: 'boolean' },
+    });
+    const domain = parseDomain(await readDomainXml(io, values.file, positionals));
+    const { batches } = await planNow(io, domain);
+    io.print(values.json === true ? toJson(domain, batches) : toText(domain, batches));
+    return 0;
+  },
+};
+
+async function planNow(io: Io, domain: Domain): Promise<Plan> {
+  const attachments = deriveAttachments(domain, loadConfig(io.settings.config));
+  const journal = readOnly(createJournal(io.settings.stateDir, io.warn));
+  const host = { kernel: createKernel(io.exec), journal, log: () => undefined };
+  const guest = { name: domain.name, uuid: domain.uuid ?? '00000000-0000-0000-0000-000000000000' };
+  const absent = await absentLinks(host.kernel, attachments);
+  const there = attachments.map((attachment): Attachment => (absent.has(attachment.link) ? { ...attachment, link: undefined } : attachment));
+  const observation = await check(host, guest, there);
+  const placed = placedOf(attachments.map(withPlaceholders));
+  const foreseen = await foresee(host.kernel, placed, observation);
+  return planFor(placed, foreseen, { entry: journal.read(guest.uuid), fresh: true, incoming: false });
+}
+
+/** A tap with a name of its own exists only while its guest runs. */
+async function absentLinks(kernel: Kernel, attachments: readonly Attachment[]): Promise<Set<string | undefined>> {
+  const named = attachments.flatMap(({ link }) => link ?? []);
+  const { links } = await kernel.observe({ ...EMPTY_SCOPE, links: named });
+  return new Set(named.filter((link) => !links.has(link)));
+}
+
+function withPlaceholders(attachment: Attachment): Attachment {
+  const link = attachment.link ?? `NIC-${attachment.nic}`;
+  return attachment.kind === 'vlan-port' ? { ...attachment, link, bridge: attachment.bridge ?? 'BRIDGE' } : { ...attachment, link };
+}
+
+/** Returns `observation` with the taps that are to come, as the kernel makes them: up, and in the bridge's default PVID. */
+async function foresee(kernel: Kernel, placed: readonly Placed[], observation: Observation): Promise<Observation> {
+  const coming = placed.filter(({ link }) => !observation.links.has(link));
+  const paths = coming.flatMap((attachment) => (attachment.kind === 'routed-link' ? [...sysctlsOf(attachment).keys()].map((path) => [path, path.replace(`/${attachment.link}/`, '/default/')] as const) : []));
+  const defaults = await kernel.observe({ ...EMPTY_SCOPE, sysctls: paths.map(([, path]) => path) });
+  const vlans = new Map(observation.vlans);
+  for (const attachment of coming) {
+    const vid = attachment.kind === 'vlan-port' ? observation.links.get(attachment.bridge)?.bridge?.defaultPvid : undefined;
+    if (vid !== undefined && vid > 0) vlans.set(attachment.link, accessPort(vid));
+  }
+  return {
+    ...observation,
+    vlans,
+    links: new Map([...observation.links, ...coming.map(({ link }) => [link, freshTap(link)] as const)]),
+    sysctls: new Map([...observation.sysctls, ...paths.flatMap(([path, source]) => {
+      const value = defaults.sysctls.get(source);
+      return value === undefined ? [] : [[path, value] as const];
+    })]),
+  };
+}
+
+/** 1000 is the queue length of a tap that libvirt makes (measured on Linux 6.18). */
+function freshTap(ifname: string): LinkFacts {
+  return { ifname, ifindex: 0, up: true, txqlen: 1000, master: undefined, addresses: [], isolated: false, bridge: undefined };
+}
+
+function readOnly(journal: Journal): Journal {
+  return { ...journal, write: () => undefined, remove: () => undefined };
+}
+
+function toJson({ name, uuid }: Domain, batches: readonly Batch[]): string {
+  const shown = batches.map(({ tool, lines }) => ({ tool, lines: lines.map(({ text }) => text) }));
+  return JSON.stringify({ version: JSON_VERSION, guest: { name, uuid: uuid ?? null }, batches: shown }, null, 2);
+}
+
+function toText({ name }: Domain, batches: readonly Batch[]): string {
+  if (batches.length === 0) return `guest ${quote(name)}: nothing to do`;
+  return batches.map(({ tool, lines }) => [`# ${tool === 'sysctl' ? 'sysctl -w' : `${tool} -batch -`}`, ...lines.map(({ text }) => text)].join('\n')).join('\n');
+}

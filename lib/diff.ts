@@ -1,0 +1,66 @@
+/**
+ * Desired against observed: the operations that turn one into the other, in an order that is safe at every step. Start,
+ * stop, rollback and repair differ in the target only, so one order serves them all.
+ */
+import { isSetting, keyOf, type NetObject, type NetState } from './netstate.js';
+
+/** One change to one kernel object. Absent `before`: it is made; absent `after`: it is removed. */
+export interface Operation {
+  readonly key: string;
+  readonly before: NetObject | undefined;
+  readonly after: NetObject | undefined;
+}
+
+/**
+ * Returns the operations that turn `observed` into `desired`, in order. A setting that is not desired stays as it is:
+ * there is nothing to remove. Equal states give none.
+ */
+export function diff(desired: NetState, observed: NetState): Operation[] {
+  const before = new Map(observed.map((object) => [keyOf(object), object]));
+  const after = new Map(desired.map((object) => [keyOf(object), object]));
+  const keys = [...new Set([...before.keys(), ...after.keys()])].sort();
+  return keys
+    .map((key): Operation => ({ key, before: before.get(key), after: after.get(key) }))
+    .filter((operation) => isChange(operation))
+    .sort((a, b) => rankOf(a) - rankOf(b));
+}
+
+function isChange({ before, after }: Operation): boolean {
+  if (before === undefined) return true;
+  if (after === undefined) return !isSetting(before);
+  return JSON.stringify(before) !== JSON.stringify(after);
+}
+
+/**
+ * Isolation revokes before it grants, so that a port is never in more VLANs than it may be. Reachability grants before
+ * it revokes, so that a change of routes loses no packet. A route comes after the route to its next hop, and goes
+ * before it. Links are set up last before addresses, because accept_ra must be 0 before a link hears anything.
+ */
+function rankOf({ before, after }: Operation): number {
+  const object = after ?? before;
+  if (object === undefined) return 0;
+  switch (object.kind) {
+    case 'isolated':
+      return object.on ? 10 : 13;
+    case 'vlan':
+      return revokes(before, after) ? 11 : 12;
+    case 'uplink-vlan':
+      return after === undefined ? 44 : 14;
+    case 'txqlen':
+    case 'sysctl':
+      return 20;
+    case 'link':
+      return 21;
+    case 'address':
+      return after === undefined ? 43 : 30;
+    case 'route':
+      if (after === undefined) return object.via === undefined ? 42 : 41;
+      return object.via === undefined ? 31 : 32;
+  }
+}
+
+function revokes(before: NetObject | undefined, after: NetObject | undefined): boolean {
+  if (before?.kind !== 'vlan') return false;
+  if (after?.kind !== 'vlan') return true;
+  return (before.pvid && !after.pvid) || (before.untagged && !after.untagged);
+}

@@ -1,0 +1,213 @@
+/**
+ * libvirt's hook contract as one table: operation, action, what a failure means. Nothing here writes to standard output,
+ * which at `migrate` and `restore` would replace the guest's XML, and nothing talks to libvirt, which would deadlock.
+ */
+import { type Attachment, deriveAttachments } from './attachment.js';
+import { configMentions, defaultConfig, type HostConfig, loadConfig } from './config.js';
+import { type Domain, parseDomain } from './domain.js';
+import { ConfigError, DomainXmlError, GuestwireError, JournalError, NotAllowedError } from './errors.js';
+import type { Exec } from './exec.js';
+import { createJournal, type Journal } from './journal.js';
+import { createKernel } from './kernel.js';
+import { acquireLock } from './lock.js';
+import { createLog, type Log } from './log.js';
+import type { Settings } from './settings.js';
+import { nicLabel, oneLine, quote } from './quote.js';
+import { check, type Host, release, unwire, wire } from './reconcile.js';
+
+export interface HookCall {
+  /** argv as libvirt gives it: guest name, operation, sub-operation, extra. */
+  readonly guest: string;
+  readonly operation: string;
+  /** The domain XML. */
+  readonly stdin: string;
+  readonly settings: Settings;
+  readonly exec: Exec;
+}
+
+export interface HookResult {
+  readonly exitCode: number;
+  /** One sentence, or nothing. libvirt shows it to whoever started the guest. */
+  readonly stderr: string;
+}
+
+/** Everything one hook run works with. */
+interface Run {
+  readonly call: HookCall;
+  readonly journal: Journal;
+  readonly log: Log;
+}
+
+interface Action {
+  readonly run: (run: Run) => Promise<void>;
+  /**
+   * 'refuse': the guest does not start (or, at `migrate`, stays where it is) and the user sees why. 'log': libvirt would
+   * ignore the status, or kill a running guest for it (libvirt 9.0, 11.3).
+   */
+  readonly failure: 'refuse' | 'log';
+}
+
+const ACTIONS: ReadonlyMap<string, Action> = new Map<string, Action>([
+  ['migrate', { run: announceIncoming, failure: 'refuse' }],
+  ['prepare', { run: prepare, failure: 'refuse' }],
+  ['start', { run: start, failure: 'refuse' }],
+  ['reconnect', { run: reconnect, failure: 'log' }],
+  ['stopped', { run: (run) => end(run, unwire), failure: 'log' }],
+  ['release', { run: (run) => end(run, release), failure: 'log' }],
+]);
+
+/** Exit status of a refusal; the launcher tells it from a crash of node, which ends with 1. */
+const REFUSED = 3;
+
+/** Seconds to wait for the lock: who starts a guest waits as long as a user may, who ends one leaves a mark instead. */
+const LOCK_WAIT = { start: 30, end: 10 };
+
+/** Carries out one hook call. Never throws; an operation that needs no work does nothing. */
+export async function runHook(call: HookCall): Promise<HookResult> {
+  const action = ACTIONS.get(call.operation);
+  if (action === undefined) return { exitCode: 0, stderr: '' };
+  const log = createLog(call.exec);
+  const journal = createJournal(call.settings.stateDir, log.warn);
+  let result: HookResult = { exitCode: 0, stderr: '' };
+  try {
+    await action.run({ call, journal, log });
+  } catch (error) {
+    const sentence = sentenceOf(error, call);
+    log.error(`${call.operation}: ${sentence}`);
+    if (action.failure === 'refuse') result = { exitCode: REFUSED, stderr: `guestwire: ${sentence}\n` };
+  }
+  await log.flush();
+  return result;
+}
+
+/** The destination of a migration learns here, and only here, that the next start is not a fresh one. */
+async function announceIncoming({ call, journal }: Run): Promise<void> {
+  const { domain, attachments, config } = understand(call);
+  const routed = attachments.find((attachment) => attachment.kind === 'routed-link');
+  if (routed !== undefined && config.routed.migration !== 'manual') {
+    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here, because nothing would tell when it runs here: set 'migration = "manual"' in [routed] of the host config and run 'guestwire reconcile' after the migration`);
+  }
+  if (attachments.length > 0) journal.markIncoming(uuidOf(domain));
+  return Promise.resolve();
+}
+
+async function prepare(run: Run): Promise<void> {
+  const { domain, attachments } = understand(run.call, run.log);
+  const guest = { name: domain.name, uuid: uuidOf(domain) };
+  if (attachments.length === 0 && run.journal.read(guest.uuid) === undefined) return;
+  await locked(run, LOCK_WAIT.start, async (host) => {
+    const incoming = run.journal.takeIncoming(guest.uuid);
+    // Whatever an earlier run of this guest left is void: libvirt is only now starting it.
+    await release(host, guest.uuid);
+    if (attachments.length === 0) return;
+    await check(host, guest, attachments);
+    if (!incoming) return;
+    run.journal.write({ version: 1, guest, since: new Date().toISOString(), incoming: true, wired: [], original: [] });
+  });
+}
+
+async function start(run: Run): Promise<void> {
+  const { domain, attachments } = understand(run.call, run.log);
+  if (attachments.length === 0) return;
+  const guest = { name: domain.name, uuid: uuidOf(domain) };
+  await locked(run, LOCK_WAIT.start, async (host) => {
+    const incoming = run.journal.read(guest.uuid)?.incoming ?? false;
+    await wire(host, { guest, attachments, fresh: true, incoming });
+  });
+}
+
+/** The daemon came back and the guest never stopped: make it as its XML says, and never refuse. */
+async function reconnect(run: Run): Promise<void> {
+  const { domain, attachments } = understand(run.call, run.log);
+  const guest = { name: domain.name, uuid: uuidOf(domain) };
+  if (attachments.length === 0 && run.journal.read(guest.uuid) === undefined) return;
+  await locked(run, LOCK_WAIT.start, async (host) => {
+    if (attachments.length === 0) await release(host, guest.uuid);
+    else await wire(host, { guest, attachments, fresh: false, incoming: false });
+  });
+}
+
+/** Goes by the journal alone: the XML no longer names the taps, and may have been edited since. */
+async function end(run: Run, finish: (host: Host, uuid: string) => Promise<void>): Promise<void> {
+  const uuid = uuidOfEnded(run);
+  if (uuid === undefined) return;
+  try {
+    await locked(run, LOCK_WAIT.end, (host) => finish(host, uuid));
+  } catch (error) {
+    if (error instanceof JournalError && run.journal.read(uuid) !== undefined) run.journal.markEnded(uuid);
+    throw error;
+  }
+}
+
+/** Runs `act` under the host's lock, after what earlier runs had to leave is done. */
+async function locked(run: Run, wait: number, act: (host: Host) => Promise<void>): Promise<void> {
+  const { call, journal, log } = run;
+  const lock = await acquireLock(call.exec, {
+    path: call.settings.lock, wait, holder: `${call.operation} of guest ${quote(call.guest)}`,
+  });
+  try {
+    const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
+    const host: Host = { kernel: createKernel(exec), journal, log: log.info };
+    await releaseEnded(host, log);
+    await act(host);
+  } finally {
+    lock.release();
+  }
+}
+
+async function releaseEnded(host: Host, log: Log): Promise<void> {
+  for (const uuid of host.journal.listEnded()) {
+    try {
+      await release(host, uuid);
+    } catch (error) {
+      if (!(error instanceof GuestwireError)) throw error;
+      log.warn(`a guest that ended is still not released: ${error.message}`);
+    }
+  }
+}
+
+interface Understood {
+  readonly domain: Domain;
+  readonly attachments: readonly Attachment[];
+  readonly config: HostConfig;
+}
+
+/** A config that cannot be believed refuses only guests that it could be about: those it names, or whose XML asks. */
+function understand({ stdin, settings }: HookCall, log?: Log): Understood {
+  const domain = parseDomain(stdin);
+  try {
+    const config = loadConfig(settings.config);
+    return { domain, config, attachments: deriveAttachments(domain, config) };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const names = [domain.name, ...domain.nics.flatMap(({ mac, source }) => [mac, source.network])];
+    const concerned = deriveAttachments(domain, defaultConfig()).length > 0 ||
+      configMentions(error.text ?? '', names.filter((name) => name !== undefined));
+    if (concerned) throw error;
+    log?.warn(`guest ${quote(domain.name)} is started without the host config: ${error.message}`);
+    return { domain, config: defaultConfig(), attachments: [] };
+  }
+}
+
+function uuidOf(domain: Domain): string {
+  if (domain.uuid === undefined) throw new DomainXmlError(`guest ${quote(domain.name)}: the domain XML has no <uuid>: libvirt's own XML has one`);
+  return domain.uuid;
+}
+
+/** A guest whose XML cannot be read is found by its name: it must not stay wired for that. */
+function uuidOfEnded({ call, journal }: Run): string | undefined {
+  try {
+    return parseDomain(call.stdin).uuid;
+  } catch (error) {
+    if (!(error instanceof DomainXmlError)) throw error;
+    return journal.list().find(({ guest }) => guest.name === call.guest)?.guest.uuid;
+  }
+}
+
+function sentenceOf(error: unknown, { guest }: HookCall): string {
+  if (error instanceof GuestwireError) {
+    return error.message.includes(`guest ${quote(guest)}`) ? error.message : `guest ${quote(guest)}: ${error.message}`;
+  }
+  const { stack, message } = error instanceof Error ? error : new Error(String(error));
+  return `guest ${quote(guest)}: this is a bug in guestwire, please report it: ${oneLine(stack ?? message)}`;
+}

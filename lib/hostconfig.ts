@@ -1,0 +1,266 @@
+/**
+ * A TOML document to `HostConfig`: the tables of the host config, their keys and their values. A key that is misspelt or
+ * passed over would leave guests with more than the host meant to give, so every word is checked. Pure.
+ */
+import * as z from 'zod/mini';
+import { type Address, assertUnicast, parseAddress, parsePrefix, type Prefix, prefixOf, widthOf } from './address.js';
+import { locate, ValueError } from './errors.js';
+import { assertIfname } from './ifname.js';
+import { quote } from './quote.js';
+import { header, mapOf, namedTables, read, type Table, table, type TablePath, within } from './toml.js';
+import { accessPort, canonicalMembership, parseVids, type VlanMember, vidsOf } from './vlan.js';
+
+/** What this host offers and permits. An absent file is `defaultConfig()`: all the XML asks for, on bridges that exist. */
+export interface HostConfig {
+  readonly bridges: ReadonlyMap<string, BridgeConfig>;
+  readonly routed: RoutedConfig;
+  /** By libvirt network name, then portgroup name. */
+  readonly portgroups: ReadonlyMap<string, ReadonlyMap<string, { readonly vlan: readonly VlanMember[] }>>;
+  /** By guest name, then MAC in lower case. */
+  readonly guests: ReadonlyMap<string, ReadonlyMap<string, NicConfig>>;
+}
+
+export interface BridgeConfig {
+  /** Ports towards the world, on which guests' VIDs are kept. */
+  readonly uplinks: readonly string[];
+  /** VIDs guestwire never removes from uplinks or from the bridge itself. */
+  readonly protected: ReadonlySet<number>;
+  /** VIDs a guest may ask for; undefined: all. */
+  readonly allowed: ReadonlySet<number> | undefined;
+}
+
+export interface RoutedConfig {
+  readonly gateways: readonly Address[];
+  /** A guest may claim only what lies in one of these; undefined: anything. */
+  readonly prefixes: readonly Prefix[] | undefined;
+  /** Route table, as `ip route` takes it: 'main' or a number. */
+  readonly table: string;
+  /** Route protocol number that marks a route as guestwire's. */
+  readonly protocol: number;
+  /** Links on which ARP and NDP are answered for guests. */
+  readonly proxy: readonly string[];
+  /** 'manual': an incoming migration of a guest with routed links is let in, and `guestwire reconcile` completes it. */
+  readonly migration: 'refuse' | 'manual';
+}
+
+/** Intent for one NIC from the host config, for guests whose XML should stay as it is. */
+export interface NicConfig {
+  readonly vlan: readonly VlanMember[] | undefined;
+  readonly isolated: boolean | undefined;
+  readonly routed:
+    | {
+        readonly addresses: readonly Address[];
+        readonly routes: readonly { readonly to: Prefix; readonly gateway: Address | undefined }[];
+      }
+    | undefined;
+}
+
+const DEFAULT_GATEWAYS = ['169.254.0.1', 'fe80::1'];
+const DEFAULT_PROTOCOL = 117;
+
+/** Names of linux/rtnetlink.h, iproute2's rt_protos and FRR's: their routes would be taken for guestwire's. */
+const PROTOCOL_OWNERS: ReadonlyMap<number, string> = new Map([
+  [1, 'redirect'], [2, 'kernel'], [3, 'boot'], [4, 'static'], [8, 'gated'], [9, 'ra'], [10, 'mrt'], [11, 'zebra'],
+  [12, 'bird'], [13, 'dnrouted'], [14, 'xorp'], [15, 'ntk'], [16, 'dhcp'], [17, 'mrouted'], [18, 'keepalived'],
+  [42, 'babel'], [84, 'ovn'], [99, 'openr'], [186, 'bgp'], [187, 'isis'], [188, 'ospf'], [189, 'rip'], [190, 'ripng'],
+  [191, 'nhrp'], [192, 'eigrp'], [193, 'ldp'], [194, 'sharp'], [195, 'pbr'], [196, 'zstatic'], [197, 'openfabric'],
+  [198, 'srte'],
+]);
+
+/** rtnetlink's table numbers (rtnetlink(7)): `local` is the kernel's own, 0 stands for no table. */
+const MAIN_TABLE = 254;
+const LOCAL_TABLE = 255;
+const LAST_TABLE = 0xffff_ffff;
+
+// Each message is what the schema wants, in words.
+const text = z.string('text in quotes');
+const texts = z.optional(z.array(text, 'a list'));
+const number = z.number('a number');
+const vid = z.union([number, text], 'a VLAN ID such as 10 or a range such as "10-19"');
+const vids = z.array(vid, 'a list of VLAN IDs such as [10, "20-29"]');
+const yesOrNo = z.boolean('true or false');
+const BRIDGE = table({ uplinks: texts, protected: z.optional(vids), allowed: z.optional(vids) });
+const ROUTED = table({
+  gateways: texts,
+  prefixes: texts,
+  table: z.optional(z.union([number, text], '"main" or a number')),
+  protocol: z.optional(number),
+  proxy: texts,
+  migration: z.optional(z.literal(['refuse', 'manual'], '"refuse" or "manual"')),
+});
+const VLAN = table({
+  trunk: z.optional(yesOrNo),
+  tags: vids,
+  native: z.optional(z.union([number, text], 'a VLAN ID such as 10')),
+  native_mode: z.optional(z.literal(['tagged', 'untagged'], '"tagged" or "untagged"')),
+});
+const NETWORK = table({ portgroup: z.optional(namedTables) });
+const PORTGROUP = table({ vlan: VLAN });
+const ROUTE = table({ address: text, prefix: z.optional(number), gateway: z.optional(text) });
+const NIC = table({
+  vlan: z.optional(VLAN),
+  isolated: z.optional(yesOrNo),
+  routed: z.optional(table({
+    ip: z.array(text, 'a list of addresses'),
+    route: z.optional(z.array(ROUTE, 'a list of tables such as [{ address = "2001:db8:0:20::", prefix = 64 }]')),
+  })),
+});
+const DOCUMENT = table({
+  bridge: z.optional(namedTables),
+  routed: z.optional(z.unknown()),
+  network: z.optional(namedTables),
+  guest: z.optional(namedTables),
+});
+type Vlan = z.infer<typeof VLAN>;
+
+/** Returns the host config that a document says; absent keys have their defaults. Throws ValueError for the first fault. */
+export function hostConfig(document: Table): HostConfig {
+  const top = read(DOCUMENT, document, []);
+  return {
+    bridges: mapOf(top.bridge, ['bridge'], bridgeConfig),
+    routed: routedConfig(read(ROUTED, top.routed ?? {}, ['routed']), ['routed']),
+    portgroups: mapOf(top.network, ['network'], (network, at) =>
+      mapOf(read(NETWORK, network, at).portgroup, [...at, 'portgroup'], portgroupConfig)),
+    guests: mapOf(top.guest, ['guest'], guestConfig),
+  };
+}
+
+/** Returns the VIDs of a list such as `[10, '20-29']`, as written: neither sorted nor freed of doubles. Throws ValueError. */
+export function parseVidList(list: readonly (number | string)[]): number[] {
+  return list.flatMap((item) => vidsOf(parseVids(String(item))));
+}
+
+function bridgeConfig(value: unknown, at: TablePath): BridgeConfig {
+  const bridge = read(BRIDGE, value, at);
+  locate(ValueError, header(at), () => { assertIfname(at.at(-1) ?? ''); });
+  return {
+    uplinks: within(at, 'uplinks', () => ifnames(bridge.uplinks)),
+    protected: within(at, 'protected', () => new Set(parseVidList(bridge.protected ?? []))),
+    allowed: within(at, 'allowed', () => bridge.allowed && new Set(parseVidList(bridge.allowed))),
+  };
+}
+
+function routedConfig(routed: z.infer<typeof ROUTED>, at: TablePath): RoutedConfig {
+  return {
+    gateways: within(at, 'gateways', () => gatewaysOf(routed.gateways ?? DEFAULT_GATEWAYS)),
+    prefixes: within(at, 'prefixes', () => routed.prefixes && prefixesOf(routed.prefixes)),
+    table: within(at, 'table', () => tableOf(String(routed.table ?? 'main'))),
+    protocol: within(at, 'protocol', () => protocolOf(routed.protocol ?? DEFAULT_PROTOCOL)),
+    proxy: within(at, 'proxy', () => ifnames(routed.proxy)),
+    migration: routed.migration ?? 'refuse',
+  };
+}
+
+function portgroupConfig(value: unknown, at: TablePath): { readonly vlan: readonly VlanMember[] } {
+  const { vlan } = read(PORTGROUP, value, at);
+  return { vlan: within(at, 'vlan', () => membershipOf(vlan)) };
+}
+
+function guestConfig(value: unknown, at: TablePath): ReadonlyMap<string, NicConfig> {
+  const written = mapOf(read(namedTables, value, at), at, nicConfig);
+  const nics = new Map<string, NicConfig>();
+  for (const [key, nic] of written) {
+    const mac = key.toLowerCase();
+    if (nics.has(mac)) throw new ValueError(`${header(at)}: MAC ${quote(mac)} is there twice: keep one of the two tables`);
+    nics.set(mac, nic);
+  }
+  return nics;
+}
+
+function nicConfig(value: unknown, at: TablePath): NicConfig {
+  const mac = at.at(-1) ?? '';
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) {
+    throw new ValueError(`${header(at.slice(0, -1))}: ${quote(mac)} is not a MAC address such as '52:54:00:aa:bb:01'`);
+  }
+  const { vlan, isolated, routed } = read(NIC, value, at);
+  if (vlan === undefined && isolated === undefined && routed === undefined) {
+    throw new ValueError(`${header(at)}: the table is empty: give it 'vlan', 'isolated' or 'routed', or remove it`);
+  }
+  return {
+    vlan: within(at, 'vlan', () => vlan && membershipOf(vlan)),
+    isolated,
+    routed: routed && {
+      addresses: within(at, 'routed.ip', () => routed.ip.map(parseAddress)),
+      routes: (routed.route ?? []).map((route, index) => within(at, `routed.route[${index}]`, () => routeOf(route))),
+    },
+  };
+}
+
+function routeOf(route: z.infer<typeof ROUTE>): { readonly to: Prefix; readonly gateway: Address | undefined } {
+  const address = parseAddress(route.address);
+  return {
+    to: prefixOf(address, String(route.prefix ?? widthOf(address.family))),
+    gateway: route.gateway === undefined ? undefined : parseAddress(route.gateway),
+  };
+}
+
+/** The rules of `<vlan>`, with `native` in place of nativeMode: a native VLAN makes a trunk and need not be in `tags`. */
+function membershipOf(vlan: Vlan): VlanMember[] {
+  const tags = canonicalMembership(parseVidList(vlan.tags).map((vid) => ({ vid, pvid: false, untagged: false })));
+  const [only] = tags;
+  if (only === undefined) throw new ValueError('tags is empty: list at least one VLAN');
+  const trunk = tags.length > 1 || vlan.native !== undefined;
+  if (vlan.trunk === false && trunk) {
+    throw new ValueError('trunk is false, but more than one VLAN or a native VLAN is given: drop one or the other');
+  }
+  if (vlan.native === undefined) {
+    if (vlan.native_mode !== undefined) throw new ValueError('native_mode without native: name the native VLAN too');
+    return trunk || vlan.trunk === true ? tags : accessPort(only.vid);
+  }
+  const native = nativeOf(String(vlan.native));
+  const others = tags.filter((member) => member.vid !== native);
+  return canonicalMembership([...others, { vid: native, pvid: true, untagged: vlan.native_mode !== 'tagged' }]);
+}
+
+function nativeOf(text: string): number {
+  const { first, last } = parseVids(text);
+  if (first !== last) throw new ValueError(`native ${quote(text)} is a range: a native VLAN is one VLAN ID`);
+  return first;
+}
+
+function gatewaysOf(list: readonly string[]): Address[] {
+  const gateways = list.map(parseAddress);
+  gateways.forEach(assertUnicast);
+  assertDistinct(gateways.map((gateway) => gateway.text));
+  return gateways;
+}
+
+function prefixesOf(list: readonly string[]): Prefix[] {
+  const prefixes = list.map(parsePrefix);
+  assertDistinct(prefixes.map((prefix) => prefix.text));
+  return prefixes;
+}
+
+function ifnames(list: readonly string[] = []): readonly string[] {
+  list.forEach(assertIfname);
+  assertDistinct(list);
+  return list;
+}
+
+function assertDistinct(list: readonly string[]): void {
+  const twice = list.find((item, index) => list.indexOf(item) !== index);
+  if (twice !== undefined) throw new ValueError(`${quote(twice)} is listed twice: list it once`);
+}
+
+function tableOf(text: string): string {
+  if (text === 'main') return text;
+  if (text === 'local' || text === String(LOCAL_TABLE)) {
+    throw new ValueError(`route table ${quote(text)} is the kernel's own: use 'main' or another number`);
+  }
+  if (!/^[1-9][0-9]{0,9}$/.test(text) || Number(text) > LAST_TABLE) {
+    throw new ValueError(`route table ${quote(text)} is neither 'main' nor a number from 1 to ${LAST_TABLE}`);
+  }
+  return Number(text) === MAIN_TABLE ? 'main' : text;
+}
+
+function protocolOf(protocol: number): number {
+  if (!Number.isInteger(protocol) || protocol < 1 || protocol > 255) {
+    throw new ValueError(`route protocol '${protocol}' is not a number from 1 to 255`);
+  }
+  const owner = PROTOCOL_OWNERS.get(protocol);
+  if (owner !== undefined) {
+    throw new ValueError(`route protocol '${protocol}' is that of '${owner}', whose routes guestwire would take for its own: use a free one such as ${DEFAULT_PROTOCOL}`);
+  }
+  return protocol;
+}
+

@@ -1,0 +1,139 @@
+/**
+ * The three sources of intent, merged per NIC: libvirt's `<vlan>`, the domain's metadata, the host config. Per element
+ * the first source that speaks wins; two that give one NIC different VLANs are an error that names both.
+ */
+import { type Address, assertRoutable, hostPrefix, parseAddress, type Prefix, prefixOf, widthOf } from './address.js';
+import type { HostConfig, NicConfig } from './config.js';
+import type { Domain, Nic } from './domain.js';
+import { ConflictError, DomainXmlError, locate, ValueError } from './errors.js';
+import { type NicIntent, readMetadata, type RoutedIntent } from './metadata.js';
+import { nicLabel, quote } from './quote.js';
+import { formatMembership, type VlanMember, vlanMembership } from './vlan.js';
+
+/** What is asked of one NIC; at least one of the three is defined. */
+export interface Intent {
+  readonly nic: Nic;
+  readonly vlan: readonly VlanMember[] | undefined;
+  readonly isolated: boolean | undefined;
+  readonly routed: RoutedWish | undefined;
+}
+
+/** A routed link's addresses and the prefixes behind it, each with the next hop it goes by. */
+export interface RoutedWish {
+  readonly addresses: readonly Address[];
+  readonly routes: readonly { readonly to: Prefix; readonly via: Address }[];
+}
+
+/** Returns the intent of every NIC that some source speaks of. Throws DomainXmlError or ConflictError. */
+export function wishesOf(domain: Domain, config: HostConfig): Intent[] {
+  const metadata = new Map(readMetadata(domain).map((intent) => [intent.mac, intent]));
+  return domain.nics.flatMap((nic) => {
+    const intent = wishOf(domain, nic, { config, metadata });
+    return intent.vlan === undefined && intent.isolated === undefined && intent.routed === undefined ? [] : [intent];
+  });
+}
+
+interface Sources {
+  readonly config: HostConfig;
+  readonly metadata: ReadonlyMap<string, NicIntent>;
+}
+
+function wishOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Intent {
+  const where = nicLabel(domain.name, nic);
+  const mine = nic.mac === undefined ? undefined : metadata.get(nic.mac);
+  const guest = nic.mac === undefined ? undefined : config.guests.get(domain.name)?.get(nic.mac);
+  const { network, portgroup } = nic.source;
+  const group = network === undefined || portgroup === undefined ? undefined : config.portgroups.get(network)?.get(portgroup);
+
+  const written = mine?.vlan;
+  const vlan = oneVlan(where, [
+    { source: "the <vlan> of its <interface>", vlan: nativeMembership(where, nic) },
+    { source: 'its metadata', vlan: written && locate(DomainXmlError, where, () => vlanMembership(written)) },
+    { source: `[guest] of the host config`, vlan: guest?.vlan },
+    { source: `portgroup ${quote(portgroup ?? '')} of the host config`, vlan: group?.vlan },
+  ]);
+  const routed = mine?.routed ?? undefined;
+  return {
+    nic,
+    vlan,
+    isolated: locate(DomainXmlError, where, () => isolatedOf(mine?.isolated)) ?? guest?.isolated,
+    routed: locate(DomainXmlError, where, () => (routed === undefined ? wishOfConfig(guest) : wishOfMetadata(routed))),
+  };
+}
+
+/** libvirt's own `<vlan>` is intent only on a Linux bridge: elsewhere Open vSwitch or the network card honours it. */
+function nativeMembership(where: string, nic: Nic): VlanMember[] | undefined {
+  const { vlan } = nic;
+  if (vlan === undefined || nic.joins.kind !== 'bridge') return undefined;
+  return locate(DomainXmlError, where, () => vlanMembership(vlan));
+}
+
+function oneVlan(
+  where: string,
+  sources: readonly { readonly source: string; readonly vlan: readonly VlanMember[] | undefined }[],
+): readonly VlanMember[] | undefined {
+  let winner: { source: string; vlan: readonly VlanMember[] } | undefined;
+  for (const { source, vlan } of sources) {
+    if (vlan === undefined) continue;
+    winner ??= { source, vlan };
+    const [first, second] = [formatMembership(winner.vlan), formatMembership(vlan)];
+    if (first !== second) {
+      throw new ConflictError(`${where}: ${winner.source} says VLAN ${quote(first)}, ${source} says VLAN ${quote(second)}: make them equal or remove one`);
+    }
+  }
+  return winner?.vlan;
+}
+
+function isolatedOf(text: string | undefined): boolean | undefined {
+  if (text === undefined) return undefined;
+  if (text !== 'yes' && text !== 'no') throw new ValueError(`isolated=${quote(text)} in <port> is neither 'yes' nor 'no'`);
+  return text === 'yes';
+}
+
+function wishOfMetadata(routed: RoutedIntent): RoutedWish {
+  const addresses = routed.ips.map((ip) => {
+    const address = parseAddress(ip.address);
+    const whole = String(widthOf(address.family));
+    if (ip.prefix !== undefined && ip.prefix !== whole) {
+      throw new ValueError(`prefix ${quote(ip.prefix)} of <ip> ${quote(address.text)} is not '${whole}': an <ip> is one address, use <route> for a prefix`);
+    }
+    return address;
+  });
+  const routes = routed.routes.map((route) => {
+    const address = parseAddress(route.address);
+    return {
+      to: prefixOf(address, route.prefix ?? String(widthOf(address.family))),
+      gateway: route.gateway === undefined ? undefined : parseAddress(route.gateway),
+    };
+  });
+  return wish(addresses, routes);
+}
+
+function wishOfConfig(guest: NicConfig | undefined): RoutedWish | undefined {
+  return guest?.routed && wish(guest.routed.addresses, guest.routed.routes);
+}
+
+function wish(
+  addresses: readonly Address[],
+  routes: readonly { readonly to: Prefix; readonly gateway: Address | undefined }[],
+): RoutedWish {
+  if (addresses.length === 0) throw new ValueError('a routed link without an address: add at least one <ip>');
+  for (const prefix of [...addresses.map(hostPrefix), ...routes.map((route) => route.to)]) assertRoutable(prefix);
+  return { addresses, routes: routes.map((route) => ({ to: route.to, via: nextHop(addresses, route) })) };
+}
+
+/** A prefix is never on-link: with a next hop the guest answers neighbour discovery for one address, not for 2^64. */
+function nextHop(addresses: readonly Address[], { to, gateway }: { to: Prefix; gateway: Address | undefined }): Address {
+  const hops = addresses.filter((address) => address.family === to.family);
+  if (gateway === undefined) {
+    const [first] = hops;
+    if (first === undefined) {
+      throw new ValueError(`route ${quote(to.text)} has no next hop: add an <ip> of its family, or a gateway`);
+    }
+    return first;
+  }
+  if (!hops.some((address) => address.text === gateway.text)) {
+    throw new ValueError(`gateway ${quote(gateway.text)} of route ${quote(to.text)} is no <ip> of this NIC, so the host cannot reach it: add it as <ip>`);
+  }
+  return gateway;
+}

@@ -1,0 +1,182 @@
+/**
+ * The journal: one file a guest in the state directory, written before the first effect, so that whatever dies halfway is
+ * set right by the next run or by the guest's `release`. It says what this host did for a guest, which is all that
+ * teardown may go by: the XML at `stopped` no longer names the tap (libvirt 9.0, 11.3).
+ */
+import { closeSync, fstatSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as z from 'zod/mini';
+import type { Placed } from './attachment.js';
+import { JournalError } from './errors.js';
+import type { NetState } from './netstate.js';
+import { oneLine, quote } from './quote.js';
+
+/** An attachment that was wired, with the ifindex of its link: names are reused, indexes are not. */
+export type Wired = Placed & { readonly ifindex: number };
+
+/** What this host did for one guest. */
+export interface Entry {
+  readonly version: 1;
+  readonly guest: { readonly name: string; readonly uuid: string };
+  /** When the guest was wired first, ISO 8601. */
+  readonly since: string;
+  /** The guest comes by migration and may not run here yet: nothing that attracts its traffic is made. */
+  readonly incoming: boolean;
+  readonly wired: readonly Wired[];
+  /** What of the wired links was there before, and is put back when the guest is released. */
+  readonly original: NetState;
+}
+
+export interface Journal {
+  /** Returns the guest's entry; undefined when there is none or it cannot be read, which `onDamage` is told. */
+  readonly read: (uuid: string) => Entry | undefined;
+  readonly list: () => Entry[];
+  readonly write: (entry: Entry) => void;
+  /** Removes the entry and the marks of a guest. None is no error. */
+  readonly remove: (uuid: string) => void;
+  /** Notes that a migration of this guest towards this host was announced. */
+  readonly markIncoming: (uuid: string) => void;
+  /** Returns whether the guest was announced less than a minute ago, and forgets it. */
+  readonly takeIncoming: (uuid: string) => boolean;
+  /** Notes that a guest ended while the lock was not had: the next run releases it. */
+  readonly markEnded: (uuid: string) => void;
+  readonly listEnded: () => string[];
+}
+
+/** Milliseconds after which an announced migration is taken for failed: libvirt calls `prepare` within a second. */
+const INCOMING_LASTS = 60_000;
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** Returns the journal in `dir`, which is made when first written to. Every error is a JournalError. */
+export function createJournal(dir: string, onDamage: (message: string) => void): Journal {
+  const file = (uuid: string, ending: string): string => join(dir, `${assertUuid(uuid)}.${ending}`);
+  const read = (uuid: string): Entry | undefined => readEntry(file(uuid, 'json'), onDamage);
+  const uuidsOf = (ending: string): string[] => namesIn(dir, `.${ending}`).filter((uuid) => UUID.test(uuid));
+  return {
+    read,
+    list: () => uuidsOf('json').flatMap((uuid) => read(uuid) ?? []),
+    write: (entry) => {
+      assertDir(dir);
+      writeAtomically(file(entry.guest.uuid, 'json'), `${JSON.stringify(entry, null, 1)}\n`);
+    },
+    remove: (uuid) => {
+      for (const ending of ['json', 'incoming', 'ended']) attempt(`remove ${quote(file(uuid, ending))}`, () => { rmSync(file(uuid, ending), { force: true }); });
+    },
+    markIncoming: (uuid) => {
+      assertDir(dir);
+      writeAtomically(file(uuid, 'incoming'), '');
+    },
+    takeIncoming: (uuid) => {
+      const path = file(uuid, 'incoming');
+      const age = ageOf(path);
+      if (age === undefined) return false;
+      attempt(`remove ${quote(path)}`, () => { rmSync(path, { force: true }); });
+      return age < INCOMING_LASTS;
+    },
+    markEnded: (uuid) => { writeAtomically(file(uuid, 'ended'), ''); },
+    listEnded: () => uuidsOf('ended'),
+  };
+}
+
+const entrySchema = z.object({
+  version: z.literal(1),
+  guest: z.object({ name: z.string(), uuid: z.string() }),
+  since: z.string(),
+  incoming: z.boolean(),
+  wired: z.array(z.looseObject({ kind: z.enum(['vlan-port', 'routed-link']), nic: z.number(), link: z.string(), ifindex: z.number() })),
+  original: z.array(z.looseObject({ kind: z.string(), dev: z.string() })),
+});
+
+/** A damaged entry must not keep its guest from starting again: what it knew is observed anew. */
+function readEntry(path: string, onDamage: (message: string) => void): Entry | undefined {
+  const text = attempt(`read ${quote(path)}`, () => readIfThere(path));
+  if (text === undefined) return undefined;
+  const result = z.safeParse(entrySchema, parseOrUndefined(text));
+  // The file is ours, root-only and atomic: its shape is checked against truncation and other versions, not malice.
+  if (result.success) return JSON.parse(text) as Entry;
+  onDamage(`journal ${quote(path)} is damaged and was taken for empty: what it recorded is not undone`);
+  return undefined;
+}
+
+function parseOrUndefined(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw error;
+  }
+}
+
+function namesIn(dir: string, ending: string): string[] {
+  return attempt(`read ${quote(dir)}`, () => {
+    try {
+      return readdirSync(dir).filter((name) => name.endsWith(ending)).map((name) => name.slice(0, -ending.length)).sort();
+    } catch (error) {
+      if (isAbsent(error)) return [];
+      throw error;
+    }
+  });
+}
+
+function ageOf(path: string): number | undefined {
+  return attempt(`read ${quote(path)}`, () => {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    return stat && Date.now() - stat.mtimeMs;
+  });
+}
+
+/** Whoever can write here decides what is torn down, so the directory must be root's alone. */
+function assertDir(dir: string): void {
+  attempt(`make ${quote(dir)}`, () => mkdirSync(dir, { recursive: true, mode: 0o700 }));
+  const { uid, mode } = attempt(`read ${quote(dir)}`, () => statSync(dir));
+  if ((uid !== 0 && uid !== process.geteuid?.()) || (mode & 0o022) !== 0) {
+    throw new JournalError(`journal ${quote(dir)} can be written by others (user ${uid}, mode 0${(mode & 0o777).toString(8)}): it must belong to root with mode 0700`);
+  }
+}
+
+function writeAtomically(path: string, text: string): void {
+  const draft = `${path}.draft`;
+  attempt(`write ${quote(path)}`, () => {
+    try {
+      const fd = openSync(draft, 'w', 0o600);
+      try {
+        writeFileSync(fd, text);
+        if (fstatSync(fd).size !== Buffer.byteLength(text)) throw new Error('short write');
+      } finally {
+        closeSync(fd);
+      }
+      renameSync(draft, path);
+    } catch (error) {
+      rmSync(draft, { force: true });
+      throw error;
+    }
+  });
+}
+
+function attempt<T>(what: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (error instanceof JournalError) throw error;
+    throw new JournalError(`journal: cannot ${what}: ${oneLine((error as Error).message)}`, { cause: error });
+  }
+}
+
+function assertUuid(uuid: string): string {
+  if (!UUID.test(uuid)) throw new JournalError(`journal: ${quote(uuid)} is not a UUID`);
+  return uuid;
+}
+
+function isAbsent(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}

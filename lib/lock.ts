@@ -1,0 +1,80 @@
+/**
+ * The one host-wide lock: `flock` on a root-only file. Guests start in parallel and share bridges, uplinks and routes.
+ * The kernel frees it when every process that holds the descriptor is dead, so a killed hook never leaves it behind, and
+ * a tool that outlives the hook keeps it until its last change is made.
+ */
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { JournalError } from './errors.js';
+import type { Exec } from './exec.js';
+import { oneLine, quote } from './quote.js';
+
+export interface Lock {
+  /** Pass it to every tool that changes the host. */
+  readonly fd: number;
+  /** Gives the lock back; safe to call twice. */
+  readonly release: () => void;
+}
+
+export interface LockRequest {
+  readonly path: string;
+  /** Seconds to wait. */
+  readonly wait: number;
+  /** Written into the file, for whoever waits: `start of guest 'web1'`. */
+  readonly holder: string;
+}
+
+/** Exit status of flock(1) when the lock was not had in time; any but 1, so that a failure of its own differs. */
+const NOT_HAD = 75;
+
+/** Returns the lock. Throws JournalError when it is not had in time, naming the holder, or cannot be had at all. */
+export async function acquireLock(exec: Exec, { path, wait, holder }: LockRequest): Promise<Lock> {
+  const fd = openLockFile(path);
+  try {
+    const result = await exec({
+      tool: 'flock',
+      args: ['--exclusive', '--timeout', String(wait), '--conflict-exit-code', String(NOT_HAD), '3'],
+      fd,
+      deadline: (wait + 5) * 1000,
+    });
+    if (result.exitCode === NOT_HAD) {
+      throw new JournalError(`lock ${quote(path)} was not had in ${wait} s: held by ${readFileSync(path, 'utf8').trim() || 'an unknown process'}`);
+    }
+    if (result.exitCode !== 0) {
+      const reason = result.errno === 'ENOENT' ? "no 'flock' in PATH" : oneLine(result.stderr);
+      throw new JournalError(`lock ${quote(path)} cannot be had: ${reason}`);
+    }
+    ftruncateSync(fd);
+    writeSync(fd, `${oneLine(holder)} (pid ${process.pid})\n`, 0);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  let held = true;
+  return {
+    fd,
+    release: () => {
+      if (held) closeSync(fd);
+      held = false;
+    },
+  };
+}
+
+/** Nobody but root may open it: whoever can lock it can keep every guest from starting. */
+function openLockFile(path: string): number {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  } catch (error) {
+    throw new JournalError(`lock ${quote(path)} cannot be opened: ${oneLine(String(error))}`, { cause: error });
+  }
+  const { uid, mode } = fstatSync(fd);
+  if (uid !== 0 && uid !== process.geteuid?.()) {
+    closeSync(fd);
+    throw new JournalError(`lock ${quote(path)} belongs to user ${uid}: remove it`);
+  }
+  if ((mode & 0o077) !== 0) {
+    closeSync(fd);
+    throw new JournalError(`lock ${quote(path)} can be opened by others (mode 0${(mode & 0o777).toString(8)}): remove it`);
+  }
+  return fd;
+}

@@ -1,0 +1,176 @@
+/**
+ * NetState: kernel objects as values, one type for what is desired and what is observed, and the ownership rules that
+ * say which observed objects are guestwire's. What is not in the desired state is removed, so an object that cannot be
+ * proved ours never becomes part of an observed one.
+ */
+import { type Family, hostPrefix, parseAddress } from './address.js';
+import type { Placed, PlacedLink, PlacedPort, RoutedLink } from './attachment.js';
+import type { Observation } from './observation.js';
+
+/** One kernel object, or one setting of a link that always has some value (`link`, `txqlen`, `isolated`, `sysctl`). */
+export type NetObject =
+  | { readonly kind: 'vlan'; readonly dev: string; readonly vid: number; readonly pvid: boolean; readonly untagged: boolean }
+  | { readonly kind: 'uplink-vlan'; readonly dev: string; readonly vid: number }
+  | { readonly kind: 'isolated'; readonly dev: string; readonly on: boolean }
+  | { readonly kind: 'link'; readonly dev: string; readonly up: boolean }
+  | { readonly kind: 'txqlen'; readonly dev: string; readonly length: number }
+  | { readonly kind: 'sysctl'; readonly dev: string; readonly path: string; readonly value: string }
+  | { readonly kind: 'address'; readonly dev: string; readonly address: string; readonly length: number }
+  | {
+      readonly kind: 'route';
+      readonly dev: string;
+      readonly to: string;
+      readonly via: string | undefined;
+      readonly table: string;
+      readonly protocol: number;
+    };
+
+/** Objects sorted by key, each key once: equal states are deeply equal. */
+export type NetState = readonly NetObject[];
+
+/** Returns what makes two objects the same object, so that a difference between them is a change, not a replacement. */
+export function keyOf(object: NetObject): string {
+  switch (object.kind) {
+    case 'vlan':
+    case 'uplink-vlan':
+      return `${object.kind} ${object.dev} ${String(object.vid).padStart(4, '0')}`;
+    case 'isolated':
+    case 'link':
+    case 'txqlen':
+      return `${object.kind} ${object.dev}`;
+    case 'sysctl':
+      return `sysctl ${object.path}`;
+    case 'address':
+      return `address ${object.dev} ${object.address}/${object.length}`;
+    case 'route':
+      // dev and via are in the key: a route that moves is deleted and added, because `ip route replace` would also
+      // take over a route of another protocol that came in between.
+      return `route ${object.to} ${object.table} ${object.dev} ${object.via ?? '-'} ${object.protocol}`;
+  }
+}
+
+/** Returns whether the object is a setting: it can be set back to what it was, but not removed. */
+export function isSetting(object: NetObject): boolean {
+  return object.kind === 'isolated' || object.kind === 'link' || object.kind === 'txqlen' || object.kind === 'sysctl';
+}
+
+/** Returns the objects as a NetState. Of two with one key the later one stays. */
+export function netState(objects: readonly NetObject[]): NetState {
+  const byKey = new Map(objects.map((object) => [keyOf(object), object]));
+  return [...byKey].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, object]) => object);
+}
+
+/**
+ * Returns what the kernel should hold for these attachments. `observation` decides what cannot be wished: a sysctl that
+ * this kernel does not have is not asked for.
+ */
+export function desiredState(attachments: readonly Placed[], observation: Observation): NetState {
+  return netState(
+    attachments.flatMap((attachment) =>
+      attachment.kind === 'vlan-port' ? desiredPort(attachment, observation) : desiredLink(attachment, observation),
+    ),
+  );
+}
+
+/**
+ * Returns what of the observed kernel is guestwire's, for links that these attachments wire or once wired: of a VLAN port
+ * its whole VID table, of a routed link the gateways and the routes that carry our protocol number.
+ */
+export function observedState(attachments: readonly Placed[], observation: Observation): NetState {
+  return netState(
+    attachments.flatMap((attachment) =>
+      attachment.kind === 'vlan-port' ? observedPort(attachment, observation) : observedLink(attachment, observation),
+    ),
+  );
+}
+
+/** Returns `state` without the host routes and what attracts traffic: how an incoming guest waits until it runs here. */
+export function withoutRoutes(state: NetState): NetState {
+  return state.filter((object) => object.kind !== 'route');
+}
+
+/** Returns the sysctls that a routed link sets, by path below /proc/sys, with the value each gets. */
+export function sysctlsOf(routed: PlacedLink): ReadonlyMap<string, string> {
+  const families = familiesOf(routed);
+  const { link } = routed;
+  const sysctls = new Map([
+    // A guest's router advertisement must never give the host a default route or an address.
+    [`net/ipv6/conf/${link}/accept_ra`, '0'],
+  ]);
+  if (families.has('inet6')) {
+    // An admin's default of 1 would refuse every IPv6 address on the link.
+    sysctls.set(`net/ipv6/conf/${link}/disable_ipv6`, '0');
+    // Without it the gateway's neighbour advertisements lack the router flag (RFC 4861 section 4.4).
+    sysctls.set(`net/ipv6/conf/${link}/forwarding`, '1');
+  }
+  // IPv4 decides by the link a packet came in on, and a link made before ip_forward was set keeps 0.
+  if (families.has('inet')) sysctls.set(`net/ipv4/conf/${link}/forwarding`, '1');
+  return sysctls;
+}
+
+/** Returns the families of a routed link's addresses. */
+export function familiesOf(routed: RoutedLink): ReadonlySet<Family> {
+  return new Set(routed.addresses.map((address) => parseAddress(address).family));
+}
+
+function desiredPort(port: PlacedPort, { links }: Observation): NetObject[] {
+  const facts = links.get(port.link);
+  return [
+    ...port.vlans.map((member): NetObject => ({ kind: 'vlan', dev: port.link, ...member })),
+    ...(port.isolated === undefined ? [] : [{ kind: 'isolated' as const, dev: port.link, on: port.isolated }]),
+    // Wanted as it is: here for the journal, because a flush sets it to 0 for a moment.
+    ...(facts === undefined ? [] : [{ kind: 'txqlen' as const, dev: port.link, length: facts.txqlen }]),
+  ];
+}
+
+function observedPort(port: PlacedPort, { links, vlans }: Observation): NetObject[] {
+  const facts = links.get(port.link);
+  if (facts === undefined) return [];
+  const members = vlans.get(port.link) ?? [];
+  return [
+    ...members.map((member): NetObject => ({ kind: 'vlan', dev: port.link, ...member })),
+    ...(port.isolated === undefined || facts.isolated === undefined
+      ? []
+      : [{ kind: 'isolated' as const, dev: port.link, on: facts.isolated }]),
+    { kind: 'txqlen', dev: port.link, length: facts.txqlen },
+  ];
+}
+
+function desiredLink(routed: PlacedLink, observation: Observation): NetObject[] {
+  const { link: dev, table, protocol } = routed;
+  const sysctls = [...sysctlsOf(routed)].filter(([path]) => observation.sysctls.has(path));
+  const hosts = routed.addresses.map((address) => ({ to: hostPrefix(parseAddress(address)).text, via: undefined }));
+  return [
+    { kind: 'link', dev, up: true },
+    ...sysctls.map(([path, value]): NetObject => ({ kind: 'sysctl', dev, path, value })),
+    ...routed.gateways.map((gateway): NetObject => ({ kind: 'address', dev, ...gatewayAddress(gateway) })),
+    ...[...hosts, ...routed.routes].map((route): NetObject => ({ kind: 'route', dev, ...route, table, protocol })),
+  ];
+}
+
+function observedLink(routed: PlacedLink, observation: Observation): NetObject[] {
+  const { link: dev, protocol } = routed;
+  const facts = observation.links.get(dev);
+  if (facts === undefined) return [];
+  const sysctls = [...sysctlsOf(routed).keys()].flatMap((path): NetObject[] => {
+    const value = observation.sysctls.get(path);
+    return value === undefined ? [] : [{ kind: 'sysctl', dev, path, value }];
+  });
+  const gateways = routed.gateways.map(gatewayAddress).filter((gateway) =>
+    facts.addresses.some((found) => found.address === gateway.address && found.length === gateway.length),
+  );
+  const routes = observation.routes.filter((route) => route.dev === dev && route.protocol === String(protocol));
+  return [
+    { kind: 'link', dev, up: facts.up },
+    ...sysctls,
+    ...gateways.map((gateway): NetObject => ({ kind: 'address', dev, ...gateway })),
+    ...routes.map(({ to, via, table }): NetObject => ({ kind: 'route', dev, to: to.text, via, table, protocol })),
+  ];
+}
+
+/** A link-local IPv6 gateway needs its /64 on-link, to reach the guest's own link-local; any other is one address. */
+function gatewayAddress(gateway: string): { address: string; length: number } {
+  const { family } = parseAddress(gateway);
+  if (family === 'inet') return { address: gateway, length: 32 };
+  return { address: gateway, length: /^fe[89ab]/.test(gateway) ? 64 : 128 };
+}

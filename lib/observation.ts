@@ -1,0 +1,78 @@
+/**
+ * What the kernel says of the links at hand, as plain facts with nothing judged. kernel.ts fills it in; netstate.ts and
+ * preflight.ts read it. Every value is already canonical.
+ */
+import type { Prefix } from './address.js';
+import type { VlanMember } from './vlan.js';
+
+/** What to ask the kernel for: never more than the NICs at hand need, because hosts have thousands of links. */
+export interface Scope {
+  /** Links to describe, with their addresses. One that does not exist is no error. */
+  readonly links: readonly string[];
+  /** Links whose routes of one protocol are listed, in every table. */
+  readonly routes: readonly { readonly dev: string; readonly protocol: number }[];
+  /** Bridge ports whose VLAN membership is listed; asked only when the kernel can filter VLANs. */
+  readonly ports: readonly string[];
+  /** Addresses for which the most specific route is looked up. */
+  readonly lookups: readonly string[];
+  /** Prefixes for which routes are listed whose next hop lies in them. Lists a whole table: ask only with cause. */
+  readonly nextHops: readonly string[];
+  /** Paths below /proc/sys. */
+  readonly sysctls: readonly string[];
+}
+
+/** A network the host itself is on: an address with more than itself in its prefix. */
+export interface HostNetwork {
+  readonly dev: string;
+  readonly address: string;
+  readonly prefix: Prefix;
+}
+
+export const EMPTY_SCOPE: Scope = { links: [], routes: [], ports: [], lookups: [], nextHops: [], sysctls: [] };
+
+export interface Observation {
+  /** By ifname; a link that does not exist is absent. */
+  readonly links: ReadonlyMap<string, LinkFacts>;
+  readonly routes: readonly RouteFacts[];
+  /** By port; a port without any VLAN has an empty list. */
+  readonly vlans: ReadonlyMap<string, readonly VlanMember[]>;
+  /** By address looked up; undefined when no route covers it. */
+  readonly lookups: ReadonlyMap<string, RouteFacts | undefined>;
+  readonly nextHops: readonly RouteFacts[];
+  /** Networks of the host's own links, link-local ones left out; filled in only when something is looked up. */
+  readonly networks: readonly HostNetwork[];
+  /** By path; a sysctl this kernel does not have is absent. */
+  readonly sysctls: ReadonlyMap<string, string>;
+}
+
+export interface LinkFacts {
+  readonly ifname: string;
+  readonly ifindex: number;
+  readonly up: boolean;
+  readonly txqlen: number;
+  readonly master: string | undefined;
+  readonly addresses: readonly { readonly address: string; readonly length: number }[];
+  /** Bridge port flag; undefined when the link is no bridge port. */
+  readonly isolated: boolean | undefined;
+  /** Of a bridge; undefined for any other link. */
+  readonly bridge: BridgeFacts | undefined;
+}
+
+export interface BridgeFacts {
+  /** The kernel was built with CONFIG_BRIDGE_VLAN_FILTERING. */
+  readonly capable: boolean;
+  readonly filtering: boolean;
+  /** VID a new port gets as PVID and untagged; 0: none. */
+  readonly defaultPvid: number;
+}
+
+export interface RouteFacts {
+  /** 'unicast', 'local', 'broadcast', 'blackhole' and so on, as `ip route` names them. */
+  readonly type: string;
+  readonly to: Prefix;
+  readonly dev: string | undefined;
+  readonly via: string | undefined;
+  readonly table: string;
+  /** Number or name from rt_protos, as `ip route` prints it; 'kernel' when it prints none. */
+  readonly protocol: string;
+}

@@ -1,0 +1,159 @@
+/**
+ * Operations to batches: the only file that writes tool text. Every line knows the operations it carries out, so that a
+ * tool that stops at line 4 is reported as the change it could not make.
+ */
+import type { Operation } from './diff.js';
+import type { NetObject } from './netstate.js';
+import { formatRange, type VidRange } from './vlan.js';
+
+/** `ip` and `bridge` are fed to `TOOL -batch -`; `sysctl` lines are `path=value`, written below /proc/sys. */
+export type BatchTool = 'ip' | 'bridge' | 'sysctl';
+
+export interface BatchLine {
+  readonly text: string;
+  readonly operations: readonly Operation[];
+}
+
+/** What one run of one tool is fed. */
+export interface Batch {
+  readonly tool: BatchTool;
+  readonly lines: readonly BatchLine[];
+}
+
+/** Returns the batches that carry out `operations` in their order; a run of one tool is one batch. */
+export function render(operations: readonly Operation[]): Batch[] {
+  const batches: { tool: BatchTool; lines: BatchLine[] }[] = [];
+  for (const run of mergeVlanRuns(operations)) {
+    const tool = toolOf(run.operations);
+    const last = batches.at(-1);
+    if (last?.tool === tool) last.lines.push(run);
+    else batches.push({ tool, lines: [run] });
+  }
+  return batches;
+}
+
+/**
+ * Returns the batch that empties the queues of these taps. Equivalent to `ip link set TAP txqueuelen 0` and back: what
+ * was flooded to a tap before its port was exact waits in the tap's ring for the guest (measured on Linux 6.18).
+ */
+export function flushBatch(taps: readonly { readonly dev: string; readonly txqlen: number }[]): Batch {
+  const lines = taps.flatMap(({ dev, txqlen }) => [
+    { text: `link set dev ${dev} txqueuelen 0`, operations: [] },
+    { text: `link set dev ${dev} txqueuelen ${txqlen}`, operations: [] },
+  ]);
+  return { tool: 'ip', lines };
+}
+
+/** Returns an operation in words, for messages and the log: `add VLAN 42 pvid untagged on 'vnet7'`. */
+export function describe({ before, after }: Operation): string {
+  const object = after ?? before;
+  if (object === undefined) return 'change nothing';
+  const verb = after === undefined ? 'remove' : before === undefined ? 'add' : 'set';
+  return `${verb} ${nameOf(object)} on '${object.dev}'`;
+}
+
+function nameOf(object: NetObject): string {
+  switch (object.kind) {
+    case 'vlan':
+      return `VLAN ${object.vid}${flagsOf(object)}`;
+    case 'uplink-vlan':
+      return `VLAN ${object.vid}`;
+    case 'isolated':
+      return `isolated ${onOff(object.on)}`;
+    case 'link':
+      return `link ${object.up ? 'up' : 'down'}`;
+    case 'txqlen':
+      return `txqueuelen ${object.length}`;
+    case 'sysctl':
+      return `sysctl ${object.path}=${object.value}`;
+    case 'address':
+      return `address ${object.address}/${object.length}`;
+    case 'route':
+      return `route ${object.to}${object.via === undefined ? '' : ` via ${object.via}`}`;
+  }
+}
+
+/** Neighbouring VIDs with the same change become one line: a range of 4,000 VIDs is one line, not 4,000. */
+function mergeVlanRuns(all: readonly Operation[]): BatchLine[] {
+  const lines: BatchLine[] = [];
+  let run: { operations: Operation[]; range: VidRange; shape: string } | undefined;
+  for (const operation of all) {
+    const vlan = vlanOf(operation);
+    if (vlan !== undefined && run?.shape === vlan.shape && run.range.last + 1 === vlan.vid) {
+      run.operations.push(operation);
+      run.range = { first: run.range.first, last: vlan.vid };
+      lines[lines.length - 1] = { text: textOf(operation, run.range), operations: run.operations };
+      continue;
+    }
+    const operations = [operation];
+    run = vlan && { operations, range: { first: vlan.vid, last: vlan.vid }, shape: vlan.shape };
+    lines.push({ text: textOf(operation, run?.range), operations });
+  }
+  return lines;
+}
+
+function vlanOf({ before, after }: Operation): { vid: number; shape: string } | undefined {
+  const object = after ?? before;
+  if (object?.kind !== 'vlan' && object?.kind !== 'uplink-vlan') return undefined;
+  const flags = object.kind === 'vlan' ? flagsOf(object) : '';
+  // The kernel refuses a range with the PVID flag, even a range of one.
+  if (after?.kind === 'vlan' && after.pvid) return { vid: object.vid, shape: `pvid ${object.vid}` };
+  return { vid: object.vid, shape: `${object.kind} ${object.dev} ${after === undefined ? 'del' : `add${flags}`}` };
+}
+
+function toolOf([operation]: readonly Operation[]): BatchTool {
+  const object = operation?.after ?? operation?.before;
+  switch (object?.kind) {
+    case 'vlan':
+    case 'uplink-vlan':
+    case 'isolated':
+      return 'bridge';
+    case 'sysctl':
+      return 'sysctl';
+    default:
+      return 'ip';
+  }
+}
+
+function textOf({ before, after }: Operation, range: VidRange | undefined): string {
+  const object = after ?? before;
+  if (object === undefined) return '';
+  const verb = after === undefined ? 'del' : 'add';
+  switch (object.kind) {
+    case 'vlan':
+      return `vlan ${verb} dev ${object.dev} vid ${vids(object.vid, range)}${after === undefined ? '' : flagsOf(object)}`;
+    case 'uplink-vlan':
+      return `vlan ${verb} dev ${object.dev} vid ${vids(object.vid, range)}`;
+    case 'isolated':
+      return `link set dev ${object.dev} isolated ${onOff(object.on)}`;
+    case 'link':
+      return `link set dev ${object.dev} ${object.up ? 'up' : 'down'}`;
+    case 'txqlen':
+      return `link set dev ${object.dev} txqueuelen ${object.length}`;
+    case 'sysctl':
+      return `${object.path}=${object.value}`;
+    case 'address':
+      return `address ${verb} ${object.address}/${object.length} dev ${object.dev}${after === undefined ? '' : addressFlags(object.address)}`;
+    case 'route':
+      return `route ${verb} ${object.to}${object.via === undefined ? '' : ` via ${object.via}`} dev ${object.dev} table ${object.table} proto ${object.protocol}`;
+  }
+}
+
+/** The same gateway stands on many links, so duplicate address detection must not run: a guest could make it fail. */
+function addressFlags(address: string): string {
+  if (address.includes(':')) return ' nodad';
+  // Link scope keeps the host from using the address as a source beyond this link (ip-address(8)).
+  return address.startsWith('169.254.') ? ' scope link' : '';
+}
+
+function vids(vid: number, range: VidRange | undefined): string {
+  return formatRange(range ?? { first: vid, last: vid });
+}
+
+function flagsOf({ pvid, untagged }: { readonly pvid: boolean; readonly untagged: boolean }): string {
+  return `${pvid ? ' pvid' : ''}${untagged ? ' untagged' : ''}`;
+}
+
+function onOff(on: boolean): string {
+  return on ? 'on' : 'off';
+}

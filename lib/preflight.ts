@@ -1,0 +1,150 @@
+/**
+ * What must be true of the host before the first effect: the bridge exists and filters, the link is where the XML says,
+ * the host forwards, and nobody else holds what the guest claims. Pure; each refusal names guest, NIC, cause and cure.
+ */
+import { bare, contains, hostPrefix, overlaps, parseAddress, type Prefix } from './address.js';
+import { type Attachment, claimsOf, type RoutedLink, type VlanPort } from './attachment.js';
+import { ConflictError, HostError } from './errors.js';
+import { familiesOf } from './netstate.js';
+import type { LinkFacts, Observation, RouteFacts } from './observation.js';
+import { nicLabel, quote } from './quote.js';
+import { FORWARDING, probesOf } from './scope.js';
+
+/** A live guest that guestwire wired, for conflicts with it. */
+export interface Holder {
+  readonly name: string;
+  readonly attachments: readonly Attachment[];
+}
+
+/**
+ * Throws HostError when the host cannot give what an attachment needs, ConflictError when somebody else holds it.
+ * Checks what is known: an attachment without a link yet is checked as far as its bridge and addresses go.
+ */
+export function preflight(
+  guest: string,
+  attachments: readonly Attachment[],
+  { observation, holders }: { readonly observation: Observation; readonly holders: readonly Holder[] },
+): void {
+  const links = new Set(attachments.map((attachment) => attachment.link));
+  for (const attachment of attachments) {
+    const where = nicLabel(guest, { index: attachment.nic, mac: attachment.mac });
+    if (attachment.kind === 'vlan-port') assertPort(where, attachment, observation);
+    else assertRoutedLink(where, attachment, { observation, holders, links });
+  }
+}
+
+/** Returns the claims for which next hops must be listed: those that touch a network the host itself is on. */
+export function claimsNearHost(attachments: readonly Attachment[], { networks }: Observation): string[] {
+  return attachments
+    .flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []))
+    .filter((claim) => networks.some((network) => overlaps(network.prefix, claim)))
+    .map((claim) => claim.text);
+}
+
+function assertPort(where: string, { bridge, link }: VlanPort, { links }: Observation): void {
+  if (bridge === undefined) return;
+  const facts = links.get(bridge);
+  if (facts === undefined) {
+    throw new HostError(`${where}: bridge ${quote(bridge)} does not exist: create it, or name an existing one in <source bridge>`);
+  }
+  if (facts.bridge === undefined) {
+    throw new HostError(`${where}: ${quote(bridge)} is not a bridge: name a bridge in <source bridge>`);
+  }
+  if (!facts.bridge.capable) {
+    throw new HostError(`${where}: this kernel cannot filter VLANs on bridge ${quote(bridge)}: it needs CONFIG_BRIDGE_VLAN_FILTERING`);
+  }
+  if (!facts.bridge.filtering) {
+    throw new HostError(`${where}: bridge ${quote(bridge)} does not filter VLANs: turn it on with 'ip link set dev ${bridge} type bridge vlan_filtering 1'`);
+  }
+  if (link !== undefined) assertMaster(where, existing(where, link, links), bridge);
+}
+
+function assertMaster(where: string, link: LinkFacts, bridge: string): void {
+  if (link.master === bridge) return;
+  const actual = link.master === undefined ? 'it has no master' : `its master is ${quote(link.master)}`;
+  throw new HostError(`${where}: link ${quote(link.ifname)} is no port of bridge ${quote(bridge)}: ${actual}`);
+}
+
+function existing(where: string, link: string, links: Observation['links']): LinkFacts {
+  const facts = links.get(link);
+  if (facts === undefined) throw new HostError(`${where}: link ${quote(link)} does not exist`);
+  return facts;
+}
+
+interface Surroundings {
+  readonly observation: Observation;
+  readonly holders: readonly Holder[];
+  /** The guest's own links: what is routed to them already is no conflict. */
+  readonly links: ReadonlySet<string | undefined>;
+}
+
+function assertRoutedLink(where: string, routed: RoutedLink, { observation, holders, links }: Surroundings): void {
+  if (routed.link !== undefined) {
+    const { master } = existing(where, routed.link, observation.links);
+    if (master !== undefined) {
+      throw new HostError(`${where}: link ${quote(routed.link)} is a port of ${quote(master)}, so it cannot be a routed link: take it out with 'ip link set dev ${routed.link} nomaster'`);
+    }
+  }
+  assertForwarding(where, routed, observation.sysctls);
+  for (const claim of claimsOf(routed)) {
+    assertUnclaimed(where, claim, holders);
+    assertNotHosts(where, claim, observation);
+    for (const probe of probesOf(claim)) {
+      const route = observation.lookups.get(probe);
+      if (route !== undefined && !isOwn(route, routed, links)) assertNotRouted(where, claim, { route, routed });
+    }
+    assertNoNextHop(where, claim, observation.nextHops.filter((route) => !isOwn(route, routed, links)));
+  }
+}
+
+function assertForwarding(where: string, routed: RoutedLink, sysctls: Observation['sysctls']): void {
+  const families = familiesOf(routed);
+  if (families.has('inet') && sysctls.get(FORWARDING.inet) !== '1') {
+    throw new HostError(`${where}: this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1'`);
+  }
+  const forwards6 = sysctls.get(FORWARDING.inet6) === '1' || sysctls.get(FORWARDING.forced6) === '1';
+  if (families.has('inet6') && !forwards6) {
+    throw new HostError(`${where}: this host does not forward IPv6: set it with 'sysctl -w net.ipv6.conf.all.forwarding=1', and before that net.ipv6.conf.UPLINK.accept_ra=2 on an uplink that learns its default route from router advertisements, or that route is lost`);
+  }
+}
+
+function assertUnclaimed(where: string, claim: Prefix, holders: readonly Holder[]): void {
+  for (const holder of holders) {
+    for (const attachment of holder.attachments) {
+      if (attachment.kind !== 'routed-link') continue;
+      const held = claimsOf(attachment).find((other) => overlaps(other, claim));
+      if (held === undefined) continue;
+      const other = nicLabel(holder.name, { index: attachment.nic, mac: attachment.mac });
+      throw new ConflictError(`${where}: ${quote(bare(claim))} is held by ${other} as ${quote(bare(held))}: give one of the two another address`);
+    }
+  }
+}
+
+function assertNotHosts(where: string, claim: Prefix, { networks }: Observation): void {
+  const own = networks.find((network) => contains(claim, hostPrefix(parseAddress(network.address))));
+  if (own === undefined) return;
+  throw new ConflictError(`${where}: ${quote(bare(claim))} holds ${quote(own.address)}, an address of this host on ${quote(own.dev)}: give the guest another`);
+}
+
+function assertNotRouted(where: string, claim: Prefix, { route, routed }: { route: RouteFacts; routed: RoutedLink }): void {
+  const ours = route.protocol === String(routed.protocol);
+  const target = `${route.via === undefined ? '' : ` via ${quote(route.via)}`}${route.dev === undefined ? '' : ` on ${quote(route.dev)}`}`;
+  if (route.type !== 'unicast' && overlaps(route.to, claim)) {
+    throw new ConflictError(`${where}: ${quote(bare(claim))} belongs to this host itself: route '${route.type} ${bare(route.to)}'${target}: give the guest another address`);
+  }
+  // A covering shorter prefix is how the rest of the network reaches this host; only ours is another guest's.
+  const same = route.to.text === claim.text || contains(claim, route.to);
+  if (!same && !ours) return;
+  throw new ConflictError(`${where}: ${quote(bare(claim))} is already routed: ${quote(bare(route.to))}${target}, protocol ${quote(route.protocol)}: remove that route or give the guest another address`);
+}
+
+function assertNoNextHop(where: string, claim: Prefix, routes: readonly RouteFacts[]): void {
+  for (const { via, to } of routes) {
+    if (via === undefined || !contains(claim, hostPrefix(parseAddress(via)))) continue;
+    throw new ConflictError(`${where}: ${quote(bare(claim))} holds ${quote(via)}, the next hop of this host's route ${quote(bare(to))}: give the guest another address`);
+  }
+}
+
+function isOwn(route: RouteFacts, routed: RoutedLink, links: ReadonlySet<string | undefined>): boolean {
+  return route.protocol === String(routed.protocol) && route.dev !== undefined && links.has(route.dev);
+}

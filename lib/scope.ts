@@ -1,0 +1,56 @@
+/**
+ * Attachments to scope: exactly what must be asked of the kernel to wire, check and verify them.
+ */
+import { lastAddress, parseAddress, type Prefix } from './address.js';
+import { type Attachment, claimsOf, type RoutedLink } from './attachment.js';
+import { familiesOf, sysctlsOf } from './netstate.js';
+import type { Scope } from './observation.js';
+
+/** Returns what to ask for `wanted`, checks of the host included, and for `recorded`, which may only be given up. */
+export function scopeOf(wanted: readonly Attachment[], recorded: readonly Attachment[] = []): Scope {
+  const all = [...wanted, ...recorded];
+  const routed = all.filter((attachment) => attachment.kind === 'routed-link');
+  const claims = wanted.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []));
+  const bridges = all.flatMap((attachment) => (attachment.kind === 'vlan-port' ? [attachment.bridge] : []));
+  return {
+    links: distinct([...all.map((attachment) => attachment.link), ...bridges]),
+    ports: distinct(all.map((attachment) => (attachment.kind === 'vlan-port' ? attachment.link : undefined))),
+    routes: routed.flatMap(({ link: dev, protocol }) => (dev === undefined ? [] : [{ dev, protocol }])),
+    lookups: distinct(claims.flatMap(probesOf)),
+    nextHops: [],
+    sysctls: distinct(routed.flatMap((link) => [...sysctlPathsOf(link), ...forwardingPathsOf(link)])),
+  };
+}
+
+/** Returns the sysctls that say whether the host forwards for this link's families. */
+export function forwardingPathsOf(link: RoutedLink): string[] {
+  const families = familiesOf(link);
+  return [
+    ...(families.has('inet') ? [FORWARDING.inet] : []),
+    ...(families.has('inet6') ? [FORWARDING.inet6, FORWARDING.forced6] : []),
+  ];
+}
+
+export const FORWARDING = {
+  inet: 'net/ipv4/conf/all/forwarding',
+  inet6: 'net/ipv6/conf/all/forwarding',
+  /** Newer kernels forward with this although `forwarding` is 0. */
+  forced6: 'net/ipv6/conf/all/force_forwarding',
+};
+
+/**
+ * Returns the addresses whose lookup tells who holds a prefix. Looking up beats listing: on a full table a list takes a
+ * hundred times longer. A longer route inside the prefix can hide the prefix at one address, hardly at both ends.
+ */
+export function probesOf(claim: Prefix): string[] {
+  const first = claim.text.slice(0, claim.text.indexOf('/'));
+  return distinct([first, parseAddress(lastAddress(claim)).text]);
+}
+
+function sysctlPathsOf(link: RoutedLink): string[] {
+  return link.link === undefined ? [] : [...sysctlsOf({ ...link, link: link.link }).keys()];
+}
+
+function distinct(values: readonly (string | undefined)[]): string[] {
+  return [...new Set(values.filter((value): value is string => value !== undefined))];
+}

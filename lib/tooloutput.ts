@@ -1,0 +1,129 @@
+/**
+ * The JSON of iproute2 to facts. Each schema names only the keys that are read, so that a newer iproute2 may add others;
+ * a key that is read and missing or of another type is an error, because a guess here would be wired into the host.
+ */
+import * as z from 'zod/mini';
+import { canonicalDestination, type Family, parseAddress, parsePrefix } from './address.js';
+import { ToolOutputError } from './errors.js';
+import type { LinkFacts, RouteFacts } from './observation.js';
+import { canonicalMembership, vidsOf, type VlanMember } from './vlan.js';
+
+const linkSchema = z.object({
+  ifname: z.string(),
+  ifindex: z.number(),
+  flags: z.array(z.string()),
+  txqlen: z._default(z.number(), 0),
+  master: z.optional(z.string()),
+  addr_info: z._default(z.array(z.object({ local: z.optional(z.string()), prefixlen: z.optional(z.number()) })), []),
+  linkinfo: z.optional(
+    z.object({
+      info_kind: z.optional(z.string()),
+      info_data: z.optional(z.object({ vlan_filtering: z.optional(z.number()), vlan_protocol: z.optional(z.string()), vlan_default_pvid: z._default(z.number(), 0) })),
+      info_slave_kind: z.optional(z.string()),
+      info_slave_data: z.optional(z.object({ isolated: z.optional(z.boolean()) })),
+    }),
+  ),
+});
+
+/**
+ * Returns the links of `ip -json -details address show`. A kernel without CONFIG_BRIDGE_VLAN_FILTERING prints
+ * vlan_filtering 0 and no vlan_protocol (iproute2 6.1 on Linux 6.18).
+ */
+export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
+  // iproute2 prints {} for a link that its filter left out.
+  return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
+    const link = read(linkSchema, entry, 'ip address');
+    const info = link.linkinfo;
+    return {
+      ifname: link.ifname,
+      ifindex: link.ifindex,
+      up: link.flags.includes('UP'),
+      txqlen: link.txqlen,
+      master: link.master,
+      addresses: link.addr_info.flatMap(({ local, prefixlen }) =>
+        local === undefined || prefixlen === undefined ? [] : [{ address: parseAddress(local).text, length: prefixlen }]),
+      isolated: info?.info_slave_kind === 'bridge' ? (info.info_slave_data?.isolated ?? false) : undefined,
+      bridge: info?.info_kind === 'bridge'
+        ? {
+            capable: info.info_data?.vlan_protocol !== undefined,
+            filtering: info.info_data?.vlan_filtering === 1,
+            defaultPvid: info.info_data?.vlan_default_pvid ?? 0,
+          }
+        : undefined,
+    };
+  });
+}
+
+const routeSchema = z.object({
+  type: z._default(z.string(), 'unicast'),
+  dst: z.string(),
+  dev: z.optional(z.string()),
+  gateway: z.optional(z.string()),
+  via: z.optional(z.object({ host: z.string() })),
+  table: z._default(z.string(), 'main'),
+  protocol: z.optional(z.string()),
+  nexthops: z.optional(z.array(z.object({ gateway: z.optional(z.string()), dev: z.optional(z.string()) }))),
+});
+
+/**
+ * Returns the routes of `ip -json -details route`. iproute2 leaves out what it was asked to filter by, so the question
+ * fills in the device and the protocol.
+ */
+export function parseRoutes(
+  answer: readonly unknown[],
+  question: { readonly dev?: string; readonly protocol?: string },
+): RouteFacts[] {
+  return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
+    const route = read(routeSchema, entry, 'ip route');
+    const via = route.gateway ?? route.via?.host ?? route.nexthops?.find((hop) => hop.gateway !== undefined)?.gateway;
+    return {
+      type: route.type,
+      to: parsePrefix(canonicalDestination(route.dst, familyOf(route.dst, via))),
+      dev: route.dev ?? question.dev ?? route.nexthops?.[0]?.dev,
+      via: via === undefined ? undefined : parseAddress(via).text,
+      table: route.table,
+      protocol: route.protocol ?? question.protocol ?? 'kernel',
+    };
+  });
+}
+
+const portSchema = z.object({
+  ifname: z.string(),
+  vlans: z.array(
+    z.object({
+      vlan: z.number(),
+      vlanEnd: z.optional(z.number()),
+      // Absent for a tagged VID; an empty list when VIDs are compressed (iproute2 6.1).
+      flags: z._default(z.array(z.string()), []),
+    }),
+  ),
+});
+
+/** Returns the membership of each port of `bridge -json vlan show`, compressed or not. */
+export function parseVlans(answer: readonly unknown[]): Map<string, VlanMember[]> {
+  return new Map(
+    answer.filter((entry) => !isEmpty(entry)).map((entry) => {
+      const port = read(portSchema, entry, 'bridge vlan');
+      const members = port.vlans.flatMap(({ vlan, vlanEnd, flags }) =>
+        vidsOf({ first: vlan, last: vlanEnd ?? vlan }).map((vid) => ({
+          vid, pvid: flags.includes('PVID'), untagged: flags.includes('Egress Untagged'),
+        })));
+      return [port.ifname, canonicalMembership(members)];
+    }),
+  );
+}
+
+function read<T extends z.ZodMiniType>(schema: T, entry: unknown, what: string): z.output<T> {
+  const result = z.safeParse(schema, entry);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new ToolOutputError(`${what}: unexpected JSON at '${issue?.path.join('.') ?? ''}' in '${JSON.stringify(entry).slice(0, 200)}'`);
+}
+
+function isEmpty(entry: unknown): boolean {
+  return typeof entry === 'object' && entry !== null && Object.keys(entry).length === 0;
+}
+
+function familyOf(dst: string, via: string | undefined): Family {
+  return dst.includes(':') || (dst === 'default' && via?.includes(':') === true) ? 'inet6' : 'inet';
+}

@@ -1,0 +1,191 @@
+/**
+ * A kernel in memory. It understands the few words of `ip -batch` and `bridge -batch` that guestwire writes and fails on
+ * any other, prints itself as sorted lines an operator could read, and fails at the nth line when told to.
+ */
+import { hostPrefix, parseAddress, parsePrefix, contains, canonicalDestination } from '../lib/address.js';
+import { CommandError } from '../lib/errors.js';
+import type { Kernel } from '../lib/kernel.js';
+import type { HostNetwork, LinkFacts, Observation, RouteFacts, Scope } from '../lib/observation.js';
+import type { Batch } from '../lib/operation.js';
+import { parseVids, vidsOf } from '../lib/vlan.js';
+
+/** A host as golden cases write it down. */
+export interface FakeHost {
+  links?: Record<string, FakeLink>;
+  routes?: { type?: string; to: string; dev?: string; via?: string; table?: string; protocol?: string }[];
+  networks?: { dev: string; address: string; prefix: string }[];
+  sysctls?: Record<string, string>;
+}
+
+interface FakeLink {
+  ifindex: number;
+  up?: boolean;
+  txqlen?: number;
+  master?: string;
+  isolated?: boolean;
+  addresses?: string[];
+  /** VID to flags: '', 'pvid', 'untagged', 'pvid untagged'. */
+  vlans?: Record<string, string>;
+  bridge?: { filtering?: boolean; capable?: boolean; defaultPvid?: number };
+}
+
+export interface FakeKernel extends Kernel {
+  readonly host: Required<FakeHost>;
+  /** Lines carried out so far. */
+  readonly done: string[];
+  /** Fails before the line with this number, counted from 1 over all runs; 0: never. */
+  failAt: number;
+  /** Sorted lines of everything the host holds. */
+  print(): string;
+}
+
+export function fakeKernel(start: FakeHost): FakeKernel {
+  const host: Required<FakeHost> = { links: {}, routes: [], networks: [], sysctls: {}, ...structuredClone(start) };
+  const kernel: FakeKernel = {
+    host,
+    done: [],
+    failAt: 0,
+    print: () => print(host),
+    observe: (scope) => Promise.resolve(observe(host, scope)),
+    run: (batches, mode) => {
+      let first: Error | undefined;
+      for (const batch of batches) {
+        for (const { text } of batch.lines) {
+          try {
+            if (kernel.failAt > 0 && kernel.done.length + 1 === kernel.failAt) {
+              kernel.failAt = 0;
+              throw failure(batch, text, 'told to fail');
+            }
+            apply(host, batch, text);
+            kernel.done.push(text);
+          } catch (error) {
+            if (mode === 'stop-at-failure') return Promise.reject(error as Error);
+            first ??= error as Error;
+          }
+        }
+      }
+      return first === undefined ? Promise.resolve() : Promise.reject(first);
+    },
+  };
+  return kernel;
+}
+
+function observe(host: Required<FakeHost>, scope: Scope): Observation {
+  const routes = host.routes.map(routeFacts);
+  const lookup = (address: string): RouteFacts | undefined => {
+    const host32 = hostPrefix(parseAddress(address));
+    return routes.filter((route) => contains(route.to, host32)).sort((a, b) => b.to.length - a.to.length)[0];
+  };
+  return {
+    links: new Map(scope.links.flatMap((name): [string, LinkFacts][] => {
+      const link = host.links[name];
+      return link === undefined ? [] : [[name, linkFacts(name, link)]];
+    })),
+    vlans: new Map(scope.ports.flatMap((port) => {
+      const { vlans, master } = host.links[port] ?? {};
+      if (master === undefined || host.links[master]?.bridge?.capable === false) return [];
+      return [[port, Object.entries(vlans ?? {}).map(([vid, flags]) => ({
+        vid: Number(vid), pvid: flags.includes('pvid'), untagged: flags.includes('untagged'),
+      })).sort((a, b) => a.vid - b.vid)] as const];
+    })),
+    routes: routes.filter((route) => scope.routes.some(({ dev, protocol }) => route.dev === dev && route.protocol === String(protocol))),
+    lookups: new Map(scope.lookups.map((address) => [address, lookup(address)])),
+    nextHops: routes.filter(({ via }) => via !== undefined && scope.nextHops.some((prefix) => contains(parsePrefix(prefix), hostPrefix(parseAddress(via))))),
+    networks: host.networks.map((network): HostNetwork => ({ ...network, prefix: parsePrefix(network.prefix) })),
+    sysctls: new Map(scope.sysctls.flatMap((path) => (host.sysctls[path] === undefined ? [] : [[path, host.sysctls[path]] as const]))),
+  };
+}
+
+function linkFacts(ifname: string, link: FakeLink): LinkFacts {
+  return {
+    ifname,
+    ifindex: link.ifindex,
+    up: link.up ?? true,
+    txqlen: link.txqlen ?? 1000,
+    master: link.master,
+    addresses: (link.addresses ?? []).map((text) => {
+      const [address = '', length] = text.split('/');
+      return { address, length: Number(length) };
+    }),
+    isolated: link.master === undefined ? undefined : (link.isolated ?? false),
+    bridge: link.bridge && { capable: link.bridge.capable ?? true, filtering: link.bridge.filtering ?? true, defaultPvid: link.bridge.defaultPvid ?? 1 },
+  };
+}
+
+function routeFacts({ type = 'unicast', to, dev, via, table = 'main', protocol = 'kernel' }: FakeHost['routes'] extends (infer R)[] | undefined ? R : never): RouteFacts {
+  return { type, to: parsePrefix(canonicalDestination(to, to.includes(':') ? 'inet6' : 'inet')), dev, via, table, protocol };
+}
+
+function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
+  const refuse = (reason: string): never => { throw failure(batch, text, reason); };
+  if (batch.tool === 'sysctl') {
+    const [path = '', value = ''] = text.split('=');
+    if (host.sysctls[path] === undefined) refuse('No such file or directory');
+    host.sysctls[path] = value;
+    return;
+  }
+  const link = (dev: string | undefined): FakeLink => host.links[dev ?? ''] ?? refuse(`Cannot find device "${dev ?? ''}"`);
+  const words = text.split(' ').join(' ');
+  const handlers: [RegExp, (match: Record<string, string | undefined>) => void][] = batch.tool === 'bridge' ? [
+    [/^vlan add dev (?<dev>\S+) vid (?<vids>\S+)(?<flags>( pvid)?( untagged)?)$/, ({ dev, vids = '', flags = '' }) => {
+      const vlans = (link(dev).vlans ??= {});
+      for (const vid of vidsOf(parseVids(vids))) {
+        if (flags.includes('pvid')) for (const other of Object.keys(vlans)) vlans[other] = (vlans[other] ?? '').replace('pvid', '').trim();
+        vlans[vid] = flags.trim();
+      }
+    }],
+    [/^vlan del dev (?<dev>\S+) vid (?<vids>\S+)$/, ({ dev, vids = '' }) => {
+      const vlans = (link(dev).vlans ??= {});
+      for (const vid of vidsOf(parseVids(vids))) Reflect.deleteProperty(vlans, String(vid));
+    }],
+    [/^link set dev (?<dev>\S+) isolated (?<on>on|off)$/, ({ dev, on }) => { link(dev).isolated = on === 'on'; }],
+  ] : [
+    [/^link set dev (?<dev>\S+) txqueuelen (?<length>\d+)$/, ({ dev, length }) => { link(dev).txqlen = Number(length); }],
+    [/^link set dev (?<dev>\S+) (?<state>up|down)$/, ({ dev, state }) => { link(dev).up = state === 'up'; }],
+    [/^address add (?<cidr>\S+) dev (?<dev>\S+)( nodad| scope link)?$/, ({ cidr = '', dev }) => {
+      const addresses = (link(dev).addresses ??= []);
+      if (addresses.includes(cidr)) refuse('RTNETLINK answers: File exists');
+      addresses.push(cidr);
+    }],
+    [/^address del (?<cidr>\S+) dev (?<dev>\S+)$/, ({ cidr = '', dev }) => {
+      const found = link(dev);
+      if (found.addresses?.includes(cidr) !== true) refuse('RTNETLINK answers: Cannot assign requested address');
+      found.addresses = found.addresses?.filter((other) => other !== cidr) ?? [];
+    }],
+    [/^route add (?<to>\S+)( via (?<via>\S+))? dev (?<dev>\S+) table (?<table>\S+) proto (?<protocol>\d+)$/, (match) => {
+      const { to = '', via, dev = '', table = '', protocol = '' } = match;
+      link(dev);
+      if (host.routes.some((route) => route.to === to && (route.table ?? 'main') === table)) refuse('RTNETLINK answers: File exists');
+      host.routes.push({ to, dev, table, protocol, ...(via === undefined ? {} : { via }) });
+    }],
+    [/^route del (?<to>\S+)( via (?<via>\S+))? dev (?<dev>\S+) table (?<table>\S+) proto (?<protocol>\d+)$/, ({ to, dev, protocol }) => {
+      const index = host.routes.findIndex((route) => route.to === to && route.dev === dev && route.protocol === protocol);
+      if (index < 0) refuse('RTNETLINK answers: No such process');
+      host.routes.splice(index, 1);
+    }],
+  ];
+  for (const [pattern, act] of handlers) {
+    const match = pattern.exec(words);
+    if (match === null) continue;
+    act(match.groups ?? {});
+    return;
+  }
+  throw new Error(`the fake kernel does not know '${batch.tool} ${text}'`);
+}
+
+function failure({ tool }: Batch, text: string, reason: string): CommandError {
+  return new CommandError(`${tool} failed (${text}): ${reason}`, { tool, args: [], exitCode: 1, signal: undefined, stderr: reason, timedOut: false, errno: undefined, line: undefined });
+}
+
+function print({ links, routes, sysctls }: Required<FakeHost>): string {
+  const lines = Object.entries(links).flatMap(([dev, link]) => [
+    `link ${dev} ${link.up === false ? 'down' : 'up'} txqlen ${link.txqlen ?? 1000}${link.isolated === true ? ' isolated' : ''}`,
+    ...(link.addresses ?? []).map((address) => `address ${address} dev ${dev}`),
+    ...Object.entries(link.vlans ?? {}).map(([vid, flags]) => `vlan ${vid} dev ${dev} ${flags}`.trim()),
+  ]);
+  return [
+    ...lines,
+    ...routes.map(({ to, dev, via, table = 'main', protocol = 'kernel' }) => `route ${to}${via === undefined ? '' : ` via ${via}`} dev ${dev ?? '-'} table ${table} proto ${protocol}`),
+    ...Object.entries(sysctls).map(([path, value]) => `sysctl ${path}=${value}`),
+  ].sort().join('\n');
+}
