@@ -129,7 +129,7 @@ function octal(mode: number): string {
 }
 
 function isSystemError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'errno' in error;
+  return typeof error === 'object' && error !== null && 'errno' in error;
 }
 
 /** Returns 'EACCES: permission denied' of Node's 'EACCES: permission denied, open ...'. */

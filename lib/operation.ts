@@ -110,7 +110,11 @@ function toolOf([operation]: readonly Operation[]): BatchTool {
       return 'bridge';
     case 'sysctl':
       return 'sysctl';
-    default:
+    case 'address':
+    case 'link':
+    case 'route':
+    case 'txqlen':
+    case undefined:
       return 'ip';
   }
 }

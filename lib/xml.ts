@@ -11,7 +11,7 @@ import { oneLine, quote } from './quote.js';
 /** Longest document, in bytes of UTF-8: a string in libvirt's own protocol cannot be longer (REMOTE_STRING_MAX). */
 export const MOST_XML = 4 * 1024 * 1024;
 
-/** Deepest nesting, the root being 1: libxml2 stops there too, so libvirt never has a deeper document. */
+/** Deepest nesting, the root being 1. libxml2, and so libvirt, stops one level later. */
 export const MOST_DEPTH = 256;
 
 /** Most elements and attributes together: resolving their namespaces is what costs, up to 5 us each at full depth. */
@@ -117,7 +117,8 @@ function assertEncoding(parser: Parser, encoding: string | undefined): void {
 }
 
 function refuse(parser: Parser, reason: string): never {
-  throw new DomainXmlError(`domain XML line ${parser.line} column ${parser.column}: ${reason}`);
+  // saxes counts what it has read: the column of the offending character, or 0 at the end of a document that ends a line.
+  throw new DomainXmlError(`domain XML line ${parser.line} column ${Math.max(1, parser.column)}: ${reason}`);
 }
 
 /** saxes ends its messages with a full stop, and puts the name it speaks of last: `unclosed tag: devices`. */

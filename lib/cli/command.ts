@@ -35,7 +35,7 @@ type Values<T extends Options> = { readonly [K in keyof T]?: T[K]['type'] extend
 export function parseOptions<T extends Options>(args: readonly string[], options: T): { values: Values<T>; positionals: string[] } {
   try {
     const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
-    return { values: values as Values<T>, positionals };
+    return { values: values, positionals };
   } catch (error) {
     throw new UsageError(oneLine((error as Error).message).replace(/\.? To specify .*$/, ''), { cause: error });
   }

@@ -1,0 +1,225 @@
+// A private libvirtd host: libvirtd, its guests and their links in namespaces of their own, on the machine's kernel.
+// host-init is what runs inside. A host holds nothing that outlives the process that started it: its life is a pipe,
+// which the kernel closes even after kill -9. Needs root and what test/lab/setup installs.
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+
+/**
+ * @typedef {object} HostOptions
+ * @property {string} [name] host name, 'host' unless given
+ * @property {Record<string, string>} [hooks] files to copy below /etc/libvirt/hooks, e.g. { qemu: 'dist/hook.cjs' }
+ * @property {{from: string, to: string}[]} [binds] what is made below /etc, /opt, /usr, /var or /run stays private
+ * @property {Record<string, string | number>} [sysctls] e.g. { 'net.ipv4.ip_forward': 1 }
+ *
+ * @typedef {object} RunOptions
+ * @property {string} [input] standard input, empty unless given
+ * @property {number} [timeout] milliseconds, 60000 unless given
+ * @property {Record<string, string>} [env] added to the host's environment
+ *
+ * @typedef {{code: number | null, stdout: string, stderr: string}} Result
+ *
+ * @typedef {Awaited<ReturnType<typeof startHost>>} Host
+ */
+
+// What a service has, not what the developer's shell has: hooks must do with it.
+const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root', LC_ALL: 'C' };
+const here = import.meta.dirname;
+
+/** Where images and libvirt's capabilities are kept between runs, the same place as guest-image's. */
+export const cacheDir =
+  process.env['GUESTWIRE_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'guestwire');
+
+/** The directory of the guest's kernel and initrd, which are built first when the cache lacks them. */
+export async function guestImage() {
+  const env = { ...process.env, GUESTWIRE_CACHE: cacheDir };
+  const { stdout } = await promisify(execFile)(join(here, 'guest-image'), { env });
+  return stdout.trim();
+}
+
+/**
+ * Starts a host; libvirtd answers when this resolves. Rejects with what host-init said when the place cannot be made.
+ *
+ * @param {HostOptions} [options]
+ */
+export async function startHost(options = {}) {
+  const cache = join(cacheDir, 'libvirt');
+  await mkdir(cache, { recursive: true });
+  // Not TMPDIR: a socket's path has 107 bytes.
+  const dir = await mkdtemp('/tmp/guestwire-');
+  const unshare = spawn(
+    'unshare',
+    ['-m', '-n', '-u', '-i', '-p', '-f', '--kill-child', '--', 'sh', join(here, 'host-init'), ...initWords(dir, cache, options)],
+    { env: environment },
+  );
+  const ended = once(unshare, 'close');
+  const stop = async () => {
+    unshare.ref();
+    unshare.stdin.end();
+    await ended;
+    await rm(dir, { recursive: true, force: true });
+  };
+  try {
+    const pid = await whenReady(unshare);
+    return { dir, pid, ...tools(dir, pid), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** @param {string} dir @param {string} cache @param {HostOptions} options */
+function initWords(dir, cache, { name = 'host', hooks = {}, binds = [], sysctls = {} }) {
+  return [
+    ...[dir, cache, name, process.execPath],
+    ...Object.entries(hooks).flatMap(([hook, file]) => ['hook', hook, file]),
+    ...binds.flatMap(({ from, to }) => ['bind', from, to]),
+    ...Object.entries(sysctls).flatMap(([key, value]) => ['sysctl', key, String(value)]),
+  ];
+}
+
+/** @param {import('node:child_process').ChildProcessWithoutNullStreams} unshare @returns {Promise<number>} */
+async function whenReady(unshare) {
+  let stderr = '';
+  unshare.stderr.setEncoding('utf8').on('data', (/** @type {string} */ text) => (stderr += text));
+  let pid = 0;
+  for await (const line of createInterface({ input: unshare.stdout })) {
+    if (line.startsWith('pid ')) pid = Number(line.slice(4));
+    if (line === 'ready') {
+      unshare.stdout.resume();
+      // A test that forgot stop() shall end all the same, and its host with it.
+      for (const handle of [unshare, ...unshare.stdio]) handle?.unref();
+      return pid;
+    }
+  }
+  throw new Error(`the host did not start: ${stderr.trim()}`);
+}
+
+/** @param {string} dir @param {number} pid */
+function tools(dir, pid) {
+  /** The command line that runs a program in the host and ends it when whoever ran it is killed. @param {string[]} command */
+  const inside = (...command) =>
+    ['nsenter', '-t', String(pid), '-m', '-u', '-i', '-n', '-p', '--', 'setpriv', '--pdeath-signal', 'KILL', ...command];
+
+  /** @param {string} file @param {string[]} [args] @param {RunOptions} [options] */
+  const run = (file, args = [], options = {}) => execute(inside(file, ...args), options);
+
+  /** Like run, but only success returns, and returns standard output. @type {(file: string, args?: string[], options?: RunOptions) => Promise<string>} */
+  const ok = async (file, args = [], options = {}) => {
+    const { code, stdout, stderr } = await run(file, args, options);
+    if (code !== 0) throw new Error(`'${[file, ...args].join(' ')}' exited ${String(code)}: ${stderr.trim() || stdout.trim()}`);
+    return stdout;
+  };
+  const stopLibvirtd = () =>
+    ok('sh', ['-c', 'pid=$(cat /run/libvirtd.pid); kill $pid; while kill -0 $pid 2>/dev/null; do sleep 0.02; done']);
+  const startLibvirtd = () => ok('libvirtd', ['-d', '-p', '/run/libvirtd.pid']);
+
+  return {
+    inside,
+    run,
+    ok,
+    /** Where a file of the host is from outside. @param {string} path */
+    path: (path) => `/proc/${pid}/root${path}`,
+    /** libvirt's URI from outside, for migration. */
+    uri: `qemu+unix:///system?socket=${dir}/libvirt-sock`,
+    /** @param {string[]} args */
+    virsh: (...args) => run('virsh', ['-q', ...args]),
+    /** @param {string} xml */
+    define: (xml) => ok('virsh', ['-q', 'define', '/dev/stdin'], { input: xml }),
+    /** libvirtd's log; what it says of D-Bus, dmidecode, udev, dnsmasq and /dev/kvm is harmless. */
+    log: () => readText(join(dir, 'libvirtd.log')),
+    /** What came to /dev/log: 'Nov 23 08:30:28 host user.notice tag: message'. Lines may come a little late. */
+    syslog: async () => (await readText(join(dir, 'syslog'))).split('\n').filter(Boolean),
+    /** What a guest of domainXml has written to its console. @param {string} domain */
+    console: (domain) => readText(join(dir, `console-${domain}.log`)),
+    stopLibvirtd,
+    startLibvirtd,
+    restartLibvirtd: async () => {
+      await stopLibvirtd();
+      await startLibvirtd();
+    },
+  };
+}
+
+/** @param {string[]} command @param {RunOptions} options @returns {Promise<Result>} */
+async function execute([file = '', ...args], { input = '', timeout = 60_000, env = {} }) {
+  const child = spawn(file, args, { env: { ...environment, ...env }, timeout, killSignal: 'SIGKILL' });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (/** @type {string} */ text) => (stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (/** @type {string} */ text) => (stderr += text));
+  // A program may end without having read its input.
+  child.stdin.on('error', () => undefined).end(input);
+  const [code, signal] = /** @type {[number | null, string | null]} */ (await once(child, 'close'));
+  if (signal === 'SIGKILL') throw new Error(`'${args.join(' ')}' took longer than ${timeout} ms: ${stderr.trim()}`);
+  return { code, stdout, stderr };
+}
+
+/** @param {string} file */
+async function readText(file) {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    if (/** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT') return '';
+    throw error;
+  }
+}
+
+/**
+ * Resolves to the first truthy value that fn returns; rejects after the timeout with the last error, if there was one.
+ *
+ * @template T
+ * @param {() => T | Promise<T>} fn
+ * @param {{timeout?: number, what: string}} options milliseconds, 30000 unless given
+ * @returns {Promise<T>}
+ */
+export async function waitFor(fn, { timeout = 30_000, what }) {
+  const end = performance.now() + timeout;
+  let cause;
+  while (performance.now() < end) {
+    try {
+      const value = await fn();
+      if (value) return value;
+    } catch (error) {
+      cause = error;
+    }
+    await sleep(50);
+  }
+  throw new Error(`waited ${timeout} ms in vain for ${what}`, { cause });
+}
+
+/**
+ * Joins a new network namespace to the host: a veth pair, addresses of both families, and a default route each way, so
+ * that packets the host forwards find their way. The host forwards only if its sysctls say so.
+ *
+ * @param {Host} host
+ * @param {{name?: string, uplink?: string, hostAddresses?: string[], addresses?: string[]}} [options] hostAddresses []
+ *   leaves the uplink bare, for a bridge to take
+ */
+export async function addOutside(host, options = {}) {
+  const { name = 'outside', uplink = 'up0' } = options;
+  const { hostAddresses = ['2001:db8:ffff::2/64', '198.51.100.2/24'] } = options;
+  const { addresses = ['2001:db8:ffff::1/64', '198.51.100.1/24'] } = options;
+  /** @param {string} ip @param {string} dev @param {string[]} own @param {string[]} other */
+  const configure = (ip, dev, own, other) => [
+    `${ip} link set ${dev} up`,
+    ...own.map((address) => `${ip} address add ${address} dev ${dev}${address.includes(':') ? ' nodad' : ''}`),
+    ...other.map((via) => `${ip} route add default via ${via.replace(/\/.*/, '')} dev ${dev}`),
+  ];
+  const script = [
+    `ip netns add ${name}`,
+    `ip link add ${uplink} type veth peer name eth0 netns ${name}`,
+    `ip -n ${name} link set lo up`,
+    ...configure('ip', uplink, hostAddresses, hostAddresses.length > 0 ? addresses : []),
+    ...configure(`ip -n ${name}`, 'eth0', addresses, hostAddresses),
+  ];
+  await host.ok('sh', ['-ec', script.join('\n')]);
+  /** @param {string} file @param {string[]} [args] @param {RunOptions} [runOptions] */
+  const run = (file, args = [], runOptions = {}) => host.run('ip', ['netns', 'exec', name, file, ...args], runOptions);
+  return { name, uplink, addresses: addresses.map((address) => address.replace(/\/.*/, '')), run };
+}
