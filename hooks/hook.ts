@@ -16,7 +16,7 @@ void runHook({ guest, operation, stdin: readStdin(), settings: settingsFrom(proc
 });
 
 /** Reads one byte more than is allowed, so that the parser sees that it is too much. */
-function readStdin(): string {
+function readStdin(): Uint8Array {
   const buffer = Buffer.alloc(MOST_XML + 1);
   let size = 0;
   while (size < buffer.length) {
@@ -24,5 +24,5 @@ function readStdin(): string {
     if (read === 0) break;
     size += read;
   }
-  return buffer.toString('utf8', 0, size);
+  return buffer.subarray(0, size);
 }

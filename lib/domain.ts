@@ -116,7 +116,7 @@ export interface IpConfig {
  * Returns the domain. Throws DomainXmlError only for what is no domain at all: not XML, another root element, no name, a
  * UUID that is none. Whatever a NIC or the metadata say, the domain is returned, because teardown needs it.
  */
-export function parseDomain(xml: string): Domain {
+export function parseDomain(xml: string | Uint8Array): Domain {
   const root = parseXml(xml);
   if (root.uri !== '' || root.local !== 'domain') {
     const shown = root.uri === '' ? root.local : `{${root.uri}}${root.local}`;

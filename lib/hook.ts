@@ -20,7 +20,7 @@ export interface HookCall {
   readonly guest: string;
   readonly operation: string;
   /** The domain XML. */
-  readonly stdin: string;
+  readonly stdin: string | Uint8Array;
   readonly settings: Settings;
   readonly exec: Exec;
 }

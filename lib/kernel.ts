@@ -77,7 +77,7 @@ function hostNetworks(): HostNetwork[] {
     }));
 }
 
-type Query = { readonly text: string; readonly dev?: string; readonly protocol?: string } & (
+type Query = { readonly text: string; readonly dev?: string; readonly protocol?: string; readonly via?: string } & (
   | { readonly kind: 'link' | 'routes' | 'next-hop' }
   | { readonly kind: 'lookup'; readonly address: string }
 );
@@ -89,7 +89,7 @@ function queriesOf(scope: Scope): Query[] {
       // `table all` is also what makes one `ip` without -4 or -6 list both families.
       { kind: 'routes', text: `route show table all dev ${dev} proto ${protocol}`, dev, protocol: String(protocol) })),
     ...scope.lookups.map((address): Query => ({ kind: 'lookup', text: `route get fibmatch ${address}`, address })),
-    ...scope.nextHops.map((prefix): Query => ({ kind: 'next-hop', text: `route show table all via ${prefix}` })),
+    ...scope.nextHops.map((prefix): Query => ({ kind: 'next-hop', text: `route show table all via ${prefix}`, via: prefix.slice(0, prefix.indexOf('/')) })),
   ];
 }
 

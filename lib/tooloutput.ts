@@ -67,15 +67,15 @@ const routeSchema = z.object({
 
 /**
  * Returns the routes of `ip -json -details route`. iproute2 leaves out what it was asked to filter by, so the question
- * fills in the device and the protocol.
+ * fills in the device, the protocol and the next hop.
  */
 export function parseRoutes(
   answer: readonly unknown[],
-  question: { readonly dev?: string; readonly protocol?: string },
+  question: { readonly dev?: string; readonly protocol?: string; readonly via?: string },
 ): RouteFacts[] {
   return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
     const route = read(routeSchema, entry, 'ip route');
-    const via = route.gateway ?? route.via?.host ?? route.nexthops?.find((hop) => hop.gateway !== undefined)?.gateway;
+    const via = route.gateway ?? route.via?.host ?? route.nexthops?.find((hop) => hop.gateway !== undefined)?.gateway ?? question.via;
     return {
       type: route.type,
       to: parsePrefix(canonicalDestination(route.dst, familyOf(route.dst, via))),

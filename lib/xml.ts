@@ -30,8 +30,12 @@ export interface XmlElement {
   readonly text: string;
 }
 
-/** Returns the root element. Throws DomainXmlError, which says the line and column, both from 1. */
-export function parseXml(text: string): XmlElement {
+/**
+ * Returns the root element. Bytes must be UTF-8, which is what libvirt writes. Throws DomainXmlError, which says the line
+ * and column, both from 1.
+ */
+export function parseXml(document: string | Uint8Array): XmlElement {
+  const text = textOf(document);
   assertReadable(text);
   // XML 1.1 would admit control characters as references; libxml2 reads every document by the rules of 1.0.
   const parser: Parser = new SaxesParser({ xmlns: true, position: false, forceXMLVersion: true, defaultXMLVersion: '1.0' });
@@ -101,12 +105,20 @@ function attributesOf(tag: SaxesTagNS): Pick<XmlElement, 'attributes' | 'qualifi
   return { attributes: new Map(all.filter(({ uri }) => uri === '').map(({ local, value }) => [local, value])), qualified };
 }
 
+function textOf(document: string | Uint8Array): string {
+  if (Buffer.byteLength(document) > MOST_XML) {
+    throw new DomainXmlError(`domain XML is longer than ${MOST_XML} bytes, which is the most that is read`);
+  }
+  if (typeof document === 'string') return document;
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(document);
+  } catch (error) {
+    throw new DomainXmlError('domain XML is not UTF-8 text: save the document as UTF-8', { cause: error });
+  }
+}
+
 function assertReadable(text: string): void {
   if (text.trim() === '') throw new DomainXmlError('domain XML is empty: pass the XML of one domain');
-  const bytes = Buffer.byteLength(text);
-  if (bytes > MOST_XML) {
-    throw new DomainXmlError(`domain XML is ${bytes} bytes long: at most ${MOST_XML} are read`);
-  }
   // saxes pairs a lone high surrogate with whatever follows it, even with a '<'.
   if (/\p{Surrogate}/u.test(text)) throw new DomainXmlError('domain XML is not Unicode text: it holds half a surrogate pair');
 }

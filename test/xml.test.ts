@@ -151,11 +151,16 @@ describe('time and memory are bounded', () => {
   test('4 MiB are read, one byte more is refused', () => {
     const most = `<a>${'x'.repeat(MOST_XML - 7)}</a>`;
     expect(parseXml(most).text).toHaveLength(MOST_XML - 7);
-    expect(refusal(`${most} `)).toBe('domain XML is 4194305 bytes long: at most 4194304 are read');
+    expect(refusal(`${most} `)).toBe('domain XML is longer than 4194304 bytes, which is the most that is read');
+  });
+
+  test('bytes that are not UTF-8 are refused, bytes that are stay what they are', () => {
+    expect(() => parseXml(Uint8Array.from([0x3c, 0x61, 0x3e, 0xe9, 0x3c, 0x2f, 0x61, 0x3e]))).toThrow('domain XML is not UTF-8 text: save the document as UTF-8');
+    expect(parseXml(Buffer.from('<a>\u00e9</a>')).text).toBe('\u00e9');
   });
 
   test('bytes are counted, not characters', () => {
-    expect(refusal(`<a>${'é'.repeat(MOST_XML / 2)}</a>`)).toBe('domain XML is 4194311 bytes long: at most 4194304 are read');
+    expect(refusal(`<a>${'é'.repeat(MOST_XML / 2)}</a>`)).toBe('domain XML is longer than 4194304 bytes, which is the most that is read');
   });
 
   test('100,000 elements and attributes are read, one more is refused', () => {

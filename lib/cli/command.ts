@@ -42,7 +42,7 @@ export function parseOptions<T extends Options>(args: readonly string[], options
 }
 
 /** Returns the domain XML of `-f FILE` ('-' is standard input), or of libvirt's DOMAIN through `virsh dumpxml`. */
-export async function readDomainXml(io: Io, file: string | undefined, positionals: readonly string[]): Promise<string> {
+export async function readDomainXml(io: Io, file: string | undefined, positionals: readonly string[]): Promise<string | Uint8Array> {
   const [domain, ...rest] = positionals;
   if (rest.length > 0) throw new UsageError(`one guest at a time, not also ${quote(rest[0] ?? '')}`);
   if ((file === undefined) === (domain === undefined)) throw new UsageError('give either -f FILE or the name of a guest');
@@ -56,9 +56,9 @@ export async function readDomainXml(io: Io, file: string | undefined, positional
   return result.stdout;
 }
 
-function readXmlFile(file: string): string {
+function readXmlFile(file: string): Uint8Array {
   try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8');
+    return readFileSync(file === '-' ? 0 : file);
   } catch (error) {
     throw new DomainXmlError(`${quote(file)} cannot be read: ${oneLine((error as Error).message)}`, { cause: error });
   }

@@ -51,7 +51,7 @@ export async function startHost(options = {}) {
   const cache = join(cacheDir, 'libvirt');
   await mkdir(cache, { recursive: true });
   // Not TMPDIR: a socket's path has 107 bytes.
-  const dir = await mkdtemp('/tmp/guestwire-');
+  const dir = await mkdtemp('/tmp/guestwire-host-');
   const unshare = spawn(
     'unshare',
     ['-m', '-n', '-u', '-i', '-p', '-f', '--kill-child', '--', 'sh', join(here, 'host-init'), ...initWords(dir, cache, options)],
@@ -104,7 +104,7 @@ async function whenReady(unshare) {
 function tools(dir, pid) {
   /** The command line that runs a program in the host and ends it when whoever ran it is killed. @param {string[]} command */
   const inside = (...command) =>
-    ['nsenter', '-t', String(pid), '-m', '-u', '-i', '-n', '-p', '--', 'setpriv', '--pdeath-signal', 'KILL', ...command];
+    ['nsenter', '-t', String(pid), '-m', '-u', '-i', '-n', '-p', '--', 'setpriv', '--pdeathsig', 'KILL', ...command];
 
   /** @param {string} file @param {string[]} [args] @param {RunOptions} [options] */
   const run = (file, args = [], options = {}) => execute(inside(file, ...args), options);
@@ -130,7 +130,8 @@ function tools(dir, pid) {
     /** @param {string[]} args */
     virsh: (...args) => run('virsh', ['-q', ...args]),
     /** @param {string} xml */
-    define: (xml) => ok('virsh', ['-q', 'define', '/dev/stdin'], { input: xml }),
+    // The input of a child of Node is a socket, which /dev/stdin cannot open; cat's output is a pipe.
+    define: (xml) => ok('sh', ['-c', 'cat | virsh -q define /dev/stdin'], { input: xml }),
     /** libvirtd's log; what it says of D-Bus, dmidecode, udev, dnsmasq and /dev/kvm is harmless. */
     log: () => readText(join(dir, 'libvirtd.log')),
     /** What came to /dev/log: 'Nov 23 08:30:28 host user.notice tag: message'. Lines may come a little late. */

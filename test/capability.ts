@@ -1,0 +1,20 @@
+/** What this machine can do, for tests that need it: a missing capability is named, and with CI=true it is a failure. */
+import { spawnSync } from 'node:child_process';
+import { test } from '@jest/globals';
+
+export type Capability = 'root' | 'netns' | 'libvirt';
+
+const PROBES: Record<Capability, () => boolean> = {
+  root: () => process.geteuid?.() === 0,
+  netns: () => spawnSync('unshare', ['--net', '--mount', 'ip', 'link']).status === 0,
+  libvirt: () => spawnSync('libvirtd', ['--version']).status === 0 && spawnSync('qemu-system-x86_64', ['--version']).status === 0,
+};
+
+/** Returns jest's `test`, or one that skips and says why; with CI=true it fails instead. */
+export function testWith(...needed: readonly Capability[]): (name: string, run: () => void | Promise<void>, timeout?: number) => void {
+  const missing = needed.filter((capability) => !PROBES[capability]());
+  if (missing.length === 0) return test;
+  const lacks = `this machine lacks ${missing.join(', ')}`;
+  if (process.env['CI'] === 'true') return (name) => { test(name, () => { throw new Error(lacks); }); };
+  return (name) => { test.skip(`${name} (${lacks})`, () => undefined); };
+}
