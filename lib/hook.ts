@@ -2,10 +2,11 @@
  * libvirt's hook contract as one table: operation, action, what a failure means. Nothing here writes to standard output,
  * which at `migrate` and `restore` would replace the guest's XML, and nothing talks to libvirt, which would deadlock.
  */
+import { readFileSync } from 'node:fs';
 import { type Attachment, deriveAttachments } from './attachment.js';
 import { configMentions, defaultConfig, type HostConfig, loadConfig } from './config.js';
-import { type Domain, parseDomain } from './domain.js';
-import { ConfigError, DomainXmlError, GuestwireError, JournalError, NotAllowedError } from './errors.js';
+import { type Domain, METADATA_NAMESPACE, parseDomain } from './domain.js';
+import { ConfigError, DomainXmlError, GuestwireError, NotAllowedError } from './errors.js';
 import type { Exec } from './exec.js';
 import { createJournal, type Journal } from './journal.js';
 import { createKernel } from './kernel.js';
@@ -74,7 +75,7 @@ export async function runHook(call: HookCall): Promise<HookResult> {
   } catch (error) {
     const sentence = sentenceOf(error, call);
     log.error(`${call.operation}: ${sentence}`);
-    if (action.failure === 'refuse') result = { exitCode: REFUSED, stderr: `guestwire: ${sentence}\n` };
+    if (action.failure === 'refuse' && concerns(call)) result = { exitCode: REFUSED, stderr: `guestwire: ${sentence}\n` };
   }
   await log.flush();
   return result;
@@ -93,24 +94,36 @@ async function announceIncoming({ call, journal }: Run): Promise<void> {
 
 async function prepare(run: Run): Promise<void> {
   const { domain, attachments } = understand(run.call, run.log);
+  if (attachments.length === 0) {
+    await forget(run, domain);
+    return;
+  }
   const guest = { name: domain.name, uuid: uuidOf(domain) };
-  if (attachments.length === 0 && run.journal.read(guest.uuid) === undefined) return;
-  await locked(run, LOCK_WAIT.start, async (host) => {
+  await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
     const incoming = run.journal.takeIncoming(guest.uuid);
     // Whatever an earlier run of this guest left is void: libvirt is only now starting it.
     await release(host, guest.uuid);
-    if (attachments.length === 0) return;
-    await check(host, guest, attachments);
+    // libvirt makes the taps after this: one that has the name of a guest's own target is somebody else's, for now.
+    await check(host, guest, attachments.map((attachment) => ({ ...attachment, link: undefined })));
     if (!incoming) return;
     run.journal.write({ version: 1, guest, since: new Date().toISOString(), incoming: true, wired: [], original: [] });
   });
+}
+
+/** A guest that was wired once and is not to be any more: whatever is broken here, it starts. */
+async function forget(run: Run, { uuid }: Domain): Promise<void> {
+  try {
+    if (uuid !== undefined && run.journal.read(uuid) !== undefined) await end(run, release);
+  } catch (error) {
+    run.log.error(`${run.call.operation}: ${sentenceOf(error, run.call)}`);
+  }
 }
 
 async function start(run: Run): Promise<void> {
   const { domain, attachments } = understand(run.call, run.log);
   if (attachments.length === 0) return;
   const guest = { name: domain.name, uuid: uuidOf(domain) };
-  await locked(run, LOCK_WAIT.start, async (host) => {
+  await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
     const incoming = run.journal.read(guest.uuid)?.incoming ?? false;
     await wire(host, { guest, attachments, fresh: true, incoming });
   });
@@ -119,11 +132,13 @@ async function start(run: Run): Promise<void> {
 /** The daemon came back and the guest never stopped: make it as its XML says, and never refuse. */
 async function reconnect(run: Run): Promise<void> {
   const { domain, attachments } = understand(run.call, run.log);
+  if (attachments.length === 0) {
+    await forget(run, domain);
+    return;
+  }
   const guest = { name: domain.name, uuid: uuidOf(domain) };
-  if (attachments.length === 0 && run.journal.read(guest.uuid) === undefined) return;
-  await locked(run, LOCK_WAIT.start, async (host) => {
-    if (attachments.length === 0) await release(host, guest.uuid);
-    else await wire(host, { guest, attachments, fresh: false, incoming: false });
+  await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
+    await wire(host, { guest, attachments, fresh: false, incoming: false });
   });
 }
 
@@ -132,31 +147,43 @@ async function end(run: Run, finish: (host: Host, uuid: string) => Promise<void>
   const uuid = uuidOfEnded(run);
   if (uuid === undefined) return;
   try {
-    await locked(run, LOCK_WAIT.end, (host) => finish(host, uuid));
+    await locked(run, { uuid, wait: LOCK_WAIT.end }, (host) => finish(host, uuid));
   } catch (error) {
-    if (error instanceof JournalError && run.journal.read(uuid) !== undefined) run.journal.markEnded(uuid);
+    leavePending(run, uuid);
     throw error;
   }
 }
 
-/** Runs `act` under the host's lock, after what earlier runs had to leave is done. */
-async function locked(run: Run, wait: number, act: (host: Host) => Promise<void>): Promise<void> {
-  const { call, journal, log } = run;
+/** What could not be released now, the next run that has the lock does. */
+function leavePending({ call, journal, log }: Run, uuid: string): void {
+  try {
+    if (journal.read(uuid) !== undefined) journal.markEnded(uuid);
+  } catch (error) {
+    log.error(`${call.operation}: ${sentenceOf(error, call)}`);
+  }
+}
+
+/** Runs `act` for the guest `uuid` under the host's lock, after what earlier runs had to leave of others is done. */
+async function locked(
+  { call, journal, log }: Run,
+  { uuid, wait }: { readonly uuid: string; readonly wait: number },
+  act: (host: Host) => Promise<void>,
+): Promise<void> {
   const lock = await acquireLock(call.exec, {
     path: call.settings.lock, wait, holder: `${call.operation} of guest ${quote(call.guest)}`,
   });
   try {
     const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
     const host: Host = { kernel: createKernel(exec), journal, log: log.info };
-    await releaseEnded(host, log);
+    await releaseEnded(host, journal.listEnded().filter((ended) => ended !== uuid), log);
     await act(host);
   } finally {
     lock.release();
   }
 }
 
-async function releaseEnded(host: Host, log: Log): Promise<void> {
-  for (const uuid of host.journal.listEnded()) {
+async function releaseEnded(host: Host, ended: readonly string[], log: Log): Promise<void> {
+  for (const uuid of ended) {
     try {
       await release(host, uuid);
     } catch (error) {
@@ -186,6 +213,22 @@ function understand({ stdin, settings }: HookCall, log?: Log): Understood {
     if (concerned) throw error;
     log?.warn(`guest ${quote(domain.name)} is started without the host config: ${error.message}`);
     return { domain, config: defaultConfig(), attachments: [] };
+  }
+}
+
+/**
+ * Whether a run that failed may have been about this guest: its XML or the host config speaks of it. Of any other guest
+ * that a broken config or a stranger's XML brought here, the failure is guestwire's own affair and the guest starts.
+ */
+function concerns({ guest, stdin, settings }: HookCall): boolean {
+  const xml = Buffer.from(stdin).toString('utf8');
+  if (xml.includes(METADATA_NAMESPACE) || /<vlan[\s/>]/.test(xml)) return true;
+  const networks = [...xml.matchAll(/<source network=['"]([^'"]*)/g)].map(([, network = '']) => network);
+  try {
+    return configMentions(readFileSync(settings.config, 'utf8'), [guest, ...networks]);
+  } catch {
+    // A config that cannot be read names nobody.
+    return false;
   }
 }
 

@@ -12,9 +12,18 @@ const PROBES: Record<Capability, () => boolean> = {
 
 /** Returns jest's `test`, or one that skips and says why; with CI=true it fails instead. */
 export function testWith(...needed: readonly Capability[]): (name: string, run: () => void | Promise<void>, timeout?: number) => void {
-  const missing = needed.filter((capability) => !PROBES[capability]());
+  const missing = missingOf(needed);
   if (missing.length === 0) return test;
   const lacks = `this machine lacks ${missing.join(', ')}`;
   if (process.env['CI'] === 'true') return (name) => { test(name, () => { throw new Error(lacks); }); };
   return (name) => { test.skip(`${name} (${lacks})`, () => undefined); };
+}
+
+/** Returns whether nothing is missing, for what a file sets up once for all its tests. */
+export function canRun(...needed: readonly Capability[]): boolean {
+  return missingOf(needed).length === 0;
+}
+
+function missingOf(needed: readonly Capability[]): Capability[] {
+  return needed.filter((capability) => !PROBES[capability]());
 }

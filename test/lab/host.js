@@ -3,11 +3,16 @@
 // which the kernel closes even after kill -9. Needs root and what test/lab/setup installs.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import process from 'node:process';
 import { createInterface } from 'node:readline';
+import { clearTimeout, setTimeout } from 'node:timers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 /**
@@ -29,7 +34,8 @@ import { promisify } from 'node:util';
 
 // What a service has, not what the developer's shell has: hooks must do with it.
 const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root', LC_ALL: 'C' };
-const here = import.meta.dirname;
+// jest's modules have no import.meta.dirname.
+const here = dirname(fileURLToPath(import.meta.url));
 
 /** Where images and libvirt's capabilities are kept between runs, the same place as guest-image's. */
 export const cacheDir =
@@ -93,7 +99,8 @@ async function whenReady(unshare) {
     if (line === 'ready') {
       unshare.stdout.resume();
       // A test that forgot stop() shall end all the same, and its host with it.
-      for (const handle of [unshare, ...unshare.stdio]) handle?.unref();
+      unshare.unref();
+      for (const pipe of [unshare.stdin, unshare.stdout, unshare.stderr]) /** @type {import('node:net').Socket} */ (pipe).unref();
       return pid;
     }
   }
@@ -102,12 +109,27 @@ async function whenReady(unshare) {
 
 /** @param {string} dir @param {number} pid */
 function tools(dir, pid) {
-  /** The command line that runs a program in the host and ends it when whoever ran it is killed. @param {string[]} command */
-  const inside = (...command) =>
-    ['nsenter', '-t', String(pid), '-m', '-u', '-i', '-n', '-p', '--', 'setpriv', '--pdeathsig', 'KILL', ...command];
+  /**
+   * Starts a program in the host. Returns at once: output() is what it has said so far, kill() ends it, result resolves
+   * when it has ended. `options.timeout` does not apply.
+   *
+   * @param {string} file @param {string[]} [args] @param {RunOptions} [options]
+   */
+  const start = (file, args = [], options = {}) =>
+    startProcess(['-t', String(pid), '-m', '-u', '-i', '-n', '-p', '--', file, ...args], options);
 
-  /** @param {string} file @param {string[]} [args] @param {RunOptions} [options] */
-  const run = (file, args = [], options = {}) => execute(inside(file, ...args), options);
+  /** @param {string} file @param {string[]} [args] @param {RunOptions} [options] @returns {Promise<Result>} */
+  const run = async (file, args = [], options = {}) => {
+    const { timeout = 60_000 } = options;
+    const child = start(file, args, options);
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+    }, timeout);
+    const result = await child.result;
+    clearTimeout(timer);
+    if (result.code !== null) return result;
+    throw new Error(`'${[file, ...args].join(' ')}' was killed, after ${timeout} ms at most: ${result.stderr.trim()}`);
+  };
 
   /** Like run, but only success returns, and returns standard output. @type {(file: string, args?: string[], options?: RunOptions) => Promise<string>} */
   const ok = async (file, args = [], options = {}) => {
@@ -120,7 +142,7 @@ function tools(dir, pid) {
   const startLibvirtd = () => ok('libvirtd', ['-d', '-p', '/run/libvirtd.pid']);
 
   return {
-    inside,
+    start,
     run,
     ok,
     /** Where a file of the host is from outside. @param {string} path */
@@ -147,18 +169,28 @@ function tools(dir, pid) {
   };
 }
 
-/** @param {string[]} command @param {RunOptions} options @returns {Promise<Result>} */
-async function execute([file = '', ...args], { input = '', timeout = 60_000, env = {} }) {
-  const child = spawn(file, args, { env: { ...environment, ...env }, timeout, killSignal: 'SIGKILL' });
+/** @param {string[]} nsenterArgs @param {RunOptions} options */
+function startProcess(nsenterArgs, { input = '', env = {} }) {
+  const child = spawn('nsenter', nsenterArgs, { env: { ...environment, ...env } });
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (/** @type {string} */ text) => (stdout += text));
   child.stderr.setEncoding('utf8').on('data', (/** @type {string} */ text) => (stderr += text));
   // A program may end without having read its input.
   child.stdin.on('error', () => undefined).end(input);
-  const [code, signal] = /** @type {[number | null, string | null]} */ (await once(child, 'close'));
-  if (signal === 'SIGKILL') throw new Error(`'${args.join(' ')}' took longer than ${timeout} ms: ${stderr.trim()}`);
-  return { code, stdout, stderr };
+  const result = once(child, 'close').then((ended) => {
+    const code = /** @type {number | null} */ (ended[0]);
+    return { code, stdout, stderr };
+  });
+  /** @param {NodeJS.Signals} [signal] */
+  const kill = (signal = 'SIGTERM') => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    // Not nsenter itself: its child would become one of the machine's init, and until that has reaped it, which in a
+    // container may be never, the host cannot end.
+    const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8');
+    for (const pid of children.split(' ').filter(Boolean)) process.kill(Number(pid), signal);
+  };
+  return { output: () => stdout, kill, result };
 }
 
 /** @param {string} file */
@@ -206,21 +238,39 @@ export async function addOutside(host, options = {}) {
   const { name = 'outside', uplink = 'up0' } = options;
   const { hostAddresses = ['2001:db8:ffff::2/64', '198.51.100.2/24'] } = options;
   const { addresses = ['2001:db8:ffff::1/64', '198.51.100.1/24'] } = options;
-  /** @param {string} ip @param {string} dev @param {string[]} own @param {string[]} other */
-  const configure = (ip, dev, own, other) => [
+  /** @param {string} ip with its options @param {string} dev @param {{own: string[], other: string[]}} ends */
+  const configure = (ip, dev, { own, other }) => [
     `${ip} link set ${dev} up`,
     ...own.map((address) => `${ip} address add ${address} dev ${dev}${address.includes(':') ? ' nodad' : ''}`),
-    ...other.map((via) => `${ip} route add default via ${via.replace(/\/.*/, '')} dev ${dev}`),
+    ...other.map((address) => `${ip} route add default via ${withoutLength(address)} dev ${dev}`),
   ];
   const script = [
     `ip netns add ${name}`,
     `ip link add ${uplink} type veth peer name eth0 netns ${name}`,
     `ip -n ${name} link set lo up`,
-    ...configure('ip', uplink, hostAddresses, hostAddresses.length > 0 ? addresses : []),
-    ...configure(`ip -n ${name}`, 'eth0', addresses, hostAddresses),
+    ...configure('ip', uplink, { own: hostAddresses, other: hostAddresses.length > 0 ? addresses : [] }),
+    ...configure(`ip -n ${name}`, 'eth0', { own: addresses, other: hostAddresses }),
   ];
   await host.ok('sh', ['-ec', script.join('\n')]);
   /** @param {string} file @param {string[]} [args] @param {RunOptions} [runOptions] */
   const run = (file, args = [], runOptions = {}) => host.run('ip', ['netns', 'exec', name, file, ...args], runOptions);
-  return { name, uplink, addresses: addresses.map((address) => address.replace(/\/.*/, '')), run };
+  return { name, uplink, addresses: addresses.map(withoutLength), run };
+}
+
+/**
+ * Joins two hosts by a veth pair of the same name at both ends, e.g. to migrate over it.
+ *
+ * @param {[Host, Host]} hosts
+ * @param {{link?: string, addresses?: [string, string]}} [options] the addresses of the first and of the second host
+ */
+export async function joinHosts([a, b], { link = 'join0', addresses = ['203.0.113.1/24', '203.0.113.2/24'] } = {}) {
+  const pair = ['link', 'add', link, 'netns', String(a.pid), 'type', 'veth', 'peer', 'name', link, 'netns', String(b.pid)];
+  await promisify(execFile)('ip', pair, { env: environment });
+  const script = 'ip link set "$0" up && ip address add "$1" dev "$0"';
+  await Promise.all([a.ok('sh', ['-c', script, link, addresses[0]]), b.ok('sh', ['-c', script, link, addresses[1]])]);
+}
+
+/** @param {string} address */
+function withoutLength(address) {
+  return address.replace(/\/.*/, '');
 }
