@@ -2,7 +2,7 @@
  * libvirt's hook contract as one table: operation, action, what a failure means. Nothing here writes to standard output,
  * which at `migrate` and `restore` would replace the guest's XML, and nothing talks to libvirt, which would deadlock.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { type Attachment, deriveAttachments } from './attachment.js';
 import { configMentions, defaultConfig, type HostConfig, loadConfig } from './config.js';
 import { type Domain, METADATA_NAMESPACE, parseDomain } from './domain.js';
@@ -225,7 +225,7 @@ function concerns({ guest, stdin, settings }: HookCall): boolean {
   if (xml.includes(METADATA_NAMESPACE) || /<vlan[\s/>]/.test(xml)) return true;
   const networks = [...xml.matchAll(/<source network=['"]([^'"]*)/g)].map(([, network = '']) => network);
   try {
-    return configMentions(readFileSync(settings.config, 'utf8'), [guest, ...networks]);
+    return statSync(settings.config).isFile() && configMentions(readFileSync(settings.config, 'utf8'), [guest, ...networks]);
   } catch {
     // A config that cannot be read names nobody.
     return false;

@@ -46,25 +46,34 @@ export interface Journal {
 /** Milliseconds after which an announced migration is taken for failed: libvirt calls `prepare` within a second. */
 const INCOMING_LASTS = 60_000;
 
+/** Of all the files a guest may have; a draft stays when the hook is killed while it writes. */
+const ENDINGS = ['json', 'incoming', 'ended'].flatMap((ending) => [ending, `${ending}.draft`]);
+
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Returns the journal in `dir`, which is made when first written to. Every error is a JournalError. */
 export function createJournal(dir: string, onDamage: (message: string) => void): Journal {
   const file = (uuid: string, ending: string): string => join(dir, `${assertUuid(uuid)}.${ending}`);
-  const read = (uuid: string): Entry | undefined => readEntry(file(uuid, 'json'), onDamage);
-  const uuidsOf = (ending: string): string[] => namesIn(dir, `.${ending}`).filter((uuid) => UUID.test(uuid));
+  const read = (uuid: string): Entry | undefined => {
+    assertSafe(dir);
+    return readEntry(file(uuid, 'json'), onDamage);
+  };
+  const uuidsOf = (ending: string): string[] => {
+    assertSafe(dir);
+    return namesIn(dir, `.${ending}`).filter((uuid) => UUID.test(uuid));
+  };
   return {
     read,
     list: () => uuidsOf('json').flatMap((uuid) => read(uuid) ?? []),
     write: (entry) => {
-      assertDir(dir);
+      makeDir(dir);
       writeAtomically(file(entry.guest.uuid, 'json'), `${JSON.stringify(entry, null, 1)}\n`);
     },
     remove: (uuid) => {
-      for (const ending of ['json', 'incoming', 'ended']) attempt(`remove ${quote(file(uuid, ending))}`, () => { rmSync(file(uuid, ending), { force: true }); });
+      for (const ending of ENDINGS) attempt(`remove ${quote(file(uuid, ending))}`, () => { rmSync(file(uuid, ending), { force: true }); });
     },
     markIncoming: (uuid) => {
-      assertDir(dir);
+      makeDir(dir);
       writeAtomically(file(uuid, 'incoming'), '');
     },
     takeIncoming: (uuid) => {
@@ -135,10 +144,16 @@ function ageOf(path: string): number | undefined {
   });
 }
 
-/** Whoever can write here decides what is torn down, so the directory must be root's alone. */
-function assertDir(dir: string): void {
+function makeDir(dir: string): void {
   attempt(`make ${quote(dir)}`, () => mkdirSync(dir, { recursive: true, mode: 0o700 }));
-  const { uid, mode } = attempt(`read ${quote(dir)}`, () => statSync(dir));
+  assertSafe(dir);
+}
+
+/** Whoever can write here decides what is torn down, so the directory must be root's alone. */
+function assertSafe(dir: string): void {
+  const stats = attempt(`read ${quote(dir)}`, () => statSync(dir, { throwIfNoEntry: false }));
+  if (stats === undefined) return;
+  const { uid, mode } = stats;
   if ((uid !== 0 && uid !== process.geteuid?.()) || (mode & 0o022) !== 0) {
     throw new JournalError(`journal ${quote(dir)} can be written by others (user ${uid}, mode 0${(mode & 0o777).toString(8)}): it must belong to root with mode 0700`);
   }

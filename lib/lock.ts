@@ -43,8 +43,7 @@ export async function acquireLock(exec: Exec, { path, wait, holder }: LockReques
       const reason = result.errno === 'ENOENT' ? "no 'flock' in PATH" : oneLine(result.stderr);
       throw new JournalError(`lock ${quote(path)} cannot be had: ${reason}`);
     }
-    ftruncateSync(fd);
-    writeSync(fd, `${oneLine(holder)} (pid ${process.pid})\n`, 0);
+    noteHolder(fd, holder);
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -59,13 +58,23 @@ export async function acquireLock(exec: Exec, { path, wait, holder }: LockReques
   };
 }
 
+/** For whoever waits; a full /run costs no more than that. Written over before it is cut, so that it needs no new page. */
+function noteHolder(fd: number, holder: string): void {
+  const text = `${oneLine(holder)} (pid ${process.pid})\n`;
+  try {
+    ftruncateSync(fd, writeSync(fd, text, 0));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+  }
+}
+
 /** Nobody but root may open it: whoever can lock it can keep every guest from starting. */
 function openLockFile(path: string): number {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   } catch (error) {
-    throw new JournalError(`lock ${quote(path)} cannot be opened: ${oneLine(String(error))}`, { cause: error });
+    throw new JournalError(`lock ${quote(path)} cannot be opened: ${oneLine((error as Error).message.split(',', 1)[0] ?? '')}`, { cause: error });
   }
   const { uid, mode } = fstatSync(fd);
   if (uid !== 0 && uid !== process.geteuid?.()) {

@@ -272,7 +272,10 @@ export async function startGuest(options, flags = []) {
 
 /** @param {DomainOptions} options */
 export async function defineGuest(options) {
-  await ok('virsh', ['-q', 'define', '/dev/stdin'], { input: domainXml(options) });
+  const [file, xml] = [`/run/${options.name}.xml`, domainXml(options)];
+  writeFileSync(file, xml);
+  note(xml);
+  await ok('virsh', ['-q', 'define', file]);
   return guestNamed(options.name);
 }
 
@@ -435,7 +438,7 @@ const links = new Set(readdirSync('/sys/class/net'));
 /** What to look at after a failure. */
 export async function evidence() {
   const parts = [];
-  for (const [file, ...args] of [['bridge', 'vlan', 'show'], ['ip', '-d', 'link', 'show'], ['nft', 'list', 'ruleset'], ['virsh', 'list', '--all']]) {
+  for (const [file, ...args] of [['bridge', 'vlan', 'show'], ['ip', '-o', 'link', 'show'], ['nft', 'list', 'ruleset'], ['virsh', 'list', '--all']]) {
     const { stdout, stderr } = await run(String(file), args, { timeout: 20_000 });
     parts.push(`--- ${[file, ...args].join(' ')}\n${stdout}${stderr}`);
   }

@@ -40,8 +40,8 @@ for (const { name, fn, options } of tests) {
   /** @type {string[]} */
   const problems = [];
   await within(fn, options.timeout ?? 120_000).catch((error) => problems.push(describe(error)));
-  const seen = problems.length > 0 ? await evidence() : '';
   const told = transcript.slice();
+  const seen = problems.length > 0 ? await evidence() : '';
   await cleanUp().catch((error) => problems.push(`afterwards: ${describe(error)}`));
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
   if (problems.length === 0) {
@@ -52,5 +52,5 @@ for (const { name, fn, options } of tests) {
     report(`not ok ${passed + failed} - ${name} (${seconds} s)\n${[...problems, '--- what was run', ...told, seen].join('\n').replace(/^/gm, '    ')}`);
   }
 }
-report(`# libvirt ${libvirt}: ${passed} passed, ${failed} failed, ${process.uptime().toFixed(0)} s`);
+report(`# libvirt ${libvirt.toFixed(1)}: ${passed} passed, ${failed} failed, ${process.uptime().toFixed(0)} s`);
 process.exit(failed === 0 && passed > 0 ? 0 : 1);
