@@ -1,6 +1,7 @@
 // The demo with everything real: a private libvirtd in namespaces of its own, guestwire installed as its hook, a guest
 // that boots a kernel, and a namespace that plays the outside world.
 import { performance } from 'node:perf_hooks';
+import process from 'node:process';
 import { formatMetadata } from '../dist/index.js';
 import { domainXml } from '../test/lab/domain.js';
 import { addOutside, guestImage, startHost, waitFor } from '../test/lab/host.js';
@@ -57,8 +58,8 @@ try {
 
   say('The guest boots a Linux kernel and pings the outside through the host.');
   const text = await waitFor(async () => {
-    const console = await host.console('web1');
-    return console.includes('guest: done') ? console : undefined;
+    const said = await host.console('web1');
+    return said.includes('guest: done') ? said : '';
   }, { what: 'the guest to have booted and pinged', timeout: 45_000 });
   show('guest console', text.split('\n').filter((line) => line.startsWith('guest:')).join('\n'));
   for (const address of outside.addresses) if (!text.includes(`ping ${address} ok`)) throw new Error(`the guest did not reach ${address}`);

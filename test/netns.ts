@@ -2,6 +2,8 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 
 export interface Netns {
+  /** The process inside, for nsenter and /proc. */
+  readonly target: string;
   /** Runs a shell script inside; throws with its output unless it ends with 0. Returns its standard output. */
   sh(script: string, env?: Record<string, string>): string;
   /** Runs a program inside, whatever its status. */
@@ -30,6 +32,7 @@ export async function openNetns(): Promise<Netns> {
     return stdout;
   };
   return {
+    target,
     sh,
     run,
     // Without what the kernel does in its own time: duplicate address detection, multicast routes, timers.

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import process from 'node:process';
 import { createInterface } from 'node:readline';
@@ -61,7 +61,7 @@ export async function startHost(options = {}) {
   const unshare = spawn(
     'unshare',
     ['-m', '-n', '-u', '-i', '-p', '-f', '--kill-child', '--', 'sh', join(here, 'host-init'), ...initWords(dir, cache, options)],
-    { env: environment },
+    { env: environment, cwd: '/' },
   );
   const ended = once(unshare, 'close');
   const stop = async () => {
@@ -83,8 +83,8 @@ export async function startHost(options = {}) {
 function initWords(dir, cache, { name = 'host', hooks = {}, binds = [], sysctls = {} }) {
   return [
     ...[dir, cache, name, process.execPath],
-    ...Object.entries(hooks).flatMap(([hook, file]) => ['hook', hook, file]),
-    ...binds.flatMap(({ from, to }) => ['bind', from, to]),
+    ...Object.entries(hooks).flatMap(([hook, file]) => ['hook', hook, resolve(file)]),
+    ...binds.flatMap(({ from, to }) => ['bind', resolve(from), to]),
     ...Object.entries(sysctls).flatMap(([key, value]) => ['sysctl', key, String(value)]),
   ];
 }
@@ -116,7 +116,7 @@ function tools(dir, pid) {
    * @param {string} file @param {string[]} [args] @param {RunOptions} [options]
    */
   const start = (file, args = [], options = {}) =>
-    startProcess(['-t', String(pid), '-m', '-u', '-i', '-n', '-p', '--', file, ...args], options);
+    startProcess(['-t', String(pid), '-m', '-u', '-i', '-n', '-p', '-r', '-w', '--', file, ...args], options);
 
   /** @param {string} file @param {string[]} [args] @param {RunOptions} [options] @returns {Promise<Result>} */
   const run = async (file, args = [], options = {}) => {
@@ -178,9 +178,8 @@ function startProcess(nsenterArgs, { input = '', env = {} }) {
   child.stderr.setEncoding('utf8').on('data', (/** @type {string} */ text) => (stderr += text));
   // A program may end without having read its input.
   child.stdin.on('error', () => undefined).end(input);
-  const result = once(child, 'close').then((ended) => {
-    const code = /** @type {number | null} */ (ended[0]);
-    return { code, stdout, stderr };
+  const result = once(child, 'close').then((/** @type {unknown[]} */ [code]) => {
+    return { code: typeof code === 'number' ? code : null, stdout, stderr };
   });
   /** @param {NodeJS.Signals} [signal] */
   const kill = (signal = 'SIGTERM') => {
@@ -188,7 +187,14 @@ function startProcess(nsenterArgs, { input = '', env = {} }) {
     // Not nsenter itself: its child would become one of the machine's init, and until that has reaped it, which in a
     // container may be never, the host cannot end.
     const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8');
-    for (const pid of children.split(' ').filter(Boolean)) process.kill(Number(pid), signal);
+    for (const pid of children.split(' ').filter(Boolean)) {
+      try {
+        process.kill(Number(pid), signal);
+      } catch (error) {
+        // It ended by itself in between.
+        if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ESRCH') throw error;
+      }
+    }
   };
   return { output: () => stdout, kill, result };
 }
@@ -209,7 +215,7 @@ async function readText(file) {
  * @template T
  * @param {() => T | Promise<T>} fn
  * @param {{timeout?: number, what: string}} options milliseconds, 30000 unless given
- * @returns {Promise<T>}
+ * @returns {Promise<Exclude<T, false | null | undefined>>}
  */
 export async function waitFor(fn, { timeout = 30_000, what }) {
   const end = performance.now() + timeout;
@@ -217,7 +223,7 @@ export async function waitFor(fn, { timeout = 30_000, what }) {
   while (performance.now() < end) {
     try {
       const value = await fn();
-      if (value) return value;
+      if (value) return /** @type {Exclude<T, false | null | undefined>} */ (value);
     } catch (error) {
       cause = error;
     }

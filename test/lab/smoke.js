@@ -1,7 +1,8 @@
 // Proves the lab: a private host, a hook of ten lines that routes a guest's tap, a real guest, and pings of both
 // families both ways. Prints what each step took. `node test/lab/smoke.js`, as root.
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import console from 'node:console';
+import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { domainXml } from './domain.js';
@@ -75,3 +76,6 @@ try {
   await rm(scratch, { recursive: true });
 }
 took('stop');
+assert.ok(!(await readFile('/proc/self/mounts', 'utf8')).includes(host.dir));
+await assert.rejects(access(host.dir));
+await assert.rejects(access(`/proc/${host.pid}`));

@@ -141,9 +141,11 @@ async function runTests(kernel, image, several) {
   clearInterval(ticker);
   clearTimeout(deadline);
   show();
+  const text = existsSync(join(out, 'results')) ? readFileSync(join(out, 'results'), 'utf8') : '';
   const status = existsSync(join(out, 'status')) ? readFileSync(join(out, 'status'), 'utf8').trim() : 'none';
   if (late) console.error(`${prefix}ended after ${DEADLINE} minutes`);
-  if (status !== '0' && (late || status !== '1')) console.error(`${prefix}status ${status}; the kernel's console:\n${console_.slice(-6000)}`);
+  // Tests that ran have said it themselves.
+  if (status !== '0' && !/^# libvirt/m.test(text)) console.error(`${prefix}status ${status}; the kernel's console:\n${console_.slice(-6000)}`);
   rmSync(out, { recursive: true, force: true });
   return status === '0';
 }

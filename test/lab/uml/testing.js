@@ -18,3 +18,22 @@ export function test(name, fn, options = {}) {
 export const before11 = (libvirt) => libvirt < 11;
 /** @param {number} libvirt */
 export const from11 = (libvirt) => libvirt >= 11;
+
+/** Checks that go on after a failure: end() rejects with all that failed. For a setting that is dear to make. */
+export function checks() {
+  /** @type {string[]} */
+  const failures = [];
+  return {
+    /** @param {string} name @param {() => unknown} fn */
+    check: async (name, fn) => {
+      try {
+        await fn();
+      } catch (error) {
+        failures.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    },
+    end: () => {
+      if (failures.length > 0) throw new Error(`${failures.length} checks failed\n${failures.join('\n')}`);
+    },
+  };
+}
