@@ -31,6 +31,10 @@ export interface VlanPort extends Attached {
   readonly vlans: readonly VlanMember[];
   /** undefined: not declared, and then not ours to set. */
   readonly isolated: boolean | undefined;
+  /** Ports of the bridge towards the world, from the host config: they carry this port's VLANs, too. */
+  readonly uplinks: readonly string[];
+  /** The host config trusts the guest to speak spanning tree: its BPDUs pass. */
+  readonly trustsStp: boolean;
 }
 
 /** A point-to-point link: gateways on the host's end, a host route for each address of the guest. */
@@ -78,10 +82,14 @@ function attach(domain: Domain, config: HostConfig, intent: Intent): Attachment 
     }
     return routedLink(where, nic, { wish: intent.routed, config });
   }
-  return vlanPort(where, intent, config);
+  return vlanPort(where, intent, { config, guest: domain.name });
 }
 
-function vlanPort(where: string, { nic, vlan, isolated }: Intent, config: HostConfig): VlanPort {
+function vlanPort(
+  where: string,
+  { nic, vlan, isolated }: Intent,
+  { config, guest }: { readonly config: HostConfig; readonly guest: string },
+): VlanPort {
   if (vlan === undefined) {
     throw new UnsupportedError(`${where}: <port isolated> without a VLAN: add the <vlan> of this port, or set isolated in the <interface> itself`);
   }
@@ -90,7 +98,9 @@ function vlanPort(where: string, { nic, vlan, isolated }: Intent, config: HostCo
     locate(DomainXmlError, `${where}: bridge`, () => { assertIfname(bridge); });
     assertAllowed(where, vlan, { bridge, allowed: config.bridges.get(bridge)?.allowed });
   }
-  return { kind: 'vlan-port', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vlans: vlan, isolated };
+  const trustsStp = nic.mac !== undefined && config.guests.get(guest)?.get(nic.mac)?.trust.stp === true;
+  const uplinks = bridge === undefined ? [] : (config.bridges.get(bridge)?.uplinks ?? []);
+  return { kind: 'vlan-port', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vlans: vlan, isolated, uplinks, trustsStp };
 }
 
 function bridgeOf(where: string, nic: Nic): string | undefined {

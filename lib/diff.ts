@@ -34,12 +34,16 @@ function isChange({ before, after }: Operation): boolean {
 /**
  * Isolation revokes before it grants, so that a port is never in more VLANs than it may be. Reachability grants before
  * it revokes, so that a change of routes loses no packet. A route comes after the route to its next hop, and goes
- * before it. Links are set up last before addresses, because accept_ra must be 0 before a link hears anything.
+ * before it. Filters are the first to come and the last to go. Links are set up last before addresses, because accept_ra must be 0 before a link hears anything.
  */
 function rankOf({ before, after }: Operation): number {
   const object = after ?? before;
   if (object === undefined) return 0;
   switch (object.kind) {
+    case 'filter':
+      return after === undefined ? 51 : 1;
+    case 'bpdu-guard':
+      return after === undefined ? 50 : 2;
     case 'isolated':
       return object.on ? 10 : 13;
     case 'vlan':

@@ -174,7 +174,7 @@ async function locked(
   });
   try {
     const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
-    const host: Host = { kernel: createKernel(exec), journal, log: log.info };
+    const host: Host = { kernel: createKernel(exec), journal, log: log.info, protectedOn: protectedOn(call.settings) };
     await releaseEnded(host, journal.listEnded().filter((ended) => ended !== uuid), log);
     await act(host);
   } finally {
@@ -191,6 +191,20 @@ async function releaseEnded(host: Host, ended: readonly string[], log: Log): Pro
       log.warn(`a guest that ended is still not released: ${error.message}`);
     }
   }
+}
+
+/** A broken config protects nothing, and must not keep a guest from being released. */
+function protectedOn({ config }: Settings): Host['protectedOn'] {
+  let loaded: HostConfig | undefined;
+  return (bridge) => {
+    try {
+      loaded ??= loadConfig(config);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      loaded = defaultConfig();
+    }
+    return loaded.bridges.get(bridge)?.protected ?? new Set();
+  };
 }
 
 interface Understood {

@@ -53,6 +53,10 @@ export interface NicConfig {
         readonly routes: readonly { readonly to: Prefix; readonly gateway: Address | undefined }[];
       }
     | undefined;
+  readonly trust: {
+    /** The guest may speak spanning tree: a BPDU that reaches an upstream guard shuts the host's port. */
+    readonly stp: boolean;
+  };
 }
 
 const DEFAULT_GATEWAYS = ['169.254.0.1', 'fe80::1'];
@@ -104,6 +108,7 @@ const NIC = table({
     ip: z.array(text, 'a list of addresses'),
     route: z.optional(z.array(ROUTE, 'a list of tables such as [{ address = "2001:db8:0:20::", prefix = 64 }]')),
   })),
+  trust: z.optional(table({ stp: z.optional(yesOrNo) })),
 });
 const DOCUMENT = table({
   bridge: z.optional(namedTables),
@@ -172,9 +177,9 @@ function nicConfig(value: unknown, at: TablePath): NicConfig {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) {
     throw new ValueError(`${header(at.slice(0, -1))}: ${quote(mac)} is not a MAC address such as '52:54:00:aa:bb:01'`);
   }
-  const { vlan, isolated, routed } = read(NIC, value, at);
-  if (vlan === undefined && isolated === undefined && routed === undefined) {
-    throw new ValueError(`${header(at)}: the table is empty: give it 'vlan', 'isolated' or 'routed', or remove it`);
+  const { vlan, isolated, routed, trust } = read(NIC, value, at);
+  if ([vlan, isolated, routed, trust].every((key) => key === undefined)) {
+    throw new ValueError(`${header(at)}: the table is empty: give it 'vlan', 'isolated', 'routed' or 'trust', or remove it`);
   }
   return {
     vlan: within(at, 'vlan', () => vlan && membershipOf(vlan)),
@@ -183,6 +188,7 @@ function nicConfig(value: unknown, at: TablePath): NicConfig {
       addresses: within(at, 'routed.ip', () => routed.ip.map(parseAddress)),
       routes: (routed.route ?? []).map((route, index) => within(at, `routed.route[${index}]`, () => routeOf(route))),
     },
+    trust: { stp: trust?.stp ?? false },
   };
 }
 

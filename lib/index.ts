@@ -18,6 +18,7 @@ export { formatMetadata } from './metadata-xml.js';
 export { desiredState, type NetObject, type NetState, observedState } from './netstate.js';
 export type { LinkFacts, Observation, RouteFacts, Scope } from './observation.js';
 export { type Batch, type BatchLine, describe, render } from './operation.js';
-export { type Guest, type Host, type Plan, planWiring, release, unwire, wire, type WireRequest } from './reconcile.js';
+export { type Past, type Plan, planFor, planRelease } from './plan.js';
+export { type Guest, type Host, pastOf, planWiring, release, unwire, wire, type WireRequest } from './reconcile.js';
 export { type Settings, settingsFrom } from './settings.js';
 export { formatMembership, type VlanMember, vlanMembership } from './vlan.js';

@@ -9,6 +9,7 @@ import * as z from 'zod/mini';
 import type { Placed } from './attachment.js';
 import { JournalError } from './errors.js';
 import type { NetState } from './netstate.js';
+import type { UplinkRecord } from './uplink.js';
 import { oneLine, quote } from './quote.js';
 
 /** An attachment that was wired, with the ifindex of its link: names are reused, indexes are not. */
@@ -41,6 +42,10 @@ export interface Journal {
   /** Notes that a guest ended while the lock was not had: the next run releases it. */
   readonly markEnded: (uuid: string) => void;
   readonly listEnded: () => string[];
+  /** Returns what guestwire has put on uplinks, for all guests together. */
+  readonly readUplinks: () => UplinkRecord[];
+  /** Replaces it; an empty list removes the file. */
+  readonly writeUplinks: (records: readonly UplinkRecord[]) => void;
 }
 
 /** Milliseconds after which an announced migration is taken for failed: libvirt calls `prepare` within a second. */
@@ -53,10 +58,11 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Returns the journal in `dir`, which is made when first written to. Every error is a JournalError. */
 export function createJournal(dir: string, onDamage: (message: string) => void): Journal {
+  const uplinks = join(dir, 'uplinks.json');
   const file = (uuid: string, ending: string): string => join(dir, `${assertUuid(uuid)}.${ending}`);
   const read = (uuid: string): Entry | undefined => {
     assertSafe(dir);
-    return readEntry(file(uuid, 'json'), onDamage);
+    return readFrom(file(uuid, 'json'), entrySchema, onDamage) as Entry | undefined;
   };
   const uuidsOf = (ending: string): string[] => {
     assertSafe(dir);
@@ -85,8 +91,19 @@ export function createJournal(dir: string, onDamage: (message: string) => void):
     },
     markEnded: (uuid) => { writeAtomically(file(uuid, 'ended'), ''); },
     listEnded: () => uuidsOf('ended'),
+    readUplinks: () => {
+      assertSafe(dir);
+      return (readFrom(uplinks, recordsSchema, onDamage) as UplinkRecord[] | undefined) ?? [];
+    },
+    writeUplinks: (records) => {
+      if (records.length > 0) writeAtomically(uplinks, `${JSON.stringify(records)}\n`);
+      else attempt(`remove ${quote(uplinks)}`, () => { rmSync(uplinks, { force: true }); });
+    },
   };
 }
+
+const recordsSchema = z.array(z.object({ dev: z.string(), ifindex: z.number(), vids: z.array(z.number()) }));
+
 
 const entrySchema = z.object({
   version: z.literal(1),
@@ -97,13 +114,13 @@ const entrySchema = z.object({
   original: z.array(z.looseObject({ kind: z.string(), dev: z.string() })),
 });
 
-/** A damaged entry must not keep its guest from starting again: what it knew is observed anew. */
-function readEntry(path: string, onDamage: (message: string) => void): Entry | undefined {
+/** A damaged file must not keep a guest from starting: what it knew is observed anew. */
+function readFrom(path: string, schema: z.ZodMiniType, onDamage: (message: string) => void): unknown {
   const text = attempt(`read ${quote(path)}`, () => readIfThere(path));
   if (text === undefined) return undefined;
-  const result = z.safeParse(entrySchema, parseOrUndefined(text));
+  const json = parseOrUndefined(text);
   // The file is ours, root-only and atomic: its shape is checked against truncation and other versions, not malice.
-  if (result.success) return JSON.parse(text) as Entry;
+  if (z.safeParse(schema, json).success) return json;
   onDamage(`journal ${quote(path)} is damaged and was taken for empty: what it recorded is not undone`);
   return undefined;
 }

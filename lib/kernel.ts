@@ -8,10 +8,11 @@ import { join } from 'node:path';
 import { networkOf, parseAddress, parsePrefix } from './address.js';
 import { CommandError, ToolOutputError } from './errors.js';
 import { assertSuccess, type Exec, type ExecRequest, lineOf } from './exec.js';
-import type { HostNetwork, LinkFacts, Observation, RouteFacts, Scope } from './observation.js';
+import { FILTER_TABLE } from './filter.js';
+import type { FilterFacts, HostNetwork, LinkFacts, Observation, RouteFacts, Scope, Subinterface } from './observation.js';
 import { type Batch, type BatchLine, describe } from './operation.js';
 import { oneLine } from './quote.js';
-import { parseLinks, parseRoutes, parseVlans } from './tooloutput.js';
+import { parseFilter, parseLinks, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
 import type { VlanMember } from './vlan.js';
 
 /** The kernel as the pipeline sees it; tests put a fake in its place. */
@@ -49,22 +50,47 @@ export function createKernel(exec: Exec, procSys = '/proc/sys'): Kernel {
 
 async function observe(exec: Exec, scope: Scope, procSys: string): Promise<Observation> {
   const queries = queriesOf(scope);
-  const answers = await ask(exec, queries.map((query) => query.text));
+  const filter = observeFilter(exec, scope.filter);
+  const found = sort(queries, await ask(exec, queries.map((query) => query.text)));
+  const ports = [...scope.ports.filter((port) => bridgeCapable(found.links, port)), ...[...found.members.values()].flat()];
+  return {
+    ...found,
+    vlans: await observeVlans(exec, [...new Set(ports)]),
+    filter: await filter,
+    networks: scope.lookups.length === 0 ? [] : hostNetworks(),
+    sysctls: readSysctls(scope.sysctls, procSys),
+  };
+}
+
+type Found = Pick<Observation, 'links' | 'routes' | 'nextHops' | 'lookups' | 'members' | 'subinterfaces'>;
+
+function sort(queries: readonly Query[], answers: readonly (unknown[] | undefined)[]): Found {
   const links = new Map<string, LinkFacts>();
   const routes: RouteFacts[] = [];
   const nextHops: RouteFacts[] = [];
   const lookups = new Map<string, RouteFacts | undefined>();
+  const members = new Map<string, readonly string[]>();
+  const subinterfaces: Subinterface[] = [];
   queries.forEach((query, index) => {
     const answer = answers[index];
     if (query.kind === 'lookup') lookups.set(query.address, answer === undefined ? undefined : parseRoutes(answer, query)[0]);
     else if (answer === undefined) return;
     else if (query.kind === 'link') parseLinks(answer).forEach((link) => links.set(link.ifname, link));
+    else if (query.kind === 'members') members.set(query.bridge, parseLinks(answer).map(({ ifname }) => ifname));
+    else if (query.kind === 'subinterfaces') subinterfaces.push(...parseSubinterfaces(answer));
     else (query.kind === 'routes' ? routes : nextHops).push(...parseRoutes(answer, query));
   });
-  const ports = scope.ports.filter((port) => bridgeCapable(links, port));
-  const vlans = await observeVlans(exec, ports);
-  const networks = scope.lookups.length === 0 ? [] : hostNetworks();
-  return { links, routes, nextHops, lookups, vlans, networks, sysctls: readSysctls(scope.sysctls, procSys) };
+  return { links, routes, nextHops, lookups, members, subinterfaces };
+}
+
+/** A table that is not there, and a host that has never used nft, are both an answer: nothing is guarded. */
+async function observeFilter(exec: Exec, asked: boolean): Promise<FilterFacts> {
+  if (!asked) return { intact: false, guarded: new Set() };
+  const request: ExecRequest = { tool: 'nft', args: ['--json', 'list', 'table', 'bridge', FILTER_TABLE] };
+  const result = await exec(request);
+  if (/No such file or directory/.test(result.stderr)) return { intact: false, guarded: new Set() };
+  assertSuccess(request, result, 'reading the filter of VLAN ports');
+  return parseFilter(result.stdout);
 }
 
 /** Guests' own links have host routes and gateways only, so on a host with a thousand of them this stays short. */
@@ -78,7 +104,8 @@ function hostNetworks(): HostNetwork[] {
 }
 
 type Query = { readonly text: string; readonly dev?: string; readonly protocol?: string; readonly via?: string } & (
-  | { readonly kind: 'link' | 'routes' | 'next-hop' }
+  | { readonly kind: 'link' | 'routes' | 'next-hop' | 'subinterfaces' }
+  | { readonly kind: 'members'; readonly bridge: string }
   | { readonly kind: 'lookup'; readonly address: string }
 );
 
@@ -89,6 +116,8 @@ function queriesOf(scope: Scope): Query[] {
       // `table all` is also what makes one `ip` without -4 or -6 list both families.
       { kind: 'routes', text: `route show table all dev ${dev} proto ${protocol}`, dev, protocol: String(protocol) })),
     ...scope.lookups.map((address): Query => ({ kind: 'lookup', text: `route get fibmatch ${address}`, address })),
+    ...scope.bridges.map((bridge): Query => ({ kind: 'members', text: `link show master ${bridge}`, bridge })),
+    ...(scope.subinterfaces ? [{ kind: 'subinterfaces' as const, text: 'link show type vlan' }] : []),
     ...scope.nextHops.map((prefix): Query => ({ kind: 'next-hop', text: `route show table all via ${prefix}`, via: prefix.slice(0, prefix.indexOf('/')) })),
   ];
 }
@@ -179,7 +208,8 @@ function writeSysctls(lines: readonly BatchLine[], procSys: string): void {
 
 async function runBatch(exec: Exec, batch: Batch, mode: RunMode): Promise<void> {
   const force = mode === 'carry-on' ? ['-force'] : [];
-  const request: ExecRequest = { tool: batch.tool, args: [...force, '-batch', '-'], input: batch.lines.map((line) => `${line.text}\n`).join('') };
+  const args = batch.tool === 'nft' ? ['-f', '-'] : [...force, '-batch', '-'];
+  const request: ExecRequest = { tool: batch.tool, args, input: batch.lines.map((line) => `${line.text}\n`).join('') };
   const result = await exec(request);
   const failed = lineOf(result.stderr);
   const line = failed === undefined ? undefined : batch.lines[failed - 1];

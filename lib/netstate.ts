@@ -11,6 +11,8 @@ import type { Observation } from './observation.js';
 export type NetObject =
   | { readonly kind: 'vlan'; readonly dev: string; readonly vid: number; readonly pvid: boolean; readonly untagged: boolean }
   | { readonly kind: 'uplink-vlan'; readonly dev: string; readonly vid: number }
+  | { readonly kind: 'filter'; readonly dev: string }
+  | { readonly kind: 'bpdu-guard'; readonly dev: string; readonly ifindex: number }
   | { readonly kind: 'isolated'; readonly dev: string; readonly on: boolean }
   | { readonly kind: 'link'; readonly dev: string; readonly up: boolean }
   | { readonly kind: 'txqlen'; readonly dev: string; readonly length: number }
@@ -34,6 +36,9 @@ export function keyOf(object: NetObject): string {
     case 'vlan':
     case 'uplink-vlan':
       return `${object.kind} ${object.dev} ${String(object.vid).padStart(4, '0')}`;
+    case 'bpdu-guard':
+      return `bpdu-guard ${object.ifindex}`;
+    case 'filter':
     case 'isolated':
     case 'link':
     case 'txqlen':

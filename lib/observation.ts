@@ -19,6 +19,12 @@ export interface Scope {
   readonly nextHops: readonly string[];
   /** Paths below /proc/sys. */
   readonly sysctls: readonly string[];
+  /** Bridges whose ports, and their VLANs, are all listed: only those with uplinks need it. */
+  readonly bridges: readonly string[];
+  /** Whether 802.1Q sub-interfaces are listed: they take a VLAN away from the bridge their parent is a port of. */
+  readonly subinterfaces: boolean;
+  /** Whether guestwire's nftables table of family bridge is read. */
+  readonly filter: boolean;
 }
 
 /** A network the host itself is on: an address with more than itself in its prefix. */
@@ -28,7 +34,9 @@ export interface HostNetwork {
   readonly prefix: Prefix;
 }
 
-export const EMPTY_SCOPE: Scope = { links: [], routes: [], ports: [], lookups: [], nextHops: [], sysctls: [] };
+export const EMPTY_SCOPE: Scope = {
+  links: [], routes: [], ports: [], lookups: [], nextHops: [], sysctls: [], bridges: [], subinterfaces: false, filter: false,
+};
 
 export interface Observation {
   /** By ifname; a link that does not exist is absent. */
@@ -39,6 +47,10 @@ export interface Observation {
   /** By address looked up; undefined when no route covers it. */
   readonly lookups: ReadonlyMap<string, RouteFacts | undefined>;
   readonly nextHops: readonly RouteFacts[];
+  /** Names of all ports, by bridge of the scope. */
+  readonly members: ReadonlyMap<string, readonly string[]>;
+  readonly subinterfaces: readonly Subinterface[];
+  readonly filter: FilterFacts;
   /** Networks of the host's own links, link-local ones left out; filled in only when something is looked up. */
   readonly networks: readonly HostNetwork[];
   /** By path; a sysctl this kernel does not have is absent. */
@@ -56,6 +68,21 @@ export interface LinkFacts {
   readonly isolated: boolean | undefined;
   /** Of a bridge; undefined for any other link. */
   readonly bridge: BridgeFacts | undefined;
+}
+
+/** An 802.1Q link: frames of `vid` that come in on `parent` go to it, and not to the bridge. */
+export interface Subinterface {
+  readonly ifname: string;
+  readonly parent: string;
+  readonly vid: number;
+}
+
+/** guestwire's nftables table of family bridge. */
+export interface FilterFacts {
+  /** Table, chain and rules are as guestwire writes them. */
+  readonly intact: boolean;
+  /** Ports whose BPDUs are dropped: the ifname of a link that exists, the ifindex of one that does not. */
+  readonly guarded: ReadonlySet<string>;
 }
 
 export interface BridgeFacts {

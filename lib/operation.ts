@@ -3,11 +3,12 @@
  * tool that stops at line 4 is reported as the change it could not make.
  */
 import type { Operation } from './diff.js';
+import { FILTER_LINES, FILTER_TABLE } from './filter.js';
 import type { NetObject } from './netstate.js';
 import { formatRange, type VidRange } from './vlan.js';
 
-/** `ip` and `bridge` are fed to `TOOL -batch -`; `sysctl` lines are `path=value`, written below /proc/sys. */
-export type BatchTool = 'ip' | 'bridge' | 'sysctl';
+/** `ip` and `bridge` are fed to `TOOL -batch -`, `nft` to `nft -f -`; `sysctl` lines are `path=value`, for /proc/sys. */
+export type BatchTool = 'ip' | 'bridge' | 'nft' | 'sysctl';
 
 export interface BatchLine {
   readonly text: string;
@@ -58,6 +59,10 @@ function nameOf(object: NetObject): string {
       return `VLAN ${object.vid}${flagsOf(object)}`;
     case 'uplink-vlan':
       return `VLAN ${object.vid}`;
+    case 'filter':
+      return 'filter table';
+    case 'bpdu-guard':
+      return 'drop of BPDUs';
     case 'isolated':
       return `isolated ${onOff(object.on)}`;
     case 'link':
@@ -108,6 +113,9 @@ function toolOf([operation]: readonly Operation[]): BatchTool {
     case 'uplink-vlan':
     case 'isolated':
       return 'bridge';
+    case 'filter':
+    case 'bpdu-guard':
+      return 'nft';
     case 'sysctl':
       return 'sysctl';
     case 'address':
@@ -128,6 +136,10 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
       return `vlan ${verb} dev ${object.dev} vid ${vids(object.vid, range)}${after === undefined ? '' : flagsOf(object)}`;
     case 'uplink-vlan':
       return `vlan ${verb} dev ${object.dev} vid ${vids(object.vid, range)}`;
+    case 'filter':
+      return after === undefined ? `delete table bridge ${object.dev}` : FILTER_LINES.join('\n');
+    case 'bpdu-guard':
+      return `${after === undefined ? 'delete' : 'add'} element bridge ${FILTER_TABLE} no_stp { ${object.ifindex} }`;
     case 'isolated':
       return `link set dev ${object.dev} isolated ${onOff(object.on)}`;
     case 'link':

@@ -28,8 +28,10 @@ export function preflight(
   const links = new Set(attachments.map((attachment) => attachment.link));
   for (const attachment of attachments) {
     const where = nicLabel(guest, { index: attachment.nic, mac: attachment.mac });
-    if (attachment.kind === 'vlan-port') assertPort(where, attachment, observation);
-    else assertRoutedLink(where, attachment, { observation, holders, links });
+    if (attachment.kind === 'vlan-port') {
+      assertPort(where, attachment, observation);
+      assertUplinksCarry(where, attachment, observation);
+    } else assertRoutedLink(where, attachment, { observation, holders, links });
   }
 }
 
@@ -57,6 +59,14 @@ function assertPort(where: string, { bridge, link }: VlanPort, { links }: Observ
     throw new HostError(`${where}: bridge ${quote(bridge)} does not filter VLANs: turn it on with 'ip link set dev ${bridge} type bridge vlan_filtering 1'`);
   }
   if (link !== undefined) assertMaster(where, existing(where, link, links), bridge);
+}
+
+/** The kernel gives a sub-interface its VLAN's frames before the bridge sees them (net/core/dev.c, vlan_do_receive). */
+function assertUplinksCarry(where: string, port: VlanPort, { subinterfaces }: Observation): void {
+  const vids = new Set(port.vlans.map(({ vid }) => vid));
+  const thief = subinterfaces.find(({ parent, vid }) => port.uplinks.includes(parent) && vids.has(vid));
+  if (thief === undefined) return;
+  throw new HostError(`${where}: VLAN '${thief.vid}' does not reach bridge ${quote(port.bridge ?? '')} from its uplink ${quote(thief.parent)}: the sub-interface ${quote(thief.ifname)} takes it: remove that ('ip link del ${thief.ifname}'), and give the host its address on the bridge instead`);
 }
 
 function assertMaster(where: string, link: LinkFacts, bridge: string): void {

@@ -11,10 +11,15 @@ export function scopeOf(wanted: readonly Attachment[], recorded: readonly Attach
   const all = [...wanted, ...recorded];
   const routed = all.filter((attachment) => attachment.kind === 'routed-link');
   const claims = wanted.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []));
-  const bridges = all.flatMap((attachment) => (attachment.kind === 'vlan-port' ? [attachment.bridge] : []));
+  const vlanPorts = all.filter((attachment) => attachment.kind === 'vlan-port');
+  const bridges = vlanPorts.map(({ bridge }) => bridge);
+  const uplinks = distinct(vlanPorts.flatMap((port) => port.uplinks));
   return {
-    links: distinct([...all.map((attachment) => attachment.link), ...bridges]),
-    ports: distinct(all.map((attachment) => (attachment.kind === 'vlan-port' ? attachment.link : undefined))),
+    links: distinct([...all.map((attachment) => attachment.link), ...bridges, ...uplinks]),
+    ports: distinct([...vlanPorts.map(({ link }) => link), ...uplinks]),
+    bridges: distinct(vlanPorts.filter((port) => port.uplinks.length > 0).map(({ bridge }) => bridge)),
+    subinterfaces: wanted.some((attachment) => attachment.kind === 'vlan-port' && attachment.uplinks.length > 0),
+    filter: vlanPorts.length > 0,
     routes: routed.flatMap(({ link: dev, protocol }) => (dev === undefined ? [] : [{ dev, protocol }])),
     lookups: distinct(claims.flatMap(probesOf)),
     nextHops: [],

@@ -5,7 +5,8 @@
 import * as z from 'zod/mini';
 import { canonicalDestination, type Family, parseAddress, parsePrefix } from './address.js';
 import { ToolOutputError } from './errors.js';
-import type { LinkFacts, RouteFacts } from './observation.js';
+import { FILTER_RULES } from './filter.js';
+import type { FilterFacts, LinkFacts, RouteFacts, Subinterface } from './observation.js';
 import { canonicalMembership, vidsOf, type VlanMember } from './vlan.js';
 
 const linkSchema = z.object({
@@ -111,6 +112,41 @@ export function parseVlans(answer: readonly unknown[]): Map<string, VlanMember[]
       return [port.ifname, canonicalMembership(members)];
     }),
   );
+}
+
+const subinterfaceSchema = z.object({
+  ifname: z.string(),
+  link: z.optional(z.string()),
+  linkinfo: z.object({ info_data: z.optional(z.object({ protocol: z.optional(z.string()), id: z.optional(z.number()) })) }),
+});
+
+/** Returns the 802.1Q links of `ip -json -details link show type vlan` whose parent is in this network namespace. */
+export function parseSubinterfaces(answer: readonly unknown[]): Subinterface[] {
+  return answer.filter((entry) => !isEmpty(entry)).flatMap((entry) => {
+    const { ifname, link, linkinfo } = read(subinterfaceSchema, entry, 'ip link');
+    const { id, protocol } = linkinfo.info_data ?? {};
+    return link === undefined || id === undefined || protocol === '802.1ad' ? [] : [{ ifname, parent: link, vid: id }];
+  });
+}
+
+const rulesetSchema = z.object({
+  nftables: z.array(z.object({
+    rule: z.optional(z.object({ chain: z.string() })),
+    set: z.optional(z.object({ name: z.string(), elem: z._default(z.array(z.unknown()), []) })),
+  })),
+});
+
+/** Returns the filter of `nft --json list table bridge guestwire`. nft prints an ifindex as the link's name if it has one. */
+export function parseFilter(stdout: string): FilterFacts {
+  let json: unknown;
+  try {
+    json = JSON.parse(stdout);
+  } catch (error) {
+    throw new ToolOutputError(`nft: unexpected output '${stdout.slice(0, 100)}'`, { cause: error });
+  }
+  const { nftables } = read(rulesetSchema, json, 'nft');
+  const guarded = nftables.flatMap(({ set }) => set?.elem ?? []).map(String);
+  return { intact: nftables.filter(({ rule }) => rule !== undefined).length === FILTER_RULES, guarded: new Set(guarded) };
 }
 
 function read<T extends z.ZodMiniType>(schema: T, entry: unknown, what: string): z.output<T> {

@@ -44,7 +44,7 @@ async function run(dir: string, name: string): Promise<{ file: 'plan.txt' | 'err
     const domain = parseDomain(readFileSync(join(dir, 'domain.xml'), 'utf8'));
     const attachments = deriveAttachments(domain, config);
     const journal = createJournal(join(state, name), (message) => { throw new Error(message); });
-    const host = { kernel, journal, log: () => undefined };
+    const host = { kernel, journal, log: () => undefined, protectedOn: (bridge: string) => config.bridges.get(bridge)?.protected ?? new Set<number>() };
     const guest = { name: domain.name, uuid: domain.uuid ?? '' };
     const plan = await wire(host, { guest, attachments, fresh: true, incoming: false });
     const after = kernel.print();
@@ -53,6 +53,7 @@ async function run(dir: string, name: string): Promise<{ file: 'plan.txt' | 'err
     await release(host, guest.uuid);
     expect(kernel.print()).toBe(before);
     expect(journal.list()).toEqual([]);
+    expect(journal.readUplinks()).toEqual([]);
     const batches = plan.batches.map(({ tool, lines }) => [`# ${tool}`, ...lines.map(({ text }) => text)].join('\n'));
     return { file: 'plan.txt', text: [JSON.stringify(attachments, null, 1), ...batches, '# host', after, ''].join('\n') };
   } catch (error) {

@@ -4,6 +4,7 @@
  */
 import { hostPrefix, parseAddress, parsePrefix, contains, canonicalDestination } from '../lib/address.js';
 import { CommandError } from '../lib/errors.js';
+import { FILTER_LINES } from '../lib/filter.js';
 import type { Kernel } from '../lib/kernel.js';
 import type { HostNetwork, LinkFacts, Observation, RouteFacts, Scope } from '../lib/observation.js';
 import type { Batch } from '../lib/operation.js';
@@ -15,6 +16,9 @@ export interface FakeHost {
   routes?: { type?: string; to: string; dev?: string; via?: string; table?: string; protocol?: string }[];
   networks?: { dev: string; address: string; prefix: string }[];
   sysctls?: Record<string, string>;
+  subinterfaces?: { ifname: string; parent: string; vid: number }[];
+  /** Whether guestwire's nftables table is there, and the ifindexes in its set. */
+  filter?: { intact: boolean; guarded: number[] };
 }
 
 interface FakeLink {
@@ -40,7 +44,9 @@ export interface FakeKernel extends Kernel {
 }
 
 export function fakeKernel(start: FakeHost): FakeKernel {
-  const host: Required<FakeHost> = { links: {}, routes: [], networks: [], sysctls: {}, ...structuredClone(start) };
+  const host: Required<FakeHost> = {
+    links: {}, routes: [], networks: [], sysctls: {}, subinterfaces: [], filter: { intact: false, guarded: [] }, ...structuredClone(start),
+  };
   const kernel: FakeKernel = {
     host,
     done: [],
@@ -81,7 +87,7 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
       const link = host.links[name];
       return link === undefined ? [] : [[name, linkFacts(name, link)]];
     })),
-    vlans: new Map(scope.ports.flatMap((port) => {
+    vlans: new Map([...scope.ports, ...scope.bridges.flatMap((bridge) => portsOf(host, bridge))].flatMap((port) => {
       const { vlans, master } = host.links[port] ?? {};
       if (master === undefined || host.links[master]?.bridge?.capable === false) return [];
       return [[port, Object.entries(vlans ?? {}).map(([vid, flags]) => ({
@@ -91,9 +97,24 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     routes: routes.filter((route) => scope.routes.some(({ dev, protocol }) => route.dev === dev && route.protocol === String(protocol))),
     lookups: new Map(scope.lookups.map((address) => [address, lookup(address)])),
     nextHops: routes.filter(({ via }) => via !== undefined && scope.nextHops.some((prefix) => contains(parsePrefix(prefix), hostPrefix(parseAddress(via))))),
+    members: new Map(scope.bridges.map((bridge) => [bridge, portsOf(host, bridge)])),
+    subinterfaces: scope.subinterfaces ? host.subinterfaces : [],
+    filter: {
+      intact: scope.filter && host.filter.intact,
+      guarded: new Set(scope.filter ? host.filter.guarded.map((ifindex) => nameOf(host, ifindex)) : []),
+    },
     networks: host.networks.map((network): HostNetwork => ({ ...network, prefix: parsePrefix(network.prefix) })),
     sysctls: new Map(scope.sysctls.flatMap((path) => (host.sysctls[path] === undefined ? [] : [[path, host.sysctls[path]] as const]))),
   };
+}
+
+function portsOf({ links }: Required<FakeHost>, bridge: string): string[] {
+  return Object.keys(links).filter((name) => links[name]?.master === bridge);
+}
+
+/** As nft prints an ifindex: by name when there is such a link. */
+function nameOf({ links }: Required<FakeHost>, ifindex: number): string {
+  return Object.keys(links).find((name) => links[name]?.ifindex === ifindex) ?? String(ifindex);
 }
 
 function linkFacts(ifname: string, link: FakeLink): LinkFacts {
@@ -122,6 +143,10 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
     const [path = '', value = ''] = text.split('=');
     if (host.sysctls[path] === undefined) refuse('No such file or directory');
     host.sysctls[path] = value;
+    return;
+  }
+  if (batch.tool === 'nft') {
+    applyNft(host, text);
     return;
   }
   const link = (dev: string | undefined): FakeLink => host.links[dev ?? ''] ?? refuse(`Cannot find device "${dev ?? ''}"`);
@@ -173,11 +198,28 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
   throw new Error(`the fake kernel does not know '${batch.tool} ${text}'`);
 }
 
+function applyNft({ filter }: Required<FakeHost>, text: string): void {
+  if (text === FILTER_LINES.join('\n')) {
+    filter.intact = true;
+    return;
+  }
+  if (text === 'delete table bridge guestwire') {
+    filter.intact = false;
+    filter.guarded = [];
+    return;
+  }
+  const match = /^(?<verb>add|delete) element bridge guestwire no_stp \{ (?<ifindex>\d+) \}$/.exec(text);
+  if (match === null) throw new Error(`the fake kernel does not know 'nft ${text}'`);
+  const ifindex = Number(match.groups?.['ifindex']);
+  filter.guarded = filter.guarded.filter((other) => other !== ifindex);
+  if (match.groups?.['verb'] === 'add') filter.guarded.push(ifindex);
+}
+
 function failure({ tool }: Batch, text: string, reason: string): CommandError {
   return new CommandError(`${tool} failed (${text}): ${reason}`, { tool, args: [], exitCode: 1, signal: undefined, stderr: reason, timedOut: false, errno: undefined, line: undefined });
 }
 
-function print({ links, routes, sysctls }: Required<FakeHost>): string {
+function print({ links, routes, sysctls, filter }: Required<FakeHost>): string {
   const lines = Object.entries(links).flatMap(([dev, link]) => [
     `link ${dev} ${link.up === false ? 'down' : 'up'} txqlen ${link.txqlen ?? 1000}${link.isolated === true ? ' isolated' : ''}`,
     ...(link.addresses ?? []).map((address) => `address ${address} dev ${dev}`),
@@ -185,6 +227,8 @@ function print({ links, routes, sysctls }: Required<FakeHost>): string {
   ]);
   return [
     ...lines,
+    ...(filter.intact ? ['filter table'] : []),
+    ...filter.guarded.map((ifindex) => `bpdu-guard ${ifindex}`),
     ...routes.map(({ to, dev, via, table = 'main', protocol = 'kernel' }) => `route ${to}${via === undefined ? '' : ` via ${via}`} dev ${dev ?? '-'} table ${table} proto ${protocol}`),
     ...Object.entries(sysctls).map(([path, value]) => `sysctl ${path}=${value}`),
   ].sort().join('\n');

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { Attachment } from '../lib/attachment.js';
+import type { RoutedLink, VlanPort } from '../lib/attachment.js';
 import { ConflictError, HostError, RollbackError, VerifyError } from '../lib/errors.js';
 import { createJournal, type Journal } from '../lib/journal.js';
 import { type Host, release, unwire, wire, type WireRequest } from '../lib/reconcile.js';
@@ -12,11 +12,11 @@ import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';
 const GUEST = { name: 'web1', uuid: '11111111-2222-3333-4444-555555555555' };
 const OTHER = { name: 'db1', uuid: '99999999-2222-3333-4444-555555555555' };
 
-const PORT: Attachment = {
-  kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'vnet0', bridge: 'br0', isolated: true,
+const PORT: VlanPort = {
+  kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'vnet0', bridge: 'br0', isolated: true, uplinks: [], trustsStp: false,
   vlans: [{ vid: 10, pvid: true, untagged: true }, { vid: 20, pvid: false, untagged: false }],
 };
-const LINK: Attachment = {
+const LINK: RoutedLink = {
   kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: 'vnet1', addresses: ['2001:db8:0:10::a', '192.0.2.10'],
   routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117,
 };
@@ -54,7 +54,7 @@ afterEach(() => { rmSync(dir, { recursive: true }); });
 function use(fake: FakeKernel): void {
   kernel = fake;
   before = fake.print();
-  host = { kernel: fake, journal, log: (line) => log.push(line) };
+  host = { kernel: fake, journal, log: (line) => log.push(line), protectedOn: () => new Set([5]) };
 }
 
 describe('wiring', () => {
@@ -116,7 +116,7 @@ describe('a failure', () => {
   test('at any line of any batch leaves the host and the journal as they were', async () => {
     const { batches } = await wire(host, START);
     const total = batches.flatMap((batch) => batch.lines).length;
-    expect(total).toBe(14);
+    expect(total).toBe(16);
     for (let line = 1; line <= total; line += 1) {
       rmSync(dir, { recursive: true });
       use(fakeKernel(HOST));

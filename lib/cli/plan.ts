@@ -2,13 +2,14 @@
 import { type Attachment, deriveAttachments, type Placed, placedOf } from '../attachment.js';
 import { loadConfig } from '../config.js';
 import { type Domain, parseDomain } from '../domain.js';
-import { createJournal, type Journal } from '../journal.js';
+import { createJournal } from '../journal.js';
 import { createKernel, type Kernel } from '../kernel.js';
 import { sysctlsOf } from '../netstate.js';
 import { EMPTY_SCOPE, type LinkFacts, type Observation } from '../observation.js';
 import type { Batch } from '../operation.js';
 import { quote } from '../quote.js';
-import { check, type Plan, planFor } from '../reconcile.js';
+import { type Plan, planFor } from '../plan.js';
+import { check, type Host, pastOf } from '../reconcile.js';
 import { accessPort } from '../vlan.js';
 import { type Command, type Io, JSON_VERSION, parseOptions, readDomainXml } from './command.js';
 
@@ -36,16 +37,19 @@ now. Reads the host, changes nothing. A tap that libvirt has not named yet stand
 };
 
 async function planNow(io: Io, domain: Domain): Promise<Plan> {
-  const attachments = deriveAttachments(domain, loadConfig(io.settings.config));
-  const journal = readOnly(createJournal(io.settings.stateDir, io.warn));
-  const host = { kernel: createKernel(io.exec), journal, log: () => undefined };
+  const config = loadConfig(io.settings.config);
+  const attachments = deriveAttachments(domain, config);
+  const host: Host = {
+    kernel: createKernel(io.exec), journal: createJournal(io.settings.stateDir, io.warn), log: () => undefined,
+    protectedOn: (bridge) => config.bridges.get(bridge)?.protected ?? new Set(),
+  };
   const guest = { name: domain.name, uuid: domain.uuid ?? '00000000-0000-0000-0000-000000000000' };
   const absent = await absentLinks(host.kernel, attachments);
   const there = attachments.map((attachment): Attachment => (absent.has(attachment.link) ? { ...attachment, link: undefined } : attachment));
   const observation = await check(host, guest, there);
   const placed = placedOf(attachments.map(withPlaceholders));
   const foreseen = await foresee(host.kernel, placed, observation);
-  return planFor(placed, foreseen, { entry: journal.read(guest.uuid), fresh: true, incoming: false });
+  return planFor(placed, foreseen, { mode: { fresh: true, incoming: false }, past: pastOf(host, guest.uuid) });
 }
 
 /** A tap with a name of its own exists only while its guest runs. */
@@ -84,10 +88,6 @@ async function foresee(kernel: Kernel, placed: readonly Placed[], observation: O
 /** 1000 is the queue length of a tap that libvirt makes (measured on Linux 6.18). */
 function freshTap(ifname: string): LinkFacts {
   return { ifname, ifindex: 0, up: true, txqlen: 1000, master: undefined, addresses: [], isolated: false, bridge: undefined };
-}
-
-function readOnly(journal: Journal): Journal {
-  return { ...journal, write: () => undefined, remove: () => undefined };
 }
 
 function toJson({ name, uuid }: Domain, batches: readonly Batch[]): string {

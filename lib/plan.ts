@@ -1,0 +1,141 @@
+/**
+ * Plans: what must change on the host so that it holds what a guest's attachments ask for, or what was there before the
+ * guest. Pure: a plan is a value, so that showing it, carrying it out and undoing it are the same thing.
+ */
+import type { Placed, PlacedPort } from './attachment.js';
+import { diff, type Operation } from './diff.js';
+import { planFilter } from './filter.js';
+import type { Entry, Wired } from './journal.js';
+import { desiredState, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes } from './netstate.js';
+import type { Observation } from './observation.js';
+import { type Batch, flushBatch, render } from './operation.js';
+import { planUplinks, type UplinkRecord } from './uplink.js';
+
+/** What would be, or was, done for a guest. */
+export interface Plan {
+  readonly wired: readonly Wired[];
+  /** `wired`, and what the guest's earlier run wired otherwise, dead links included: where this plan may change anything. */
+  readonly touched: readonly Wired[];
+  readonly desired: NetState;
+  readonly observed: NetState;
+  readonly operations: readonly Operation[];
+  readonly batches: readonly Batch[];
+  /** What guestwire has on uplinks while the plan is carried out and after it. */
+  readonly uplinks: { readonly during: readonly UplinkRecord[]; readonly after: readonly UplinkRecord[]; readonly missing: readonly string[] };
+}
+
+/** What a plan starts from, besides the kernel. */
+export interface Past {
+  /** The guest's entry in the journal, if it has one. */
+  readonly entry: Entry | undefined;
+  readonly uplinks: readonly UplinkRecord[];
+  readonly protectedOn: (bridge: string) => ReadonlySet<number>;
+}
+
+/** How a guest starts: `fresh` when no instruction of it has run, `incoming` when it comes by migration. */
+export interface StartMode {
+  readonly fresh: boolean;
+  readonly incoming: boolean;
+}
+
+/** Returns the plan that wires `placed`, whose links `observation` knows, and gives up what else the guest had. */
+export function planFor(placed: readonly Placed[], observation: Observation, { mode, past }: { mode: StartMode; past: Past }): Plan {
+  const wired = placed.map((attachment): Wired => ({ ...attachment, ifindex: observation.links.get(attachment.link)?.ifindex ?? 0 }));
+  const known = livingOf(past.entry?.wired ?? [], observation);
+  const before = ofLinks(past.entry?.original ?? [], known);
+  const given = known.filter(({ link }) => !wired.some((attachment) => attachment.link === link));
+  const wanted = desiredState(wired, observation);
+  const own = [
+    ...ofLinks(before, given),
+    ...(mode.incoming ? withoutRoutes(wanted) : wanted),
+    // A tap whose flush was cut short is mute until its queue has its length again.
+    ...before.filter(({ kind }) => kind === 'txqlen'),
+  ];
+  const plan = planTowards(own, observation, { wired, past });
+  return mode.fresh ? { ...plan, batches: withFlush(plan.batches, plan.desired) } : plan;
+}
+
+/** Returns the plan that puts back what was there before the guest, as far as its links still exist. */
+export function planRelease(entry: Entry, observation: Observation, past: Past): Plan {
+  const own = ofLinks(entry.original, livingOf(entry.wired, observation));
+  return planTowards(own, observation, { wired: [], past });
+}
+
+/** Returns the plan that undoes as much of `plan` as is done. A link that went away took its objects with it. */
+export function planUndo(plan: Plan, observation: Observation, past: Past): Plan {
+  const observed = look(observation, plan, { ...past, uplinks: plan.uplinks.during });
+  const living = new Set(livingOf(plan.touched, observation).map(({ link }) => link));
+  const desired = plan.observed.filter((object) => isShared(object) || living.has(object.dev));
+  const operations = diff(desired, observed);
+  return { ...plan, desired, observed, operations, batches: render(operations) };
+}
+
+/** Returns what is left to do after `plan` was carried out; nothing when it succeeded. */
+export function leftOf(plan: Plan, observation: Observation, past: Past): Operation[] {
+  return diff(plan.desired, look(observation, plan, { ...past, uplinks: plan.uplinks.during }));
+}
+
+/** What the wired links held before guestwire first touched them. Our routes are a leftover, nothing to bring back. */
+export function originalOf({ touched, observed }: Plan, entry: Entry | undefined): NetState {
+  const isKnown = ({ dev }: NetObject): boolean =>
+    (entry?.wired ?? []).some((old) => old.link === dev && touched.some((now) => now.link === dev && now.ifindex === old.ifindex));
+  const before = (entry?.original ?? []).filter(isKnown);
+  const first = observed.filter((object) => !isShared(object) && object.kind !== 'route' && (isSetting(object) || !isKnown(object)));
+  return netState([...first, ...before]);
+}
+
+/** Nothing is taken from a link whose ifindex is another: its name was reused by somebody else. */
+export function livingOf(wired: readonly Wired[], { links }: Observation): Wired[] {
+  return wired.filter(({ link, ifindex }) => links.get(link)?.ifindex === ifindex);
+}
+
+function planTowards(own: NetState, observation: Observation, { wired, past }: { wired: readonly Wired[]; past: Past }): Plan {
+  const touched = [...(past.entry?.wired ?? []).filter((old) => !wired.some((now) => isEqual(now, old))), ...wired];
+  const shared = sharedPlan(observation, { wired, touched }, past);
+  const observed = look(observation, { wired, touched }, past);
+  const desired = netState([...own, ...shared.filter.desired, ...shared.uplinks.desired]);
+  const operations = diff(desired, observed);
+  return { wired, touched, desired, observed, operations, batches: render(operations), uplinks: shared.uplinks };
+}
+
+type Links = Pick<Plan, 'wired' | 'touched'>;
+
+function look(observation: Observation, links: Links, past: Past): NetState {
+  const { filter, uplinks } = sharedPlan(observation, links, past);
+  return netState([...observedState(livingOf(links.touched, observation), observation), ...filter.observed, ...uplinks.observed]);
+}
+
+/** What guests share, or what outlives a tap: it is looked after even when the guest's links are gone. */
+function sharedPlan(observation: Observation, { wired, touched }: Links, past: Past) {
+  return {
+    filter: planFilter(wired, touched, observation),
+    uplinks: planUplinks({ wanted: portsOf(wired), concerned: portsOf(touched), records: past.uplinks, protectedOn: past.protectedOn }, observation),
+  };
+}
+
+function isShared({ kind }: NetObject): boolean {
+  return kind === 'uplink-vlan' || kind === 'filter' || kind === 'bpdu-guard';
+}
+
+function isEqual(a: Wired, b: Wired): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+function portsOf(attachments: readonly Placed[]): PlacedPort[] {
+  return attachments.filter((attachment) => attachment.kind === 'vlan-port');
+}
+
+function ofLinks(state: NetState, attachments: readonly Placed[]): NetState {
+  const links = new Set(attachments.map(({ link }) => link));
+  return state.filter(({ dev }) => links.has(dev));
+}
+
+/** The flush rides in the last run of `ip`: by then the port is exact, because VLANs come first in every order. */
+function withFlush(batches: readonly Batch[], desired: NetState): Batch[] {
+  const taps = desired.flatMap((object) => (object.kind === 'txqlen' && object.length > 0 ? [{ dev: object.dev, txqlen: object.length }] : []));
+  if (taps.length === 0) return [...batches];
+  const flush = flushBatch(taps);
+  const last = batches.at(-1);
+  if (last?.tool !== 'ip') return [...batches, flush];
+  return [...batches.slice(0, -1), { tool: 'ip', lines: [...last.lines, ...flush.lines] }];
+}
