@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const top = dirname(fileURLToPath(import.meta.url));
-const { version } = JSON.parse(readFileSync(join(top, 'package.json'), 'utf8'));
+const { version } = /** @type {{version: string}} */ (JSON.parse(readFileSync(join(top, 'package.json'), 'utf8')));
 
 rmSync(join(top, 'dist'), { recursive: true, force: true });
 execFileSync(process.execPath, [join(top, 'node_modules/typescript/bin/tsc'), '-p', join(top, 'tsconfig.build.json')], {

@@ -58,7 +58,6 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Returns the journal in `dir`, which is made when first written to. Every error is a JournalError. */
 export function createJournal(dir: string, onDamage: (message: string) => void): Journal {
-  const uplinks = join(dir, 'uplinks.json');
   const file = (uuid: string, ending: string): string => join(dir, `${assertUuid(uuid)}.${ending}`);
   const read = (uuid: string): Entry | undefined => {
     assertSafe(dir);
@@ -91,13 +90,20 @@ export function createJournal(dir: string, onDamage: (message: string) => void):
     },
     markEnded: (uuid) => { writeAtomically(file(uuid, 'ended'), ''); },
     listEnded: () => uuidsOf('ended'),
+    ...uplinkJournal(dir, onDamage),
+  };
+}
+
+function uplinkJournal(dir: string, onDamage: (message: string) => void): Pick<Journal, 'readUplinks' | 'writeUplinks'> {
+  const path = join(dir, 'uplinks.json');
+  return {
     readUplinks: () => {
       assertSafe(dir);
-      return (readFrom(uplinks, recordsSchema, onDamage) as UplinkRecord[] | undefined) ?? [];
+      return (readFrom(path, recordsSchema, onDamage) as UplinkRecord[] | undefined) ?? [];
     },
     writeUplinks: (records) => {
-      if (records.length > 0) writeAtomically(uplinks, `${JSON.stringify(records)}\n`);
-      else attempt(`remove ${quote(uplinks)}`, () => { rmSync(uplinks, { force: true }); });
+      if (records.length > 0) writeAtomically(path, `${JSON.stringify(records)}\n`);
+      else attempt(`remove ${quote(path)}`, () => { rmSync(path, { force: true }); });
     },
   };
 }

@@ -55,25 +55,28 @@ export function fakeKernel(start: FakeHost): FakeKernel {
     observe: (scope) => Promise.resolve(observe(host, scope)),
     run: (batches, mode) => {
       let first: Error | undefined;
-      for (const batch of batches) {
-        for (const { text } of batch.lines) {
-          try {
-            if (kernel.failAt > 0 && kernel.done.length + 1 === kernel.failAt) {
-              kernel.failAt = 0;
-              throw failure(batch, text, 'told to fail');
-            }
-            apply(host, batch, text);
-            kernel.done.push(text);
-          } catch (error) {
-            if (mode === 'stop-at-failure') return Promise.reject(error as Error);
-            first ??= error as Error;
-          }
+      const lines = batches.flatMap((batch) => batch.lines.map(({ text }) => ({ batch, text })));
+      for (const { batch, text } of lines) {
+        try {
+          carryOut(kernel, batch, text);
+        } catch (error) {
+          if (mode === 'stop-at-failure') return Promise.reject(error as Error);
+          first ??= error as Error;
         }
       }
       return first === undefined ? Promise.resolve() : Promise.reject(first);
     },
   };
   return kernel;
+}
+
+function carryOut(kernel: FakeKernel, batch: Batch, text: string): void {
+  if (kernel.failAt > 0 && kernel.done.length + 1 === kernel.failAt) {
+    kernel.failAt = 0;
+    throw failure(batch, text, 'told to fail');
+  }
+  apply(kernel.host, batch, text);
+  kernel.done.push(text);
 }
 
 function observe(host: Required<FakeHost>, scope: Scope): Observation {

@@ -23,7 +23,7 @@ beforeEach(() => {
     ip tuntap add vnet1 mode tap; ip link set vnet1 up`);
 });
 
-function xml(metadata: string, nics = nic('52:54:00:aa:bb:02', 'vnet1'), name = 'web1', uuid = UUID): string {
+function xml(metadata: string, { nics = nic('52:54:00:aa:bb:02', 'vnet1'), name = 'web1', uuid = UUID } = {}): string {
   return `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><metadata><gw:guestwire xmlns:gw='urn:guestwire:1'>${metadata}</gw:guestwire></metadata><devices>${nics}</devices></domain>`;
 }
 
@@ -122,7 +122,7 @@ describe('a routed link on a real kernel', () => {
     expect(entry.wired[0]?.ifindex).toBe(Number(netns.sh('cat /sys/class/net/vnet1/ifindex')));
     netns.sh('ip link del vnet1; ip tuntap add vnet1 mode tap; ip link set vnet1 up');
     const other = '99999999-1d52-4d0e-9a0c-6d2f9d1f2c02';
-    const second = xml(routed("<gw:ip address='192.0.2.99'/>", '52:54:00:aa:bb:09'), nic('52:54:00:aa:bb:09', 'vnet1'), 'web2', other);
+    const second = xml(routed("<gw:ip address='192.0.2.99'/>", '52:54:00:aa:bb:09'), { nics: nic('52:54:00:aa:bb:09', 'vnet1'), name: 'web2', uuid: other });
     expect(hook('start', second)).toEqual(DONE);
     const wired = netns.dump();
     expect(hook('stopped', xml(DUAL))).toEqual(DONE);

@@ -140,11 +140,11 @@ describe('a failure', () => {
   });
 
   test('that leaves the kernel different although every tool succeeded is one, too', async () => {
-    const { observe } = kernel;
+    const real = kernel;
     let observations = 0;
     host = { ...host, kernel: { ...kernel, observe: async (scope) => {
       observations += 1;
-      const seen = await observe(scope);
+      const seen = await real.observe(scope);
       return observations === 2 ? { ...seen, routes: [] } : seen;
     } } };
     await expect(wire(host, { ...START, attachments: [LINK] })).rejects.toThrow(VerifyError);
@@ -152,13 +152,11 @@ describe('a failure', () => {
   });
 
   test('that cannot be undone says so and keeps the journal', async () => {
-    kernel.failAt = 3;
-    const { run } = kernel;
-    host = { ...host, kernel: { ...kernel, run: (batches, mode) => (mode === 'carry-on' ? Promise.reject(new Error('still broken')) : run(batches, mode)) } };
-    kernel.failAt = 3;
-    Object.defineProperty(host.kernel, 'failAt', { get: () => kernel.failAt });
+    const real = kernel;
+    real.failAt = 3;
+    host = { ...host, kernel: { ...real, run: (batches, mode) => (mode === 'carry-on' ? Promise.reject(new Error('still broken')) : real.run(batches, mode)) } };
     await expect(wire(host, START)).rejects.toThrow(RollbackError);
-    await expect(journal.list()).toHaveLength(1);
+    expect(journal.list()).toHaveLength(1);
     use(kernel);
     await release(host, GUEST.uuid);
     expect(journal.list()).toEqual([]);
