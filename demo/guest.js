@@ -1,5 +1,6 @@
 // The demo with everything real: a private libvirtd in namespaces of its own, guestwire installed as its hook, a guest
 // that boots a kernel, and a namespace that plays the outside world.
+import { resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import process from 'node:process';
 import { formatMetadata } from '../dist/index.js';
@@ -34,7 +35,7 @@ try {
   const listRoutes = () => run('ip -6 route show proto 117; ip route show proto 117');
 
   say('Installing guestwire as its hook, as you would on your own host.');
-  show('guestwire install --yes', await host.ok(process.execPath, ['dist/cli.js', 'install', '--yes']));
+  show('guestwire install --yes', await host.ok(process.execPath, [resolve('dist/cli.js'), 'install', '--yes']));
 
   say(`Defining a guest that asks for a routed link with ${ADDRESSES.join(' and ')} in its metadata.`);
   const metadata = formatMetadata([{

@@ -60,7 +60,7 @@ export function fakeKernel(start: FakeHost): FakeKernel {
         try {
           carryOut(kernel, batch, text);
         } catch (error) {
-          if (mode === 'stop-at-failure') return Promise.reject(error as Error);
+          if (mode === 'stop-at-failure') return Promise.reject(error);
           first ??= error as Error;
         }
       }
