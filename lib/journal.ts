@@ -206,7 +206,8 @@ function attempt<T>(what: string, act: () => T): T {
     return act();
   } catch (error) {
     if (error instanceof JournalError) throw error;
-    throw new JournalError(`journal: cannot ${what}: ${oneLine((error as Error).message)}`, { cause: error });
+    // Node goes on with the call and the path: 'EROFS: read-only file system, open ...'.
+    throw new JournalError(`journal: cannot ${what}: ${oneLine((error as Error).message.split(',', 1)[0] ?? '')}`, { cause: error });
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { JournalError } from './errors.js';
-import type { Exec } from './exec.js';
+import type { Exec, ExecResult } from './exec.js';
 import { oneLine, quote } from './quote.js';
 
 export interface Lock {
@@ -40,8 +40,7 @@ export async function acquireLock(exec: Exec, { path, wait, holder }: LockReques
       throw new JournalError(`lock ${quote(path)} was not had in ${wait} s: held by ${readFileSync(path, 'utf8').trim() || 'an unknown process'}`);
     }
     if (result.exitCode !== 0) {
-      const reason = result.errno === 'ENOENT' ? "no 'flock' in PATH" : oneLine(result.stderr);
-      throw new JournalError(`lock ${quote(path)} cannot be had: ${reason}`);
+      throw new JournalError(`lock ${quote(path)} cannot be had: ${reasonOf(result)}`);
     }
     noteHolder(fd, holder);
   } catch (error) {
@@ -56,6 +55,13 @@ export async function acquireLock(exec: Exec, { path, wait, holder }: LockReques
       held = false;
     },
   };
+}
+
+function reasonOf({ errno, signal, stderr, exitCode }: ExecResult): string {
+  if (errno === 'ENOENT') return "flock is not installed: no 'flock' in PATH";
+  if (errno !== undefined) return `flock could not be started (${errno})`;
+  if (signal !== undefined) return `flock was killed by ${signal}`;
+  return stderr.trim() === '' ? `flock ended with ${exitCode ?? 'no status'}` : oneLine(stderr);
 }
 
 /** For whoever waits; a full /run costs no more than that. Written over before it is cut, so that it needs no new page. */

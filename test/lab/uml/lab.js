@@ -307,8 +307,7 @@ function guestNamed(name) {
     pid: () => Number(readText(`/run/libvirt/qemu/${name}.pid`)),
     /** Resolves when arm-init reads commands. */
     up: async () => {
-      console ??= openConsole(name);
-      await console.up;
+      await waitFor(() => readText(`/run/${name}.console`).includes('guest: up'), { what: `guest '${name}' to be up`, timeout: 180_000 });
     },
     command,
     /** Whether `target` answers one of `tries` pings. */
@@ -347,9 +346,7 @@ function openConsole(name) {
     waiting.add(look);
     look();
   });
-  const up = expect(/guest: up\r?\n/, 180_000);
-  up.catch(() => undefined);
-  let last = /** @type {Promise<unknown>} */ (up);
+  let last = /** @type {Promise<unknown>} */ (Promise.resolve());
   /** @param {string} line @param {number} timeout */
   const askNow = async (line, timeout) => {
     number += 1;
@@ -359,7 +356,6 @@ function openConsole(name) {
     return { text: match[1] ?? '', code: Number(match[2]) };
   };
   return {
-    up,
     /** One command after the other. @param {string} line @param {number} timeout */
     ask: (line, timeout) => {
       const answer = last.then(() => askNow(line, timeout));

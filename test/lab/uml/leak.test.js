@@ -128,7 +128,7 @@ for (const [index, pvid] of [1, 5, 1].entries()) {
   test(`a real guest that starts on a flooded bridge gets no foreign frame (${port.kind}, vlan_default_pvid ${pvid})`, async () => {
     const wire = await addFloodedBridge(pvid, 0.1);
     const mac = makeMac();
-    const guest = await startGuest({ name: 'g', nics: [{ mac, vlan: port.vlan }], boots: 'gw.then=stay' });
+    const guest = await startGuest({ name: 'g', nics: [{ mac, vlan: port.vlan }], boots: 'gw.ip=eth0,192.0.2.1/24' });
     await guest.up();
     await sleep(1000);
     await guest.command(`for tag in - 0 ${VIDS.join(' ')}; do frames send eth0 ff:ff:ff:ff:ff:ff $tag 88b5 guest-$tag; done`);
@@ -148,7 +148,7 @@ test("a guest's BPDUs are dropped at its port", async () => {
   await addPort('w0', { vids: ['10', '20'] });
   const wire = openWire();
   await wire.listen('w0x');
-  const guest = await startGuest({ name: 'g', nics: [{ vlan: tagged(10, 20) }, { vlan: tagged(10) }], boots: 'gw.then=stay' });
+  const guest = await startGuest({ name: 'g', nics: [{ vlan: tagged(10, 20) }, { vlan: tagged(10) }], boots: 'gw.ip=eth0,192.0.2.1/24' });
   await guest.up();
   const groups = ['01:80:c2:00:00:00', '01:80:c2:00:00:03', '01:80:c2:00:00:0e', '01:80:c2:00:00:0f', '01:00:0c:cc:cc:cd'];
   const script = groups.map((dst, index) => `frames send eth0 ${dst} 10 88b5 trunk-${index}; frames send eth1 ${dst} - 88b5 access-${index}; frames send eth1 ${dst} 0 88b5 priority-${index};`);
