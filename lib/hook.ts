@@ -68,7 +68,7 @@ export async function runHook(call: HookCall): Promise<HookResult> {
   const action = ACTIONS.get(call.operation);
   if (action === undefined) return { exitCode: 0, stderr: '' };
   const log = createLog(call.exec);
-  const journal = createJournal(call.settings.stateDir, log.warn);
+  const journal = createJournal(call.settings.stateDir, once(log.warn));
   let result: HookResult = { exitCode: 0, stderr: '' };
   try {
     await action.run({ call, journal, log });
@@ -79,6 +79,15 @@ export async function runHook(call: HookCall): Promise<HookResult> {
   }
   await log.flush();
   return result;
+}
+
+/** The journal is read several times a run. */
+function once(tell: (line: string) => void): (line: string) => void {
+  const told = new Set<string>();
+  return (line) => {
+    if (!told.has(line)) tell(line);
+    told.add(line);
+  };
 }
 
 /** The destination of a migration learns here, and only here, that the next start is not a fresh one. */

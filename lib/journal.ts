@@ -108,16 +108,30 @@ function uplinkJournal(dir: string, onDamage: (message: string) => void): Pick<J
   };
 }
 
-const recordsSchema = z.array(z.object({ dev: z.string(), ifindex: z.number(), vids: z.array(z.number()) }));
+/** Each value may become part of a line for `ip` or `bridge`, so none of them may be more than one word there. */
+const word = z.string().check(z.regex(/^[^\s]+$/));
 
+const recordsSchema = z.array(z.object({ dev: word, ifindex: z.number(), vids: z.array(z.number()) }));
+
+const attached = { nic: z.number(), mac: z.optional(word), link: word, ifindex: z.number() };
+const wiredSchema = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('vlan-port'), ...attached, bridge: word, isolated: z.optional(z.boolean()),
+    vlans: z.array(z.object({ vid: z.number(), pvid: z.boolean(), untagged: z.boolean() })),
+  }),
+  z.object({
+    kind: z.literal('routed-link'), ...attached, addresses: z.array(word), gateways: z.array(word), table: word, protocol: z.number(),
+    routes: z.array(z.object({ to: word, via: word })),
+  }),
+]);
 
 const entrySchema = z.object({
   version: z.literal(1),
   guest: z.object({ name: z.string(), uuid: z.string() }),
   since: z.string(),
   incoming: z.boolean(),
-  wired: z.array(z.looseObject({ kind: z.enum(['vlan-port', 'routed-link']), nic: z.number(), link: z.string(), ifindex: z.number() })),
-  original: z.array(z.looseObject({ kind: z.string(), dev: z.string() })),
+  wired: z.array(wiredSchema),
+  original: z.array(z.catchall(z.object({ kind: word, dev: word }), z.union([word, z.number(), z.boolean()]))),
 });
 
 /** A damaged file must not keep a guest from starting: what it knew is observed anew. */
@@ -125,8 +139,8 @@ function readFrom(path: string, schema: z.ZodMiniType, onDamage: (message: strin
   const text = attempt(`read ${quote(path)}`, () => readIfThere(path));
   if (text === undefined) return undefined;
   const json = parseOrUndefined(text);
-  // The file is ours, root-only and atomic: its shape is checked against truncation and other versions, not malice.
-  if (z.safeParse(schema, json).success) return json;
+  // Compiling a schema pays off after many values.
+  if (z.safeParse(schema, json, { jitless: true }).success) return json;
   onDamage(`journal ${quote(path)} is damaged and was taken for empty: what it recorded is not undone`);
   return undefined;
 }
