@@ -1,0 +1,106 @@
+/** iproute2's and nft's JSON to facts: what the versions print differently must come out the same, anything odd is an error. */
+import { describe, expect, test } from '@jest/globals';
+import { ToolOutputError } from '../lib/errors.js';
+import { parseFilter, parseLinks, parseRoutes, parseSubinterfaces, parseVlans } from '../lib/tooloutput.js';
+
+describe('bridge -json vlan show', () => {
+  const members = [{ vid: 10, pvid: true, untagged: true }, { vid: 100, pvid: false, untagged: false }, { vid: 101, pvid: false, untagged: false }];
+
+  test('reads a tagged VID without flags, as it is printed uncompressed', () => {
+    const answer = [{ ifname: 'vnet0', vlans: [{ vlan: 10, flags: ['PVID', 'Egress Untagged'] }, { vlan: 100 }, { vlan: 101 }] }];
+    expect(parseVlans(answer)).toEqual(new Map([['vnet0', members]]));
+  });
+
+  test('reads a range with an empty list of flags, as it is printed compressed', () => {
+    const answer = [{ ifname: 'vnet0', vlans: [{ vlan: 100, vlanEnd: 101, flags: [] }, { vlan: 10, flags: ['PVID', 'Egress Untagged'] }] }];
+    expect(parseVlans(answer)).toEqual(new Map([['vnet0', members]]));
+  });
+
+  test('a native-tagged VID has the PVID alone; a port without VLANs is not printed', () => {
+    expect(parseVlans([{ ifname: 'a', vlans: [{ vlan: 7, flags: ['PVID'] }] }, {}])).toEqual(new Map([['a', [{ vid: 7, pvid: true, untagged: false }]]]));
+    expect(parseVlans([])).toEqual(new Map());
+  });
+});
+
+describe('ip -json -details address show', () => {
+  const link = { ifindex: 7, ifname: 'vnet0', flags: ['BROADCAST', 'UP'], txqlen: 1000 };
+
+  test('reads what is needed and passes over the rest', () => {
+    const answer = [{ ...link, master: 'br0', mtu: 1500, addr_info: [{ family: 'inet6', local: 'FE80:0::1', prefixlen: 64, nodad: true }],
+      linkinfo: { info_kind: 'tun', info_slave_kind: 'bridge', info_slave_data: { isolated: true, state: 'forwarding' } } }];
+    expect(parseLinks(answer)).toEqual([{
+      ifname: 'vnet0', ifindex: 7, up: true, txqlen: 1000, master: 'br0', addresses: [{ address: 'fe80::1', length: 64 }], isolated: true, bridge: undefined,
+    }]);
+  });
+
+  test('a link that is down, alone and without a queue', () => {
+    expect(parseLinks([{ ifindex: 7, ifname: 'vnet0', flags: [] }])).toEqual([{
+      ifname: 'vnet0', ifindex: 7, up: false, txqlen: 0, master: undefined, addresses: [], isolated: undefined, bridge: undefined,
+    }]);
+  });
+
+  test.each([
+    ['that filters', { vlan_filtering: 1, vlan_protocol: '802.1Q', vlan_default_pvid: 0 }, { capable: true, filtering: true, defaultPvid: 0 }],
+    ['that does not', { vlan_filtering: 0, vlan_protocol: '802.1Q', vlan_default_pvid: 1 }, { capable: true, filtering: false, defaultPvid: 1 }],
+    ['in a kernel that cannot', { vlan_filtering: 0 }, { capable: false, filtering: false, defaultPvid: 0 }],
+  ])('a bridge %s', (_, info_data, bridge) => {
+    expect(parseLinks([{ ...link, linkinfo: { info_kind: 'bridge', info_data } }])[0]?.bridge).toEqual(bridge);
+  });
+
+  test('the empty object that stands for a link left out is no link', () => {
+    expect(parseLinks([{}, link, {}])).toHaveLength(1);
+  });
+});
+
+describe('ip -json -details route', () => {
+  test('the question fills in what the answer leaves out', () => {
+    expect(parseRoutes([{ type: 'unicast', dst: '192.0.2.10', table: 'main' }], { dev: 'vnet0', protocol: '117' })[0]).toMatchObject({
+      to: { text: '192.0.2.10/32' }, dev: 'vnet0', via: undefined, table: 'main', protocol: '117',
+    });
+    expect(parseRoutes([{ dst: 'default', dev: 'eno1', protocol: 'boot' }], { via: '2001:db8::1' })[0]).toMatchObject({ to: { text: '::/0' }, via: '2001:db8::1' });
+  });
+
+  test('default routes of both families, next hops of a multipath route, and of the other family', () => {
+    const routes = parseRoutes([
+      { dst: 'default', gateway: '203.0.113.1', dev: 'eno1', protocol: 'boot' },
+      { dst: 'default', gateway: 'fe80::1', dev: 'eno1', protocol: 'ra' },
+      { dst: '198.51.100.0/24', protocol: 'bgp', nexthops: [{ dev: 'a' }, { gateway: '203.0.113.9', dev: 'b' }] },
+      { dst: '198.51.101.0/24', protocol: 'bgp', via: { family: 'inet6', host: 'fe80::9' }, dev: 'a' },
+      { type: 'blackhole', dst: '2001:db8::/32', protocol: 'static' },
+    ], {});
+    expect(routes.map(({ type, to, dev, via }) => [type, to.text, dev, via])).toEqual([
+      ['unicast', '0.0.0.0/0', 'eno1', '203.0.113.1'], ['unicast', '::/0', 'eno1', 'fe80::1'],
+      ['unicast', '198.51.100.0/24', 'a', '203.0.113.9'], ['unicast', '198.51.101.0/24', 'a', 'fe80::9'], ['blackhole', '2001:db8::/32', undefined, undefined],
+    ]);
+  });
+});
+
+describe('802.1Q links and the filter', () => {
+  test('sub-interfaces are read with parent and VID; QinQ ones and those of other namespaces are none', () => {
+    expect(parseSubinterfaces([
+      { ifname: 'eno1.100', link: 'eno1', linkinfo: { info_kind: 'vlan', info_data: { protocol: '802.1Q', id: 100, flags: [] } } },
+      { ifname: 'eno1.7', link: 'eno1', linkinfo: { info_kind: 'vlan', info_data: { protocol: '802.1ad', id: 7 } } },
+      { ifname: 'v9', link_index: 9, linkinfo: { info_kind: 'vlan', info_data: { protocol: '802.1Q', id: 9 } } },
+      {},
+    ])).toEqual([{ ifname: 'eno1.100', parent: 'eno1', vid: 100 }]);
+  });
+
+  test('ports of the filter are names and numbers; a chain without its rules is not intact', () => {
+    const rule = { rule: { chain: 'from_guests', expr: [] } };
+    const set = { set: { name: 'no_stp', elem: ['vnet0', 12, '13'] } };
+    expect(parseFilter(JSON.stringify({ nftables: [{ metainfo: {} }, set, rule, rule] }))).toEqual({ intact: true, guarded: new Set(['vnet0', '12', '13']) });
+    expect(parseFilter(JSON.stringify({ nftables: [set] }))).toEqual({ intact: false, guarded: new Set(['vnet0', '12', '13']) });
+  });
+});
+
+describe('output that is not what the tool documents', () => {
+  test.each<[string, () => unknown, string]>([
+    ['a link without an ifindex', () => parseLinks([{ ifname: 'x', flags: [] }]), "ip address: unexpected JSON at 'ifindex' in '{\"ifname\":\"x\",\"flags\":[]}'"],
+    ['a VID as text', () => parseVlans([{ ifname: 'x', vlans: [{ vlan: '10' }] }]), "bridge vlan: unexpected JSON at 'vlans.0.vlan' in '{\"ifname\":\"x\",\"vlans\":[{\"vlan\":\"10\"}]}'"],
+    ['a route without a destination', () => parseRoutes([{ dev: 'x' }], {}), "ip route: unexpected JSON at 'dst' in '{\"dev\":\"x\"}'"],
+    ['text in place of JSON', () => parseFilter('table bridge guestwire {'), "nft: unexpected output 'table bridge guestwire {'"],
+  ])('%s is an error', (_, parse, message) => {
+    expect(parse).toThrow(ToolOutputError);
+    expect(parse).toThrow(message);
+  });
+});
