@@ -116,7 +116,7 @@ const recordsSchema = z.array(z.object({ dev: word, ifindex: z.number(), vids: z
 const attached = { nic: z.number(), mac: z.optional(word), link: word, ifindex: z.number() };
 const wiredSchema = z.discriminatedUnion('kind', [
   z.object({
-    kind: z.literal('vlan-port'), ...attached, bridge: word, isolated: z.optional(z.boolean()),
+    kind: z.literal('vlan-port'), ...attached, bridge: word, uplinks: z.array(word), isolated: z.optional(z.boolean()), trustsStp: z.boolean(),
     vlans: z.array(z.object({ vid: z.number(), pvid: z.boolean(), untagged: z.boolean() })),
   }),
   z.object({

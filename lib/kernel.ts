@@ -50,13 +50,13 @@ export function createKernel(exec: Exec, procSys = '/proc/sys'): Kernel {
 
 async function observe(exec: Exec, scope: Scope, procSys: string): Promise<Observation> {
   const queries = queriesOf(scope);
-  const filter = observeFilter(exec, scope.filter);
-  const found = sort(queries, await ask(exec, queries.map((query) => query.text)));
+  const [answers, filter] = await Promise.all([ask(exec, queries.map((query) => query.text)), observeFilter(exec, scope.filter)]);
+  const found = sort(queries, answers);
   const ports = [...scope.ports.filter((port) => bridgeCapable(found.links, port)), ...[...found.members.values()].flat()];
   return {
     ...found,
     vlans: await observeVlans(exec, [...new Set(ports)]),
-    filter: await filter,
+    filter,
     networks: scope.lookups.length === 0 ? [] : hostNetworks(),
     sysctls: readSysctls(scope.sysctls, procSys),
   };
@@ -213,7 +213,7 @@ async function runBatch(exec: Exec, batch: Batch, mode: RunMode): Promise<void> 
   const result = await exec(request);
   const failed = lineOf(result.stderr);
   const line = failed === undefined ? undefined : batch.lines[failed - 1];
-  assertSuccess(request, result, line && wordsOf(line));
+  assertSuccess(request, result, line === undefined ? 'changing the host' : wordsOf(line));
 }
 
 function wordsOf(line: BatchLine): string {

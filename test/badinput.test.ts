@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from './capability.js';
 import {
-  bridgeNic, domainXml, DONE, ethernetNic, expectRefused, type HookHost, openHookHost, PLAIN, PORT_MAC, type Refusal, routedWish, TAP_MAC, UUID, vlanWish,
+  bridgeNic, domainXml, DONE, ethernetNic, expectRefused, type HookHost, openHookHost, PLAIN, PORT_MAC, type Refusal, routedWish, TAP_MAC, vlanWish,
 } from './hookrun.js';
 
 const NEEDED = ['root', 'netns'] as const;

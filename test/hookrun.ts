@@ -5,13 +5,13 @@
  */
 import { spawn } from 'node:child_process';
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from '@jest/globals';
 import { type Netns, openNetns } from './netns.js';
 
 /** All that the launcher and the hook call by name; node is called as /usr/bin/node. */
-const TOOLS = ['awk', 'bridge', 'dirname', 'flock', 'grep', 'head', 'ip', 'logger', 'readlink', 'sed', 'tr'];
+const TOOLS = ['awk', 'bridge', 'dirname', 'flock', 'grep', 'head', 'ip', 'logger', 'nft', 'readlink', 'sed', 'tr'];
 
 /** What stands in for a tool, by its name in fixtures/tools; null: the tool is missing. */
 export type StandIns = Readonly<Record<string, string | null>>;
@@ -78,6 +78,7 @@ export async function openHookHost(): Promise<HookHost> {
     tools,
     hook: (args) => runHook(netns.target, { path: usual, ...args }),
     write: (path, text, mode = 0o644) => {
+      mkdirSync(outside(dirname(path)), { recursive: true, mode: 0o700 });
       writeFileSync(outside(path), text);
       chmodSync(outside(path), mode);
     },

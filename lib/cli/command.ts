@@ -41,6 +41,13 @@ export function parseOptions<T extends Options>(args: readonly string[], options
   }
 }
 
+/** Returns the options of a command that takes nothing else. Throws UsageError. */
+export function parseFlags<T extends Options>(args: readonly string[], options: T): Values<T> {
+  const { values, positionals } = parseOptions(args, options);
+  if (positionals[0] !== undefined) throw new UsageError(`unexpected argument ${quote(positionals[0])}`);
+  return values;
+}
+
 /** Returns the domain XML of `-f FILE` ('-' is standard input), or of libvirt's DOMAIN through `virsh dumpxml`. */
 export async function readDomainXml(io: Io, file: string | undefined, positionals: readonly string[]): Promise<string | Uint8Array> {
   const [domain, ...rest] = positionals;

@@ -1,7 +1,7 @@
 // Boots User-Mode Linux with libvirt in it, outside: makes what is missing in the cache, starts one kernel for each libvirt,
 // prints what the tests say while they say it, and leaves no process behind, even after kill -9.
 import { execFileSync, spawn } from 'node:child_process';
-import { accessSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -19,6 +19,7 @@ const { values, positionals } = parseArgs({
     'libvirt': { type: 'string', multiple: true },
     'shell': { type: 'boolean', default: false },
     'tests': { type: 'string', short: 't' },
+    'save': { type: 'string' },
     'one-by-one': { type: 'boolean', default: false },
   },
 });
@@ -146,6 +147,7 @@ async function runTests(kernel, image, several) {
   if (late) console.error(`${prefix}ended after ${DEADLINE} minutes`);
   // Tests that ran have said it themselves.
   if (status !== '0' && !/^# libvirt/m.test(text)) console.error(`${prefix}status ${status}; the kernel's console:\n${console_.slice(-6000)}`);
+  if (values.save !== undefined && existsSync(join(out, 'files'))) cpSync(join(out, 'files'), values.save, { recursive: true });
   rmSync(out, { recursive: true, force: true });
   return status === '0';
 }

@@ -179,7 +179,7 @@ export function hookLog() {
 
 /** The journal's entries: one file a guest that is wired. */
 export function journal() {
-  return existsSync('/run/guestwire') ? readdirSync('/run/guestwire').filter((name) => name.endsWith('.json')) : [];
+  return existsSync('/run/guestwire') ? readdirSync('/run/guestwire').filter((name) => /^[0-9a-f-]{36}\.json$/.test(name)) : [];
 }
 
 /** @param {string} path */

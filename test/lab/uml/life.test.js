@@ -36,7 +36,7 @@ test('a restart of libvirtd makes the ports of running guests exact again', asyn
   for (const name of Object.keys(expected)) if (name.startsWith('vnet') && name !== tapA && name !== tapB) delete expected[name];
   expected['up0'] = ['10', '20'];
   await waitFor(async () => JSON.stringify(await vlanTables()) === JSON.stringify(expected), { what: 'exact ports after the restart', timeout: 60_000 });
-  assert.equal(journal().length, 2);
+  await waitFor(() => journal().length === 2, { what: 'the release of the guest that died' });
   await a.destroy();
   await b.destroy();
   assert.deepEqual(await vlansOf('up0'), []);

@@ -1,0 +1,126 @@
+/** `guestwire install`: puts the hook where libvirt calls it and AppArmor lets it run, and tells libvirt's daemon. */
+import { existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { HostError, UsageError } from '../errors.js';
+import { acquireLock } from '../lock.js';
+import { quote } from '../quote.js';
+import { type Command, type Io, parseFlags } from './command.js';
+import { applyFileSet, type FileSet, type FileSpec } from './fileset.js';
+import {
+  assertSafeDirectory, BESIDE, BESIDE_DIR, findPlace, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, type Place, standingAt,
+} from './layout.js';
+import { now } from './process.js';
+import { type InstallRecord, readRecord, recordFile } from './record.js';
+import { type Consent, daemonKey, reloadDaemons } from './reload.js';
+import { assertHost, assertRoot, type Build, LOCK_WAIT, readBuild } from './requirements.js';
+
+export const install: Command = {
+  name: 'install',
+  summary: "install or update libvirt's hook on this host",
+  help: `Usage: guestwire install [--yes | --no-reload]
+
+Copies the hook to /usr/lib/guestwire and its launcher to /etc/libvirt/hooks/qemu. If another script is there, the
+launcher goes beside it, to /etc/libvirt/hooks/qemu.d/guestwire, which libvirt runs since 6.5. It stays where it is when
+it is installed already. Files are replaced atomically, so guests may start meanwhile; after a failure everything is as
+it was before. Nothing that is not guestwire's is touched. Run it again after every update of guestwire.
+
+libvirtd and virtqemud learn of a new hook when they start or reload. A reload does not touch running guests, but
+libvirtd then starts every inactive network and storage pool that is set to autostart: they are named first, and you are
+asked. Without a terminal nothing is reloaded unless --yes is given.
+
+  -y, --yes        reload without asking
+      --no-reload  do not reload: the hook is called once the daemon is reloaded or restarted
+
+Needs root, /usr/bin/node 20.19 or newer, and the packages iproute2 and util-linux.`,
+  run: async (args, io) => {
+    const flags = parseFlags(args, { yes: { type: 'boolean', short: 'y' }, 'no-reload': { type: 'boolean' } });
+    const consent = consentOf(flags);
+    assertRoot('install');
+    await assertHost(io);
+    const build = await readBuild(io);
+    const record = await installFiles(io, build);
+    const reloaded = await reloadDaemons(io, record, consent);
+    if (reloaded.length > 0) remember({ ...record, told: [...record.told, ...reloaded.map(daemonKey)] });
+    return 0;
+  },
+};
+
+function consentOf(flags: { readonly yes?: boolean; readonly 'no-reload'?: boolean }): Consent {
+  if (flags.yes === true && flags['no-reload'] === true) throw new UsageError("'--yes' and '--no-reload' exclude each other");
+  if (flags['no-reload'] === true) return 'never';
+  return flags.yes === true ? 'agree' : 'ask';
+}
+
+/** Under the host's lock, so that two installations do not undo each other. A refusal leaves no lock file behind. */
+async function installFiles(io: Io, build: Build): Promise<InstallRecord> {
+  const { lock: path } = io.settings;
+  const isNew = !existsSync(path);
+  const lock = await acquireLock(io.exec, { path, wait: LOCK_WAIT, holder: 'guestwire install' });
+  try {
+    for (const directory of [HOOKS_DIR, LIBRARY_DIR]) assertSafeDirectory(directory);
+    const place = findPlace();
+    if (place.launcher === BESIDE) assertSafeDirectory(BESIDE_DIR);
+    if (place.launcher === BESIDE && !existsSync(BESIDE)) await assertRunsBeside(io);
+    const draft = recordFor(place);
+    const lines = applyFileSet(fileSet(build, place, draft));
+    const record = { ...draft, placed: draft.placed ?? now() };
+    remember(record);
+    if (place.launcher === BESIDE && existsSync(MAIN)) io.print(`${quote(MAIN)} is another script: the launcher goes beside it`);
+    lines.forEach(io.print);
+    return record;
+  } catch (error) {
+    if (isNew) rmSync(path, { force: true });
+    throw error;
+  } finally {
+    lock.release();
+  }
+}
+
+function fileSet(build: Build, place: Place, record: InstallRecord): FileSet {
+  const library = build.library.map(({ name, content }): FileSpec => ({ path: join(LIBRARY_DIR, name), content, mode: 0o644 }));
+  const outdated = LIBRARY_FILES.filter((name) => !build.library.some((file) => file.name === name));
+  return {
+    directories: directoriesOf(place),
+    files: [
+      // First, so that a run that is killed leaves a record of what it made; the launcher last, when all it runs is there.
+      recordFile(record),
+      ...library,
+      // libvirt runs whatever is executable in qemu.d, a draft too.
+      { path: place.launcher, content: build.launcher, mode: 0o755, staging: HOOKS_DIR },
+    ],
+    surplus: [
+      ...outdated.map((name) => ({ path: join(LIBRARY_DIR, name) })),
+      ...place.surplus.map((path) => ({ path, staging: HOOKS_DIR })),
+    ],
+  };
+}
+
+function directoriesOf({ launcher }: Place): string[] {
+  return [LIBRARY_DIR, HOOKS_DIR, ...(launcher === BESIDE ? [BESIDE_DIR] : [])];
+}
+
+function recordFor(place: Place): InstallRecord {
+  const earlier = readRecord();
+  const made = directoriesOf(place).filter((directory) => lstatOf(directory) === undefined);
+  const stays = earlier !== undefined && standingAt(place.launcher) === 'ours';
+  return {
+    version: 1,
+    directories: [...new Set([...(earlier?.directories ?? []), ...made])],
+    placed: stays ? earlier.placed : undefined,
+    told: stays ? earlier.told : [],
+  };
+}
+
+/** libvirt before 6.5.0 would never run the launcher there, and guests would start without their network. */
+async function assertRunsBeside(io: Io): Promise<void> {
+  const { exitCode, stdout } = await io.exec({ tool: 'virsh', args: ['--version'] });
+  const [major = 0, minor = 0] = stdout.trim().split('.').map(Number);
+  if (exitCode !== 0) io.warn(`libvirt runs scripts in ${quote(BESIDE_DIR)} since 6.5, and which version this is cannot be told without virsh`);
+  else if (major < 6 || (major === 6 && minor < 5)) {
+    throw new HostError(`${quote(MAIN)} is another script, and libvirt ${stdout.trim()} does not run those in ${quote(BESIDE_DIR)}: update libvirt to 6.5 or newer, or move that script away`);
+  }
+}
+
+function remember(record: InstallRecord): void {
+  applyFileSet({ directories: [], files: [recordFile(record)], surplus: [] });
+}

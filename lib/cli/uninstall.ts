@@ -1,0 +1,201 @@
+/** `guestwire uninstall`: takes away what `install` put on a host, and what the hook keeps there. */
+import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { type HostConfig, loadConfig } from '../config.js';
+import { GuestwireError, HostError, UsageError } from '../errors.js';
+import type { Exec } from '../exec.js';
+import { createJournal, type Journal } from '../journal.js';
+import { createKernel } from '../kernel.js';
+import { acquireLock, type Lock } from '../lock.js';
+import { createLog } from '../log.js';
+import { quote } from '../quote.js';
+import { type Host, release } from '../reconcile.js';
+import { type Command, type Io, parseFlags } from './command.js';
+import { leftoversIn, reasonOf } from './fileset.js';
+import { BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt } from './layout.js';
+import { readRecord } from './record.js';
+import { assertRoot, LOCK_WAIT } from './requirements.js';
+
+export const uninstall: Command = {
+  name: 'uninstall',
+  summary: "remove libvirt's hook from this host",
+  help: `Usage: guestwire uninstall [--unwire | --keep-wiring]
+
+Removes the launcher, /usr/lib/guestwire and what the hook keeps in /run, and leaves no trace. The host config,
+/etc/guestwire/config.toml, is yours and stays. Nothing that is not guestwire's is touched, and no daemon needs a
+reload. Do not start guests meanwhile.
+
+While guests are wired it refuses and names them, because nothing would take their wiring away when they stop. Stop
+them first, or choose:
+
+  --unwire       take the wiring away now: running guests lose their network, until they are wired again or restarted
+  --keep-wiring  leave the wiring, and the state directory that says what it is: after another 'guestwire install' it
+                 goes away when the guests stop, or 'guestwire uninstall --unwire' takes it away
+
+Needs root.`,
+  run: async (args, io) => {
+    const { unwire, 'keep-wiring': keep } = parseFlags(args, { unwire: { type: 'boolean' }, 'keep-wiring': { type: 'boolean' } });
+    if (unwire === true && keep === true) throw new UsageError("'--unwire' and '--keep-wiring' exclude each other");
+    assertRoot('uninstall');
+    await remove(io, unwire === true ? 'unwire' : keep === true ? 'keep' : 'refuse');
+    return 0;
+  },
+};
+
+type Wiring = 'refuse' | 'unwire' | 'keep';
+
+/** A guest with an entry in the journal; one whose entry is damaged has no name, and cannot be released. */
+interface WiredGuest {
+  readonly uuid: string;
+  readonly label: string;
+  readonly outcome: string;
+}
+
+async function remove(io: Io, wiring: Wiring): Promise<void> {
+  const isInstalled = installedFiles().length > 0;
+  if (!isInstalled) {
+    io.print('guestwire is not installed');
+    const guests = wiredGuests(io, quietJournal(io));
+    if (guests.length > 0 && wiring !== 'unwire') io.warn(`still wired: ${labels(guests)}: 'guestwire uninstall --unwire' takes the wiring away`);
+    if (guests.length === 0 || wiring !== 'unwire') return;
+  }
+  const lock = await acquireLock(io.exec, { path: io.settings.lock, wait: LOCK_WAIT, holder: 'guestwire uninstall' });
+  try {
+    const left = await settleWiring(io, lock, wiring);
+    removeFiles(io);
+    if (left.length === 0) removeState(io);
+    else io.print(`left the wiring of ${labels(left)}, and ${quote(io.settings.stateDir)}, which says what it is`);
+  } finally {
+    lock.release();
+  }
+  if (existsSync(io.settings.config)) io.print(`left ${quote(io.settings.config)}, which is yours`);
+  if (isInstalled) io.print('libvirt needs no reload: it passes over a hook that is gone');
+}
+
+/** Returns the guests that stay wired. Throws, before anything is removed, when none may or some cannot be released. */
+async function settleWiring(io: Io, lock: Lock, wiring: Wiring): Promise<WiredGuest[]> {
+  const journal = quietJournal(io);
+  // Guests that ended while the lock was not had: whoever has it next releases them.
+  const ended = journal.listEnded();
+  const late = wiredGuests(io, journal).filter(({ uuid }) => ended.includes(uuid));
+  (await releaseAll(io, lock, late)).forEach((failure) => { io.warn(`a guest that ended is still not released: ${failure}`); });
+  const guests = wiredGuests(io, journal);
+  if (guests.length === 0 || wiring === 'keep') return guests;
+  if (wiring === 'refuse') {
+    throw new HostError(`nothing was removed, because guests are wired: ${labels(guests)}: stop them, or choose --unwire or --keep-wiring`);
+  }
+  const failures = await releaseAll(io, lock, guests);
+  if (failures.length > 0) throw new HostError(`nothing was removed, because not every guest could be released: ${failures.join('; ')}`);
+  return [];
+}
+
+/** Releases as many of the guests as it can. Returns what failed, a sentence a guest. */
+async function releaseAll(io: Io, lock: Lock, guests: readonly WiredGuest[]): Promise<string[]> {
+  const log = createLog(io.exec);
+  const tell = (line: string): void => {
+    log.info(line);
+    io.print(line);
+  };
+  const exec: Exec = (request) => io.exec({ ...request, fd: lock.fd });
+  let config: HostConfig | undefined;
+  const host: Host = {
+    kernel: createKernel(exec), journal: quietJournal(io), log: tell,
+    protectedOn: (bridge) => (config ??= loadConfig(io.settings.config)).bridges.get(bridge)?.protected ?? new Set(),
+  };
+  const failures: string[] = [];
+  for (const { uuid, label, outcome } of guests) {
+    try {
+      await release(host, uuid);
+      tell(`${label}: ${outcome}`);
+    } catch (error) {
+      if (!(error instanceof GuestwireError)) throw error;
+      log.error(`${label}: not released: ${error.message}`);
+      failures.push(`${label}: ${error.message}`);
+    }
+  }
+  await log.flush();
+  return failures;
+}
+
+/** The launcher first: without it nothing calls the rest. The record last: after a failure the next run needs it. */
+function removeFiles(io: Io): void {
+  const made = readRecord()?.directories ?? [];
+  for (const path of installedFiles().filter((each) => each !== RECORD)) removeFile(io, path);
+  for (const path of [BESIDE_DIR, HOOKS_DIR].filter((each) => made.includes(each))) removeIfEmpty(io, path);
+  if (installedFiles().includes(RECORD)) removeFile(io, RECORD);
+  removeIfEmpty(io, LIBRARY_DIR);
+}
+
+function installedFiles(): string[] {
+  // Behind a symlink lie somebody else's files.
+  const library = lstatOf(LIBRARY_DIR)?.isDirectory() === true ? [...LIBRARY_FILES.map((name) => join(LIBRARY_DIR, name)), RECORD].filter(isFile) : [];
+  return [...[MAIN, BESIDE].filter(isOurs), ...[HOOKS_DIR, LIBRARY_DIR].flatMap(leftoversIn), ...library];
+}
+
+/** A link to a launcher is not what install made. */
+function isOurs(path: string): boolean {
+  return isFile(path) && standingAt(path) === 'ours';
+}
+
+function isFile(path: string): boolean {
+  return lstatOf(path)?.isFile() === true;
+}
+
+/** The lock last: until then nobody else may work here. */
+function removeState(io: Io): void {
+  const { stateDir, lock } = io.settings;
+  for (const { dev, vids } of quietJournal(io).readUplinks()) {
+    io.warn(`uplink ${quote(dev)} may still have VLANs ${vids.join(', ')}, which guestwire put there for guests that are gone: 'bridge vlan show dev ${dev}' shows them`);
+  }
+  for (const name of namesIn(stateDir).filter((each) => STATE_FILE.test(each))) removeFile(io, join(stateDir, name));
+  removeIfEmpty(io, stateDir);
+  removeFile(io, lock);
+}
+
+const STATE_FILE = /^(uplinks\.json|[0-9a-f-]{36}\.(json|incoming|ended))(\.draft)?$/;
+
+function removeFile(io: Io, path: string): void {
+  attempt(path, () => { rmSync(path); });
+  io.print(`removed ${quote(path)}`);
+}
+
+function removeIfEmpty(io: Io, path: string): void {
+  if (lstatOf(path)?.isDirectory() !== true) return;
+  const [name] = namesIn(path);
+  if (name !== undefined) {
+    io.print(`left ${quote(path)}, which holds ${quote(name)}`);
+    return;
+  }
+  attempt(path, () => { rmdirSync(path); });
+  io.print(`removed ${quote(path)}`);
+}
+
+function attempt(path: string, act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    throw new HostError(`${quote(path)} cannot be removed: ${reasonOf(error)}, and run 'guestwire uninstall' again`, { cause: error });
+  }
+}
+
+function wiredGuests({ settings: { stateDir } }: Io, journal: Journal): WiredGuest[] {
+  const uuids = namesIn(stateDir).filter((name) => /^[0-9a-f-]{36}\.json$/.test(name)).map((name) => name.slice(0, -'.json'.length));
+  return uuids.map((uuid) => {
+    const name = journal.read(uuid)?.guest.name;
+    if (name === undefined) return { uuid, label: `guest ${uuid} (its journal entry is damaged)`, outcome: 'forgotten: what was wired for it stays' };
+    return { uuid, label: `guest ${quote(name)}`, outcome: 'released by guestwire uninstall' };
+  });
+}
+
+/** A damaged entry shows in the guest's label, wherever it is named. */
+function quietJournal(io: Io): Journal {
+  return createJournal(io.settings.stateDir, () => undefined);
+}
+
+function labels(guests: readonly WiredGuest[]): string {
+  return guests.map(({ label }) => label).join(', ');
+}
+
+function namesIn(directory: string): string[] {
+  return lstatOf(directory)?.isDirectory() === true ? readdirSync(directory).sort() : [];
+}
