@@ -24,12 +24,12 @@ beforeAll(async () => {
   host = await startHost({
     name: 'life',
     sysctls: { 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 },
-    binds: [{ from: resolve('dist'), to: '/usr/lib/guestwire' }],
   });
   outside = await addOutside(host);
   // A hook that was there before guestwire, which the tests use to slow things down and to spoil them.
   await host.ok('sh', ['-c', `cat > /etc/libvirt/hooks/qemu && chmod 755 /etc/libvirt/hooks/qemu`], { input: '#!/bin/sh\n[ ! -x /run/spoil ] || exec /run/spoil "$@"\n' });
-  await host.ok('sh', ['-ec', `mkdir -p /etc/libvirt/hooks/qemu.d; sed 's|^hook=$|hook=/usr/lib/guestwire/hook.cjs|' ${resolve('hooks/qemu')} > /etc/libvirt/hooks/qemu.d/guestwire; chmod 755 /etc/libvirt/hooks/qemu.d/guestwire`]);
+  const installed = await host.ok('node', [resolve('dist/cli.js'), 'install', '--no-reload']);
+  expect(installed).toContain("wrote '/etc/libvirt/hooks/qemu.d/guestwire'");
   await host.restartLibvirtd();
   // Until duplicate address detection has ended, the uplink's own routes are still to come.
   await waitFor(async () => (await host.ok('ip', ['-6', 'address', 'show', 'tentative'])) === '', { what: "the uplink's addresses" });
@@ -260,6 +260,26 @@ describe('several guests', () => {
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
     await undefine('web1', 'thief');
+  }, 60_000);
+});
+
+describe('uninstall', () => {
+  libvirtTest('refuses while a guest is wired, unwires it when told, and leaves no trace', async () => {
+    await host.define(domainXml(WEB1));
+    await host.ok('virsh', ['start', 'web1']);
+    const refused = await host.run('node', [resolve('dist/cli.js'), 'uninstall']);
+    expect(refused).toEqual({ code: 1, stdout: '', stderr: "guestwire: nothing was removed, because guests are wired: guest 'web1': stop them, or choose --unwire or --keep-wiring\n" });
+    await expectWired();
+    await host.ok('node', [resolve('dist/cli.js'), 'uninstall', '--unwire']);
+    expect(await routes()).toEqual([]);
+    expect(await host.ok('sh', ['-c', 'ls -d /usr/lib/guestwire /etc/libvirt/hooks/qemu.d /run/guestwire* 2>/dev/null || true'])).toBe('');
+    await host.ok('virsh', ['destroy', 'web1']);
+    await host.ok('node', [resolve('dist/cli.js'), 'install', '--yes']);
+    await host.ok('virsh', ['start', 'web1']);
+    await expectWired();
+    await host.ok('virsh', ['destroy', 'web1']);
+    await expectGone();
+    await undefine('web1');
   }, 60_000);
 });
 
