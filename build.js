@@ -1,13 +1,11 @@
 // Builds dist/: the library with its types (tsc), the hook as one file that needs no node_modules (esbuild).
 import { execFileSync } from 'node:child_process';
-import { chmodSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const top = dirname(fileURLToPath(import.meta.url));
-const { version } = /** @type {{version: string}} */ (JSON.parse(readFileSync(join(top, 'package.json'), 'utf8')));
-
 rmSync(join(top, 'dist'), { recursive: true, force: true });
 execFileSync(process.execPath, [join(top, 'node_modules/typescript/bin/tsc'), '-p', join(top, 'tsconfig.build.json')], {
   stdio: 'inherit',
@@ -18,7 +16,6 @@ const shared = {
   bundle: true,
   platform: /** @type {const} */ ('node'),
   target: 'node20',
-  define: { GUESTWIRE_VERSION: JSON.stringify(version) },
   legalComments: /** @type {const} */ ('eof'),
   logLevel: /** @type {const} */ ('warning'),
 };

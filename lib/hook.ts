@@ -8,6 +8,7 @@ import { configMentions, defaultConfig, type HostConfig, loadConfig } from './co
 import { type Domain, METADATA_NAMESPACE, parseDomain } from './domain.js';
 import { ConfigError, DomainXmlError, GuestwireError, NotAllowedError } from './errors.js';
 import type { Exec } from './exec.js';
+import { protectedOn } from './hostconfig.js';
 import { createJournal, type Journal } from './journal.js';
 import { createKernel } from './kernel.js';
 import { acquireLock } from './lock.js';
@@ -183,7 +184,7 @@ async function locked(
   });
   try {
     const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
-    const host: Host = { kernel: createKernel(exec), journal, log: log.info, protectedOn: protectedOn(call.settings) };
+    const host: Host = { kernel: createKernel(exec), journal, log: log.info, protectedOn: protectedByConfig(call.settings) };
     await releaseEnded(host, journal.listEnded().filter((ended) => ended !== uuid), log);
     await act(host);
   } finally {
@@ -203,7 +204,7 @@ async function releaseEnded(host: Host, ended: readonly string[], log: Log): Pro
 }
 
 /** A broken config protects nothing, and must not keep a guest from being released. */
-function protectedOn({ config }: Settings): Host['protectedOn'] {
+function protectedByConfig({ config }: Settings): Host['protectedOn'] {
   let loaded: HostConfig | undefined;
   return (bridge) => {
     try {
@@ -212,7 +213,7 @@ function protectedOn({ config }: Settings): Host['protectedOn'] {
       if (!(error instanceof ConfigError)) throw error;
       loaded = defaultConfig();
     }
-    return loaded.bridges.get(bridge)?.protected ?? new Set();
+    return protectedOn(loaded)(bridge);
   };
 }
 

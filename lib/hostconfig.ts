@@ -20,6 +20,11 @@ export interface HostConfig {
   readonly guests: ReadonlyMap<string, ReadonlyMap<string, NicConfig>>;
 }
 
+/** Returns, for a bridge, the VIDs that guestwire never removes from its uplinks. */
+export function protectedOn(config: HostConfig): (bridge: string) => ReadonlySet<number> {
+  return (bridge) => config.bridges.get(bridge)?.protected ?? new Set();
+}
+
 export interface BridgeConfig {
   /** Ports towards the world, on which guests' VIDs are kept. */
   readonly uplinks: readonly string[];

@@ -60,8 +60,8 @@ export function fakeKernel(start: FakeHost): FakeKernel {
         try {
           carryOut(kernel, batch, text);
         } catch (error) {
-          if (mode === 'stop-at-failure') return Promise.reject(error);
           first ??= error as Error;
+          if (mode === 'stop-at-failure') break;
         }
       }
       return first === undefined ? Promise.resolve() : Promise.reject(first);

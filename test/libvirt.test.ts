@@ -4,9 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { resolve } from 'node:path';
-import { formatMetadata } from '../lib/metadata-xml.js';
-import type { NicIntent } from '../lib/metadata.js';
 import { canRun, testWith } from './capability.js';
+import { metadata, nic } from './guestxml.js';
 import { domainXml } from './lab/domain.js';
 import { addOutside, guestImage, type Host, startHost, waitFor } from './lab/host.js';
 
@@ -44,25 +43,6 @@ async function world(): Promise<string> {
     ip -o address | sed 's/\\\\\\\\.*//; s/ tentative//'
     ip route show table all | grep -v '^multicast ff00' | sed 's/ expires [0-9]*sec//'
     ls -A /run/guestwire 2>/dev/null || true`]);
-}
-
-function metadata(...intents: readonly { mac: string; ips: readonly string[]; routes?: readonly string[] }[]): string {
-  return formatMetadata(intents.map(({ mac, ips, routes = [] }): NicIntent => ({
-    mac,
-    vlan: undefined,
-    isolated: undefined,
-    routed: {
-      ips: ips.map((address) => ({ address, prefix: undefined })),
-      routes: routes.map((route) => {
-        const [address = '', prefix] = route.split('/');
-        return { address, prefix, gateway: undefined };
-      }),
-    },
-  })));
-}
-
-function nic(mac: string, dev?: string): string {
-  return `<interface type='ethernet'><mac address='${mac}'/>${dev === undefined ? '' : `<target dev='${dev}'/>`}</interface>`;
 }
 
 const MAC = '52:54:00:00:00:10';

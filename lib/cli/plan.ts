@@ -1,6 +1,7 @@
 /** `guestwire plan`: the exact batches that would run now, with every check made and nothing changed. */
 import { type Attachment, deriveAttachments, type Placed, placedOf } from '../attachment.js';
 import { loadConfig } from '../config.js';
+import { protectedOn } from '../hostconfig.js';
 import { type Domain, parseDomain } from '../domain.js';
 import { createJournal } from '../journal.js';
 import { createKernel, type Kernel } from '../kernel.js';
@@ -41,7 +42,7 @@ async function planNow(io: Io, domain: Domain): Promise<Plan> {
   const attachments = deriveAttachments(domain, config);
   const host: Host = {
     kernel: createKernel(io.exec), journal: createJournal(io.settings.stateDir, io.warn), log: () => undefined,
-    protectedOn: (bridge) => config.bridges.get(bridge)?.protected ?? new Set(),
+    protectedOn: protectedOn(config),
   };
   const guest = { name: domain.name, uuid: domain.uuid ?? '00000000-0000-0000-0000-000000000000' };
   const absent = await absentLinks(host.kernel, attachments);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type HostConfig, loadConfig } from '../config.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
 import type { Exec } from '../exec.js';
+import { protectedOn } from '../hostconfig.js';
 import { createJournal, type Journal } from '../journal.js';
 import { createKernel } from '../kernel.js';
 import { acquireLock, type Lock } from '../lock.js';
@@ -100,7 +101,7 @@ async function releaseAll(io: Io, lock: Lock, guests: readonly WiredGuest[]): Pr
   let config: HostConfig | undefined;
   const host: Host = {
     kernel: createKernel(exec), journal: quietJournal(io), log: tell,
-    protectedOn: (bridge) => (config ??= loadConfig(io.settings.config)).bridges.get(bridge)?.protected ?? new Set(),
+    protectedOn: (bridge) => protectedOn(config ??= loadConfig(io.settings.config))(bridge),
   };
   const failures: string[] = [];
   for (const { uuid, label, outcome } of guests) {

@@ -37,7 +37,7 @@ function receivers(port, tag) {
   const vid = tag === '-' ? port.pvid : Number(tag);
   if (vid === undefined || !(vid in port.members)) return [];
   const others = [...PORTS, ROUTER].filter((other) => other !== port && vid in other.members && !(port.isolated && 'isolated' in other && other.isolated));
-  return others.map(({ nic, members }) => `${nic} ${String(members[/** @type {keyof typeof members} */ (vid)])}`);
+  return others.map(({ nic, members }) => `${nic} ${members[/** @type {keyof typeof members} */ (vid)]}`);
 }
 
 test('guests reach who is in their VLANs, and nobody else', async () => {
@@ -55,7 +55,7 @@ test('guests reach who is in their VLANs, and nobody else', async () => {
   for (const [name, boots] of Object.entries(BOOTS)) {
     const nics = PORTS.filter(({ nic }) => nic.startsWith(`${name}.`))
       .map(({ nic, vlan, isolated }) => ({ mac: String(macs[nic]), vlan, ...(isolated ? { isolated } : {}) }));
-    guests[name] = await startGuest({ name, boots: `${boots}`, nics }, ['--paused']);
+    guests[name] = await startGuest({ name, boots, nics }, ['--paused']);
   }
   // Paused until all are started: a guest that boots makes the next start three times as long.
   for (const name of Object.keys(BOOTS)) await ok('virsh', ['-q', 'resume', name]);

@@ -39,10 +39,10 @@ for (const { name, fn, options } of tests) {
   const began = performance.now();
   /** @type {string[]} */
   const problems = [];
-  await within(fn, options.timeout ?? 120_000).catch((error) => problems.push(describe(error)));
+  await within(fn, options.timeout ?? 120_000).catch((/** @type {unknown} */ error) => problems.push(describe(error)));
   const told = transcript.slice();
   const seen = problems.length > 0 ? await evidence() : '';
-  await cleanUp().catch((error) => problems.push(`afterwards: ${describe(error)}`));
+  await cleanUp().catch((/** @type {unknown} */ error) => problems.push(`afterwards: ${describe(error)}`));
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
   if (problems.length === 0) {
     passed += 1;
