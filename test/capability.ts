@@ -2,12 +2,15 @@
 import { spawnSync } from 'node:child_process';
 import { test } from '@jest/globals';
 
-export type Capability = 'root' | 'netns' | 'libvirt';
+export type Capability = 'root' | 'netns' | 'libvirt' | 'dash' | 'bash' | 'busybox';
 
 const PROBES: Record<Capability, () => boolean> = {
   root: () => process.geteuid?.() === 0,
   netns: () => spawnSync('unshare', ['--net', '--mount', 'ip', 'link']).status === 0,
   libvirt: () => spawnSync('libvirtd', ['--version']).status === 0 && spawnSync('qemu-system-x86_64', ['--version']).status === 0,
+  dash: () => spawnSync('dash', ['-c', ':']).status === 0,
+  bash: () => spawnSync('bash', ['-c', ':']).status === 0,
+  busybox: () => spawnSync('busybox', ['sh', '-c', ':']).status === 0,
 };
 
 /** Returns jest's `test`, or one that skips and says why; with CI=true it fails instead. */

@@ -47,10 +47,10 @@ describe('what is read', () => {
       guests: new Map([['web1', new Map([
         ['52:54:00:aa:bb:03', {
           vlan: [{ vid: 10, pvid: true, untagged: false }, ...[20, 21, 22].map((vid) => ({ vid, pvid: false, untagged: false }))],
-          isolated: true, routed: undefined,
+          isolated: true, routed: undefined, trust: { stp: true },
         }],
         ['52:54:00:aa:bb:04', {
-          vlan: undefined, isolated: undefined,
+          vlan: undefined, isolated: undefined, trust: { stp: false },
           routed: {
             addresses: ['2001:db8:0:10::a', '192.0.2.10'].map(parseAddress),
             routes: [
@@ -200,7 +200,7 @@ describe('values', () => {
     ['[guest.web1]\nisolated = true', "[guest.web1]: 'isolated' is not a MAC address such as '52:54:00:aa:bb:01'"],
     ['[guest.web1."52-54-00-aa-bb-03"]', "[guest.web1]: '52-54-00-aa-bb-03' is not a MAC address such as '52:54:00:aa:bb:01'"],
     [`${NIC}\nisolated = true\n[guest.web1."52:54:00:AA:bb:03"]\nisolated = true`, "[guest.web1]: MAC '52:54:00:aa:bb:03' is there twice: keep one of the two tables"],
-    [NIC, `${AT}: the table is empty: give it 'vlan', 'isolated' or 'routed', or remove it`],
+    [NIC, `${AT}: the table is empty: give it 'vlan', 'isolated', 'routed' or 'trust', or remove it`],
     [`${NIC}\nrouted = { ip = ["192.0.2.300"] }`, `${AT} routed.ip: address '192.0.2.300' is not an IPv4 or IPv6 address`],
     [`${NIC}\nrouted = { ip = [], route = [{ address = "10.0.0.1", prefix = 8 }] }`, `${AT} routed.route[0]: prefix '10.0.0.1/8' has host bits set: write '10.0.0.0/8'`],
     [`${NIC}\nrouted = { ip = [], route = [{ address = "10.0.0.0", prefix = 8.5 }] }`, `${AT} routed.route[0]: prefix length '8.5' of '10.0.0.0' is outside 0-32`],
