@@ -110,7 +110,8 @@ function collect(stream: NodeJS.ReadableStream): () => string {
   return () => Buffer.concat(chunks).toString('utf8');
 }
 
-function killGroup(pid: number | undefined): void {
+/** Kills what was started with `detached` and all that it started. One that has ended is no error. */
+export function killGroup(pid: number | undefined): void {
   if (pid === undefined) return;
   try {
     process.kill(-pid, 'SIGKILL');

@@ -87,7 +87,7 @@ describe('what is no part of the grammar', () => {
     ['[network.lan.portgroup.dmz]', '[network.lan.portgroup.dmz] vlan: missing, must be a table'],
     ['[guest]\nweb1 = true', "[guest.web1]: must be a table, not 'true'"],
     ['[guest.web1]\n"52:54:00:aa:bb:03" = 5', `${AT}: must be a table, not the number '5'`],
-    [`${NIC}\nvlans = {}`, `${AT}: unknown key 'vlans': allowed are 'vlan', 'isolated', 'routed'`],
+    [`${NIC}\nvlans = {}`, `${AT}: unknown key 'vlans': allowed are 'vlan', 'isolated', 'routed', 'trust'`],
     [`${NIC}\nvlan = 10`, `${AT} vlan: must be a table, not the number '10'`],
     [`${NIC}\nvlan = { tag = [10] }`, `${AT} vlan: unknown key 'tag': allowed are 'trunk', 'tags', 'native', 'native_mode'`],
     [`${NIC}\nvlan = { trunk = true }`, `${AT} vlan.tags: missing, must be a list of VLAN IDs such as [10, "20-29"]`],
