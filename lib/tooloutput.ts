@@ -150,7 +150,7 @@ export function parseFilter(stdout: string): FilterFacts {
 }
 
 function read<T extends z.ZodMiniType>(schema: T, entry: unknown, what: string): z.output<T> {
-  const result = z.safeParse(schema, entry);
+  const result = z.safeParse(schema, entry, { jitless: true });
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   throw new ToolOutputError(`${what}: unexpected JSON at '${issue?.path.join('.') ?? ''}' in '${JSON.stringify(entry).slice(0, 200)}'`);

@@ -72,7 +72,8 @@ describe.each(DOORS)('exec of %s', (_door, exec) => {
 
   test('survives a tool that prints 80 MB', async () => {
     const { stdout, ...rest } = await exec({ tool: tool('print-much'), args: [] });
-    expect({ ...rest, stdout: '' }).toEqual(SUCCESS);
+    // The hook ends such a tool, the command hears it out; neither hangs, and neither keeps less than was said.
+    expect([SUCCESS, { ...SUCCESS, exitCode: undefined, signal: 'SIGKILL' }]).toContainEqual({ ...rest, stdout: '' });
     expect(stdout.length).toBeGreaterThan(60_000_000);
   });
 
