@@ -44,7 +44,7 @@ export interface RoutedConfig {
   readonly protocol: number;
   /** Links on which ARP and NDP are answered for guests. */
   readonly proxy: readonly string[];
-  /** 'manual': an incoming migration of a guest with routed links is let in, and `guestwire reconcile` completes it. */
+  /** 'manual': an incoming guest with routed links is let in; its routes wait until libvirtd is restarted. */
   readonly migration: 'refuse' | 'manual';
 }
 
