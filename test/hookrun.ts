@@ -57,10 +57,10 @@ export async function openHookHost(): Promise<HookHost> {
   const netns = await openNetns();
   const outside = (path: string): string => `/proc/${netns.target}/root${path}`;
   netns.sh(HOST);
-  for (const [from, to] of [['hooks/qemu', 'hooks/qemu'], ['dist/hook.cjs', 'dist/hook.cjs']] as const) {
-    mkdirSync(outside(`/run/checkout/${to.split('/')[0] ?? ''}`), { recursive: true });
-    copyFileSync(resolve(from), outside(`/run/checkout/${to}`));
-  }
+  mkdirSync(outside('/run/checkout/hooks'), { recursive: true });
+  mkdirSync(outside('/run/checkout/dist'));
+  const built = readdirSync('dist').filter((name) => /^hook.*\.(cjs|cache)$/.test(name));
+  for (const file of ['hooks/qemu', ...built.map((name) => `dist/${name}`)]) copyFileSync(file, outside(`/run/checkout/${file}`));
   chmodSync(outside('/run/checkout/hooks/qemu'), 0o755);
   let count = 0;
   const tools: HookHost['tools'] = (standIns, at) => {

@@ -50,6 +50,8 @@ for top in etc usr; do
 done
 mkdir -p /mnt/repo /mnt/upper /mnt/work /mnt/bin
 mount -t overlay -o "lowerdir=$1,upperdir=/mnt/upper,workdir=/mnt/work" overlay /mnt/repo
+# The files of the code cache are companions that may be there or not; a test that is about them makes its own.
+rm -f /mnt/repo/dist/hook-cached.cjs /mnt/repo/dist/hook.cache
 mount -t tmpfs -o mode=755 tmpfs /run
 rm -rf /etc/libvirt /etc/guestwire /usr/lib/guestwire
 mkdir -p /etc/libvirt/hooks
