@@ -86,7 +86,7 @@ describe('leaves no trace', () => {
   });
 
   hostTest('of guests that came and went, of runs that were killed, and of companions of the hook', () => {
-    host.sh('echo 1 >/mnt/repo/dist/hook-cached.cjs; echo 2 >/mnt/repo/dist/hook.cache');
+    host.sh(`echo "require('./hook.cjs')" >/mnt/repo/dist/hook-cached.cjs; echo 2 >/mnt/repo/dist/hook.cache`);
     host.guestwire('install');
     start('web1', WEB1, 'vnet1');
     expect(host.run(MAIN, ['web1', 'release', 'end', '-'], { input: `<domain type='kvm'><name>web1</name><uuid>${WEB1}</uuid></domain>` })).toEqual(done(''));
