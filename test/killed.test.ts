@@ -26,13 +26,21 @@ async function run(...operations: string[]): Promise<void> {
   for (const operation of operations) expect({ operation, ...await host.hook({ operation, xml: XML }) }).toEqual({ operation, ...DONE });
 }
 
+interface Around {
+  readonly before: readonly string[];
+  /** A shell script that is run after `before`. */
+  readonly disturb?: string;
+  readonly after: () => Promise<void>;
+}
+
 /**
  * Kills `operation` at each of its tool runs, in the state that the operations `before` make, and lets `after` set it right
  * each time. Returns how many there were.
  */
-async function killAtEach(kill: string, operation: string, { before, after }: { before: string[]; after: () => Promise<void> }): Promise<number> {
+async function killAtEach(kill: string, operation: string, { before, disturb = ':', after }: Around): Promise<number> {
   for (let at = 1; ; at += 1) {
     await run(...before);
+    host.sh(disturb);
     const path = host.tools({ ip: kill, flock: kill, bridge: kill, nft: kill, logger: kill }, at);
     const outcome = await host.hook({ operation, xml: XML, path });
     const calls = host.sh(`wc -l <${path}/calls`);
@@ -105,9 +113,10 @@ describe.each(['kill-hook-before', 'kill-hook-after'])('%s: a hook killed at any
   }, 60_000);
 
   hookTest('at `reconnect` is made good by the next one', async () => {
-    await killAtEach(kill, 'reconnect', {
-      // As after a reload of the network: what was wired is half gone.
+    const count = await killAtEach(kill, 'reconnect', {
       before: ['start'],
+      // As after a reload of the host's network.
+      disturb: 'ip route del 192.0.2.10 dev vnet1; ip address del 169.254.0.1/32 dev vnet1',
       after: async () => {
         await run('reconnect');
         isWired();
@@ -115,6 +124,7 @@ describe.each(['kill-hook-before', 'kill-hook-after'])('%s: a hook killed at any
         isAsBefore();
       },
     });
+    expect(count).toBeGreaterThanOrEqual(4);
   }, 60_000);
 
   hookTest('at `stopped` is made good by `release`', async () => {
