@@ -1,13 +1,17 @@
 // Builds dist/: the library with its types (tsc), the hook as one file that needs no node_modules (esbuild).
 import { execFileSync } from 'node:child_process';
-import { chmodSync, rmSync } from 'node:fs';
+import { chmodSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const top = dirname(fileURLToPath(import.meta.url));
-rmSync(join(top, 'dist'), { recursive: true, force: true });
-execFileSync(process.execPath, [join(top, 'node_modules/typescript/bin/tsc'), '-p', join(top, 'tsconfig.build.json')], {
+// Made beside dist/ and put in its place when it is whole: who runs from it meanwhile has the one before.
+const made = join(top, 'dist.new');
+const before = join(top, 'dist.old');
+const remove = (/** @type {string} */ dir) => { rmSync(dir, { recursive: true, force: true }); };
+remove(made);
+execFileSync(process.execPath, [join(top, 'node_modules/typescript/bin/tsc'), '-p', join(top, 'tsconfig.build.json'), '--outDir', made], {
   stdio: 'inherit',
 });
 
@@ -21,8 +25,16 @@ const shared = {
 };
 // CommonJS starts 5-10 ms sooner than ESM, and the hook is in the path of every guest start. Not minified: an
 // operator may have to read it.
-await build({ ...shared, entryPoints: ['hooks/hook.ts', 'hooks/hook-cached.ts'], outdir: 'dist', outExtension: { '.js': '.cjs' }, format: 'cjs' });
+await build({ ...shared, entryPoints: ['hooks/hook.ts', 'hooks/hook-cached.ts'], outdir: made, outExtension: { '.js': '.cjs' }, format: 'cjs' });
 // For this node; where another runs the hook, it is made anew by `guestwire install`, or not used.
-execFileSync(process.execPath, [join(top, 'dist/hook-cached.cjs'), '--make-cache']);
+execFileSync(process.execPath, [join(made, 'hook-cached.cjs'), '--make-cache']);
 
-chmodSync(join(top, 'dist/cli.js'), 0o755);
+chmodSync(join(made, 'cli.js'), 0o755);
+remove(before);
+try {
+  renameSync(join(top, 'dist'), before);
+} catch (error) {
+  if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ENOENT') throw error;
+}
+renameSync(made, join(top, 'dist'));
+remove(before);

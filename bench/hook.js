@@ -29,7 +29,8 @@ const dir = mkdtempSync(join(tmpdir(), 'guestwire-bench-'));
 const env = { PATH: process.env['PATH'], GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none') };
 const hook = join(top, 'hooks/qemu');
 const taps = [1, 2, 3, 4];
-const xml = domain('bench', '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01', 0);
+const UUID = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cff';
+const xml = domain('bench', UUID);
 const plain = "<domain type='kvm'><name>plain</name><devices><interface type='network'><source network='default'/></interface></devices></domain>";
 
 /** @param {string} script */
@@ -42,9 +43,9 @@ const run = (file, args, input = '', extra = {}) => {
   return performance.now() - began;
 };
 
-/** @param {string} name @param {string} uuid @param {number} n */
-function domain(name, uuid, n) {
-  const nics = taps.map((tap) => ({ mac: `52:54:00:00:${String(n).padStart(2, '0')}:0${tap}`, ip: `2001:db8:${n}::${tap}`, ip4: `192.0.${n}.${tap}`, tap: `bench${tap}` }));
+/** @param {string} name @param {string} uuid */
+function domain(name, uuid) {
+  const nics = taps.map((tap) => ({ mac: `52:54:00:00:00:0${tap}`, ip: `2001:db8:0:1::${tap}`, ip4: `192.0.0.${tap}`, tap: `bench${tap}` }));
   return `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><metadata><gw:guestwire xmlns:gw='urn:guestwire:1'>${nics.map(({ mac, ip, ip4 }) =>
     `<gw:interface mac='${mac}'><gw:routed><gw:ip address='${ip}'/><gw:ip address='${ip4}'/></gw:routed></gw:interface>`).join('')}</gw:guestwire></metadata><devices>${
     nics.map(({ mac, tap }) => `<interface type='ethernet'><mac address='${mac}'/><target dev='${tap}'/></interface>`).join('')}</devices></domain>`;
@@ -84,6 +85,26 @@ function countTools() {
   return readFileSync(count, 'utf8').trim().split('\n');
 }
 
+/** Peak resident memory in MiB of node with `args`, as the kernel counted it. */
+function memoryOf(/** @type {string[]} */ args, input = '') {
+  const script = join(dir, 'peak.cjs');
+  const file = join(dir, 'peak');
+  writeFileSync(script, `process.on('exit', () => require('fs').writeFileSync(${JSON.stringify(file)}, require('fs').readFileSync('/proc/self/status')))`);
+  run(process.execPath, ['--require', script, ...args], input);
+  return Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync(file, 'utf8'))?.[1]) / 1024;
+}
+
+/** Fills the journal with copies of the guest's entry that hold other addresses. */
+function addGuests(/** @type {number} */ count) {
+  const state = join(dir, 'state');
+  const entry = readFileSync(join(state, `${UUID}.json`), 'utf8');
+  for (let n = 1; n <= count; n += 1) {
+    const uuid = UUID.replace(/..$/, String(n).padStart(2, '0'));
+    const text = entry.replaceAll(UUID, uuid).replaceAll('2001:db8:0:', `2001:db8:${n}:`).replaceAll('192.0.0.', `198.51.${n}.`);
+    writeFileSync(join(state, `${uuid}.json`), text, { mode: 0o600 });
+  }
+}
+
 /** @param {string} what @param {string} figure @param {string} budget @param {boolean} kept */
 const row = (what, figure, budget, kept) => {
   console.log(`${what.padEnd(58)} ${figure.padStart(12)}   ${budget.padEnd(10)} ${kept ? 'kept' : 'MISSED'}`);
@@ -102,6 +123,14 @@ try {
 
   const tools = countTools();
   row(`programs run by one start (${tools.join(', ')})`, String(tools.length), '<= 8', tools.length <= 8);
+
+  const peak = memoryOf([join(top, 'dist/hook-cached.cjs'), 'bench', 'start', 'begin', '-'], xml) / memoryOf(['-e', '0']);
+  row('peak memory, in times of node -e 0', peak.toFixed(2), '<= 2', peak <= 2);
+
+  addGuests(50);
+  const known = compare();
+  const longer = known.start - alone.start * (known.node / alone.node);
+  row('start beside 50 guests of the journal, more than without', `${longer.toFixed(1)} ms`, '<= 15 ms', longer <= 15);
 
   sh("seq 1 500 | sed 's/.*/link add name many& type veth peer name peer&/' | ip -batch -");
   const crowded = compare();

@@ -62,12 +62,6 @@ export function hostPrefix(address: Address): Prefix {
   return prefixOf(address, String(widthOf(address.family)));
 }
 
-/** Returns the prefix that an interface's 'address/length' is in, as text. */
-export function networkOf(cidr: string): string {
-  const [address = '', length = ''] = cidr.split('/');
-  return prefixAround(parseAddress(address), Number(length)).text;
-}
-
 /** Returns the last address of a prefix. */
 export function lastAddress(prefix: Prefix): string {
   return textOf(prefix.last, prefix.family);

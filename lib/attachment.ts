@@ -3,7 +3,7 @@
  * three sources are read in their order, per element, and checked against what the host permits. A NIC that no source
  * speaks of yields nothing, and its guest starts whatever else its XML holds.
  */
-import { bare, contains, hostPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
+import { bare, contains, hostPrefix, overlaps, parseAddress, parsePrefix, type Prefix } from './address.js';
 import type { HostConfig } from './config.js';
 import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, NotAllowedError, UnsupportedError } from './errors.js';
@@ -181,6 +181,15 @@ function assertClaimsApart(domain: Domain, attachments: readonly Attachment[]): 
       seen.set(claim.text, attachment);
     }
   }
+}
+
+/** Returns whether one of `claims` overlaps a claim of `link`. Both are canonical, so that few need to be parsed. */
+export function holdsAny(link: RoutedLink, claims: readonly Prefix[]): boolean {
+  const addresses = new Set(link.addresses);
+  const wide = claims.filter(({ first, last }) => first !== last);
+  if (claims.some((claim) => addresses.has(bare(claim)))) return true;
+  if (wide.length === 0 && link.routes.length === 0) return false;
+  return claimsOf(link).some((held) => claims.some((claim) => overlaps(held, claim)));
 }
 
 /** Returns every destination that the host routes to this link. */

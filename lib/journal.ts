@@ -28,10 +28,13 @@ export interface Entry {
   readonly original: NetState;
 }
 
+export type Holding = Omit<Entry, 'original'>;
+
 export interface Journal {
   /** Returns the guest's entry; undefined when there is none or it cannot be read, which `onDamage` is told. */
   readonly read: (uuid: string) => Entry | undefined;
-  readonly list: () => Entry[];
+  /** Returns what guests hold; what they held before, which is most of an entry, is not read for that. */
+  readonly list: () => Holding[];
   readonly write: (entry: Entry) => void;
   /** Removes the entry and the marks of a guest. None is no error. */
   readonly remove: (uuid: string) => void;
@@ -63,13 +66,14 @@ export function createJournal(dir: string, onDamage: (message: string) => void):
     assertSafe(dir);
     return readFrom(file(uuid, 'json'), entrySchema, onDamage) as Entry | undefined;
   };
+  const readHolding = (uuid: string): Holding | undefined => readFrom(file(uuid, 'json'), holdingSchema, onDamage) as Holding | undefined;
   const uuidsOf = (ending: string): string[] => {
     assertSafe(dir);
     return namesIn(dir, `.${ending}`).filter((uuid) => UUID.test(uuid));
   };
   return {
     read,
-    list: () => uuidsOf('json').flatMap((uuid) => read(uuid) ?? []),
+    list: () => uuidsOf('json').flatMap((uuid) => readHolding(uuid) ?? []),
     write: (entry) => {
       makeDir(dir);
       writeAtomically(file(entry.guest.uuid, 'json'), `${JSON.stringify(entry, null, 1)}\n`);
@@ -125,12 +129,15 @@ const wiredSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 
-const entrySchema = z.object({
+const holdingSchema = z.object({
   version: z.literal(1),
   guest: z.object({ name: z.string(), uuid: z.string() }),
   since: z.string(),
   incoming: z.boolean(),
   wired: z.array(wiredSchema),
+});
+
+const entrySchema = z.extend(holdingSchema, {
   original: z.array(z.catchall(z.object({ kind: word, dev: word }), z.union([word, z.number(), z.boolean()]))),
 });
 

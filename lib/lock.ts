@@ -3,7 +3,7 @@
  * The kernel frees it when every process that holds the descriptor is dead, so a killed hook never leaves it behind, and
  * a tool that outlives the hook keeps it until its last change is made.
  */
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
 import { JournalError } from './errors.js';
 import type { Exec, ExecResult } from './exec.js';
 import { oneLine, quote } from './quote.js';
@@ -27,7 +27,16 @@ export interface LockRequest {
 const NOT_HAD = 75;
 
 /** Returns the lock. Throws JournalError when it is not had in time, naming the holder, or cannot be had at all. */
-export async function acquireLock(exec: Exec, { path, wait, holder }: LockRequest): Promise<Lock> {
+export async function acquireLock(exec: Exec, request: LockRequest): Promise<Lock> {
+  for (;;) {
+    const lock = await lockFile(exec, request);
+    // Whoever uninstalls removes the file: a lock on what is no more would keep nobody else out.
+    if (fstatSync(lock.fd).ino === statSync(request.path, { throwIfNoEntry: false })?.ino) return lock;
+    lock.release();
+  }
+}
+
+async function lockFile(exec: Exec, { path, wait, holder }: LockRequest): Promise<Lock> {
   const fd = openLockFile(path);
   try {
     const result = await exec({

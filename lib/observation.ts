@@ -15,6 +15,8 @@ export interface Scope {
   readonly ports: readonly string[];
   /** Addresses for which the most specific route is looked up. */
   readonly lookups: readonly string[];
+  /** Prefixes in which the host's own addresses are listed; for one address a lookup tells. */
+  readonly locals: readonly string[];
   /** Prefixes for which routes are listed whose next hop lies in them. Lists a whole table: ask only with cause. */
   readonly nextHops: readonly string[];
   /** Paths below /proc/sys. */
@@ -27,15 +29,8 @@ export interface Scope {
   readonly filter: boolean;
 }
 
-/** A network the host itself is on: an address with more than itself in its prefix. */
-export interface HostNetwork {
-  readonly dev: string;
-  readonly address: string;
-  readonly prefix: Prefix;
-}
-
 export const EMPTY_SCOPE: Scope = {
-  links: [], routes: [], ports: [], lookups: [], nextHops: [], sysctls: [], bridges: [], subinterfaces: false, filter: false,
+  links: [], routes: [], ports: [], lookups: [], locals: [], nextHops: [], sysctls: [], bridges: [], subinterfaces: false, filter: false,
 };
 
 export interface Observation {
@@ -46,13 +41,13 @@ export interface Observation {
   readonly vlans: ReadonlyMap<string, readonly VlanMember[]>;
   /** By address looked up; undefined when no route covers it. */
   readonly lookups: ReadonlyMap<string, RouteFacts | undefined>;
+  /** The host's own addresses, as routes of type 'local'. */
+  readonly locals: readonly RouteFacts[];
   readonly nextHops: readonly RouteFacts[];
   /** Names of all ports, by bridge of the scope. */
   readonly members: ReadonlyMap<string, readonly string[]>;
   readonly subinterfaces: readonly Subinterface[];
   readonly filter: FilterFacts;
-  /** Networks of the host's own links, link-local ones left out; filled in only when something is looked up. */
-  readonly networks: readonly HostNetwork[];
   /** By path; a sysctl this kernel does not have is absent. */
   readonly sysctls: ReadonlyMap<string, string>;
 }

@@ -70,9 +70,10 @@ export function planUndo(plan: Plan, observation: Observation, past: Past): Plan
   return { ...plan, desired, observed, operations, batches: render(operations) };
 }
 
-/** Returns what is left to do after `plan` was carried out; nothing when it succeeded. */
+/** Returns what is left to do after `plan` was carried out, its filter left out of account; nothing when it succeeded. */
 export function leftOf(plan: Plan, observation: Observation, past: Past): Operation[] {
-  return diff(plan.desired, look(observation, plan, { ...past, uplinks: plan.uplinks.during }));
+  const withoutFilter = (state: NetState): NetState => state.filter(({ kind }) => kind !== 'filter' && kind !== 'bpdu-guard');
+  return diff(withoutFilter(plan.desired), withoutFilter(look(observation, plan, { ...past, uplinks: plan.uplinks.during })));
 }
 
 /** What the wired links held before guestwire first touched them. Our routes are a leftover, nothing to bring back. */

@@ -35,12 +35,18 @@ export function preflight(
   }
 }
 
-/** Returns the claims for which next hops must be listed: those that touch a network the host itself is on. */
-export function claimsNearHost(attachments: readonly Attachment[], { networks }: Observation): string[] {
-  return attachments
-    .flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []))
-    .filter((claim) => networks.some((network) => overlaps(network.prefix, claim)))
-    .map((claim) => claim.text);
+/**
+ * Returns the claims for which next hops must be listed: those in a network the host itself is on, for a next hop is in
+ * such a network. One that holds the whole of it holds the host's own address, and is refused for that.
+ */
+export function claimsNearHost(attachments: readonly Attachment[], { lookups }: Observation): string[] {
+  return attachments.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : [])
+    .filter((claim) => probesOf(claim).some((probe) => isOnLink(lookups.get(probe), attachment)))
+    .map((claim) => claim.text));
+}
+
+function isOnLink(route: RouteFacts | undefined, attachment: Attachment): boolean {
+  return route !== undefined && route.via === undefined && !(attachment.kind === 'routed-link' && route.protocol === String(attachment.protocol));
 }
 
 function assertPort(where: string, { bridge, link }: VlanPort, { links }: Observation): void {
@@ -130,10 +136,11 @@ function assertUnclaimed(where: string, claim: Prefix, holders: readonly Holder[
   }
 }
 
-function assertNotHosts(where: string, claim: Prefix, { networks }: Observation): void {
-  const own = networks.find((network) => contains(claim, hostPrefix(parseAddress(network.address))));
+function assertNotHosts(where: string, claim: Prefix, { locals, lookups }: Observation): void {
+  const routes = [...locals, ...probesOf(claim).map((probe) => lookups.get(probe))];
+  const own = routes.find((route) => route?.type === 'local' && contains(claim, route.to));
   if (own === undefined) return;
-  throw new ConflictError(`${where}: ${quote(bare(claim))} holds ${quote(own.address)}, an address of this host on ${quote(own.dev)}: give the guest another`);
+  throw new ConflictError(`${where}: ${quote(bare(claim))} holds ${quote(bare(own.to))}, an address of this host on ${quote(own.dev ?? '')}: give the guest another`);
 }
 
 function assertNotRouted(where: string, claim: Prefix, { route, routed }: { route: RouteFacts; routed: RoutedLink }): void {

@@ -3,11 +3,10 @@
  * function here expects the lock to be held, and leaves the host as it was when it throws, or says in a RollbackError
  * what it could not put back.
  */
-import { overlaps } from './address.js';
-import { type Attachment, claimsOf, type Placed, placedOf } from './attachment.js';
+import { type Attachment, claimsOf, holdsAny, type Placed, placedOf } from './attachment.js';
 import { HostError, RollbackError, VerifyError } from './errors.js';
-import type { Entry, Journal } from './journal.js';
-import type { Kernel } from './kernel.js';
+import type { Entry, Holding, Journal } from './journal.js';
+import type { Kernel, RunMode } from './kernel.js';
 import { EMPTY_SCOPE, type Observation } from './observation.js';
 import { describe } from './operation.js';
 import { leftOf, livingOf, originalOf, type Past, type Plan, planFor, planRelease, planUndo, type StartMode } from './plan.js';
@@ -42,8 +41,9 @@ export interface WireRequest extends StartMode {
 export async function wire(host: Host, request: WireRequest): Promise<Plan> {
   const { guest, incoming } = request;
   const past = pastOf(host, guest.uuid);
-  const plan = await planWiring(host, request, past);
-  await collectStale(host, request);
+  const { observation, stale } = await examine(host, guest, request.attachments);
+  const plan = planFrom(observation, request, past);
+  await collect(host, stale);
   const entry: Entry = {
     version: 1, guest, since: past.entry?.since ?? new Date().toISOString(), incoming,
     wired: plan.touched, original: originalOf(plan, past.entry),
@@ -62,8 +62,11 @@ export async function wire(host: Host, request: WireRequest): Promise<Plan> {
 }
 
 /** Returns what wiring would do now, with every check made and nothing changed. */
-export async function planWiring(host: Host, { guest, attachments, fresh, incoming }: WireRequest, past: Past): Promise<Plan> {
-  const observation = await check(host, guest, attachments);
+export async function planWiring(host: Host, request: WireRequest, past: Past): Promise<Plan> {
+  return planFrom(await check(host, request.guest, request.attachments), request, past);
+}
+
+function planFrom(observation: Observation, { guest, attachments, fresh, incoming }: WireRequest, past: Past): Plan {
   const placed = placedOf(attachments);
   const missing = attachments.find((attachment) => !placed.includes(attachment as Placed));
   if (missing !== undefined) {
@@ -80,15 +83,20 @@ export function pastOf({ journal, protectedOn }: Host, uuid: string): Past {
 
 /** Observes the host and throws unless it can give what `attachments` ask for. Returns the observation. */
 export async function check(host: Host, guest: Guest, attachments: readonly Attachment[]): Promise<Observation> {
+  return (await examine(host, guest, attachments)).observation;
+}
+
+/** Does what {@link check} does; `stale` are entries of other guests that stood in the way and hold nothing any more. */
+async function examine(host: Host, guest: Guest, attachments: readonly Attachment[]): Promise<{ observation: Observation; stale: Holding[] }> {
   const recorded = host.journal.read(guest.uuid)?.wired ?? [];
   const first = await host.kernel.observe(scopeOf(attachments, recorded));
   const near = claimsNearHost(attachments, first);
   const { nextHops } = near.length === 0 ? first : await host.kernel.observe({ ...EMPTY_SCOPE, nextHops: near });
   const observation = { ...first, nextHops };
-  const { live } = await rivalsOf(host, guest, attachments);
+  const { live, stale } = await rivalsOf(host, guest, attachments);
   const holders = live.map((entry): Holder => ({ name: entry.guest.name, attachments: entry.wired }));
   preflight(guest.name, attachments, { observation, holders });
-  return observation;
+  return { observation, stale };
 }
 
 /**
@@ -107,22 +115,22 @@ export async function unwire(host: Host, uuid: string): Promise<void> {
   if (entry === undefined) return;
   const observation = await host.kernel.observe(scopeOf([], entry.wired));
   const plan = planRelease(entry, observation, past);
-  await host.kernel.run(plan.batches, 'carry-on');
-  await verify(host, plan, past);
+  await runPlan(host, plan, { past, mode: 'carry-on' });
   writeUplinks(host, past.uplinks, plan.uplinks.after);
   logPlan(host, entry.guest, plan);
 }
 
 async function carryOut(host: Host, plan: Plan, past: Past): Promise<void> {
   writeUplinks(host, past.uplinks, plan.uplinks.during);
-  await host.kernel.run(plan.batches, 'stop-at-failure');
-  await verify(host, plan, past);
+  await runPlan(host, plan, { past, mode: 'stop-at-failure' });
   writeUplinks(host, plan.uplinks.during, plan.uplinks.after);
 }
 
-async function verify({ kernel }: Host, plan: Plan, past: Past): Promise<void> {
-  if (plan.operations.length === 0) return;
-  const left = leftOf(plan, await kernel.observe(scopeOf([], plan.touched)), past);
+/** Carries `plan` out, and believes what the kernel then holds, not what the tools said. */
+async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Past; mode: RunMode }): Promise<void> {
+  if (plan.batches.length === 0) return;
+  // nft carries out a file whole or not at all (nft(8)), so its success is proof enough, and saves a program.
+  const left = leftOf(plan, await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filter: false }), past);
   if (left.length === 0) return;
   throw new VerifyError(`the kernel does not hold what was asked of it: still to do: ${left.slice(0, 3).map(describe).join(', ')}${left.length > 3 ? ` and ${left.length - 3} more` : ''}`);
 }
@@ -131,8 +139,7 @@ async function verify({ kernel }: Host, plan: Plan, past: Past): Promise<void> {
 async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan: Plan; past: Past }, cause: Error): Promise<void> {
   try {
     const undo = planUndo(plan, await host.kernel.observe(scopeOf([], plan.touched)), past);
-    await host.kernel.run(undo.batches, 'carry-on');
-    await verify(host, undo, past);
+    await runPlan(host, undo, { past, mode: 'carry-on' });
     host.journal.writeUplinks(past.uplinks);
     if (past.entry === undefined) host.journal.remove(guest.uuid);
     else host.journal.write(past.entry);
@@ -141,23 +148,24 @@ async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan:
   }
 }
 
-/** Guests whose links are gone hold nothing: their entries are collected when they stand in the way. */
-async function collectStale(host: Host, { guest, attachments }: WireRequest): Promise<void> {
-  const { stale } = await rivalsOf(host, guest, attachments);
+async function collect(host: Host, stale: readonly Holding[]): Promise<void> {
   for (const entry of stale) {
     await release(host, entry.guest.uuid);
     host.log(`guest ${quote(entry.guest.name)}: forgotten: its links are gone`);
   }
 }
 
-/** Other guests that the journal says hold what these attachments claim, by whether their links are still there. */
-async function rivalsOf(host: Host, guest: Guest, attachments: readonly Attachment[]): Promise<{ live: Entry[]; stale: Entry[] }> {
+/**
+ * Other guests that the journal says hold what these attachments claim. Those whose links are gone are stale: they hold
+ * nothing.
+ */
+async function rivalsOf(host: Host, guest: Guest, attachments: readonly Attachment[]): Promise<{ live: Holding[]; stale: Holding[] }> {
   const claims = attachments.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []));
-  const rivals = claims.length === 0 ? [] : host.journal.list().filter((entry) => entry.guest.uuid !== guest.uuid && entry.wired.some((attachment) =>
-    attachment.kind === 'routed-link' && claimsOf(attachment).some((held) => claims.some((claim) => overlaps(held, claim)))));
+  const rivals = claims.length === 0 ? [] : host.journal.list().filter((entry) => entry.guest.uuid !== guest.uuid &&
+    entry.wired.some((attachment) => attachment.kind === 'routed-link' && holdsAny(attachment, claims)));
   if (rivals.length === 0) return { live: [], stale: [] };
   const observation = await host.kernel.observe({ ...EMPTY_SCOPE, links: rivals.flatMap(({ wired }) => wired.map(({ link }) => link)) });
-  const isLive = ({ wired }: Entry): boolean => livingOf(wired, observation).length > 0;
+  const isLive = ({ wired }: Holding): boolean => livingOf(wired, observation).length > 0;
   return { live: rivals.filter(isLive), stale: rivals.filter((entry) => !isLive(entry)) };
 }
 

@@ -22,6 +22,7 @@ export function scopeOf(wanted: readonly Attachment[], recorded: readonly Attach
     filter: vlanPorts.length > 0,
     routes: routed.flatMap(({ link: dev, protocol }) => (dev === undefined ? [] : [{ dev, protocol }])),
     lookups: distinct(claims.flatMap(probesOf)),
+    locals: distinct(claims.filter((claim) => probesOf(claim).length > 1).map(({ text }) => text)),
     nextHops: [],
     sysctls: distinct(routed.flatMap((link) => [...sysctlPathsOf(link), ...forwardingPathsOf(link)])),
   };

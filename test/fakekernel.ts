@@ -6,7 +6,7 @@ import { hostPrefix, parseAddress, parsePrefix, contains, canonicalDestination }
 import { CommandError } from '../lib/errors.js';
 import { FILTER_LINES } from '../lib/filter.js';
 import type { Kernel } from '../lib/kernel.js';
-import type { HostNetwork, LinkFacts, Observation, RouteFacts, Scope } from '../lib/observation.js';
+import type { LinkFacts, Observation, RouteFacts, Scope } from '../lib/observation.js';
 import type { Batch } from '../lib/operation.js';
 import { parseVids, vidsOf } from '../lib/vlan.js';
 
@@ -14,6 +14,7 @@ import { parseVids, vidsOf } from '../lib/vlan.js';
 export interface FakeHost {
   links?: Record<string, FakeLink>;
   routes?: { type?: string; to: string; dev?: string; via?: string; table?: string; protocol?: string }[];
+  /** Networks the host is on, with its address there. */
   networks?: { dev: string; address: string; prefix: string }[];
   sysctls?: Record<string, string>;
   subinterfaces?: { ifname: string; parent: string; vid: number }[];
@@ -53,7 +54,7 @@ export function fakeKernel(start: FakeHost): FakeKernel {
     failAt: 0,
     print: () => print(host),
     observe: (scope) => Promise.resolve(observe(host, scope)),
-    run: (batches, mode) => {
+    run: (batches, mode, scope) => {
       let first: Error | undefined;
       const lines = batches.flatMap((batch) => batch.lines.map(({ text }) => ({ batch, text })));
       for (const { batch, text } of lines) {
@@ -64,7 +65,7 @@ export function fakeKernel(start: FakeHost): FakeKernel {
           if (mode === 'stop-at-failure') break;
         }
       }
-      return first === undefined ? Promise.resolve() : Promise.reject(first);
+      return first === undefined ? Promise.resolve(observe(host, scope)) : Promise.reject(first);
     },
   };
   return kernel;
@@ -80,7 +81,8 @@ function carryOut(kernel: FakeKernel, batch: Batch, text: string): void {
 }
 
 function observe(host: Required<FakeHost>, scope: Scope): Observation {
-  const routes = host.routes.map(routeFacts);
+  const locals = host.networks.map(({ dev, address }) => routeFacts({ type: 'local', to: hostPrefix(parseAddress(address)).text, dev, table: 'local' }));
+  const routes = [...locals, ...host.routes.map(routeFacts), ...host.networks.map(({ dev, prefix }) => routeFacts({ to: prefix, dev }))];
   const lookup = (address: string): RouteFacts | undefined => {
     const host32 = hostPrefix(parseAddress(address));
     return routes.filter((route) => contains(route.to, host32)).sort((a, b) => b.to.length - a.to.length)[0];
@@ -99,6 +101,7 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     })),
     routes: routes.filter((route) => scope.routes.some(({ dev, protocol }) => route.dev === dev && route.protocol === String(protocol))),
     lookups: new Map(scope.lookups.map((address) => [address, lookup(address)])),
+    locals: locals.filter(({ to }) => scope.locals.some((prefix) => contains(parsePrefix(prefix), to))),
     nextHops: routes.filter(({ via }) => via !== undefined && scope.nextHops.some((prefix) => contains(parsePrefix(prefix), hostPrefix(parseAddress(via))))),
     members: new Map(scope.bridges.map((bridge) => [bridge, portsOf(host, bridge)])),
     subinterfaces: scope.subinterfaces ? host.subinterfaces : [],
@@ -106,7 +109,6 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
       intact: scope.filter && host.filter.intact,
       guarded: new Set(scope.filter ? host.filter.guarded.map((ifindex) => nameOf(host, ifindex)) : []),
     },
-    networks: host.networks.map((network): HostNetwork => ({ ...network, prefix: parsePrefix(network.prefix) })),
     sysctls: new Map(scope.sysctls.flatMap((path) => (host.sysctls[path] === undefined ? [] : [[path, host.sysctls[path]] as const]))),
   };
 }

@@ -117,6 +117,21 @@ describe('an operation', () => {
     expect(calls[0]?.fd).toEqual(expect.any(Number));
   });
 
+  test('start of a VLAN port runs eight tools, of which those that change the host also answer', async () => {
+    const tap = { ifname: 'vnet0', ifindex: 7, flags: ['UP'], txqlen: 1000, master: 'br0', linkinfo: { info_kind: 'tun', info_slave_kind: 'bridge', info_slave_data: {} } };
+    const answer = (request: ExecRequest): ExecResult => {
+      const { tool, args, input = '' } = request;
+      const changes = args.includes('-batch') && /^(link|vlan) (set|add|del)/.test(input);
+      if (tool === 'bridge') return { ...OK, stdout: JSON.stringify([{ ifname: 'vnet0', vlans: [{ vlan: changes ? 10 : 1, flags: ['PVID', 'Egress Untagged'] }] }]) };
+      if (tool !== 'ip') return pretend(request);
+      const questions = input.trim().split('\n').filter((line) => !line.startsWith('link set'));
+      return { ...OK, stdout: questions.map((line) => `${JSON.stringify(line.endsWith(' br0') ? [BRIDGE] : line.endsWith(' vnet0') ? [tap] : [])}\n`).join('') };
+    };
+    expect(await hook('start', WIRED, (request) => (request.args[0] === '-f' ? OK : answer(request)))).toEqual(DONE);
+    expect(tools()).toEqual(['flock', 'ip', 'bridge', 'nft', 'nft', 'bridge', 'ip', 'logger']);
+    expect(calls[5]?.input).toBe('vlan del dev vnet0 vid 1\nvlan add dev vnet0 vid 10 pvid untagged\nvlan show dev vnet0\n');
+  });
+
   test('that meets a bug says so, and still no running guest is killed', async () => {
     const broken = (): ExecResult => { throw new TypeError('x is not y'); };
     const { exitCode, stderr } = await hook('start', WIRED, broken);

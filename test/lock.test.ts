@@ -51,6 +51,23 @@ describe('the lock', () => {
     lock.release();
   });
 
+  test('is taken anew when its file was removed while one waited', async () => {
+    const removed: number[] = [];
+    const lock = await acquire(undefined, async (request) => {
+      const result = await exec(request);
+      if (removed.length < 2) {
+        removed.push(statSync(path).ino);
+        rmSync(path);
+        if (removed.length === 2) writeFileSync(path, '', { mode: 0o600 });
+      }
+      return result;
+    });
+    expect(removed).toHaveLength(2);
+    expect(isFree()).toBe(false);
+    lock.release();
+    expect(isFree()).toBe(true);
+  });
+
   test('that somebody has who left no name is refused all the same', async () => {
     const holder = spawn('flock', [path, 'sleep', '1000'], { detached: true, stdio: 'ignore' });
     while (isFree()) await new Promise((done) => { setTimeout(done, 20); });

@@ -76,6 +76,16 @@ describe('a routed link on a real kernel', () => {
     expect(netns.dump()).toBe(wired);
   });
 
+  kernelTest('moves to the tap that the guest has now', () => {
+    const at = (dev: string): string => xml(DUAL, { nics: nic('52:54:00:aa:bb:02', dev) });
+    expect(hook('start', at('vnet1'))).toEqual(DONE);
+    const wired = netns.dump();
+    netns.sh('ip link set vnet1 name vnet2');
+    expect(hook('reconnect', at('vnet2'))).toEqual(DONE);
+    expect(netns.dump()).toBe(wired.replaceAll('vnet1', 'vnet2'));
+    netns.sh('ip link set vnet2 name vnet1');
+  });
+
   kernelTest('leaves what others put on the same link and beside it', () => {
     netns.sh('ip address add 10.77.0.1/24 dev vnet1; ip route add 203.0.113.0/24 dev vnet1 proto static; ip -6 route add 2001:db8:77::/48 dev vnet1 proto static');
     const before = netns.dump();

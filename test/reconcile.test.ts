@@ -141,11 +141,9 @@ describe('a failure', () => {
 
   test('that leaves the kernel different although every tool succeeded is one, too', async () => {
     const real = kernel;
-    let observations = 0;
-    host = { ...host, kernel: { ...kernel, observe: async (scope) => {
-      observations += 1;
-      const seen = await real.observe(scope);
-      return observations === 2 ? { ...seen, routes: [] } : seen;
+    host = { ...host, kernel: { ...kernel, run: async (batches, mode, scope) => {
+      const seen = await real.run(batches, mode, scope);
+      return mode === 'stop-at-failure' ? { ...seen, routes: [] } : seen;
     } } };
     await expect(wire(host, { ...START, attachments: [LINK] })).rejects.toThrow(VerifyError);
     expect(kernel.print()).toBe(before);
@@ -154,7 +152,7 @@ describe('a failure', () => {
   test('that cannot be undone says so and keeps the journal', async () => {
     const real = kernel;
     real.failAt = 3;
-    host = { ...host, kernel: { ...real, run: (batches, mode) => (mode === 'carry-on' ? Promise.reject(new Error('still broken')) : real.run(batches, mode)) } };
+    host = { ...host, kernel: { ...real, run: (batches, mode, scope) => (mode === 'carry-on' ? Promise.reject(new Error('still broken')) : real.run(batches, mode, scope)) } };
     await expect(wire(host, START)).rejects.toThrow(RollbackError);
     expect(journal.list()).toHaveLength(1);
     use(kernel);
@@ -192,7 +190,9 @@ describe('ownership', () => {
     ['a route of another protocol', { to: '192.0.2.10/32', dev: 'eno1', via: '203.0.113.1', protocol: 'bgp' },
       "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '192.0.2.10' is already routed: '192.0.2.10' via '203.0.113.1' on 'eno1', protocol 'bgp': remove that route or give the guest another address"],
     ['an address of the host', { type: 'local', to: '192.0.2.10/32', dev: 'eno1' },
-      "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '192.0.2.10' belongs to this host itself: route 'local 192.0.2.10' on 'eno1': give the guest another address"],
+      "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '192.0.2.10' holds '192.0.2.10', an address of this host on 'eno1': give the guest another"],
+    ['a broadcast address of the host', { type: 'broadcast', to: '192.0.2.10/32', dev: 'eno1' },
+      "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '192.0.2.10' belongs to this host itself: route 'broadcast 192.0.2.10' on 'eno1': give the guest another address"],
     ['a route of ours on a link that is not the guest\'s', { to: '2001:db8:0:10::/64', dev: 'vnet9', protocol: '117' },
       "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '2001:db8:0:10::a' is already routed: '2001:db8:0:10::/64' on 'vnet9', protocol '117': remove that route or give the guest another address"],
   ])('%s is a conflict', async (_, route, message) => {

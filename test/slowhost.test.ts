@@ -51,7 +51,6 @@ function hangs(title: string, tools: Parameters<HookHost['tools']>, { xml = WIRE
 const SCENARIOS: readonly Scenario[] = [
   hangs('ip that hangs when asked what there is', [{ ip: 'hang' }], { says: 'ip was killed after 10 s without an end (reading the host)' }),
   hangs('ip that hangs instead of changing anything', [{ ip: 'hang' }, 2], { says: 'ip was killed after 10 s without an end (changing the host)' }),
-  hangs('ip that hangs when asked what it changed', [{ ip: 'hang' }, 3], { says: 'ip was killed after 10 s without an end (reading the host)' }),
   hangs('bridge that hangs', [{ ip: 'filtering-on', bridge: 'hang' }], { xml: PORT, says: 'bridge was killed after 10 s without an end (reading the VLANs of bridge ports)' }),
   {
     title: 'logger that hangs costs two seconds and refuses nobody',

@@ -1,0 +1,177 @@
+/**
+ * The questions: the kernel's state read through `ip`, `bridge`, `nft` and /proc/sys for the links at hand only. It judges
+ * nothing.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ToolOutputError } from './errors.js';
+import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from './exec.js';
+import { FILTER_TABLE } from './filter.js';
+import type { FilterFacts, LinkFacts, Observation, RouteFacts, Scope, Subinterface } from './observation.js';
+import { oneLine } from './quote.js';
+import { parseFilter, parseLinks, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
+import type { VlanMember } from './vlan.js';
+
+/** Flags for answers that can be read; they change nothing for lines that change the host. */
+export const ANSWER_FLAGS = { ip: ['-json', '-details'], bridge: ['-json', '-compressvlans'] };
+
+/** What `ip` and `bridge` printed when they were asked at the end of a batch; absent: not asked, or no answer. */
+export interface Answers {
+  readonly ip?: string | undefined;
+  readonly bridge?: string | undefined;
+}
+
+/** Returns the lines that ask `ip` and `bridge` for `scope`, to be put at the end of a batch that changes its links. */
+export function questionsOf(scope: Scope): { readonly ip: readonly string[]; readonly bridge: readonly string[] } {
+  const bridge = scope.bridges.length > 0 || scope.ports.length > 0 ? [`vlan show${deviceOf(scope)}`] : [];
+  return { ip: queriesOf(scope).map(({ text }) => text), bridge };
+}
+
+/** Returns the facts of `scope`, and runs no tool whose answer is given. Throws CommandError or ToolOutputError. */
+export async function observe(exec: Exec, scope: Scope, { procSys, answers }: { procSys: string; answers: Answers }): Promise<Observation> {
+  const queries = queriesOf(scope);
+  const texts = queries.map(({ text }) => text);
+  const found = sort(queries, answers.ip === undefined ? await ask(exec, texts) : documentsOf(answers.ip, texts));
+  const ports = [...scope.ports.filter((port) => bridgeCapable(found.links, port)), ...[...found.members.values()].flat()];
+  return {
+    ...found,
+    vlans: await observeVlans(exec, { ports: [...new Set(ports)], dev: deviceOf(scope), answer: answers.bridge }),
+    filter: await observeFilter(exec, scope.filter),
+    sysctls: readSysctls(scope.sysctls, procSys),
+  };
+}
+
+type Found = Pick<Observation, 'links' | 'routes' | 'locals' | 'nextHops' | 'lookups' | 'members' | 'subinterfaces'>;
+
+function sort(queries: readonly Query[], answers: readonly (unknown[] | undefined)[]): Found {
+  const links = new Map<string, LinkFacts>();
+  const routes = { routes: [] as RouteFacts[], locals: [] as RouteFacts[], nextHops: [] as RouteFacts[] };
+  const lookups = new Map<string, RouteFacts | undefined>();
+  const members = new Map<string, readonly string[]>();
+  const subinterfaces: Subinterface[] = [];
+  queries.forEach((query, index) => {
+    const answer = answers[index];
+    if (query.kind === 'lookup') lookups.set(query.address, answer === undefined ? undefined : parseRoutes(answer, query)[0]);
+    else if (answer === undefined) return;
+    else if (query.kind === 'link') parseLinks(answer).forEach((link) => links.set(link.ifname, link));
+    else if (query.kind === 'members') members.set(query.bridge, parseLinks(answer).map(({ ifname }) => ifname));
+    else if (query.kind === 'subinterfaces') subinterfaces.push(...parseSubinterfaces(answer));
+    else routes[query.kind].push(...parseRoutes(answer, query));
+  });
+  return { ...routes, links, lookups, members, subinterfaces };
+}
+
+/** A table that is not there, and a host that has never used nft, are both an answer: nothing is guarded. */
+async function observeFilter(exec: Exec, asked: boolean): Promise<FilterFacts> {
+  if (!asked) return { intact: false, guarded: new Set() };
+  const request: ExecRequest = { tool: 'nft', args: ['--json', 'list', 'table', 'bridge', FILTER_TABLE] };
+  const result = await exec(request);
+  if (/No such file or directory/.test(result.stderr)) return { intact: false, guarded: new Set() };
+  assertSuccess(request, result, 'reading the filter of VLAN ports');
+  return parseFilter(result.stdout);
+}
+
+type Query = { readonly text: string; readonly dev?: string; readonly protocol?: string; readonly via?: string } & (
+  | { readonly kind: 'link' | 'routes' | 'locals' | 'nextHops' | 'subinterfaces' }
+  | { readonly kind: 'members'; readonly bridge: string }
+  | { readonly kind: 'lookup'; readonly address: string }
+);
+
+function queriesOf(scope: Scope): Query[] {
+  return [
+    ...scope.links.map((dev): Query => ({ kind: 'link', text: `address show dev ${dev}` })),
+    ...scope.routes.map(({ dev, protocol }): Query => (
+      // `table all` is also what makes one `ip` without -4 or -6 list both families.
+      { kind: 'routes', text: `route show table all dev ${dev} proto ${protocol}`, dev, protocol: String(protocol) })),
+    ...scope.lookups.map((address): Query => ({ kind: 'lookup', text: `route get fibmatch ${address}`, address })),
+    ...scope.locals.map((prefix): Query => ({ kind: 'locals', text: `route show table local type local root ${prefix}` })),
+    ...scope.bridges.map((bridge): Query => ({ kind: 'members', text: `link show master ${bridge}`, bridge })),
+    ...(scope.subinterfaces ? [{ kind: 'subinterfaces' as const, text: 'link show type vlan' }] : []),
+    ...scope.nextHops.map((prefix): Query => ({ kind: 'nextHops', text: `route show table all via ${prefix}`, via: prefix.slice(0, prefix.indexOf('/')) })),
+  ];
+}
+
+/** A link that does not exist and a destination without a route are answers, not errors. Anything else is one. */
+async function ask(exec: Exec, lines: readonly string[]): Promise<(unknown[] | undefined)[]> {
+  if (lines.length === 0) return [];
+  const request: ExecRequest = { tool: 'ip', args: [...ANSWER_FLAGS.ip, '-force', '-batch', '-'], input: `${lines.join('\n')}\n` };
+  const result = await exec(request);
+  const absent = absentIn(result);
+  if (absent === undefined || (result.exitCode !== 0 && absent.size === 0)) assertSuccess(request, result, 'reading the host');
+  return documentsOf(result.stdout, lines, absent);
+}
+
+/** Returns the indexes of lines that failed because there is no such thing; undefined when any failed otherwise. */
+function absentIn({ stderr }: ExecResult): Set<number> | undefined {
+  const absent = new Set<number>();
+  for (const text of stderr.split('\n')) {
+    const line = lineOf(text);
+    if (line !== undefined) absent.add(line - 1);
+    else if (text !== '' && !NO_SUCH_THING.test(text)) return undefined;
+  }
+  return absent;
+}
+
+/** Returns the JSON document each line printed, undefined for those in `absent`. */
+function documentsOf(stdout: string, lines: readonly string[], absent: ReadonlySet<number> = new Set()): (unknown[] | undefined)[] {
+  const documents = stdout.split('\n').filter((text) => text.trim() !== '');
+  if (documents.length !== lines.length - absent.size) {
+    throw new ToolOutputError(`ip -json printed ${documents.length} answers to ${lines.length} questions, ${absent.size} of them failed`);
+  }
+  let next = 0;
+  return lines.map((_, index) => (absent.has(index) ? undefined : parseJson('ip', documents[next++] ?? '')));
+}
+
+const NO_SUCH_THING = /^(Device ".*" does not exist\.|Cannot find device ".*"|RTNETLINK answers: (Network is unreachable|No route to host|Invalid argument|Permission denied)|Error: .*[Nn]o route.*)$/;
+
+function parseJson(tool: string, text: string): unknown[] {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (Array.isArray(value)) return value;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw new ToolOutputError(`${tool} -json printed what is no JSON list: '${oneLine(text).slice(0, 100)}'`);
+}
+
+function bridgeCapable(links: ReadonlyMap<string, LinkFacts>, port: string): boolean {
+  const master = links.get(port)?.master;
+  return master !== undefined && links.get(master)?.bridge?.capable === true;
+}
+
+interface VlanQuestion {
+  readonly ports: readonly string[];
+  readonly dev: string;
+  readonly answer: string | undefined;
+}
+
+async function observeVlans(exec: Exec, { ports, dev, answer }: VlanQuestion): Promise<Map<string, readonly VlanMember[]>> {
+  if (ports.length === 0) return new Map();
+  const found = parseVlans(parseJson('bridge', answer ?? await askBridge(exec, dev)));
+  return new Map(ports.map((port) => [port, found.get(port) ?? []]));
+}
+
+async function askBridge(exec: Exec, dev: string): Promise<string> {
+  const request: ExecRequest = { tool: 'bridge', args: [...ANSWER_FLAGS.bridge, ...`vlan show${dev}`.split(' ')] };
+  const result = await exec(request);
+  assertSuccess(request, result, 'reading the VLANs of bridge ports');
+  return result.stdout;
+}
+
+/** `dev` filters what is printed, not what the kernel dumps, so several ports are cheaper in one dump. */
+function deviceOf({ bridges, ports }: Scope): string {
+  return bridges.length === 0 && ports.length === 1 ? ` dev ${ports[0] ?? ''}` : '';
+}
+
+function readSysctls(paths: readonly string[], procSys: string): Map<string, string> {
+  const values = new Map<string, string>();
+  for (const path of paths) {
+    try {
+      values.set(path, readFileSync(join(procSys, path), 'utf8').trim());
+    } catch (error) {
+      // The link is gone, or this kernel does not have the setting.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+  }
+  return values;
+}
