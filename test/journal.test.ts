@@ -123,12 +123,13 @@ describe('a damaged entry is taken for none and told of', () => {
     ['an uplink whose name is two words', changed((entry) => { first(entry, 'wired')['uplinks'] = ['eno1 down']; })],
     ['an original of two words', changed((entry) => { first(entry, 'original')['dev'] = 'vnet0 vid 1'; })],
     ['an original that is a list', changed((entry) => { first(entry, 'original')['vid'] = [1]; })],
-  ])('%s', (_title, text) => {
+  ])('%s', (title, text) => {
     journal.write(ENTRY);
     writeFileSync(file(UUID), text);
     expect(journal.read(UUID)).toBeUndefined();
     expect(damage).toEqual([`journal '${file(UUID)}' is damaged and was taken for empty: what it recorded is not undone`]);
-    expect(journal.list()).toEqual([]);
+    // What was there before is not read to know what a guest holds.
+    expect(journal.list()).toHaveLength(title.startsWith('an original') ? 1 : 0);
   });
 });
 
