@@ -1,7 +1,43 @@
 /** iproute2's and nft's JSON to facts: what the versions print differently must come out the same, anything odd is an error. */
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { ToolOutputError } from '../lib/errors.js';
 import { parseFilter, parseLinks, parseRoutes, parseSubinterfaces, parseVlans } from '../lib/tooloutput.js';
+
+/** Captured by test/lab/uml/capture.js, which says how this host was made. */
+describe.each(['6.1', '6.15'])('what iproute2 %s printed on a host with VLAN-aware bridges', (version) => {
+  const captured = (name: string): unknown[] => JSON.parse(readFileSync(`fixtures/tools/iproute2-${version}/${name}.json`, 'utf8')) as unknown[];
+
+  test.each(['bridge-vlan', 'bridge-vlan-compressed'])('%s: the VLANs of every port', (name) => {
+    const vlans = parseVlans(captured(name));
+    const shown = Object.fromEntries([...vlans].map(([port, members]) => [
+      port, members.map(({ vid, pvid, untagged }) => `${vid}${pvid ? ' pvid' : ''}${untagged ? ' untagged' : ''}`).join(', '),
+    ]));
+    expect(shown).toEqual({
+      br0: '1 pvid untagged, 50, 51, 52',
+      flat0: '1 pvid untagged',
+      up0: '1 pvid untagged, 10, 20, 100, 101, 102, 103',
+      access: '42 pvid untagged',
+      trunk: '10, 20, 100, 101, 102, 103, 4094',
+      native: '10, 20 pvid untagged, 30, 31, 32',
+      nativetagged: '10, 20 pvid',
+      isolated: '42 pvid untagged',
+      default0: '1 pvid untagged',
+      tap0: '1 pvid untagged',
+    });
+  });
+
+  test('ip-link: bridges, ports and sub-interfaces', () => {
+    const links = new Map(parseLinks(captured('ip-link')).map((link) => [link.ifname, link]));
+    expect(links.get('br0')).toMatchObject({ ifindex: 2, up: true, master: undefined, isolated: undefined, bridge: { capable: true, filtering: true, defaultPvid: 1 } });
+    expect(links.get('flat0')).toMatchObject({ bridge: { capable: true, filtering: false, defaultPvid: 1 } });
+    expect(links.get('isolated')).toMatchObject({ master: 'br0', isolated: true, bridge: undefined });
+    expect(links.get('tap0')).toMatchObject({ master: 'br0', isolated: false, txqlen: 500 });
+    const vlanLinks = captured('ip-link').filter((link) => (link as { linkinfo?: { info_kind?: string } }).linkinfo?.info_kind === 'vlan');
+    expect(vlanLinks).toHaveLength(2);
+    expect(parseSubinterfaces(vlanLinks)).toEqual([{ ifname: 'up0x.100', parent: 'up0x', vid: 100 }]);
+  });
+});
 
 describe('bridge -json vlan show', () => {
   const members = [{ vid: 10, pvid: true, untagged: true }, { vid: 100, pvid: false, untagged: false }, { vid: 101, pvid: false, untagged: false }];

@@ -6,7 +6,6 @@ import { test } from './testing.js';
 const COMMANDS = {
   'bridge-vlan': ['bridge', '-j', 'vlan', 'show'],
   'bridge-vlan-compressed': ['bridge', '-j', '-compressvlans', 'vlan', 'show'],
-  'bridge-link': ['bridge', '-j', '-d', 'link', 'show'],
   'ip-link': ['ip', '-j', '-d', 'link', 'show'],
 };
 

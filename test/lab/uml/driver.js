@@ -3,7 +3,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { accessSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { delimiter, join, relative, resolve } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const here = import.meta.dirname;
@@ -34,7 +34,8 @@ main().then((good) => { process.exitCode = good ? 0 : 1; }, (/** @type {unknown}
 });
 
 async function main() {
-  assertTools();
+  if (process.getuid?.() !== 0) throw new Error("only root can run the lab: it mounts the machine's files");
+  accessSync(join(top, 'dist/hook.cjs'));
   const image = script('arm-image');
   const versions = values.libvirt ?? (values.shell ? ['9'] : ['9', '11']);
   const kernels = versions.map((version, index) => ({ version, tree: treeOf(version), cpu: cpus().at(-1 - (index % cpus().length)) ?? 0 }));
@@ -47,15 +48,6 @@ async function main() {
 }
 
 /** @typedef {{version: string, tree: string, cpu: number}} Kernel */
-
-function assertTools() {
-  const packages = { 'linux.uml': 'user-mode-linux', 'mmdebstrap': 'mmdebstrap', 'qemu-system-aarch64': 'qemu-system-arm', 'python3': 'python3', 'libvirtd': 'libvirt-daemon-system', 'busybox': 'busybox-static' };
-  const path = `${process.env['PATH'] ?? ''}${delimiter}/usr/sbin${delimiter}/sbin`.split(delimiter);
-  const missing = Object.entries(packages).filter(([tool]) => !path.some((dir) => existsSync(join(dir, tool)))).map(([, name]) => name);
-  if (missing.length > 0) throw new Error(`packages are missing: apt-get install --no-install-recommends ${missing.join(' ')}`);
-  if (process.getuid?.() !== 0) throw new Error('only root can run the lab: it mounts the machine\'s files');
-  accessSync(join(top, 'dist/hook.cjs'));
-}
 
 /** The machine's own tree has its own libvirt; any other is built. @param {string} version */
 function treeOf(version) {
