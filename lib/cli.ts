@@ -6,11 +6,12 @@ import { exec } from './cli/exec.js';
 import type { Command, Io } from './cli/command.js';
 import { install } from './cli/install.js';
 import { plan } from './cli/plan.js';
+import { reconcile } from './cli/reconcile.js';
 import { uninstall } from './cli/uninstall.js';
 import { GuestwireError, UsageError } from './errors.js';
 import { settingsFrom } from './settings.js';
 
-const COMMANDS: readonly Command[] = [derive, plan, install, uninstall];
+const COMMANDS: readonly Command[] = [derive, plan, reconcile, install, uninstall];
 
 const io: Io = {
   print: (text) => { process.stdout.write(`${text}\n`); },

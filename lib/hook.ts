@@ -96,7 +96,7 @@ async function announceIncoming({ call, journal }: Run): Promise<void> {
   const { domain, attachments, config } = understand(call);
   const routed = attachments.find((attachment) => attachment.kind === 'routed-link');
   if (routed !== undefined && config.routed.migration !== 'manual') {
-    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here, because nothing would tell when it runs here: set 'migration = "manual"' in [routed] of the host config and restart libvirtd after the migration, which completes it`);
+    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here, because nothing would tell when it runs here: set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`);
   }
   if (attachments.length > 0) journal.markIncoming(uuidOf(domain));
   return Promise.resolve();

@@ -44,7 +44,7 @@ export interface RoutedConfig {
   readonly protocol: number;
   /** Links on which ARP and NDP are answered for guests. */
   readonly proxy: readonly string[];
-  /** 'manual': an incoming guest with routed links is let in; its routes wait until libvirtd is restarted. */
+  /** 'manual': an incoming guest with routed links is let in; its routes wait for `guestwire reconcile`. */
   readonly migration: 'refuse' | 'manual';
 }
 

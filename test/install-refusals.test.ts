@@ -127,7 +127,7 @@ describe('what the hook needs', () => {
     const before = host.listing();
     const nobody = ['--reuid=65534', '--regid=65534', '--clear-groups', 'node', '/mnt/repo/dist/cli.js'];
     for (const command of ['install', 'uninstall']) {
-      expect(host.run('setpriv', [...nobody, command])).toEqual({ status: 1, stdout: '', stderr: `guestwire: 'guestwire ${command}' changes files of the system: run it as root\n` });
+      expect(host.run('setpriv', [...nobody, command])).toEqual({ status: 1, stdout: '', stderr: `guestwire: 'guestwire ${command}' changes this host: run it as root\n` });
     }
     expect(host.listing()).toBe(before);
   });

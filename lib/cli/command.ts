@@ -54,12 +54,15 @@ export async function readDomainXml(io: Io, file: string | undefined, positional
   if (rest.length > 0) throw new UsageError(`one guest at a time, not also ${quote(rest[0] ?? '')}`);
   if ((file === undefined) === (domain === undefined)) throw new UsageError('give either -f FILE or the name of a guest');
   if (file !== undefined) return readXmlFile(file);
+  return askLibvirt(io, ['dumpxml', '--domain', domain ?? ''], 'reading the domain XML');
+}
+
+/** Returns what `virsh` prints; `what` says what it was to do, for the message of a CommandError. */
+export async function askLibvirt(io: Io, args: readonly string[], what: string): Promise<string> {
   const uri = process.env['LIBVIRT_DEFAULT_URI'];
-  const request: ExecRequest = {
-    tool: 'virsh', args: ['--readonly', 'dumpxml', '--domain', domain ?? ''], env: uri === undefined ? {} : { LIBVIRT_DEFAULT_URI: uri },
-  };
+  const request: ExecRequest = { tool: 'virsh', args: ['--readonly', ...args], env: uri === undefined ? {} : { LIBVIRT_DEFAULT_URI: uri } };
   const result = await io.exec(request);
-  assertSuccess(request, result, 'reading the domain XML');
+  assertSuccess(request, result, what);
   return result.stdout;
 }
 

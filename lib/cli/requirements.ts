@@ -29,7 +29,7 @@ export interface Build {
 
 /** Throws unless root runs `command`. */
 export function assertRoot(command: string): void {
-  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' changes files of the system: run it as root`);
+  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' changes this host: run it as root`);
 }
 
 /** Throws unless the hook will find what it runs on this host; warns of what it can do without. */

@@ -1,18 +1,15 @@
 /** `guestwire uninstall`: takes away what `install` put on a host, and what the hook keeps there. */
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type HostConfig, loadConfig } from '../config.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
-import type { Exec } from '../exec.js';
-import { protectedOn } from '../hostconfig.js';
 import { createJournal, type Journal } from '../journal.js';
-import { createKernel } from '../kernel.js';
 import { acquireLock, type Lock } from '../lock.js';
 import { createLog } from '../log.js';
 import { quote } from '../quote.js';
-import { type Host, release } from '../reconcile.js';
+import { release } from '../reconcile.js';
 import { type Command, type Io, parseFlags } from './command.js';
 import { leftoversIn, reasonOf } from './fileset.js';
+import { hostOf } from './host.js';
 import { BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt } from './layout.js';
 import { readRecord } from './record.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
@@ -97,12 +94,7 @@ async function releaseAll(io: Io, lock: Lock, guests: readonly WiredGuest[]): Pr
     log.info(line);
     io.print(line);
   };
-  const exec: Exec = (request) => io.exec({ ...request, fd: lock.fd });
-  let config: HostConfig | undefined;
-  const host: Host = {
-    kernel: createKernel(exec), journal: quietJournal(io), log: tell,
-    protectedOn: (bridge) => protectedOn(config ??= loadConfig(io.settings.config))(bridge),
-  };
+  const host = hostOf(io, lock, { journal: quietJournal(io), log: tell });
   const failures: string[] = [];
   for (const { uuid, label, outcome } of guests) {
     try {

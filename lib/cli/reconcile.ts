@@ -1,0 +1,106 @@
+/** `guestwire reconcile`: makes the host agree with a running guest's XML, or releases what is left of one that ended. */
+import { deriveAttachments } from '../attachment.js';
+import { loadConfig } from '../config.js';
+import { parseDomain } from '../domain.js';
+import { DomainXmlError, HostError, UsageError } from '../errors.js';
+import { createJournal } from '../journal.js';
+import { acquireLock } from '../lock.js';
+import { createLog } from '../log.js';
+import { quote } from '../quote.js';
+import { type Guest, type Host, release, wire } from '../reconcile.js';
+import { askLibvirt, type Command, type Io, parseOptions } from './command.js';
+import { hostOf } from './host.js';
+import { assertRoot, LOCK_WAIT } from './requirements.js';
+
+export const reconcile: Command = {
+  name: 'reconcile',
+  summary: 'make the host agree with the XML of a running guest',
+  help: `Usage: guestwire reconcile DOMAIN
+
+Wires a running guest as its XML says now, and prints a line for each change: after its routes or VLANs were
+disturbed, after its metadata was edited ('virsh metadata --live'), when it was started before guestwire was
+installed, and when it has come by migration and runs here. What is in order already stays untouched. Of a guest that
+does not run, whatever is left is released.
+
+  DOMAIN  name, id or UUID, as virsh takes it
+
+Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start or stop meanwhile are done.`,
+  run: async (args, io) => {
+    const { positionals: [name, extra] } = parseOptions(args, {});
+    if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
+    assertRoot('reconcile');
+    const state = await stateOf(io, name);
+    if (ON_ITS_WAY.test(state)) {
+      throw new HostError(`guest ${quote(name)} does not run here yet (${state}): reconcile it when its migration is done`);
+    }
+    await (isActive(state) ? wireGuest(io, name) : releaseGuest(io, name));
+    return 0;
+  },
+};
+
+/** What `virsh domstate --reason` calls a guest whose memory is still elsewhere (libvirt 9.0, 11.3). */
+const ON_ITS_WAY = /^paused \((migrating|starting up|post-copy.*)\)$/;
+
+async function stateOf(io: Io, name: string): Promise<string> {
+  return (await askLibvirt(io, ['domstate', '--reason', '--domain', name], 'asking for the state')).trim();
+}
+
+function isActive(state: string): boolean {
+  return !/^(shut off|crashed|no state)\b/.test(state);
+}
+
+/**
+ * libvirt is asked before the lock is taken and after it is given back: it may be waiting for this guest's hook, which
+ * waits for the lock. The id tells whether the guest that was asked for is still the one that runs.
+ */
+async function wireGuest(io: Io, name: string): Promise<void> {
+  const id = await idOf(io, name);
+  const domain = parseDomain(await askLibvirt(io, ['dumpxml', '--domain', name], 'reading the domain XML'));
+  const guest = guestOf(domain);
+  const attachments = deriveAttachments(domain, loadConfig(io.settings.config));
+  const changes = await locked(io, guest, async (host) => {
+    if (attachments.length === 0) await release(host, guest.uuid);
+    else await wire(host, { guest, attachments, fresh: false, incoming: false });
+  });
+  if (await idOf(io, name) !== id) {
+    await locked(io, guest, (host) => release(host, guest.uuid));
+    throw new HostError(`guest ${quote(domain.name)} ended meanwhile: what was wired for it is released`);
+  }
+  if (changes === 0) io.print(`guest ${quote(domain.name)}: ${attachments.length === 0 ? 'its XML asks for nothing' : 'as its XML says, nothing changed'}`);
+}
+
+async function releaseGuest(io: Io, name: string): Promise<void> {
+  const guest = guestOf(parseDomain(await askLibvirt(io, ['dumpxml', '--domain', name], 'reading the domain XML')));
+  const changes = await locked(io, guest, (host) => release(host, guest.uuid));
+  if (changes === 0) io.print(`guest ${quote(guest.name)}: it does not run, and nothing is left of it`);
+}
+
+async function idOf(io: Io, name: string): Promise<string> {
+  return (await askLibvirt(io, ['domid', '--domain', name], 'asking for the id')).trim();
+}
+
+function guestOf({ name, uuid }: { readonly name: string; readonly uuid: string | undefined }): Guest {
+  if (uuid === undefined) throw new DomainXmlError(`guest ${quote(name)}: the domain XML has no <uuid>: libvirt's own XML has one`);
+  return { name, uuid };
+}
+
+/** Returns how many changes were made. */
+async function locked(io: Io, guest: Guest, act: (host: Host) => Promise<void>): Promise<number> {
+  const lock = await acquireLock(io.exec, { path: io.settings.lock, wait: LOCK_WAIT, holder: `guestwire reconcile ${quote(guest.name)}` });
+  const log = createLog(io.exec);
+  let changes = 0;
+  try {
+    await act(hostOf(io, lock, {
+      journal: createJournal(io.settings.stateDir, io.warn),
+      log: (line) => {
+        changes += 1;
+        log.info(line);
+        io.print(line);
+      },
+    }));
+  } finally {
+    lock.release();
+    await log.flush();
+  }
+  return changes;
+}
