@@ -19,10 +19,21 @@ export function diff(desired: NetState, observed: NetState): Operation[] {
   const before = new Map(observed.map((object) => [keyOf(object), object]));
   const after = new Map(desired.map((object) => [keyOf(object), object]));
   const keys = [...new Set([...before.keys(), ...after.keys()])].sort();
-  return keys
+  const operations = keys
     .map((key): Operation => ({ key, before: before.get(key), after: after.get(key) }))
-    .filter((operation) => isChange(operation))
-    .sort((a, b) => rankOf(a) - rankOf(b));
+    .filter((operation) => isChange(operation));
+  const added = new Set(operations.map(({ before: old, after: wanted }) => (old === undefined ? destinationOf(wanted) : undefined)));
+  // The kernel has one place for a destination in a table, so a route that moves has to make room first.
+  const rank = (operation: Operation): number =>
+    (operation.after === undefined && added.has(destinationOf(operation.before) ?? '') ? ROOM : rankOf(operation));
+  return operations.sort((a, b) => rank(a) - rank(b));
+}
+
+/** After addresses and before routes. */
+const ROOM = 30.5;
+
+function destinationOf(object: NetObject | undefined): string | undefined {
+  return object?.kind === 'route' ? `${object.to} ${object.table}` : undefined;
 }
 
 function isChange({ before, after }: Operation): boolean {
@@ -50,17 +61,23 @@ function rankOf({ before, after }: Operation): number {
       return revokes(before, after) ? 11 : 12;
     case 'uplink-vlan':
       return after === undefined ? 44 : 14;
-    case 'txqlen':
     case 'sysctl':
+      return takesAddresses(object) ? 45 : 20;
+    case 'txqlen':
       return 20;
     case 'link':
-      return 21;
+      return object.up ? 21 : 45;
     case 'address':
       return after === undefined ? 43 : 30;
     case 'route':
       if (after === undefined) return object.via === undefined ? 42 : 41;
       return object.via === undefined ? 31 : 32;
   }
+}
+
+/** The kernel then removes every IPv6 address and route of the link, which are to be removed by name before. */
+function takesAddresses({ path, value }: Extract<NetObject, { kind: 'sysctl' }>): boolean {
+  return path.endsWith('/disable_ipv6') && value === '1';
 }
 
 function revokes(before: NetObject | undefined, after: NetObject | undefined): boolean {

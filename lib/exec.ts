@@ -35,8 +35,8 @@ export type Exec = (request: ExecRequest) => Promise<ExecResult>;
 /** Milliseconds one tool run may take: the slowest seen takes 0.1 s, and every second here freezes `virsh list`. */
 export const DEADLINE = 10_000;
 
-/** Bytes of output a tool may print: ten thousand links' worth. A mad tool that prints more is killed. */
-const MOST_OUTPUT = 64 * 1024 * 1024;
+/** Bytes of output a tool may print: a million routes' worth. A mad tool that prints more is killed. */
+const MOST_OUTPUT = 256 * 1024 * 1024;
 
 /**
  * Runs `request` with `PATH` as it is and `LC_ALL=C`, because messages and numbers are parsed. Blocks until the tool ends:

@@ -139,11 +139,15 @@ async function start(run: Run): Promise<void> {
   });
 }
 
-/** The daemon came back and the guest never stopped: make it as its XML says, and never refuse. */
+/**
+ * The daemon came back and the guest never stopped: make it as its XML says, and never refuse. Where nothing asks for the
+ * guest any more it keeps what it has: whoever is editing the config just now does not mean to cut it off.
+ */
 async function reconnect(run: Run): Promise<void> {
   const { domain, attachments } = understand(run.call, run.log);
   if (attachments.length === 0) {
-    await forget(run, domain);
+    if (domain.uuid === undefined || run.journal.read(domain.uuid) === undefined) return;
+    run.log.warn(`guest ${quote(domain.name)} stays wired while it runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' takes it away`);
     return;
   }
   const guest = { name: domain.name, uuid: uuidOf(domain) };

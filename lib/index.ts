@@ -19,6 +19,6 @@ export { desiredState, type NetObject, type NetState, observedState } from './ne
 export type { LinkFacts, Observation, RouteFacts, Scope } from './observation.js';
 export { type Batch, type BatchLine, describe, render } from './operation.js';
 export { type Past, type Plan, planFor, planRelease } from './plan.js';
-export { type Guest, type Host, pastOf, planWiring, release, unwire, wire, type WireRequest } from './reconcile.js';
+export { type Guest, type Host, pastOf, planWiring, release, releaseRunning, unwire, wire, type WireRequest } from './reconcile.js';
 export { type Settings, settingsFrom } from './settings.js';
 export { formatMembership, type VlanMember, vlanMembership } from './vlan.js';

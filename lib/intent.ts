@@ -27,10 +27,19 @@ export interface RoutedWish {
 /** Returns the intent of every NIC that some source speaks of. Throws DomainXmlError or ConflictError. */
 export function wishesOf(domain: Domain, config: HostConfig): Intent[] {
   const metadata = new Map(readMetadata(domain).map((intent) => [intent.mac, intent]));
+  assertConfigured(domain, config);
   return domain.nics.flatMap((nic) => {
     const intent = wishOf(domain, nic, { config, metadata });
     return intent.vlan === undefined && intent.isolated === undefined && intent.routed === undefined ? [] : [intent];
   });
+}
+
+/** As in metadata: a MAC that no NIC has would leave a NIC off its network in silence. */
+function assertConfigured({ name, nics }: Domain, config: HostConfig): void {
+  const stray = [...(config.guests.get(name)?.keys() ?? [])].find((mac) => !nics.some((nic) => nic.mac === mac));
+  if (stray === undefined) return;
+  const macs = nics.flatMap(({ mac }) => (mac === undefined ? [] : [quote(mac)])).join(', ');
+  throw new ConflictError(`guest ${quote(name)}: no NIC has the MAC ${quote(stray)} of [guest] in the host config, the guest has ${macs === '' ? 'none' : macs}: put one of its MACs there, or remove the table`);
 }
 
 interface Sources {

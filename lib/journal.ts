@@ -227,8 +227,10 @@ function attempt<T>(what: string, act: () => T): T {
     return act();
   } catch (error) {
     if (error instanceof JournalError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    const cure = code === 'EACCES' && process.geteuid?.() !== 0 ? ': run it as root' : '';
     // Node goes on with the call and the path: 'EROFS: read-only file system, open ...'.
-    throw new JournalError(`journal: cannot ${what}: ${oneLine((error as Error).message.split(',', 1)[0] ?? '')}`, { cause: error });
+    throw new JournalError(`journal: cannot ${what}: ${oneLine((error as Error).message.split(',', 1)[0] ?? '')}${cure}`, { cause: error });
   }
 }
 

@@ -16,10 +16,16 @@ export interface Kernel {
   /** Returns the facts of `scope`. Throws CommandError or ToolOutputError. */
   observe(scope: Scope): Promise<Observation>;
   /**
-   * Carries out batches in order and returns the facts of `scope` afterwards. 'stop-at-failure' leaves the lines before
-   * the failed one done; 'carry-on', for teardown, does every line it can. Both throw the first CommandError.
+   * Carries out batches in order and returns the facts of `scope` afterwards. 'stop-at-failure' throws the first
+   * CommandError and leaves the lines before it done; 'carry-on', for teardown, does every line it can and returns the
+   * first error beside the facts: what a line was to remove may have gone by itself.
    */
-  run(batches: readonly Batch[], mode: RunMode, scope: Scope): Promise<Observation>;
+  run(batches: readonly Batch[], mode: RunMode, scope: Scope): Promise<Outcome>;
+}
+
+export interface Outcome {
+  readonly observation: Observation;
+  readonly failure: CommandError | undefined;
 }
 
 export type RunMode = 'stop-at-failure' | 'carry-on';
@@ -31,7 +37,7 @@ export function createKernel(exec: Exec, procSys = '/proc/sys'): Kernel {
     run: async (batches, mode, scope) => {
       const questions = questionsOf(scope);
       const answers: { -readonly [tool in keyof Answers]: Answers[tool] } = {};
-      const errors: unknown[] = [];
+      let failure: CommandError | undefined;
       for (const batch of batches) {
         const { tool } = batch;
         try {
@@ -39,12 +45,11 @@ export function createKernel(exec: Exec, procSys = '/proc/sys'): Kernel {
           else if (tool === 'nft') await runBatch(exec, batch, { mode, questions: [] });
           else answers[tool] = await runBatch(exec, batch, { mode, questions: batch === lastOf(batches, tool) ? questions[tool] : [] });
         } catch (error) {
-          if (mode === 'stop-at-failure') throw error;
-          errors.push(error);
+          if (mode === 'stop-at-failure' || !(error instanceof CommandError)) throw error;
+          failure ??= error;
         }
       }
-      if (errors.length > 0) throw errors[0];
-      return observe(exec, scope, { procSys, answers });
+      return { observation: await observe(exec, scope, { procSys, answers }), failure };
     },
   };
 }

@@ -94,6 +94,11 @@ export function withoutRoutes(state: NetState): NetState {
   return state.filter((object) => object.kind !== 'route');
 }
 
+/** Returns `state` without VLANs of ports. */
+export function withoutVlans(state: NetState): NetState {
+  return state.filter((object) => object.kind !== 'vlan');
+}
+
 /** Returns the sysctls that a routed link sets, by path below /proc/sys, with the value each gets. */
 export function sysctlsOf(routed: PlacedLink): ReadonlyMap<string, string> {
   const families = familiesOf(routed);

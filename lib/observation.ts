@@ -17,8 +17,10 @@ export interface Scope {
   readonly lookups: readonly string[];
   /** Prefixes in which the host's own addresses are listed; for one address a lookup tells. */
   readonly locals: readonly string[];
-  /** Prefixes for which routes are listed whose next hop lies in them. Lists a whole table: ask only with cause. */
+  /** Prefixes for which routes are listed whose next hop lies in them. Lists every table: ask only with cause. */
   readonly nextHops: readonly string[];
+  /** Prefixes for which the routes to exactly them are listed, in one table or 'all'. Ask only with cause, likewise. */
+  readonly exact: readonly { readonly to: string; readonly table: string }[];
   /** Paths below /proc/sys. */
   readonly sysctls: readonly string[];
   /** Bridges whose ports, and their VLANs, are all listed: only those with uplinks need it. */
@@ -30,7 +32,7 @@ export interface Scope {
 }
 
 export const EMPTY_SCOPE: Scope = {
-  links: [], routes: [], ports: [], lookups: [], locals: [], nextHops: [], sysctls: [], bridges: [], subinterfaces: false, filter: false,
+  links: [], routes: [], ports: [], lookups: [], locals: [], nextHops: [], exact: [], sysctls: [], bridges: [], subinterfaces: false, filter: false,
 };
 
 export interface Observation {
@@ -41,9 +43,12 @@ export interface Observation {
   readonly vlans: ReadonlyMap<string, readonly VlanMember[]>;
   /** By address looked up; undefined when no route covers it. */
   readonly lookups: ReadonlyMap<string, RouteFacts | undefined>;
+  /** Addresses whose lookup ended at a route to nowhere: blackhole, unreachable or prohibit. */
+  readonly nowhere: ReadonlySet<string>;
   /** The host's own addresses, as routes of type 'local'. */
   readonly locals: readonly RouteFacts[];
   readonly nextHops: readonly RouteFacts[];
+  readonly exact: readonly RouteFacts[];
   /** Names of all ports, by bridge of the scope. */
   readonly members: ReadonlyMap<string, readonly string[]>;
   readonly subinterfaces: readonly Subinterface[];
@@ -94,6 +99,8 @@ export interface RouteFacts {
   readonly to: Prefix;
   readonly dev: string | undefined;
   readonly via: string | undefined;
+  /** `via`, or the next hops of a multipath route. */
+  readonly hops: readonly string[];
   readonly table: string;
   /** Number or name from rt_protos, as `ip route` prints it; 'kernel' when it prints none. */
   readonly protocol: string;

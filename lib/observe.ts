@@ -4,12 +4,13 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
 import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from './exec.js';
 import { FILTER_TABLE } from './filter.js';
 import type { FilterFacts, LinkFacts, Observation, RouteFacts, Scope, Subinterface } from './observation.js';
 import { oneLine } from './quote.js';
-import { parseFilter, parseLinks, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
+import { parseFilter, parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
 import type { VlanMember } from './vlan.js';
 
 /** Flags for answers that can be read; they change nothing for lines that change the host. */
@@ -31,21 +32,23 @@ export function questionsOf(scope: Scope): { readonly ip: readonly string[]; rea
 export async function observe(exec: Exec, scope: Scope, { procSys, answers }: { procSys: string; answers: Answers }): Promise<Observation> {
   const queries = queriesOf(scope);
   const texts = queries.map(({ text }) => text);
-  const found = sort(queries, answers.ip === undefined ? await ask(exec, texts) : documentsOf(answers.ip, texts));
+  const { documents, reasons } = answers.ip === undefined ? await ask(exec, texts) : { documents: documentsOf(answers.ip, texts), reasons: new Map<number, string>() };
+  const found = sort(queries, documents);
   const ports = [...scope.ports.filter((port) => bridgeCapable(found.links, port)), ...[...found.members.values()].flat()];
   return {
     ...found,
+    nowhere: new Set(queries.flatMap((query, index) => (query.kind === 'lookup' && NOWHERE.test(reasons.get(index) ?? '') ? [query.address] : []))),
     vlans: await observeVlans(exec, { ports: [...new Set(ports)], dev: deviceOf(scope), answer: answers.bridge }),
     filter: await observeFilter(exec, scope.filter),
     sysctls: readSysctls(scope.sysctls, procSys),
   };
 }
 
-type Found = Pick<Observation, 'links' | 'routes' | 'locals' | 'nextHops' | 'lookups' | 'members' | 'subinterfaces'>;
+type Found = Pick<Observation, 'links' | 'routes' | 'locals' | 'nextHops' | 'exact' | 'lookups' | 'members' | 'subinterfaces'>;
 
 function sort(queries: readonly Query[], answers: readonly (unknown[] | undefined)[]): Found {
   const links = new Map<string, LinkFacts>();
-  const routes = { routes: [] as RouteFacts[], locals: [] as RouteFacts[], nextHops: [] as RouteFacts[] };
+  const routes = { routes: [] as RouteFacts[], locals: [] as RouteFacts[], nextHops: [] as RouteFacts[], exact: [] as RouteFacts[] };
   const lookups = new Map<string, RouteFacts | undefined>();
   const members = new Map<string, readonly string[]>();
   const subinterfaces: Subinterface[] = [];
@@ -56,6 +59,8 @@ function sort(queries: readonly Query[], answers: readonly (unknown[] | undefine
     else if (query.kind === 'link') parseLinks(answer).forEach((link) => links.set(link.ifname, link));
     else if (query.kind === 'members') members.set(query.bridge, parseLinks(answer).map(({ ifname }) => ifname));
     else if (query.kind === 'subinterfaces') subinterfaces.push(...parseSubinterfaces(answer));
+    else if (query.kind === 'nextHops') routes.nextHops.push(...parseNextHops(answer, query.prefixes));
+    else if (query.kind === 'exact') routes.exact.push(...parseRoutes(answer).filter(({ table }) => query.table === 'all' || table === query.table));
     else routes[query.kind].push(...parseRoutes(answer, query));
   });
   return { ...routes, links, lookups, members, subinterfaces };
@@ -71,9 +76,11 @@ async function observeFilter(exec: Exec, asked: boolean): Promise<FilterFacts> {
   return parseFilter(result.stdout);
 }
 
-type Query = { readonly text: string; readonly dev?: string; readonly protocol?: string; readonly via?: string } & (
-  | { readonly kind: 'link' | 'routes' | 'locals' | 'nextHops' | 'subinterfaces' }
+type Query = { readonly text: string; readonly dev?: string; readonly protocol?: string } & (
+  | { readonly kind: 'exact'; readonly table: string }
+  | { readonly kind: 'link' | 'routes' | 'locals' | 'subinterfaces' }
   | { readonly kind: 'members'; readonly bridge: string }
+  | { readonly kind: 'nextHops'; readonly prefixes: readonly Prefix[] }
   | { readonly kind: 'lookup'; readonly address: string }
 );
 
@@ -84,36 +91,50 @@ function queriesOf(scope: Scope): Query[] {
       // `table all` is also what makes one `ip` without -4 or -6 list both families.
       { kind: 'routes', text: `route show table all dev ${dev} proto ${protocol}`, dev, protocol: String(protocol) })),
     ...scope.lookups.map((address): Query => ({ kind: 'lookup', text: `route get fibmatch ${address}`, address })),
-    ...scope.locals.map((prefix): Query => ({ kind: 'locals', text: `route show table local type local root ${prefix}` })),
+    ...scope.locals.map((prefix): Query => ({ kind: 'locals', text: `route show table all type local root ${prefix}` })),
     ...scope.bridges.map((bridge): Query => ({ kind: 'members', text: `link show master ${bridge}`, bridge })),
     ...(scope.subinterfaces ? [{ kind: 'subinterfaces' as const, text: 'link show type vlan' }] : []),
-    ...scope.nextHops.map((prefix): Query => ({ kind: 'nextHops', text: `route show table all via ${prefix}`, via: prefix.slice(0, prefix.indexOf('/')) })),
+    // iproute2's own filter `via` passes over multipath routes (6.1).
+    ...(scope.nextHops.length === 0 ? [] : [{ kind: 'nextHops' as const, text: 'route show table all', prefixes: scope.nextHops.map(parsePrefix) }]),
+    ...scope.exact.map(({ to, table }): Query => ({ kind: 'exact', text: `route show table all exact ${to}`, table })),
   ];
 }
 
-/** A link that does not exist and a destination without a route are answers, not errors. Anything else is one. */
-async function ask(exec: Exec, lines: readonly string[]): Promise<(unknown[] | undefined)[]> {
-  if (lines.length === 0) return [];
-  const request: ExecRequest = { tool: 'ip', args: [...ANSWER_FLAGS.ip, '-force', '-batch', '-'], input: `${lines.join('\n')}\n` };
-  const result = await exec(request);
-  const absent = absentIn(result);
-  if (absent === undefined || (result.exitCode !== 0 && absent.size === 0)) assertSuccess(request, result, 'reading the host');
-  return documentsOf(result.stdout, lines, absent);
+interface Asked {
+  readonly documents: (unknown[] | undefined)[];
+  /** By index of the line, why it has no document. */
+  readonly reasons: ReadonlyMap<number, string>;
 }
 
-/** Returns the indexes of lines that failed because there is no such thing; undefined when any failed otherwise. */
-function absentIn({ stderr }: ExecResult): Set<number> | undefined {
-  const absent = new Set<number>();
+/** A link that does not exist and a destination without a route are answers, not errors. Anything else is one. */
+async function ask(exec: Exec, lines: readonly string[]): Promise<Asked> {
+  if (lines.length === 0) return { documents: [], reasons: new Map() };
+  const request: ExecRequest = { tool: 'ip', args: [...ANSWER_FLAGS.ip, '-force', '-batch', '-'], input: `${lines.join('\n')}\n` };
+  const result = await exec(request);
+  const reasons = reasonsIn(result);
+  if (reasons === undefined || (result.exitCode !== 0 && reasons.size === 0)) assertSuccess(request, result, 'reading the host');
+  return { documents: documentsOf(result.stdout, lines, reasons), reasons: reasons ?? new Map() };
+}
+
+/** Returns, by index, why lines failed that did so because there is no such thing; undefined when any failed otherwise. */
+function reasonsIn({ stderr }: ExecResult): Map<number, string> | undefined {
+  const reasons = new Map<number, string>();
+  let reason = '';
   for (const text of stderr.split('\n')) {
     const line = lineOf(text);
-    if (line !== undefined) absent.add(line - 1);
-    else if (text !== '' && !NO_SUCH_THING.test(text)) return undefined;
+    if (line !== undefined) {
+      reasons.set(line - 1, reason);
+      reason = '';
+    } else if (text !== '') {
+      if (!NO_SUCH_THING.test(text)) return undefined;
+      reason = text;
+    }
   }
-  return absent;
+  return reasons;
 }
 
 /** Returns the JSON document each line printed, undefined for those in `absent`. */
-function documentsOf(stdout: string, lines: readonly string[], absent: ReadonlySet<number> = new Set()): (unknown[] | undefined)[] {
+function documentsOf(stdout: string, lines: readonly string[], absent: ReadonlyMap<number, string> = new Map()): (unknown[] | undefined)[] {
   const documents = stdout.split('\n').filter((text) => text.trim() !== '');
   if (documents.length !== lines.length - absent.size) {
     throw new ToolOutputError(`ip -json printed ${documents.length} answers to ${lines.length} questions, ${absent.size} of them failed`);
@@ -121,6 +142,9 @@ function documentsOf(stdout: string, lines: readonly string[], absent: ReadonlyS
   let next = 0;
   return lines.map((_, index) => (absent.has(index) ? undefined : parseJson('ip', documents[next++] ?? '')));
 }
+
+/** EINVAL, EACCES and EHOSTUNREACH; without any route it is ENETUNREACH (net/ipv4/fib_semantics.c, net/ipv6/route.c). */
+const NOWHERE = /Invalid argument|Permission denied|No route to host/;
 
 const NO_SUCH_THING = /^(Device ".*" does not exist\.|Cannot find device ".*"|RTNETLINK answers: (Network is unreachable|No route to host|Invalid argument|Permission denied)|Error: .*[Nn]o route.*)$/;
 

@@ -6,7 +6,7 @@ import type { Placed, PlacedPort } from './attachment.js';
 import { diff, type Operation } from './diff.js';
 import { planFilter } from './filter.js';
 import type { Entry, Wired } from './journal.js';
-import { desiredState, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes } from './netstate.js';
+import { desiredState, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes, withoutVlans } from './netstate.js';
 import type { Observation } from './observation.js';
 import { type Batch, flushBatch, render } from './operation.js';
 import { planUplinks, type UplinkRecord } from './uplink.js';
@@ -46,7 +46,7 @@ export function planFor(placed: readonly Placed[], observation: Observation, { m
   const given = known.filter(({ link }) => !wired.some((attachment) => attachment.link === link));
   const wanted = desiredState(wired, observation);
   const own = [
-    ...ofLinks(before, given),
+    ...withoutVlans(ofLinks(before, given)),
     ...(mode.incoming ? withoutRoutes(wanted) : wanted),
     // A tap whose flush was cut short is mute until its queue has its length again.
     ...before.filter(({ kind }) => kind === 'txqlen'),

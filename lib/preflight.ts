@@ -6,7 +6,7 @@ import { bare, contains, hostPrefix, overlaps, parseAddress, type Prefix } from 
 import { type Attachment, claimsOf, type RoutedLink, type VlanPort } from './attachment.js';
 import { ConflictError, HostError } from './errors.js';
 import { familiesOf } from './netstate.js';
-import type { LinkFacts, Observation, RouteFacts } from './observation.js';
+import type { LinkFacts, Observation, RouteFacts, Scope } from './observation.js';
 import { nicLabel, quote } from './quote.js';
 import { FORWARDING, probesOf } from './scope.js';
 
@@ -23,30 +23,34 @@ export interface Holder {
 export function preflight(
   guest: string,
   attachments: readonly Attachment[],
-  { observation, holders }: { readonly observation: Observation; readonly holders: readonly Holder[] },
+  { observation, holders, recorded }: Surroundings & { readonly recorded: readonly Attachment[] },
 ): void {
-  const links = new Set(attachments.map((attachment) => attachment.link));
+  const own = [...attachments, ...recorded].filter((attachment) => attachment.kind === 'routed-link');
   for (const attachment of attachments) {
     const where = nicLabel(guest, { index: attachment.nic, mac: attachment.mac });
     if (attachment.kind === 'vlan-port') {
       assertPort(where, attachment, observation);
       assertUplinksCarry(where, attachment, observation);
-    } else assertRoutedLink(where, attachment, { observation, holders, links });
+    } else assertRoutedLink(where, attachment, { observation, holders, own });
   }
 }
 
 /**
- * Returns the claims for which next hops must be listed: those in a network the host itself is on, for a next hop is in
- * such a network. One that holds the whole of it holds the host's own address, and is refused for that.
+ * Returns what is to be asked when `observation` is known, and costs more to know: next hops for claims in a network the
+ * host itself is on (one that holds the whole of it holds the host's own address), or that hold the next hop on their own
+ * way; and the routes of claims that lead to nowhere, which a lookup does not show.
  */
-export function claimsNearHost(attachments: readonly Attachment[], { lookups }: Observation): string[] {
-  return attachments.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : [])
-    .filter((claim) => probesOf(claim).some((probe) => isOnLink(lookups.get(probe), attachment)))
-    .map((claim) => claim.text));
-}
-
-function isOnLink(route: RouteFacts | undefined, attachment: Attachment): boolean {
-  return route !== undefined && route.via === undefined && !(attachment.kind === 'routed-link' && route.protocol === String(attachment.protocol));
+export function furtherScope(attachments: readonly Attachment[], { lookups, nowhere }: Observation): Pick<Scope, 'nextHops' | 'exact'> {
+  const claims = attachments.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment).map((claim) => ({ claim, protocol: String(attachment.protocol) })) : []));
+  const isNear = ({ claim, protocol }: (typeof claims)[number]): boolean => probesOf(claim).some((probe) => {
+    const route = lookups.get(probe);
+    if (route === undefined || route.protocol === protocol) return false;
+    return route.hops.length === 0 || route.hops.some((hop) => contains(claim, hostPrefix(parseAddress(hop))));
+  });
+  return {
+    nextHops: claims.filter(isNear).map(({ claim }) => claim.text),
+    exact: claims.filter(({ claim }) => probesOf(claim).some((probe) => nowhere.has(probe))).map(({ claim }) => ({ to: claim.text, table: 'all' })),
+  };
 }
 
 function assertPort(where: string, { bridge, link }: VlanPort, { links }: Observation): void {
@@ -90,11 +94,10 @@ function existing(where: string, link: string, links: Observation['links']): Lin
 interface Surroundings {
   readonly observation: Observation;
   readonly holders: readonly Holder[];
-  /** The guest's own links: what is routed to them already is no conflict. */
-  readonly links: ReadonlySet<string | undefined>;
 }
 
-function assertRoutedLink(where: string, routed: RoutedLink, { observation, holders, links }: Surroundings): void {
+/** `own` are the guest's links, as wanted and as wired before: what is routed to them already is no conflict. */
+function assertRoutedLink(where: string, routed: RoutedLink, { observation, holders, own }: Surroundings & { readonly own: readonly RoutedLink[] }): void {
   if (routed.link !== undefined) {
     const { master } = existing(where, routed.link, observation.links);
     if (master !== undefined) {
@@ -105,11 +108,11 @@ function assertRoutedLink(where: string, routed: RoutedLink, { observation, hold
   for (const claim of claimsOf(routed)) {
     assertUnclaimed(where, claim, holders);
     assertNotHosts(where, claim, observation);
-    for (const probe of probesOf(claim)) {
-      const route = observation.lookups.get(probe);
-      if (route !== undefined && !isOwn(route, routed, links)) assertNotRouted(where, claim, { route, routed });
+    const found = [...probesOf(claim).map((probe) => observation.lookups.get(probe)), ...observation.exact.filter(({ to }) => to.text === claim.text)];
+    for (const route of found) {
+      if (route !== undefined && !isOwn(route, own)) assertNotRouted(where, claim, { route, routed });
     }
-    assertNoNextHop(where, claim, observation.nextHops.filter((route) => !isOwn(route, routed, links)));
+    assertNoNextHop(where, claim, observation.nextHops.filter((route) => !isOwn(route, own)));
   }
 }
 
@@ -143,25 +146,30 @@ function assertNotHosts(where: string, claim: Prefix, { locals, lookups }: Obser
   throw new ConflictError(`${where}: ${quote(bare(claim))} holds ${quote(bare(own.to))}, an address of this host on ${quote(own.dev ?? '')}: give the guest another`);
 }
 
+/** Types of routes that are not a way to somewhere else but the host's own addresses (ip-route(8)). */
+const HOSTS_OWN = new Set(['local', 'broadcast', 'anycast', 'multicast']);
+
 function assertNotRouted(where: string, claim: Prefix, { route, routed }: { route: RouteFacts; routed: RoutedLink }): void {
   const ours = route.protocol === String(routed.protocol);
   const target = `${route.via === undefined ? '' : ` via ${quote(route.via)}`}${route.dev === undefined ? '' : ` on ${quote(route.dev)}`}`;
-  if (route.type !== 'unicast' && overlaps(route.to, claim)) {
+  if (HOSTS_OWN.has(route.type) && overlaps(route.to, claim)) {
     throw new ConflictError(`${where}: ${quote(bare(claim))} belongs to this host itself: route '${route.type} ${bare(route.to)}'${target}: give the guest another address`);
   }
   // A covering shorter prefix is how the rest of the network reaches this host; only ours is another guest's.
   const same = route.to.text === claim.text || contains(claim, route.to);
   if (!same && !ours) return;
-  throw new ConflictError(`${where}: ${quote(bare(claim))} is already routed: ${quote(bare(route.to))}${target}, protocol ${quote(route.protocol)}: remove that route or give the guest another address`);
+  const shown = quote(`${route.type === 'unicast' ? '' : `${route.type} `}${bare(route.to)}`);
+  throw new ConflictError(`${where}: ${quote(bare(claim))} is already routed: ${shown}${target}, protocol ${quote(route.protocol)}: remove that route or give the guest another address`);
 }
 
 function assertNoNextHop(where: string, claim: Prefix, routes: readonly RouteFacts[]): void {
-  for (const { via, to } of routes) {
-    if (via === undefined || !contains(claim, hostPrefix(parseAddress(via)))) continue;
-    throw new ConflictError(`${where}: ${quote(bare(claim))} holds ${quote(via)}, the next hop of this host's route ${quote(bare(to))}: give the guest another address`);
+  for (const { hops, to } of routes) {
+    const hop = hops.find((address) => contains(claim, hostPrefix(parseAddress(address))));
+    if (hop === undefined) continue;
+    throw new ConflictError(`${where}: ${quote(bare(claim))} holds ${quote(hop)}, the next hop of this host's route ${quote(bare(to))}: give the guest another address`);
   }
 }
 
-function isOwn(route: RouteFacts, routed: RoutedLink, links: ReadonlySet<string | undefined>): boolean {
-  return route.protocol === String(routed.protocol) && route.dev !== undefined && links.has(route.dev);
+function isOwn(route: RouteFacts, own: readonly RoutedLink[]): boolean {
+  return own.some(({ link, protocol }) => link !== undefined && route.dev === link && route.protocol === String(protocol));
 }

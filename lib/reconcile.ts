@@ -7,10 +7,11 @@ import { type Attachment, claimsOf, holdsAny, type Placed, placedOf } from './at
 import { HostError, RollbackError, VerifyError } from './errors.js';
 import type { Entry, Holding, Journal } from './journal.js';
 import type { Kernel, RunMode } from './kernel.js';
+import { type NetState, withoutVlans } from './netstate.js';
 import { EMPTY_SCOPE, type Observation } from './observation.js';
 import { describe } from './operation.js';
 import { leftOf, livingOf, originalOf, type Past, type Plan, planFor, planRelease, planUndo, type StartMode } from './plan.js';
-import { claimsNearHost, type Holder, preflight } from './preflight.js';
+import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { scopeOf } from './scope.js';
 
@@ -40,10 +41,10 @@ export interface WireRequest extends StartMode {
  */
 export async function wire(host: Host, request: WireRequest): Promise<Plan> {
   const { guest, incoming } = request;
-  const past = pastOf(host, guest.uuid);
-  const { observation, stale } = await examine(host, guest, request.attachments);
-  const plan = planFrom(observation, request, past);
+  const { live, stale } = await rivalsOf(host, guest, request.attachments);
   await collect(host, stale);
+  const past = pastOf(host, guest.uuid);
+  const plan = planFrom(await examine(host, request, live), request, past);
   const entry: Entry = {
     version: 1, guest, since: past.entry?.since ?? new Date().toISOString(), incoming,
     wired: plan.touched, original: originalOf(plan, past.entry),
@@ -58,6 +59,9 @@ export async function wire(host: Host, request: WireRequest): Promise<Plan> {
   }
   if (plan.touched.length > plan.wired.length) host.journal.write({ ...entry, wired: plan.wired });
   logPlan(host, guest, plan);
+  if (incoming && request.attachments.some(({ kind }) => kind === 'routed-link')) {
+    host.log(`guest ${quote(guest.name)} comes by migration: its routes wait for 'guestwire reconcile'`);
+  }
   return plan;
 }
 
@@ -83,20 +87,19 @@ export function pastOf({ journal, protectedOn }: Host, uuid: string): Past {
 
 /** Observes the host and throws unless it can give what `attachments` ask for. Returns the observation. */
 export async function check(host: Host, guest: Guest, attachments: readonly Attachment[]): Promise<Observation> {
-  return (await examine(host, guest, attachments)).observation;
+  const { live } = await rivalsOf(host, guest, attachments);
+  return examine(host, { guest, attachments }, live);
 }
 
-/** Does what {@link check} does; `stale` are entries of other guests that stood in the way and hold nothing any more. */
-async function examine(host: Host, guest: Guest, attachments: readonly Attachment[]): Promise<{ observation: Observation; stale: Holding[] }> {
+async function examine(host: Host, { guest, attachments }: Pick<WireRequest, 'guest' | 'attachments'>, rivals: readonly Holding[]): Promise<Observation> {
   const recorded = host.journal.read(guest.uuid)?.wired ?? [];
   const first = await host.kernel.observe(scopeOf(attachments, recorded));
-  const near = claimsNearHost(attachments, first);
-  const { nextHops } = near.length === 0 ? first : await host.kernel.observe({ ...EMPTY_SCOPE, nextHops: near });
-  const observation = { ...first, nextHops };
-  const { live, stale } = await rivalsOf(host, guest, attachments);
-  const holders = live.map((entry): Holder => ({ name: entry.guest.name, attachments: entry.wired }));
-  preflight(guest.name, attachments, { observation, holders });
-  return { observation, stale };
+  const further = furtherScope(attachments, first);
+  const { nextHops, exact } = await host.kernel.observe({ ...EMPTY_SCOPE, ...further });
+  const observation = { ...first, nextHops, exact: [...first.exact, ...exact] };
+  const holders = rivals.map((entry): Holder => ({ name: entry.guest.name, attachments: entry.wired }));
+  preflight(guest.name, attachments, { observation, holders, recorded });
+  return observation;
 }
 
 /**
@@ -108,11 +111,20 @@ export async function release(host: Host, uuid: string): Promise<void> {
   host.journal.remove(uuid);
 }
 
+/**
+ * Does what {@link release} does for a guest that runs on: its ports are put into no VLAN at all, because the one they
+ * were made in is nobody's grant.
+ */
+export async function releaseRunning(host: Host, uuid: string): Promise<void> {
+  await unwire(host, uuid, withoutVlans);
+  host.journal.remove(uuid);
+}
+
 /** Does what {@link release} does, and keeps the entry: for `stopped`, after which `release` still comes. */
-export async function unwire(host: Host, uuid: string): Promise<void> {
+export async function unwire(host: Host, uuid: string, target: (original: NetState) => NetState = (original) => original): Promise<void> {
   const past = pastOf(host, uuid);
-  const { entry } = past;
-  if (entry === undefined) return;
+  if (past.entry === undefined) return;
+  const entry = { ...past.entry, original: target(past.entry.original) };
   const observation = await host.kernel.observe(scopeOf([], entry.wired));
   const plan = planRelease(entry, observation, past);
   await runPlan(host, plan, { past, mode: 'carry-on' });
@@ -129,8 +141,10 @@ async function carryOut(host: Host, plan: Plan, past: Past): Promise<void> {
 /** Carries `plan` out, and believes what the kernel then holds, not what the tools said. */
 async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Past; mode: RunMode }): Promise<void> {
   if (plan.batches.length === 0) return;
+  const { observation, failure } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filter: false });
   // nft carries out a file whole or not at all (nft(8)), so its success is proof enough, and saves a program.
-  const left = leftOf(plan, await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filter: false }), past);
+  const left = leftOf(plan, observation, past);
+  if (failure !== undefined && (left.length > 0 || failure.failure.tool === 'nft')) throw failure;
   if (left.length === 0) return;
   throw new VerifyError(`the kernel does not hold what was asked of it: still to do: ${left.slice(0, 3).map(describe).join(', ')}${left.length > 3 ? ` and ${left.length - 3} more` : ''}`);
 }
@@ -163,10 +177,15 @@ async function rivalsOf(host: Host, guest: Guest, attachments: readonly Attachme
   const claims = attachments.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []));
   const rivals = claims.length === 0 ? [] : host.journal.list().filter((entry) => entry.guest.uuid !== guest.uuid &&
     entry.wired.some((attachment) => attachment.kind === 'routed-link' && holdsAny(attachment, claims)));
-  if (rivals.length === 0) return { live: [], stale: [] };
-  const observation = await host.kernel.observe({ ...EMPTY_SCOPE, links: rivals.flatMap(({ wired }) => wired.map(({ link }) => link)) });
+  return byLife(host, rivals);
+}
+
+/** Returns entries by whether a link of theirs is still there. */
+export async function byLife({ kernel }: Pick<Host, 'kernel'>, entries: readonly Holding[]): Promise<{ live: Holding[]; stale: Holding[] }> {
+  if (entries.length === 0) return { live: [], stale: [] };
+  const observation = await kernel.observe({ ...EMPTY_SCOPE, links: entries.flatMap(({ wired }) => wired.map(({ link }) => link)) });
   const isLive = ({ wired }: Holding): boolean => livingOf(wired, observation).length > 0;
-  return { live: rivals.filter(isLive), stale: rivals.filter((entry) => !isLive(entry)) };
+  return { live: entries.filter(isLive), stale: entries.filter((entry) => !isLive(entry)) };
 }
 
 function writeUplinks({ journal }: Host, before: Past['uplinks'], after: Past['uplinks']): void {

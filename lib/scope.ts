@@ -24,6 +24,8 @@ export function scopeOf(wanted: readonly Attachment[], recorded: readonly Attach
     lookups: distinct(claims.flatMap(probesOf)),
     locals: distinct(claims.filter((claim) => probesOf(claim).length > 1).map(({ text }) => text)),
     nextHops: [],
+    // Lookups follow the rules, which need not lead to this table.
+    exact: wanted.flatMap((link) => (link.kind === 'routed-link' && link.table !== 'main' ? claimsOf(link).map(({ text: to }) => ({ to, table: link.table })) : [])),
     sysctls: distinct(routed.flatMap((link) => [...sysctlPathsOf(link), ...forwardingPathsOf(link)])),
   };
 }

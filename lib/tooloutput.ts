@@ -3,7 +3,7 @@
  * a key that is read and missing or of another type is an error, because a guess here would be wired into the host.
  */
 import * as z from 'zod/mini';
-import { canonicalDestination, type Family, parseAddress, parsePrefix } from './address.js';
+import { canonicalDestination, contains, type Family, hostPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
 import { FILTER_RULES } from './filter.js';
 import type { FilterFacts, LinkFacts, RouteFacts, Subinterface } from './observation.js';
@@ -55,37 +55,53 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
   });
 }
 
-const routeSchema = z.object({
+const hop = { gateway: z.optional(z.string()), via: z.optional(z.object({ host: z.string() })) };
+const hopsSchema = z.object({ ...hop, nexthops: z._default(z.array(z.object({ ...hop, dev: z.optional(z.string()) })), []) });
+
+const routeSchema = z.extend(hopsSchema, {
   type: z._default(z.string(), 'unicast'),
   dst: z.string(),
   dev: z.optional(z.string()),
-  gateway: z.optional(z.string()),
-  via: z.optional(z.object({ host: z.string() })),
   table: z._default(z.string(), 'main'),
   protocol: z.optional(z.string()),
-  nexthops: z.optional(z.array(z.object({ gateway: z.optional(z.string()), dev: z.optional(z.string()) }))),
 });
 
 /**
  * Returns the routes of `ip -json -details route`. iproute2 leaves out what it was asked to filter by, so the question
- * fills in the device, the protocol and the next hop.
+ * fills in the device and the protocol.
  */
 export function parseRoutes(
   answer: readonly unknown[],
-  question: { readonly dev?: string; readonly protocol?: string; readonly via?: string },
+  question: { readonly dev?: string; readonly protocol?: string } = {},
 ): RouteFacts[] {
   return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
     const route = read(routeSchema, entry, 'ip route');
-    const via = route.gateway ?? route.via?.host ?? route.nexthops?.find((hop) => hop.gateway !== undefined)?.gateway ?? question.via;
+    const hops = hopsOf(route);
+    const [via] = hops;
     return {
       type: route.type,
       to: parsePrefix(canonicalDestination(route.dst, familyOf(route.dst, via))),
-      dev: route.dev ?? question.dev ?? route.nexthops?.[0]?.dev,
+      dev: route.dev ?? question.dev ?? route.nexthops[0]?.dev,
       via: via === undefined ? undefined : parseAddress(via).text,
+      hops: hops.map((hop) => parseAddress(hop).text),
       table: route.table,
       protocol: route.protocol ?? question.protocol ?? 'kernel',
     };
   });
+}
+
+/**
+ * Returns those routes of a whole table whose next hop lies in one of `prefixes`. The rest is not looked at closely:
+ * there may be a million of them.
+ */
+export function parseNextHops(answer: readonly unknown[], prefixes: readonly Prefix[]): RouteFacts[] {
+  const gatewayed = answer.filter((entry) => typeof entry === 'object' && entry !== null && ('gateway' in entry || 'via' in entry || 'nexthops' in entry));
+  return gatewayed.filter((entry) => hopsOf(read(hopsSchema, entry, 'ip route')).some((hop) => prefixes.some((prefix) => contains(prefix, hostPrefix(parseAddress(hop))))))
+    .flatMap((entry) => parseRoutes([entry]));
+}
+
+function hopsOf(route: z.output<typeof hopsSchema>): string[] {
+  return [route, ...route.nexthops].flatMap(({ gateway, via }) => gateway ?? via?.host ?? []);
 }
 
 const portSchema = z.object({

@@ -55,21 +55,23 @@ export function fakeKernel(start: FakeHost): FakeKernel {
     print: () => print(host),
     observe: (scope) => Promise.resolve(observe(host, scope)),
     run: (batches, mode, scope) => {
-      let first: Error | undefined;
+      let failure: CommandError | undefined;
       const lines = batches.flatMap((batch) => batch.lines.map(({ text }) => ({ batch, text })));
       for (const { batch, text } of lines) {
         try {
           carryOut(kernel, batch, text);
         } catch (error) {
-          first ??= error as Error;
-          if (mode === 'stop-at-failure') break;
+          if (mode === 'stop-at-failure') return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+          failure ??= error as CommandError;
         }
       }
-      return first === undefined ? Promise.resolve(observe(host, scope)) : Promise.reject(first);
+      return Promise.resolve({ observation: observe(host, scope), failure });
     },
   };
   return kernel;
 }
+
+const NOWHERE = new Set(['blackhole', 'unreachable', 'prohibit', 'throw']);
 
 function carryOut(kernel: FakeKernel, batch: Batch, text: string): void {
   if (kernel.failAt > 0 && kernel.done.length + 1 === kernel.failAt) {
@@ -100,9 +102,11 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
       })).sort((a, b) => a.vid - b.vid)] as const];
     })),
     routes: routes.filter((route) => scope.routes.some(({ dev, protocol }) => route.dev === dev && route.protocol === String(protocol))),
-    lookups: new Map(scope.lookups.map((address) => [address, lookup(address)])),
+    lookups: new Map(scope.lookups.map((address) => [address, NOWHERE.has(lookup(address)?.type ?? '') ? undefined : lookup(address)])),
+    nowhere: new Set(scope.lookups.filter((address) => NOWHERE.has(lookup(address)?.type ?? ''))),
     locals: locals.filter(({ to }) => scope.locals.some((prefix) => contains(parsePrefix(prefix), to))),
-    nextHops: routes.filter(({ via }) => via !== undefined && scope.nextHops.some((prefix) => contains(parsePrefix(prefix), hostPrefix(parseAddress(via))))),
+    nextHops: routes.filter(({ hops }) => hops.some((hop) => scope.nextHops.some((prefix) => contains(parsePrefix(prefix), hostPrefix(parseAddress(hop)))))),
+    exact: routes.filter(({ to, table }) => scope.exact.some((asked) => asked.to === to.text && (asked.table === 'all' || asked.table === table))),
     members: new Map(scope.bridges.map((bridge) => [bridge, portsOf(host, bridge)])),
     subinterfaces: scope.subinterfaces ? host.subinterfaces : [],
     filter: {
@@ -139,7 +143,7 @@ function linkFacts(ifname: string, link: FakeLink): LinkFacts {
 }
 
 function routeFacts({ type = 'unicast', to, dev, via, table = 'main', protocol = 'kernel' }: FakeHost['routes'] extends (infer R)[] | undefined ? R : never): RouteFacts {
-  return { type, to: parsePrefix(canonicalDestination(to, to.includes(':') ? 'inet6' : 'inet')), dev, via, table, protocol };
+  return { type, to: parsePrefix(canonicalDestination(to, to.includes(':') ? 'inet6' : 'inet')), dev, via, hops: via === undefined ? [] : [via], table, protocol };
 }
 
 function apply(host: Required<FakeHost>, batch: Batch, text: string): void {

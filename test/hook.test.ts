@@ -143,12 +143,17 @@ describe('an operation', () => {
 });
 
 describe('a guest that is not to be wired any more', () => {
-  test('is forgotten at `prepare` and `reconnect`', async () => {
-    for (const operation of ['prepare', 'reconnect']) {
-      leaveEntry();
-      expect(await hook(operation, domainXml({}))).toEqual(DONE);
-      expect(files()).toEqual([]);
+  test('is forgotten at `prepare`, and keeps what it has at `reconnect`', async () => {
+    leaveEntry();
+    for (const text of ['', '[routed', '[bridge.br0]\n']) {
+      config(text);
+      expect(await hook('reconnect', domainXml({}))).toEqual(DONE);
+      expect(files()).toEqual([`${UUID}.json`]);
+      expect(logged().at(-1)).toBe("<28>guest 'web1' stays wired while it runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' takes it away");
     }
+    config('');
+    expect(await hook('prepare', domainXml({}))).toEqual(DONE);
+    expect(files()).toEqual([]);
   });
 
   test('starts where it cannot be forgotten, and is left to the next run', async () => {
@@ -235,7 +240,7 @@ describe('an announced migration', () => {
   });
 
   test('of a guest with routed links is refused, unless the config says who completes it', async () => {
-    const says = `guest 'web1' NIC 1 (${TAP_MAC}): a guest with routed links cannot migrate here, because nothing would tell when it runs here: set 'migration = "manual"' in [routed] of the host config and restart libvirtd after the migration, which completes it`;
+    const says = `guest 'web1' NIC 1 (${TAP_MAC}): a guest with routed links cannot migrate here, because nothing would tell when it runs here: set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`;
     expect(await hook('migrate', ROUTED)).toEqual(refused(says));
     expect(logged()).toEqual([`<27>migrate: ${says}`]);
     expect(files()).toEqual([]);

@@ -223,6 +223,9 @@ describe('when node goes wrong', () => {
     ['names others, and it looks like a pattern', about, '*', false],
     ['names others, and it looks like an option', about, '-f', false],
     ['names a network of it', lan, 'lan-guest', true],
+    ['names others, and it is called what the config calls them', about, 'guest', false],
+    ['names others, and it is called as a key is', lan, 'tags', false],
+    ['names it, and it is called as a key is', '[guest.tags."52:54:00:aa:bb:01"]\nisolated = true\n', 'tags', true],
   ];
   for (const [title, config, guest, refused] of names) {
     hookTest(`and the config ${title}, '${guest.replace(/\n/g, '\\n')}' ${refused ? 'is refused' : 'starts'}`, async () => {

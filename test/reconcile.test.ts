@@ -139,11 +139,26 @@ describe('a failure', () => {
     expect(journal.list()).toEqual([entry]);
   });
 
+  test('that is a next hop which changed is none: the route moves', async () => {
+    const via = (gateway: string): RoutedLink => ({ ...LINK, addresses: ['2001:db8:0:10::a', '2001:db8:0:10::b'], routes: [{ to: '2001:db8:0:20::/64', via: gateway }] });
+    await wire(host, { ...START, attachments: [via('2001:db8:0:10::a')] });
+    const moved = await wire(host, { ...START, fresh: false, attachments: [via('2001:db8:0:10::b')] });
+    expect(moved.batches.flatMap(({ lines }) => lines.map(({ text }) => text))).toEqual([
+      'route del 2001:db8:0:20::/64 via 2001:db8:0:10::a dev vnet1 table main proto 117',
+      'route add 2001:db8:0:20::/64 via 2001:db8:0:10::b dev vnet1 table main proto 117',
+    ]);
+    await wire(host, { ...START, fresh: false, attachments: [{ ...via('2001:db8:0:10::b'), protocol: 118 }] });
+    expect(kernel.print()).toContain('route 2001:db8:0:20::/64 via 2001:db8:0:10::b dev vnet1 table main proto 118');
+    expect(kernel.print()).not.toContain('proto 117');
+    await release(host, GUEST.uuid);
+    expect(kernel.print()).toBe(before);
+  });
+
   test('that leaves the kernel different although every tool succeeded is one, too', async () => {
     const real = kernel;
     host = { ...host, kernel: { ...kernel, run: async (batches, mode, scope) => {
-      const seen = await real.run(batches, mode, scope);
-      return mode === 'stop-at-failure' ? { ...seen, routes: [] } : seen;
+      const outcome = await real.run(batches, mode, scope);
+      return mode === 'stop-at-failure' ? { ...outcome, observation: { ...outcome.observation, routes: [] } } : outcome;
     } } };
     await expect(wire(host, { ...START, attachments: [LINK] })).rejects.toThrow(VerifyError);
     expect(kernel.print()).toBe(before);

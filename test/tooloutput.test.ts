@@ -1,8 +1,9 @@
 /** iproute2's and nft's JSON to facts: what the versions print differently must come out the same, anything odd is an error. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
+import { parsePrefix } from '../lib/address.js';
 import { ToolOutputError } from '../lib/errors.js';
-import { parseFilter, parseLinks, parseRoutes, parseSubinterfaces, parseVlans } from '../lib/tooloutput.js';
+import { parseFilter, parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans } from '../lib/tooloutput.js';
 
 /** Captured by test/lab/uml/capture.js, which says how this host was made. */
 describe.each(['6.1', '6.15'])('what iproute2 %s printed on a host with VLAN-aware bridges', (version) => {
@@ -93,7 +94,6 @@ describe('ip -json -details route', () => {
     expect(parseRoutes([{ type: 'unicast', dst: '192.0.2.10', table: 'main' }], { dev: 'vnet0', protocol: '117' })[0]).toMatchObject({
       to: { text: '192.0.2.10/32' }, dev: 'vnet0', via: undefined, table: 'main', protocol: '117',
     });
-    expect(parseRoutes([{ dst: 'default', dev: 'eno1', protocol: 'boot' }], { via: '2001:db8::1' })[0]).toMatchObject({ to: { text: '::/0' }, via: '2001:db8::1' });
   });
 
   test('default routes of both families, next hops of a multipath route, and of the other family', () => {
@@ -104,10 +104,33 @@ describe('ip -json -details route', () => {
       { dst: '198.51.101.0/24', protocol: 'bgp', via: { family: 'inet6', host: 'fe80::9' }, dev: 'a' },
       { type: 'blackhole', dst: '2001:db8::/32', protocol: 'static' },
     ], {});
+    expect(routes.map(({ hops }) => hops)).toEqual([['203.0.113.1'], ['fe80::1'], ['203.0.113.9'], ['fe80::9'], []]);
     expect(routes.map(({ type, to, dev, via }) => [type, to.text, dev, via])).toEqual([
       ['unicast', '0.0.0.0/0', 'eno1', '203.0.113.1'], ['unicast', '::/0', 'eno1', 'fe80::1'],
       ['unicast', '198.51.100.0/24', 'a', '203.0.113.9'], ['unicast', '198.51.101.0/24', 'a', 'fe80::9'], ['blackhole', '2001:db8::/32', undefined, undefined],
     ]);
+  });
+});
+
+describe('next hops in a whole table', () => {
+  const table = [
+    { dst: 'default', protocol: 'static', nexthops: [{ gateway: '203.0.113.1', dev: 'a' }, { gateway: '203.0.113.129', dev: 'a' }] },
+    { dst: 'default', protocol: 'ra', gateway: '2001:db8::1', dev: 'a' },
+    { dst: '10.0.0.0/8', protocol: 'bgp', via: { family: 'inet6', host: '2001:db8::9' }, dev: 'a' },
+    { dst: '192.0.2.0/24', dev: 'a', protocol: 'kernel' },
+    { dst: 'rubbish that nobody asks about' },
+  ];
+  test.each([
+    ['203.0.113.129/32', ['0.0.0.0/0']],
+    ['203.0.113.0/24', ['0.0.0.0/0']],
+    ['2001:db8::/64', ['::/0', '10.0.0.0/8']],
+    ['192.0.2.1/32', []],
+  ])('those in %s', (prefix, found) => {
+    expect(parseNextHops(table, [parsePrefix(prefix)]).map(({ to }) => to.text)).toEqual(found);
+  });
+
+  test('a next hop that is no address is an error', () => {
+    expect(() => parseNextHops([{ dst: 'default', gateway: 7 }], [])).toThrow(ToolOutputError);
   });
 });
 

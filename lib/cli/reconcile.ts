@@ -7,7 +7,7 @@ import { createJournal } from '../journal.js';
 import { acquireLock } from '../lock.js';
 import { createLog } from '../log.js';
 import { quote } from '../quote.js';
-import { type Guest, type Host, release, wire } from '../reconcile.js';
+import { type Guest, type Host, release, releaseRunning, wire } from '../reconcile.js';
 import { askLibvirt, type Command, type Io, parseOptions } from './command.js';
 import { hostOf } from './host.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
@@ -59,7 +59,7 @@ async function wireGuest(io: Io, name: string): Promise<void> {
   const guest = guestOf(domain);
   const attachments = deriveAttachments(domain, loadConfig(io.settings.config));
   const changes = await locked(io, guest, async (host) => {
-    if (attachments.length === 0) await release(host, guest.uuid);
+    if (attachments.length === 0) await releaseRunning(host, guest.uuid);
     else await wire(host, { guest, attachments, fresh: false, incoming: false });
   });
   if (await idOf(io, name) !== id) {

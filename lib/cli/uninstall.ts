@@ -6,7 +6,7 @@ import { createJournal, type Journal } from '../journal.js';
 import { acquireLock, type Lock } from '../lock.js';
 import { createLog } from '../log.js';
 import { quote } from '../quote.js';
-import { release } from '../reconcile.js';
+import { byLife, release, releaseRunning } from '../reconcile.js';
 import { type Command, type Io, parseFlags } from './command.js';
 import { leftoversIn, reasonOf } from './fileset.js';
 import { hostOf } from './host.js';
@@ -73,22 +73,23 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
 /** Returns the guests that stay wired. Throws, before anything is removed, when none may or some cannot be released. */
 async function settleWiring(io: Io, lock: Lock, wiring: Wiring): Promise<WiredGuest[]> {
   const journal = quietJournal(io);
-  // Guests that ended while the lock was not had: whoever has it next releases them.
-  const ended = journal.listEnded();
-  const late = wiredGuests(io, journal).filter(({ uuid }) => ended.includes(uuid));
-  (await releaseAll(io, lock, late)).forEach((failure) => { io.warn(`a guest that ended is still not released: ${failure}`); });
+  const { stale } = await byLife(hostOf(io, lock, { journal, log: () => undefined }), journal.list());
+  // Guests that ended while the lock was not had, or without a word: whoever has it next releases them.
+  const ended = new Set([...journal.listEnded(), ...stale.map(({ guest }) => guest.uuid)]);
+  const late = wiredGuests(io, journal).filter(({ uuid }) => ended.has(uuid));
+  (await releaseAll(io, lock, { guests: late, letGo: release })).forEach((failure) => { io.warn(`a guest that ended is still not released: ${failure}`); });
   const guests = wiredGuests(io, journal);
   if (guests.length === 0 || wiring === 'keep') return guests;
   if (wiring === 'refuse') {
     throw new HostError(`nothing was removed, because guests are wired: ${labels(guests)}: stop them, or choose --unwire or --keep-wiring`);
   }
-  const failures = await releaseAll(io, lock, guests);
+  const failures = await releaseAll(io, lock, { guests, letGo: releaseRunning });
   if (failures.length > 0) throw new HostError(`nothing was removed, because not every guest could be released: ${failures.join('; ')}`);
   return [];
 }
 
 /** Releases as many of the guests as it can. Returns what failed, a sentence a guest. */
-async function releaseAll(io: Io, lock: Lock, guests: readonly WiredGuest[]): Promise<string[]> {
+async function releaseAll(io: Io, lock: Lock, { guests, letGo }: { guests: readonly WiredGuest[]; letGo: typeof release }): Promise<string[]> {
   const log = createLog(io.exec);
   const tell = (line: string): void => {
     log.info(line);
@@ -98,7 +99,7 @@ async function releaseAll(io: Io, lock: Lock, guests: readonly WiredGuest[]): Pr
   const failures: string[] = [];
   for (const { uuid, label, outcome } of guests) {
     try {
-      await release(host, uuid);
+      await letGo(host, uuid);
       tell(`${label}: ${outcome}`);
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;
