@@ -25,7 +25,7 @@ afterAll(() => { rmSync(dir, { recursive: true }); });
 describe('the package', () => {
   test('ships the library, the command, the hook and its launcher, and no source, test or fixture', () => {
     const top = readdirSync(installed).sort();
-    expect(top).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'hooks', 'package.json']);
+    expect(top).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'docs', 'hooks', 'package.json']);
     expect(readdirSync(join(installed, 'hooks'))).toEqual(['qemu']);
     expect(readdirSync(join(installed, 'dist'))).toEqual(expect.arrayContaining(['index.js', 'index.d.ts', 'cli.js', 'hook.cjs']));
   });
