@@ -9,6 +9,7 @@ import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, NotAllowedError, UnsupportedError } from './errors.js';
 import { assertIfname } from './ifname.js';
 import { type Intent, type RoutedWish, wishesOf } from './intent.js';
+import { assertMtuCarries, assertNamesApart, linkWishOf, type MadeLink } from './madelink.js';
 import { nicLabel, quote } from './quote.js';
 import { formatVids, type VlanMember } from './vlan.js';
 
@@ -48,17 +49,44 @@ export interface RoutedLink extends Attached {
   readonly gateways: readonly string[];
   readonly table: string;
   readonly protocol: number;
+  /** Bytes, as the NIC's XML says; undefined: not declared, and then not ours to set. */
+  readonly mtu?: number | undefined;
+  /** What guestwire itself makes before libvirt looks for it; undefined: libvirt makes the tap. */
+  readonly made?: MadeLink | undefined;
 }
 
 /** An attachment whose link libvirt has named: what can be wired. */
-export type Placed = PlacedPort | PlacedLink;
+export type Placed = PlacedPort | PlacedLink | PlacedMade | PlacedMacvtap;
 export type PlacedPort = VlanPort & { readonly link: string; readonly bridge: string };
 export type PlacedLink = RoutedLink & { readonly link: string };
+/** The link that guestwire makes for a routed link, apart from it because it is there before and after it. */
+export type PlacedMade = Attached & { readonly kind: 'made-link'; readonly link: string; readonly made: MadeLink };
+/** The macvtap that libvirt puts on a veth pair's guest end: a link of its own, with its own ifindex and end. */
+export type PlacedMacvtap = Attached & { readonly kind: 'macvtap'; readonly link: string };
 
 /** Returns the attachments whose link, and bridge if they need one, is known. */
 export function placedOf(attachments: readonly Attachment[]): Placed[] {
-  return attachments.filter((attachment): attachment is Placed =>
-    attachment.link !== undefined && (attachment.kind === 'routed-link' || attachment.bridge !== undefined));
+  return attachments.flatMap((attachment): Placed[] => {
+    if (attachment.kind === 'routed-link') return placedLink(attachment);
+    const { link, bridge } = attachment;
+    return link === undefined || bridge === undefined ? [] : [attachment as PlacedPort];
+  });
+}
+
+/** Returns the links that guestwire makes for these attachments. */
+export function madeOf(attachments: readonly Attachment[]): PlacedMade[] {
+  return attachments.flatMap((attachment): PlacedMade[] => {
+    const made = attachment.kind === 'routed-link' ? attachment.made : undefined;
+    return made === undefined ? [] : [{ kind: 'made-link', nic: attachment.nic, mac: attachment.mac, link: made.dev, made }];
+  });
+}
+
+function placedLink(routed: RoutedLink): Placed[] {
+  const { nic, mac, link, made } = routed;
+  if (link === undefined) return [];
+  const whole: Placed[] = [...madeOf([routed]), routed as PlacedLink];
+  if (made?.kind !== 'veth' || made.on !== 'macvtap') return whole;
+  return made.macvtap === undefined ? [] : [...whole, { kind: 'macvtap', nic, mac, link: made.macvtap }];
 }
 
 /**
@@ -68,6 +96,7 @@ export function placedOf(attachments: readonly Attachment[]): Placed[] {
 export function deriveAttachments(domain: Domain, config: HostConfig): Attachment[] {
   const attachments = wishesOf(domain, config).map((intent) => attach(domain, config, intent));
   assertClaimsApart(domain, attachments);
+  assertNamesApart(domain, madeOf(attachments));
   return attachments;
 }
 
@@ -80,7 +109,7 @@ function attach(domain: Domain, config: HostConfig, intent: Intent): Attachment 
     if (intent.vlan !== undefined || intent.isolated !== undefined) {
       throw new UnsupportedError(`${where}: both a VLAN or port setting and a routed link are asked for: keep one of them`);
     }
-    return routedLink(where, nic, { wish: intent.routed, config });
+    return routedLink(where, nic, { wish: intent.routed, config, domain });
   }
   return vlanPort(where, intent, { config, guest: domain.name });
 }
@@ -130,10 +159,8 @@ function assertAllowed(
   throw new NotAllowedError(`${where}: VLAN ${quote(formatVids(refused))} is not allowed on bridge ${quote(bridge)}: its 'allowed' in the host config has ${quote(formatVids([...allowed]))}`);
 }
 
-function routedLink(where: string, nic: Nic, { wish, config }: { wish: RoutedWish; config: HostConfig }): RoutedLink {
-  if (nic.joins.kind !== 'ethernet') {
-    throw new UnsupportedError(`${where}: interface type ${quote(nic.type)} cannot be a routed link: use type 'ethernet'`);
-  }
+function routedLink(where: string, nic: Nic, { wish, config, domain }: { wish: RoutedWish; config: HostConfig; domain: Domain }): RoutedLink {
+  const { link, mtu, made } = linkWishOf(where, { domain, nic, veth: wish.veth });
   for (const claim of [...wish.addresses.map(hostPrefix), ...wish.routes.map((route) => route.to)]) {
     assertPermitted(where, claim, config);
   }
@@ -144,14 +171,17 @@ function routedLink(where: string, nic: Nic, { wish, config }: { wish: RoutedWis
     const shown = family === 'inet' ? 'IPv4' : 'IPv6';
     throw new NotAllowedError(`${where}: no ${shown} gateway on this host: add one to 'gateways' in [routed] of the host config, or remove the guest's ${shown} addresses`);
   }
+  assertMtuCarries(where, mtu, families.has('inet6'));
   const { table, protocol } = config.routed;
   return {
-    kind: 'routed-link', nic: nic.index, mac: nic.mac, link: nic.target.dev,
+    kind: 'routed-link', nic: nic.index, mac: nic.mac, link,
     addresses: wish.addresses.map((address) => address.text),
     routes: wish.routes.map((route) => ({ to: route.to.text, via: route.via.text })),
     gateways: gateways.map((gateway) => gateway.text),
     table,
     protocol,
+    ...(mtu !== undefined && { mtu }),
+    ...(made && { made }),
   };
 }
 

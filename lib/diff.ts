@@ -55,6 +55,14 @@ function rankOf({ before, after }: Operation): number {
       return after === undefined ? 51 : 1;
     case 'bpdu-guard':
       return after === undefined ? 50 : 2;
+    case 'veth':
+    case 'tap':
+      // With a made link goes all that is on it: the last of all, or there would be nothing left to take away.
+      return after === undefined ? 48 : 5;
+    case 'alias':
+      return 6;
+    case 'mtu':
+      return 7;
     case 'isolated':
       return object.on ? 10 : 13;
     case 'vlan':
@@ -64,7 +72,10 @@ function rankOf({ before, after }: Operation): number {
     case 'sysctl':
       return takesAddresses(object) ? 45 : 20;
     case 'txqlen':
+    case 'ipv6':
       return 20;
+    case 'allmulticast':
+      return 21;
     case 'link':
       return object.up ? 21 : 45;
     case 'address':

@@ -43,6 +43,8 @@ export interface Nic {
   readonly isolated: string | undefined;
   readonly virtualport: string | undefined;
   readonly mtu: string | undefined;
+  /** `<driver queues>`: how often libvirt opens the tap; printed for virtio NICs only. */
+  readonly queues: string | undefined;
   readonly linkState: string | undefined;
   readonly filterref: Filterref | undefined;
   /** Host-side `<source><ip>` and `<source><route>`, which libvirt itself applies. */
@@ -171,6 +173,7 @@ function nicOf(element: XmlElement, index: number): Nic {
     isolated: attribute(element, 'port', 'isolated'),
     virtualport,
     mtu: attribute(element, 'mtu', 'size'),
+    queues: attribute(element, 'driver', 'queues'),
     linkState: attribute(element, 'link', 'state'),
     filterref: filterrefOf(child(element, 'filterref')),
     hostIp: ipConfigOf(source),

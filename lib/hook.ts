@@ -15,7 +15,7 @@ import { acquireLock } from './lock.js';
 import { createLog, type Log } from './log.js';
 import type { Settings } from './settings.js';
 import { nicLabel, oneLine, quote } from './quote.js';
-import { check, type Host, release, unwire, wire } from './reconcile.js';
+import { type Host, make, release, unwire, wire } from './reconcile.js';
 
 export interface HookCall {
   /** argv as libvirt gives it: guest name, operation, sub-operation, extra. */
@@ -113,9 +113,8 @@ async function prepare(run: Run): Promise<void> {
     const incoming = run.journal.takeIncoming(guest.uuid);
     // Whatever an earlier run of this guest left is void: libvirt is only now starting it.
     await release(host, guest.uuid);
-    // libvirt makes the taps after this: one that has the name of a guest's own target is somebody else's, for now.
-    await check(host, guest, attachments.map((attachment) => ({ ...attachment, link: undefined })));
-    if (!incoming) return;
+    await make(host, { guest, attachments, incoming });
+    if (!incoming || run.journal.read(guest.uuid) !== undefined) return;
     run.journal.write({ version: 1, guest, since: new Date().toISOString(), incoming: true, wired: [], original: [] });
   });
 }

@@ -6,6 +6,7 @@ import * as z from 'zod/mini';
 import { type Address, assertUnicast, parseAddress, parsePrefix, type Prefix, prefixOf, widthOf } from './address.js';
 import { locate, ValueError } from './errors.js';
 import { assertIfname } from './ifname.js';
+import { type VethWish, vethWishOf } from './madelink.js';
 import { quote } from './quote.js';
 import { header, mapOf, namedTables, read, type Table, table, type TablePath, within } from './toml.js';
 import { accessPort, canonicalMembership, parseVids, type VlanMember, vidsOf } from './vlan.js';
@@ -54,6 +55,7 @@ export interface NicConfig {
   readonly isolated: boolean | undefined;
   readonly routed:
     | {
+        readonly veth?: VethWish | undefined;
         readonly addresses: readonly Address[];
         readonly routes: readonly { readonly to: Prefix; readonly gateway: Address | undefined }[];
       }
@@ -121,7 +123,7 @@ function makeSchemas() {
     nic: table({
       vlan: z.optional(vlan),
       isolated: z.optional(yesOrNo),
-      routed: z.optional(table({ ip: z.array(text, 'a list of addresses'), route: z.optional(routes) })),
+      routed: z.optional(table({ veth: z.optional(text), mtu: z.optional(number), ip: z.array(text, 'a list of addresses'), route: z.optional(routes) })),
       trust: z.optional(table({ stp: z.optional(yesOrNo) })),
     }),
   };
@@ -210,6 +212,7 @@ function nicConfig(value: unknown, at: TablePath): NicConfig {
     vlan: within(at, 'vlan', () => vlan && membershipOf(vlan)),
     isolated,
     routed: routed && {
+      veth: within(at, 'routed', () => vethWishOf(routed)),
       addresses: within(at, 'routed.ip', () => routed.ip.map(parseAddress)),
       routes: (routed.route ?? []).map((route, index) => within(at, `routed.route[${index}]`, () => routeOf(route))),
     },

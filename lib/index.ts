@@ -13,6 +13,7 @@ export { type HookCall, type HookResult, runHook } from './hook.js';
 export { createJournal, type Entry, type Journal, type Wired } from './journal.js';
 export { createKernel, type Kernel } from './kernel.js';
 export { acquireLock, type Lock } from './lock.js';
+export type { MadeLink, MadeTap, MadeVeth, VethWish } from './madelink.js';
 export { type NicIntent, readMetadata } from './metadata.js';
 export { formatMetadata } from './metadata-xml.js';
 export { desiredState, type NetObject, type NetState, observedState } from './netstate.js';

@@ -6,6 +6,7 @@ import { type Address, assertRoutable, hostPrefix, parseAddress, type Prefix, pr
 import type { HostConfig, NicConfig } from './config.js';
 import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, ValueError } from './errors.js';
+import type { VethWish } from './madelink.js';
 import { type NicIntent, readMetadata, type RoutedIntent } from './metadata.js';
 import { nicLabel, quote } from './quote.js';
 import { formatMembership, type VlanMember, vlanMembership } from './vlan.js';
@@ -20,6 +21,7 @@ export interface Intent {
 
 /** A routed link's addresses and the prefixes behind it, each with the next hop it goes by. */
 export interface RoutedWish {
+  readonly veth?: VethWish | undefined;
   readonly addresses: readonly Address[];
   readonly routes: readonly { readonly to: Prefix; readonly via: Address }[];
 }
@@ -115,11 +117,11 @@ function wishOfMetadata(routed: RoutedIntent): RoutedWish {
       gateway: route.gateway === undefined ? undefined : parseAddress(route.gateway),
     };
   });
-  return wish(addresses, routes);
+  return { ...wish(addresses, routes), veth: routed.veth };
 }
 
 function wishOfConfig(guest: NicConfig | undefined): RoutedWish | undefined {
-  return guest?.routed && wish(guest.routed.addresses, guest.routed.routes);
+  return guest?.routed && { ...wish(guest.routed.addresses, guest.routed.routes), veth: guest.routed.veth };
 }
 
 function wish(

@@ -127,6 +127,14 @@ const wiredSchema = z.discriminatedUnion('kind', [
     kind: z.literal('routed-link'), ...attached, addresses: z.array(word), gateways: z.array(word), table: word, protocol: z.number(),
     routes: z.array(z.object({ to: word, via: word })),
   }),
+  z.object({ kind: z.literal('macvtap'), ...attached }),
+  z.object({
+    kind: z.literal('made-link'), ...attached,
+    made: z.discriminatedUnion('kind', [
+      z.object({ kind: z.literal('veth'), dev: word, peer: word, alias: word, mtu: z.optional(z.number()), on: z.literal(['macvtap', 'macvlan']), macvtap: z.optional(word) }),
+      z.object({ kind: z.literal('tap'), dev: word, alias: word, mtu: z.optional(z.number()), multiQueue: z.boolean() }),
+    ]),
+  }),
 ]);
 
 const holdingSchema = z.object({

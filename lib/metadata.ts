@@ -4,7 +4,8 @@
  * the values make sense is not judged here. Messages write the prefix gw, whatever the document's is.
  */
 import { type Domain, METADATA_NAMESPACE, type NativeVlan, vlanOf } from './domain.js';
-import { DomainXmlError, UnsupportedError } from './errors.js';
+import { DomainXmlError } from './errors.js';
+import type { VethWish } from './madelink.js';
 import { quote } from './quote.js';
 import type { XmlElement } from './xml.js';
 
@@ -18,6 +19,8 @@ export interface NicIntent {
 }
 
 export interface RoutedIntent {
+  /** The host end of a veth pair; absent: the link is a tap. */
+  readonly veth?: VethWish | undefined;
   readonly ips: readonly { readonly address: string; readonly prefix: string | undefined }[];
   readonly routes: readonly {
     readonly address: string;
@@ -28,7 +31,7 @@ export interface RoutedIntent {
 
 /**
  * Returns what the domain's metadata says, in its order; empty when it says nothing. Throws DomainXmlError for anything
- * outside the grammar and for a MAC that is not exactly one NIC's, UnsupportedError for a routed link on a veth pair.
+ * outside the grammar and for a MAC that is not exactly one NIC's.
  */
 export function readMetadata(domain: Domain): NicIntent[] {
   const guest = `guest ${quote(domain.name)}`;
@@ -61,7 +64,7 @@ function guestwireElement(guest: string, elements: readonly XmlElement[]): XmlEl
   return elements[0];
 }
 
-type Name = 'guestwire' | 'interface' | 'vlan' | 'tag' | 'port' | 'routed' | 'ip' | 'route';
+type Name = 'guestwire' | 'interface' | 'vlan' | 'tag' | 'port' | 'routed' | 'veth' | 'ip' | 'route';
 
 interface Rule {
   /** The first of them tells the elements of this name apart in messages. */
@@ -77,7 +80,8 @@ const GRAMMAR: Readonly<Record<Name, Rule>> = {
   vlan: { required: [], optional: ['trunk'], once: [], many: ['tag'] },
   tag: { required: ['id'], optional: ['nativeMode'], once: [], many: [] },
   port: { required: ['isolated'], optional: [], once: [], many: [] },
-  routed: { required: [], optional: [], once: [], many: ['ip', 'route'] },
+  routed: { required: [], optional: [], once: ['veth'], many: ['ip', 'route'] },
+  veth: { required: ['dev'], optional: ['mtu'], once: [], many: [] },
   ip: { required: ['address'], optional: ['prefix'], once: [], many: [] },
   route: { required: ['address'], optional: ['prefix', 'gateway'], once: [], many: [] },
 };
@@ -102,9 +106,6 @@ function assertElement(where: string, element: XmlElement, name: Name): void {
   for (const child of element.children) {
     const ours = child.uri === METADATA_NAMESPACE;
     if (ours && allowed.includes(child.local)) continue;
-    if (ours && name === 'routed' && child.local === 'veth') {
-      throw new UnsupportedError(`${where}: <gw:veth>: a routed link on a veth pair is not supported by this version`);
-    }
     throw new DomainXmlError(`${where}: unknown element ${quote(nameOf(child))}, ${listed(allowed.map((local) => `gw:${local}`))}`);
   }
   const twice = once.find((local) => childrenOf(element, local).length > 1);
@@ -136,7 +137,9 @@ function intentOf(element: XmlElement): NicIntent {
 }
 
 function routedOf(routed: XmlElement): RoutedIntent {
+  const [veth] = childrenOf(routed, 'veth');
   return {
+    ...(veth && { veth: { dev: valueOf(veth, 'dev'), mtu: veth.attributes.get('mtu') } }),
     ips: childrenOf(routed, 'ip').map((ip) => ({ address: valueOf(ip, 'address'), prefix: ip.attributes.get('prefix') })),
     routes: childrenOf(routed, 'route').map((route) => ({
       address: valueOf(route, 'address'),

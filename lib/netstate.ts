@@ -5,10 +5,12 @@
  */
 import { type Family, hostPrefix, parseAddress } from './address.js';
 import type { Placed, PlacedLink, PlacedPort, RoutedLink } from './attachment.js';
+import { desiredMacvtap, desiredMade, type MadeObject, observedMacvtap, observedMade } from './madestate.js';
 import type { Observation } from './observation.js';
 
-/** One kernel object, or one setting of a link that always has some value (`link`, `txqlen`, `isolated`, `sysctl`). */
+/** One kernel object, or one setting of a link that always has some value (`link`, `txqlen`, `isolated`, `sysctl`, `mtu` and such). */
 export type NetObject =
+  | MadeObject
   | { readonly kind: 'vlan'; readonly dev: string; readonly vid: number; readonly pvid: boolean; readonly untagged: boolean }
   | { readonly kind: 'uplink-vlan'; readonly dev: string; readonly vid: number }
   | { readonly kind: 'filter'; readonly dev: string }
@@ -42,7 +44,14 @@ export function keyOf(object: NetObject): string {
     case 'isolated':
     case 'link':
     case 'txqlen':
+    case 'veth':
+    case 'tap':
+    case 'allmulticast':
       return `${object.kind} ${object.dev}`;
+    case 'alias':
+    case 'mtu':
+    case 'ipv6':
+      return `${object.kind} ${object.end}`;
     case 'sysctl':
       return `sysctl ${object.path}`;
     case 'address':
@@ -56,7 +65,14 @@ export function keyOf(object: NetObject): string {
 
 /** Returns whether the object is a setting: it can be set back to what it was, but not removed. */
 export function isSetting(object: NetObject): boolean {
-  return object.kind === 'isolated' || object.kind === 'link' || object.kind === 'txqlen' || object.kind === 'sysctl';
+  return SETTINGS.has(object.kind);
+}
+
+const SETTINGS: ReadonlySet<string> = new Set(['isolated', 'link', 'txqlen', 'sysctl', 'alias', 'mtu', 'allmulticast', 'ipv6']);
+
+/** Returns whether the object is a link that guestwire made: it goes at `release` and nowhere else. */
+export function isMade({ kind }: NetObject): boolean {
+  return kind === 'veth' || kind === 'tap';
 }
 
 /** Returns the objects as a NetState. Of two with one key the later one stays. */
@@ -71,9 +87,14 @@ export function netState(objects: readonly NetObject[]): NetState {
  */
 export function desiredState(attachments: readonly Placed[], observation: Observation): NetState {
   return netState(
-    attachments.flatMap((attachment) =>
-      attachment.kind === 'vlan-port' ? desiredPort(attachment, observation) : desiredLink(attachment, observation),
-    ),
+    attachments.flatMap((attachment): readonly NetObject[] => {
+      switch (attachment.kind) {
+        case 'vlan-port': return desiredPort(attachment, observation);
+        case 'routed-link': return desiredLink(attachment, observation);
+        case 'made-link': return desiredMade(attachment, observation);
+        case 'macvtap': return desiredMacvtap(attachment, observation);
+      }
+    }),
   );
 }
 
@@ -83,9 +104,14 @@ export function desiredState(attachments: readonly Placed[], observation: Observ
  */
 export function observedState(attachments: readonly Placed[], observation: Observation): NetState {
   return netState(
-    attachments.flatMap((attachment) =>
-      attachment.kind === 'vlan-port' ? observedPort(attachment, observation) : observedLink(attachment, observation),
-    ),
+    attachments.flatMap((attachment): readonly NetObject[] => {
+      switch (attachment.kind) {
+        case 'vlan-port': return observedPort(attachment, observation);
+        case 'routed-link': return observedLink(attachment, observation);
+        case 'made-link': return observedMade(attachment, observation);
+        case 'macvtap': return observedMacvtap(attachment, observation);
+      }
+    }),
   );
 }
 
@@ -152,6 +178,7 @@ function desiredLink(routed: PlacedLink, observation: Observation): NetObject[] 
   const hosts = routed.addresses.map((address) => ({ to: hostPrefix(parseAddress(address)).text, via: undefined }));
   return [
     { kind: 'link', dev, up: true },
+    ...(routed.mtu === undefined ? [] : [{ kind: 'mtu' as const, dev, end: dev, bytes: routed.mtu }]),
     ...sysctls.map(([path, value]): NetObject => ({ kind: 'sysctl', dev, path, value })),
     ...routed.gateways.map((gateway): NetObject => ({ kind: 'address', dev, ...gatewayAddress(gateway) })),
     ...[...hosts, ...routed.routes].map((route): NetObject => ({ kind: 'route', dev, ...route, table, protocol })),
@@ -172,6 +199,7 @@ function observedLink(routed: PlacedLink, observation: Observation): NetObject[]
   const routes = observation.routes.filter((route) => route.dev === dev && route.protocol === String(protocol));
   return [
     { kind: 'link', dev, up: facts.up },
+    ...(routed.mtu === undefined || facts.mtu === undefined ? [] : [{ kind: 'mtu' as const, dev, end: dev, bytes: facts.mtu }]),
     ...sysctls,
     ...gateways.map((gateway): NetObject => ({ kind: 'address', dev, ...gateway })),
     ...routes.map(({ to, via, table }): NetObject => ({ kind: 'route', dev, to: to.text, via, table, protocol })),

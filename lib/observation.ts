@@ -62,6 +62,16 @@ export interface LinkFacts {
   readonly ifindex: number;
   readonly up: boolean;
   readonly txqlen: number;
+  /** Bytes; undefined only when the tool did not say. */
+  readonly mtu: number | undefined;
+  /** Takes in all multicast because somebody said so; what the kernel does of itself does not count. */
+  readonly allmulticast: boolean;
+  /** ifalias; undefined: none. */
+  readonly alias: string | undefined;
+  /** Of a veth: its other end, if that is in this network namespace. */
+  readonly peer: string | undefined;
+  /** Of a tap that outlives who opened it; undefined for any other link. */
+  readonly tap: { readonly multiQueue: boolean } | undefined;
   readonly master: string | undefined;
   readonly addresses: readonly { readonly address: string; readonly length: number }[];
   /** Bridge port flag; undefined when the link is no bridge port. */

@@ -4,6 +4,7 @@
  */
 import type { Operation } from './diff.js';
 import { FILTER_LINES, FILTER_TABLE } from './filter.js';
+import { disableIpv6Path } from './madestate.js';
 import type { NetObject } from './netstate.js';
 import { formatRange, type VidRange } from './vlan.js';
 
@@ -69,6 +70,18 @@ function nameOf(object: NetObject): string {
       return `link ${object.up ? 'up' : 'down'}`;
     case 'txqlen':
       return `txqueuelen ${object.length}`;
+    case 'veth':
+      return `veth pair with '${object.peer}'`;
+    case 'tap':
+      return `tap${object.multiQueue ? ' multi_queue' : ''}`;
+    case 'alias':
+      return `alias '${object.alias}' of '${object.end}'`;
+    case 'mtu':
+      return `mtu ${object.bytes} of '${object.end}'`;
+    case 'ipv6':
+      return `IPv6 ${onOff(object.on)} of '${object.end}'`;
+    case 'allmulticast':
+      return `allmulticast ${onOff(object.on)}`;
     case 'sysctl':
       return `sysctl ${object.path}=${object.value}`;
     case 'address':
@@ -117,11 +130,17 @@ function toolOf([operation]: readonly Operation[]): BatchTool {
     case 'bpdu-guard':
       return 'nft';
     case 'sysctl':
+    case 'ipv6':
       return 'sysctl';
     case 'address':
     case 'link':
     case 'route':
     case 'txqlen':
+    case 'veth':
+    case 'tap':
+    case 'alias':
+    case 'mtu':
+    case 'allmulticast':
     case undefined:
       return 'ip';
   }
@@ -146,6 +165,19 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
       return `link set dev ${object.dev} ${object.up ? 'up' : 'down'}`;
     case 'txqlen':
       return `link set dev ${object.dev} txqueuelen ${object.length}`;
+    case 'veth':
+      return after === undefined ? `link del dev ${object.dev}` : `link add name ${object.dev} type veth peer name ${object.peer}`;
+    case 'tap':
+      // With an owner nobody but root can open it; without, every user of the host could (tun_not_capable).
+      return after === undefined ? `link del dev ${object.dev}` : `tuntap add dev ${object.dev} mode tap user 0${object.multiQueue ? ' multi_queue' : ''}`;
+    case 'alias':
+      return `link set dev ${object.end} alias ${object.alias === '' ? '""' : object.alias}`;
+    case 'mtu':
+      return `link set dev ${object.end} mtu ${object.bytes}`;
+    case 'allmulticast':
+      return `link set dev ${object.dev} allmulticast ${onOff(object.on)}`;
+    case 'ipv6':
+      return `${disableIpv6Path(object.end)}=${object.on ? '0' : '1'}`;
     case 'sysctl':
       return `${object.path}=${object.value}`;
     case 'address':

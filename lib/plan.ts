@@ -6,7 +6,8 @@ import type { Placed, PlacedPort } from './attachment.js';
 import { diff, type Operation } from './diff.js';
 import { planFilter } from './filter.js';
 import type { Entry, Wired } from './journal.js';
-import { desiredState, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes, withoutVlans } from './netstate.js';
+import { isHalfMade } from './madestate.js';
+import { desiredState, isMade, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes, withoutVlans } from './netstate.js';
 import type { Observation } from './observation.js';
 import { type Batch, flushBatch, render } from './operation.js';
 import { planUplinks, type UplinkRecord } from './uplink.js';
@@ -42,6 +43,8 @@ export interface StartMode {
 export function planFor(placed: readonly Placed[], observation: Observation, { mode, past }: { mode: StartMode; past: Past }): Plan {
   const wired = placed.map((attachment): Wired => ({ ...attachment, ifindex: observation.links.get(attachment.link)?.ifindex ?? 0 }));
   const known = livingOf(past.entry?.wired ?? [], observation);
+  // The guest runs on what was made for it, whatever its XML says by now: that goes at `release`.
+  wired.push(...known.filter((old) => old.kind === 'made-link' && !wired.some(({ kind, link }) => kind === 'made-link' && link === old.link)));
   const before = ofLinks(past.entry?.original ?? [], known);
   const given = known.filter(({ link }) => !wired.some((attachment) => attachment.link === link));
   const wanted = desiredState(wired, observation);
@@ -55,10 +58,16 @@ export function planFor(placed: readonly Placed[], observation: Observation, { m
   return mode.fresh ? { ...plan, batches: withFlush(plan.batches, plan.desired) } : plan;
 }
 
-/** Returns the plan that puts back what was there before the guest, as far as its links still exist. */
-export function planRelease(entry: Entry, observation: Observation, past: Past): Plan {
-  const own = ofLinks(entry.original, livingOf(entry.wired, observation));
-  return planTowards(own, observation, { wired: [], past });
+/**
+ * Returns the plan that puts back what was there before the guest, as far as its links still exist. Made links go with
+ * all that is on them, unless `keepMade`: libvirt still uses them.
+ */
+export function planRelease(entry: Entry, observation: Observation, { keepMade, past }: { keepMade: boolean; past: Past }): Plan {
+  const living = livingOf(entry.wired, observation);
+  if (keepMade) return planTowards([...ofLinks(entry.original, living), ...observedState(living, observation).filter(isMade)], observation, { wired: [], past });
+  // A macvtap goes with the veth end below it.
+  const going = new Set(living.flatMap(({ kind, nic }) => (kind === 'made-link' ? [nic] : [])));
+  return planTowards(ofLinks(entry.original, living.filter(({ nic }) => !going.has(nic))), observation, { wired: [], past });
 }
 
 /** Returns the plan that undoes as much of `plan` as is done. A link that went away took its objects with it. */
@@ -81,13 +90,21 @@ export function originalOf({ touched, observed }: Plan, entry: Entry | undefined
   const isKnown = ({ dev }: NetObject): boolean =>
     (entry?.wired ?? []).some((old) => old.link === dev && touched.some((now) => now.link === dev && now.ifindex === old.ifindex));
   const before = (entry?.original ?? []).filter(isKnown);
-  const first = observed.filter((object) => !isShared(object) && object.kind !== 'route' && (isSetting(object) || !isKnown(object)));
+  const first = observed.filter((object) => !isShared(object) && !isMade(object) && object.kind !== 'route' && (isSetting(object) || !isKnown(object)));
   return netState([...first, ...before]);
 }
 
 /** Nothing is taken from a link whose ifindex is another: its name was reused by somebody else. */
 export function livingOf(wired: readonly Wired[], { links }: Observation): Wired[] {
-  return wired.filter(({ link, ifindex }) => links.get(link)?.ifindex === ifindex);
+  return wired.filter((one) => {
+    const facts = links.get(one.link);
+    return facts !== undefined && (facts.ifindex === one.ifindex || (isPending(one) && isHalfMade(one, facts)));
+  });
+}
+
+/** Returns whether the link is recorded as one to be made: its ifindex is not known before. */
+export function isPending(wired: Wired): wired is Extract<Wired, { kind: 'made-link' }> {
+  return wired.kind === 'made-link' && wired.ifindex === 0;
 }
 
 function planTowards(own: NetState, observation: Observation, { wired, past }: { wired: readonly Wired[]; past: Past }): Plan {

@@ -3,8 +3,9 @@
  * the host forwards, and nobody else holds what the guest claims. Pure; each refusal names guest, NIC, cause and cure.
  */
 import { bare, contains, hostPrefix, overlaps, parseAddress, type Prefix } from './address.js';
-import { type Attachment, claimsOf, type RoutedLink, type VlanPort } from './attachment.js';
+import { type Attachment, claimsOf, type Placed, type RoutedLink, type VlanPort } from './attachment.js';
 import { ConflictError, HostError } from './errors.js';
+import { assertMade, type GuestName } from './madecheck.js';
 import { familiesOf } from './netstate.js';
 import type { LinkFacts, Observation, RouteFacts, Scope } from './observation.js';
 import { nicLabel, quote } from './quote.js';
@@ -13,7 +14,7 @@ import { FORWARDING, probesOf } from './scope.js';
 /** A live guest that guestwire wired, for conflicts with it. */
 export interface Holder {
   readonly name: string;
-  readonly attachments: readonly Attachment[];
+  readonly attachments: readonly (Attachment | Placed)[];
 }
 
 /**
@@ -23,7 +24,7 @@ export interface Holder {
 export function preflight(
   guest: string,
   attachments: readonly Attachment[],
-  { observation, holders, recorded }: Surroundings & { readonly recorded: readonly Attachment[] },
+  { observation, holders, recorded, guestName = () => undefined }: Surroundings & { readonly recorded: readonly (Attachment | Placed)[]; readonly guestName?: GuestName },
 ): void {
   const own = [...attachments, ...recorded].filter((attachment) => attachment.kind === 'routed-link');
   for (const attachment of attachments) {
@@ -31,7 +32,10 @@ export function preflight(
     if (attachment.kind === 'vlan-port') {
       assertPort(where, attachment, observation);
       assertUplinksCarry(where, attachment, observation);
-    } else assertRoutedLink(where, attachment, { observation, holders, own });
+    } else {
+      assertMade(where, attachment, { observation, guestName });
+      assertRoutedLink(where, attachment, { observation, holders, own });
+    }
   }
 }
 

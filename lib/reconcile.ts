@@ -3,14 +3,14 @@
  * function here expects the lock to be held, and leaves the host as it was when it throws, or says in a RollbackError
  * what it could not put back.
  */
-import { type Attachment, claimsOf, holdsAny, type Placed, placedOf } from './attachment.js';
+import { type Attachment, claimsOf, holdsAny, madeOf, type Placed, placedOf } from './attachment.js';
 import { HostError, RollbackError, VerifyError } from './errors.js';
-import type { Entry, Holding, Journal } from './journal.js';
+import type { Entry, Holding, Journal, Wired } from './journal.js';
 import type { Kernel, RunMode } from './kernel.js';
 import { type NetState, withoutVlans } from './netstate.js';
 import { EMPTY_SCOPE, type Observation } from './observation.js';
 import { describe } from './operation.js';
-import { leftOf, livingOf, originalOf, type Past, type Plan, planFor, planRelease, planUndo, type StartMode } from './plan.js';
+import { isPending, leftOf, livingOf, originalOf, type Past, type Plan, planFor, planRelease, planUndo, type StartMode } from './plan.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { scopeOf } from './scope.js';
@@ -44,25 +44,58 @@ export async function wire(host: Host, request: WireRequest): Promise<Plan> {
   const { live, stale } = await rivalsOf(host, guest, request.attachments);
   await collect(host, stale);
   const past = pastOf(host, guest.uuid);
-  const plan = planFrom(await examine(host, request, live), request, past);
+  const plan = await settle(host, { guest, incoming, past, plan: planFrom(await examine(host, request, live), request, past) });
+  if (incoming && request.attachments.some(({ kind }) => kind === 'routed-link')) {
+    host.log(`guest ${quote(guest.name)} comes by migration: its routes wait for 'guestwire reconcile'`);
+  }
+  return plan;
+}
+
+/**
+ * Checks, before libvirt makes or looks for any link of the guest, whether the host can give what `attachments` ask for,
+ * and makes the links that are guestwire's to make. Returns what was done; undefined: there are none to make. Throws as
+ * {@link wire} does; then nothing changed.
+ */
+export async function make(host: Host, request: Omit<WireRequest, 'fresh'>): Promise<Plan | undefined> {
+  const { guest, incoming } = request;
+  // A tap that has the name of a guest's own target is somebody else's, for now.
+  const observation = await check(host, guest, request.attachments.map((attachment) => ({ ...attachment, link: undefined })));
+  const made = madeOf(request.attachments);
+  if (made.length === 0) return undefined;
+  const past = pastOf(host, guest.uuid);
+  return settle(host, { guest, incoming, past, plan: planFor(made, observation, { mode: { fresh: false, incoming }, past }) });
+}
+
+interface Settling {
+  readonly guest: Guest;
+  readonly incoming: boolean;
+  readonly plan: Plan;
+  readonly past: Past;
+}
+
+/** Records, carries out and verifies a plan, or undoes it. */
+async function settle(host: Host, { guest, incoming, plan, past }: Settling): Promise<Plan> {
   const entry: Entry = {
     version: 1, guest, since: past.entry?.since ?? new Date().toISOString(), incoming,
     wired: plan.touched, original: originalOf(plan, past.entry),
   };
   // Before the first effect: whoever dies after it leaves what the guest's release needs to know.
   host.journal.write(entry);
+  let after: Observation | undefined;
   try {
-    await carryOut(host, plan, past);
+    after = await carryOut(host, plan, past);
   } catch (error) {
     await rollBack(host, { guest, plan, past }, error as Error);
     throw error;
   }
-  if (plan.touched.length > plan.wired.length) host.journal.write({ ...entry, wired: plan.wired });
+  const wired = plan.wired.map((one) => (isPending(one) ? numbered(one, after) : one));
+  if (plan.touched.length > plan.wired.length || wired.some((one, index) => one !== plan.wired[index])) host.journal.write({ ...entry, wired });
   logPlan(host, guest, plan);
-  if (incoming && request.attachments.some(({ kind }) => kind === 'routed-link')) {
-    host.log(`guest ${quote(guest.name)} comes by migration: its routes wait for 'guestwire reconcile'`);
-  }
   return plan;
+}
+
+function numbered(wired: Wired, after: Observation | undefined): Wired {
+  return { ...wired, ifindex: after?.links.get(wired.link)?.ifindex ?? wired.ifindex };
 }
 
 /** Returns what wiring would do now, with every check made and nothing changed. */
@@ -75,7 +108,7 @@ function planFrom(observation: Observation, { guest, attachments, fresh, incomin
   const missing = attachments.find((attachment) => !placed.includes(attachment as Placed));
   if (missing !== undefined) {
     const where = nicLabel(guest.name, { index: missing.nic, mac: missing.mac });
-    throw new HostError(`${where}: libvirt gives it no ${missing.link === undefined ? 'link' : 'Linux bridge'} to wire: use an interface that has one`);
+    throw new HostError(`${where}: libvirt gives it no ${missing.link === undefined ? 'link' : missing.kind === 'routed-link' ? 'macvtap' : 'Linux bridge'} to wire: use an interface that has one`);
   }
   return planFor(placed, observation, { mode: { fresh, incoming }, past });
 }
@@ -98,7 +131,7 @@ async function examine(host: Host, { guest, attachments }: Pick<WireRequest, 'gu
   const { nextHops, exact } = await host.kernel.observe({ ...EMPTY_SCOPE, ...further });
   const observation = { ...first, nextHops, exact: [...first.exact, ...exact] };
   const holders = rivals.map((entry): Holder => ({ name: entry.guest.name, attachments: entry.wired }));
-  preflight(guest.name, attachments, { observation, holders, recorded });
+  preflight(guest.name, attachments, { observation, holders, recorded, guestName: (uuid) => host.journal.read(uuid)?.guest.name });
   return observation;
 }
 
@@ -107,45 +140,58 @@ async function examine(host: Host, { guest, attachments }: Pick<WireRequest, 'gu
  * without an entry is no error. Throws after doing all it could; the entry then stays, for the next try.
  */
 export async function release(host: Host, uuid: string): Promise<void> {
-  await unwire(host, uuid);
+  await takeBack(host, uuid, { keepMade: false });
   host.journal.remove(uuid);
 }
 
 /**
  * Does what {@link release} does for a guest that runs on: its ports are put into no VLAN at all, because the one they
- * were made in is nobody's grant.
+ * were made in is nobody's grant. Links that were made for it stay, and are still recorded: its NICs are on them. Without
+ * `keepMade` they go, and the NICs are dead until the guest is started again.
  */
-export async function releaseRunning(host: Host, uuid: string): Promise<void> {
-  await unwire(host, uuid, withoutVlans);
-  host.journal.remove(uuid);
+export async function releaseRunning(host: Host, uuid: string, { keepMade = true } = {}): Promise<void> {
+  const keeps = keepMade && host.journal.read(uuid)?.wired.some(({ kind }) => kind === 'made-link') === true;
+  await takeBack(host, uuid, { keepMade, target: withoutVlans });
+  if (!keeps) host.journal.remove(uuid);
 }
 
-/** Does what {@link release} does, and keeps the entry: for `stopped`, after which `release` still comes. */
-export async function unwire(host: Host, uuid: string, target: (original: NetState) => NetState = (original) => original): Promise<void> {
+/** Does what {@link release} does, but keeps made links and the entry: for `stopped`, after which `release` still comes. */
+export async function unwire(host: Host, uuid: string): Promise<void> {
+  await takeBack(host, uuid, { keepMade: true });
+}
+
+interface TakeBack {
+  readonly keepMade: boolean;
+  /** What of the state before the guest is put back. */
+  readonly target?: (original: NetState) => NetState;
+}
+
+async function takeBack(host: Host, uuid: string, { keepMade, target = (original) => original }: TakeBack): Promise<void> {
   const past = pastOf(host, uuid);
   if (past.entry === undefined) return;
   const entry = { ...past.entry, original: target(past.entry.original) };
   const observation = await host.kernel.observe(scopeOf([], entry.wired));
-  const plan = planRelease(entry, observation, past);
+  const plan = planRelease(entry, observation, { keepMade, past });
   await runPlan(host, plan, { past, mode: 'carry-on' });
   writeUplinks(host, past.uplinks, plan.uplinks.after);
   logPlan(host, entry.guest, plan);
 }
 
-async function carryOut(host: Host, plan: Plan, past: Past): Promise<void> {
+async function carryOut(host: Host, plan: Plan, past: Past): Promise<Observation | undefined> {
   writeUplinks(host, past.uplinks, plan.uplinks.during);
-  await runPlan(host, plan, { past, mode: 'stop-at-failure' });
+  const after = await runPlan(host, plan, { past, mode: 'stop-at-failure' });
   writeUplinks(host, plan.uplinks.during, plan.uplinks.after);
+  return after;
 }
 
 /** Carries `plan` out, and believes what the kernel then holds, not what the tools said. */
-async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Past; mode: RunMode }): Promise<void> {
-  if (plan.batches.length === 0) return;
+async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Past; mode: RunMode }): Promise<Observation | undefined> {
+  if (plan.batches.length === 0) return undefined;
   const { observation, failure } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filter: false });
   // nft carries out a file whole or not at all (nft(8)), so its success is proof enough, and saves a program.
   const left = leftOf(plan, observation, past);
   if (failure !== undefined && (left.length > 0 || failure.failure.tool === 'nft')) throw failure;
-  if (left.length === 0) return;
+  if (left.length === 0) return observation;
   throw new VerifyError(`the kernel does not hold what was asked of it: still to do: ${left.slice(0, 3).map(describe).join(', ')}${left.length > 3 ? ` and ${left.length - 3} more` : ''}`);
 }
 

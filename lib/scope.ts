@@ -2,20 +2,24 @@
  * Attachments to scope: exactly what must be asked of the kernel to wire, check and verify them.
  */
 import { lastAddress, parseAddress, type Prefix } from './address.js';
-import { type Attachment, claimsOf, type RoutedLink } from './attachment.js';
+import { type Attachment, claimsOf, madeOf, type Placed, type RoutedLink } from './attachment.js';
+import { namesOf } from './madelink.js';
+import { disableIpv6Path, IPV6_PROBE } from './madestate.js';
 import { familiesOf, sysctlsOf } from './netstate.js';
 import type { Scope } from './observation.js';
 
 /** Returns what to ask for `wanted`, checks of the host included, and for `recorded`, which may only be given up. */
-export function scopeOf(wanted: readonly Attachment[], recorded: readonly Attachment[] = []): Scope {
+export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attachment | Placed)[] = []): Scope {
   const all = [...wanted, ...recorded];
+  const made = all.flatMap((attachment) => (attachment.kind === 'made-link' ? [attachment] : attachment.kind === 'routed-link' ? madeOf([attachment]) : []));
+  const macvtaps = [...all.flatMap((one) => (one.kind === 'macvtap' ? [one.link] : [])), ...made.flatMap((one) => (one.made.kind === 'veth' ? (one.made.macvtap ?? []) : []))];
   const routed = all.filter((attachment) => attachment.kind === 'routed-link');
   const claims = wanted.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []));
   const vlanPorts = all.filter((attachment) => attachment.kind === 'vlan-port');
   const bridges = vlanPorts.map(({ bridge }) => bridge);
   const uplinks = distinct(vlanPorts.flatMap((port) => port.uplinks));
   return {
-    links: distinct([...all.map((attachment) => attachment.link), ...bridges, ...uplinks]),
+    links: distinct([...all.map((attachment) => attachment.link), ...made.flatMap((one) => namesOf(one.made)), ...macvtaps, ...bridges, ...uplinks]),
     ports: distinct([...vlanPorts.map(({ link }) => link), ...uplinks]),
     bridges: distinct(vlanPorts.filter((port) => port.uplinks.length > 0).map(({ bridge }) => bridge)),
     subinterfaces: wanted.some((attachment) => attachment.kind === 'vlan-port' && attachment.uplinks.length > 0),
@@ -26,7 +30,8 @@ export function scopeOf(wanted: readonly Attachment[], recorded: readonly Attach
     nextHops: [],
     // Lookups follow the rules, which need not lead to this table.
     exact: wanted.flatMap((link) => (link.kind === 'routed-link' && link.table !== 'main' ? claimsOf(link).map(({ text: to }) => ({ to, table: link.table })) : [])),
-    sysctls: distinct(routed.flatMap((link) => [...sysctlPathsOf(link), ...forwardingPathsOf(link)])),
+    sysctls: distinct(routed.flatMap((link) => [...sysctlPathsOf(link), ...forwardingPathsOf(link)]).concat(
+      made.flatMap((one) => (one.made.kind === 'veth' ? [IPV6_PROBE, disableIpv6Path(one.made.peer)] : [])), macvtaps.map(disableIpv6Path))),
   };
 }
 

@@ -14,12 +14,17 @@ const linkSchema = z.object({
   ifindex: z.number(),
   flags: z.array(z.string()),
   txqlen: z._default(z.number(), 0),
+  mtu: z.optional(z.number()),
+  ifalias: z.optional(z.string()),
+  // A veth's other end, a VLAN link's parent.
+  link: z.optional(z.string()),
   master: z.optional(z.string()),
   addr_info: z._default(z.array(z.object({ local: z.optional(z.string()), prefixlen: z.optional(z.number()) })), []),
   linkinfo: z.optional(
     z.object({
       info_kind: z.optional(z.string()),
-      info_data: z.optional(z.object({ vlan_filtering: z.optional(z.number()), vlan_protocol: z.optional(z.string()), vlan_default_pvid: z._default(z.number(), 0) })),
+      info_data: z.optional(z.object({ vlan_filtering: z.optional(z.number()), vlan_protocol: z.optional(z.string()), vlan_default_pvid: z._default(z.number(), 0),
+        type: z.optional(z.string()), persist: z.optional(z.boolean()), multi_queue: z.optional(z.boolean()) })),
       info_slave_kind: z.optional(z.string()),
       info_slave_data: z.optional(z.object({ isolated: z.optional(z.boolean()) })),
     }),
@@ -40,6 +45,13 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
       ifindex: link.ifindex,
       up: link.flags.includes('UP'),
       txqlen: link.txqlen,
+      mtu: link.mtu,
+      allmulticast: link.flags.includes('ALLMULTI'),
+      alias: link.ifalias,
+      peer: info?.info_kind === 'veth' ? link.link : undefined,
+      tap: info?.info_kind === 'tun' && info.info_data?.type === 'tap' && info.info_data.persist === true
+        ? { multiQueue: info.info_data.multi_queue ?? false }
+        : undefined,
       master: link.master,
       addresses: link.addr_info.flatMap(({ local, prefixlen }) =>
         local === undefined || prefixlen === undefined ? [] : [{ address: parseAddress(local).text, length: prefixlen }]),

@@ -12,7 +12,8 @@ import { defaultConfig, parseConfig } from '../lib/config.js';
 import { parseDomain } from '../lib/domain.js';
 import { GuestwireError } from '../lib/errors.js';
 import { createJournal } from '../lib/journal.js';
-import { release, wire } from '../lib/reconcile.js';
+import type { Plan } from '../lib/plan.js';
+import { make, release, unwire, wire } from '../lib/reconcile.js';
 import { type FakeHost, fakeKernel } from './fakekernel.js';
 
 const CASES = 'fixtures/cases';
@@ -38,6 +39,8 @@ describe('golden cases', () => {
 async function run(dir: string, name: string): Promise<{ file: 'plan.txt' | 'error.txt'; text: string }> {
   const kernel = fakeKernel(JSON.parse(readOr(join(dir, 'host.json'), '{}')) as FakeHost);
   const before = kernel.print();
+  // libvirt calls `release` after every start that failed.
+  let undo = (): Promise<void> => Promise.resolve();
   try {
     const toml = readOr(join(dir, 'config.toml'), '');
     const config = toml === '' ? defaultConfig() : parseConfig(toml, '/etc/guestwire/config.toml');
@@ -46,21 +49,29 @@ async function run(dir: string, name: string): Promise<{ file: 'plan.txt' | 'err
     const journal = createJournal(join(state, name), (message) => { throw new Error(message); });
     const host = { kernel, journal, log: () => undefined, protectedOn: (bridge: string) => config.bridges.get(bridge)?.protected ?? new Set<number>() };
     const guest = { name: domain.name, uuid: domain.uuid ?? '' };
+    undo = () => release(host, guest.uuid);
+    const prepared = await make(host, { guest, attachments, incoming: false });
     const plan = await wire(host, { guest, attachments, fresh: true, incoming: false });
     const after = kernel.print();
     const again = await wire(host, { guest, attachments, fresh: false, incoming: false });
     expect(again.operations).toEqual([]);
+    await unwire(host, guest.uuid);
     await release(host, guest.uuid);
     expect(kernel.print()).toBe(before);
     expect(journal.list()).toEqual([]);
     expect(journal.readUplinks()).toEqual([]);
-    const batches = plan.batches.map(({ tool, lines }) => [`# ${tool}`, ...lines.map(({ text }) => text)].join('\n'));
+    const batches = [...textOf('prepare: ', prepared), ...textOf('', plan)];
     return { file: 'plan.txt', text: [JSON.stringify(attachments, null, 1), ...batches, '# host', after, ''].join('\n') };
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
+    await undo();
     expect(kernel.print()).toBe(before);
     return { file: 'error.txt', text: `${error.code}: ${error.message}\n` };
   }
+}
+
+function textOf(step: string, plan: Plan | undefined): string[] {
+  return (plan?.batches ?? []).map(({ tool, lines }) => [`# ${step}${tool}`, ...lines.map(({ text }) => text)].join('\n'));
 }
 
 function readOr(path: string, otherwise: string): string {

@@ -107,6 +107,7 @@ describe('a NIC keeps what is written', () => {
       isolated: 'yes',
       virtualport: undefined,
       mtu: '9000',
+      queues: undefined,
       linkState: 'up',
       filterref: { filter: 'clean-traffic', parameters: [{ name: 'IP', value: '10.0.0.5' }, { name: 'IP', value: '10.0.0.6' }] },
       hostIp: { ips: [], routes: [] },

@@ -26,6 +26,13 @@ interface FakeLink {
   ifindex: number;
   up?: boolean;
   txqlen?: number;
+  mtu?: number;
+  alias?: string;
+  allmulticast?: boolean;
+  /** The other end of a veth pair. */
+  peer?: string;
+  /** A tap that outlives who opened it. */
+  tap?: { multiQueue: boolean };
   master?: string;
   isolated?: boolean;
   addresses?: string[];
@@ -132,6 +139,11 @@ function linkFacts(ifname: string, link: FakeLink): LinkFacts {
     ifindex: link.ifindex,
     up: link.up ?? true,
     txqlen: link.txqlen ?? 1000,
+    mtu: link.mtu ?? 1500,
+    allmulticast: link.allmulticast ?? false,
+    alias: link.alias,
+    peer: link.peer,
+    tap: link.tap,
     master: link.master,
     addresses: (link.addresses ?? []).map((text) => {
       const [address = '', length] = text.split('/');
@@ -175,6 +187,19 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
     [/^link set dev (?<dev>\S+) isolated (?<on>on|off)$/, ({ dev, on }) => { link(dev).isolated = on === 'on'; }],
   ] : [
     [/^link set dev (?<dev>\S+) txqueuelen (?<length>\d+)$/, ({ dev, length }) => { link(dev).txqlen = Number(length); }],
+    [/^link add name (?<dev>\S+) type veth peer name (?<peer>\S+)$/, ({ dev = '', peer = '' }) => {
+      if (host.links[dev] !== undefined || host.links[peer] !== undefined) refuse('RTNETLINK answers: File exists');
+      makeLink(host, dev, { peer });
+      makeLink(host, peer, { peer: dev });
+    }],
+    [/^tuntap add dev (?<dev>\S+) mode tap user 0(?<multi> multi_queue)?$/, ({ dev = '', multi }) => {
+      if (host.links[dev] !== undefined) refuse('ioctl(TUNSETIFF): Device or resource busy');
+      makeLink(host, dev, { tap: { multiQueue: multi !== undefined } });
+    }],
+    [/^link del dev (?<dev>\S+)$/, ({ dev = '' }) => { for (const end of [dev, link(dev).peer]) if (end !== undefined) removeLink(host, end); }],
+    [/^link set dev (?<dev>\S+) alias (?<alias>\S+)$/, ({ dev, alias = '' }) => { link(dev).alias = alias; }],
+    [/^link set dev (?<dev>\S+) mtu (?<mtu>\d+)$/, ({ dev, mtu }) => { link(dev).mtu = Number(mtu); }],
+    [/^link set dev (?<dev>\S+) allmulticast (?<on>on|off)$/, ({ dev, on }) => { link(dev).allmulticast = on === 'on'; }],
     [/^link set dev (?<dev>\S+) (?<state>up|down)$/, ({ dev, state }) => { link(dev).up = state === 'up'; }],
     [/^address add (?<cidr>\S+) dev (?<dev>\S+)( nodad| scope link)?$/, ({ cidr = '', dev }) => {
       const addresses = (link(dev).addresses ??= []);
@@ -207,6 +232,18 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
   throw new Error(`the fake kernel does not know '${batch.tool} ${text}'`);
 }
 
+/** As the kernel makes one: down, and with the sysctls of every link if `default` has any. */
+function makeLink({ links, sysctls }: Required<FakeHost>, name: string, link: Omit<FakeLink, 'ifindex'>): void {
+  links[name] = { ifindex: Math.max(0, ...Object.values(links).map(({ ifindex }) => ifindex)) + 1, up: false, ...link };
+  for (const [path, value] of Object.entries(sysctls)) if (path.includes('/default/')) sysctls[path.replace('/default/', `/${name}/`)] = value;
+}
+
+function removeLink(host: Required<FakeHost>, name: string): void {
+  Reflect.deleteProperty(host.links, name);
+  host.routes = host.routes.filter(({ dev }) => dev !== name);
+  for (const path of Object.keys(host.sysctls)) if (path.includes(`/${name}/`)) Reflect.deleteProperty(host.sysctls, path);
+}
+
 function applyNft({ filter }: Required<FakeHost>, text: string): void {
   if (text === FILTER_LINES.join('\n')) {
     filter.intact = true;
@@ -228,9 +265,14 @@ function failure({ tool }: Batch, text: string, reason: string): CommandError {
   return new CommandError(`${tool} failed (${text}): ${reason}`, { tool, args: [], exitCode: 1, signal: undefined, stderr: reason, timedOut: false, errno: undefined, line: undefined });
 }
 
+function madeWords({ mtu, alias, allmulticast, peer, tap }: FakeLink): string {
+  const words = [peer && `peer ${peer}`, tap && `tap${tap.multiQueue ? ' multi_queue' : ''}`, mtu && `mtu ${mtu}`, alias && `alias ${alias}`, allmulticast === true && 'allmulticast'];
+  return words.map((word) => (typeof word === 'string' ? ` ${word}` : '')).join('');
+}
+
 function print({ links, routes, sysctls, filter }: Required<FakeHost>): string {
   const lines = Object.entries(links).flatMap(([dev, link]) => [
-    `link ${dev} ${link.up === false ? 'down' : 'up'} txqlen ${link.txqlen ?? 1000}${link.isolated === true ? ' isolated' : ''}`,
+    `link ${dev} ${link.up === false ? 'down' : 'up'} txqlen ${link.txqlen ?? 1000}${link.isolated === true ? ' isolated' : ''}${madeWords(link)}`,
     ...(link.addresses ?? []).map((address) => `address ${address} dev ${dev}`),
     ...Object.entries(link.vlans ?? {}).map(([vid, flags]) => `vlan ${vid} dev ${dev} ${flags}`.trim()),
   ]);

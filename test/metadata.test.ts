@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { METADATA_NAMESPACE, parseDomain } from '../lib/domain.js';
-import { DomainXmlError, GuestwireError, UnsupportedError } from '../lib/errors.js';
+import { DomainXmlError, GuestwireError } from '../lib/errors.js';
 import { formatMetadata } from '../lib/metadata-xml.js';
 import { type NicIntent, readMetadata } from '../lib/metadata.js';
 
@@ -109,8 +109,8 @@ const WRONG: [string, string, string][] = [
   ["libvirt's metric on <gw:route>", nic('<gw:routed><gw:route address="192.0.2.0" metric="1"/></gw:routed>'),
     `${NIC}: <gw:routed>: <gw:route address='192.0.2.0'>: unknown attribute 'metric', allowed are 'address', 'prefix', 'gateway'`],
   ['<gw:route> without address', nic('<gw:routed><gw:route prefix="64"/></gw:routed>'), `${NIC}: <gw:routed>: <gw:route>: attribute 'address' is missing: add it`],
-  ['an unknown element of <gw:routed>', nic('<gw:routed><gw:gateway/></gw:routed>'), `${NIC}: <gw:routed>: unknown element 'gw:gateway', allowed are 'gw:ip', 'gw:route'`],
-  ['a veth of another namespace', nic('<gw:routed><veth dev="a"/></gw:routed>'), `${NIC}: <gw:routed>: unknown element 'veth', allowed are 'gw:ip', 'gw:route'`],
+  ['an unknown element of <gw:routed>', nic('<gw:routed><gw:gateway/></gw:routed>'), `${NIC}: <gw:routed>: unknown element 'gw:gateway', allowed are 'gw:veth', 'gw:ip', 'gw:route'`],
+  ['a veth of another namespace', nic('<gw:routed><veth dev="a"/></gw:routed>'), `${NIC}: <gw:routed>: unknown element 'veth', allowed are 'gw:veth', 'gw:ip', 'gw:route'`],
 ];
 
 describe('metadata that is wrong is refused in one sentence', () => {
@@ -118,9 +118,9 @@ describe('metadata that is wrong is refused in one sentence', () => {
     expect(refusal(domain(metadata))).toEqual([DomainXmlError.name, `guest 'web1': ${message}`]);
   });
 
-  test('a routed link on a veth is not supported', () => {
-    expect(refusal(domain(nic('<gw:routed><gw:veth dev="web1"/><gw:ip address="192.0.2.1"/></gw:routed>')))).toEqual(
-      [UnsupportedError.name, `guest 'web1': ${NIC}: <gw:routed>: <gw:veth>: a routed link on a veth pair is not supported by this version`]);
+  test('a routed link on a veth pair is none of that', () => {
+    const [intent] = read(nic('<gw:routed><gw:veth dev="web1" mtu="1400"/><gw:ip address="192.0.2.1"/></gw:routed>'));
+    expect(intent?.routed?.veth).toEqual({ dev: 'web1', mtu: '1400' });
   });
 
   test('a MAC that NICs share names none of them', () => {

@@ -67,12 +67,14 @@ describe('ip -json -details address show', () => {
       linkinfo: { info_kind: 'tun', info_slave_kind: 'bridge', info_slave_data: { isolated: true, state: 'forwarding' } } }];
     expect(parseLinks(answer)).toEqual([{
       ifname: 'vnet0', ifindex: 7, up: true, txqlen: 1000, master: 'br0', addresses: [{ address: 'fe80::1', length: 64 }], isolated: true, bridge: undefined,
+      mtu: 1500, allmulticast: false, alias: undefined, peer: undefined, tap: undefined,
     }]);
   });
 
   test('a link that is down, alone and without a queue', () => {
     expect(parseLinks([{ ifindex: 7, ifname: 'vnet0', flags: [] }])).toEqual([{
       ifname: 'vnet0', ifindex: 7, up: false, txqlen: 0, master: undefined, addresses: [], isolated: undefined, bridge: undefined,
+      mtu: undefined, allmulticast: false, alias: undefined, peer: undefined, tap: undefined,
     }]);
   });
 

@@ -2,6 +2,7 @@
 import { type Attachment, deriveAttachments } from '../attachment.js';
 import { loadConfig } from '../config.js';
 import { type Domain, parseDomain } from '../domain.js';
+import type { MadeLink } from '../madelink.js';
 import { quote } from '../quote.js';
 import { formatMembership } from '../vlan.js';
 import { type Command, JSON_VERSION, parseOptions, readDomainXml } from './command.js';
@@ -52,5 +53,10 @@ function words(attachment: Attachment): string {
     return `VLAN port on ${attachment.bridge ?? 'the bridge of its network'}: ${formatMembership(attachment.vlans)}${isolated}`;
   }
   const routes = attachment.routes.map(({ to, via }) => `${to} via ${via}`);
-  return `routed link: ${[...attachment.addresses, ...routes].join(', ')}; gateway ${attachment.gateways.join(', ')}`;
+  return `routed link${wordsOfMade(attachment.made)}: ${[...attachment.addresses, ...routes].join(', ')}; gateway ${attachment.gateways.join(', ')}`;
+}
+
+function wordsOfMade(made: MadeLink | undefined): string {
+  if (made === undefined) return '';
+  return made.kind === 'veth' ? ` on the veth pair ${made.dev} and ${made.peer}` : ` on the tap ${made.dev} that guestwire makes`;
 }

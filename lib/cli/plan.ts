@@ -62,6 +62,9 @@ async function absentLinks(kernel: Kernel, attachments: readonly Attachment[]): 
 
 function withPlaceholders(attachment: Attachment): Attachment {
   const link = attachment.link ?? `NIC-${attachment.nic}`;
+  if (attachment.kind === 'routed-link' && attachment.made?.kind === 'veth' && attachment.made.on === 'macvtap') {
+    return { ...attachment, link, made: { ...attachment.made, macvtap: attachment.made.macvtap ?? `NIC-${attachment.nic}` } };
+  }
   return attachment.kind === 'vlan-port' ? { ...attachment, link, bridge: attachment.bridge ?? 'BRIDGE' } : { ...attachment, link };
 }
 
@@ -78,7 +81,7 @@ async function foresee(kernel: Kernel, placed: readonly Placed[], observation: O
   return {
     ...observation,
     vlans,
-    links: new Map([...observation.links, ...coming.map(({ link }) => [link, freshTap(link)] as const)]),
+    links: new Map([...observation.links, ...coming.map(({ link }) => [link, freshTap(link, placed)] as const)]),
     sysctls: new Map([...observation.sysctls, ...paths.flatMap(([path, source]) => {
       const value = defaults.sysctls.get(source);
       return value === undefined ? [] : [[path, value] as const];
@@ -87,8 +90,12 @@ async function foresee(kernel: Kernel, placed: readonly Placed[], observation: O
 }
 
 /** 1000 is the queue length of a tap that libvirt makes (measured on Linux 6.18). */
-function freshTap(ifname: string): LinkFacts {
-  return { ifname, ifindex: 0, up: true, txqlen: 1000, master: undefined, addresses: [], isolated: false, bridge: undefined };
+function freshTap(ifname: string, placed: readonly Placed[]): LinkFacts {
+  const up = !placed.some(({ kind, link }) => kind === 'made-link' && link === ifname);
+  return {
+    ifname, ifindex: 0, up, txqlen: 1000, mtu: undefined, allmulticast: false, alias: undefined, peer: undefined, tap: undefined,
+    master: undefined, addresses: [], isolated: false, bridge: undefined,
+  };
 }
 
 function toJson({ name, uuid }: Domain, batches: readonly Batch[]): string {
