@@ -10,6 +10,7 @@ import { ConflictError, DomainXmlError, locate, NotAllowedError, UnsupportedErro
 import { assertIfname } from './ifname.js';
 import { type Intent, type RoutedWish, wishesOf } from './intent.js';
 import { assertMtuCarries, assertNamesApart, linkWishOf, type MadeLink } from './madelink.js';
+import type { OnStray } from './metadata.js';
 import { nicLabel, quote } from './quote.js';
 import { formatVids, type VlanMember } from './vlan.js';
 
@@ -91,10 +92,11 @@ function placedLink(routed: RoutedLink): Placed[] {
 
 /**
  * Returns the attachment of each NIC that a source speaks of, in document order. Throws DomainXmlError, UnsupportedError,
- * NotAllowedError or ConflictError; the message names the guest and the NIC.
+ * NotAllowedError or ConflictError; the message names the guest and the NIC. With `onStray` a MAC that no NIC has is none
+ * of these: of a running guest a NIC may have been detached while its metadata stays.
  */
-export function deriveAttachments(domain: Domain, config: HostConfig): Attachment[] {
-  const attachments = wishesOf(domain, config).map((intent) => attach(domain, config, intent));
+export function deriveAttachments(domain: Domain, config: HostConfig, onStray?: OnStray): Attachment[] {
+  const attachments = wishesOf(domain, config, onStray).map((intent) => attach(domain, config, intent));
   assertClaimsApart(domain, attachments);
   assertNamesApart(domain, madeOf(attachments));
   return attachments;

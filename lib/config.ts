@@ -6,7 +6,7 @@
 import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { geteuid } from 'node:process';
-import { ConfigError, locate } from './errors.js';
+import { ConfigError, locate, ValueError } from './errors.js';
 import { defaultConfig, hostConfig, type HostConfig } from './hostconfig.js';
 import { quote } from './quote.js';
 import { readToml } from './toml.js';
@@ -21,7 +21,7 @@ const LONGEST = 1024 * 1024;
 /** Returns the config that `text` writes; `path` is for messages. Throws ConfigError for the first thing wrong. */
 export function parseConfig(text: string, path: string): HostConfig {
   try {
-    return locate(ConfigError, `config ${quote(path)}`, () => hostConfig(readToml(text)));
+    return locate(ConfigError, `config ${quote(path)}`, () => withUplinksApart(hostConfig(readToml(text))));
   } catch (error) {
     throw error instanceof ConfigError ? new ConfigError(error.message, { cause: error.cause, text }) : error;
   }
@@ -56,6 +56,19 @@ export function configMentions(text: string, names: readonly string[]): boolean 
 /** TOML writes quotes, backslashes and control characters as escapes; bytes that are no UTF-8 may be any letter. */
 function maySpell(text: string, name: string): boolean {
   return (/["\\\p{Cc}]/u.test(name) && text.includes('\\')) || (/[^\0-\x7f]/.test(name) && text.includes('\ufffd'));
+}
+
+/** A link is a port of one bridge: under two of them each would take the other's VLANs away. */
+function withUplinksApart(config: HostConfig): HostConfig {
+  const bridgeOf = new Map<string, string>();
+  for (const [bridge, { uplinks }] of config.bridges) {
+    for (const dev of uplinks) {
+      const other = bridgeOf.get(dev);
+      if (other !== undefined && other !== bridge) throw new ValueError(`uplink ${quote(dev)} is listed under [bridge.${other}] and [bridge.${bridge}]: it can be a port of one of them only`);
+      bridgeOf.set(dev, bridge);
+    }
+  }
+  return config;
 }
 
 /** A key ends where a bare key must end, or at its quotes: 'web1' is not in '[guest.web10]'. */

@@ -86,8 +86,11 @@ export function lineOf(stderr: string): number | undefined {
   return match === null ? undefined : Number(match[1]);
 }
 
+/** Debian's names. */
+const PACKAGES: Readonly<Record<string, string>> = { ip: 'iproute2', bridge: 'iproute2', nft: 'nftables', virsh: 'libvirt-clients' };
+
 function reasonOf({ tool, deadline = DEADLINE }: ExecRequest, result: ExecResult): string {
-  if (result.errno === 'ENOENT') return `is not installed: no ${quote(tool)} in PATH`;
+  if (result.errno === 'ENOENT') return `is not installed: no ${quote(tool)} in PATH${tool in PACKAGES ? `, install package ${PACKAGES[tool] ?? ''}` : ''}`;
   if (result.errno !== undefined) return `could not be started (${result.errno})`;
   if (result.timedOut) return `was killed after ${deadline / 1000} s without an end`;
   if (result.signal !== undefined) return `was killed by ${result.signal}`;

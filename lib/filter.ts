@@ -9,42 +9,54 @@ import type { Observation } from './observation.js';
 
 export const FILTER_TABLE = 'guestwire';
 
-/**
- * Lines that make the table whole, whatever was there. Priority -300 is before bridge netfilter's own hooks and ebtables'
+/** By its comment a rule is known to be guestwire's own: nft prints the same rule differently from version to version. */
+export const FILTER_COMMENTS = ['guestwire: BPDUs', 'guestwire: PVST+'];
+
+/** What the chain is, as nft prints it in JSON. Priority -300 is before bridge netfilter's own hooks and ebtables'
  * filter (-200), so that no accept there comes first. IEEE 802.1D's reserved group addresses, and Cisco's PVST+.
  */
+export const FILTER_CHAIN = { type: 'filter', hook: 'prerouting', prio: -300, policy: 'accept' };
+
+/** Lines that make the table anew, empty, whatever was there. */
 export const FILTER_LINES = [
   `add table bridge ${FILTER_TABLE}`,
+  `delete table bridge ${FILTER_TABLE}`,
+  `add table bridge ${FILTER_TABLE}`,
   `add set bridge ${FILTER_TABLE} no_stp { type iface_index; }`,
-  `add chain bridge ${FILTER_TABLE} from_guests { type filter hook prerouting priority -300; policy accept; }`,
-  `flush chain bridge ${FILTER_TABLE} from_guests`,
-  `add rule bridge ${FILTER_TABLE} from_guests iif @no_stp ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 counter drop`,
-  `add rule bridge ${FILTER_TABLE} from_guests iif @no_stp ether daddr 01:00:0c:cc:cc:cd counter drop`,
+  `add chain bridge ${FILTER_TABLE} from_guests { type ${FILTER_CHAIN.type} hook ${FILTER_CHAIN.hook} priority ${FILTER_CHAIN.prio}; policy ${FILTER_CHAIN.policy}; }`,
+  `add rule bridge ${FILTER_TABLE} from_guests iif @no_stp ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 counter drop comment "${FILTER_COMMENTS[0] ?? ''}"`,
+  `add rule bridge ${FILTER_TABLE} from_guests iif @no_stp ether daddr 01:00:0c:cc:cc:cd counter drop comment "${FILTER_COMMENTS[1] ?? ''}"`,
 ];
 
-/** Rules in {@link FILTER_LINES}: a chain with fewer was tampered with. */
-export const FILTER_RULES = 2;
+/** Whose BPDUs are dropped. */
+export interface FilterRequest {
+  /** The guest's ports as they are to be. */
+  readonly wanted: readonly Wired[];
+  /** Those of its earlier run: their place in the set is given up even when the tap is gone. */
+  readonly recorded: readonly Wired[];
+  /** Ports of other guests, as the journal has them: a table that has to be made anew holds them, too. */
+  readonly others: () => readonly Wired[];
+}
 
-/**
- * Returns the filter's objects, desired and observed. `wanted` are the guest's ports as they are to be, `recorded` those
- * of its earlier run: their place in the set is given up even when the tap is gone.
- */
-export function planFilter(
-  wanted: readonly Wired[],
-  recorded: readonly Wired[],
-  { links, filter }: Pick<Observation, 'links' | 'filter'>,
-): { readonly desired: readonly NetObject[]; readonly observed: readonly NetObject[] } {
-  const guards = wanted.flatMap((port) => (port.kind === 'vlan-port' && !port.trustsStp ? [guard(port)] : []));
+/** Returns the filter's objects, desired and observed. */
+export function planFilter({ wanted, recorded, others: rest }: FilterRequest, { links, filter }: Pick<Observation, 'links' | 'filter'>): { readonly desired: readonly NetObject[]; readonly observed: readonly NetObject[] } {
+  const guards = guardsOf(wanted);
+  if (!filter.intact) {
+    const all = [...guards, ...guardsOf(rest())];
+    return { desired: all.length === 0 ? [] : [TABLE, ...all], observed: filter.there ? [{ ...TABLE, broken: true }] : [] };
+  }
   const known = [...recorded, ...wanted].flatMap((port) => (port.kind === 'vlan-port' ? [guard(port)] : []));
   const shownAs = ({ dev, ifindex }: Guard): string => (links.get(dev)?.ifindex === ifindex ? dev : String(ifindex));
   const observed = known.filter((port) => filter.guarded.has(shownAs(port)));
   const ours = new Set(known.map(shownAs));
   const others = [...filter.guarded].some((port) => !ours.has(port));
-  const table: NetObject = { kind: 'filter', dev: FILTER_TABLE };
-  return {
-    desired: guards.length > 0 || others ? [table, ...guards] : [],
-    observed: filter.intact ? [table, ...observed] : observed,
-  };
+  return { desired: guards.length > 0 || others ? [TABLE, ...guards] : [], observed: [TABLE, ...observed] };
+}
+
+const TABLE = { kind: 'filter' as const, dev: FILTER_TABLE };
+
+function guardsOf(ports: readonly Wired[]): Guard[] {
+  return ports.flatMap((port) => (port.kind === 'vlan-port' && !port.trustsStp ? [guard(port)] : []));
 }
 
 type Guard = Extract<NetObject, { kind: 'bpdu-guard' }>;

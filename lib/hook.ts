@@ -15,7 +15,7 @@ import { acquireLock } from './lock.js';
 import { createLog, type Log } from './log.js';
 import type { Settings } from './settings.js';
 import { nicLabel, oneLine, quote } from './quote.js';
-import { type Host, make, release, unwire, wire } from './reconcile.js';
+import { type Host, make, release, unwire, wire, UNSPOKEN } from './reconcile.js';
 
 export interface HookCall {
   /** argv as libvirt gives it: guest name, operation, sub-operation, extra. */
@@ -146,12 +146,12 @@ async function reconnect(run: Run): Promise<void> {
   const { domain, attachments } = understand(run.call, run.log);
   if (attachments.length === 0) {
     if (domain.uuid === undefined || run.journal.read(domain.uuid) === undefined) return;
-    run.log.warn(`guest ${quote(domain.name)} stays wired while it runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' takes it away`);
+    run.log.warn(`guest ${quote(domain.name)}: ${UNSPOKEN}`);
     return;
   }
   const guest = { name: domain.name, uuid: uuidOf(domain) };
   await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
-    await wire(host, { guest, attachments, fresh: false, incoming: false });
+    await wire(host, { guest, attachments, fresh: false, incoming: false, keepsUnspoken: true });
   });
 }
 
@@ -227,11 +227,11 @@ interface Understood {
 }
 
 /** A config that cannot be believed refuses only guests that it could be about: those it names, or whose XML asks. */
-function understand({ stdin, settings }: HookCall, log?: Log): Understood {
+function understand({ stdin, settings, operation }: HookCall, log?: Log): Understood {
   const domain = parseDomain(stdin);
   try {
     const config = loadConfig(settings.config);
-    return { domain, config, attachments: deriveAttachments(domain, config) };
+    return { domain, config, attachments: deriveAttachments(domain, config, operation === 'reconnect' ? log?.warn : undefined) };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     const names = [domain.name, ...domain.nics.flatMap(({ mac, source }) => [mac, source.network])];

@@ -7,7 +7,7 @@ import type { HostConfig, NicConfig } from './config.js';
 import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, ValueError } from './errors.js';
 import type { VethWish } from './madelink.js';
-import { type NicIntent, readMetadata, type RoutedIntent } from './metadata.js';
+import { type NicIntent, readMetadata, type RoutedIntent, type OnStray } from './metadata.js';
 import { nicLabel, quote } from './quote.js';
 import { formatMembership, type VlanMember, vlanMembership } from './vlan.js';
 
@@ -27,9 +27,9 @@ export interface RoutedWish {
 }
 
 /** Returns the intent of every NIC that some source speaks of. Throws DomainXmlError or ConflictError. */
-export function wishesOf(domain: Domain, config: HostConfig): Intent[] {
-  const metadata = new Map(readMetadata(domain).map((intent) => [intent.mac, intent]));
-  assertConfigured(domain, config);
+export function wishesOf(domain: Domain, config: HostConfig, onStray?: OnStray): Intent[] {
+  const metadata = new Map(readMetadata(domain, onStray).map((intent) => [intent.mac, intent]));
+  assertConfigured(domain, config, onStray);
   return domain.nics.flatMap((nic) => {
     const intent = wishOf(domain, nic, { config, metadata });
     return intent.vlan === undefined && intent.isolated === undefined && intent.routed === undefined ? [] : [intent];
@@ -37,9 +37,13 @@ export function wishesOf(domain: Domain, config: HostConfig): Intent[] {
 }
 
 /** As in metadata: a MAC that no NIC has would leave a NIC off its network in silence. */
-function assertConfigured({ name, nics }: Domain, config: HostConfig): void {
+function assertConfigured({ name, nics }: Domain, config: HostConfig, onStray?: OnStray): void {
   const stray = [...(config.guests.get(name)?.keys() ?? [])].find((mac) => !nics.some((nic) => nic.mac === mac));
   if (stray === undefined) return;
+  if (onStray !== undefined) {
+    onStray(`guest ${quote(name)}: no NIC has the MAC ${quote(stray)} of [guest] in the host config`);
+    return;
+  }
   const macs = nics.flatMap(({ mac }) => (mac === undefined ? [] : [quote(mac)])).join(', ');
   throw new ConflictError(`guest ${quote(name)}: no NIC has the MAC ${quote(stray)} of [guest] in the host config, the guest has ${macs === '' ? 'none' : macs}: put one of its MACs there, or remove the table`);
 }

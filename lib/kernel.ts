@@ -35,7 +35,7 @@ export function createKernel(exec: Exec, procSys = '/proc/sys'): Kernel {
   return {
     observe: (scope) => observe(exec, scope, { procSys, answers: {} }),
     run: async (batches, mode, scope) => {
-      const questions = questionsOf(scope);
+      const questions = questionsOf(scope, procSys);
       const answers: { -readonly [tool in keyof Answers]: Answers[tool] } = {};
       let failure: CommandError | undefined;
       for (const batch of batches) {

@@ -31,9 +31,9 @@ export interface RoutedIntent {
 
 /**
  * Returns what the domain's metadata says, in its order; empty when it says nothing. Throws DomainXmlError for anything
- * outside the grammar and for a MAC that is not exactly one NIC's.
+ * outside the grammar and for a MAC that is not exactly one NIC's (see {@link OnStray}).
  */
-export function readMetadata(domain: Domain): NicIntent[] {
+export function readMetadata(domain: Domain, onStray?: OnStray): NicIntent[] {
   const guest = `guest ${quote(domain.name)}`;
   const element = guestwireElement(guest, domain.metadata);
   if (element === undefined) return [];
@@ -43,13 +43,24 @@ export function readMetadata(domain: Domain): NicIntent[] {
     const where = `${guest}: ${labelOf(child, 'interface')}`;
     assertTree(where, child, 'interface');
     const intent = intentOf(child);
+    if (onStray !== undefined && isStray(intent.mac, domain)) {
+      onStray(`${where}: no NIC has this MAC`);
+      return undefined;
+    }
     assertMac(where, intent.mac, domain);
     if (seen.has(intent.mac)) {
       throw new DomainXmlError(`${where}: the MAC is listed twice: merge the two <gw:interface> elements`);
     }
     seen.add(intent.mac);
     return intent;
-  });
+  }).filter((intent) => intent !== undefined);
+}
+
+/** Told of an intent for a MAC that no NIC has; then that is passed over. Absent: it is an error. */
+export type OnStray = (message: string) => void;
+
+function isStray(mac: string, { nics }: Domain): boolean {
+  return !nics.some((nic) => nic.mac === mac);
 }
 
 /** Of two elements of one namespace libvirt drops the second on define, in silence: better to say so beforehand. */

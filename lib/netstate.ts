@@ -13,7 +13,7 @@ export type NetObject =
   | MadeObject
   | { readonly kind: 'vlan'; readonly dev: string; readonly vid: number; readonly pvid: boolean; readonly untagged: boolean }
   | { readonly kind: 'uplink-vlan'; readonly dev: string; readonly vid: number }
-  | { readonly kind: 'filter'; readonly dev: string }
+  | { readonly kind: 'filter'; readonly dev: string; readonly broken?: true }
   | { readonly kind: 'bpdu-guard'; readonly dev: string; readonly ifindex: number }
   | { readonly kind: 'isolated'; readonly dev: string; readonly on: boolean }
   | { readonly kind: 'link'; readonly dev: string; readonly up: boolean }

@@ -80,15 +80,19 @@ export interface LinkFacts {
   readonly bridge: BridgeFacts | undefined;
 }
 
-/** An 802.1Q link: frames of `vid` that come in on `parent` go to it, and not to the bridge. */
+/** A VLAN link: frames of `vid` and its protocol that come in on `parent` go to it, and not to the bridge. */
 export interface Subinterface {
   readonly ifname: string;
   readonly parent: string;
   readonly vid: number;
+  /** '802.1Q' or '802.1ad'. */
+  readonly protocol: string;
 }
 
 /** guestwire's nftables table of family bridge. */
 export interface FilterFacts {
+  /** There is such a table. */
+  readonly there: boolean;
   /** Table, chain and rules are as guestwire writes them. */
   readonly intact: boolean;
   /** Ports whose BPDUs are dropped: the ifname of a link that exists, the ifindex of one that does not. */
@@ -99,6 +103,8 @@ export interface BridgeFacts {
   /** The kernel was built with CONFIG_BRIDGE_VLAN_FILTERING. */
   readonly capable: boolean;
   readonly filtering: boolean;
+  /** By which ethertype the bridge knows a tag: '802.1Q' or '802.1ad'. */
+  readonly protocol: string;
   /** VID a new port gets as PVID and untagged; 0: none. */
   readonly defaultPvid: number;
 }

@@ -2,7 +2,7 @@
  * The questions: the kernel's state read through `ip`, `bridge`, `nft` and /proc/sys for the links at hand only. It judges
  * nothing.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
@@ -23,18 +23,18 @@ export interface Answers {
 }
 
 /** Returns the lines that ask `ip` and `bridge` for `scope`, to be put at the end of a batch that changes its links. */
-export function questionsOf(scope: Scope): { readonly ip: readonly string[]; readonly bridge: readonly string[] } {
+export function questionsOf(scope: Scope, procSys: string): { readonly ip: readonly string[]; readonly bridge: readonly string[] } {
   const bridge = scope.bridges.length > 0 || scope.ports.length > 0 ? [`vlan show${deviceOf(scope)}`] : [];
-  return { ip: queriesOf(scope).map(({ text }) => text), bridge };
+  return { ip: queriesOf(scope, procSys).map(({ text }) => text), bridge };
 }
 
 /** Returns the facts of `scope`, and runs no tool whose answer is given. Throws CommandError or ToolOutputError. */
 export async function observe(exec: Exec, scope: Scope, { procSys, answers }: { procSys: string; answers: Answers }): Promise<Observation> {
-  const queries = queriesOf(scope);
+  const queries = queriesOf(scope, procSys);
   const texts = queries.map(({ text }) => text);
   const { documents, reasons } = answers.ip === undefined ? await ask(exec, texts) : { documents: documentsOf(answers.ip, texts), reasons: new Map<number, string>() };
   const found = sort(queries, documents);
-  const ports = [...scope.ports.filter((port) => bridgeCapable(found.links, port)), ...[...found.members.values()].flat()];
+  const ports = [...scope.ports.filter((port) => bridgeCapable(found.links, port)), ...[...found.members].flat(2)];
   return {
     ...found,
     nowhere: new Set(queries.flatMap((query, index) => (query.kind === 'lookup' && NOWHERE.test(reasons.get(index) ?? '') ? [query.address] : []))),
@@ -56,9 +56,13 @@ function sort(queries: readonly Query[], answers: readonly (unknown[] | undefine
     const answer = answers[index];
     if (query.kind === 'lookup') lookups.set(query.address, answer === undefined ? undefined : parseRoutes(answer, query)[0]);
     else if (answer === undefined) return;
-    else if (query.kind === 'link') parseLinks(answer).forEach((link) => links.set(link.ifname, link));
-    else if (query.kind === 'members') members.set(query.bridge, parseLinks(answer).map(({ ifname }) => ifname));
-    else if (query.kind === 'subinterfaces') subinterfaces.push(...parseSubinterfaces(answer));
+    else if (query.kind === 'link') parseLinks(answer).forEach((link) => links.set(query.dev, link));
+    else if (query.kind === 'members') {
+      const ports = parseLinks(answer);
+      members.set(query.bridge, ports.map(({ ifname }) => ifname));
+      // Without addresses, so a link that is asked for by name keeps what was answered then.
+      for (const port of ports) if (!links.has(port.ifname)) links.set(port.ifname, port);
+    } else if (query.kind === 'subinterfaces') subinterfaces.push(...parseSubinterfaces(answer));
     else if (query.kind === 'nextHops') routes.nextHops.push(...parseNextHops(answer, query.prefixes));
     else if (query.kind === 'exact') routes.exact.push(...parseRoutes(answer).filter(({ table }) => query.table === 'all' || table === query.table));
     else routes[query.kind].push(...parseRoutes(answer, query));
@@ -68,31 +72,35 @@ function sort(queries: readonly Query[], answers: readonly (unknown[] | undefine
 
 /** A table that is not there, and a host that has never used nft, are both an answer: nothing is guarded. */
 async function observeFilter(exec: Exec, asked: boolean): Promise<FilterFacts> {
-  if (!asked) return { intact: false, guarded: new Set() };
+  const none: FilterFacts = { there: false, intact: false, guarded: new Set() };
+  if (!asked) return none;
   const request: ExecRequest = { tool: 'nft', args: ['--json', 'list', 'table', 'bridge', FILTER_TABLE] };
   const result = await exec(request);
-  if (/No such file or directory/.test(result.stderr)) return { intact: false, guarded: new Set() };
+  if (/No such file or directory/.test(result.stderr)) return none;
   assertSuccess(request, result, 'reading the filter of VLAN ports');
   return parseFilter(result.stdout);
 }
 
 type Query = { readonly text: string; readonly dev?: string; readonly protocol?: string } & (
   | { readonly kind: 'exact'; readonly table: string }
-  | { readonly kind: 'link' | 'routes' | 'locals' | 'subinterfaces' }
+  | { readonly kind: 'routes' | 'locals' | 'subinterfaces' }
+  // A link answers by its altnames, too.
+  | { readonly kind: 'link'; readonly dev: string }
   | { readonly kind: 'members'; readonly bridge: string }
   | { readonly kind: 'nextHops'; readonly prefixes: readonly Prefix[] }
   | { readonly kind: 'lookup'; readonly address: string }
 );
 
-function queriesOf(scope: Scope): Query[] {
+function queriesOf(scope: Scope, procSys: string): Query[] {
   return [
-    ...scope.links.map((dev): Query => ({ kind: 'link', text: `address show dev ${dev}` })),
+    ...scope.links.map((dev): Query => ({ kind: 'link', text: `address show dev ${dev}`, dev })),
     ...scope.routes.map(({ dev, protocol }): Query => (
       // `table all` is also what makes one `ip` without -4 or -6 list both families.
       { kind: 'routes', text: `route show table all dev ${dev} proto ${protocol}`, dev, protocol: String(protocol) })),
     ...scope.lookups.map((address): Query => ({ kind: 'lookup', text: `route get fibmatch ${address}`, address })),
     ...scope.locals.map((prefix): Query => ({ kind: 'locals', text: `route show table all type local root ${prefix}` })),
-    ...scope.bridges.map((bridge): Query => ({ kind: 'members', text: `link show master ${bridge}`, bridge })),
+    // Of a bridge that is gone iproute2 says so and ends, and with it the whole batch (6.1, 6.15).
+    ...scope.bridges.filter((bridge) => existsSync(join(procSys, `net/ipv6/conf/${bridge}`)) || existsSync(join(procSys, `net/ipv4/conf/${bridge}`))).map((bridge): Query => ({ kind: 'members', text: `link show master ${bridge}`, bridge })),
     ...(scope.subinterfaces ? [{ kind: 'subinterfaces' as const, text: 'link show type vlan' }] : []),
     // iproute2's own filter `via` passes over multipath routes (6.1).
     ...(scope.nextHops.length === 0 ? [] : [{ kind: 'nextHops' as const, text: 'route show table all', prefixes: scope.nextHops.map(parsePrefix) }]),

@@ -47,19 +47,30 @@ export function flushBatch(taps: readonly { readonly dev: string; readonly txqle
 }
 
 /** Returns an operation in words, for messages and the log: `add VLAN 42 pvid untagged on 'vnet7'`. */
-export function describe({ before, after }: Operation): string {
+export function describe({ before, after }: Operation, vids?: string): string {
   const object = after ?? before;
   if (object === undefined) return 'change nothing';
   const verb = after === undefined ? 'remove' : before === undefined ? 'add' : 'set';
-  return `${verb} ${nameOf(object)} on '${object.dev}'`;
+  return `${verb} ${nameOf(object, vids)} on '${object.dev}'`;
 }
 
-function nameOf(object: NetObject): string {
+/** Returns a line's operations in words: `add VLAN 20-29 on 'eno1'`. Of a line that is no operation, undefined. */
+export function describeLine({ operations }: BatchLine): string | undefined {
+  const [first] = operations;
+  const [from, to] = [first, operations.at(-1)].map((operation) => vidOf(operation?.after ?? operation?.before));
+  return first && describe(first, from === undefined || to === undefined ? undefined : formatRange({ first: from, last: to }));
+}
+
+function vidOf(object: NetObject | undefined): number | undefined {
+  return object?.kind === 'vlan' || object?.kind === 'uplink-vlan' ? object.vid : undefined;
+}
+
+function nameOf(object: NetObject, vids?: string): string {
   switch (object.kind) {
     case 'vlan':
-      return `VLAN ${object.vid}${flagsOf(object)}`;
+      return `VLAN ${vids ?? object.vid}${flagsOf(object)}`;
     case 'uplink-vlan':
-      return `VLAN ${object.vid}`;
+      return `VLAN ${vids ?? object.vid}`;
     case 'filter':
       return 'filter table';
     case 'bpdu-guard':

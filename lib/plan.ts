@@ -2,7 +2,7 @@
  * Plans: what must change on the host so that it holds what a guest's attachments ask for, or what was there before the
  * guest. Pure: a plan is a value, so that showing it, carrying it out and undoing it are the same thing.
  */
-import type { Placed, PlacedPort } from './attachment.js';
+import type { Placed } from './attachment.js';
 import { diff, type Operation } from './diff.js';
 import { planFilter } from './filter.js';
 import type { Entry, Wired } from './journal.js';
@@ -10,7 +10,7 @@ import { isHalfMade } from './madestate.js';
 import { desiredState, isMade, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes, withoutVlans } from './netstate.js';
 import type { Observation } from './observation.js';
 import { type Batch, flushBatch, render } from './operation.js';
-import { planUplinks, type UplinkRecord } from './uplink.js';
+import { planUplinks, type UplinkRecord, type WiredPort } from './uplink.js';
 
 /** What would be, or was, done for a guest. */
 export interface Plan {
@@ -31,12 +31,16 @@ export interface Past {
   readonly entry: Entry | undefined;
   readonly uplinks: readonly UplinkRecord[];
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
+  /** What other guests have; reading it costs something, so only who needs it asks. */
+  readonly others: () => readonly Wired[];
 }
 
 /** How a guest starts: `fresh` when no instruction of it has run, `incoming` when it comes by migration. */
 export interface StartMode {
   readonly fresh: boolean;
   readonly incoming: boolean;
+  /** What the guest has and nobody speaks of any more stays as it is. */
+  readonly keepsUnspoken?: boolean;
 }
 
 /** Returns the plan that wires `placed`, whose links `observation` knows, and gives up what else the guest had. */
@@ -45,6 +49,7 @@ export function planFor(placed: readonly Placed[], observation: Observation, { m
   const known = livingOf(past.entry?.wired ?? [], observation);
   // The guest runs on what was made for it, whatever its XML says by now: that goes at `release`.
   wired.push(...known.filter((old) => old.kind === 'made-link' && !wired.some(({ kind, link }) => kind === 'made-link' && link === old.link)));
+  if (mode.keepsUnspoken === true) wired.push(...known.filter(({ link }) => !wired.some((attachment) => attachment.link === link)));
   const before = ofLinks(past.entry?.original ?? [], known);
   const given = known.filter(({ link }) => !wired.some((attachment) => attachment.link === link));
   const wanted = desiredState(wired, observation);
@@ -119,15 +124,24 @@ function planTowards(own: NetState, observation: Observation, { wired, past }: {
 type Links = Pick<Plan, 'wired' | 'touched'>;
 
 function look(observation: Observation, links: Links, past: Past): NetState {
-  const { filter, uplinks } = sharedPlan(observation, links, past);
-  return netState([...observedState(livingOf(links.touched, observation), observation), ...filter.observed, ...uplinks.observed]);
+  const { filter, uplinks } = sharedPlan(observation, links, { ...past, others: () => [] });
+  const own = observedState(livingOf(links.touched, observation), observation).filter((object) => isTaken(object, links, past));
+  return netState([...own, ...filter.observed, ...uplinks.observed]);
+}
+
+/** A port that is given up loses the VLANs it was given, and not those that somebody else put there since. */
+function isTaken(object: NetObject, { wired, touched }: Links, { entry }: Past): boolean {
+  if (object.kind !== 'vlan' || wired.some(({ link }) => link === object.dev)) return true;
+  const given = portsOf(touched).some(({ link, vlans }) => link === object.dev && vlans.some(({ vid }) => vid === object.vid));
+  return given || (entry?.original ?? []).some((original) => original.kind === 'vlan' && original.dev === object.dev && original.vid === object.vid);
 }
 
 /** What guests share, or what outlives a tap: it is looked after even when the guest's links are gone. */
 function sharedPlan(observation: Observation, { wired, touched }: Links, past: Past) {
+  const { others, protectedOn, uplinks: records } = past;
   return {
-    filter: planFilter(wired, touched, observation),
-    uplinks: planUplinks({ wanted: portsOf(wired), concerned: portsOf(touched), records: past.uplinks, protectedOn: past.protectedOn }, observation),
+    filter: planFilter({ wanted: wired, recorded: touched, others }, observation),
+    uplinks: planUplinks({ wanted: portsOf(wired), concerned: portsOf(touched), others: () => portsOf(others()), records, protectedOn }, observation),
   };
 }
 
@@ -139,7 +153,7 @@ function isEqual(a: Wired, b: Wired): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-function portsOf(attachments: readonly Placed[]): PlacedPort[] {
+function portsOf(attachments: readonly Wired[]): WiredPort[] {
   return attachments.filter((attachment) => attachment.kind === 'vlan-port');
 }
 

@@ -76,9 +76,13 @@ function assertPort(where: string, { bridge, link }: VlanPort, { links }: Observ
 }
 
 /** The kernel gives a sub-interface its VLAN's frames before the bridge sees them (net/core/dev.c, vlan_do_receive). */
-function assertUplinksCarry(where: string, port: VlanPort, { subinterfaces }: Observation): void {
+function assertUplinksCarry(where: string, port: VlanPort, { subinterfaces, links }: Observation): void {
+  const renamed = port.uplinks.find((dev) => links.has(dev) && links.get(dev)?.ifname !== dev);
+  if (renamed !== undefined) {
+    throw new HostError(`${where}: uplink ${quote(renamed)} of bridge ${quote(port.bridge ?? '')} is another name of link ${quote(links.get(renamed)?.ifname ?? '')}: write that in 'uplinks' of the host config`);
+  }
   const vids = new Set(port.vlans.map(({ vid }) => vid));
-  const thief = subinterfaces.find(({ parent, vid }) => port.uplinks.includes(parent) && vids.has(vid));
+  const thief = subinterfaces.find(({ parent, vid, protocol }) => port.uplinks.includes(parent) && vids.has(vid) && protocol === links.get(port.bridge ?? '')?.bridge?.protocol);
   if (thief === undefined) return;
   throw new HostError(`${where}: VLAN '${thief.vid}' does not reach bridge ${quote(port.bridge ?? '')} from its uplink ${quote(thief.parent)}: the sub-interface ${quote(thief.ifname)} takes it: remove that ('ip link del ${thief.ifname}'), and give the host its address on the bridge instead`);
 }

@@ -4,12 +4,12 @@
  * what it could not put back.
  */
 import { type Attachment, claimsOf, holdsAny, madeOf, type Placed, placedOf } from './attachment.js';
-import { HostError, RollbackError, VerifyError } from './errors.js';
+import { CommandError, HostError, RollbackError, VerifyError } from './errors.js';
 import type { Entry, Holding, Journal, Wired } from './journal.js';
 import type { Kernel, RunMode } from './kernel.js';
 import { type NetState, withoutVlans } from './netstate.js';
-import { EMPTY_SCOPE, type Observation } from './observation.js';
-import { describe } from './operation.js';
+import { EMPTY_SCOPE, type Observation, type Scope } from './observation.js';
+import { describe, describeLine } from './operation.js';
 import { isPending, leftOf, livingOf, originalOf, type Past, type Plan, planFor, planRelease, planUndo, type StartMode } from './plan.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
@@ -24,6 +24,9 @@ export interface Host {
   /** VIDs that the host config says never to remove from the uplinks of a bridge. */
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
 }
+
+/** Said of what the guest has and nobody speaks of any more. */
+export const UNSPOKEN = "stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' takes it away";
 
 export interface Guest {
   readonly name: string;
@@ -45,6 +48,11 @@ export async function wire(host: Host, request: WireRequest): Promise<Plan> {
   await collect(host, stale);
   const past = pastOf(host, guest.uuid);
   const plan = await settle(host, { guest, incoming, past, plan: planFrom(await examine(host, request, live), request, past) });
+  for (const { nic, mac, link, kind } of request.keepsUnspoken === true ? plan.wired : []) {
+    if (kind !== 'made-link' && !request.attachments.some((attachment) => attachment.link === link)) {
+      host.log(`${nicLabel(guest.name, { index: nic, mac })}: ${UNSPOKEN}`);
+    }
+  }
   if (incoming && request.attachments.some(({ kind }) => kind === 'routed-link')) {
     host.log(`guest ${quote(guest.name)} comes by migration: its routes wait for 'guestwire reconcile'`);
   }
@@ -103,19 +111,23 @@ export async function planWiring(host: Host, request: WireRequest, past: Past): 
   return planFrom(await check(host, request.guest, request.attachments), request, past);
 }
 
-function planFrom(observation: Observation, { guest, attachments, fresh, incoming }: WireRequest, past: Past): Plan {
+function planFrom(observation: Observation, { guest, attachments, ...mode }: WireRequest, past: Past): Plan {
   const placed = placedOf(attachments);
   const missing = attachments.find((attachment) => !placed.includes(attachment as Placed));
   if (missing !== undefined) {
     const where = nicLabel(guest.name, { index: missing.nic, mac: missing.mac });
     throw new HostError(`${where}: libvirt gives it no ${missing.link === undefined ? 'link' : missing.kind === 'routed-link' ? 'macvtap' : 'Linux bridge'} to wire: use an interface that has one`);
   }
-  return planFor(placed, observation, { mode: { fresh, incoming }, past });
+  return planFor(placed, observation, { mode, past });
 }
 
 /** Returns what a plan for this guest starts from. */
 export function pastOf({ journal, protectedOn }: Host, uuid: string): Past {
-  return { entry: journal.read(uuid), uplinks: journal.readUplinks(), protectedOn };
+  let others: Wired[] | undefined;
+  return {
+    entry: journal.read(uuid), uplinks: journal.readUplinks(), protectedOn,
+    others: () => (others ??= journal.list().filter(({ guest }) => guest.uuid !== uuid).flatMap(({ wired }) => wired)),
+  };
 }
 
 /** Observes the host and throws unless it can give what `attachments` ask for. Returns the observation. */
@@ -170,11 +182,22 @@ async function takeBack(host: Host, uuid: string, { keepMade, target = (original
   const past = pastOf(host, uuid);
   if (past.entry === undefined) return;
   const entry = { ...past.entry, original: target(past.entry.original) };
-  const observation = await host.kernel.observe(scopeOf([], entry.wired));
+  const { observation, blind } = await look(host, scopeOf([], entry.wired));
   const plan = planRelease(entry, observation, { keepMade, past });
   await runPlan(host, plan, { past, mode: 'carry-on' });
   writeUplinks(host, past.uplinks, plan.uplinks.after);
   logPlan(host, entry.guest, plan);
+  if (blind !== undefined) throw blind;
+}
+
+/** Observes for teardown: where the filter cannot be read, all the rest goes all the same. */
+async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Observation; blind?: CommandError }> {
+  try {
+    return { observation: await kernel.observe(scope) };
+  } catch (error) {
+    if (!(error instanceof CommandError) || error.failure.tool !== 'nft') throw error;
+    return { observation: await kernel.observe({ ...scope, filter: false }), blind: error };
+  }
 }
 
 async function carryOut(host: Host, plan: Plan, past: Past): Promise<Observation | undefined> {
@@ -192,7 +215,7 @@ async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Pas
   const left = leftOf(plan, observation, past);
   if (failure !== undefined && (left.length > 0 || failure.failure.tool === 'nft')) throw failure;
   if (left.length === 0) return observation;
-  throw new VerifyError(`the kernel does not hold what was asked of it: still to do: ${left.slice(0, 3).map(describe).join(', ')}${left.length > 3 ? ` and ${left.length - 3} more` : ''}`);
+  throw new VerifyError(`the kernel does not hold what was asked of it: still to do: ${left.slice(0, 3).map((operation) => describe(operation)).join(', ')}${left.length > 3 ? ` and ${left.length - 3} more` : ''}`);
 }
 
 /** Aims at the state observed before. */
@@ -238,14 +261,18 @@ function writeUplinks({ journal }: Host, before: Past['uplinks'], after: Past['u
   if (JSON.stringify(before) !== JSON.stringify(after)) journal.writeUplinks(after);
 }
 
-function logPlan({ log }: Host, { name }: Guest, { touched, operations, uplinks }: Plan): void {
+/** A line of a batch is a line of the log: a range of 4,000 VIDs is one change. */
+function logPlan({ log }: Host, { name }: Guest, { touched, batches, uplinks }: Plan): void {
   for (const dev of uplinks.missing) {
     log(`guest ${quote(name)}: uplink ${quote(dev)} of the host config is no port of its bridge: the guest's VLANs do not leave this host by it`);
   }
-  for (const operation of operations) {
+  for (const line of batches.flatMap(({ lines }) => lines)) {
+    const said = describeLine(line);
+    const [operation] = line.operations;
+    if (said === undefined || operation === undefined) continue;
     const dev = (operation.after ?? operation.before)?.dev;
     const attachment = touched.find(({ link }) => link === dev);
     const where = attachment === undefined ? `guest ${quote(name)}` : nicLabel(name, { index: attachment.nic, mac: attachment.mac });
-    log(`${where}: ${describe(operation)}`);
+    log(`${where}: ${said}`);
   }
 }

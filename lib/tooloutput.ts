@@ -5,7 +5,7 @@
 import * as z from 'zod/mini';
 import { canonicalDestination, contains, type Family, hostPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
-import { FILTER_RULES } from './filter.js';
+import { FILTER_CHAIN, FILTER_COMMENTS } from './filter.js';
 import type { FilterFacts, LinkFacts, RouteFacts, Subinterface } from './observation.js';
 import { canonicalMembership, vidsOf, type VlanMember } from './vlan.js';
 
@@ -60,6 +60,7 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
         ? {
             capable: info.info_data?.vlan_protocol !== undefined,
             filtering: info.info_data?.vlan_filtering === 1,
+            protocol: info.info_data?.vlan_protocol ?? '802.1Q',
             defaultPvid: info.info_data?.vlan_default_pvid ?? 0,
           }
         : undefined,
@@ -148,21 +149,24 @@ const subinterfaceSchema = z.object({
   linkinfo: z.object({ info_data: z.optional(z.object({ protocol: z.optional(z.string()), id: z.optional(z.number()) })) }),
 });
 
-/** Returns the 802.1Q links of `ip -json -details link show type vlan` whose parent is in this network namespace. */
+/** Returns the VLAN links of `ip -json -details link show type vlan` whose parent is in this network namespace. */
 export function parseSubinterfaces(answer: readonly unknown[]): Subinterface[] {
   return answer.filter((entry) => !isEmpty(entry)).flatMap((entry) => {
     const { ifname, link, linkinfo } = read(subinterfaceSchema, entry, 'ip link');
     const { id, protocol } = linkinfo.info_data ?? {};
-    return link === undefined || id === undefined || protocol === '802.1ad' ? [] : [{ ifname, parent: link, vid: id }];
+    return link === undefined || id === undefined ? [] : [{ ifname, parent: link, vid: id, protocol: protocol ?? '802.1Q' }];
   });
 }
 
 const rulesetSchema = z.object({
   nftables: z.array(z.object({
-    rule: z.optional(z.object({ chain: z.string() })),
-    set: z.optional(z.object({ name: z.string(), elem: z._default(z.array(z.unknown()), []) })),
+    chain: z.optional(z.object({ type: z.optional(z.string()), hook: z.optional(z.string()), prio: z.optional(z.number()), policy: z.optional(z.string()) })),
+    rule: z.optional(z.object({ comment: z.optional(z.string()) })),
+    set: z.optional(z.object({ type: z.unknown(), elem: z._default(z.array(z.unknown()), []) })),
   })),
 });
+
+const FILTER_CHAIN_KEYS = ['type', 'hook', 'prio', 'policy'] as const;
 
 /** Returns the filter of `nft --json list table bridge guestwire`. nft prints an ifindex as the link's name if it has one. */
 export function parseFilter(stdout: string): FilterFacts {
@@ -173,8 +177,12 @@ export function parseFilter(stdout: string): FilterFacts {
     throw new ToolOutputError(`nft: unexpected output '${stdout.slice(0, 100)}'`, { cause: error });
   }
   const { nftables } = read(rulesetSchema, json, 'nft');
-  const guarded = nftables.flatMap(({ set }) => set?.elem ?? []).map(String);
-  return { intact: nftables.filter(({ rule }) => rule !== undefined).length === FILTER_RULES, guarded: new Set(guarded) };
+  const [set, ...sets] = nftables.flatMap((entry) => entry.set ?? []);
+  const [chain, ...chains] = nftables.flatMap((entry) => entry.chain ?? []);
+  const comments = nftables.flatMap(({ rule }) => (rule === undefined ? [] : [rule.comment ?? '']));
+  const intact = sets.length === 0 && chains.length === 0 && set?.type === 'iface_index' &&
+    chain !== undefined && FILTER_CHAIN_KEYS.every((key) => chain[key] === FILTER_CHAIN[key]) && comments.join('\n') === FILTER_COMMENTS.join('\n');
+  return { there: true, intact, guarded: new Set((set?.elem ?? []).map(String)) };
 }
 
 function read<T extends z.ZodMiniType>(schema: T, entry: unknown, what: string): z.output<T> {

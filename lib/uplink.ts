@@ -24,11 +24,16 @@ export interface UplinkPlan {
   readonly missing: readonly string[];
 }
 
+/** A port that is wired or was; names are reused, so only with this ifindex it is that port. */
+export type WiredPort = PlacedPort & { readonly ifindex: number };
+
 export interface UplinkRequest {
   /** The guest's ports as they are to be; none when it is released. */
-  readonly wanted: readonly PlacedPort[];
+  readonly wanted: readonly WiredPort[];
   /** The guest's ports as they were, and as they are to be: their uplinks are looked after. */
-  readonly concerned: readonly PlacedPort[];
+  readonly concerned: readonly WiredPort[];
+  /** Ports of other guests, as the journal has them: what an uplink that came back has to carry for them, too. */
+  readonly others: () => readonly WiredPort[];
   readonly records: readonly UplinkRecord[];
   /** VIDs of a bridge that the host config says never to remove. */
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
@@ -36,7 +41,7 @@ export interface UplinkRequest {
 
 /** Returns what is to be done on the uplinks of the bridges concerned. */
 export function planUplinks(request: UplinkRequest, observation: Observation): UplinkPlan {
-  const uplinks = new Map(request.concerned.flatMap((port) => port.uplinks.map((dev) => [dev, port.bridge] as const)));
+  const uplinks = uplinksOf(request, observation);
   const plans = [...uplinks].map(([dev, bridge]) => planUplink({ dev, bridge }, request, observation));
   const records = (key: 'during' | 'after'): UplinkRecord[] => [
     ...request.records.filter(({ dev }) => !uplinks.has(dev)),
@@ -49,6 +54,15 @@ export function planUplinks(request: UplinkRequest, observation: Observation): U
     after: records('after'),
     missing: plans.flatMap(({ dev, there }) => (there ? [] : [dev])),
   };
+}
+
+/** Those of the guest's ports, and those that were its bridges' before the host config was changed. */
+function uplinksOf({ concerned, records }: UplinkRequest, { members, links }: Observation): Map<string, string> {
+  const bridges = new Set(concerned.filter(({ uplinks }) => uplinks.length > 0).map(({ bridge }) => bridge));
+  const earlier = [...bridges].flatMap((bridge) => records
+    .filter(({ dev, ifindex }) => members.get(bridge)?.includes(dev) === true && links.get(dev)?.ifindex === ifindex)
+    .map(({ dev }) => [dev, bridge] as const));
+  return new Map([...earlier, ...concerned.flatMap((port) => port.uplinks.map((dev) => [dev, port.bridge] as const))]);
 }
 
 interface OnePlan {
@@ -68,11 +82,15 @@ function planUplink({ dev, bridge }: { dev: string; bridge: string }, request: U
     const none = { dev, ifindex, vids: [] };
     return { dev, there: false, before: [], added: [], during: none, after: none };
   }
-  const present = new Set(observation.vlans.get(dev)?.map(({ vid }) => vid));
+  const there = observation.vlans.get(dev) ?? [];
+  const present = new Set(there.map(({ vid }) => vid));
+  // guestwire adds them tagged: one that has flags by now was taken over by somebody.
+  const flagged = new Set(there.filter(({ pvid, untagged }) => pvid || untagged).map(({ vid }) => vid));
   const isProtected = request.protectedOn(bridge);
   const recorded = request.records.find((record) => record.dev === dev && record.ifindex === ifindex)?.vids ?? [];
-  const ours = recorded.filter((vid) => present.has(vid));
-  const wanted = new Set(request.wanted.filter((port) => port.uplinks.includes(dev)).flatMap(({ vlans }) => vlans.map(({ vid }) => vid)));
+  const ours = recorded.filter((vid) => present.has(vid) && !flagged.has(vid));
+  const others = request.others().filter((port) => port.bridge === bridge && isThere(port, observation));
+  const wanted = new Set([...request.wanted, ...others].filter((port) => port.uplinks.includes(dev)).flatMap(({ vlans }) => vlans.map(({ vid }) => vid)));
   const missing = [...wanted].filter((vid) => !present.has(vid));
   const carried = carriedOn(bridge, request, observation);
   const keep = ours.filter((vid) => wanted.has(vid) || carried.has(vid) || isProtected.has(vid));
@@ -87,11 +105,19 @@ function planUplink({ dev, bridge }: { dev: string; bridge: string }, request: U
   };
 }
 
-/** VIDs that some port of the bridge carries, besides its uplinks and the guest's own ports. */
-function carriedOn(bridge: string, { concerned }: UplinkRequest, { members, vlans }: Observation): Set<number> {
-  const own = new Set(concerned.flatMap(({ link, uplinks }) => [link, ...uplinks]));
-  const others = (members.get(bridge) ?? []).filter((port) => !own.has(port));
+/** VIDs that the bridge itself or some port of it carries, besides its uplinks, past and present, and the guest's own ports. */
+function carriedOn(bridge: string, request: UplinkRequest, observation: Observation): Set<number> {
+  const { members, vlans } = observation;
+  const own = new Set([
+    ...request.concerned.flatMap((port) => [...(isThere(port, observation) ? [port.link] : []), ...port.uplinks]),
+    ...uplinksOf(request, observation).keys(),
+  ]);
+  const others = [bridge, ...(members.get(bridge) ?? [])].filter((port) => !own.has(port));
   return new Set(others.flatMap((port) => vlans.get(port)?.map(({ vid }) => vid) ?? []));
+}
+
+function isThere({ link, ifindex }: WiredPort, { links }: Observation): boolean {
+  return links.get(link)?.ifindex === ifindex;
 }
 
 function objects(dev: string, vids: readonly number[]): NetObject[] {

@@ -89,12 +89,12 @@ const PORT = domainXml({ wishes: vlanWish('<gw:tag id="10"/>') });
 
 describe('a tool', () => {
   const rows: Readonly<Record<string, readonly [tools: Parameters<HookHost['tools']>, says: string, xml?: string, at?: Refusal['at']]>> = {
-    'ip that is missing': [[{ ip: null }], "ip is not installed: no 'ip' in PATH (reading the host)"],
+    'ip that is missing': [[{ ip: null }], "ip is not installed: no 'ip' in PATH, install package iproute2 (reading the host)"],
     'flock that is missing': [[{ flock: null }], "lock '/run/guestwire.lock' cannot be had: flock is not installed: no 'flock' in PATH"],
-    'bridge that is missing': [[{ ip: 'filtering-on', bridge: null }], "bridge is not installed: no 'bridge' in PATH (reading the VLANs of bridge ports)", PORT, ['start']],
+    'bridge that is missing': [[{ ip: 'filtering-on', bridge: null }], "bridge is not installed: no 'bridge' in PATH, install package iproute2 (reading the VLANs of bridge ports)", PORT, ['start']],
     'ip that is killed': [[{ ip: 'die' }], 'ip was killed by SIGKILL (reading the host)'],
     'flock that is killed': [[{ flock: 'die' }], "lock '/run/guestwire.lock' cannot be had: flock was killed by SIGKILL"],
-    'nft that is missing': [[{ ip: 'filtering-on', nft: null }], "nft is not installed: no 'nft' in PATH (reading the filter of VLAN ports)", PORT],
+    'nft that is missing': [[{ ip: 'filtering-on', nft: null }], "nft is not installed: no 'nft' in PATH, install package nftables (reading the filter of VLAN ports)", PORT],
     'nft that is killed': [[{ ip: 'filtering-on', nft: 'die' }], 'nft was killed by SIGKILL (reading the filter of VLAN ports)', PORT],
     'bridge that is killed': [[{ ip: 'filtering-on', bridge: 'die' }], 'bridge was killed by SIGKILL (reading the VLANs of bridge ports)', PORT, ['start']],
     'ip that prints no JSON': [[{ ip: 'print-no-json' }], "ip -json printed what is no JSON list: 'Segmentation fault'"],

@@ -136,6 +136,11 @@ describe('loadConfig', () => {
     expect(error.text).toBe(`# caf\ufffd\n${WORLD}`);
   });
 
+  test('an uplink of two bridges is refused', () => {
+    expect(() => parseConfig('[bridge.br0]\nuplinks = ["eno1"]\n[bridge.br1]\nuplinks = ["eno2", "eno1"]\n', '/x'))
+      .toThrow(new ConfigError("config '/x': uplink 'eno1' is listed under [bridge.br0] and [bridge.br1]: it can be a port of one of them only"));
+  });
+
   test('a text that is wrong is told as from parseConfig, with the text', () => {
     write('[bridge.br0]\nuplink = []');
     const error = refusal(path);

@@ -115,7 +115,7 @@ describe('render', () => {
 
   test('every line of a range knows all of its operations', () => {
     const [batch] = render(diff(netState([20, 21, 22].map((vid) => vlan(vid))), []));
-    expect(batch?.lines.map(({ operations }) => operations.map(inWords))).toEqual([[
+    expect(batch?.lines.map(({ operations }) => operations.map((operation) => inWords(operation)))).toEqual([[
       "add VLAN 20 on 'vnet0'", "add VLAN 21 on 'vnet0'", "add VLAN 22 on 'vnet0'",
     ]]);
   });

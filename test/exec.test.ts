@@ -97,7 +97,7 @@ describe.each(DOORS)('exec of %s', (_door, exec) => {
 describe('assertSuccess', () => {
   const failed: ExecResult = { ...SUCCESS, exitCode: 1 };
   const rows: readonly (readonly [ExecResult, Partial<ExecRequest>, string])[] = [
-    [{ ...failed, exitCode: undefined, errno: 'ENOENT' }, {}, "ip is not installed: no 'ip' in PATH (adding a route)"],
+    [{ ...failed, exitCode: undefined, errno: 'ENOENT' }, {}, "ip is not installed: no 'ip' in PATH, install package iproute2 (adding a route)"],
     [{ ...failed, exitCode: undefined, errno: 'EACCES' }, {}, 'ip could not be started (EACCES) (adding a route)'],
     [{ ...failed, exitCode: undefined, signal: 'SIGKILL', timedOut: true }, {}, 'ip was killed after 10 s without an end (adding a route)'],
     [{ ...failed, exitCode: undefined, signal: 'SIGKILL', timedOut: true }, { deadline: 1_500 }, 'ip was killed after 1.5 s without an end (adding a route)'],

@@ -8,7 +8,7 @@ import { FILTER_LINES } from '../lib/filter.js';
 import type { Kernel } from '../lib/kernel.js';
 import type { LinkFacts, Observation, RouteFacts, Scope } from '../lib/observation.js';
 import type { Batch } from '../lib/operation.js';
-import { parseVids, vidsOf } from '../lib/vlan.js';
+import { parseVids, type VlanMember, vidsOf } from '../lib/vlan.js';
 
 /** A host as golden cases write it down. */
 export interface FakeHost {
@@ -17,7 +17,7 @@ export interface FakeHost {
   /** Networks the host is on, with its address there. */
   networks?: { dev: string; address: string; prefix: string }[];
   sysctls?: Record<string, string>;
-  subinterfaces?: { ifname: string; parent: string; vid: number }[];
+  subinterfaces?: { ifname: string; parent: string; vid: number; protocol?: string }[];
   /** Whether guestwire's nftables table is there, and the ifindexes in its set. */
   filter?: { intact: boolean; guarded: number[] };
 }
@@ -97,16 +97,14 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     return routes.filter((route) => contains(route.to, host32)).sort((a, b) => b.to.length - a.to.length)[0];
   };
   return {
-    links: new Map(scope.links.flatMap((name): [string, LinkFacts][] => {
+    links: new Map([...scope.links, ...scope.bridges.flatMap((bridge) => portsOf(host, bridge))].flatMap((name): [string, LinkFacts][] => {
       const link = host.links[name];
       return link === undefined ? [] : [[name, linkFacts(name, link)]];
     })),
-    vlans: new Map([...scope.ports, ...scope.bridges.flatMap((bridge) => portsOf(host, bridge))].flatMap((port) => {
-      const { vlans, master } = host.links[port] ?? {};
-      if (master === undefined || host.links[master]?.bridge?.capable === false) return [];
-      return [[port, Object.entries(vlans ?? {}).map(([vid, flags]) => ({
-        vid: Number(vid), pvid: flags.includes('pvid'), untagged: flags.includes('untagged'),
-      })).sort((a, b) => a.vid - b.vid)] as const];
+    vlans: new Map([...scope.ports, ...scope.bridges.flatMap((bridge) => [bridge, ...portsOf(host, bridge)])].flatMap((port) => {
+      const { vlans, master, bridge } = host.links[port] ?? {};
+      if (bridge === undefined && (master === undefined || host.links[master]?.bridge?.capable === false)) return [];
+      return [[port, membersOf(vlans)] as const];
     })),
     routes: routes.filter((route) => scope.routes.some(({ dev, protocol }) => route.dev === dev && route.protocol === String(protocol))),
     lookups: new Map(scope.lookups.map((address) => [address, NOWHERE.has(lookup(address)?.type ?? '') ? undefined : lookup(address)])),
@@ -114,14 +112,19 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     locals: locals.filter(({ to }) => scope.locals.some((prefix) => contains(parsePrefix(prefix), to))),
     nextHops: routes.filter(({ hops }) => hops.some((hop) => scope.nextHops.some((prefix) => contains(parsePrefix(prefix), hostPrefix(parseAddress(hop)))))),
     exact: routes.filter(({ to, table }) => scope.exact.some((asked) => asked.to === to.text && (asked.table === 'all' || asked.table === table))),
-    members: new Map(scope.bridges.map((bridge) => [bridge, portsOf(host, bridge)])),
-    subinterfaces: scope.subinterfaces ? host.subinterfaces : [],
+    members: new Map(scope.bridges.filter((bridge) => host.links[bridge] !== undefined).map((bridge) => [bridge, portsOf(host, bridge)])),
+    subinterfaces: scope.subinterfaces ? host.subinterfaces.map((link) => ({ protocol: '802.1Q', ...link })) : [],
     filter: {
+      there: scope.filter && (host.filter.intact || host.filter.guarded.length > 0),
       intact: scope.filter && host.filter.intact,
       guarded: new Set(scope.filter ? host.filter.guarded.map((ifindex) => nameOf(host, ifindex)) : []),
     },
     sysctls: new Map(scope.sysctls.flatMap((path) => (host.sysctls[path] === undefined ? [] : [[path, host.sysctls[path]] as const]))),
   };
+}
+
+function membersOf(vlans: FakeLink['vlans'] = {}): VlanMember[] {
+  return Object.entries(vlans).map(([vid, flags]) => ({ vid: Number(vid), pvid: flags.includes('pvid'), untagged: flags.includes('untagged') })).sort((a, b) => a.vid - b.vid);
 }
 
 function portsOf({ links }: Required<FakeHost>, bridge: string): string[] {
@@ -150,7 +153,7 @@ function linkFacts(ifname: string, link: FakeLink): LinkFacts {
       return { address, length: Number(length) };
     }),
     isolated: link.master === undefined ? undefined : (link.isolated ?? false),
-    bridge: link.bridge && { capable: link.bridge.capable ?? true, filtering: link.bridge.filtering ?? true, defaultPvid: link.bridge.defaultPvid ?? 1 },
+    bridge: link.bridge && { protocol: '802.1Q', capable: link.bridge.capable ?? true, filtering: link.bridge.filtering ?? true, defaultPvid: link.bridge.defaultPvid ?? 1 },
   };
 }
 
@@ -247,6 +250,7 @@ function removeLink(host: Required<FakeHost>, name: string): void {
 function applyNft({ filter }: Required<FakeHost>, text: string): void {
   if (text === FILTER_LINES.join('\n')) {
     filter.intact = true;
+    filter.guarded = [];
     return;
   }
   if (text === 'delete table bridge guestwire') {

@@ -2,7 +2,7 @@
 import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { testWith } from './capability.js';
 import { metadata, nic } from './guestxml.js';
 import { type Netns, openNetns } from './netns.js';
@@ -20,6 +20,7 @@ const config = (text: string): void => { writeFileSync(join(dir, 'config.toml'),
 
 beforeAll(async () => { netns = await openNetns(); });
 afterAll(() => { netns.close(); });
+afterEach(() => { rmSync(dir, { recursive: true, force: true }); });
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'guestwire-migrate-'));
   netns.sh('ip link del vnet1 2>/dev/null || true; sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1; ip tuntap add vnet1 mode tap; ip link set vnet1 up');
@@ -38,7 +39,6 @@ describe('an incoming guest with routed links', () => {
   kernelTest('is refused where nothing would tell when it runs', () => {
     expect(hook('migrate')).toEqual({ status: 1, stdout: '', stderr:
       `guestwire: guest 'web1' NIC 0 (${MAC}): a guest with routed links cannot migrate here, because nothing would tell when it runs here: set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come\n` });
-    rmSync(dir, { recursive: true });
   });
 
   kernelTest('has its gateways but no route until it runs here; reconnect completes it', () => {
@@ -55,7 +55,6 @@ describe('an incoming guest with routed links', () => {
     expect(hook('stopped')).toEqual(DONE);
     expect(hook('release')).toEqual(DONE);
     expect(readdirSync(state())).toEqual([]);
-    rmSync(dir, { recursive: true });
   });
 
   kernelTest('is a fresh one when the announcement is more than a minute old, and the next time in any case', () => {
@@ -67,7 +66,6 @@ describe('an incoming guest with routed links', () => {
     expect(readdirSync(state())).toEqual([]);
     expect(hook('start')).toEqual(DONE);
     expect(routes()).toContain('192.0.2.10 dev vnet1');
-    rmSync(dir, { recursive: true });
   });
 
   kernelTest('that fails on the way in leaves nothing', () => {
@@ -76,6 +74,5 @@ describe('an incoming guest with routed links', () => {
     for (const operation of ['migrate', 'prepare', 'stopped', 'release']) expect(hook(operation)).toEqual(DONE);
     expect(netns.dump()).toBe(before);
     expect(readdirSync(state())).toEqual([]);
-    rmSync(dir, { recursive: true });
   });
 });

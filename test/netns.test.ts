@@ -1,5 +1,5 @@
 /** The pipeline on a real kernel, in a throw-away namespace: what is wired is there, what is released is gone. */
-import { afterAll, beforeAll, beforeEach, describe, expect } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -14,6 +14,7 @@ let dir: string;
 
 beforeAll(async () => { netns = await openNetns(); });
 afterAll(() => { netns.close(); });
+afterEach(() => { rmSync(dir, { recursive: true, force: true }); });
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'guestwire-netns-'));
   netns.sh(`
@@ -173,6 +174,5 @@ describe('a routed link on a real kernel', () => {
     expect(hook('stopped', xml(DUAL))).toEqual(DONE);
     expect(hook('release', xml(DUAL))).toEqual(DONE);
     expect(netns.dump()).toBe(wired);
-    rmSync(dir, { recursive: true });
   });
 });

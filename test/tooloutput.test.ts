@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { parsePrefix } from '../lib/address.js';
 import { ToolOutputError } from '../lib/errors.js';
+import { FILTER_COMMENTS } from '../lib/filter.js';
 import { parseFilter, parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans } from '../lib/tooloutput.js';
 
 /** Captured by test/lab/uml/capture.js, which says how this host was made. */
@@ -36,7 +37,7 @@ describe.each(['6.1', '6.15'])('what iproute2 %s printed on a host with VLAN-awa
     expect(links.get('tap0')).toMatchObject({ master: 'br0', isolated: false, txqlen: 500 });
     const vlanLinks = captured('ip-link').filter((link) => (link as { linkinfo?: { info_kind?: string } }).linkinfo?.info_kind === 'vlan');
     expect(vlanLinks).toHaveLength(2);
-    expect(parseSubinterfaces(vlanLinks)).toEqual([{ ifname: 'up0x.100', parent: 'up0x', vid: 100 }]);
+    expect(parseSubinterfaces(vlanLinks)).toEqual([{ ifname: 'up0x.100', parent: 'up0x', vid: 100, protocol: '802.1Q' }, { ifname: 'outer', parent: 'up0x', vid: 100, protocol: '802.1ad' }]);
   });
 });
 
@@ -79,9 +80,9 @@ describe('ip -json -details address show', () => {
   });
 
   test.each([
-    ['that filters', { vlan_filtering: 1, vlan_protocol: '802.1Q', vlan_default_pvid: 0 }, { capable: true, filtering: true, defaultPvid: 0 }],
-    ['that does not', { vlan_filtering: 0, vlan_protocol: '802.1Q', vlan_default_pvid: 1 }, { capable: true, filtering: false, defaultPvid: 1 }],
-    ['in a kernel that cannot', { vlan_filtering: 0 }, { capable: false, filtering: false, defaultPvid: 0 }],
+    ['that filters', { vlan_filtering: 1, vlan_protocol: '802.1Q', vlan_default_pvid: 0 }, { capable: true, filtering: true, protocol: '802.1Q', defaultPvid: 0 }],
+    ['that does not', { vlan_filtering: 0, vlan_protocol: '802.1Q', vlan_default_pvid: 1 }, { capable: true, filtering: false, protocol: '802.1Q', defaultPvid: 1 }],
+    ['in a kernel that cannot', { vlan_filtering: 0 }, { capable: false, filtering: false, protocol: '802.1Q', defaultPvid: 0 }],
   ])('a bridge %s', (_, info_data, bridge) => {
     expect(parseLinks([{ ...link, linkinfo: { info_kind: 'bridge', info_data } }])[0]?.bridge).toEqual(bridge);
   });
@@ -137,20 +138,36 @@ describe('next hops in a whole table', () => {
 });
 
 describe('802.1Q links and the filter', () => {
-  test('sub-interfaces are read with parent and VID; QinQ ones and those of other namespaces are none', () => {
+  test('sub-interfaces are read with parent and VID; those of other namespaces are none', () => {
     expect(parseSubinterfaces([
       { ifname: 'eno1.100', link: 'eno1', linkinfo: { info_kind: 'vlan', info_data: { protocol: '802.1Q', id: 100, flags: [] } } },
       { ifname: 'eno1.7', link: 'eno1', linkinfo: { info_kind: 'vlan', info_data: { protocol: '802.1ad', id: 7 } } },
       { ifname: 'v9', link_index: 9, linkinfo: { info_kind: 'vlan', info_data: { protocol: '802.1Q', id: 9 } } },
       {},
-    ])).toEqual([{ ifname: 'eno1.100', parent: 'eno1', vid: 100 }]);
+    ])).toEqual([{ ifname: 'eno1.100', parent: 'eno1', vid: 100, protocol: '802.1Q' }, { ifname: 'eno1.7', parent: 'eno1', vid: 7, protocol: '802.1ad' }]);
   });
 
-  test('ports of the filter are names and numbers; a chain without its rules is not intact', () => {
-    const rule = { rule: { chain: 'from_guests', expr: [] } };
-    const set = { set: { name: 'no_stp', elem: ['vnet0', 12, '13'] } };
-    expect(parseFilter(JSON.stringify({ nftables: [{ metainfo: {} }, set, rule, rule] }))).toEqual({ intact: true, guarded: new Set(['vnet0', '12', '13']) });
-    expect(parseFilter(JSON.stringify({ nftables: [set] }))).toEqual({ intact: false, guarded: new Set(['vnet0', '12', '13']) });
+  const chain = { chain: { family: 'bridge', name: 'from_guests', type: 'filter', hook: 'prerouting', prio: -300, policy: 'accept' } };
+  const set = { set: { name: 'no_stp', type: 'iface_index', elem: ['vnet0', 12, '13'] } };
+  const rules = FILTER_COMMENTS.map((comment) => ({ rule: { chain: 'from_guests', comment, expr: [] } }));
+  test('ports of the filter are names and numbers', () => {
+    expect(parseFilter(JSON.stringify({ nftables: [{ metainfo: {} }, set, chain, ...rules] }))).toEqual({ there: true, intact: true, guarded: new Set(['vnet0', '12', '13']) });
+  });
+
+  test.each<[string, readonly unknown[]]>([
+    ['without a chain', [set]],
+    ['without its rules', [set, chain]],
+    ['with one rule', [set, chain, rules[0]]],
+    ['with foreign rules', [set, chain, { rule: { chain: 'from_guests' } }, { rule: { chain: 'from_guests' } }]],
+    ['with a rule more', [set, chain, ...rules, { rule: { chain: 'from_guests' } }]],
+    ['with rules in another order', [set, chain, ...[...rules].reverse()]],
+    ['with a chain that hooks nowhere', [set, { chain: { name: 'from_guests' } }, ...rules]],
+    ['with a chain of another priority', [set, { chain: { ...chain.chain, prio: 0 } }, ...rules]],
+    ['with a second chain', [set, chain, chain, ...rules]],
+    ['with a set of another type', [{ set: { name: 'no_stp', type: 'ether_addr' } }, chain, ...rules]],
+    ['without a set', [chain, ...rules]],
+  ])('a table %s is not intact', (_, nftables) => {
+    expect(parseFilter(JSON.stringify({ nftables }))).toMatchObject({ there: true, intact: false });
   });
 });
 

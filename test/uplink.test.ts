@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { VlanPort } from '../lib/attachment.js';
-import { HostError } from '../lib/errors.js';
+import { CommandError, HostError } from '../lib/errors.js';
 import { createJournal } from '../lib/journal.js';
 import { type Host, release, unwire, wire, type WireRequest } from '../lib/reconcile.js';
 import { accessPort, type VlanMember } from '../lib/vlan.js';
@@ -52,6 +52,11 @@ function uuid(n: number): string {
 /** What libvirt does before it calls `stopped`. */
 function dropTap(n: number): void {
   Reflect.deleteProperty(kernel.host.links, `vnet${n}`);
+}
+
+/** As when libvirt gives a new tap the name of one that is gone. */
+function renewTap(n: number, ifindex: number): void {
+  kernel.host.links[`vnet${n}`] = { ifindex, master: 'br0', vlans: { 1: 'pvid untagged' } };
 }
 
 const uplink = (): Record<string, string> | undefined => kernel.host.links['up0']?.vlans;
@@ -173,4 +178,96 @@ describe('the filter', () => {
     const { batches } = await wire(host, start(0, accessPort(10)));
     expect(batches.map(({ tool }) => tool)).toEqual(['nft', 'bridge', 'ip']);
   });
+});
+
+describe('what a VLAN on an uplink is there for', () => {
+  test('is also the guest that has the name of the one before, whose end comes late', async () => {
+    await wire(host, start(0, accessPort(10)));
+    renewTap(0, 20);
+    await wire(host, { ...start(1, accessPort(10)), attachments: [{ ...start(0, accessPort(10)).attachments[0] as VlanPort }] });
+    await unwire(host, uuid(0));
+    await release(host, uuid(0));
+    expect(uplink()).toEqual({ ...OWN, 10: '' });
+    dropTap(0);
+    await release(host, uuid(1));
+    expect(uplink()).toEqual(OWN);
+  });
+
+  test('is not another uplink: what the config had before goes with the last guest', async () => {
+    use({ links: { ...HOST.links, up1: { ifindex: 4, master: 'br0', vlans: {} } } });
+    const second = (): Record<string, string> | undefined => kernel.host.links['up1']?.vlans;
+    await wire(host, start(0, accessPort(10)));
+    await wire(host, start(1, accessPort(10), { uplinks: ['up1'] }));
+    expect([uplink(), second()]).toEqual([{ ...OWN, 10: '' }, { 10: '' }]);
+    for (const n of [1, 0]) {
+      dropTap(n);
+      await release(host, uuid(n));
+    }
+    expect([uplink(), second()]).toEqual([OWN, {}]);
+    expect(readdirSync(dir)).toEqual([]);
+  });
+
+  test('is also the host itself, by an entry of the bridge or by flags that somebody gave it', async () => {
+    await wire(host, start(0, [...accessPort(11), { vid: 12, pvid: false, untagged: false }, { vid: 13, pvid: false, untagged: false }]));
+    const { br0, up0 } = kernel.host.links;
+    if (br0 !== undefined) br0.vlans = { 11: '' };
+    if (up0?.vlans !== undefined) up0.vlans[12] = 'untagged';
+    dropTap(0);
+    await release(host, uuid(0));
+    expect(uplink()).toEqual({ ...OWN, 11: '', 12: 'untagged' });
+  });
+
+  test('is every live guest, when the uplink comes back', async () => {
+    await wire(host, start(0, accessPort(10)));
+    const { up0 } = kernel.host.links;
+    Reflect.deleteProperty(kernel.host.links, 'up0');
+    kernel.host.links['up0'] = { ...up0, ifindex: 33, vlans: { 1: 'pvid untagged' } };
+    await wire(host, start(1, accessPort(20)));
+    expect(uplink()).toEqual({ 1: 'pvid untagged', 10: '', 20: '' });
+    for (const n of [0, 1]) {
+      dropTap(n);
+      await release(host, uuid(n));
+    }
+    expect(uplink()).toEqual({ 1: 'pvid untagged' });
+  });
+});
+
+describe('a bridge that is gone', () => {
+  test('keeps no guest from being released', async () => {
+    await wire(host, start(0, accessPort(10)));
+    Reflect.deleteProperty(kernel.host.links, 'br0');
+    dropTap(0);
+    Reflect.deleteProperty(kernel.host.links, 'up0');
+    await release(host, uuid(0));
+    expect(readdirSync(dir)).toEqual([]);
+  });
+});
+
+describe('the filter after a flush of all rules', () => {
+  test('guards every live guest again at the next start', async () => {
+    await wire(host, start(0, accessPort(10)));
+    kernel.host.filter = { intact: false, guarded: [] };
+    await wire(host, start(1, accessPort(20)));
+    expect(kernel.host.filter).toEqual({ intact: true, guarded: [10, 11] });
+  });
+
+  test('that cannot be read keeps nothing else from being taken back', async () => {
+    await wire(host, start(0, accessPort(10)));
+    const failure = { tool: 'nft', args: [], exitCode: undefined, signal: undefined, stderr: '', timedOut: false, errno: 'ENOENT', line: undefined };
+    const blind: Host = { ...host, kernel: { ...kernel, observe: (scope) => (scope.filter ? Promise.reject(new CommandError('nft is gone', failure)) : kernel.observe(scope)) } };
+    dropTap(0);
+    await expect(release(blind, uuid(0))).rejects.toThrow('nft is gone');
+    expect(uplink()).toEqual(OWN);
+    await release(host, uuid(0));
+    expect(kernel.host.filter).toEqual({ intact: false, guarded: [] });
+  });
+});
+
+test('a range of VLANs is a line of the log', async () => {
+  await wire(host, start(0, Array.from({ length: 90 }, (_, n) => ({ vid: 100 + n, pvid: false, untagged: false }))));
+  expect(log.filter((line) => line.includes('VLAN'))).toEqual([
+    "guest 'g0' NIC 0 (52:54:00:aa:bb:00): remove VLAN 1 pvid untagged on 'vnet0'",
+    "guest 'g0' NIC 0 (52:54:00:aa:bb:00): add VLAN 100-189 on 'vnet0'",
+    "guest 'g0': add VLAN 100-189 on 'up0'",
+  ]);
 });

@@ -57,7 +57,7 @@ async function wireGuest(io: Io, name: string): Promise<void> {
   const id = await idOf(io, name);
   const domain = parseDomain(await askLibvirt(io, ['dumpxml', '--domain', name], 'reading the domain XML'));
   const guest = guestOf(domain);
-  const attachments = deriveAttachments(domain, loadConfig(io.settings.config));
+  const attachments = deriveAttachments(domain, loadConfig(io.settings.config), io.warn);
   const changes = await locked(io, guest, async (host) => {
     if (attachments.length === 0) await releaseRunning(host, guest.uuid);
     else await wire(host, { guest, attachments, fresh: false, incoming: false });
