@@ -124,6 +124,16 @@ describe.each([
       expect(kernel.host.links['web1']).toBeUndefined();
     });
   });
+
+  test('goes from under a running guest, with its record, when guestwire is uninstalled', async () => {
+    await withHost(async (host, kernel) => {
+      await make(host, start);
+      await wire(host, start);
+      await releaseRunning(host, GUEST.uuid, { keepMade: false });
+      expect(kernel.host.links['web1']).toBeUndefined();
+      expect(host.journal.list()).toEqual([]);
+    });
+  });
 });
 
 describe('whose link it is', () => {
