@@ -54,6 +54,8 @@ export interface RoutedLink extends Attached {
   readonly mtu?: number | undefined;
   /** What guestwire itself makes before libvirt looks for it; undefined: libvirt makes the tap. */
   readonly made?: MadeLink | undefined;
+  /** Links on which the host answers ARP and NDP for the addresses; absent: on none. */
+  readonly proxy?: readonly string[] | undefined;
 }
 
 /** An attachment whose link libvirt has named: what can be wired. */
@@ -174,7 +176,7 @@ function routedLink(where: string, nic: Nic, { wish, config, domain }: { wish: R
     throw new NotAllowedError(`${where}: no ${shown} gateway on this host: add one to 'gateways' in [routed] of the host config, or remove the guest's ${shown} addresses`);
   }
   assertMtuCarries(where, mtu, families.has('inet6'));
-  const { table, protocol } = config.routed;
+  const { table, protocol, proxy } = config.routed;
   return {
     kind: 'routed-link', nic: nic.index, mac: nic.mac, link,
     addresses: wish.addresses.map((address) => address.text),
@@ -184,6 +186,7 @@ function routedLink(where: string, nic: Nic, { wish, config, domain }: { wish: R
     protocol,
     ...(mtu !== undefined && { mtu }),
     ...(made && { made }),
+    ...(proxy.length > 0 ? { proxy } : {}),
   };
 }
 

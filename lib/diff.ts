@@ -45,7 +45,8 @@ function isChange({ before, after }: Operation): boolean {
 /**
  * Isolation revokes before it grants, so that a port is never in more VLANs than it may be. Reachability grants before
  * it revokes, so that a change of routes loses no packet. A route comes after the route to its next hop, and goes
- * before it. Filters are the first to come and the last to go. Links are set up last before addresses, because accept_ra must be 0 before a link hears anything.
+ * before it. A neighbour proxy attracts traffic: it is last to
+ * come and first to go. Filters are the first to come and the last to go. Links are set up last before addresses, because accept_ra must be 0 before a link hears anything.
  */
 function rankOf({ before, after }: Operation): number {
   const object = after ?? before;
@@ -73,6 +74,7 @@ function rankOf({ before, after }: Operation): number {
       return takesAddresses(object) ? 45 : 20;
     case 'txqlen':
     case 'ipv6':
+    case 'proxy-sysctl':
       return 20;
     case 'allmulticast':
       return 21;
@@ -80,6 +82,8 @@ function rankOf({ before, after }: Operation): number {
       return object.up ? 21 : 45;
     case 'address':
       return after === undefined ? 43 : 30;
+    case 'neighbour-proxy':
+      return after === undefined ? 40 : 33;
     case 'route':
       if (after === undefined) return object.via === undefined ? 42 : 41;
       return object.via === undefined ? 31 : 32;

@@ -3,6 +3,7 @@
  * which at `migrate` and `restore` would replace the guest's XML, and nothing talks to libvirt, which would deadlock.
  */
 import { readFileSync, statSync } from 'node:fs';
+import { announce } from './announce.js';
 import { type Attachment, deriveAttachments } from './attachment.js';
 import { configMentions, defaultConfig, type HostConfig, loadConfig } from './config.js';
 import { type Domain, METADATA_NAMESPACE, parseDomain } from './domain.js';
@@ -13,6 +14,7 @@ import { createJournal, type Journal } from './journal.js';
 import { createKernel } from './kernel.js';
 import { acquireLock } from './lock.js';
 import { createLog, type Log } from './log.js';
+import { probeNeighbours } from './probe.js';
 import type { Settings } from './settings.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { type Host, make, release, unwire, wire, UNSPOKEN } from './reconcile.js';
@@ -103,12 +105,16 @@ async function announceIncoming({ call, journal }: Run): Promise<void> {
 }
 
 async function prepare(run: Run): Promise<void> {
-  const { domain, attachments } = understand(run.call, run.log);
+  const { domain, attachments, config } = understand(run.call, run.log);
   if (attachments.length === 0) {
     await forget(run, domain);
     return;
   }
   const guest = { name: domain.name, uuid: uuidOf(domain) };
+  // Without the lock: others start meanwhile. One that comes by migration answers where it still runs.
+  if (config.routed.probe && !run.journal.expectsIncoming(guest.uuid)) {
+    await probeNeighbours({ exec: run.call.exec, kernel: createKernel(run.call.exec), log: run.log }, guest.name, attachments);
+  }
   await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
     const incoming = run.journal.takeIncoming(guest.uuid);
     // Whatever an earlier run of this guest left is void: libvirt is only now starting it.
@@ -129,13 +135,14 @@ async function forget(run: Run, { uuid }: Domain): Promise<void> {
 }
 
 async function start(run: Run): Promise<void> {
-  const { domain, attachments } = understand(run.call, run.log);
+  const { domain, attachments, config } = understand(run.call, run.log);
   if (attachments.length === 0) return;
   const guest = { name: domain.name, uuid: uuidOf(domain) };
-  await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
+  const plan = await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
     const incoming = run.journal.read(guest.uuid)?.incoming ?? false;
-    await wire(host, { guest, attachments, fresh: true, incoming });
+    return wire(host, { guest, attachments, fresh: true, incoming });
   });
+  if (config.routed.announce) await announce(run.call.exec, run.log, { guest: guest.name, plan, fresh: true });
 }
 
 /**
@@ -143,16 +150,15 @@ async function start(run: Run): Promise<void> {
  * guest any more it keeps what it has: whoever is editing the config just now does not mean to cut it off.
  */
 async function reconnect(run: Run): Promise<void> {
-  const { domain, attachments } = understand(run.call, run.log);
+  const { domain, attachments, config } = understand(run.call, run.log);
   if (attachments.length === 0) {
     if (domain.uuid === undefined || run.journal.read(domain.uuid) === undefined) return;
     run.log.warn(`guest ${quote(domain.name)}: ${UNSPOKEN}`);
     return;
   }
   const guest = { name: domain.name, uuid: uuidOf(domain) };
-  await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
-    await wire(host, { guest, attachments, fresh: false, incoming: false, keepsUnspoken: true });
-  });
+  const plan = await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, (host) => wire(host, { guest, attachments, fresh: false, incoming: false, keepsUnspoken: true }));
+  if (config.routed.announce) await announce(run.call.exec, run.log, { guest: guest.name, plan, fresh: false });
 }
 
 /** Goes by the journal alone: the XML no longer names the taps, and may have been edited since. */
@@ -177,11 +183,11 @@ function leavePending({ call, journal, log }: Run, uuid: string): void {
 }
 
 /** Runs `act` for the guest `uuid` under the host's lock, after what earlier runs had to leave of others is done. */
-async function locked(
+async function locked<T>(
   { call, journal, log }: Run,
   { uuid, wait }: { readonly uuid: string; readonly wait: number },
-  act: (host: Host) => Promise<void>,
-): Promise<void> {
+  act: (host: Host) => Promise<T>,
+): Promise<T> {
   const lock = await acquireLock(call.exec, {
     path: call.settings.lock, wait, holder: `${call.operation} of guest ${quote(call.guest)}`,
   });
@@ -189,7 +195,7 @@ async function locked(
     const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
     const host: Host = { kernel: createKernel(exec), journal, log: log.info, protectedOn: protectedByConfig(call.settings) };
     await releaseEnded(host, journal.listEnded().filter((ended) => ended !== uuid), log);
-    await act(host);
+    return await act(host);
   } finally {
     lock.release();
   }

@@ -8,6 +8,7 @@ import { locate, ValueError } from './errors.js';
 import { assertIfname } from './ifname.js';
 import { type VethWish, vethWishOf } from './madelink.js';
 import { quote } from './quote.js';
+import { DEFAULT_PROTOCOL, protocolOf } from './rtnames.js';
 import { header, mapOf, namedTables, read, type Table, table, type TablePath, within } from './toml.js';
 import { accessPort, canonicalMembership, parseVids, type VlanMember, vidsOf } from './vlan.js';
 
@@ -45,6 +46,10 @@ export interface RoutedConfig {
   readonly protocol: number;
   /** Links on which ARP and NDP are answered for guests. */
   readonly proxy: readonly string[];
+  /** Whether a guest that starts is announced on those links. */
+  readonly announce: boolean;
+  /** Whether neighbours on those links are asked for a guest's addresses before it starts. */
+  readonly probe: boolean;
   /** 'manual': an incoming guest with routed links is let in; its routes wait for `guestwire reconcile`. */
   readonly migration: 'refuse' | 'manual';
 }
@@ -70,19 +75,12 @@ const DEFAULT_ROUTED: RoutedConfig = {
   gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
   prefixes: undefined,
   table: 'main',
-  protocol: 117,
+  protocol: DEFAULT_PROTOCOL,
   proxy: [],
+  announce: true,
+  probe: false,
   migration: 'refuse',
 };
-
-/** Names of linux/rtnetlink.h, iproute2's rt_protos and FRR's: their routes would be taken for guestwire's. */
-const PROTOCOL_OWNERS: ReadonlyMap<number, string> = new Map([
-  [1, 'redirect'], [2, 'kernel'], [3, 'boot'], [4, 'static'], [8, 'gated'], [9, 'ra'], [10, 'mrt'], [11, 'zebra'],
-  [12, 'bird'], [13, 'dnrouted'], [14, 'xorp'], [15, 'ntk'], [16, 'dhcp'], [17, 'mrouted'], [18, 'keepalived'],
-  [42, 'babel'], [84, 'ovn'], [99, 'openr'], [186, 'bgp'], [187, 'isis'], [188, 'ospf'], [189, 'rip'], [190, 'ripng'],
-  [191, 'nhrp'], [192, 'eigrp'], [193, 'ldp'], [194, 'sharp'], [195, 'pbr'], [196, 'zstatic'], [197, 'openfabric'],
-  [198, 'srte'],
-]);
 
 /** rtnetlink's table numbers (rtnetlink(7)): `local` is the kernel's own, 0 stands for no table. */
 const MAIN_TABLE = 254;
@@ -116,6 +114,8 @@ function makeSchemas() {
       table: z.optional(z.union([number, text], '"main" or a number')),
       protocol: z.optional(number),
       proxy: texts,
+      announce: z.optional(yesOrNo),
+      probe: z.optional(yesOrNo),
       migration: z.optional(z.literal(['refuse', 'manual'], '"refuse" or "manual"')),
     }),
     network: table({ portgroup: z.optional(namedTables) }),
@@ -179,8 +179,17 @@ function routedConfig(routed: Read<'routed'>, at: TablePath): RoutedConfig {
     table: within(at, 'table', () => tableOf(String(routed.table ?? DEFAULT_ROUTED.table))),
     protocol: within(at, 'protocol', () => protocolOf(routed.protocol ?? DEFAULT_ROUTED.protocol)),
     proxy: within(at, 'proxy', () => ifnames(routed.proxy)),
+    announce: routed.announce ?? DEFAULT_ROUTED.announce,
+    probe: within(at, 'probe', () => probeOf(routed)),
     migration: routed.migration ?? DEFAULT_ROUTED.migration,
   };
+}
+
+function probeOf({ probe, proxy }: Read<'routed'>): boolean {
+  if (probe === true && (proxy ?? []).length === 0) {
+    throw new ValueError("there is no link to ask on: name the links towards the neighbours in 'proxy', or remove 'probe'");
+  }
+  return probe ?? DEFAULT_ROUTED.probe;
 }
 
 function portgroupConfig(value: unknown, at: TablePath): { readonly vlan: readonly VlanMember[] } {
@@ -286,15 +295,3 @@ function tableOf(text: string): string {
   }
   return Number(text) === MAIN_TABLE ? 'main' : text;
 }
-
-function protocolOf(protocol: number): number {
-  if (!Number.isInteger(protocol) || protocol < 1 || protocol > 255) {
-    throw new ValueError(`route protocol '${protocol}' is not a number from 1 to 255`);
-  }
-  const owner = PROTOCOL_OWNERS.get(protocol);
-  if (owner !== undefined) {
-    throw new ValueError(`route protocol '${protocol}' is that of '${owner}', whose routes guestwire would take for its own: use a free one such as ${DEFAULT_ROUTED.protocol}`);
-  }
-  return protocol;
-}
-

@@ -1,4 +1,5 @@
 /** The public API: exports only. */
+export { announce, type Announcement } from './announce.js';
 export { type Attachment, deriveAttachments, type RoutedLink, type VlanPort } from './attachment.js';
 export { type Address, type Family, parseAddress, parsePrefix, type Prefix } from './address.js';
 export { DEFAULT_CONFIG_PATH, defaultConfig, type HostConfig, loadConfig, parseConfig } from './config.js';

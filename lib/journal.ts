@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import * as z from 'zod/mini';
 import type { Placed } from './attachment.js';
 import { JournalError } from './errors.js';
+import type { ProxyRecord } from './neighbour.js';
 import type { NetState } from './netstate.js';
 import type { UplinkRecord } from './uplink.js';
 import { oneLine, quote } from './quote.js';
@@ -40,7 +41,9 @@ export interface Journal {
   readonly remove: (uuid: string) => void;
   /** Notes that a migration of this guest towards this host was announced. */
   readonly markIncoming: (uuid: string) => void;
-  /** Returns whether the guest was announced less than a minute ago, and forgets it. */
+  /** Returns whether the guest was announced less than a minute ago. */
+  readonly expectsIncoming: (uuid: string) => boolean;
+  /** Does the same, and forgets it. */
   readonly takeIncoming: (uuid: string) => boolean;
   /** Notes that a guest ended while the lock was not had: the next run releases it. */
   readonly markEnded: (uuid: string) => void;
@@ -49,6 +52,10 @@ export interface Journal {
   readonly readUplinks: () => UplinkRecord[];
   /** Replaces it; an empty list removes the file. */
   readonly writeUplinks: (records: readonly UplinkRecord[]) => void;
+  /** Returns what the settings of proxy links were before the first guest needed them changed. */
+  readonly readProxies: () => ProxyRecord[];
+  /** Replaces it; an empty list removes the file. */
+  readonly writeProxies: (records: readonly ProxyRecord[]) => void;
 }
 
 /** Milliseconds after which an announced migration is taken for failed: libvirt calls `prepare` within a second. */
@@ -85,6 +92,7 @@ export function createJournal(dir: string, onDamage: (message: string) => void):
       makeDir(dir);
       writeAtomically(file(uuid, 'incoming'), '');
     },
+    expectsIncoming: (uuid) => (ageOf(file(uuid, 'incoming')) ?? INCOMING_LASTS) < INCOMING_LASTS,
     takeIncoming: (uuid) => {
       const path = file(uuid, 'incoming');
       const age = ageOf(path);
@@ -95,6 +103,7 @@ export function createJournal(dir: string, onDamage: (message: string) => void):
     markEnded: (uuid) => { writeAtomically(file(uuid, 'ended'), ''); },
     listEnded: () => uuidsOf('ended'),
     ...uplinkJournal(dir, onDamage),
+    ...proxyJournal(dir, onDamage),
   };
 }
 
@@ -112,10 +121,26 @@ function uplinkJournal(dir: string, onDamage: (message: string) => void): Pick<J
   };
 }
 
+function proxyJournal(dir: string, onDamage: (message: string) => void): Pick<Journal, 'readProxies' | 'writeProxies'> {
+  const path = join(dir, 'proxies.json');
+  return {
+    readProxies: () => {
+      assertSafe(dir);
+      return (readFrom(path, proxiesSchema, onDamage) as ProxyRecord[] | undefined) ?? [];
+    },
+    writeProxies: (records) => {
+      if (records.length > 0) writeAtomically(path, `${JSON.stringify(records)}\n`);
+      else attempt(`remove ${quote(path)}`, () => { rmSync(path, { force: true }); });
+    },
+  };
+}
+
 /** Each value may become part of a line for `ip` or `bridge`, so none of them may be more than one word there. */
 const word = z.string().check(z.regex(/^[^\s]+$/));
 
 const recordsSchema = z.array(z.object({ dev: word, ifindex: z.number(), vids: z.array(z.number()) }));
+
+const proxiesSchema = z.array(z.object({ dev: word, ifindex: z.number(), originals: z.record(word, word) }));
 
 const attached = { nic: z.number(), mac: z.optional(word), link: word, ifindex: z.number() };
 const wiredSchema = z.discriminatedUnion('kind', [
@@ -125,7 +150,7 @@ const wiredSchema = z.discriminatedUnion('kind', [
   }),
   z.object({
     kind: z.literal('routed-link'), ...attached, addresses: z.array(word), gateways: z.array(word), table: word, protocol: z.number(),
-    routes: z.array(z.object({ to: word, via: word })),
+    routes: z.array(z.object({ to: word, via: word })), proxy: z.optional(z.array(word)),
   }),
   z.object({ kind: z.literal('macvtap'), ...attached }),
   z.object({

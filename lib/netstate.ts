@@ -27,7 +27,9 @@ export type NetObject =
       readonly via: string | undefined;
       readonly table: string;
       readonly protocol: number;
-    };
+    }
+  | { readonly kind: 'neighbour-proxy'; readonly dev: string; readonly address: string; readonly protocol: number }
+  | { readonly kind: 'proxy-sysctl'; readonly dev: string; readonly path: string; readonly value: string };
 
 /** Objects sorted by key, each key once: equal states are deeply equal. */
 export type NetState = readonly NetObject[];
@@ -53,7 +55,10 @@ export function keyOf(object: NetObject): string {
     case 'ipv6':
       return `${object.kind} ${object.end}`;
     case 'sysctl':
+    case 'proxy-sysctl':
       return `sysctl ${object.path}`;
+    case 'neighbour-proxy':
+      return `neighbour-proxy ${object.dev} ${object.address}`;
     case 'address':
       return `address ${object.dev} ${object.address}/${object.length}`;
     case 'route':
@@ -68,7 +73,7 @@ export function isSetting(object: NetObject): boolean {
   return SETTINGS.has(object.kind);
 }
 
-const SETTINGS: ReadonlySet<string> = new Set(['isolated', 'link', 'txqlen', 'sysctl', 'alias', 'mtu', 'allmulticast', 'ipv6']);
+const SETTINGS: ReadonlySet<string> = new Set(['isolated', 'link', 'txqlen', 'sysctl', 'proxy-sysctl', 'alias', 'mtu', 'allmulticast', 'ipv6']);
 
 /** Returns whether the object is a link that guestwire made: it goes at `release` and nowhere else. */
 export function isMade({ kind }: NetObject): boolean {

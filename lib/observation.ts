@@ -21,6 +21,8 @@ export interface Scope {
   readonly nextHops: readonly string[];
   /** Prefixes for which the routes to exactly them are listed, in one table or 'all'. Ask only with cause, likewise. */
   readonly exact: readonly { readonly to: string; readonly table: string }[];
+  /** Links whose neighbour proxies are listed. */
+  readonly proxies: readonly string[];
   /** Paths below /proc/sys. */
   readonly sysctls: readonly string[];
   /** Bridges whose ports, and their VLANs, are all listed: only those with uplinks need it. */
@@ -32,7 +34,7 @@ export interface Scope {
 }
 
 export const EMPTY_SCOPE: Scope = {
-  links: [], routes: [], ports: [], lookups: [], locals: [], nextHops: [], exact: [], sysctls: [], bridges: [], subinterfaces: false, filter: false,
+  links: [], routes: [], ports: [], lookups: [], locals: [], nextHops: [], exact: [], proxies: [], sysctls: [], bridges: [], subinterfaces: false, filter: false,
 };
 
 export interface Observation {
@@ -53,13 +55,24 @@ export interface Observation {
   readonly members: ReadonlyMap<string, readonly string[]>;
   readonly subinterfaces: readonly Subinterface[];
   readonly filter: FilterFacts;
+  /** By link; a link that does not exist is absent. */
+  readonly proxies: ReadonlyMap<string, readonly ProxyFacts[]>;
   /** By path; a sysctl this kernel does not have is absent. */
   readonly sysctls: ReadonlyMap<string, string>;
+}
+
+/** A neighbour proxy: the host answers ARP or NDP for this address. */
+export interface ProxyFacts {
+  readonly address: string;
+  /** Number of the routing protocol it was made with; '0' when it says none. */
+  readonly protocol: string;
 }
 
 export interface LinkFacts {
   readonly ifname: string;
   readonly ifindex: number;
+  /** Six bytes, lower case; undefined for a link that has no Ethernet address. */
+  readonly mac: string | undefined;
   readonly up: boolean;
   readonly txqlen: number;
   /** Bytes; undefined only when the tool did not say. */

@@ -8,13 +8,16 @@ import { parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
 import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from './exec.js';
 import { FILTER_TABLE } from './filter.js';
-import type { FilterFacts, LinkFacts, Observation, RouteFacts, Scope, Subinterface } from './observation.js';
+import type { FilterFacts, LinkFacts, Observation, ProxyFacts, RouteFacts, Scope, Subinterface } from './observation.js';
 import { oneLine } from './quote.js';
-import { parseFilter, parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
+import { parseFilter, parseLinks, parseNextHops, parseProxies, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
 import type { VlanMember } from './vlan.js';
 
-/** Flags for answers that can be read; they change nothing for lines that change the host. */
-export const ANSWER_FLAGS = { ip: ['-json', '-details'], bridge: ['-json', '-compressvlans'] };
+/**
+ * Flags for answers that can be read; they change nothing for lines that change the host. -Numeric (iproute2 4.20), because
+ * names of route protocols and tables are whatever /etc/iproute2 makes of them.
+ */
+export const ANSWER_FLAGS = { ip: ['-json', '-details', '-Numeric'], bridge: ['-json', '-compressvlans'] };
 
 /** What `ip` and `bridge` printed when they were asked at the end of a batch; absent: not asked, or no answer. */
 export interface Answers {
@@ -44,7 +47,7 @@ export async function observe(exec: Exec, scope: Scope, { procSys, answers }: { 
   };
 }
 
-type Found = Pick<Observation, 'links' | 'routes' | 'locals' | 'nextHops' | 'exact' | 'lookups' | 'members' | 'subinterfaces'>;
+type Found = Pick<Observation, 'links' | 'routes' | 'locals' | 'nextHops' | 'exact' | 'lookups' | 'members' | 'subinterfaces' | 'proxies'>;
 
 function sort(queries: readonly Query[], answers: readonly (unknown[] | undefined)[]): Found {
   const links = new Map<string, LinkFacts>();
@@ -52,6 +55,7 @@ function sort(queries: readonly Query[], answers: readonly (unknown[] | undefine
   const lookups = new Map<string, RouteFacts | undefined>();
   const members = new Map<string, readonly string[]>();
   const subinterfaces: Subinterface[] = [];
+  const proxies = new Map<string, readonly ProxyFacts[]>();
   queries.forEach((query, index) => {
     const answer = answers[index];
     if (query.kind === 'lookup') lookups.set(query.address, answer === undefined ? undefined : parseRoutes(answer, query)[0]);
@@ -62,12 +66,13 @@ function sort(queries: readonly Query[], answers: readonly (unknown[] | undefine
       members.set(query.bridge, ports.map(({ ifname }) => ifname));
       // Without addresses, so a link that is asked for by name keeps what was answered then.
       for (const port of ports) if (!links.has(port.ifname)) links.set(port.ifname, port);
-    } else if (query.kind === 'subinterfaces') subinterfaces.push(...parseSubinterfaces(answer));
+    } else if (query.kind === 'proxies') proxies.set(query.link, parseProxies(answer));
+    else if (query.kind === 'subinterfaces') subinterfaces.push(...parseSubinterfaces(answer));
     else if (query.kind === 'nextHops') routes.nextHops.push(...parseNextHops(answer, query.prefixes));
     else if (query.kind === 'exact') routes.exact.push(...parseRoutes(answer).filter(({ table }) => query.table === 'all' || table === query.table));
     else routes[query.kind].push(...parseRoutes(answer, query));
   });
-  return { ...routes, links, lookups, members, subinterfaces };
+  return { ...routes, links, lookups, members, subinterfaces, proxies };
 }
 
 /** A table that is not there, and a host that has never used nft, are both an answer: nothing is guarded. */
@@ -89,6 +94,7 @@ type Query = { readonly text: string; readonly dev?: string; readonly protocol?:
   | { readonly kind: 'members'; readonly bridge: string }
   | { readonly kind: 'nextHops'; readonly prefixes: readonly Prefix[] }
   | { readonly kind: 'lookup'; readonly address: string }
+  | { readonly kind: 'proxies'; readonly link: string }
 );
 
 function queriesOf(scope: Scope, procSys: string): Query[] {
@@ -102,6 +108,7 @@ function queriesOf(scope: Scope, procSys: string): Query[] {
     // Of a bridge that is gone iproute2 says so and ends, and with it the whole batch (6.1, 6.15).
     ...scope.bridges.filter((bridge) => existsSync(join(procSys, `net/ipv6/conf/${bridge}`)) || existsSync(join(procSys, `net/ipv4/conf/${bridge}`))).map((bridge): Query => ({ kind: 'members', text: `link show master ${bridge}`, bridge })),
     ...(scope.subinterfaces ? [{ kind: 'subinterfaces' as const, text: 'link show type vlan' }] : []),
+    ...scope.proxies.map((link): Query => ({ kind: 'proxies', text: `neigh show proxy dev ${link}`, link })),
     // iproute2's own filter `via` passes over multipath routes (6.1).
     ...(scope.nextHops.length === 0 ? [] : [{ kind: 'nextHops' as const, text: 'route show table all', prefixes: scope.nextHops.map(parsePrefix) }]),
     ...scope.exact.map(({ to, table }): Query => ({ kind: 'exact', text: `route show table all exact ${to}`, table })),

@@ -94,7 +94,10 @@ function nameOf(object: NetObject, vids?: string): string {
     case 'allmulticast':
       return `allmulticast ${onOff(object.on)}`;
     case 'sysctl':
+    case 'proxy-sysctl':
       return `sysctl ${object.path}=${object.value}`;
+    case 'neighbour-proxy':
+      return `neighbour proxy ${object.address}`;
     case 'address':
       return `address ${object.address}/${object.length}`;
     case 'route':
@@ -142,9 +145,11 @@ function toolOf([operation]: readonly Operation[]): BatchTool {
       return 'nft';
     case 'sysctl':
     case 'ipv6':
+    case 'proxy-sysctl':
       return 'sysctl';
     case 'address':
     case 'link':
+    case 'neighbour-proxy':
     case 'route':
     case 'txqlen':
     case 'veth':
@@ -163,9 +168,8 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
   const verb = after === undefined ? 'del' : 'add';
   switch (object.kind) {
     case 'vlan':
-      return `vlan ${verb} dev ${object.dev} vid ${vids(object.vid, range)}${after === undefined ? '' : flagsOf(object)}`;
     case 'uplink-vlan':
-      return `vlan ${verb} dev ${object.dev} vid ${vids(object.vid, range)}`;
+      return `vlan ${verb} dev ${object.dev} vid ${vids(object.vid, range)}${after?.kind === 'vlan' ? flagsOf(after) : ''}`;
     case 'filter':
       return after === undefined ? `delete table bridge ${object.dev}` : FILTER_LINES.join('\n');
     case 'bpdu-guard':
@@ -177,10 +181,8 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
     case 'txqlen':
       return `link set dev ${object.dev} txqueuelen ${object.length}`;
     case 'veth':
-      return after === undefined ? `link del dev ${object.dev}` : `link add name ${object.dev} type veth peer name ${object.peer}`;
     case 'tap':
-      // With an owner nobody but root can open it; without, every user of the host could (tun_not_capable).
-      return after === undefined ? `link del dev ${object.dev}` : `tuntap add dev ${object.dev} mode tap user 0${object.multiQueue ? ' multi_queue' : ''}`;
+      return after === undefined ? `link del dev ${object.dev}` : madeText(object);
     case 'alias':
       return `link set dev ${object.end} alias ${object.alias === '' ? '""' : object.alias}`;
     case 'mtu':
@@ -190,12 +192,21 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
     case 'ipv6':
       return `${disableIpv6Path(object.end)}=${object.on ? '0' : '1'}`;
     case 'sysctl':
+    case 'proxy-sysctl':
       return `${object.path}=${object.value}`;
+    case 'neighbour-proxy':
+      return `neigh ${verb} proxy ${object.address} dev ${object.dev}${after === undefined ? '' : ` protocol ${object.protocol}`}`;
     case 'address':
       return `address ${verb} ${object.address}/${object.length} dev ${object.dev}${after === undefined ? '' : addressFlags(object.address)}`;
     case 'route':
       return `route ${verb} ${object.to}${object.via === undefined ? '' : ` via ${object.via}`} dev ${object.dev} table ${object.table} proto ${object.protocol}`;
   }
+}
+
+function madeText(object: Extract<NetObject, { kind: 'veth' | 'tap' }>): string {
+  if (object.kind === 'veth') return `link add name ${object.dev} type veth peer name ${object.peer}`;
+  // With an owner nobody but root can open it; without, every user of the host could (tun_not_capable).
+  return `tuntap add dev ${object.dev} mode tap user 0${object.multiQueue ? ' multi_queue' : ''}`;
 }
 
 /** The same gateway stands on many links, so duplicate address detection must not run: a guest could make it fail. */

@@ -2,11 +2,12 @@
  * Plans: what must change on the host so that it holds what a guest's attachments ask for, or what was there before the
  * guest. Pure: a plan is a value, so that showing it, carrying it out and undoing it are the same thing.
  */
-import type { Placed } from './attachment.js';
+import type { Placed, PlacedLink } from './attachment.js';
 import { diff, type Operation } from './diff.js';
 import { planFilter } from './filter.js';
 import type { Entry, Wired } from './journal.js';
 import { isHalfMade } from './madestate.js';
+import { planProxies, type ProxyPlan, type ProxyRecord, withoutProxies } from './neighbour.js';
 import { desiredState, isMade, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes, withoutVlans } from './netstate.js';
 import type { Observation } from './observation.js';
 import { type Batch, flushBatch, render } from './operation.js';
@@ -23,6 +24,7 @@ export interface Plan {
   readonly batches: readonly Batch[];
   /** What guestwire has on uplinks while the plan is carried out and after it. */
   readonly uplinks: { readonly during: readonly UplinkRecord[]; readonly after: readonly UplinkRecord[]; readonly missing: readonly string[] };
+  readonly proxies: Pick<ProxyPlan, 'during' | 'after' | 'presence' | 'warnings'>;
 }
 
 /** What a plan starts from, besides the kernel. */
@@ -30,6 +32,7 @@ export interface Past {
   /** The guest's entry in the journal, if it has one. */
   readonly entry: Entry | undefined;
   readonly uplinks: readonly UplinkRecord[];
+  readonly proxies: readonly ProxyRecord[];
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
   /** What other guests have; reading it costs something, so only who needs it asks. */
   readonly others: () => readonly Wired[];
@@ -45,7 +48,7 @@ export interface StartMode {
 
 /** Returns the plan that wires `placed`, whose links `observation` knows, and gives up what else the guest had. */
 export function planFor(placed: readonly Placed[], observation: Observation, { mode, past }: { mode: StartMode; past: Past }): Plan {
-  const wired = placed.map((attachment): Wired => ({ ...attachment, ifindex: observation.links.get(attachment.link)?.ifindex ?? 0 }));
+  const wired = placed.map((attachment): Wired => ({ ...(mode.incoming ? withoutProxies(attachment) : attachment), ifindex: observation.links.get(attachment.link)?.ifindex ?? 0 }));
   const known = livingOf(past.entry?.wired ?? [], observation);
   // The guest runs on what was made for it, whatever its XML says by now: that goes at `release`.
   wired.push(...known.filter((old) => old.kind === 'made-link' && !wired.some(({ kind, link }) => kind === 'made-link' && link === old.link)));
@@ -77,7 +80,7 @@ export function planRelease(entry: Entry, observation: Observation, { keepMade, 
 
 /** Returns the plan that undoes as much of `plan` as is done. A link that went away took its objects with it. */
 export function planUndo(plan: Plan, observation: Observation, past: Past): Plan {
-  const observed = look(observation, plan, { ...past, uplinks: plan.uplinks.during });
+  const observed = look(observation, plan, { ...past, uplinks: plan.uplinks.during, proxies: plan.proxies.during });
   const living = new Set(livingOf(plan.touched, observation).map(({ link }) => link));
   const desired = plan.observed.filter((object) => isShared(object) || living.has(object.dev));
   const operations = diff(desired, observed);
@@ -87,7 +90,7 @@ export function planUndo(plan: Plan, observation: Observation, past: Past): Plan
 /** Returns what is left to do after `plan` was carried out, its filter left out of account; nothing when it succeeded. */
 export function leftOf(plan: Plan, observation: Observation, past: Past): Operation[] {
   const withoutFilter = (state: NetState): NetState => state.filter(({ kind }) => kind !== 'filter' && kind !== 'bpdu-guard');
-  return diff(withoutFilter(plan.desired), withoutFilter(look(observation, plan, { ...past, uplinks: plan.uplinks.during })));
+  return diff(withoutFilter(plan.desired), withoutFilter(look(observation, plan, { ...past, uplinks: plan.uplinks.during, proxies: plan.proxies.during })));
 }
 
 /** What the wired links held before guestwire first touched them. Our routes are a leftover, nothing to bring back. */
@@ -116,17 +119,17 @@ function planTowards(own: NetState, observation: Observation, { wired, past }: {
   const touched = [...(past.entry?.wired ?? []).filter((old) => !wired.some((now) => isEqual(now, old))), ...wired];
   const shared = sharedPlan(observation, { wired, touched }, past);
   const observed = look(observation, { wired, touched }, past);
-  const desired = netState([...own, ...shared.filter.desired, ...shared.uplinks.desired]);
+  const desired = netState([...own, ...shared.filter.desired, ...shared.uplinks.desired, ...shared.proxies.desired]);
   const operations = diff(desired, observed);
-  return { wired, touched, desired, observed, operations, batches: render(operations), uplinks: shared.uplinks };
+  return { wired, touched, desired, observed, operations, batches: render(operations), uplinks: shared.uplinks, proxies: shared.proxies };
 }
 
 type Links = Pick<Plan, 'wired' | 'touched'>;
 
 function look(observation: Observation, links: Links, past: Past): NetState {
-  const { filter, uplinks } = sharedPlan(observation, links, { ...past, others: () => [] });
+  const { filter, uplinks, proxies } = sharedPlan(observation, links, { ...past, others: () => [] });
   const own = observedState(livingOf(links.touched, observation), observation).filter((object) => isTaken(object, links, past));
-  return netState([...own, ...filter.observed, ...uplinks.observed]);
+  return netState([...own, ...filter.observed, ...uplinks.observed, ...proxies.observed]);
 }
 
 /** A port that is given up loses the VLANs it was given, and not those that somebody else put there since. */
@@ -142,11 +145,12 @@ function sharedPlan(observation: Observation, { wired, touched }: Links, past: P
   return {
     filter: planFilter({ wanted: wired, recorded: touched, others }, observation),
     uplinks: planUplinks({ wanted: portsOf(wired), concerned: portsOf(touched), others: () => portsOf(others()), records, protectedOn }, observation),
+    proxies: planProxies({ wanted: linksOf(wired), concerned: linksOf(touched), records: past.proxies }, observation),
   };
 }
 
 function isShared({ kind }: NetObject): boolean {
-  return kind === 'uplink-vlan' || kind === 'filter' || kind === 'bpdu-guard';
+  return kind === 'neighbour-proxy' || kind === 'proxy-sysctl' || kind === 'uplink-vlan' || kind === 'filter' || kind === 'bpdu-guard';
 }
 
 function isEqual(a: Wired, b: Wired): boolean {
@@ -155,6 +159,10 @@ function isEqual(a: Wired, b: Wired): boolean {
 
 function portsOf(attachments: readonly Wired[]): WiredPort[] {
   return attachments.filter((attachment) => attachment.kind === 'vlan-port');
+}
+
+function linksOf(attachments: readonly Placed[]): PlacedLink[] {
+  return attachments.filter((attachment) => attachment.kind === 'routed-link');
 }
 
 function ofLinks(state: NetState, attachments: readonly Placed[]): NetState {

@@ -125,7 +125,7 @@ function planFrom(observation: Observation, { guest, attachments, ...mode }: Wir
 export function pastOf({ journal, protectedOn }: Host, uuid: string): Past {
   let others: Wired[] | undefined;
   return {
-    entry: journal.read(uuid), uplinks: journal.readUplinks(), protectedOn,
+    entry: journal.read(uuid), uplinks: journal.readUplinks(), proxies: journal.readProxies(), protectedOn,
     others: () => (others ??= journal.list().filter(({ guest }) => guest.uuid !== uuid).flatMap(({ wired }) => wired)),
   };
 }
@@ -185,7 +185,7 @@ async function takeBack(host: Host, uuid: string, { keepMade, target = (original
   const { observation, blind } = await look(host, scopeOf([], entry.wired));
   const plan = planRelease(entry, observation, { keepMade, past });
   await runPlan(host, plan, { past, mode: 'carry-on' });
-  writeUplinks(host, past.uplinks, plan.uplinks.after);
+  writeShared(host, past, { uplinks: plan.uplinks.after, proxies: plan.proxies.after });
   logPlan(host, entry.guest, plan);
   if (blind !== undefined) throw blind;
 }
@@ -201,9 +201,10 @@ async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Obse
 }
 
 async function carryOut(host: Host, plan: Plan, past: Past): Promise<Observation | undefined> {
-  writeUplinks(host, past.uplinks, plan.uplinks.during);
+  const during = { uplinks: plan.uplinks.during, proxies: plan.proxies.during };
+  writeShared(host, past, during);
   const after = await runPlan(host, plan, { past, mode: 'stop-at-failure' });
-  writeUplinks(host, plan.uplinks.during, plan.uplinks.after);
+  writeShared(host, during, { uplinks: plan.uplinks.after, proxies: plan.proxies.after });
   return after;
 }
 
@@ -224,6 +225,7 @@ async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan:
     const undo = planUndo(plan, await host.kernel.observe(scopeOf([], plan.touched)), past);
     await runPlan(host, undo, { past, mode: 'carry-on' });
     host.journal.writeUplinks(past.uplinks);
+    host.journal.writeProxies(past.proxies);
     if (past.entry === undefined) host.journal.remove(guest.uuid);
     else host.journal.write(past.entry);
   } catch (error) {
@@ -257,12 +259,17 @@ export async function byLife({ kernel }: Pick<Host, 'kernel'>, entries: readonly
   return { live: entries.filter(isLive), stale: entries.filter((entry) => !isLive(entry)) };
 }
 
-function writeUplinks({ journal }: Host, before: Past['uplinks'], after: Past['uplinks']): void {
-  if (JSON.stringify(before) !== JSON.stringify(after)) journal.writeUplinks(after);
+type Shared = Pick<Past, 'uplinks' | 'proxies'>;
+
+/** What guests share is kept beside their entries, and written only when it changes. */
+function writeShared({ journal }: Host, before: Shared, after: Shared): void {
+  if (JSON.stringify(before.uplinks) !== JSON.stringify(after.uplinks)) journal.writeUplinks(after.uplinks);
+  if (JSON.stringify(before.proxies) !== JSON.stringify(after.proxies)) journal.writeProxies(after.proxies);
 }
 
 /** A line of a batch is a line of the log: a range of 4,000 VIDs is one change. */
-function logPlan({ log }: Host, { name }: Guest, { touched, batches, uplinks }: Plan): void {
+function logPlan({ log }: Host, { name }: Guest, { touched, batches, uplinks, proxies }: Plan): void {
+  for (const warning of proxies.warnings) log(`guest ${quote(name)}: ${warning}`);
   for (const dev of uplinks.missing) {
     log(`guest ${quote(name)}: uplink ${quote(dev)} of the host config is no port of its bridge: the guest's VLANs do not leave this host by it`);
   }

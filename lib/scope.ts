@@ -5,6 +5,7 @@ import { lastAddress, parseAddress, type Prefix } from './address.js';
 import { type Attachment, claimsOf, madeOf, type Placed, type RoutedLink } from './attachment.js';
 import { namesOf } from './madelink.js';
 import { disableIpv6Path, IPV6_PROBE } from './madestate.js';
+import { proxyLinksOf, proxySysctlPaths } from './neighbour.js';
 import { familiesOf, sysctlsOf } from './netstate.js';
 import type { Scope } from './observation.js';
 
@@ -17,9 +18,10 @@ export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attac
   const claims = wanted.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []));
   const vlanPorts = all.filter((attachment) => attachment.kind === 'vlan-port');
   const bridges = vlanPorts.map(({ bridge }) => bridge);
+  const proxies = distinct(routed.flatMap(proxyLinksOf));
   const uplinks = distinct(vlanPorts.flatMap((port) => port.uplinks));
   return {
-    links: distinct([...all.map((attachment) => attachment.link), ...made.flatMap((one) => namesOf(one.made)), ...macvtaps, ...bridges, ...uplinks]),
+    links: distinct([...all.map((attachment) => attachment.link), ...made.flatMap((one) => namesOf(one.made)), ...macvtaps, ...bridges, ...uplinks, ...proxies]),
     ports: distinct([...vlanPorts.map(({ link }) => link), ...uplinks]),
     bridges: distinct(vlanPorts.filter((port) => port.uplinks.length > 0).map(({ bridge }) => bridge)),
     subinterfaces: wanted.some((attachment) => attachment.kind === 'vlan-port' && attachment.uplinks.length > 0),
@@ -28,9 +30,10 @@ export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attac
     lookups: distinct(claims.flatMap(probesOf)),
     locals: distinct(claims.filter((claim) => probesOf(claim).length > 1).map(({ text }) => text)),
     nextHops: [],
+    proxies,
     // Lookups follow the rules, which need not lead to this table.
     exact: wanted.flatMap((link) => (link.kind === 'routed-link' && link.table !== 'main' ? claimsOf(link).map(({ text: to }) => ({ to, table: link.table })) : [])),
-    sysctls: distinct(routed.flatMap((link) => [...sysctlPathsOf(link), ...forwardingPathsOf(link)]).concat(
+    sysctls: distinct(routed.flatMap((link) => [...sysctlPathsOf(link), ...forwardingPathsOf(link), ...proxySysctlPaths(link)]).concat(
       made.flatMap((one) => (one.made.kind === 'veth' ? [IPV6_PROBE, disableIpv6Path(one.made.peer)] : [])), macvtaps.map(disableIpv6Path))),
   };
 }

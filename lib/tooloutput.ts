@@ -6,12 +6,14 @@ import * as z from 'zod/mini';
 import { canonicalDestination, contains, type Family, hostPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
 import { FILTER_CHAIN, FILTER_COMMENTS } from './filter.js';
-import type { FilterFacts, LinkFacts, RouteFacts, Subinterface } from './observation.js';
+import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, Subinterface } from './observation.js';
+import { routeProtocol, routeTable, routeType } from './rtnames.js';
 import { canonicalMembership, vidsOf, type VlanMember } from './vlan.js';
 
 const linkSchema = z.object({
   ifname: z.string(),
   ifindex: z.number(),
+  address: z.optional(z.string()),
   flags: z.array(z.string()),
   txqlen: z._default(z.number(), 0),
   mtu: z.optional(z.number()),
@@ -43,6 +45,7 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
     return {
       ifname: link.ifname,
       ifindex: link.ifindex,
+      mac: /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(link.address ?? '') ? link.address : undefined,
       up: link.flags.includes('UP'),
       txqlen: link.txqlen,
       mtu: link.mtu,
@@ -60,7 +63,7 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
         ? {
             capable: info.info_data?.vlan_protocol !== undefined,
             filtering: info.info_data?.vlan_filtering === 1,
-            protocol: info.info_data?.vlan_protocol ?? '802.1Q',
+            protocol: tagProtocol(info.info_data?.vlan_protocol),
             defaultPvid: info.info_data?.vlan_default_pvid ?? 0,
           }
         : undefined,
@@ -92,13 +95,13 @@ export function parseRoutes(
     const hops = hopsOf(route);
     const [via] = hops;
     return {
-      type: route.type,
+      type: routeType(route.type),
       to: parsePrefix(canonicalDestination(route.dst, familyOf(route.dst, via))),
       dev: route.dev ?? question.dev ?? route.nexthops[0]?.dev,
       via: via === undefined ? undefined : parseAddress(via).text,
       hops: hops.map((hop) => parseAddress(hop).text),
-      table: route.table,
-      protocol: route.protocol ?? question.protocol ?? 'kernel',
+      table: routeTable(route.table),
+      protocol: routeProtocol(route.protocol ?? question.protocol ?? 'kernel'),
     };
   });
 }
@@ -115,6 +118,16 @@ export function parseNextHops(answer: readonly unknown[], prefixes: readonly Pre
 
 function hopsOf(route: z.output<typeof hopsSchema>): string[] {
   return [route, ...route.nexthops].flatMap(({ gateway, via }) => gateway ?? via?.host ?? []);
+}
+
+const proxySchema = z.object({ dst: z.string(), protocol: z.optional(z.string()) });
+
+/** Returns the neighbour proxies of `ip -json -Numeric neigh show proxy dev LINK`, of both families. */
+export function parseProxies(answer: readonly unknown[]): ProxyFacts[] {
+  return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
+    const { dst, protocol = '0' } = read(proxySchema, entry, 'ip neigh');
+    return { address: parseAddress(dst).text, protocol };
+  });
 }
 
 const portSchema = z.object({
@@ -154,8 +167,13 @@ export function parseSubinterfaces(answer: readonly unknown[]): Subinterface[] {
   return answer.filter((entry) => !isEmpty(entry)).flatMap((entry) => {
     const { ifname, link, linkinfo } = read(subinterfaceSchema, entry, 'ip link');
     const { id, protocol } = linkinfo.info_data ?? {};
-    return link === undefined || id === undefined ? [] : [{ ifname, parent: link, vid: id, protocol: protocol ?? '802.1Q' }];
+    return link === undefined || id === undefined ? [] : [{ ifname, parent: link, vid: id, protocol: tagProtocol(protocol) }];
   });
+}
+
+/** As a number an ethertype is printed in brackets (iproute2's ll_proto_n2a). */
+function tagProtocol(text: string | undefined): string {
+  return text === '802.1ad' || text === '[34984]' ? '802.1ad' : '802.1Q';
 }
 
 const rulesetSchema = z.object({

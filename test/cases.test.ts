@@ -60,6 +60,7 @@ async function run(dir: string, name: string): Promise<{ file: 'plan.txt' | 'err
     expect(kernel.print()).toBe(before);
     expect(journal.list()).toEqual([]);
     expect(journal.readUplinks()).toEqual([]);
+    expect(journal.readProxies()).toEqual([]);
     const batches = [...textOf('prepare: ', prepared), ...textOf('', plan)];
     return { file: 'plan.txt', text: [JSON.stringify(attachments, null, 1), ...batches, '# host', after, ''].join('\n') };
   } catch (error) {

@@ -18,12 +18,15 @@ export interface FakeHost {
   networks?: { dev: string; address: string; prefix: string }[];
   sysctls?: Record<string, string>;
   subinterfaces?: { ifname: string; parent: string; vid: number; protocol?: string }[];
+  /** Neighbour proxies; protocol '0' when somebody made them without one. */
+  proxies?: { dev: string; address: string; protocol?: string }[];
   /** Whether guestwire's nftables table is there, and the ifindexes in its set. */
   filter?: { intact: boolean; guarded: number[] };
 }
 
 interface FakeLink {
   ifindex: number;
+  mac?: string;
   up?: boolean;
   txqlen?: number;
   mtu?: number;
@@ -53,7 +56,7 @@ export interface FakeKernel extends Kernel {
 
 export function fakeKernel(start: FakeHost): FakeKernel {
   const host: Required<FakeHost> = {
-    links: {}, routes: [], networks: [], sysctls: {}, subinterfaces: [], filter: { intact: false, guarded: [] }, ...structuredClone(start),
+    links: {}, routes: [], networks: [], sysctls: {}, subinterfaces: [], proxies: [], filter: { intact: false, guarded: [] }, ...structuredClone(start),
   };
   const kernel: FakeKernel = {
     host,
@@ -114,6 +117,7 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     exact: routes.filter(({ to, table }) => scope.exact.some((asked) => asked.to === to.text && (asked.table === 'all' || asked.table === table))),
     members: new Map(scope.bridges.filter((bridge) => host.links[bridge] !== undefined).map((bridge) => [bridge, portsOf(host, bridge)])),
     subinterfaces: scope.subinterfaces ? host.subinterfaces.map((link) => ({ protocol: '802.1Q', ...link })) : [],
+    proxies: new Map(scope.proxies.filter((dev) => host.links[dev] !== undefined).map((dev) => [dev, host.proxies.filter((proxy) => proxy.dev === dev).map(({ address, protocol = '0' }) => ({ address, protocol }))])),
     filter: {
       there: scope.filter && (host.filter.intact || host.filter.guarded.length > 0),
       intact: scope.filter && host.filter.intact,
@@ -140,6 +144,7 @@ function linkFacts(ifname: string, link: FakeLink): LinkFacts {
   return {
     ifname,
     ifindex: link.ifindex,
+    mac: link.mac,
     up: link.up ?? true,
     txqlen: link.txqlen ?? 1000,
     mtu: link.mtu ?? 1500,
@@ -214,6 +219,14 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
       if (found.addresses?.includes(cidr) !== true) refuse('RTNETLINK answers: Cannot assign requested address');
       found.addresses = found.addresses?.filter((other) => other !== cidr) ?? [];
     }],
+    [/^neigh add proxy (?<address>\S+) dev (?<dev>\S+) protocol (?<protocol>\d+)$/, ({ address = '', dev = '', protocol = '' }) => {
+      link(dev);
+      host.proxies = [...host.proxies.filter((proxy) => proxy.dev !== dev || proxy.address !== address), { dev, address, protocol }];
+    }],
+    [/^neigh del proxy (?<address>\S+) dev (?<dev>\S+)$/, ({ address, dev }) => {
+      const others = host.proxies.filter((proxy) => proxy.dev !== dev || proxy.address !== address);
+      host.proxies = others.length < host.proxies.length ? others : refuse('RTNETLINK answers: No such file or directory');
+    }],
     [/^route add (?<to>\S+)( via (?<via>\S+))? dev (?<dev>\S+) table (?<table>\S+) proto (?<protocol>\d+)$/, (match) => {
       const { to = '', via, dev = '', table = '', protocol = '' } = match;
       link(dev);
@@ -274,7 +287,7 @@ function madeWords({ mtu, alias, allmulticast, peer, tap }: FakeLink): string {
   return words.map((word) => (typeof word === 'string' ? ` ${word}` : '')).join('');
 }
 
-function print({ links, routes, sysctls, filter }: Required<FakeHost>): string {
+function print({ links, routes, sysctls, proxies, filter }: Required<FakeHost>): string {
   const lines = Object.entries(links).flatMap(([dev, link]) => [
     `link ${dev} ${link.up === false ? 'down' : 'up'} txqlen ${link.txqlen ?? 1000}${link.isolated === true ? ' isolated' : ''}${madeWords(link)}`,
     ...(link.addresses ?? []).map((address) => `address ${address} dev ${dev}`),
@@ -285,6 +298,7 @@ function print({ links, routes, sysctls, filter }: Required<FakeHost>): string {
     ...(filter.intact ? ['filter table'] : []),
     ...filter.guarded.map((ifindex) => `bpdu-guard ${ifindex}`),
     ...routes.map(({ to, dev, via, table = 'main', protocol = 'kernel' }) => `route ${to}${via === undefined ? '' : ` via ${via}`} dev ${dev ?? '-'} table ${table} proto ${protocol}`),
+    ...proxies.map(({ dev, address, protocol = '0' }) => `neighbour-proxy ${address} dev ${dev} proto ${protocol}`),
     ...Object.entries(sysctls).map(([path, value]) => `sysctl ${path}=${value}`),
   ].sort().join('\n');
 }

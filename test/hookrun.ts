@@ -11,7 +11,7 @@ import { expect } from '@jest/globals';
 import { type Netns, openNetns } from './netns.js';
 
 /** All that the launcher and the hook call by name; node is called as /usr/bin/node. */
-const TOOLS = ['awk', 'bridge', 'dirname', 'flock', 'grep', 'head', 'ip', 'logger', 'nft', 'readlink', 'sed', 'tr'];
+const TOOLS = ['awk', 'bridge', 'dirname', 'flock', 'grep', 'head', 'ip', 'logger', 'nft', 'perl', 'readlink', 'sed', 'tr'];
 
 /** What stands in for a tool, by its name in fixtures/tools; null: the tool is missing. */
 export type StandIns = Readonly<Record<string, string | null>>;

@@ -41,7 +41,7 @@ describe('what is read', () => {
       routed: {
         gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
         prefixes: ['2001:db8:0:10::/60', '192.0.2.0/26'].map(parsePrefix),
-        table: '100', protocol: 118, proxy: ['eno1'], migration: 'manual',
+        table: '100', protocol: 118, proxy: ['eno1'], announce: false, probe: true, migration: 'manual',
       },
       portgroups: new Map([['lan', new Map([['dmz', { vlan: [{ vid: 30, pvid: true, untagged: true }] }]])]]),
       guests: new Map([['web1', new Map([
@@ -68,7 +68,7 @@ describe('what is read', () => {
       bridges: new Map(), portgroups: new Map(), guests: new Map(),
       routed: {
         gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
-        prefixes: undefined, table: 'main', protocol: 117, proxy: [], migration: 'refuse',
+        prefixes: undefined, table: 'main', protocol: 117, proxy: [], announce: true, probe: false, migration: 'refuse',
       },
     };
     expect(defaultConfig()).toEqual(config);
@@ -185,6 +185,9 @@ describe('values', () => {
     ['[routed]\nprefixes = ["192.0.2.0"]', "[routed] prefixes: prefix '192.0.2.0' is not 'address/length'"],
     ['[routed]\nprefixes = ["2001:db8::/32", "2001:DB8::/32"]', "[routed] prefixes: '2001:db8::/32' is listed twice: list it once"],
     ['[routed]\nproxy = ["abcdefghijklmnop"]', "[routed] proxy: interface name 'abcdefghijklmnop' has 16 characters: the kernel takes at most 15"],
+    ['[routed]\nprobe = true', "[routed] probe: there is no link to ask on: name the links towards the neighbours in 'proxy', or remove 'probe'"],
+    ['[routed]\nproxy = []\nprobe = true', "[routed] probe: there is no link to ask on: name the links towards the neighbours in 'proxy', or remove 'probe'"],
+    ['[routed]\nproxy = ["eno1"]\nannounce = "no"', "[routed] announce: must be true or false, not the text 'no'"],
     ['[routed]\ntable = 0', "[routed] table: route table '0' is neither 'main' nor a number from 1 to 4294967295"],
     ['[routed]\ntable = 4294967296', "[routed] table: route table '4294967296' is neither 'main' nor a number from 1 to 4294967295"],
     ['[routed]\ntable = 1.5', "[routed] table: route table '1.5' is neither 'main' nor a number from 1 to 4294967295"],

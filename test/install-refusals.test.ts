@@ -51,7 +51,7 @@ describe('something in the way', () => {
 
 describe('a host that does not let it', () => {
   const ROWS: [string, string, string][] = [
-    ['read-only /etc', 'mount --bind /etc /etc; mount -o remount,bind,ro /etc', `nothing was changed, because '${MAIN}' cannot be written: its file system is read-only: mount it writable`],
+    ['read-only /etc', 'mount --bind /etc /etc; mount -o remount,bind,ro /etc', `nothing was changed, because '/etc/iproute2/rt_protos.d/guestwire.conf' cannot be written: its file system is read-only: mount it writable`],
     ['read-only /etc without hooks', 'rmdir /etc/libvirt/hooks; mount --bind /etc /etc; mount -o remount,bind,ro /etc', "nothing was changed, because '/etc/libvirt/hooks' cannot be written: its file system is read-only: mount it writable"],
     ['read-only /usr', 'mount --bind /usr /usr; mount -o remount,bind,ro /usr', "nothing was changed, because '/usr/lib/guestwire' cannot be written: its file system is read-only: mount it writable"],
     ['immutable hooks', 'mount -t tmpfs -o mode=755 tmpfs /etc/libvirt/hooks; chattr +i /etc/libvirt/hooks', `nothing was changed, because '${MAIN}' cannot be written: it or its directory is immutable: 'lsattr' shows it, 'chattr -i' ends it`],

@@ -7,8 +7,8 @@ const hostTest = testWith('root', 'netns');
 
 const MAIN = '/etc/libvirt/hooks/qemu';
 const BESIDE = '/etc/libvirt/hooks/qemu.d/guestwire';
-const LIBRARY = "made '/usr/lib/guestwire'\nwrote '/usr/lib/guestwire/install.json'\nwrote '/usr/lib/guestwire/hook.cjs'\n";
-const UP_TO_DATE = "'/usr/lib/guestwire/install.json' is up to date\n'/usr/lib/guestwire/hook.cjs' is up to date\n";
+const LIBRARY = "made '/usr/lib/guestwire'\nwrote '/usr/lib/guestwire/install.json'\nwrote '/etc/iproute2/rt_protos.d/guestwire.conf'\nwrote '/usr/lib/guestwire/hook.cjs'\n";
+const UP_TO_DATE = "'/usr/lib/guestwire/install.json' is up to date\n'/etc/iproute2/rt_protos.d/guestwire.conf' is up to date\n'/usr/lib/guestwire/hook.cjs' is up to date\n";
 const NOBODY = 'neither libvirtd nor virtqemud is running: it finds the hook when it starts\n';
 const FRESH = `${LIBRARY}wrote '${MAIN}'\n${NOBODY}`;
 
@@ -68,7 +68,7 @@ describe('the files', () => {
     host.guestwire('install');
     const installed = host.listing();
     host.sh(`chmod 644 ${MAIN}; chown 1000 /usr/lib/guestwire/hook.cjs; echo {} >/usr/lib/guestwire/install.json`);
-    expect(host.guestwire('install')).toEqual(done(`replaced '/usr/lib/guestwire/install.json'\nreplaced '/usr/lib/guestwire/hook.cjs'\nreplaced '${MAIN}'\n${NOBODY}`));
+    expect(host.guestwire('install')).toEqual(done(`replaced '/usr/lib/guestwire/install.json'\n'/etc/iproute2/rt_protos.d/guestwire.conf' is up to date\nreplaced '/usr/lib/guestwire/hook.cjs'\nreplaced '${MAIN}'\n${NOBODY}`));
     // The record is a new one: when the hook was placed is not known any more.
     expect(host.listing().replace(/.*install.json$/gm, '')).toBe(installed.replace(/.*install.json$/gm, ''));
   });
@@ -79,7 +79,7 @@ describe('the files', () => {
     host.sh(`while :; do tail -n 1 ${MAIN} | grep -q '^esac$' && [ -x ${MAIN} ] && tail -c 1 /usr/lib/guestwire/hook.cjs >/dev/null || echo gone >>/mnt/gone; echo >>/mnt/looks; done >/dev/null 2>&1 &`);
     for (const update of ['1', '2', '3', '4', '5']) {
       host.sh(`echo '// update ${update}' >>${host.repo}/dist/hook.cjs; sed -i '3i # update ${update}' ${host.repo}/hooks/qemu`);
-      expect(host.guestwire('install')).toEqual(done(`'/usr/lib/guestwire/install.json' is up to date\nreplaced '/usr/lib/guestwire/hook.cjs'\nreplaced '${MAIN}'\n${NOBODY}`));
+      expect(host.guestwire('install')).toEqual(done(`'/usr/lib/guestwire/install.json' is up to date\n'/etc/iproute2/rt_protos.d/guestwire.conf' is up to date\nreplaced '/usr/lib/guestwire/hook.cjs'\nreplaced '${MAIN}'\n${NOBODY}`));
     }
     expect(host.sh('if [ -s /mnt/looks ]; then cat /mnt/gone || true; else echo nobody looked; fi 2>/dev/null')).toBe('');
     expect(host.sh(`cmp ${host.repo}/dist/hook.cjs /usr/lib/guestwire/hook.cjs; sed -n 3p ${MAIN}`)).toBe('# update 5\n');

@@ -55,6 +55,9 @@ rm -f /mnt/repo/dist/hook-cached.cjs /mnt/repo/dist/hook.cache
 mount -t tmpfs -o mode=755 tmpfs /run
 rm -rf /etc/libvirt /etc/guestwire /usr/lib/guestwire
 mkdir -p /etc/libvirt/hooks
+# Network daemons are there only for the tests that put them there.
+rm -rf /etc/iproute2/rt_protos.d/guestwire.conf /etc/NetworkManager /etc/systemd/networkd.conf.d /usr/lib/systemd/systemd-networkd
+mkdir -p /etc/iproute2/rt_protos.d
 [ "$2" -ef /usr/bin/node ] || ln -sf "$2" /usr/bin/node
 ip link set lo up
 echo "$pid"
@@ -64,7 +67,7 @@ wait $!
 
 /** The rest as one checksum. The lock's content is who had it last; /run/mount is mount's own. */
 const LISTING = `
-places='/etc/libvirt /etc/guestwire /usr/lib/guestwire /run'
+places='/etc/libvirt /etc/guestwire /etc/iproute2 /etc/systemd /etc/NetworkManager /usr/lib/guestwire /run'
 find $places -path /run/mount -prune -o -printf '%p %y %m %u:%g %l\\n' 2>/dev/null | sort
 find $places -path /run/mount -prune -o -type f ! -name '*.lock' -exec sha256sum {} + 2>/dev/null | sort -k 2
 find /etc /usr/lib -maxdepth 1 -printf '%p %y %m %u:%g %l\\n' | sort | sha256sum

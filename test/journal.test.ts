@@ -136,6 +136,7 @@ describe('a damaged entry is taken for none and told of', () => {
 describe('marks', () => {
   test('an announced migration is taken once', () => {
     journal.markIncoming(UUID);
+    expect([journal.expectsIncoming(OTHER), journal.expectsIncoming(UUID)]).toEqual([false, true]);
     expect(journal.takeIncoming(OTHER)).toBe(false);
     expect(journal.takeIncoming(UUID)).toBe(true);
     expect(journal.takeIncoming(UUID)).toBe(false);
@@ -187,7 +188,7 @@ describe('a state directory', () => {
     chmodSync(dir, mode);
     const says = `journal '${dir}' can be written by others (user ${process.geteuid?.() ?? ''}, mode 0${mode.toString(8)}): it must belong to root with mode 0700`;
     for (const act of [
-      () => journal.read(UUID), () => journal.list(), () => { journal.write(ENTRY); }, () => { journal.markIncoming(UUID); }, () => journal.listEnded(), () => journal.readUplinks(),
+      () => journal.read(UUID), () => journal.list(), () => { journal.write(ENTRY); }, () => { journal.markIncoming(UUID); }, () => journal.listEnded(), () => journal.readUplinks(), () => journal.readProxies(),
     ]) {
       expect(act).toThrow(new JournalError(says));
     }

@@ -137,6 +137,24 @@ describe('next hops in a whole table', () => {
   });
 });
 
+describe('ip -Numeric', () => {
+  test.each([
+    [{ type: '1', dst: '192.0.2.10', dev: 't0', table: '254', protocol: '117', scope: '253', flags: [] }, ['unicast', 'main', '117']],
+    [{ type: '7', dst: '192.0.2.0/24', dev: 't0', table: '117', protocol: '186' }, ['unreachable', '117', 'bgp']],
+    [{ type: '2', dst: '2001:db8::1', dev: 'lo', table: '255', protocol: '2' }, ['local', 'local', 'kernel']],
+    [{ dst: '198.51.100.0/24', dev: 't0', table: '253' }, ['unicast', 'default', 'kernel']],
+  ])('numbers of %j have the usual names, and guestwire\'s protocol stays a number', (route, expected) => {
+    const [parsed] = parseRoutes([route], {});
+    expect([parsed?.type, parsed?.table, parsed?.protocol]).toEqual(expected);
+  });
+
+  test('the tag of QinQ is a number in brackets', () => {
+    const vlan = (protocol: string): object => ({ ifname: 'eno1.7', link: 'eno1', linkinfo: { info_kind: 'vlan', info_data: { protocol, id: 7 } } });
+    expect(parseSubinterfaces([vlan('[34984]')])).toEqual([{ ifname: 'eno1.7', parent: 'eno1', vid: 7, protocol: '802.1ad' }]);
+    expect(parseSubinterfaces([vlan('[33024]')])).toEqual([{ ifname: 'eno1.7', parent: 'eno1', vid: 7, protocol: '802.1Q' }]);
+  });
+});
+
 describe('802.1Q links and the filter', () => {
   test('sub-interfaces are read with parent and VID; those of other namespaces are none', () => {
     expect(parseSubinterfaces([

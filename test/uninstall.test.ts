@@ -7,12 +7,13 @@ const hostTest = testWith('root', 'netns');
 
 const MAIN = '/etc/libvirt/hooks/qemu';
 const BESIDE = '/etc/libvirt/hooks/qemu.d/guestwire';
+const PROTOCOLS = '/etc/iproute2/rt_protos.d/guestwire.conf';
 const STATE = '/run/guestwire';
 const WEB1 = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01';
 const DB1 = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c02';
 
 const NO_RELOAD = 'libvirt needs no reload: it passes over a hook that is gone\n';
-const FILES = removed(MAIN, '/usr/lib/guestwire/hook.cjs', '/usr/lib/guestwire/install.json', '/usr/lib/guestwire');
+const FILES = removed(MAIN, PROTOCOLS, '/usr/lib/guestwire/hook.cjs', '/usr/lib/guestwire/install.json', '/usr/lib/guestwire');
 const LOCK = removed('/run/guestwire.lock');
 
 let host: InstallHost;
@@ -45,7 +46,7 @@ function refused(sentence: string): Result {
 }
 
 function network(): string {
-  return host.sh("ip -oneline link | sed 's/ \\\\ .*//'; ip -oneline address | sed 's/ tentative//; s/\\\\.*//'; ip route show table all; grep -r . /proc/sys/net/ipv6/conf/*/accept_ra");
+  return host.sh("ip -oneline link | sed 's/ \\\\ .*//'; ip -oneline address | sed 's/ tentative//; s/\\\\.*//'; ip -Numeric route show table all; grep -r . /proc/sys/net/ipv6/conf/*/accept_ra");
 }
 
 /** Starts a guest as libvirt would: its tap is there, and the installed hook is called. */
@@ -81,7 +82,7 @@ describe('leaves no trace', () => {
     host.guestwire('install');
     host.sh(`rm ${MAIN}`);
     host.guestwire('install');
-    expect(host.guestwire('uninstall')).toEqual(done(removed(BESIDE, '/usr/lib/guestwire/hook.cjs', '/etc/libvirt/hooks/qemu.d', '/etc/libvirt/hooks', '/usr/lib/guestwire/install.json', '/usr/lib/guestwire') + LOCK + NO_RELOAD));
+    expect(host.guestwire('uninstall')).toEqual(done(removed(BESIDE, PROTOCOLS, '/usr/lib/guestwire/hook.cjs', '/etc/libvirt/hooks/qemu.d', '/etc/libvirt/hooks', '/usr/lib/guestwire/install.json', '/usr/lib/guestwire') + LOCK + NO_RELOAD));
     expectNoTrace();
   });
 
@@ -99,7 +100,7 @@ describe('leaves no trace', () => {
     host.guestwire('install');
     host.sh(`mkdir /etc/guestwire /etc/libvirt/hooks/qemu.d; echo >/etc/guestwire/config.toml; echo >/usr/lib/guestwire/notes; echo >${BESIDE}; mkdir -m 700 ${STATE}; echo >${STATE}/notes`);
     expect(host.guestwire('uninstall')).toEqual(done([
-      removed(MAIN, '/usr/lib/guestwire/hook.cjs', '/usr/lib/guestwire/install.json'),
+      removed(MAIN, PROTOCOLS, '/usr/lib/guestwire/hook.cjs', '/usr/lib/guestwire/install.json'),
       "left '/usr/lib/guestwire', which holds 'notes'\n", `left '${STATE}', which holds 'notes'\n`, LOCK,
       "left '/etc/guestwire/config.toml', which is yours\n", NO_RELOAD,
     ].join('')));
@@ -243,7 +244,7 @@ describe('a host that does not let it', () => {
   hostTest('read-only /usr: the launcher is gone already, and the rest the next time', () => {
     host.guestwire('install');
     host.sh('mount --bind /usr /usr; mount -o remount,bind,ro /usr');
-    expect(host.guestwire('uninstall')).toEqual({ ...refused("'/usr/lib/guestwire/hook.cjs' cannot be removed: its file system is read-only: mount it writable, and run 'guestwire uninstall' again"), stdout: removed(MAIN) });
+    expect(host.guestwire('uninstall')).toEqual({ ...refused("'/usr/lib/guestwire/hook.cjs' cannot be removed: its file system is read-only: mount it writable, and run 'guestwire uninstall' again"), stdout: removed(MAIN, PROTOCOLS) });
     host.sh('mount -o remount,bind,rw /usr');
     expect(host.guestwire('uninstall').status).toBe(0);
     expectNoTrace();

@@ -1,10 +1,12 @@
 /** `guestwire install`: puts the hook where libvirt calls it and AppArmor lets it run, and tells libvirt's daemon. */
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { HostError, UsageError } from '../errors.js';
+import { loadConfig } from '../config.js';
+import { ConfigError, HostError, UsageError } from '../errors.js';
 import { acquireLock } from '../lock.js';
 import { quote } from '../quote.js';
 import { type Command, type Io, parseFlags } from './command.js';
+import { type DropIns, dropIns } from './dropins.js';
 import { applyFileSet, type FileSet, type FileSpec } from './fileset.js';
 import {
   assertSafeDirectory, BESIDE, BESIDE_DIR, findPlace, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, type Place, standingAt,
@@ -17,12 +19,14 @@ import { assertHost, assertRoot, type Build, LOCK_WAIT, readBuild } from './requ
 export const install: Command = {
   name: 'install',
   summary: "install or update libvirt's hook on this host",
-  help: `Usage: guestwire install [--yes | --no-reload]
+  help: `Usage: guestwire install [--yes | --no-reload] [--drop-ins]
 
 Copies the hook to /usr/lib/guestwire and its launcher to /etc/libvirt/hooks/qemu. If another script is there, the
 launcher goes beside it, to /etc/libvirt/hooks/qemu.d/guestwire, which libvirt runs since 6.5. It stays where it is when
 it is installed already. Files are replaced atomically, so guests may start meanwhile; after a failure everything is as
 it was before. Nothing that is not guestwire's is touched. Run it again after every update of guestwire.
+
+guestwire's route protocol gets a name, for 'ip route show proto guestwire', in /etc/iproute2/rt_protos.d/guestwire.conf.
 
 libvirtd and virtqemud learn of a new hook when they start or reload. A reload does not touch running guests, but
 libvirtd then starts every inactive network and storage pool that is set to autostart: they are named first, and you are
@@ -30,15 +34,18 @@ asked. Without a terminal nothing is reloaded unless --yes is given.
 
   -y, --yes        reload without asking
       --no-reload  do not reload: the hook is called once the daemon is reloaded or restarted
+      --drop-ins   tell systemd-networkd and NetworkManager, where they are, to leave guests' routes and taps alone, by
+                   a file guestwire.conf in /etc/systemd/networkd.conf.d and /etc/NetworkManager/conf.d
 
 Needs root, /usr/bin/node 20.19 or newer, and the packages iproute2 and util-linux.`,
   run: async (args, io) => {
-    const flags = parseFlags(args, { yes: { type: 'boolean', short: 'y' }, 'no-reload': { type: 'boolean' } });
+    const flags = parseFlags(args, { yes: { type: 'boolean', short: 'y' }, 'no-reload': { type: 'boolean' }, 'drop-ins': { type: 'boolean' } });
     const consent = consentOf(flags);
     assertRoot('install');
     await assertHost(io);
     const build = await readBuild(io);
-    const record = await installFiles(io, build);
+    const extra = dropIns({ protocol: protocolOfHost(io), services: flags['drop-ins'] === true });
+    const record = await installFiles(io, build, extra);
     const reloaded = await reloadDaemons(io, record, consent);
     if (reloaded.length > 0) remember({ ...record, told: [...record.told, ...reloaded.map(daemonKey)] });
     return 0;
@@ -51,8 +58,19 @@ function consentOf(flags: { readonly yes?: boolean; readonly 'no-reload'?: boole
   return flags.yes === true ? 'agree' : 'ask';
 }
 
+/** A broken config is for the guests it is about; here it only means that the protocol is not known. */
+function protocolOfHost(io: Io): number | undefined {
+  try {
+    return loadConfig(io.settings.config).routed.protocol;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    io.warn(`${error.message}: until it is mended, guestwire's route protocol gets no name`);
+    return undefined;
+  }
+}
+
 /** Under the host's lock, so that two installations do not undo each other. A refusal leaves no lock file behind. */
-async function installFiles(io: Io, build: Build): Promise<InstallRecord> {
+async function installFiles(io: Io, build: Build, extra: DropIns): Promise<InstallRecord> {
   const { lock: path } = io.settings;
   const isNew = !existsSync(path);
   const lock = await acquireLock(io.exec, { path, wait: LOCK_WAIT, holder: 'guestwire install' });
@@ -61,12 +79,13 @@ async function installFiles(io: Io, build: Build): Promise<InstallRecord> {
     const place = findPlace();
     if (place.launcher === BESIDE) assertSafeDirectory(BESIDE_DIR);
     if (place.launcher === BESIDE && !existsSync(BESIDE)) await assertRunsBeside(io);
-    const draft = recordFor(place);
-    const lines = applyFileSet(fileSet(build, place, draft));
+    const draft = recordFor(place, extra);
+    extra.warnings.forEach(io.warn);
+    const lines = applyFileSet(fileSet(build, { place, extra }, draft));
     const record = { ...draft, placed: draft.placed ?? now() };
     remember(record);
     if (place.launcher === BESIDE && existsSync(MAIN)) io.print(`${quote(MAIN)} is another script: the launcher goes beside it`);
-    lines.forEach(io.print);
+    [...lines, ...extra.advice(lines)].forEach(io.print);
     return record;
   } catch (error) {
     if (isNew) rmSync(path, { force: true });
@@ -76,14 +95,20 @@ async function installFiles(io: Io, build: Build): Promise<InstallRecord> {
   }
 }
 
-function fileSet(build: Build, place: Place, record: InstallRecord): FileSet {
+interface Layout {
+  readonly place: Place;
+  readonly extra: DropIns;
+}
+
+function fileSet(build: Build, { place, extra }: Layout, record: InstallRecord): FileSet {
   const library = build.library.map(({ name, content }): FileSpec => ({ path: join(LIBRARY_DIR, name), content, mode: 0o644 }));
   const outdated = LIBRARY_FILES.filter((name) => !build.library.some((file) => file.name === name));
   return {
-    directories: directoriesOf(place),
+    directories: [...directoriesOf(place), ...extra.directories],
     files: [
       // First, so that a run that is killed leaves a record of what it made; the launcher last, when all it runs is there.
       recordFile(record),
+      ...extra.files,
       ...library,
       // libvirt runs whatever is executable in qemu.d, a draft too.
       { path: place.launcher, content: build.launcher, mode: 0o755, staging: HOOKS_DIR },
@@ -99,9 +124,9 @@ function directoriesOf({ launcher }: Place): string[] {
   return [LIBRARY_DIR, HOOKS_DIR, ...(launcher === BESIDE ? [BESIDE_DIR] : [])];
 }
 
-function recordFor(place: Place): InstallRecord {
+function recordFor(place: Place, extra: DropIns): InstallRecord {
   const earlier = readRecord();
-  const made = directoriesOf(place).filter((directory) => lstatOf(directory) === undefined);
+  const made = [...directoriesOf(place), ...extra.directories].filter((directory) => lstatOf(directory) === undefined);
   const stays = earlier !== undefined && standingAt(place.launcher) === 'ours';
   return {
     version: 1,

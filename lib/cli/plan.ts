@@ -93,7 +93,7 @@ async function foresee(kernel: Kernel, placed: readonly Placed[], observation: O
 function freshTap(ifname: string, placed: readonly Placed[]): LinkFacts {
   const up = !placed.some(({ kind, link }) => kind === 'made-link' && link === ifname);
   return {
-    ifname, ifindex: 0, up, txqlen: 1000, mtu: undefined, allmulticast: false, alias: undefined, peer: undefined, tap: undefined,
+    ifname, ifindex: 0, up, txqlen: 1000, mac: undefined, mtu: undefined, allmulticast: false, alias: undefined, peer: undefined, tap: undefined,
     master: undefined, addresses: [], isolated: false, bridge: undefined,
   };
 }

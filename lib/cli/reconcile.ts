@@ -1,4 +1,5 @@
 /** `guestwire reconcile`: makes the host agree with a running guest's XML, or releases what is left of one that ended. */
+import { announce } from '../announce.js';
 import { deriveAttachments } from '../attachment.js';
 import { loadConfig } from '../config.js';
 import { parseDomain } from '../domain.js';
@@ -6,6 +7,7 @@ import { DomainXmlError, HostError, UsageError } from '../errors.js';
 import { createJournal } from '../journal.js';
 import { acquireLock } from '../lock.js';
 import { createLog } from '../log.js';
+import type { Plan } from '../plan.js';
 import { quote } from '../quote.js';
 import { type Guest, type Host, release, releaseRunning, wire } from '../reconcile.js';
 import { askLibvirt, type Command, type Io, parseOptions } from './command.js';
@@ -57,14 +59,19 @@ async function wireGuest(io: Io, name: string): Promise<void> {
   const id = await idOf(io, name);
   const domain = parseDomain(await askLibvirt(io, ['dumpxml', '--domain', name], 'reading the domain XML'));
   const guest = guestOf(domain);
-  const attachments = deriveAttachments(domain, loadConfig(io.settings.config), io.warn);
+  const config = loadConfig(io.settings.config);
+  const attachments = deriveAttachments(domain, config, io.warn);
+  const plans: Plan[] = [];
   const changes = await locked(io, guest, async (host) => {
     if (attachments.length === 0) await releaseRunning(host, guest.uuid);
-    else await wire(host, { guest, attachments, fresh: false, incoming: false });
+    else plans.push(await wire(host, { guest, attachments, fresh: false, incoming: false }));
   });
   if (await idOf(io, name) !== id) {
     await locked(io, guest, (host) => release(host, guest.uuid));
     throw new HostError(`guest ${quote(domain.name)} ended meanwhile: what was wired for it is released`);
+  }
+  for (const plan of config.routed.announce ? plans : []) {
+    await announce(io.exec, { info: io.print, warn: io.warn }, { guest: guest.name, plan, fresh: false });
   }
   if (changes === 0) io.print(`guest ${quote(domain.name)}: ${attachments.length === 0 ? 'its XML asks for nothing' : 'as its XML says, nothing changed'}`);
 }

@@ -8,6 +8,7 @@ import { createLog } from '../log.js';
 import { quote } from '../quote.js';
 import { byLife, release, releaseRunning } from '../reconcile.js';
 import { type Command, type Io, parseFlags } from './command.js';
+import { DROP_IN_DIRS, DROP_IN_FILES, isOurDropIn } from './dropins.js';
 import { leftoversIn, reasonOf } from './fileset.js';
 import { hostOf } from './host.js';
 import { BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt } from './layout.js';
@@ -115,7 +116,7 @@ async function releaseAll(io: Io, lock: Lock, { guests, letGo }: { guests: reado
 function removeFiles(io: Io): void {
   const made = readRecord()?.directories ?? [];
   for (const path of installedFiles().filter((each) => each !== RECORD)) removeFile(io, path);
-  for (const path of [BESIDE_DIR, HOOKS_DIR].filter((each) => made.includes(each))) removeIfEmpty(io, path);
+  for (const path of [BESIDE_DIR, HOOKS_DIR, ...DROP_IN_DIRS.toReversed()].filter((each) => made.includes(each))) removeIfEmpty(io, path);
   if (installedFiles().includes(RECORD)) removeFile(io, RECORD);
   removeIfEmpty(io, LIBRARY_DIR);
 }
@@ -123,7 +124,7 @@ function removeFiles(io: Io): void {
 function installedFiles(): string[] {
   // Behind a symlink lie somebody else's files.
   const library = lstatOf(LIBRARY_DIR)?.isDirectory() === true ? [...LIBRARY_FILES.map((name) => join(LIBRARY_DIR, name)), RECORD].filter(isFile) : [];
-  return [...[MAIN, BESIDE].filter(isOurs), ...[HOOKS_DIR, LIBRARY_DIR].flatMap(leftoversIn), ...library];
+  return [...[MAIN, BESIDE].filter(isOurs), ...[HOOKS_DIR, LIBRARY_DIR, ...DROP_IN_DIRS].flatMap(leftoversIn), ...DROP_IN_FILES.filter(isOurDropIn), ...library];
 }
 
 /** A link to a launcher is not what install made. */
@@ -141,12 +142,16 @@ function removeState(io: Io): void {
   for (const { dev, vids } of quietJournal(io).readUplinks()) {
     io.warn(`uplink ${quote(dev)} may still have VLANs ${vids.join(', ')}, which guestwire put there for guests that are gone: 'bridge vlan show dev ${dev}' shows them`);
   }
+  for (const { dev, originals } of quietJournal(io).readProxies()) {
+    const were = Object.entries(originals).map(([path, value]) => `${path.replaceAll('/', '.')} = ${value}`);
+    io.warn(`proxy link ${quote(dev)} may still have settings that guestwire made for guests that are gone: they were ${were.join(', ')}`);
+  }
   for (const name of namesIn(stateDir).filter((each) => STATE_FILE.test(each))) removeFile(io, join(stateDir, name));
   removeIfEmpty(io, stateDir);
   removeFile(io, lock);
 }
 
-const STATE_FILE = /^(uplinks\.json|[0-9a-f-]{36}\.(json|incoming|ended))(\.draft)?$/;
+const STATE_FILE = /^(proxies\.json|uplinks\.json|[0-9a-f-]{36}\.(json|incoming|ended))(\.draft)?$/;
 
 function removeFile(io: Io, path: string): void {
   attempt(path, () => { rmSync(path); });
