@@ -16,6 +16,7 @@ import { createLog, type Log } from './log.js';
 import type { Settings } from './settings.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { type Host, make, release, unwire, wire } from './reconcile.js';
+import { serveGuest, silence } from './serving.js';
 
 export interface HookCall {
   /** argv as libvirt gives it: guest name, operation, sub-operation, extra. */
@@ -134,6 +135,7 @@ async function start(run: Run): Promise<void> {
   const guest = { name: domain.name, uuid: uuidOf(domain) };
   await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
     const incoming = run.journal.read(guest.uuid)?.incoming ?? false;
+    await silence({ ...run, ...run.call }, attachments.map(({ link }) => link));
     await wire(host, { guest, attachments, fresh: true, incoming });
   });
 }
@@ -190,6 +192,8 @@ async function locked(
     const host: Host = { kernel: createKernel(exec), journal, log: log.info, protectedOn: protectedByConfig(call.settings) };
     await releaseEnded(host, journal.listEnded().filter((ended) => ended !== uuid), log);
     await act(host);
+    const { operation } = call;
+    if (operation !== 'prepare') await serveGuest({ journal, exec, log, settings: call.settings }, { uuid, ended: operation === 'stopped' || operation === 'release' });
   } finally {
     lock.release();
   }

@@ -8,6 +8,7 @@ import { locate, ValueError } from './errors.js';
 import { assertIfname } from './ifname.js';
 import { type VethWish, vethWishOf } from './madelink.js';
 import { quote } from './quote.js';
+import { type ServeConfig, serveConfig } from './serveconfig.js';
 import { header, mapOf, namedTables, read, type Table, table, type TablePath, within } from './toml.js';
 import { accessPort, canonicalMembership, parseVids, type VlanMember, vidsOf } from './vlan.js';
 
@@ -15,6 +16,7 @@ import { accessPort, canonicalMembership, parseVids, type VlanMember, vidsOf } f
 export interface HostConfig {
   readonly bridges: ReadonlyMap<string, BridgeConfig>;
   readonly routed: RoutedConfig;
+  readonly serve: ServeConfig | undefined;
   /** By libvirt network name, then portgroup name. */
   readonly portgroups: ReadonlyMap<string, ReadonlyMap<string, { readonly vlan: readonly VlanMember[] }>>;
   /** By guest name, then MAC in lower case. */
@@ -108,7 +110,7 @@ function makeSchemas() {
   return {
     vlan,
     route,
-    document: table({ bridge: z.optional(namedTables), routed: z.optional(z.unknown()), network: z.optional(namedTables), guest: z.optional(namedTables) }),
+    document: table({ bridge: z.optional(namedTables), routed: z.optional(z.unknown()), network: z.optional(namedTables), guest: z.optional(namedTables), serve: z.optional(z.unknown()) }),
     bridge: table({ uplinks: texts, protected: z.optional(vids), allowed: z.optional(vids) }),
     routed: table({
       gateways: texts,
@@ -142,7 +144,7 @@ function schemas(): Schemas {
 
 /** Returns the config of a host without the file: all that the XML asks for, on bridges that exist. */
 export function defaultConfig(): HostConfig {
-  return { bridges: new Map(), routed: DEFAULT_ROUTED, portgroups: new Map(), guests: new Map() };
+  return { bridges: new Map(), routed: DEFAULT_ROUTED, portgroups: new Map(), guests: new Map(), serve: undefined };
 }
 
 /** Returns the host config that a document says; absent keys have their defaults. Throws ValueError for the first fault. */
@@ -153,7 +155,7 @@ export function hostConfig(document: Table): HostConfig {
     routed: routedConfig(read(schemas().routed, top.routed ?? {}, ['routed']), ['routed']),
     portgroups: mapOf(top.network, ['network'], (network, at) =>
       mapOf(read(schemas().network, network, at).portgroup, [...at, 'portgroup'], portgroupConfig)),
-    guests: mapOf(top.guest, ['guest'], guestConfig),
+    guests: mapOf(top.guest, ['guest'], guestConfig), serve: serveConfig(top.serve),
   };
 }
 

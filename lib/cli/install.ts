@@ -13,6 +13,7 @@ import { now } from './process.js';
 import { type InstallRecord, readRecord, recordFile } from './record.js';
 import { type Consent, daemonKey, reloadDaemons } from './reload.js';
 import { assertHost, assertRoot, type Build, LOCK_WAIT, readBuild } from './requirements.js';
+import { reloadUnits, unitFiles } from './units.js';
 
 export const install: Command = {
   name: 'install',
@@ -27,6 +28,9 @@ it was before. Nothing that is not guestwire's is touched. Run it again after ev
 libvirtd and virtqemud learn of a new hook when they start or reload. A reload does not touch running guests, but
 libvirtd then starts every inactive network and storage pool that is set to autostart: they are named first, and you are
 asked. Without a terminal nothing is reloaded unless --yes is given.
+
+With [serve] in the host config it also writes the systemd units guestwire-dhcp@ and guestwire-ra@ to
+/etc/systemd/system, and without it removes them: run it again after such a change.
 
   -y, --yes        reload without asking
       --no-reload  do not reload: the hook is called once the daemon is reloaded or restarted
@@ -62,11 +66,14 @@ async function installFiles(io: Io, build: Build): Promise<InstallRecord> {
     if (place.launcher === BESIDE) assertSafeDirectory(BESIDE_DIR);
     if (place.launcher === BESIDE && !existsSync(BESIDE)) await assertRunsBeside(io);
     const draft = recordFor(place);
-    const lines = applyFileSet(fileSet(build, place, draft));
+    const units = unitFiles(io);
+    const set = fileSet(build, place, draft);
+    const lines = applyFileSet({ directories: [...set.directories, ...units.directories], files: [...units.files, ...set.files], surplus: [...set.surplus, ...units.surplus] });
     const record = { ...draft, placed: draft.placed ?? now() };
     remember(record);
     if (place.launcher === BESIDE && existsSync(MAIN)) io.print(`${quote(MAIN)} is another script: the launcher goes beside it`);
     lines.forEach(io.print);
+    await reloadUnits(io, lines);
     return record;
   } catch (error) {
     if (isNew) rmSync(path, { force: true });
