@@ -8,15 +8,14 @@ import { locate, ValueError } from './errors.js';
 import { assertIfname } from './ifname.js';
 import { type VethWish, vethWishOf } from './madelink.js';
 import { quote } from './quote.js';
-import { type ServeConfig, serveConfig } from './serveconfig.js';
+import { serveConfig, type ServeTable } from './serveconfig.js';
 import { header, mapOf, namedTables, read, type Table, table, type TablePath, within } from './toml.js';
 import { accessPort, canonicalMembership, parseVids, type VlanMember, vidsOf } from './vlan.js';
 
 /** What this host offers and permits. An absent file is `defaultConfig()`: all the XML asks for, on bridges that exist. */
-export interface HostConfig {
+export interface HostConfig extends ServeTable {
   readonly bridges: ReadonlyMap<string, BridgeConfig>;
   readonly routed: RoutedConfig;
-  readonly serve: ServeConfig | undefined;
   /** By libvirt network name, then portgroup name. */
   readonly portgroups: ReadonlyMap<string, ReadonlyMap<string, { readonly vlan: readonly VlanMember[] }>>;
   /** By guest name, then MAC in lower case. */
@@ -113,8 +112,7 @@ function makeSchemas() {
     document: table({ bridge: z.optional(namedTables), routed: z.optional(z.unknown()), network: z.optional(namedTables), guest: z.optional(namedTables), serve: z.optional(z.unknown()) }),
     bridge: table({ uplinks: texts, protected: z.optional(vids), allowed: z.optional(vids) }),
     routed: table({
-      gateways: texts,
-      prefixes: texts,
+      gateways: texts, prefixes: texts,
       table: z.optional(z.union([number, text], '"main" or a number')),
       protocol: z.optional(number),
       proxy: texts,

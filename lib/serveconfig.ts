@@ -5,6 +5,12 @@ import { ValueError } from './errors.js';
 import { quote } from './quote.js';
 import { read, type Table, table, type TablePath, within } from './toml.js';
 
+/** The part of the host config that this file is about. */
+export interface ServeTable {
+  /** undefined: the host config has no `[serve]`. */
+  readonly serve: ServeConfig | undefined;
+}
+
 export interface ServeConfig {
   /** false: nothing is served; `guestwire cloud-init` writes `dns` and `search` all the same. */
   readonly on: boolean;
