@@ -3,7 +3,7 @@
  * three sources are read in their order, per element, and checked against what the host permits. A NIC that no source
  * speaks of yields nothing, and its guest starts whatever else its XML holds.
  */
-import { bare, contains, hostPrefix, overlaps, parseAddress, parsePrefix, type Prefix } from './address.js';
+import { type Address, bare, contains, type Family, hostPrefix, overlaps, parseAddress, parsePrefix, type Prefix } from './address.js';
 import type { HostConfig } from './config.js';
 import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, NotAllowedError, UnsupportedError } from './errors.js';
@@ -181,7 +181,7 @@ function routedLink(where: string, nic: Nic, { wish, config, domain }: { wish: R
     kind: 'routed-link', nic: nic.index, mac: nic.mac, link,
     addresses: wish.addresses.map((address) => address.text),
     routes: wish.routes.map((route) => ({ to: route.to.text, via: route.via.text })),
-    gateways: gateways.map((gateway) => gateway.text),
+    gateways: [...gateways, ...servingAddress(config, families)].map((gateway) => gateway.text),
     table,
     protocol,
     ...(mtu !== undefined && { mtu }),
@@ -190,13 +190,17 @@ function routedLink(where: string, nic: Nic, { wish, config, domain }: { wish: R
   };
 }
 
+function servingAddress({ serve }: HostConfig, families: ReadonlySet<Family>): Address[] {
+  return serve?.on === true && families.has('inet6') ? [serve.address] : [];
+}
+
 function assertPermitted(where: string, claim: Prefix, config: HostConfig): void {
   const { prefixes, gateways } = config.routed;
   if (prefixes !== undefined && !prefixes.some((prefix) => contains(prefix, claim))) {
     const offered = prefixes.map((prefix) => prefix.text).join(', ');
     throw new NotAllowedError(`${where}: ${quote(bare(claim))} is outside the prefixes of this host: 'prefixes' in [routed] of the host config has ${quote(offered)}`);
   }
-  const gateway = gateways.find((address) => contains(claim, hostPrefix(address)));
+  const gateway = [...gateways, ...servingAddress(config, new Set(['inet6']))].find((address) => contains(claim, hostPrefix(address)));
   if (gateway !== undefined) {
     throw new ConflictError(`${where}: ${quote(bare(claim))} holds this host's gateway ${quote(gateway.text)}: give the guest another address`);
   }

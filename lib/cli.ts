@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The `guestwire` command: picks the subcommand, prints what it returns, ends with its status. */
 import { readFileSync } from 'node:fs';
+import { cloudInit } from './cli/cloud-init.js';
 import { derive } from './cli/derive.js';
 import { exec } from './cli/exec.js';
 import type { Command, Io } from './cli/command.js';
@@ -11,7 +12,7 @@ import { uninstall } from './cli/uninstall.js';
 import { GuestwireError, UsageError } from './errors.js';
 import { settingsFrom } from './settings.js';
 
-const COMMANDS: readonly Command[] = [derive, plan, reconcile, install, uninstall];
+const COMMANDS: readonly Command[] = [derive, plan, reconcile, install, uninstall, cloudInit];
 
 const io: Io = {
   print: (text) => { process.stdout.write(`${text}\n`); },

@@ -18,6 +18,7 @@ import { probeNeighbours } from './probe.js';
 import type { Settings } from './settings.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { type Host, make, release, unwire, wire, UNSPOKEN } from './reconcile.js';
+import { serveGuest, silence } from './serving.js';
 
 export interface HookCall {
   /** argv as libvirt gives it: guest name, operation, sub-operation, extra. */
@@ -140,6 +141,7 @@ async function start(run: Run): Promise<void> {
   const guest = { name: domain.name, uuid: uuidOf(domain) };
   const plan = await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
     const incoming = run.journal.read(guest.uuid)?.incoming ?? false;
+    await silence({ ...run, ...run.call }, attachments.map(({ link }) => link));
     return wire(host, { guest, attachments, fresh: true, incoming });
   });
   if (config.routed.announce) await announce(run.call.exec, run.log, { guest: guest.name, plan, fresh: true });
@@ -195,7 +197,10 @@ async function locked<T>(
     const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
     const host: Host = { kernel: createKernel(exec), journal, log: log.info, protectedOn: protectedByConfig(call.settings) };
     await releaseEnded(host, journal.listEnded().filter((ended) => ended !== uuid), log);
-    return await act(host);
+    const done = await act(host);
+    const { operation } = call;
+    if (operation !== 'prepare') await serveGuest({ journal, exec, log, settings: call.settings }, { uuid, ended: operation === 'stopped' || operation === 'release' });
+    return done;
   } finally {
     lock.release();
   }

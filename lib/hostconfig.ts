@@ -9,11 +9,12 @@ import { assertIfname } from './ifname.js';
 import { type VethWish, vethWishOf } from './madelink.js';
 import { quote } from './quote.js';
 import { DEFAULT_PROTOCOL, protocolOf } from './rtnames.js';
+import { serveConfig, type ServeTable } from './serveconfig.js';
 import { header, mapOf, namedTables, read, type Table, table, type TablePath, within } from './toml.js';
 import { accessPort, canonicalMembership, parseVids, type VlanMember, vidsOf } from './vlan.js';
 
 /** What this host offers and permits. An absent file is `defaultConfig()`: all the XML asks for, on bridges that exist. */
-export interface HostConfig {
+export interface HostConfig extends ServeTable {
   readonly bridges: ReadonlyMap<string, BridgeConfig>;
   readonly routed: RoutedConfig;
   /** By libvirt network name, then portgroup name. */
@@ -106,11 +107,10 @@ function makeSchemas() {
   return {
     vlan,
     route,
-    document: table({ bridge: z.optional(namedTables), routed: z.optional(z.unknown()), network: z.optional(namedTables), guest: z.optional(namedTables) }),
+    document: table({ bridge: z.optional(namedTables), routed: z.optional(z.unknown()), network: z.optional(namedTables), guest: z.optional(namedTables), serve: z.optional(z.unknown()) }),
     bridge: table({ uplinks: texts, protected: z.optional(vids), allowed: z.optional(vids) }),
     routed: table({
-      gateways: texts,
-      prefixes: texts,
+      gateways: texts, prefixes: texts,
       table: z.optional(z.union([number, text], '"main" or a number')),
       protocol: z.optional(number),
       proxy: texts,
@@ -142,7 +142,7 @@ function schemas(): Schemas {
 
 /** Returns the config of a host without the file: all that the XML asks for, on bridges that exist. */
 export function defaultConfig(): HostConfig {
-  return { bridges: new Map(), routed: DEFAULT_ROUTED, portgroups: new Map(), guests: new Map() };
+  return { bridges: new Map(), routed: DEFAULT_ROUTED, portgroups: new Map(), guests: new Map(), serve: undefined };
 }
 
 /** Returns the host config that a document says; absent keys have their defaults. Throws ValueError for the first fault. */
@@ -153,7 +153,7 @@ export function hostConfig(document: Table): HostConfig {
     routed: routedConfig(read(schemas().routed, top.routed ?? {}, ['routed']), ['routed']),
     portgroups: mapOf(top.network, ['network'], (network, at) =>
       mapOf(read(schemas().network, network, at).portgroup, [...at, 'portgroup'], portgroupConfig)),
-    guests: mapOf(top.guest, ['guest'], guestConfig),
+    guests: mapOf(top.guest, ['guest'], guestConfig), serve: serveConfig(top.serve),
   };
 }
 

@@ -211,7 +211,8 @@ function madeText(object: Extract<NetObject, { kind: 'veth' | 'tap' }>): string 
 
 /** The same gateway stands on many links, so duplicate address detection must not run: a guest could make it fail. */
 function addressFlags(address: string): string {
-  if (address.includes(':')) return ' nodad';
+  // Deprecated, it is no source while the host has another address: what is on every link tells nobody who speaks.
+  if (address.includes(':')) return address.startsWith('fe80:') ? ' nodad' : ' nodad preferred_lft 0';
   // Link scope keeps the host from using the address as a source beyond this link (ip-address(8)).
   return address.startsWith('169.254.') ? ' scope link' : '';
 }

@@ -161,7 +161,7 @@ describe('loadConfig', () => {
     writeFileSync(odd, 'x = 1');
     chmodSync(odd, 0o644);
     expect(refusal(odd).message).toBe(
-      `config '${folder}/a\\nb\\'': top level: unknown key 'x': allowed are 'bridge', 'routed', 'network', 'guest'`);
+      `config '${folder}/a\\nb\\'': top level: unknown key 'x': allowed are 'bridge', 'routed', 'network', 'guest', 'serve'`);
   });
 });
 

@@ -209,7 +209,7 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
     [/^link set dev (?<dev>\S+) mtu (?<mtu>\d+)$/, ({ dev, mtu }) => { link(dev).mtu = Number(mtu); }],
     [/^link set dev (?<dev>\S+) allmulticast (?<on>on|off)$/, ({ dev, on }) => { link(dev).allmulticast = on === 'on'; }],
     [/^link set dev (?<dev>\S+) (?<state>up|down)$/, ({ dev, state }) => { link(dev).up = state === 'up'; }],
-    [/^address add (?<cidr>\S+) dev (?<dev>\S+)( nodad| scope link)?$/, ({ cidr = '', dev }) => {
+    [/^address add (?<cidr>\S+) dev (?<dev>\S+)( nodad( preferred_lft 0)?| scope link)?$/, ({ cidr = '', dev }) => {
       const addresses = (link(dev).addresses ??= []);
       if (addresses.includes(cidr)) refuse('RTNETLINK answers: File exists');
       addresses.push(cidr);

@@ -15,6 +15,7 @@ import { now } from './process.js';
 import { type InstallRecord, readRecord, recordFile } from './record.js';
 import { type Consent, daemonKey, reloadDaemons } from './reload.js';
 import { assertHost, assertRoot, type Build, LOCK_WAIT, readBuild } from './requirements.js';
+import { reloadUnits, unitFiles } from './units.js';
 
 export const install: Command = {
   name: 'install',
@@ -31,6 +32,9 @@ guestwire's route protocol gets a name, for 'ip route show proto guestwire', in 
 libvirtd and virtqemud learn of a new hook when they start or reload. A reload does not touch running guests, but
 libvirtd then starts every inactive network and storage pool that is set to autostart: they are named first, and you are
 asked. Without a terminal nothing is reloaded unless --yes is given.
+
+With [serve] in the host config it also writes the systemd units guestwire-dhcp@ and guestwire-ra@ to
+/etc/systemd/system, and without it removes them: run it again after such a change.
 
   -y, --yes        reload without asking
       --no-reload  do not reload: the hook is called once the daemon is reloaded or restarted
@@ -81,11 +85,14 @@ async function installFiles(io: Io, build: Build, extra: DropIns): Promise<Insta
     if (place.launcher === BESIDE && !existsSync(BESIDE)) await assertRunsBeside(io);
     const draft = recordFor(place, extra);
     extra.warnings.forEach(io.warn);
-    const lines = applyFileSet(fileSet(build, { place, extra }, draft));
+    const units = unitFiles(io);
+    const set = fileSet(build, { place, extra }, draft);
+    const lines = applyFileSet({ directories: [...set.directories, ...units.directories], files: [...units.files, ...set.files], surplus: [...set.surplus, ...units.surplus] });
     const record = { ...draft, placed: draft.placed ?? now() };
     remember(record);
     if (place.launcher === BESIDE && existsSync(MAIN)) io.print(`${quote(MAIN)} is another script: the launcher goes beside it`);
     [...lines, ...extra.advice(lines)].forEach(io.print);
+    await reloadUnits(io, lines);
     return record;
   } catch (error) {
     if (isNew) rmSync(path, { force: true });

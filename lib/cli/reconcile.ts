@@ -10,6 +10,7 @@ import { createLog } from '../log.js';
 import type { Plan } from '../plan.js';
 import { quote } from '../quote.js';
 import { type Guest, type Host, release, releaseRunning, wire } from '../reconcile.js';
+import { serveGuest } from '../serving.js';
 import { askLibvirt, type Command, type Io, parseOptions } from './command.js';
 import { hostOf } from './host.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
@@ -96,15 +97,15 @@ async function locked(io: Io, guest: Guest, act: (host: Host) => Promise<void>):
   const lock = await acquireLock(io.exec, { path: io.settings.lock, wait: LOCK_WAIT, holder: `guestwire reconcile ${quote(guest.name)}` });
   const log = createLog(io.exec);
   let changes = 0;
+  const journal = createJournal(io.settings.stateDir, io.warn);
+  const tell = (line: string): void => {
+    changes += 1;
+    log.info(line);
+    io.print(line);
+  };
   try {
-    await act(hostOf(io, lock, {
-      journal: createJournal(io.settings.stateDir, io.warn),
-      log: (line) => {
-        changes += 1;
-        log.info(line);
-        io.print(line);
-      },
-    }));
+    await act(hostOf(io, lock, { journal, log: tell }));
+    await serveGuest({ journal, exec: io.exec, log: { info: tell, warn: io.warn }, settings: io.settings }, { uuid: guest.uuid, ended: false });
   } finally {
     lock.release();
     await log.flush();

@@ -7,6 +7,7 @@ import { acquireLock, type Lock } from '../lock.js';
 import { createLog } from '../log.js';
 import { quote } from '../quote.js';
 import { byLife, release, releaseRunning } from '../reconcile.js';
+import { serveNobody } from '../serving.js';
 import { type Command, type Io, parseFlags } from './command.js';
 import { DROP_IN_DIRS, DROP_IN_FILES, isOurDropIn } from './dropins.js';
 import { leftoversIn, reasonOf } from './fileset.js';
@@ -14,6 +15,7 @@ import { hostOf } from './host.js';
 import { BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt } from './layout.js';
 import { readRecord } from './record.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
+import { installedUnits, reloadUnits, UNITS_DIR } from './units.js';
 
 export const uninstall: Command = {
   name: 'uninstall',
@@ -61,7 +63,10 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
   const lock = await acquireLock(io.exec, { path: io.settings.lock, wait: LOCK_WAIT, holder: 'guestwire uninstall' });
   try {
     const left = await settleWiring(io, lock, wiring);
+    await serveNobody({ journal: quietJournal(io), exec: io.exec, log: { info: io.print, warn: io.warn }, settings: io.settings });
+    const units = installedUnits();
     removeFiles(io);
+    await reloadUnits(io, units.map(quote));
     if (left.length === 0) removeState(io);
     else io.print(`left the wiring of ${labels(left)}, and ${quote(io.settings.stateDir)}, which says what it is`);
   } finally {
@@ -124,7 +129,7 @@ function removeFiles(io: Io): void {
 function installedFiles(): string[] {
   // Behind a symlink lie somebody else's files.
   const library = lstatOf(LIBRARY_DIR)?.isDirectory() === true ? [...LIBRARY_FILES.map((name) => join(LIBRARY_DIR, name)), RECORD].filter(isFile) : [];
-  return [...[MAIN, BESIDE].filter(isOurs), ...[HOOKS_DIR, LIBRARY_DIR, ...DROP_IN_DIRS].flatMap(leftoversIn), ...DROP_IN_FILES.filter(isOurDropIn), ...library];
+  return [...[MAIN, BESIDE].filter(isOurs), ...installedUnits(), ...[HOOKS_DIR, LIBRARY_DIR, UNITS_DIR, ...DROP_IN_DIRS].flatMap(leftoversIn), ...DROP_IN_FILES.filter(isOurDropIn), ...library];
 }
 
 /** A link to a launcher is not what install made. */
