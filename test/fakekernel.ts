@@ -9,6 +9,7 @@ import type { Kernel } from '../lib/kernel.js';
 import type { LinkFacts, Observation, RouteFacts, Scope } from '../lib/observation.js';
 import type { Batch } from '../lib/operation.js';
 import { parseVids, type VlanMember, vidsOf } from '../lib/vlan.js';
+import { print } from './fakeprint.js';
 
 /** A host as golden cases write it down. */
 export interface FakeHost {
@@ -24,7 +25,7 @@ export interface FakeHost {
   filter?: { intact: boolean; guarded: number[] };
 }
 
-interface FakeLink {
+export interface FakeLink {
   ifindex: number;
   mac?: string;
   up?: boolean;
@@ -280,25 +281,4 @@ function applyNft({ filter }: Required<FakeHost>, text: string): void {
 
 function failure({ tool }: Batch, text: string, reason: string): CommandError {
   return new CommandError(`${tool} failed (${text}): ${reason}`, { tool, args: [], exitCode: 1, signal: undefined, stderr: reason, timedOut: false, errno: undefined, line: undefined });
-}
-
-function madeWords({ mtu, alias, allmulticast, peer, tap }: FakeLink): string {
-  const words = [peer && `peer ${peer}`, tap && `tap${tap.multiQueue ? ' multi_queue' : ''}`, mtu && `mtu ${mtu}`, alias && `alias ${alias}`, allmulticast === true && 'allmulticast'];
-  return words.map((word) => (typeof word === 'string' ? ` ${word}` : '')).join('');
-}
-
-function print({ links, routes, sysctls, proxies, filter }: Required<FakeHost>): string {
-  const lines = Object.entries(links).flatMap(([dev, link]) => [
-    `link ${dev} ${link.up === false ? 'down' : 'up'} txqlen ${link.txqlen ?? 1000}${link.isolated === true ? ' isolated' : ''}${madeWords(link)}`,
-    ...(link.addresses ?? []).map((address) => `address ${address} dev ${dev}`),
-    ...Object.entries(link.vlans ?? {}).map(([vid, flags]) => `vlan ${vid} dev ${dev} ${flags}`.trim()),
-  ]);
-  return [
-    ...lines,
-    ...(filter.intact ? ['filter table'] : []),
-    ...filter.guarded.map((ifindex) => `bpdu-guard ${ifindex}`),
-    ...routes.map(({ to, dev, via, table = 'main', protocol = 'kernel' }) => `route ${to}${via === undefined ? '' : ` via ${via}`} dev ${dev ?? '-'} table ${table} proto ${protocol}`),
-    ...proxies.map(({ dev, address, protocol = '0' }) => `neighbour-proxy ${address} dev ${dev} proto ${protocol}`),
-    ...Object.entries(sysctls).map(([path, value]) => `sysctl ${path}=${value}`),
-  ].sort().join('\n');
 }

@@ -1,0 +1,24 @@
+/** The fake kernel as sorted lines that an operator could read. */
+import type { FakeHost, FakeLink } from './fakekernel.js';
+
+function madeWords({ mtu, alias, allmulticast, peer, tap }: FakeLink): string {
+  const words = [peer && `peer ${peer}`, tap && `tap${tap.multiQueue ? ' multi_queue' : ''}`, mtu && `mtu ${mtu}`, alias && `alias ${alias}`, allmulticast === true && 'allmulticast'];
+  return words.map((word) => (typeof word === 'string' ? ` ${word}` : '')).join('');
+}
+
+/** Returns sorted lines of everything the host holds. */
+export function print({ links, routes, sysctls, proxies, filter }: Required<FakeHost>): string {
+  const lines = Object.entries(links).flatMap(([dev, link]) => [
+    `link ${dev} ${link.up === false ? 'down' : 'up'} txqlen ${link.txqlen ?? 1000}${link.isolated === true ? ' isolated' : ''}${madeWords(link)}`,
+    ...(link.addresses ?? []).map((address) => `address ${address} dev ${dev}`),
+    ...Object.entries(link.vlans ?? {}).map(([vid, flags]) => `vlan ${vid} dev ${dev} ${flags}`.trim()),
+  ]);
+  return [
+    ...lines,
+    ...(filter.intact ? ['filter table'] : []),
+    ...filter.guarded.map((ifindex) => `bpdu-guard ${ifindex}`),
+    ...routes.map(({ to, dev, via, table = 'main', protocol = 'kernel' }) => `route ${to}${via === undefined ? '' : ` via ${via}`} dev ${dev ?? '-'} table ${table} proto ${protocol}`),
+    ...proxies.map(({ dev, address, protocol = '0' }) => `neighbour-proxy ${address} dev ${dev} proto ${protocol}`),
+    ...Object.entries(sysctls).map(([path, value]) => `sysctl ${path}=${value}`),
+  ].sort().join('\n');
+}
