@@ -135,7 +135,7 @@ describe('what a reload would start', () => {
 
   for (const [name, script, reason] of [
     ['fails', "echo 'error: failed to connect to the hypervisor' >&2; exit 1", 'virsh failed (%): error: failed to connect to the hypervisor'],
-    ['is missing', undefined, "virsh is not installed: no 'virsh' in PATH (%)"],
+    ['is missing', undefined, "virsh is not installed: no 'virsh' in PATH, install package libvirt-clients (%)"],
   ] as const) {
     hostTest(`is not known when virsh ${name}, which is said before the question`, () => {
       if (script === undefined) host.sh('rm -f /mnt/bin/virsh /usr/bin/virsh /usr/local/bin/virsh');

@@ -60,10 +60,10 @@ describe('broken TOML', () => {
 
 describe('what is no part of the grammar', () => {
   test.each([
-    ['bridges = 1', "top level: unknown key 'bridges': allowed are 'bridge', 'routed', 'network', 'guest'"],
-    ['__proto__ = 1', "top level: unknown key '__proto__': allowed are 'bridge', 'routed', 'network', 'guest'"],
-    ['[__proto__]\nrouted = 1', "top level: unknown key '__proto__': allowed are 'bridge', 'routed', 'network', 'guest'"],
-    ['"a\\nb" = 1', "top level: unknown key 'a\\nb': allowed are 'bridge', 'routed', 'network', 'guest'"],
+    ['bridges = 1', "top level: unknown key 'bridges': allowed are 'bridge', 'routed', 'network', 'guest', 'serve'"],
+    ['__proto__ = 1', "top level: unknown key '__proto__': allowed are 'bridge', 'routed', 'network', 'guest', 'serve'"],
+    ['[__proto__]\nrouted = 1', "top level: unknown key '__proto__': allowed are 'bridge', 'routed', 'network', 'guest', 'serve'"],
+    ['"a\\nb" = 1', "top level: unknown key 'a\\nb': allowed are 'bridge', 'routed', 'network', 'guest', 'serve'"],
     ['bridge = 5', "bridge: must be a table, not the number '5'"],
     ['routed = 5', "[routed]: must be a table, not the number '5'"],
     ['[[routed]]', '[routed]: must be a table, not a list'],
@@ -97,7 +97,7 @@ describe('what is no part of the grammar', () => {
     [`${NIC}\nisolated = "yes"`, `${AT} isolated: must be true or false, not the text 'yes'`],
     [`${NIC}\nrouted = {}`, `${AT} routed.ip: missing, must be a list of addresses`],
     [`${NIC}\nrouted = { ip = "192.0.2.1" }`, `${AT} routed.ip: must be a list of addresses, not the text '192.0.2.1'`],
-    [`${NIC}\nrouted = { ip = [], routes = [] }`, `${AT} routed: unknown key 'routes': allowed are 'ip', 'route'`],
+    [`${NIC}\nrouted = { ip = [], routes = [] }`, `${AT} routed: unknown key 'routes': allowed are 'veth', 'mtu', 'ip', 'route'`],
     [`${NIC}\nrouted = { ip = [], route = ["2001:db8::/64"] }`, `${AT} routed.route[0]: must be a table, not the text '2001:db8::/64'`],
     [`${NIC}\nrouted = { ip = [], route = { address = "x" } }`, `${AT} routed.route: must be a list of tables such as [{ address = "2001:db8:0:20::", prefix = 64 }], not a table`],
     [`${NIC}\nrouted = { ip = [], route = [{ prefix = 64 }] }`, `${AT} routed.route[0].address: missing, must be text in quotes`],
