@@ -65,7 +65,7 @@ describe("systemd's units", () => {
     host.sh('echo "[serve" >/etc/guestwire/config.toml');
     const { status, stderr } = host.guestwire('install');
     expect(status).toBe(0);
-    expect(stderr).toMatch(/^guestwire: whether guests are to be served cannot be told, and systemd's units stay as they are: config '\/etc\/guestwire\/config\.toml': line 1 /);
+    expect(stderr).toMatch(/^guestwire: whether guests are to be served cannot be told, and systemd's units stay as they are: config '\/etc\/guestwire\/config\.toml': line 1 /m);
     expect(there()).toBe('guestwire-dhcp@.service\nguestwire-ra@.service\n');
   });
 
