@@ -12,6 +12,7 @@ const XML = `<domain type='kvm'><name>web1</name><uuid>4dea22b3-1d52-4d0e-9a0c-6
 
 /** The neighbour's VLAN 100 is the host's `up0.100`; the guest is behind vnet1. */
 const LAN = `
+  sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0
   for n in lan guest; do ip netns add $n; ip netns exec $n sysctl -qw net.ipv6.conf.default.accept_dad=0; done
   sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
   ip link add up0 type veth peer name eth0 netns lan; ip link add vnet1 type veth peer name eth0 netns guest
