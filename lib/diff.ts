@@ -52,8 +52,10 @@ function rankOf({ before, after }: Operation): number {
   if (object === undefined) return 0;
   switch (object.kind) {
     case 'filter':
+    case 'source-filter':
       return after === undefined ? 51 : 1;
     case 'bpdu-guard':
+    case 'source-guard':
       return after === undefined ? 50 : 2;
     case 'isolated':
       return object.on ? 10 : 13;

@@ -13,6 +13,8 @@ export type NetObject =
   | { readonly kind: 'uplink-vlan'; readonly dev: string; readonly vid: number }
   | { readonly kind: 'filter'; readonly dev: string }
   | { readonly kind: 'bpdu-guard'; readonly dev: string; readonly ifindex: number }
+  | { readonly kind: 'source-filter'; readonly dev: string }
+  | { readonly kind: 'source-guard'; readonly dev: string; readonly ifindex: number }
   | { readonly kind: 'isolated'; readonly dev: string; readonly on: boolean }
   | { readonly kind: 'link'; readonly dev: string; readonly up: boolean }
   | { readonly kind: 'txqlen'; readonly dev: string; readonly length: number }
@@ -37,8 +39,10 @@ export function keyOf(object: NetObject): string {
     case 'uplink-vlan':
       return `${object.kind} ${object.dev} ${String(object.vid).padStart(4, '0')}`;
     case 'bpdu-guard':
-      return `bpdu-guard ${object.ifindex}`;
+    case 'source-guard':
+      return `${object.kind} ${object.ifindex}`;
     case 'filter':
+    case 'source-filter':
     case 'isolated':
     case 'link':
     case 'txqlen':
@@ -106,6 +110,8 @@ export function sysctlsOf(routed: PlacedLink): ReadonlyMap<string, string> {
   const sysctls = new Map([
     // A guest's router advertisement must never give the host a default route or an address.
     [`net/ipv6/conf/${link}/accept_ra`, '0'],
+    // Nor may it tell the host a next hop: it speaks IPv6 with link-local addresses even where it has none of its own.
+    [`net/ipv6/conf/${link}/accept_redirects`, '0'],
   ]);
   if (families.has('inet6')) {
     // An admin's default of 1 would refuse every IPv6 address on the link.
@@ -114,7 +120,13 @@ export function sysctlsOf(routed: PlacedLink): ReadonlyMap<string, string> {
     sysctls.set(`net/ipv6/conf/${link}/forwarding`, '1');
   }
   // IPv4 decides by the link a packet came in on, and a link made before ip_forward was set keeps 0.
-  if (families.has('inet')) sysctls.set(`net/ipv4/conf/${link}/forwarding`, '1');
+  if (families.has('inet')) {
+    sysctls.set(`net/ipv4/conf/${link}/forwarding`, '1');
+    sysctls.set(`net/ipv4/conf/${link}/accept_redirects`, '0');
+    sysctls.set(`net/ipv4/conf/${link}/send_redirects`, '0');
+    // What nft does not see: it also keeps the host from answering ARP requests of a forged sender.
+    sysctls.set(`net/ipv4/conf/${link}/rp_filter`, '1');
+  }
   return sysctls;
 }
 

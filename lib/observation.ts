@@ -29,6 +29,8 @@ export interface Scope {
   readonly subinterfaces: boolean;
   /** Whether guestwire's nftables table of family bridge is read. */
   readonly filter: boolean;
+  /** Whether guestwire's nftables table of family inet is read; absent: no. */
+  readonly sources?: boolean;
 }
 
 export const EMPTY_SCOPE: Scope = {
@@ -53,6 +55,8 @@ export interface Observation {
   readonly members: ReadonlyMap<string, readonly string[]>;
   readonly subinterfaces: readonly Subinterface[];
   readonly filter: FilterFacts;
+  /** guestwire's nftables table of family inet; undefined: not asked. */
+  readonly sources?: FilterFacts | undefined;
   /** By path; a sysctl this kernel does not have is absent. */
   readonly sysctls: ReadonlyMap<string, string>;
 }
@@ -77,11 +81,11 @@ export interface Subinterface {
   readonly vid: number;
 }
 
-/** guestwire's nftables table of family bridge. */
+/** One of guestwire's nftables tables. */
 export interface FilterFacts {
   /** Table, chain and rules are as guestwire writes them. */
   readonly intact: boolean;
-  /** Ports whose BPDUs are dropped: the ifname of a link that exists, the ifindex of one that does not. */
+  /** The links in its set: the ifname of a link that exists, the ifindex of one that does not. */
   readonly guarded: ReadonlySet<string>;
 }
 

@@ -7,9 +7,10 @@ import { join } from 'node:path';
 import { parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
 import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from './exec.js';
-import { FILTER_TABLE } from './filter.js';
+import { FILTER_RULES, FILTER_TABLE } from './filter.js';
 import type { FilterFacts, LinkFacts, Observation, RouteFacts, Scope, Subinterface } from './observation.js';
 import { oneLine } from './quote.js';
+import { SOURCE_RULES } from './sources.js';
 import { parseFilter, parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
 import type { VlanMember } from './vlan.js';
 
@@ -39,7 +40,8 @@ export async function observe(exec: Exec, scope: Scope, { procSys, answers }: { 
     ...found,
     nowhere: new Set(queries.flatMap((query, index) => (query.kind === 'lookup' && NOWHERE.test(reasons.get(index) ?? '') ? [query.address] : []))),
     vlans: await observeVlans(exec, { ports: [...new Set(ports)], dev: deviceOf(scope), answer: answers.bridge }),
-    filter: await observeFilter(exec, scope.filter),
+    filter: scope.filter ? await observeFilter(exec, PORT_FILTER) : { intact: false, guarded: new Set() },
+    sources: scope.sources === true ? await observeFilter(exec, SOURCE_FILTER) : undefined,
     sysctls: readSysctls(scope.sysctls, procSys),
   };
 }
@@ -67,14 +69,16 @@ function sort(queries: readonly Query[], answers: readonly (unknown[] | undefine
 }
 
 /** A table that is not there, and a host that has never used nft, are both an answer: nothing is guarded. */
-async function observeFilter(exec: Exec, asked: boolean): Promise<FilterFacts> {
-  if (!asked) return { intact: false, guarded: new Set() };
-  const request: ExecRequest = { tool: 'nft', args: ['--json', 'list', 'table', 'bridge', FILTER_TABLE] };
+async function observeFilter(exec: Exec, { family, rules, what }: typeof PORT_FILTER): Promise<FilterFacts> {
+  const request: ExecRequest = { tool: 'nft', args: ['--json', 'list', 'table', family, FILTER_TABLE] };
   const result = await exec(request);
   if (/No such file or directory/.test(result.stderr)) return { intact: false, guarded: new Set() };
-  assertSuccess(request, result, 'reading the filter of VLAN ports');
-  return parseFilter(result.stdout);
+  assertSuccess(request, result, `reading the filter of ${what}`);
+  return parseFilter(result.stdout, rules);
 }
+
+const PORT_FILTER = { family: 'bridge', rules: FILTER_RULES, what: 'VLAN ports' };
+const SOURCE_FILTER = { family: 'inet', rules: SOURCE_RULES, what: 'routed links' };
 
 type Query = { readonly text: string; readonly dev?: string; readonly protocol?: string } & (
   | { readonly kind: 'exact'; readonly table: string }

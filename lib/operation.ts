@@ -5,6 +5,7 @@
 import type { Operation } from './diff.js';
 import { FILTER_LINES, FILTER_TABLE } from './filter.js';
 import type { NetObject } from './netstate.js';
+import { SOURCE_LINES, SOURCE_TABLE } from './sources.js';
 import { formatRange, type VidRange } from './vlan.js';
 
 /** `ip` and `bridge` are fed to `TOOL -batch -`, `nft` to `nft -f -`; `sysctl` lines are `path=value`, for /proc/sys. */
@@ -63,6 +64,10 @@ function nameOf(object: NetObject): string {
       return 'filter table';
     case 'bpdu-guard':
       return 'drop of BPDUs';
+    case 'source-filter':
+      return 'source filter table';
+    case 'source-guard':
+      return 'source filter';
     case 'isolated':
       return `isolated ${onOff(object.on)}`;
     case 'link':
@@ -115,6 +120,8 @@ function toolOf([operation]: readonly Operation[]): BatchTool {
       return 'bridge';
     case 'filter':
     case 'bpdu-guard':
+    case 'source-filter':
+    case 'source-guard':
       return 'nft';
     case 'sysctl':
       return 'sysctl';
@@ -140,6 +147,10 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
       return after === undefined ? `delete table bridge ${object.dev}` : FILTER_LINES.join('\n');
     case 'bpdu-guard':
       return `${after === undefined ? 'delete' : 'add'} element bridge ${FILTER_TABLE} no_stp { ${object.ifindex} }`;
+    case 'source-filter':
+      return after === undefined ? `delete table inet ${object.dev}` : SOURCE_LINES.join('\n');
+    case 'source-guard':
+      return `${after === undefined ? 'delete' : 'add'} element inet ${SOURCE_TABLE} routed { ${object.ifindex} }`;
     case 'isolated':
       return `link set dev ${object.dev} isolated ${onOff(object.on)}`;
     case 'link':

@@ -5,10 +5,11 @@
 import type { Placed, PlacedPort } from './attachment.js';
 import { diff, type Operation } from './diff.js';
 import { planFilter } from './filter.js';
-import type { Entry, Wired } from './journal.js';
+import type { Entry, Holding, Wired } from './journal.js';
 import { desiredState, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes, withoutVlans } from './netstate.js';
 import type { Observation } from './observation.js';
 import { type Batch, flushBatch, render } from './operation.js';
+import { planSources } from './sources.js';
 import { planUplinks, type UplinkRecord } from './uplink.js';
 
 /** What would be, or was, done for a guest. */
@@ -29,6 +30,8 @@ export interface Past {
   /** The guest's entry in the journal, if it has one. */
   readonly entry: Entry | undefined;
   readonly uplinks: readonly UplinkRecord[];
+  /** What the journal says of other guests; read when first called. */
+  readonly others: () => readonly Holding[];
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
 }
 
@@ -64,15 +67,17 @@ export function planRelease(entry: Entry, observation: Observation, past: Past):
 /** Returns the plan that undoes as much of `plan` as is done. A link that went away took its objects with it. */
 export function planUndo(plan: Plan, observation: Observation, past: Past): Plan {
   const observed = look(observation, plan, { ...past, uplinks: plan.uplinks.during });
+  // What other guests need stays, whether or not it was known to be there.
+  const { sources } = sharedPlan(observation, { wired: [], touched: plan.touched }, past);
   const living = new Set(livingOf(plan.touched, observation).map(({ link }) => link));
-  const desired = plan.observed.filter((object) => isShared(object) || living.has(object.dev));
+  const desired = netState([...plan.observed.filter((object) => isShared(object) || living.has(object.dev)), ...sources.desired]);
   const operations = diff(desired, observed);
   return { ...plan, desired, observed, operations, batches: render(operations) };
 }
 
 /** Returns what is left to do after `plan` was carried out, its filter left out of account; nothing when it succeeded. */
 export function leftOf(plan: Plan, observation: Observation, past: Past): Operation[] {
-  const withoutFilter = (state: NetState): NetState => state.filter(({ kind }) => kind !== 'filter' && kind !== 'bpdu-guard');
+  const withoutFilter = (state: NetState): NetState => state.filter(({ kind }) => !FILTER_KINDS.has(kind));
   return diff(withoutFilter(plan.desired), withoutFilter(look(observation, plan, { ...past, uplinks: plan.uplinks.during })));
 }
 
@@ -94,7 +99,7 @@ function planTowards(own: NetState, observation: Observation, { wired, past }: {
   const touched = [...(past.entry?.wired ?? []).filter((old) => !wired.some((now) => isEqual(now, old))), ...wired];
   const shared = sharedPlan(observation, { wired, touched }, past);
   const observed = look(observation, { wired, touched }, past);
-  const desired = netState([...own, ...shared.filter.desired, ...shared.uplinks.desired]);
+  const desired = netState([...own, ...shared.filter.desired, ...shared.sources.desired, ...shared.uplinks.desired]);
   const operations = diff(desired, observed);
   return { wired, touched, desired, observed, operations, batches: render(operations), uplinks: shared.uplinks };
 }
@@ -102,21 +107,24 @@ function planTowards(own: NetState, observation: Observation, { wired, past }: {
 type Links = Pick<Plan, 'wired' | 'touched'>;
 
 function look(observation: Observation, links: Links, past: Past): NetState {
-  const { filter, uplinks } = sharedPlan(observation, links, past);
-  return netState([...observedState(livingOf(links.touched, observation), observation), ...filter.observed, ...uplinks.observed]);
+  const { filter, sources, uplinks } = sharedPlan(observation, links, past);
+  return netState([...observedState(livingOf(links.touched, observation), observation), ...filter.observed, ...sources.observed, ...uplinks.observed]);
 }
 
 /** What guests share, or what outlives a tap: it is looked after even when the guest's links are gone. */
 function sharedPlan(observation: Observation, { wired, touched }: Links, past: Past) {
   return {
     filter: planFilter(wired, touched, observation),
+    sources: planSources({ wanted: wired, recorded: touched, others: past.others }, observation),
     uplinks: planUplinks({ wanted: portsOf(wired), concerned: portsOf(touched), records: past.uplinks, protectedOn: past.protectedOn }, observation),
   };
 }
 
 function isShared({ kind }: NetObject): boolean {
-  return kind === 'uplink-vlan' || kind === 'filter' || kind === 'bpdu-guard';
+  return kind === 'uplink-vlan' || FILTER_KINDS.has(kind);
 }
+
+const FILTER_KINDS: ReadonlySet<NetObject['kind']> = new Set(['filter', 'bpdu-guard', 'source-filter', 'source-guard'] as const);
 
 function isEqual(a: Wired, b: Wired): boolean {
   return JSON.stringify(a) === JSON.stringify(b);

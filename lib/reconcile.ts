@@ -14,6 +14,7 @@ import { leftOf, livingOf, originalOf, type Past, type Plan, planFor, planReleas
 import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { scopeOf } from './scope.js';
+import { wasAbsent } from './sources.js';
 
 /** Where effects go: injected at the top, so that tests put fakes in. */
 export interface Host {
@@ -41,10 +42,12 @@ export interface WireRequest extends StartMode {
  */
 export async function wire(host: Host, request: WireRequest): Promise<Plan> {
   const { guest, incoming } = request;
-  const { live, stale } = await rivalsOf(host, guest, request.attachments);
+  const known = pastOf(host, guest.uuid);
+  const { live, stale } = await rivalsOf(host, request.attachments, known);
   await collect(host, stale);
-  const past = pastOf(host, guest.uuid);
-  const plan = planFrom(await examine(host, request, live), request, past);
+  const past = stale.length === 0 ? known : pastOf(host, guest.uuid);
+  const observation = await examine(host, request, live);
+  const plan = planFrom(observation, request, past);
   const entry: Entry = {
     version: 1, guest, since: past.entry?.since ?? new Date().toISOString(), incoming,
     wired: plan.touched, original: originalOf(plan, past.entry),
@@ -54,8 +57,10 @@ export async function wire(host: Host, request: WireRequest): Promise<Plan> {
   try {
     await carryOut(host, plan, past);
   } catch (error) {
-    await rollBack(host, { guest, plan, past }, error as Error);
-    throw error;
+    const seen = await rollBack(host, { guest, plan, past }, error as Error);
+    if (!wasAbsent(observation.sources, seen.sources)) throw error;
+    // Undoing has made the source filter again, for the guests that lost it.
+    return wire(host, request);
   }
   if (plan.touched.length > plan.wired.length) host.journal.write({ ...entry, wired: plan.wired });
   logPlan(host, guest, plan);
@@ -82,12 +87,14 @@ function planFrom(observation: Observation, { guest, attachments, fresh, incomin
 
 /** Returns what a plan for this guest starts from. */
 export function pastOf({ journal, protectedOn }: Host, uuid: string): Past {
-  return { entry: journal.read(uuid), uplinks: journal.readUplinks(), protectedOn };
+  let listed: readonly Holding[] | undefined;
+  const others = (): readonly Holding[] => (listed ??= journal.list().filter(({ guest }) => guest.uuid !== uuid));
+  return { entry: journal.read(uuid), uplinks: journal.readUplinks(), others, protectedOn };
 }
 
 /** Observes the host and throws unless it can give what `attachments` ask for. Returns the observation. */
 export async function check(host: Host, guest: Guest, attachments: readonly Attachment[]): Promise<Observation> {
-  const { live } = await rivalsOf(host, guest, attachments);
+  const { live } = await rivalsOf(host, attachments, pastOf(host, guest.uuid));
   return examine(host, { guest, attachments }, live);
 }
 
@@ -141,7 +148,7 @@ async function carryOut(host: Host, plan: Plan, past: Past): Promise<void> {
 /** Carries `plan` out, and believes what the kernel then holds, not what the tools said. */
 async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Past; mode: RunMode }): Promise<void> {
   if (plan.batches.length === 0) return;
-  const { observation, failure } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filter: false });
+  const { observation, failure } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filter: false, sources: false });
   // nft carries out a file whole or not at all (nft(8)), so its success is proof enough, and saves a program.
   const left = leftOf(plan, observation, past);
   if (failure !== undefined && (left.length > 0 || failure.failure.tool === 'nft')) throw failure;
@@ -149,14 +156,16 @@ async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Pas
   throw new VerifyError(`the kernel does not hold what was asked of it: still to do: ${left.slice(0, 3).map(describe).join(', ')}${left.length > 3 ? ` and ${left.length - 3} more` : ''}`);
 }
 
-/** Aims at the state observed before. */
-async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan: Plan; past: Past }, cause: Error): Promise<void> {
+/** Aims at the state observed before. Returns what was there when it began. */
+async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan: Plan; past: Past }, cause: Error): Promise<Observation> {
   try {
-    const undo = planUndo(plan, await host.kernel.observe(scopeOf([], plan.touched)), past);
+    const seen = await host.kernel.observe(scopeOf([], plan.touched));
+    const undo = planUndo(plan, seen, past);
     await runPlan(host, undo, { past, mode: 'carry-on' });
     host.journal.writeUplinks(past.uplinks);
     if (past.entry === undefined) host.journal.remove(guest.uuid);
     else host.journal.write(past.entry);
+    return seen;
   } catch (error) {
     throw new RollbackError(`${cause.message}; and it could not be undone: ${oneLine((error as Error).message)}`, { cause });
   }
@@ -173,9 +182,9 @@ async function collect(host: Host, stale: readonly Holding[]): Promise<void> {
  * Other guests that the journal says hold what these attachments claim. Those whose links are gone are stale: they hold
  * nothing.
  */
-async function rivalsOf(host: Host, guest: Guest, attachments: readonly Attachment[]): Promise<{ live: Holding[]; stale: Holding[] }> {
+async function rivalsOf(host: Host, attachments: readonly Attachment[], past: Past): Promise<{ live: Holding[]; stale: Holding[] }> {
   const claims = attachments.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []));
-  const rivals = claims.length === 0 ? [] : host.journal.list().filter((entry) => entry.guest.uuid !== guest.uuid &&
+  const rivals = claims.length === 0 ? [] : past.others().filter((entry) =>
     entry.wired.some((attachment) => attachment.kind === 'routed-link' && holdsAny(attachment, claims)));
   return byLife(host, rivals);
 }

@@ -20,6 +20,7 @@ export function scopeOf(wanted: readonly Attachment[], recorded: readonly Attach
     bridges: distinct(vlanPorts.filter((port) => port.uplinks.length > 0).map(({ bridge }) => bridge)),
     subinterfaces: wanted.some((attachment) => attachment.kind === 'vlan-port' && attachment.uplinks.length > 0),
     filter: vlanPorts.length > 0,
+    sources: recorded.some(({ kind }) => kind === 'routed-link'),
     routes: routed.flatMap(({ link: dev, protocol }) => (dev === undefined ? [] : [{ dev, protocol }])),
     lookups: distinct(claims.flatMap(probesOf)),
     locals: distinct(claims.filter((claim) => probesOf(claim).length > 1).map(({ text }) => text)),

@@ -152,8 +152,11 @@ const rulesetSchema = z.object({
   })),
 });
 
-/** Returns the filter of `nft --json list table bridge guestwire`. nft prints an ifindex as the link's name if it has one. */
-export function parseFilter(stdout: string): FilterFacts {
+/**
+ * Returns the filter of `nft --json list table FAMILY guestwire`, which `rules` make whole. nft prints an ifindex as the
+ * link's name if it has one.
+ */
+export function parseFilter(stdout: string, rules = FILTER_RULES): FilterFacts {
   let json: unknown;
   try {
     json = JSON.parse(stdout);
@@ -162,7 +165,7 @@ export function parseFilter(stdout: string): FilterFacts {
   }
   const { nftables } = read(rulesetSchema, json, 'nft');
   const guarded = nftables.flatMap(({ set }) => set?.elem ?? []).map(String);
-  return { intact: nftables.filter(({ rule }) => rule !== undefined).length === FILTER_RULES, guarded: new Set(guarded) };
+  return { intact: nftables.filter(({ rule }) => rule !== undefined).length === rules, guarded: new Set(guarded) };
 }
 
 function read<T extends z.ZodMiniType>(schema: T, entry: unknown, what: string): z.output<T> {

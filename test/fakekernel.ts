@@ -8,6 +8,7 @@ import { FILTER_LINES } from '../lib/filter.js';
 import type { Kernel } from '../lib/kernel.js';
 import type { LinkFacts, Observation, RouteFacts, Scope } from '../lib/observation.js';
 import type { Batch } from '../lib/operation.js';
+import { SOURCE_LINES } from '../lib/sources.js';
 import { parseVids, vidsOf } from '../lib/vlan.js';
 
 /** A host as golden cases write it down. */
@@ -20,6 +21,8 @@ export interface FakeHost {
   subinterfaces?: { ifname: string; parent: string; vid: number }[];
   /** Whether guestwire's nftables table is there, and the ifindexes in its set. */
   filter?: { intact: boolean; guarded: number[] };
+  /** The same of family inet. */
+  sources?: { intact: boolean; guarded: number[] };
 }
 
 interface FakeLink {
@@ -46,7 +49,7 @@ export interface FakeKernel extends Kernel {
 
 export function fakeKernel(start: FakeHost): FakeKernel {
   const host: Required<FakeHost> = {
-    links: {}, routes: [], networks: [], sysctls: {}, subinterfaces: [], filter: { intact: false, guarded: [] }, ...structuredClone(start),
+    links: {}, routes: [], networks: [], sysctls: {}, subinterfaces: [], filter: { intact: false, guarded: [] }, sources: { intact: false, guarded: [] }, ...structuredClone(start),
   };
   const kernel: FakeKernel = {
     host,
@@ -113,6 +116,7 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
       intact: scope.filter && host.filter.intact,
       guarded: new Set(scope.filter ? host.filter.guarded.map((ifindex) => nameOf(host, ifindex)) : []),
     },
+    sources: scope.sources === true ? { intact: host.sources.intact, guarded: new Set(host.sources.guarded.map((ifindex) => nameOf(host, ifindex))) } : undefined,
     sysctls: new Map(scope.sysctls.flatMap((path) => (host.sysctls[path] === undefined ? [] : [[path, host.sysctls[path]] as const]))),
   };
 }
@@ -155,7 +159,7 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
     return;
   }
   if (batch.tool === 'nft') {
-    applyNft(host, text);
+    applyNft(host, text, refuse);
     return;
   }
   const link = (dev: string | undefined): FakeLink => host.links[dev ?? ''] ?? refuse(`Cannot find device "${dev ?? ''}"`);
@@ -207,28 +211,30 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
   throw new Error(`the fake kernel does not know '${batch.tool} ${text}'`);
 }
 
-function applyNft({ filter }: Required<FakeHost>, text: string): void {
-  if (text === FILTER_LINES.join('\n')) {
-    filter.intact = true;
+function applyNft({ filter, sources }: Required<FakeHost>, text: string, refuse: (reason: string) => never): void {
+  const whole = [FILTER_LINES, SOURCE_LINES].findIndex((lines) => lines.join('\n') === text);
+  const gone = ['bridge', 'inet'].findIndex((family) => `delete table ${family} guestwire` === text);
+  const table = [filter, sources][Math.max(whole, gone)];
+  if (table !== undefined) {
+    if (gone >= 0 && !table.intact) refuse('No such file or directory');
+    table.intact = whole >= 0;
+    if (gone >= 0) table.guarded = [];
     return;
   }
-  if (text === 'delete table bridge guestwire') {
-    filter.intact = false;
-    filter.guarded = [];
-    return;
-  }
-  const match = /^(?<verb>add|delete) element bridge guestwire no_stp \{ (?<ifindex>\d+) \}$/.exec(text);
+  const match = /^(?<verb>add|delete) element (?<set>bridge guestwire no_stp|inet guestwire routed) \{ (?<ifindex>\d+) \}$/.exec(text);
   if (match === null) throw new Error(`the fake kernel does not know 'nft ${text}'`);
   const ifindex = Number(match.groups?.['ifindex']);
-  filter.guarded = filter.guarded.filter((other) => other !== ifindex);
-  if (match.groups?.['verb'] === 'add') filter.guarded.push(ifindex);
+  const held = match.groups?.['set']?.startsWith('inet') === true ? sources : filter;
+  if (!held.intact) refuse('No such file or directory');
+  held.guarded = held.guarded.filter((other) => other !== ifindex);
+  if (match.groups?.['verb'] === 'add') held.guarded.push(ifindex);
 }
 
 function failure({ tool }: Batch, text: string, reason: string): CommandError {
   return new CommandError(`${tool} failed (${text}): ${reason}`, { tool, args: [], exitCode: 1, signal: undefined, stderr: reason, timedOut: false, errno: undefined, line: undefined });
 }
 
-function print({ links, routes, sysctls, filter }: Required<FakeHost>): string {
+function print({ links, routes, sysctls, filter, sources }: Required<FakeHost>): string {
   const lines = Object.entries(links).flatMap(([dev, link]) => [
     `link ${dev} ${link.up === false ? 'down' : 'up'} txqlen ${link.txqlen ?? 1000}${link.isolated === true ? ' isolated' : ''}`,
     ...(link.addresses ?? []).map((address) => `address ${address} dev ${dev}`),
@@ -238,6 +244,8 @@ function print({ links, routes, sysctls, filter }: Required<FakeHost>): string {
     ...lines,
     ...(filter.intact ? ['filter table'] : []),
     ...filter.guarded.map((ifindex) => `bpdu-guard ${ifindex}`),
+    ...(sources.intact ? ['source filter table'] : []),
+    ...sources.guarded.map((ifindex) => `source-guard ${ifindex}`),
     ...routes.map(({ to, dev, via, table = 'main', protocol = 'kernel' }) => `route ${to}${via === undefined ? '' : ` via ${via}`} dev ${dev ?? '-'} table ${table} proto ${protocol}`),
     ...Object.entries(sysctls).map(([path, value]) => `sysctl ${path}=${value}`),
   ].sort().join('\n');
