@@ -58,7 +58,7 @@ export async function wire(host: Host, request: WireRequest): Promise<Plan> {
     await carryOut(host, plan, past);
   } catch (error) {
     const seen = await rollBack(host, { guest, plan, past }, error as Error);
-    if (!wasAbsent(observation.sources, seen.sources)) throw error;
+    if (!wasAbsent(plan.observed, { asked: observation.sources, seen: seen.sources })) throw error;
     // Undoing has made the source filter again, for the guests that lost it.
     return wire(host, request);
   }

@@ -5,7 +5,7 @@
  * kernel does not reuse as it reuses names: what is left of a dead tap never meets the next one.
  */
 import type { Holding, Wired } from './journal.js';
-import type { NetObject } from './netstate.js';
+import type { NetObject, NetState } from './netstate.js';
 import type { FilterFacts, Observation } from './observation.js';
 
 export const SOURCE_TABLE = 'guestwire';
@@ -66,9 +66,9 @@ export function planSources(
   };
 }
 
-/** Returns whether the table was wrongly taken to be there: it was not asked for, and then not found. */
-export function wasAbsent(asked: FilterFacts | undefined, seen: FilterFacts | undefined): boolean {
-  return asked === undefined && seen?.intact === false;
+/** Returns whether a plan from `observed` took the table to be there, unasked, and `seen` shows that it was not. */
+export function wasAbsent(observed: NetState, { asked, seen }: { readonly asked: FilterFacts | undefined; readonly seen: FilterFacts | undefined }): boolean {
+  return asked === undefined && seen?.intact === false && observed.some(({ kind }) => kind === 'source-filter');
 }
 
 type Guard = Extract<NetObject, { kind: 'source-guard' }>;

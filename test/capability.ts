@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { test } from '@jest/globals';
 
-export type Capability = 'root' | 'netns' | 'libvirt' | 'dash' | 'bash' | 'busybox';
+export type Capability = 'root' | 'netns' | 'libvirt' | 'dash' | 'bash' | 'busybox' | 'python3' | 'nft';
 
 const PROBES: Record<Capability, () => boolean> = {
   root: () => process.geteuid?.() === 0,
@@ -10,6 +10,9 @@ const PROBES: Record<Capability, () => boolean> = {
   libvirt: () => spawnSync('libvirtd', ['--version']).status === 0 && spawnSync('qemu-system-x86_64', ['--version']).status === 0,
   dash: () => spawnSync('dash', ['-c', ':']).status === 0,
   bash: () => spawnSync('bash', ['-c', ':']).status === 0,
+  python3: () => spawnSync('python3', ['--version']).status === 0,
+  // A kernel may know nft for some families only.
+  nft: () => spawnSync('unshare', ['--net', 'nft', 'add table inet probe']).status === 0,
   busybox: () => spawnSync('busybox', ['sh', '-c', ':']).status === 0,
 };
 

@@ -116,7 +116,7 @@ describe('a failure', () => {
   test('at any line of any batch leaves the host and the journal as they were', async () => {
     const { batches } = await wire(host, START);
     const total = batches.flatMap((batch) => batch.lines).length;
-    expect(total).toBe(16);
+    expect(total).toBe(18);
     for (let line = 1; line <= total; line += 1) {
       rmSync(dir, { recursive: true });
       use(fakeKernel(HOST));
