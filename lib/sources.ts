@@ -59,7 +59,8 @@ export function planSources(
   const shownAs = ({ dev, ifindex }: Guard): string => (links.get(dev)?.ifindex === ifindex ? dev : String(ifindex));
   const ours = new Set(known.map(shownAs));
   const lost = intact ? [] : theirs();
-  const needed = guards.length > 0 || lost.length > 0 || [...guarded].some((link) => !ours.has(link) && !isDead(link));
+  // As long as the journal knows another guest, the table is where a start takes it to be.
+  const needed = guards.length > 0 || [...guarded].some((link) => !ours.has(link) && !isDead(link)) || theirs().length > 0;
   return {
     desired: needed ? [table, ...lost, ...guards] : [],
     observed: [...(intact ? [table] : []), ...known.filter((link) => guarded.has(shownAs(link)))],
