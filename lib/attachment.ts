@@ -46,8 +46,13 @@ export interface RoutedLink extends Attached {
   readonly routes: readonly { readonly to: string; readonly via: string }[];
   /** Addresses of the host's end, of the families the guest has. */
   readonly gateways: readonly string[];
+  /** Route table as `ip route` takes it; of a VRF, 'vrf NAME' until the host has told its number. */
   readonly table: string;
+  /** The VRF that the link is put into. */
+  readonly vrf?: string | undefined;
   readonly protocol: number;
+  /** guestwire may turn on forwarding for it. */
+  readonly managesSysctls?: true | undefined;
 }
 
 /** An attachment whose link libvirt has named: what can be wired. */
@@ -150,8 +155,10 @@ function routedLink(where: string, nic: Nic, { wish, config }: { wish: RoutedWis
     addresses: wish.addresses.map((address) => address.text),
     routes: wish.routes.map((route) => ({ to: route.to.text, via: route.via.text })),
     gateways: gateways.map((gateway) => gateway.text),
-    table,
+    table: wish.vrf === undefined ? (wish.table ?? table) : `vrf ${wish.vrf}`,
+    vrf: wish.vrf,
     protocol,
+    managesSysctls: config.routed.manageSysctls ? true : undefined,
   };
 }
 

@@ -63,6 +63,18 @@ function rankOf({ before, after }: Operation): number {
       return revokes(before, after) ? 11 : 12;
     case 'uplink-vlan':
       return after === undefined ? 44 : 14;
+    case 'host-sysctl':
+      // The router advertisements of an uplink must be accepted from a host that forwards before it does.
+      return object.path.endsWith('accept_ra') ? 17 : 18;
+    case 'rule':
+      // Those of IPv6 are one run of `ip -6`, so that a start needs no more of them.
+      if (object.family === 'inet6') return after === undefined ? 48 : 19;
+      return after === undefined ? 46 : 20.5;
+    case 'last-resort':
+      return after === undefined ? 47 : 20.4;
+    case 'master':
+      // Putting a link into a VRF takes its addresses and routes away, and so does taking it out.
+      return after === undefined ? 45 : 20.6;
     case 'sysctl':
       return takesAddresses(object) ? 45 : 20;
     case 'txqlen':

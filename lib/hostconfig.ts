@@ -7,6 +7,7 @@ import { type Address, assertUnicast, parseAddress, parsePrefix, type Prefix, pr
 import { locate, ValueError } from './errors.js';
 import { assertIfname } from './ifname.js';
 import { quote } from './quote.js';
+import { DEFAULT_PROTOCOL, protocolOf, tableOf } from './routetable.js';
 import { header, mapOf, namedTables, read, type Table, table, type TablePath, within } from './toml.js';
 import { accessPort, canonicalMembership, parseVids, type VlanMember, vidsOf } from './vlan.js';
 
@@ -46,6 +47,8 @@ export interface RoutedConfig {
   readonly proxy: readonly string[];
   /** 'manual': an incoming guest with routed links is let in; its routes wait for `guestwire reconcile`. */
   readonly migration: 'refuse' | 'manual';
+  /** guestwire turns forwarding on where a guest needs it; it stays on. */
+  readonly manageSysctls: boolean;
 }
 
 /** Intent for one NIC from the host config, for guests whose XML should stay as it is. */
@@ -56,6 +59,8 @@ export interface NicConfig {
     | {
         readonly addresses: readonly Address[];
         readonly routes: readonly { readonly to: Prefix; readonly gateway: Address | undefined }[];
+        readonly table?: string | undefined;
+        readonly vrf?: string | undefined;
       }
     | undefined;
   readonly trust: {
@@ -68,24 +73,11 @@ const DEFAULT_ROUTED: RoutedConfig = {
   gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
   prefixes: undefined,
   table: 'main',
-  protocol: 117,
+  protocol: DEFAULT_PROTOCOL,
   proxy: [],
   migration: 'refuse',
+  manageSysctls: false,
 };
-
-/** Names of linux/rtnetlink.h, iproute2's rt_protos and FRR's: their routes would be taken for guestwire's. */
-const PROTOCOL_OWNERS: ReadonlyMap<number, string> = new Map([
-  [1, 'redirect'], [2, 'kernel'], [3, 'boot'], [4, 'static'], [8, 'gated'], [9, 'ra'], [10, 'mrt'], [11, 'zebra'],
-  [12, 'bird'], [13, 'dnrouted'], [14, 'xorp'], [15, 'ntk'], [16, 'dhcp'], [17, 'mrouted'], [18, 'keepalived'],
-  [42, 'babel'], [84, 'ovn'], [99, 'openr'], [186, 'bgp'], [187, 'isis'], [188, 'ospf'], [189, 'rip'], [190, 'ripng'],
-  [191, 'nhrp'], [192, 'eigrp'], [193, 'ldp'], [194, 'sharp'], [195, 'pbr'], [196, 'zstatic'], [197, 'openfabric'],
-  [198, 'srte'],
-]);
-
-/** rtnetlink's table numbers (rtnetlink(7)): `local` is the kernel's own, 0 stands for no table. */
-const MAIN_TABLE = 254;
-const LOCAL_TABLE = 255;
-const LAST_TABLE = 0xffff_ffff;
 
 /** Each message is what the schema wants, in words. */
 function makeSchemas() {
@@ -115,13 +107,14 @@ function makeSchemas() {
       protocol: z.optional(number),
       proxy: texts,
       migration: z.optional(z.literal(['refuse', 'manual'], '"refuse" or "manual"')),
+      manage_sysctls: z.optional(yesOrNo),
     }),
     network: table({ portgroup: z.optional(namedTables) }),
     portgroup: table({ vlan }),
     nic: table({
       vlan: z.optional(vlan),
       isolated: z.optional(yesOrNo),
-      routed: z.optional(table({ ip: z.array(text, 'a list of addresses'), route: z.optional(routes) })),
+      routed: z.optional(table({ ip: z.array(text, 'a list of addresses'), route: z.optional(routes), table: z.optional(z.union([number, text], '"main" or a number')), vrf: z.optional(text) })),
       trust: z.optional(table({ stp: z.optional(yesOrNo) })),
     }),
   };
@@ -178,6 +171,7 @@ function routedConfig(routed: Read<'routed'>, at: TablePath): RoutedConfig {
     protocol: within(at, 'protocol', () => protocolOf(routed.protocol ?? DEFAULT_ROUTED.protocol)),
     proxy: within(at, 'proxy', () => ifnames(routed.proxy)),
     migration: routed.migration ?? DEFAULT_ROUTED.migration,
+    manageSysctls: routed.manage_sysctls ?? DEFAULT_ROUTED.manageSysctls,
   };
 }
 
@@ -212,6 +206,8 @@ function nicConfig(value: unknown, at: TablePath): NicConfig {
     routed: routed && {
       addresses: within(at, 'routed.ip', () => routed.ip.map(parseAddress)),
       routes: (routed.route ?? []).map((route, index) => within(at, `routed.route[${index}]`, () => routeOf(route))),
+      table: within(at, 'routed.table', () => (routed.table === undefined ? undefined : tableOf(String(routed.table)))),
+      vrf: routed.vrf,
     },
     trust: { stp: trust?.stp ?? false },
   };
@@ -272,26 +268,3 @@ function assertDistinct(list: readonly string[]): void {
   const twice = list.find((item, index) => list.indexOf(item) !== index);
   if (twice !== undefined) throw new ValueError(`${quote(twice)} is listed twice: list it once`);
 }
-
-function tableOf(text: string): string {
-  if (text === 'main') return text;
-  if (text === 'local' || text === String(LOCAL_TABLE)) {
-    throw new ValueError(`route table ${quote(text)} is the kernel's own: use 'main' or another number`);
-  }
-  if (!/^[1-9][0-9]{0,9}$/.test(text) || Number(text) > LAST_TABLE) {
-    throw new ValueError(`route table ${quote(text)} is neither 'main' nor a number from 1 to ${LAST_TABLE}`);
-  }
-  return Number(text) === MAIN_TABLE ? 'main' : text;
-}
-
-function protocolOf(protocol: number): number {
-  if (!Number.isInteger(protocol) || protocol < 1 || protocol > 255) {
-    throw new ValueError(`route protocol '${protocol}' is not a number from 1 to 255`);
-  }
-  const owner = PROTOCOL_OWNERS.get(protocol);
-  if (owner !== undefined) {
-    throw new ValueError(`route protocol '${protocol}' is that of '${owner}', whose routes guestwire would take for its own: use a free one such as ${DEFAULT_ROUTED.protocol}`);
-  }
-  return protocol;
-}
-

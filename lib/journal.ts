@@ -124,7 +124,7 @@ const wiredSchema = z.discriminatedUnion('kind', [
     vlans: z.array(z.object({ vid: z.number(), pvid: z.boolean(), untagged: z.boolean() })),
   }),
   z.object({
-    kind: z.literal('routed-link'), ...attached, addresses: z.array(word), gateways: z.array(word), table: word, protocol: z.number(),
+    kind: z.literal('routed-link'), ...attached, addresses: z.array(word), gateways: z.array(word), table: word, vrf: z.optional(word), protocol: z.number(), managesSysctls: z.optional(z.literal(true)),
     routes: z.array(z.object({ to: word, via: word })),
   }),
 ]);

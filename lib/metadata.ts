@@ -24,6 +24,8 @@ export interface RoutedIntent {
     readonly prefix: string | undefined;
     readonly gateway: string | undefined;
   }[];
+  readonly table?: string | undefined;
+  readonly vrf?: string | undefined;
 }
 
 /**
@@ -77,7 +79,7 @@ const GRAMMAR: Readonly<Record<Name, Rule>> = {
   vlan: { required: [], optional: ['trunk'], once: [], many: ['tag'] },
   tag: { required: ['id'], optional: ['nativeMode'], once: [], many: [] },
   port: { required: ['isolated'], optional: [], once: [], many: [] },
-  routed: { required: [], optional: [], once: [], many: ['ip', 'route'] },
+  routed: { required: [], optional: ['table', 'vrf'], once: [], many: ['ip', 'route'] },
   ip: { required: ['address'], optional: ['prefix'], once: [], many: [] },
   route: { required: ['address'], optional: ['prefix', 'gateway'], once: [], many: [] },
 };
@@ -143,6 +145,8 @@ function routedOf(routed: XmlElement): RoutedIntent {
       prefix: route.attributes.get('prefix'),
       gateway: route.attributes.get('gateway'),
     })),
+    table: routed.attributes.get('table'),
+    vrf: routed.attributes.get('vrf'),
   };
 }
 

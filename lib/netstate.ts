@@ -14,6 +14,19 @@ export type NetObject =
   | { readonly kind: 'filter'; readonly dev: string }
   | { readonly kind: 'bpdu-guard'; readonly dev: string; readonly ifindex: number }
   | { readonly kind: 'source-filter'; readonly dev: string }
+  | { readonly kind: 'master'; readonly dev: string; readonly master: string }
+  | { readonly kind: 'host-sysctl'; readonly dev: string; readonly path: string; readonly value: string }
+  | { readonly kind: 'last-resort'; readonly dev: string; readonly family: Family; readonly table: string; readonly protocol: number }
+  | {
+      /** `to` undefined: what comes in on `dev`. */
+      readonly kind: 'rule';
+      readonly dev: string;
+      readonly family: Family;
+      readonly priority: number;
+      readonly to: string | undefined;
+      readonly table: string;
+      readonly protocol: number;
+    }
   | { readonly kind: 'source-guard'; readonly dev: string; readonly ifindex: number }
   | { readonly kind: 'isolated'; readonly dev: string; readonly on: boolean }
   | { readonly kind: 'link'; readonly dev: string; readonly up: boolean }
@@ -42,13 +55,19 @@ export function keyOf(object: NetObject): string {
     case 'source-guard':
       return `${object.kind} ${object.ifindex}`;
     case 'filter':
+    case 'master':
     case 'source-filter':
     case 'isolated':
     case 'link':
     case 'txqlen':
       return `${object.kind} ${object.dev}`;
     case 'sysctl':
-      return `sysctl ${object.path}`;
+    case 'host-sysctl':
+      return `${object.kind} ${object.path}`;
+    case 'last-resort':
+      return `last-resort ${object.table} ${object.family} ${object.protocol}`;
+    case 'rule':
+      return `rule ${object.family} ${object.priority} ${object.to ?? `iif ${object.dev}`} ${object.table} ${object.protocol}`;
     case 'address':
       return `address ${object.dev} ${object.address}/${object.length}`;
     case 'route':
@@ -60,7 +79,7 @@ export function keyOf(object: NetObject): string {
 
 /** Returns whether the object is a setting: it can be set back to what it was, but not removed. */
 export function isSetting(object: NetObject): boolean {
-  return object.kind === 'isolated' || object.kind === 'link' || object.kind === 'txqlen' || object.kind === 'sysctl';
+  return object.kind === 'isolated' || object.kind === 'link' || object.kind === 'txqlen' || object.kind === 'sysctl' || object.kind === 'host-sysctl';
 }
 
 /** Returns the objects as a NetState. Of two with one key the later one stays. */
@@ -95,7 +114,7 @@ export function observedState(attachments: readonly Placed[], observation: Obser
 
 /** Returns `state` without the host routes and what attracts traffic: how an incoming guest waits until it runs here. */
 export function withoutRoutes(state: NetState): NetState {
-  return state.filter((object) => object.kind !== 'route');
+  return state.filter((object) => object.kind !== 'route' && !(object.kind === 'rule' && object.to !== undefined));
 }
 
 /** Returns `state` without VLANs of ports. */
@@ -164,6 +183,7 @@ function desiredLink(routed: PlacedLink, observation: Observation): NetObject[] 
   const hosts = routed.addresses.map((address) => ({ to: hostPrefix(parseAddress(address)).text, via: undefined }));
   return [
     { kind: 'link', dev, up: true },
+    ...(routed.vrf === undefined ? [] : [{ kind: 'master' as const, dev, master: routed.vrf }]),
     ...sysctls.map(([path, value]): NetObject => ({ kind: 'sysctl', dev, path, value })),
     ...routed.gateways.map((gateway): NetObject => ({ kind: 'address', dev, ...gatewayAddress(gateway) })),
     ...[...hosts, ...routed.routes].map((route): NetObject => ({ kind: 'route', dev, ...route, table, protocol })),
@@ -178,12 +198,15 @@ function observedLink(routed: PlacedLink, observation: Observation): NetObject[]
     const value = observation.sysctls.get(path);
     return value === undefined ? [] : [{ kind: 'sysctl', dev, path, value }];
   });
+  // Putting it into the VRF takes its IPv6 addresses and its routes away: they are to be made again.
+  const moves = routed.vrf !== undefined && facts.master !== routed.vrf;
   const gateways = routed.gateways.map(gatewayAddress).filter((gateway) =>
-    facts.addresses.some((found) => found.address === gateway.address && found.length === gateway.length),
+    facts.addresses.some((found) => found.address === gateway.address && found.length === gateway.length) && !(moves && gateway.address.includes(':')),
   );
-  const routes = observation.routes.filter((route) => route.dev === dev && route.protocol === String(protocol));
+  const routes = observation.routes.filter((route) => route.dev === dev && route.protocol === String(protocol) && !moves);
   return [
     { kind: 'link', dev, up: facts.up },
+    ...(routed.vrf === undefined || facts.master === undefined ? [] : [{ kind: 'master' as const, dev, master: facts.master }]),
     ...sysctls,
     ...gateways.map((gateway): NetObject => ({ kind: 'address', dev, ...gateway })),
     ...routes.map(({ to, via, table }): NetObject => ({ kind: 'route', dev, to: to.text, via, table, protocol })),

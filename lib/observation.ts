@@ -2,7 +2,7 @@
  * What the kernel says of the links at hand, as plain facts with nothing judged. kernel.ts fills it in; netstate.ts and
  * preflight.ts read it. Every value is already canonical.
  */
-import type { Prefix } from './address.js';
+import type { Family, Prefix } from './address.js';
 import type { VlanMember } from './vlan.js';
 
 /** What to ask the kernel for: never more than the NICs at hand need, because hosts have thousands of links. */
@@ -31,6 +31,10 @@ export interface Scope {
   readonly filter: boolean;
   /** Whether guestwire's nftables table of family inet is read; absent: no. */
   readonly sources?: boolean;
+  /** Whether the links with a default route from router advertisements are listed; absent: no. */
+  readonly routers?: boolean;
+  /** Whether all routing rules and the last resorts of this protocol are listed; absent: no. */
+  readonly tables?: { readonly protocol: number } | undefined;
 }
 
 export const EMPTY_SCOPE: Scope = {
@@ -57,6 +61,11 @@ export interface Observation {
   readonly filter: FilterFacts;
   /** guestwire's nftables table of family inet; undefined: not asked. */
   readonly sources?: FilterFacts | undefined;
+  /** Links that lose a default route when the host begins to forward IPv6; undefined: not asked. */
+  readonly routers?: readonly string[] | undefined;
+  /** undefined: not asked. */
+  readonly rules?: readonly RuleFacts[] | undefined;
+  readonly lastResorts?: readonly { readonly family: Family; readonly table: string; readonly protocol: number }[] | undefined;
   /** By path; a sysctl this kernel does not have is absent. */
   readonly sysctls: ReadonlyMap<string, string>;
 }
@@ -70,6 +79,8 @@ export interface LinkFacts {
   readonly addresses: readonly { readonly address: string; readonly length: number }[];
   /** Bridge port flag; undefined when the link is no bridge port. */
   readonly isolated: boolean | undefined;
+  /** Of a VRF; undefined for any other link. */
+  readonly vrfTable?: string | undefined;
   /** Of a bridge; undefined for any other link. */
   readonly bridge: BridgeFacts | undefined;
 }
@@ -95,6 +106,18 @@ export interface BridgeFacts {
   readonly filtering: boolean;
   /** VID a new port gets as PVID and untagged; 0: none. */
   readonly defaultPvid: number;
+}
+
+/** A routing rule, as far as guestwire makes any. */
+export interface RuleFacts {
+  readonly family: Family;
+  readonly priority: number;
+  readonly iif: string | undefined;
+  /** Canonical prefix. */
+  readonly to: string | undefined;
+  readonly table: string;
+  /** NaN for a protocol that iproute2 prints by name. */
+  readonly protocol: number;
 }
 
 export interface RouteFacts {

@@ -8,8 +8,9 @@ import { parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
 import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from './exec.js';
 import { FILTER_RULES, FILTER_TABLE } from './filter.js';
-import type { FilterFacts, LinkFacts, Observation, RouteFacts, Scope, Subinterface } from './observation.js';
+import type { FilterFacts, LinkFacts, Observation, RouteFacts, RuleFacts, Scope, Subinterface } from './observation.js';
 import { oneLine } from './quote.js';
+import { askRules6, parseLastResorts, parseRules, RULE_QUESTION } from './rules.js';
 import { SOURCE_RULES } from './sources.js';
 import { parseFilter, parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
 import type { VlanMember } from './vlan.js';
@@ -20,13 +21,14 @@ export const ANSWER_FLAGS = { ip: ['-json', '-details'], bridge: ['-json', '-com
 /** What `ip` and `bridge` printed when they were asked at the end of a batch; absent: not asked, or no answer. */
 export interface Answers {
   readonly ip?: string | undefined;
+  readonly 'ip -6'?: string | undefined;
   readonly bridge?: string | undefined;
 }
 
 /** Returns the lines that ask `ip` and `bridge` for `scope`, to be put at the end of a batch that changes its links. */
-export function questionsOf(scope: Scope): { readonly ip: readonly string[]; readonly bridge: readonly string[] } {
+export function questionsOf(scope: Scope): { readonly ip: readonly string[]; readonly 'ip -6': readonly string[]; readonly bridge: readonly string[] } {
   const bridge = scope.bridges.length > 0 || scope.ports.length > 0 ? [`vlan show${deviceOf(scope)}`] : [];
-  return { ip: queriesOf(scope).map(({ text }) => text), bridge };
+  return { ip: queriesOf(scope).map(({ text }) => text), 'ip -6': scope.tables === undefined ? [] : [RULE_QUESTION], bridge };
 }
 
 /** Returns the facts of `scope`, and runs no tool whose answer is given. Throws CommandError or ToolOutputError. */
@@ -34,7 +36,7 @@ export async function observe(exec: Exec, scope: Scope, { procSys, answers }: { 
   const queries = queriesOf(scope);
   const texts = queries.map(({ text }) => text);
   const { documents, reasons } = answers.ip === undefined ? await ask(exec, texts) : { documents: documentsOf(answers.ip, texts), reasons: new Map<number, string>() };
-  const found = sort(queries, documents);
+  const { rules, routers, ...found } = sort(queries, documents);
   const ports = [...scope.ports.filter((port) => bridgeCapable(found.links, port)), ...[...found.members.values()].flat()];
   return {
     ...found,
@@ -42,11 +44,13 @@ export async function observe(exec: Exec, scope: Scope, { procSys, answers }: { 
     vlans: await observeVlans(exec, { ports: [...new Set(ports)], dev: deviceOf(scope), answer: answers.bridge }),
     filter: scope.filter ? await observeFilter(exec, PORT_FILTER) : { intact: false, guarded: new Set() },
     sources: scope.sources === true ? await observeFilter(exec, SOURCE_FILTER) : undefined,
+    rules: scope.tables && [...rules, ...parseRules(parseJson('ip', answers['ip -6'] ?? await askRules6(exec)), { family: 'inet6', ours: scope.tables.protocol })],
+    routers: scope.routers === true ? routers.filter((dev) => acceptsRouters(dev, procSys)) : undefined,
     sysctls: readSysctls(scope.sysctls, procSys),
   };
 }
 
-type Found = Pick<Observation, 'links' | 'routes' | 'locals' | 'nextHops' | 'exact' | 'lookups' | 'members' | 'subinterfaces'>;
+type Found = Pick<Observation, 'links' | 'routes' | 'locals' | 'nextHops' | 'exact' | 'lookups' | 'members' | 'subinterfaces' | 'lastResorts'> & { readonly rules: readonly RuleFacts[]; readonly routers: readonly string[] };
 
 function sort(queries: readonly Query[], answers: readonly (unknown[] | undefined)[]): Found {
   const links = new Map<string, LinkFacts>();
@@ -54,18 +58,24 @@ function sort(queries: readonly Query[], answers: readonly (unknown[] | undefine
   const lookups = new Map<string, RouteFacts | undefined>();
   const members = new Map<string, readonly string[]>();
   const subinterfaces: Subinterface[] = [];
+  const rules: RuleFacts[] = [];
+  const routers = new Set<string>();
+  let lastResorts: Observation['lastResorts'];
   queries.forEach((query, index) => {
     const answer = answers[index];
     if (query.kind === 'lookup') lookups.set(query.address, answer === undefined ? undefined : parseRoutes(answer, query)[0]);
     else if (answer === undefined) return;
     else if (query.kind === 'link') parseLinks(answer).forEach((link) => links.set(link.ifname, link));
+    else if (query.kind === 'rules') rules.push(...parseRules(answer, query));
+    else if (query.kind === 'routers') parseRoutes(answer).forEach(({ dev }) => { if (dev !== undefined) routers.add(dev); });
+    else if (query.kind === 'lastResorts') lastResorts = parseLastResorts(answer, query.ours);
     else if (query.kind === 'members') members.set(query.bridge, parseLinks(answer).map(({ ifname }) => ifname));
     else if (query.kind === 'subinterfaces') subinterfaces.push(...parseSubinterfaces(answer));
     else if (query.kind === 'nextHops') routes.nextHops.push(...parseNextHops(answer, query.prefixes));
     else if (query.kind === 'exact') routes.exact.push(...parseRoutes(answer).filter(({ table }) => query.table === 'all' || table === query.table));
     else routes[query.kind].push(...parseRoutes(answer, query));
   });
-  return { ...routes, links, lookups, members, subinterfaces };
+  return { ...routes, links, lookups, members, subinterfaces, rules, lastResorts, routers: [...routers] };
 }
 
 /** A table that is not there, and a host that has never used nft, are both an answer: nothing is guarded. */
@@ -82,7 +92,9 @@ const SOURCE_FILTER = { family: 'inet', rules: SOURCE_RULES, what: 'routed links
 
 type Query = { readonly text: string; readonly dev?: string; readonly protocol?: string } & (
   | { readonly kind: 'exact'; readonly table: string }
-  | { readonly kind: 'link' | 'routes' | 'locals' | 'subinterfaces' }
+  | { readonly kind: 'link' | 'routes' | 'locals' | 'subinterfaces' | 'routers' }
+  | { readonly kind: 'rules'; readonly family: 'inet'; readonly ours: number }
+  | { readonly kind: 'lastResorts'; readonly ours: number }
   | { readonly kind: 'members'; readonly bridge: string }
   | { readonly kind: 'nextHops'; readonly prefixes: readonly Prefix[] }
   | { readonly kind: 'lookup'; readonly address: string }
@@ -100,7 +112,16 @@ function queriesOf(scope: Scope): Query[] {
     ...(scope.subinterfaces ? [{ kind: 'subinterfaces' as const, text: 'link show type vlan' }] : []),
     // iproute2's own filter `via` passes over multipath routes (6.1).
     ...(scope.nextHops.length === 0 ? [] : [{ kind: 'nextHops' as const, text: 'route show table all', prefixes: scope.nextHops.map(parsePrefix) }]),
+    ...(scope.routers === true ? [{ kind: 'routers' as const, text: 'route show table all proto ra exact ::/0' }] : []),
+    ...(scope.tables === undefined ? [] : tableQueries(scope.tables.protocol)),
     ...scope.exact.map(({ to, table }): Query => ({ kind: 'exact', text: `route show table all exact ${to}`, table })),
+  ];
+}
+
+function tableQueries(ours: number): Query[] {
+  return [
+    { kind: 'rules', text: RULE_QUESTION, family: 'inet', ours },
+    { kind: 'lastResorts', text: `route show table all type unreachable proto ${ours}`, ours },
   ];
 }
 
@@ -189,6 +210,12 @@ async function askBridge(exec: Exec, dev: string): Promise<string> {
 /** `dev` filters what is printed, not what the kernel dumps, so several ports are cheaper in one dump. */
 function deviceOf({ bridges, ports }: Scope): string {
   return bridges.length === 0 && ports.length === 1 ? ` dev ${ports[0] ?? ''}` : '';
+}
+
+/** With 0 no default route is the kernel's own doing, and with 2 it stays when the host forwards. */
+function acceptsRouters(dev: string, procSys: string): boolean {
+  const path = `net/ipv6/conf/${dev}/accept_ra`;
+  return readSysctls([path], procSys).get(path) === '1';
 }
 
 function readSysctls(paths: readonly string[], procSys: string): Map<string, string> {

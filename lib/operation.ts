@@ -6,10 +6,11 @@ import type { Operation } from './diff.js';
 import { FILTER_LINES, FILTER_TABLE } from './filter.js';
 import type { NetObject } from './netstate.js';
 import { SOURCE_LINES, SOURCE_TABLE } from './sources.js';
+import { LAST_METRIC } from './tables.js';
 import { formatRange, type VidRange } from './vlan.js';
 
-/** `ip` and `bridge` are fed to `TOOL -batch -`, `nft` to `nft -f -`; `sysctl` lines are `path=value`, for /proc/sys. */
-export type BatchTool = 'ip' | 'bridge' | 'nft' | 'sysctl';
+/** `ip`, `ip -6` (rules have one family a run) and `bridge` are fed to `TOOL -batch -`, `nft` to `nft -f -`; `sysctl` lines are `path=value`, for /proc/sys. */
+export type BatchTool = 'ip' | 'ip -6' | 'bridge' | 'nft' | 'sysctl';
 
 export interface BatchLine {
   readonly text: string;
@@ -66,6 +67,12 @@ function nameOf(object: NetObject): string {
       return 'drop of BPDUs';
     case 'source-filter':
       return 'source filter table';
+    case 'master':
+      return `master ${object.master}`;
+    case 'last-resort':
+      return `unreachable ${object.family} default of table ${object.table}`;
+    case 'rule':
+      return `${object.family} rule ${selectorOf(object)} lookup ${object.table}`;
     case 'source-guard':
       return 'source filter';
     case 'isolated':
@@ -75,6 +82,7 @@ function nameOf(object: NetObject): string {
     case 'txqlen':
       return `txqueuelen ${object.length}`;
     case 'sysctl':
+    case 'host-sysctl':
       return `sysctl ${object.path}=${object.value}`;
     case 'address':
       return `address ${object.address}/${object.length}`;
@@ -124,7 +132,12 @@ function toolOf([operation]: readonly Operation[]): BatchTool {
     case 'source-guard':
       return 'nft';
     case 'sysctl':
+    case 'host-sysctl':
       return 'sysctl';
+    case 'rule':
+      return object.family === 'inet6' ? 'ip -6' : 'ip';
+    case 'master':
+    case 'last-resort':
     case 'address':
     case 'link':
     case 'route':
@@ -158,7 +171,14 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
     case 'txqlen':
       return `link set dev ${object.dev} txqueuelen ${object.length}`;
     case 'sysctl':
+    case 'host-sysctl':
       return `${object.path}=${object.value}`;
+    case 'master':
+      return `link set dev ${object.dev} ${after === undefined ? 'nomaster' : `master ${object.master}`}`;
+    case 'last-resort':
+      return `route ${verb} unreachable ${object.family === 'inet' ? '0.0.0.0' : '::'}/0 table ${object.table} metric ${LAST_METRIC} proto ${object.protocol}`;
+    case 'rule':
+      return `rule ${verb} ${selectorOf(object)} lookup ${object.table} priority ${object.priority} protocol ${object.protocol}`;
     case 'address':
       return `address ${verb} ${object.address}/${object.length} dev ${object.dev}${after === undefined ? '' : addressFlags(object.address)}`;
     case 'route':
@@ -171,6 +191,10 @@ function addressFlags(address: string): string {
   if (address.includes(':')) return ' nodad';
   // Link scope keeps the host from using the address as a source beyond this link (ip-address(8)).
   return address.startsWith('169.254.') ? ' scope link' : '';
+}
+
+function selectorOf({ dev, to }: Extract<NetObject, { kind: 'rule' }>): string {
+  return to === undefined ? `iif ${dev}` : `to ${to}`;
 }
 
 function vids(vid: number, range: VidRange | undefined): string {

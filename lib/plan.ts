@@ -9,7 +9,9 @@ import type { Entry, Holding, Wired } from './journal.js';
 import { desiredState, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes, withoutVlans } from './netstate.js';
 import type { Observation } from './observation.js';
 import { type Batch, flushBatch, render } from './operation.js';
+import { planForwarding } from './forwarding.js';
 import { planSources } from './sources.js';
+import { planTables } from './tables.js';
 import { planUplinks, type UplinkRecord } from './uplink.js';
 
 /** What would be, or was, done for a guest. */
@@ -43,7 +45,7 @@ export interface StartMode {
 
 /** Returns the plan that wires `placed`, whose links `observation` knows, and gives up what else the guest had. */
 export function planFor(placed: readonly Placed[], observation: Observation, { mode, past }: { mode: StartMode; past: Past }): Plan {
-  const wired = placed.map((attachment): Wired => ({ ...attachment, ifindex: observation.links.get(attachment.link)?.ifindex ?? 0 }));
+  const wired = placed.map((attachment): Wired => ({ ...withTable(attachment, observation), ifindex: observation.links.get(attachment.link)?.ifindex ?? 0 }));
   const known = livingOf(past.entry?.wired ?? [], observation);
   const before = ofLinks(past.entry?.original ?? [], known);
   const given = known.filter(({ link }) => !wired.some((attachment) => attachment.link === link));
@@ -54,14 +56,20 @@ export function planFor(placed: readonly Placed[], observation: Observation, { m
     // A tap whose flush was cut short is mute until its queue has its length again.
     ...before.filter(({ kind }) => kind === 'txqlen'),
   ];
-  const plan = planTowards(own, observation, { wired, past });
+  const plan = planTowards(own, observation, { wired, past, incoming: mode.incoming });
   return mode.fresh ? { ...plan, batches: withFlush(plan.batches, plan.desired) } : plan;
+}
+
+/** What a VRF's table is, only the host knows. */
+function withTable(placed: Placed, { links }: Observation): Placed {
+  const vrf = placed.kind === 'routed-link' && placed.vrf !== undefined ? links.get(placed.vrf) : undefined;
+  return vrf?.vrfTable === undefined ? placed : { ...placed, table: vrf.vrfTable } as Placed;
 }
 
 /** Returns the plan that puts back what was there before the guest, as far as its links still exist. */
 export function planRelease(entry: Entry, observation: Observation, past: Past): Plan {
   const own = ofLinks(entry.original, livingOf(entry.wired, observation));
-  return planTowards(own, observation, { wired: [], past });
+  return planTowards(own, observation, { wired: [], past, incoming: false });
 }
 
 /** Returns the plan that undoes as much of `plan` as is done. A link that went away took its objects with it. */
@@ -77,7 +85,7 @@ export function planUndo(plan: Plan, observation: Observation, past: Past): Plan
 
 /** Returns what is left to do after `plan` was carried out, its filter left out of account; nothing when it succeeded. */
 export function leftOf(plan: Plan, observation: Observation, past: Past): Operation[] {
-  const withoutFilter = (state: NetState): NetState => state.filter(({ kind }) => !FILTER_KINDS.has(kind));
+  const withoutFilter = (state: NetState): NetState => state.filter((object) => !FILTER_KINDS.has(object.kind) && !(object.kind === 'host-sysctl' && object.dev !== 'all'));
   return diff(withoutFilter(plan.desired), withoutFilter(look(observation, plan, { ...past, uplinks: plan.uplinks.during })));
 }
 
@@ -95,11 +103,11 @@ export function livingOf(wired: readonly Wired[], { links }: Observation): Wired
   return wired.filter(({ link, ifindex }) => links.get(link)?.ifindex === ifindex);
 }
 
-function planTowards(own: NetState, observation: Observation, { wired, past }: { wired: readonly Wired[]; past: Past }): Plan {
+function planTowards(own: NetState, observation: Observation, { wired, past, incoming }: { wired: readonly Wired[]; past: Past; incoming: boolean }): Plan {
   const touched = [...(past.entry?.wired ?? []).filter((old) => !wired.some((now) => isEqual(now, old))), ...wired];
   const shared = sharedPlan(observation, { wired, touched }, past);
   const observed = look(observation, { wired, touched }, past);
-  const desired = netState([...own, ...shared.filter.desired, ...shared.sources.desired, ...shared.uplinks.desired]);
+  const desired = netState([...own, ...shared.filter.desired, ...shared.sources.desired, ...(incoming ? withoutRoutes(shared.tables.desired) : shared.tables.desired), ...shared.forwarding.desired, ...shared.uplinks.desired]);
   const operations = diff(desired, observed);
   return { wired, touched, desired, observed, operations, batches: render(operations), uplinks: shared.uplinks };
 }
@@ -107,21 +115,23 @@ function planTowards(own: NetState, observation: Observation, { wired, past }: {
 type Links = Pick<Plan, 'wired' | 'touched'>;
 
 function look(observation: Observation, links: Links, past: Past): NetState {
-  const { filter, sources, uplinks } = sharedPlan(observation, links, past);
-  return netState([...observedState(livingOf(links.touched, observation), observation), ...filter.observed, ...sources.observed, ...uplinks.observed]);
+  const { filter, sources, tables, forwarding, uplinks } = sharedPlan(observation, links, past);
+  return netState([...observedState(livingOf(links.touched, observation), observation), ...filter.observed, ...sources.observed, ...tables.observed, ...forwarding.observed, ...uplinks.observed]);
 }
 
 /** What guests share, or what outlives a tap: it is looked after even when the guest's links are gone. */
 function sharedPlan(observation: Observation, { wired, touched }: Links, past: Past) {
   return {
     filter: planFilter(wired, touched, observation),
+    tables: planTables({ wanted: wired, recorded: touched, others: past.others }, observation),
+    forwarding: planForwarding(wired, observation),
     sources: planSources({ wanted: wired, recorded: touched, others: past.others }, observation),
     uplinks: planUplinks({ wanted: portsOf(wired), concerned: portsOf(touched), records: past.uplinks, protectedOn: past.protectedOn }, observation),
   };
 }
 
 function isShared({ kind }: NetObject): boolean {
-  return kind === 'uplink-vlan' || FILTER_KINDS.has(kind);
+  return kind === 'uplink-vlan' || kind === 'rule' || kind === 'last-resort' || kind === 'host-sysctl' || FILTER_KINDS.has(kind);
 }
 
 const FILTER_KINDS: ReadonlySet<NetObject['kind']> = new Set(['filter', 'bpdu-guard', 'source-filter', 'source-guard'] as const);

@@ -15,6 +15,7 @@ import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { scopeOf } from './scope.js';
 import { wasAbsent } from './sources.js';
+import { hasTable } from './tables.js';
 
 /** Where effects go: injected at the top, so that tests put fakes in. */
 export interface Host {
@@ -102,8 +103,8 @@ async function examine(host: Host, { guest, attachments }: Pick<WireRequest, 'gu
   const recorded = host.journal.read(guest.uuid)?.wired ?? [];
   const first = await host.kernel.observe(scopeOf(attachments, recorded));
   const further = furtherScope(attachments, first);
-  const { nextHops, exact } = await host.kernel.observe({ ...EMPTY_SCOPE, ...further });
-  const observation = { ...first, nextHops, exact: [...first.exact, ...exact] };
+  const { nextHops, exact, routers } = await host.kernel.observe({ ...EMPTY_SCOPE, ...further });
+  const observation = { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
   const holders = rivals.map((entry): Holder => ({ name: entry.guest.name, attachments: entry.wired }));
   preflight(guest.name, attachments, { observation, holders, recorded });
   return observation;
@@ -184,8 +185,10 @@ async function collect(host: Host, stale: readonly Holding[]): Promise<void> {
  */
 async function rivalsOf(host: Host, attachments: readonly Attachment[], past: Past): Promise<{ live: Holding[]; stale: Holding[] }> {
   const claims = attachments.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []));
+  // Rules go by the name of a link: those of a dead one would lead the next of its name.
+  const names = new Set(attachments.map(({ link }) => link));
   const rivals = claims.length === 0 ? [] : past.others().filter((entry) =>
-    entry.wired.some((attachment) => attachment.kind === 'routed-link' && holdsAny(attachment, claims)));
+    entry.wired.some((attachment) => attachment.kind === 'routed-link' && (holdsAny(attachment, claims) || (hasTable(attachment) && names.has(attachment.link)))));
   return byLife(host, rivals);
 }
 

@@ -19,7 +19,7 @@ const linkSchema = z.object({
   linkinfo: z.optional(
     z.object({
       info_kind: z.optional(z.string()),
-      info_data: z.optional(z.object({ vlan_filtering: z.optional(z.number()), vlan_protocol: z.optional(z.string()), vlan_default_pvid: z._default(z.number(), 0) })),
+      info_data: z.optional(z.object({ vlan_filtering: z.optional(z.number()), vlan_protocol: z.optional(z.string()), vlan_default_pvid: z._default(z.number(), 0), table: z.optional(z.number()) })),
       info_slave_kind: z.optional(z.string()),
       info_slave_data: z.optional(z.object({ isolated: z.optional(z.boolean()) })),
     }),
@@ -44,6 +44,7 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
       addresses: link.addr_info.flatMap(({ local, prefixlen }) =>
         local === undefined || prefixlen === undefined ? [] : [{ address: parseAddress(local).text, length: prefixlen }]),
       isolated: info?.info_slave_kind === 'bridge' ? (info.info_slave_data?.isolated ?? false) : undefined,
+      vrfTable: info?.info_kind === 'vrf' && info.info_data?.table !== undefined ? String(info.info_data.table) : undefined,
       bridge: info?.info_kind === 'bridge'
         ? {
             capable: info.info_data?.vlan_protocol !== undefined,

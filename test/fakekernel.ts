@@ -6,7 +6,7 @@ import { hostPrefix, parseAddress, parsePrefix, contains, canonicalDestination }
 import { CommandError } from '../lib/errors.js';
 import { FILTER_LINES } from '../lib/filter.js';
 import type { Kernel } from '../lib/kernel.js';
-import type { LinkFacts, Observation, RouteFacts, Scope } from '../lib/observation.js';
+import type { LinkFacts, Observation, RouteFacts, RuleFacts, Scope } from '../lib/observation.js';
 import type { Batch } from '../lib/operation.js';
 import { SOURCE_LINES } from '../lib/sources.js';
 import { parseVids, vidsOf } from '../lib/vlan.js';
@@ -23,6 +23,10 @@ export interface FakeHost {
   filter?: { intact: boolean; guarded: number[] };
   /** The same of family inet. */
   sources?: { intact: boolean; guarded: number[] };
+  rules?: RuleFacts[];
+  lastResorts?: { family: 'inet' | 'inet6'; table: string; protocol: number }[];
+  /** Links with a default route from router advertisements. */
+  routers?: string[];
 }
 
 interface FakeLink {
@@ -34,6 +38,7 @@ interface FakeLink {
   addresses?: string[];
   /** VID to flags: '', 'pvid', 'untagged', 'pvid untagged'. */
   vlans?: Record<string, string>;
+  vrfTable?: string;
   bridge?: { filtering?: boolean; capable?: boolean; defaultPvid?: number };
 }
 
@@ -49,7 +54,7 @@ export interface FakeKernel extends Kernel {
 
 export function fakeKernel(start: FakeHost): FakeKernel {
   const host: Required<FakeHost> = {
-    links: {}, routes: [], networks: [], sysctls: {}, subinterfaces: [], filter: { intact: false, guarded: [] }, sources: { intact: false, guarded: [] }, ...structuredClone(start),
+    links: {}, routes: [], networks: [], sysctls: {}, subinterfaces: [], filter: { intact: false, guarded: [] }, sources: { intact: false, guarded: [] }, rules: [], lastResorts: [], routers: [], ...structuredClone(start),
   };
   const kernel: FakeKernel = {
     host,
@@ -116,6 +121,9 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
       intact: scope.filter && host.filter.intact,
       guarded: new Set(scope.filter ? host.filter.guarded.map((ifindex) => nameOf(host, ifindex)) : []),
     },
+    routers: scope.routers === true ? host.routers.filter((dev) => host.sysctls[`net/ipv6/conf/${dev}/accept_ra`] === '1') : undefined,
+    rules: scope.tables && [...host.rules],
+    lastResorts: scope.tables && host.lastResorts.filter(({ protocol }) => protocol === scope.tables?.protocol),
     sources: scope.sources === true ? { intact: host.sources.intact, guarded: new Set(host.sources.guarded.map((ifindex) => nameOf(host, ifindex))) } : undefined,
     sysctls: new Map(scope.sysctls.flatMap((path) => (host.sysctls[path] === undefined ? [] : [[path, host.sysctls[path]] as const]))),
   };
@@ -142,6 +150,7 @@ function linkFacts(ifname: string, link: FakeLink): LinkFacts {
       return { address, length: Number(length) };
     }),
     isolated: link.master === undefined ? undefined : (link.isolated ?? false),
+    vrfTable: link.vrfTable,
     bridge: link.bridge && { capable: link.bridge.capable ?? true, filtering: link.bridge.filtering ?? true, defaultPvid: link.bridge.defaultPvid ?? 1 },
   };
 }
@@ -178,6 +187,15 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
     }],
     [/^link set dev (?<dev>\S+) isolated (?<on>on|off)$/, ({ dev, on }) => { link(dev).isolated = on === 'on'; }],
   ] : [
+    ...tableHandlers(host, batch, refuse),
+    [/^link set dev (?<dev>\S+) (nomaster|master (?<master>\S+))$/, ({ dev = '', master }) => {
+      const found = link(dev);
+      if (master === undefined) delete found.master;
+      else found.master = master;
+      // As the kernel does when it takes the link down for it.
+      found.addresses = found.addresses?.filter((address) => !address.includes(':')) ?? [];
+      host.routes = host.routes.filter((route) => route.dev !== dev);
+    }],
     [/^link set dev (?<dev>\S+) txqueuelen (?<length>\d+)$/, ({ dev, length }) => { link(dev).txqlen = Number(length); }],
     [/^link set dev (?<dev>\S+) (?<state>up|down)$/, ({ dev, state }) => { link(dev).up = state === 'up'; }],
     [/^address add (?<cidr>\S+) dev (?<dev>\S+)( nodad| scope link)?$/, ({ cidr = '', dev }) => {
@@ -211,6 +229,27 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
   throw new Error(`the fake kernel does not know '${batch.tool} ${text}'`);
 }
 
+type Handler = [RegExp, (match: Record<string, string | undefined>) => void];
+
+function tableHandlers(host: Required<FakeHost>, { tool }: Batch, refuse: (reason: string) => never): Handler[] {
+  const family = tool === 'ip -6' ? 'inet6' : 'inet';
+  const change = <T>(list: T[], one: T, verb: string | undefined): void => {
+    const index = list.findIndex((other) => JSON.stringify(other) === JSON.stringify(one));
+    if ((index >= 0) === (verb === 'add')) refuse(verb === 'add' ? 'RTNETLINK answers: File exists' : 'RTNETLINK answers: No such file or directory');
+    if (verb === 'add') list.push(one);
+    else list.splice(index, 1);
+  };
+  return [
+    [/^rule (?<verb>add|del) (iif (?<iif>\S+)|to (?<to>\S+)) lookup (?<table>\d+) priority (?<priority>\d+) protocol (?<protocol>\d+)$/, ({ verb, iif, to, table = '', priority, protocol }) => {
+      if (to !== undefined && to.includes(':') !== (family === 'inet6')) refuse('Error: Invalid dst address.');
+      change(host.rules, { family, priority: Number(priority), iif, to, table, protocol: Number(protocol) }, verb);
+    }],
+    [/^route (?<verb>add|del) unreachable (?<to>0\.0\.0\.0|::)\/0 table (?<table>\d+) metric 4294967295 proto (?<protocol>\d+)$/, ({ verb, to, table = '', protocol }) => {
+      change(host.lastResorts, { family: to === '::' ? 'inet6' : 'inet', table, protocol: Number(protocol) }, verb);
+    }],
+  ];
+}
+
 function applyNft({ filter, sources }: Required<FakeHost>, text: string, refuse: (reason: string) => never): void {
   const whole = [FILTER_LINES, SOURCE_LINES].findIndex((lines) => lines.join('\n') === text);
   const gone = ['bridge', 'inet'].findIndex((family) => `delete table ${family} guestwire` === text);
@@ -234,9 +273,9 @@ function failure({ tool }: Batch, text: string, reason: string): CommandError {
   return new CommandError(`${tool} failed (${text}): ${reason}`, { tool, args: [], exitCode: 1, signal: undefined, stderr: reason, timedOut: false, errno: undefined, line: undefined });
 }
 
-function print({ links, routes, sysctls, filter, sources }: Required<FakeHost>): string {
+function print({ links, routes, sysctls, filter, sources, rules, lastResorts }: Required<FakeHost>): string {
   const lines = Object.entries(links).flatMap(([dev, link]) => [
-    `link ${dev} ${link.up === false ? 'down' : 'up'} txqlen ${link.txqlen ?? 1000}${link.isolated === true ? ' isolated' : ''}`,
+    `link ${dev} ${link.up === false ? 'down' : 'up'} txqlen ${link.txqlen ?? 1000}${links[link.master ?? '']?.vrfTable === undefined ? '' : ` master ${link.master ?? ''}`}${link.isolated === true ? ' isolated' : ''}`,
     ...(link.addresses ?? []).map((address) => `address ${address} dev ${dev}`),
     ...Object.entries(link.vlans ?? {}).map(([vid, flags]) => `vlan ${vid} dev ${dev} ${flags}`.trim()),
   ]);
@@ -245,6 +284,8 @@ function print({ links, routes, sysctls, filter, sources }: Required<FakeHost>):
     ...(filter.intact ? ['filter table'] : []),
     ...filter.guarded.map((ifindex) => `bpdu-guard ${ifindex}`),
     ...(sources.intact ? ['source filter table'] : []),
+    ...rules.map(({ family, priority, iif, to, table, protocol }) => `rule ${family} ${priority} ${to === undefined ? `iif ${iif ?? '-'}` : `to ${to}`} lookup ${table} proto ${protocol}`),
+    ...lastResorts.map(({ family, table, protocol }) => `last resort ${family} table ${table} proto ${protocol}`),
     ...sources.guarded.map((ifindex) => `source-guard ${ifindex}`),
     ...routes.map(({ to, dev, via, table = 'main', protocol = 'kernel' }) => `route ${to}${via === undefined ? '' : ` via ${via}`} dev ${dev ?? '-'} table ${table} proto ${protocol}`),
     ...Object.entries(sysctls).map(([path, value]) => `sysctl ${path}=${value}`),
