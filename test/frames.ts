@@ -9,7 +9,7 @@ export interface Frames {
   /** Makes a tap and holds it, as QEMU does. */
   tap(name: string): Promise<void>;
   /** Gives a tap up: it is gone. */
-  close1(name: string): Promise<void>;
+  drop(name: string): Promise<void>;
   udp(tap: string, source: string, destination: string, text: string, port?: number): Promise<void>;
   solicit(tap: string, source: string, target: string): Promise<void>;
   report(tap: string, source: string, group: string): Promise<void>;
@@ -38,11 +38,15 @@ export function openFrames(host: Netns): Frames {
   };
   const macOf = (tap: string): string => host.sh(`cat /sys/class/net/${tap}/address`).trim();
   const macs = new Map<string, string>();
-  const mac = (tap: string): string => macs.get(tap) ?? (macs.set(tap, macOf(tap)), macs.get(tap) ?? '');
+  const mac = (tap: string): string => {
+    const known = macs.get(tap) ?? macOf(tap);
+    macs.set(tap, known);
+    return known;
+  };
   const read = async (tap: string): Promise<string[]> => await call({ op: 'read', tap }) as string[];
   return {
     tap: async (name) => { await call({ op: 'tap', name }); macs.delete(name); },
-    close1: async (name) => { await call({ op: 'close', name }); },
+    drop: async (name) => { await call({ op: 'close', name }); },
     udp: async (tap, src, dst, text, dport = 4000) => {
       await call({ op: 'udp', tap, mac: MAC, to: dst === '255.255.255.255' ? 'ff:ff:ff:ff:ff:ff' : mac(tap), src, dst, text, dport });
     },
@@ -77,9 +81,11 @@ export function openFrames(host: Netns): Frames {
 }
 
 async function within<T>(look: () => Promise<T | undefined>, what: string): Promise<T> {
-  for (const until = Date.now() + 20_000; Date.now() < until; await sleep(20)) {
+  const until = Date.now() + 20_000;
+  while (Date.now() < until) {
     const found = await look();
     if (found !== undefined) return found;
+    await sleep(20);
   }
   throw new Error(`waited in vain for ${what}`);
 }

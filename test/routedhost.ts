@@ -28,8 +28,8 @@ export function guestXml({ name, tap, addresses, routes = [], more = '' }: Route
 export type RoutedHook = (operation: string, xml: string) => { status: number | null; stdout: string; stderr: string };
 
 /** Returns the hook of a host whose state and config are below `dir`. */
-export function hookIn(host: Netns, dir: string, config?: string): RoutedHook {
-  const env = { GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'config.toml') };
+export function hookIn(host: Netns, dir: string, config?: string, path = process.env['PATH'] ?? ''): RoutedHook {
+  const env = { PATH: path, GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'config.toml') };
   if (config !== undefined) writeFileSync(env.GUESTWIRE_CONFIG, config, { mode: 0o600 });
   return (operation, xml) => {
     const name = /<name>(.*?)<\/name>/.exec(xml)?.[1] ?? '';

@@ -159,7 +159,7 @@ describe('a guest with a routed link', () => {
 describe('the filter of routed links', () => {
   kernelTest('is the same for another guest of the name of a dead tap, and gone with the last', async () => {
     const elements = (): string => host.sh('nft list set inet guestwire routed');
-    await frames.close1('vnet2');
+    await frames.drop('vnet2');
     await frames.tap('vnet2');
     expect(elements()).not.toContain('"vnet2"');
     expect(await reaches('vnet1', '2001:db8:0:10::b')).toEqual([]);
