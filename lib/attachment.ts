@@ -156,9 +156,9 @@ function routedLink(where: string, nic: Nic, { wish, config }: { wish: RoutedWis
     routes: wish.routes.map((route) => ({ to: route.to.text, via: route.via.text })),
     gateways: gateways.map((gateway) => gateway.text),
     table: wish.vrf === undefined ? (wish.table ?? table) : `vrf ${wish.vrf}`,
-    vrf: wish.vrf,
     protocol,
-    managesSysctls: config.routed.manageSysctls ? true : undefined,
+    ...(wish.vrf === undefined ? {} : { vrf: wish.vrf }),
+    ...(config.routed.manageSysctls ? { managesSysctls: true } : {}),
   };
 }
 
