@@ -13,7 +13,7 @@ export type NetObject =
   | { readonly kind: 'uplink-vlan'; readonly dev: string; readonly vid: number }
   | { readonly kind: 'filter'; readonly dev: string }
   | { readonly kind: 'bpdu-guard'; readonly dev: string; readonly ifindex: number }
-  | { readonly kind: 'source-filter'; readonly dev: string }
+  | { readonly kind: 'source-filter'; readonly dev: string; readonly damaged?: true }
   | { readonly kind: 'master'; readonly dev: string; readonly master: string }
   | { readonly kind: 'host-sysctl'; readonly dev: string; readonly path: string; readonly value: string }
   | { readonly kind: 'last-resort'; readonly dev: string; readonly family: Family; readonly table: string; readonly protocol: number }

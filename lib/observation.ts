@@ -96,6 +96,8 @@ export interface Subinterface {
 export interface FilterFacts {
   /** Table, chain and rules are as guestwire writes them. */
   readonly intact: boolean;
+  /** There is a table, intact or not; absent: no. */
+  readonly present?: boolean;
   /** The links in its set: the ifname of a link that exists, the ifindex of one that does not. */
   readonly guarded: ReadonlySet<string>;
 }

@@ -54,8 +54,8 @@ export function planSources(
   const known = [...guardsOf(recorded), ...guards];
   if (known.length === 0) return { desired: [], observed: [] };
   const theirs = (): Guard[] => others().flatMap((entry) => guardsOf(entry.wired));
-  const table: NetObject = { kind: 'source-filter', dev: SOURCE_TABLE };
-  const { intact, guarded } = sources ?? { intact: theirs().length > 0, guarded: new Set<string>() };
+  const table = { kind: 'source-filter' as const, dev: SOURCE_TABLE };
+  const { intact, present, guarded } = sources ?? { intact: theirs().length > 0, present: false, guarded: new Set<string>() };
   const shownAs = ({ dev, ifindex }: Guard): string => (links.get(dev)?.ifindex === ifindex ? dev : String(ifindex));
   const ours = new Set(known.map(shownAs));
   const lost = intact ? [] : theirs();
@@ -63,7 +63,7 @@ export function planSources(
   const needed = guards.length > 0 || [...guarded].some((link) => !ours.has(link) && !isDead(link)) || theirs().length > 0;
   return {
     desired: needed ? [table, ...lost, ...guards] : [],
-    observed: [...(intact ? [table] : []), ...known.filter((link) => guarded.has(shownAs(link)))],
+    observed: [...(intact ? [table] : present === true ? [{ ...table, damaged: true as const }] : []), ...known.filter((link) => guarded.has(shownAs(link)))],
   };
 }
 

@@ -166,7 +166,7 @@ export function parseFilter(stdout: string, rules = FILTER_RULES): FilterFacts {
   }
   const { nftables } = read(rulesetSchema, json, 'nft');
   const guarded = nftables.flatMap(({ set }) => set?.elem ?? []).map(String);
-  return { intact: nftables.filter(({ rule }) => rule !== undefined).length === rules, guarded: new Set(guarded) };
+  return { present: true, intact: nftables.filter(({ rule }) => rule !== undefined).length === rules, guarded: new Set(guarded) };
 }
 
 function read<T extends z.ZodMiniType>(schema: T, entry: unknown, what: string): z.output<T> {

@@ -183,6 +183,7 @@ describe('the filter of routed links', () => {
     host.sh('nft flush chain inet guestwire from_guests');
     expect(hook('reconnect', guestXml(A)).stderr).toBe('');
     expect(whole()).toBe(both);
+    host.sh('nft flush chain inet guestwire from_guests');
     for (const guest of [A, B]) expect(hook('release', guestXml(guest)).stderr).toBe('');
     expect(host.sh('nft list ruleset')).toBe('');
   });

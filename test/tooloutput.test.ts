@@ -147,8 +147,8 @@ describe('802.1Q links and the filter', () => {
   test('ports of the filter are names and numbers; a chain without its rules is not intact', () => {
     const rule = { rule: { chain: 'from_guests', expr: [] } };
     const set = { set: { name: 'no_stp', elem: ['vnet0', 12, '13'] } };
-    expect(parseFilter(JSON.stringify({ nftables: [{ metainfo: {} }, set, rule, rule] }))).toEqual({ intact: true, guarded: new Set(['vnet0', '12', '13']) });
-    expect(parseFilter(JSON.stringify({ nftables: [set] }))).toEqual({ intact: false, guarded: new Set(['vnet0', '12', '13']) });
+    expect(parseFilter(JSON.stringify({ nftables: [{ metainfo: {} }, set, rule, rule] }))).toEqual({ present: true, intact: true, guarded: new Set(['vnet0', '12', '13']) });
+    expect(parseFilter(JSON.stringify({ nftables: [set] }))).toEqual({ present: true, intact: false, guarded: new Set(['vnet0', '12', '13']) });
   });
 });
 
