@@ -245,7 +245,7 @@ describe('a host that cannot give it', () => {
     ['no tap', ({ links }) => { Reflect.deleteProperty(links, 'vnet1'); }, `${link}: link 'vnet1' does not exist`],
     ['a routed tap on a bridge', ({ links }) => { links['vnet1'] = { ifindex: 11, master: 'br0' }; },
       `${link}: link 'vnet1' is a port of 'br0', so it cannot be a routed link: take it out with 'ip link set dev vnet1 nomaster'`],
-    ['no IPv4 forwarding', ({ sysctls }) => { sysctls['net/ipv4/conf/all/forwarding'] = '0'; }, `${link}: this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1'`],
+    ['no IPv4 forwarding', ({ sysctls }) => { sysctls['net/ipv4/conf/all/forwarding'] = '0'; }, `${link}: this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1', or 'manage_sysctls = true' in [routed] of the host config, and guestwire does it`],
     ['no IPv6 forwarding', ({ sysctls }) => { sysctls['net/ipv6/conf/all/forwarding'] = '0'; },
       `${link}: this host does not forward IPv6: set it with 'sysctl -w net.ipv6.conf.all.forwarding=1' (and before that accept_ra=2 on a link that is to learn a default route from router advertisements: a host that forwards takes none where it is 1), or 'manage_sysctls = true' in [routed] of the host config, and guestwire does it`],
   ])('%s', async (_, spoil, message) => {
