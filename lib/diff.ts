@@ -45,21 +45,23 @@ function isChange({ before, after }: Operation): boolean {
 /**
  * Isolation revokes before it grants, so that a port is never in more VLANs than it may be. Reachability grants before
  * it revokes, so that a change of routes loses no packet. A route comes after the route to its next hop, and goes
- * before it. A neighbour proxy attracts traffic: it is last to
- * come and first to go. Filters are the first to come and the last to go. Links are set up last before addresses, because accept_ra must be 0 before a link hears anything.
+ * before it. A neighbour proxy attracts traffic: it is last to come and first to go. Filters are the first to come and the
+ * last to go. Links are set up last before addresses, because accept_ra must be 0 before a link hears anything.
  */
 function rankOf({ before, after }: Operation): number {
   const object = after ?? before;
   if (object === undefined) return 0;
   switch (object.kind) {
     case 'filter':
+    case 'source-filter':
       return after === undefined ? 51 : 1;
     case 'bpdu-guard':
+    case 'source-guard':
       return after === undefined ? 50 : 2;
     case 'veth':
     case 'tap':
       // With a made link goes all that is on it: the last of all, or there would be nothing left to take away.
-      return after === undefined ? 48 : 5;
+      return after === undefined ? 49 : 5;
     case 'alias':
       return 6;
     case 'mtu':
@@ -70,6 +72,18 @@ function rankOf({ before, after }: Operation): number {
       return revokes(before, after) ? 11 : 12;
     case 'uplink-vlan':
       return after === undefined ? 44 : 14;
+    case 'host-sysctl':
+      // The router advertisements of an uplink must be accepted from a host that forwards before it does.
+      return object.path.endsWith('accept_ra') ? 17 : 18;
+    case 'rule':
+      // Those of IPv6 are one run of `ip -6`, so that a start needs no more of them.
+      if (object.family === 'inet6') return after === undefined ? 48 : 19;
+      return after === undefined ? 46 : 20.5;
+    case 'last-resort':
+      return after === undefined ? 47 : 20.4;
+    case 'master':
+      // Putting a link into a VRF takes its addresses and routes away, and so does taking it out.
+      return after === undefined ? 45 : 20.6;
     case 'sysctl':
       return takesAddresses(object) ? 45 : 20;
     case 'txqlen':

@@ -6,10 +6,12 @@ import type { Operation } from './diff.js';
 import { FILTER_LINES, FILTER_TABLE } from './filter.js';
 import { disableIpv6Path } from './madestate.js';
 import type { NetObject } from './netstate.js';
+import { SOURCE_LINES, SOURCE_TABLE } from './sources.js';
+import { LAST_METRIC } from './tables.js';
 import { formatRange, type VidRange } from './vlan.js';
 
-/** `ip` and `bridge` are fed to `TOOL -batch -`, `nft` to `nft -f -`; `sysctl` lines are `path=value`, for /proc/sys. */
-export type BatchTool = 'ip' | 'bridge' | 'nft' | 'sysctl';
+/** `ip`, `ip -6` (rules have one family a run) and `bridge` are fed to `TOOL -batch -`, `nft` to `nft -f -`; `sysctl` lines are `path=value`, for /proc/sys. */
+export type BatchTool = 'ip' | 'ip -6' | 'bridge' | 'nft' | 'sysctl';
 
 export interface BatchLine {
   readonly text: string;
@@ -75,6 +77,16 @@ function nameOf(object: NetObject, vids?: string): string {
       return 'filter table';
     case 'bpdu-guard':
       return 'drop of BPDUs';
+    case 'source-filter':
+      return 'source filter table';
+    case 'master':
+      return `master ${object.master}`;
+    case 'last-resort':
+      return `unreachable ${object.family} default of table ${object.table}`;
+    case 'rule':
+      return `${object.family} rule ${selectorOf(object)} lookup ${object.table}`;
+    case 'source-guard':
+      return 'source filter';
     case 'isolated':
       return `isolated ${onOff(object.on)}`;
     case 'link':
@@ -94,6 +106,7 @@ function nameOf(object: NetObject, vids?: string): string {
     case 'allmulticast':
       return `allmulticast ${onOff(object.on)}`;
     case 'sysctl':
+    case 'host-sysctl':
     case 'proxy-sysctl':
       return `sysctl ${object.path}=${object.value}`;
     case 'neighbour-proxy':
@@ -142,11 +155,18 @@ function toolOf([operation]: readonly Operation[]): BatchTool {
       return 'bridge';
     case 'filter':
     case 'bpdu-guard':
+    case 'source-filter':
+    case 'source-guard':
       return 'nft';
     case 'sysctl':
     case 'ipv6':
+    case 'host-sysctl':
     case 'proxy-sysctl':
       return 'sysctl';
+    case 'rule':
+      return object.family === 'inet6' ? 'ip -6' : 'ip';
+    case 'master':
+    case 'last-resort':
     case 'address':
     case 'link':
     case 'neighbour-proxy':
@@ -174,6 +194,10 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
       return after === undefined ? `delete table bridge ${object.dev}` : FILTER_LINES.join('\n');
     case 'bpdu-guard':
       return `${after === undefined ? 'delete' : 'add'} element bridge ${FILTER_TABLE} no_stp { ${object.ifindex} }`;
+    case 'source-filter':
+      return after === undefined ? `delete table inet ${object.dev}` : SOURCE_LINES.join('\n');
+    case 'source-guard':
+      return `${after === undefined ? 'delete' : 'add'} element inet ${SOURCE_TABLE} routed { ${object.ifindex} }`;
     case 'isolated':
       return `link set dev ${object.dev} isolated ${onOff(object.on)}`;
     case 'link':
@@ -192,10 +216,17 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
     case 'ipv6':
       return `${disableIpv6Path(object.end)}=${object.on ? '0' : '1'}`;
     case 'sysctl':
+    case 'host-sysctl':
     case 'proxy-sysctl':
       return `${object.path}=${object.value}`;
     case 'neighbour-proxy':
       return `neigh ${verb} proxy ${object.address} dev ${object.dev}${after === undefined ? '' : ` protocol ${object.protocol}`}`;
+    case 'master':
+      return `link set dev ${object.dev} ${after === undefined ? 'nomaster' : `master ${object.master}`}`;
+    case 'last-resort':
+      return `route ${verb} unreachable ${object.family === 'inet' ? '0.0.0.0' : '::'}/0 table ${object.table} metric ${LAST_METRIC} proto ${object.protocol}`;
+    case 'rule':
+      return `rule ${verb} ${selectorOf(object)} lookup ${object.table} priority ${object.priority} protocol ${object.protocol}`;
     case 'address':
       return `address ${verb} ${object.address}/${object.length} dev ${object.dev}${after === undefined ? '' : addressFlags(object.address)}`;
     case 'route':
@@ -215,6 +246,10 @@ function addressFlags(address: string): string {
   if (address.includes(':')) return address.startsWith('fe80:') ? ' nodad' : ' nodad preferred_lft 0';
   // Link scope keeps the host from using the address as a source beyond this link (ip-address(8)).
   return address.startsWith('169.254.') ? ' scope link' : '';
+}
+
+function selectorOf({ dev, to }: Extract<NetObject, { kind: 'rule' }>): string {
+  return to === undefined ? `iif ${dev}` : `to ${to}`;
 }
 
 function vids(vid: number, range: VidRange | undefined): string {
