@@ -102,6 +102,7 @@ function makeSchemas() {
     native: z.optional(z.union([number, text], 'a VLAN ID such as 10')),
     native_mode: z.optional(z.literal(['tagged', 'untagged'], '"tagged" or "untagged"')),
   });
+  const routeTable = z.optional(z.union([number, text], '"main" or a number'));
   const route = table({ address: text, prefix: z.optional(number), gateway: z.optional(text) });
   const routes = z.array(route, 'a list of tables such as [{ address = "2001:db8:0:20::", prefix = 64 }]');
   return {
@@ -110,14 +111,9 @@ function makeSchemas() {
     document: table({ bridge: z.optional(namedTables), routed: z.optional(z.unknown()), network: z.optional(namedTables), guest: z.optional(namedTables), serve: z.optional(z.unknown()) }),
     bridge: table({ uplinks: texts, protected: z.optional(vids), allowed: z.optional(vids) }),
     routed: table({
-      gateways: texts, prefixes: texts,
-      table: z.optional(z.union([number, text], '"main" or a number')),
-      protocol: z.optional(number),
-      proxy: texts,
-      announce: z.optional(yesOrNo),
-      probe: z.optional(yesOrNo),
+      gateways: texts, prefixes: texts, proxy: texts, table: routeTable, protocol: z.optional(number),
+      announce: z.optional(yesOrNo), probe: z.optional(yesOrNo), manage_sysctls: z.optional(yesOrNo),
       migration: z.optional(z.literal(['refuse', 'manual'], '"refuse" or "manual"')),
-      manage_sysctls: z.optional(yesOrNo),
     }),
     network: table({ portgroup: z.optional(namedTables) }),
     portgroup: table({ vlan }),
@@ -126,7 +122,7 @@ function makeSchemas() {
       isolated: z.optional(yesOrNo),
       routed: z.optional(table({
         veth: z.optional(text), mtu: z.optional(number), ip: z.array(text, 'a list of addresses'), route: z.optional(routes),
-        table: z.optional(z.union([number, text], '"main" or a number')), vrf: z.optional(text),
+        table: routeTable, vrf: z.optional(text),
       })),
       trust: z.optional(table({ stp: z.optional(yesOrNo) })),
     }),

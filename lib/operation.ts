@@ -4,7 +4,7 @@
  */
 import type { Operation } from './diff.js';
 import { FILTER_LINES, FILTER_TABLE } from './filter.js';
-import { disableIpv6Path } from './madestate.js';
+import { disableIpv6Path, type MadeObject } from './madestate.js';
 import type { NetObject } from './netstate.js';
 import { SOURCE_LINES, SOURCE_TABLE } from './sources.js';
 import { LAST_METRIC } from './tables.js';
@@ -68,6 +68,7 @@ function vidOf(object: NetObject | undefined): number | undefined {
 }
 
 function nameOf(object: NetObject, vids?: string): string {
+  if (isOfMade(object)) return nameOfMade(object);
   switch (object.kind) {
     case 'vlan':
       return `VLAN ${vids ?? object.vid}${flagsOf(object)}`;
@@ -93,6 +94,29 @@ function nameOf(object: NetObject, vids?: string): string {
       return `link ${object.up ? 'up' : 'down'}`;
     case 'txqlen':
       return `txqueuelen ${object.length}`;
+    case 'sysctl':
+    case 'host-sysctl':
+    case 'proxy-sysctl':
+      return `sysctl ${object.path}=${object.value}`;
+    case 'neighbour-proxy':
+      return `neighbour proxy ${object.address}`;
+    case 'address':
+      return `address ${object.address}/${object.length}`;
+    case 'route':
+      return `route ${object.to}${object.via === undefined ? '' : ` via ${object.via}`}`;
+  }
+}
+
+type OfMade = Exclude<MadeObject, { readonly kind: 'link' }>;
+
+const OF_MADE: ReadonlySet<string> = new Set<OfMade['kind']>(['veth', 'tap', 'alias', 'mtu', 'ipv6', 'allmulticast']);
+
+function isOfMade(object: NetObject): object is OfMade {
+  return OF_MADE.has(object.kind);
+}
+
+function nameOfMade(object: OfMade): string {
+  switch (object.kind) {
     case 'veth':
       return `veth pair with '${object.peer}'`;
     case 'tap':
@@ -105,16 +129,6 @@ function nameOf(object: NetObject, vids?: string): string {
       return `IPv6 ${onOff(object.on)} of '${object.end}'`;
     case 'allmulticast':
       return `allmulticast ${onOff(object.on)}`;
-    case 'sysctl':
-    case 'host-sysctl':
-    case 'proxy-sysctl':
-      return `sysctl ${object.path}=${object.value}`;
-    case 'neighbour-proxy':
-      return `neighbour proxy ${object.address}`;
-    case 'address':
-      return `address ${object.address}/${object.length}`;
-    case 'route':
-      return `route ${object.to}${object.via === undefined ? '' : ` via ${object.via}`}`;
   }
 }
 
@@ -186,16 +200,16 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
   const object = after ?? before;
   if (object === undefined) return '';
   const verb = after === undefined ? 'del' : 'add';
+  if (isOfMade(object)) return textOfMade(object, verb);
   switch (object.kind) {
     case 'vlan':
     case 'uplink-vlan':
       return `vlan ${verb} dev ${object.dev} vid ${vids(object.vid, range)}${after?.kind === 'vlan' ? flagsOf(after) : ''}`;
     case 'filter':
-      return after === undefined ? `delete table bridge ${object.dev}` : FILTER_LINES.join('\n');
+    case 'source-filter':
+      return tableText(object, verb);
     case 'bpdu-guard':
       return `${after === undefined ? 'delete' : 'add'} element bridge ${FILTER_TABLE} no_stp { ${object.ifindex} }`;
-    case 'source-filter':
-      return after === undefined ? `delete table inet ${object.dev}` : SOURCE_LINES.join('\n');
     case 'source-guard':
       return `${after === undefined ? 'delete' : 'add'} element inet ${SOURCE_TABLE} routed { ${object.ifindex} }`;
     case 'isolated':
@@ -204,17 +218,6 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
       return `link set dev ${object.dev} ${object.up ? 'up' : 'down'}`;
     case 'txqlen':
       return `link set dev ${object.dev} txqueuelen ${object.length}`;
-    case 'veth':
-    case 'tap':
-      return after === undefined ? `link del dev ${object.dev}` : madeText(object);
-    case 'alias':
-      return `link set dev ${object.end} alias ${object.alias === '' ? '""' : object.alias}`;
-    case 'mtu':
-      return `link set dev ${object.end} mtu ${object.bytes}`;
-    case 'allmulticast':
-      return `link set dev ${object.dev} allmulticast ${onOff(object.on)}`;
-    case 'ipv6':
-      return `${disableIpv6Path(object.end)}=${object.on ? '0' : '1'}`;
     case 'sysctl':
     case 'host-sysctl':
     case 'proxy-sysctl':
@@ -234,10 +237,27 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
   }
 }
 
-function madeText(object: Extract<NetObject, { kind: 'veth' | 'tap' }>): string {
-  if (object.kind === 'veth') return `link add name ${object.dev} type veth peer name ${object.peer}`;
-  // With an owner nobody but root can open it; without, every user of the host could (tun_not_capable).
-  return `tuntap add dev ${object.dev} mode tap user 0${object.multiQueue ? ' multi_queue' : ''}`;
+function tableText({ kind, dev }: Extract<NetObject, { kind: 'filter' | 'source-filter' }>, verb: 'add' | 'del'): string {
+  if (verb === 'del') return `delete table ${kind === 'filter' ? 'bridge' : 'inet'} ${dev}`;
+  return (kind === 'filter' ? FILTER_LINES : SOURCE_LINES).join('\n');
+}
+
+function textOfMade(object: OfMade, verb: 'add' | 'del'): string {
+  switch (object.kind) {
+    case 'veth':
+      return verb === 'del' ? `link del dev ${object.dev}` : `link add name ${object.dev} type veth peer name ${object.peer}`;
+    case 'tap':
+      // With an owner nobody but root can open it; without, every user of the host could (tun_not_capable).
+      return verb === 'del' ? `link del dev ${object.dev}` : `tuntap add dev ${object.dev} mode tap user 0${object.multiQueue ? ' multi_queue' : ''}`;
+    case 'alias':
+      return `link set dev ${object.end} alias ${object.alias === '' ? '""' : object.alias}`;
+    case 'mtu':
+      return `link set dev ${object.end} mtu ${object.bytes}`;
+    case 'allmulticast':
+      return `link set dev ${object.dev} allmulticast ${onOff(object.on)}`;
+    case 'ipv6':
+      return `${disableIpv6Path(object.end)}=${object.on ? '0' : '1'}`;
+  }
 }
 
 /** The same gateway stands on many links, so duplicate address detection must not run: a guest could make it fail. */

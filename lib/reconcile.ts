@@ -10,7 +10,7 @@ import type { Kernel, RunMode } from './kernel.js';
 import { type NetState, withoutVlans } from './netstate.js';
 import { EMPTY_SCOPE, type FilterFacts, type Observation, type Scope } from './observation.js';
 import { describe, describeLine } from './operation.js';
-import { isPending, leftOf, livingOf, originalOf, type Past, type Plan, planFor, planRelease, planUndo, type StartMode } from './plan.js';
+import { isPending, leftOf, originalOf, type Past, type Plan, planFor, planRelease, planUndo, type StartMode } from './plan.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { rivalsOf } from './rivals.js';

@@ -9,7 +9,7 @@ import type { FilterFacts, LinkFacts, Observation, RouteFacts, RuleFacts, Scope 
 import type { Batch } from '../lib/operation.js';
 import { parseVids, type VlanMember, vidsOf } from '../lib/vlan.js';
 import { print } from './fakeprint.js';
-import { applyNft, type FakeTable, type Handler, isThere, tableHandlers } from './faketables.js';
+import { applyNft, type FakeTable, isThere, tableHandlers } from './faketables.js';
 
 /** A host as golden cases write it down. */
 export interface FakeHost {
