@@ -73,7 +73,7 @@ describe('proxies', () => {
 
   test('cost no run of a tool besides', async () => {
     const { batches } = await wire(host, start(0));
-    expect(batches.map(({ tool }) => tool)).toEqual(['sysctl', 'ip']);
+    expect(batches.map(({ tool }) => tool)).toEqual(['nft', 'sysctl', 'ip']);
   });
 
   test('are made nowhere unless the host config says where', async () => {

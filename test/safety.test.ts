@@ -187,4 +187,37 @@ describe('the filter of routed links', () => {
     for (const guest of [A, B]) expect(hook('release', guestXml(guest)).stderr).toBe('');
     expect(host.sh('nft list ruleset')).toBe('');
   });
+
+  kernelTest('stays as it is when it is whole, and is made anew when anything of it is not', () => {
+    const whole = (): string => host.sh("nft list table inet guestwire | sed 's/packets.*bytes [0-9]*/packets/'");
+    const handles = (): string => host.sh('nft -a list table inet guestwire | grep -o "handle.*"');
+    for (const guest of [A, B]) expect(hook('start', guestXml(guest)).stderr).toBe('');
+    const [both, made] = [whole(), handles()];
+    expect(hook('reconnect', guestXml(A)).stderr).toBe('');
+    expect(handles()).toBe(made);
+    const rule = 'iif @routed fib saddr . iif oif 0 counter drop';
+    for (const harm of [
+      'add rule inet guestwire from_guests counter accept',
+      'insert rule inet guestwire from_guests counter accept',
+      `flush chain inet guestwire from_guests; add rule inet guestwire from_guests ${rule}`,
+      'flush chain inet guestwire to_guests; delete chain inet guestwire to_guests',
+      'add chain inet guestwire more',
+      'add set inet guestwire more { type iface_index; }',
+      'chain inet guestwire from_guests { policy drop; }',
+      `flush chain inet guestwire from_guests; delete chain inet guestwire from_guests; add chain inet guestwire from_guests { type filter hook prerouting priority 0; }; add rule inet guestwire from_guests ${rule} comment "guestwire: sources"`,
+      'delete table inet guestwire; add table inet guestwire; add set inet guestwire routed { type ether_addr; }',
+    ]) {
+      host.sh(`nft '${harm}'`);
+      expect(whole()).not.toBe(both);
+      expect(hook('reconnect', guestXml(A)).stderr).toBe('');
+      expect(whole()).toBe(both);
+    }
+    // A start does not list the table, and finds out when it cannot add to the set.
+    expect(hook('release', guestXml(B)).stderr).toBe('');
+    host.sh("nft 'delete table inet guestwire; add table inet guestwire'");
+    expect(hook('start', guestXml(B)).stderr).toBe('');
+    expect(whole()).toBe(both);
+    for (const guest of [A, B]) expect(hook('release', guestXml(guest)).stderr).toBe('');
+    expect(host.sh('nft list ruleset')).toBe('');
+  });
 });

@@ -4,6 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 import { parsePrefix } from '../lib/address.js';
 import { ToolOutputError } from '../lib/errors.js';
 import { FILTER_COMMENTS, FILTER_SHAPE } from '../lib/filter.js';
+import { SOURCE_SHAPE } from '../lib/sources.js';
 import { parseFilter, parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans } from '../lib/tooloutput.js';
 
 /** Captured by test/lab/uml/capture.js, which says how this host was made. */
@@ -186,6 +187,17 @@ describe('802.1Q links and the filter', () => {
     ['without a set', [chain, ...rules]],
   ])('a table %s is not intact', (_, nftables) => {
     expect(parseFilter(JSON.stringify({ nftables }), FILTER_SHAPE)).toMatchObject({ there: true, intact: false });
+  });
+
+  test('a table of two chains is intact with both, each with its own rules', () => {
+    const chains = SOURCE_SHAPE.chains.map(({ comments, ...one }) => ({ chain: { family: 'inet', ...one }, comments }));
+    const [first, second] = chains.map(({ chain, comments }) => comments.map((comment) => ({ rule: { chain: chain.name, comment } })));
+    const bare = chains.map(({ chain: one }) => ({ chain: one }));
+    const intact = (...nftables: unknown[]): boolean => parseFilter(JSON.stringify({ nftables }), SOURCE_SHAPE).intact;
+    expect(intact(set, ...bare, ...first ?? [], ...second ?? [])).toBe(true);
+    expect(intact(...[...bare].reverse(), set, ...second ?? [], ...first ?? [])).toBe(true);
+    expect(intact(set, bare[0], ...first ?? [])).toBe(false);
+    expect(intact(set, ...bare, ...[...first ?? [], ...second ?? []].map(({ rule }) => ({ rule: { ...rule, chain: 'from_guests' } })))).toBe(false);
   });
 });
 
