@@ -211,7 +211,7 @@ async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Obse
     return { observation: await kernel.observe(scope) };
   } catch (error) {
     if (!(error instanceof CommandError) || error.failure.tool !== 'nft') throw error;
-    return { observation: await kernel.observe({ ...scope, filter: false }), blind: error };
+    return { observation: await kernel.observe({ ...scope, filter: false, sources: false }), blind: error };
   }
 }
 
