@@ -91,8 +91,8 @@ export function planRelease(entry: Entry, observation: Observation, { keepMade, 
 /** Returns the plan that undoes as much of `plan` as is done. A link that went away took its objects with it. */
 export function planUndo(plan: Plan, observation: Observation, past: Past): Plan {
   const observed = look(observation, plan, { ...past, uplinks: plan.uplinks.during, proxies: plan.proxies.during });
-  // What other guests need stays, whether or not it was known to be there; a broken table is not broken again.
-  const links = { wired: [], touched: plan.touched };
+  // What guests need of the filters stays, whether or not it was known to be there; a broken table is not broken again.
+  const links = { wired: livingOf(past.entry?.wired ?? [], observation), touched: plan.touched };
   const [{ filter }, { sources }] = [portsPlan(observation, links, past), linksPlan(observation, links, past)];
   const living = new Set(livingOf(plan.touched, observation).map(({ link }) => link));
   const before = plan.observed.filter((object) => (isShared(object) ? !isBroken(object) : living.has(object.dev)));
