@@ -48,7 +48,10 @@ export interface RoutedLink extends Attached {
   readonly routes: readonly { readonly to: string; readonly via: string }[];
   /** Addresses of the host's end, of the families the guest has. */
   readonly gateways: readonly string[];
+  /** Route table as `ip route` takes it; of a VRF, 'vrf NAME' until the host has told its number. */
   readonly table: string;
+  /** The VRF that the link is put into. */
+  readonly vrf?: string | undefined;
   readonly protocol: number;
   /** Bytes, as the NIC's XML says; undefined: not declared, and then not ours to set. */
   readonly mtu?: number | undefined;
@@ -56,6 +59,8 @@ export interface RoutedLink extends Attached {
   readonly made?: MadeLink | undefined;
   /** Links on which the host answers ARP and NDP for the addresses; absent: on none. */
   readonly proxy?: readonly string[] | undefined;
+  /** guestwire may turn on forwarding for it. */
+  readonly managesSysctls?: true | undefined;
 }
 
 /** An attachment whose link libvirt has named: what can be wired. */
@@ -176,17 +181,19 @@ function routedLink(where: string, nic: Nic, { wish, config, domain }: { wish: R
     throw new NotAllowedError(`${where}: no ${shown} gateway on this host: add one to 'gateways' in [routed] of the host config, or remove the guest's ${shown} addresses`);
   }
   assertMtuCarries(where, mtu, families.has('inet6'));
-  const { table, protocol, proxy } = config.routed;
+  const { table, protocol, proxy, manageSysctls } = config.routed;
   return {
     kind: 'routed-link', nic: nic.index, mac: nic.mac, link,
     addresses: wish.addresses.map((address) => address.text),
     routes: wish.routes.map((route) => ({ to: route.to.text, via: route.via.text })),
     gateways: [...gateways, ...servingAddress(config, families)].map((gateway) => gateway.text),
-    table,
+    table: wish.vrf === undefined ? (wish.table ?? table) : `vrf ${wish.vrf}`,
     protocol,
+    ...(wish.vrf === undefined ? {} : { vrf: wish.vrf }),
     ...(mtu !== undefined && { mtu }),
     ...(made && { made }),
     ...(proxy.length > 0 ? { proxy } : {}),
+    ...(manageSysctls ? { managesSysctls: true } : {}),
   };
 }
 

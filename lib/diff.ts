@@ -45,50 +45,63 @@ function isChange({ before, after }: Operation): boolean {
 /**
  * Isolation revokes before it grants, so that a port is never in more VLANs than it may be. Reachability grants before
  * it revokes, so that a change of routes loses no packet. A route comes after the route to its next hop, and goes
- * before it. A neighbour proxy attracts traffic: it is last to
- * come and first to go. Filters are the first to come and the last to go. Links are set up last before addresses, because accept_ra must be 0 before a link hears anything.
+ * before it. A neighbour proxy attracts traffic: it is last to come and first to go. Filters are the first to come and the
+ * last to go. Links are set up last before addresses, because accept_ra must be 0 before a link hears anything.
  */
 function rankOf({ before, after }: Operation): number {
   const object = after ?? before;
   if (object === undefined) return 0;
+  if (hasRank(object)) return RANKS[object.kind][after === undefined ? 1 : 0];
   switch (object.kind) {
-    case 'filter':
-      return after === undefined ? 51 : 1;
-    case 'bpdu-guard':
-      return after === undefined ? 50 : 2;
-    case 'veth':
-    case 'tap':
-      // With a made link goes all that is on it: the last of all, or there would be nothing left to take away.
-      return after === undefined ? 48 : 5;
-    case 'alias':
-      return 6;
-    case 'mtu':
-      return 7;
     case 'isolated':
       return object.on ? 10 : 13;
     case 'vlan':
       return revokes(before, after) ? 11 : 12;
-    case 'uplink-vlan':
-      return after === undefined ? 44 : 14;
+    case 'host-sysctl':
+      // The router advertisements of an uplink must be accepted from a host that forwards before it does.
+      return object.path.endsWith('accept_ra') ? 17 : 18;
+    case 'rule':
+      // Those of IPv6 are one run of `ip -6`, so that a start needs no more of them.
+      if (object.family === 'inet6') return after === undefined ? 48 : 19;
+      return after === undefined ? 46 : 20.5;
     case 'sysctl':
       return takesAddresses(object) ? 45 : 20;
-    case 'txqlen':
-    case 'ipv6':
-    case 'proxy-sysctl':
-      return 20;
-    case 'allmulticast':
-      return 21;
     case 'link':
       return object.up ? 21 : 45;
-    case 'address':
-      return after === undefined ? 43 : 30;
-    case 'neighbour-proxy':
-      return after === undefined ? 40 : 33;
     case 'route':
       if (after === undefined) return object.via === undefined ? 42 : 41;
       return object.via === undefined ? 31 : 32;
   }
 }
+
+type Ranked = Exclude<NetObject, { readonly kind: 'isolated' | 'vlan' | 'host-sysctl' | 'rule' | 'sysctl' | 'link' | 'route' }>;
+
+function hasRank(object: NetObject): object is Ranked {
+  return Object.hasOwn(RANKS, object.kind);
+}
+
+/** When the object is made or changed, and when it is removed; a setting never is. */
+const RANKS: Readonly<Record<Ranked['kind'], readonly [number, number]>> = {
+  filter: [1, 51],
+  'source-filter': [1, 51],
+  'bpdu-guard': [2, 50],
+  'source-guard': [2, 50],
+  // With a made link goes all that is on it: after all of that, or there would be nothing left to take away.
+  veth: [5, 49],
+  tap: [5, 49],
+  alias: [6, 6],
+  mtu: [7, 7],
+  'uplink-vlan': [14, 44],
+  txqlen: [20, 20],
+  ipv6: [20, 20],
+  'proxy-sysctl': [20, 20],
+  'last-resort': [20.4, 47],
+  // Putting a link into a VRF takes its addresses and routes away, and so does taking it out.
+  master: [20.6, 45],
+  allmulticast: [21, 21],
+  address: [30, 43],
+  'neighbour-proxy': [33, 40],
+};
 
 /** The kernel then removes every IPv6 address and route of the link, which are to be removed by name before. */
 function takesAddresses({ path, value }: Extract<NetObject, { kind: 'sysctl' }>): boolean {

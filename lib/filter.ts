@@ -12,18 +12,43 @@ export const FILTER_TABLE = 'guestwire';
 /** By its comment a rule is known to be guestwire's own: nft prints the same rule differently from version to version. */
 export const FILTER_COMMENTS = ['guestwire: BPDUs', 'guestwire: PVST+'];
 
-/** What the chain is, as nft prints it in JSON. Priority -300 is before bridge netfilter's own hooks and ebtables'
- * filter (-200), so that no accept there comes first. IEEE 802.1D's reserved group addresses, and Cisco's PVST+.
+/** What a table of guestwire's is, as nft prints it in JSON. */
+export interface FilterShape {
+  readonly family: string;
+  /** Type of its only set. */
+  readonly set: string;
+  readonly chains: readonly FilterChain[];
+}
+
+export interface FilterChain {
+  readonly name: string;
+  readonly type: string;
+  readonly hook: string;
+  readonly prio: number;
+  readonly policy: string;
+  readonly comments: readonly string[];
+}
+
+/**
+ * Priority -300 is before bridge netfilter's own hooks and ebtables' filter (-200), so that no accept there comes first.
+ * IEEE 802.1D's reserved group addresses, and Cisco's PVST+.
  */
-export const FILTER_CHAIN = { type: 'filter', hook: 'prerouting', prio: -300, policy: 'accept' };
+export const FILTER_CHAIN: FilterChain = { name: 'from_guests', type: 'filter', hook: 'prerouting', prio: -300, policy: 'accept', comments: FILTER_COMMENTS };
+
+export const FILTER_SHAPE: FilterShape = { family: 'bridge', set: 'iface_index', chains: [FILTER_CHAIN] };
+
+/** Returns the end of the line that adds this chain. */
+export function chainLine({ name, type, hook, prio, policy }: FilterChain): string {
+  return `${name} { type ${type} hook ${hook} priority ${prio}; policy ${policy}; }`;
+}
 
 /** Lines that make the table anew, empty, whatever was there. */
 export const FILTER_LINES = [
   `add table bridge ${FILTER_TABLE}`,
   `delete table bridge ${FILTER_TABLE}`,
   `add table bridge ${FILTER_TABLE}`,
-  `add set bridge ${FILTER_TABLE} no_stp { type iface_index; }`,
-  `add chain bridge ${FILTER_TABLE} from_guests { type ${FILTER_CHAIN.type} hook ${FILTER_CHAIN.hook} priority ${FILTER_CHAIN.prio}; policy ${FILTER_CHAIN.policy}; }`,
+  `add set bridge ${FILTER_TABLE} no_stp { type ${FILTER_SHAPE.set}; }`,
+  `add chain bridge ${FILTER_TABLE} ${chainLine(FILTER_CHAIN)}`,
   `add rule bridge ${FILTER_TABLE} from_guests iif @no_stp ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 counter drop comment "${FILTER_COMMENTS[0] ?? ''}"`,
   `add rule bridge ${FILTER_TABLE} from_guests iif @no_stp ether daddr 01:00:0c:cc:cc:cd counter drop comment "${FILTER_COMMENTS[1] ?? ''}"`,
 ];

@@ -8,7 +8,7 @@ import { locate, ValueError } from './errors.js';
 import { assertIfname } from './ifname.js';
 import { type VethWish, vethWishOf } from './madelink.js';
 import { quote } from './quote.js';
-import { DEFAULT_PROTOCOL, protocolOf } from './rtnames.js';
+import { DEFAULT_PROTOCOL, protocolOf, tableOf } from './rtnames.js';
 import { serveConfig, type ServeTable } from './serveconfig.js';
 import { header, mapOf, namedTables, read, type Table, table, type TablePath, within } from './toml.js';
 import { accessPort, canonicalMembership, parseVids, type VlanMember, vidsOf } from './vlan.js';
@@ -53,6 +53,8 @@ export interface RoutedConfig {
   readonly probe: boolean;
   /** 'manual': an incoming guest with routed links is let in; its routes wait for `guestwire reconcile`. */
   readonly migration: 'refuse' | 'manual';
+  /** guestwire turns forwarding on where a guest needs it; it stays on. */
+  readonly manageSysctls: boolean;
 }
 
 /** Intent for one NIC from the host config, for guests whose XML should stay as it is. */
@@ -64,6 +66,8 @@ export interface NicConfig {
         readonly veth?: VethWish | undefined;
         readonly addresses: readonly Address[];
         readonly routes: readonly { readonly to: Prefix; readonly gateway: Address | undefined }[];
+        readonly table?: string | undefined;
+        readonly vrf?: string | undefined;
       }
     | undefined;
   readonly trust: {
@@ -81,12 +85,8 @@ const DEFAULT_ROUTED: RoutedConfig = {
   announce: true,
   probe: false,
   migration: 'refuse',
+  manageSysctls: false,
 };
-
-/** rtnetlink's table numbers (rtnetlink(7)): `local` is the kernel's own, 0 stands for no table. */
-const MAIN_TABLE = 254;
-const LOCAL_TABLE = 255;
-const LAST_TABLE = 0xffff_ffff;
 
 /** Each message is what the schema wants, in words. */
 function makeSchemas() {
@@ -102,6 +102,7 @@ function makeSchemas() {
     native: z.optional(z.union([number, text], 'a VLAN ID such as 10')),
     native_mode: z.optional(z.literal(['tagged', 'untagged'], '"tagged" or "untagged"')),
   });
+  const routeTable = z.optional(z.union([number, text], '"main" or a number'));
   const route = table({ address: text, prefix: z.optional(number), gateway: z.optional(text) });
   const routes = z.array(route, 'a list of tables such as [{ address = "2001:db8:0:20::", prefix = 64 }]');
   return {
@@ -110,12 +111,8 @@ function makeSchemas() {
     document: table({ bridge: z.optional(namedTables), routed: z.optional(z.unknown()), network: z.optional(namedTables), guest: z.optional(namedTables), serve: z.optional(z.unknown()) }),
     bridge: table({ uplinks: texts, protected: z.optional(vids), allowed: z.optional(vids) }),
     routed: table({
-      gateways: texts, prefixes: texts,
-      table: z.optional(z.union([number, text], '"main" or a number')),
-      protocol: z.optional(number),
-      proxy: texts,
-      announce: z.optional(yesOrNo),
-      probe: z.optional(yesOrNo),
+      gateways: texts, prefixes: texts, proxy: texts, table: routeTable, protocol: z.optional(number),
+      announce: z.optional(yesOrNo), probe: z.optional(yesOrNo), manage_sysctls: z.optional(yesOrNo),
       migration: z.optional(z.literal(['refuse', 'manual'], '"refuse" or "manual"')),
     }),
     network: table({ portgroup: z.optional(namedTables) }),
@@ -123,7 +120,10 @@ function makeSchemas() {
     nic: table({
       vlan: z.optional(vlan),
       isolated: z.optional(yesOrNo),
-      routed: z.optional(table({ veth: z.optional(text), mtu: z.optional(number), ip: z.array(text, 'a list of addresses'), route: z.optional(routes) })),
+      routed: z.optional(table({
+        veth: z.optional(text), mtu: z.optional(number), ip: z.array(text, 'a list of addresses'), route: z.optional(routes),
+        table: routeTable, vrf: z.optional(text),
+      })),
       trust: z.optional(table({ stp: z.optional(yesOrNo) })),
     }),
   };
@@ -182,6 +182,7 @@ function routedConfig(routed: Read<'routed'>, at: TablePath): RoutedConfig {
     announce: routed.announce ?? DEFAULT_ROUTED.announce,
     probe: within(at, 'probe', () => probeOf(routed)),
     migration: routed.migration ?? DEFAULT_ROUTED.migration,
+    manageSysctls: routed.manage_sysctls ?? DEFAULT_ROUTED.manageSysctls,
   };
 }
 
@@ -224,6 +225,8 @@ function nicConfig(value: unknown, at: TablePath): NicConfig {
       veth: within(at, 'routed', () => vethWishOf(routed)),
       addresses: within(at, 'routed.ip', () => routed.ip.map(parseAddress)),
       routes: (routed.route ?? []).map((route, index) => within(at, `routed.route[${index}]`, () => routeOf(route))),
+      table: within(at, 'routed.table', () => (routed.table === undefined ? undefined : tableOf(String(routed.table)))),
+      vrf: routed.vrf,
     },
     trust: { stp: trust?.stp ?? false },
   };
@@ -283,15 +286,4 @@ function ifnames(list: readonly string[] = []): readonly string[] {
 function assertDistinct(list: readonly string[]): void {
   const twice = list.find((item, index) => list.indexOf(item) !== index);
   if (twice !== undefined) throw new ValueError(`${quote(twice)} is listed twice: list it once`);
-}
-
-function tableOf(text: string): string {
-  if (text === 'main') return text;
-  if (text === 'local' || text === String(LOCAL_TABLE)) {
-    throw new ValueError(`route table ${quote(text)} is the kernel's own: use 'main' or another number`);
-  }
-  if (!/^[1-9][0-9]{0,9}$/.test(text) || Number(text) > LAST_TABLE) {
-    throw new ValueError(`route table ${quote(text)} is neither 'main' nor a number from 1 to ${LAST_TABLE}`);
-  }
-  return Number(text) === MAIN_TABLE ? 'main' : text;
 }

@@ -6,9 +6,11 @@ import { type Address, assertRoutable, hostPrefix, parseAddress, type Prefix, pr
 import type { HostConfig, NicConfig } from './config.js';
 import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, ValueError } from './errors.js';
+import { assertIfname } from './ifname.js';
 import type { VethWish } from './madelink.js';
 import { type NicIntent, readMetadata, type RoutedIntent, type OnStray } from './metadata.js';
 import { nicLabel, quote } from './quote.js';
+import { tableOf } from './rtnames.js';
 import { formatMembership, type VlanMember, vlanMembership } from './vlan.js';
 
 /** What is asked of one NIC; at least one of the three is defined. */
@@ -24,6 +26,9 @@ export interface RoutedWish {
   readonly veth?: VethWish | undefined;
   readonly addresses: readonly Address[];
   readonly routes: readonly { readonly to: Prefix; readonly via: Address }[];
+  /** At most one of the two; neither: the host config's table. */
+  readonly table: string | undefined;
+  readonly vrf: string | undefined;
 }
 
 /** Returns the intent of every NIC that some source speaks of. Throws DomainXmlError or ConflictError. */
@@ -121,20 +126,26 @@ function wishOfMetadata(routed: RoutedIntent): RoutedWish {
       gateway: route.gateway === undefined ? undefined : parseAddress(route.gateway),
     };
   });
-  return { ...wish(addresses, routes), veth: routed.veth };
+  const table = routed.table === undefined ? undefined : tableOf(routed.table);
+  return { ...wish(addresses, routes, { table, vrf: routed.vrf }), veth: routed.veth };
 }
 
 function wishOfConfig(guest: NicConfig | undefined): RoutedWish | undefined {
-  return guest?.routed && { ...wish(guest.routed.addresses, guest.routed.routes), veth: guest.routed.veth };
+  return guest?.routed && { ...wish(guest.routed.addresses, guest.routed.routes, guest.routed), veth: guest.routed.veth };
 }
 
 function wish(
   addresses: readonly Address[],
   routes: readonly { readonly to: Prefix; readonly gateway: Address | undefined }[],
+  { table, vrf }: { readonly table?: string | undefined; readonly vrf?: string | undefined },
 ): RoutedWish {
   if (addresses.length === 0) throw new ValueError('a routed link without an address: add at least one <ip>');
+  if (table !== undefined && vrf !== undefined) {
+    throw new ValueError(`both table ${quote(table)} and VRF ${quote(vrf)} are given: a VRF has a table of its own, keep one of the two`);
+  }
+  if (vrf !== undefined) locate(ValueError, 'VRF', () => { assertIfname(vrf); });
   for (const prefix of [...addresses.map(hostPrefix), ...routes.map((route) => route.to)]) assertRoutable(prefix);
-  return { addresses, routes: routes.map((route) => ({ to: route.to, via: nextHop(addresses, route) })) };
+  return { addresses, routes: routes.map((route) => ({ to: route.to, via: nextHop(addresses, route) })), table, vrf };
 }
 
 /** A prefix is never on-link: with a next hop the guest answers neighbour discovery for one address, not for 2^64. */

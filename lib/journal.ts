@@ -149,8 +149,8 @@ const wiredSchema = z.discriminatedUnion('kind', [
     vlans: z.array(z.object({ vid: z.number(), pvid: z.boolean(), untagged: z.boolean() })),
   }),
   z.object({
-    kind: z.literal('routed-link'), ...attached, addresses: z.array(word), gateways: z.array(word), table: word, protocol: z.number(),
-    routes: z.array(z.object({ to: word, via: word })), proxy: z.optional(z.array(word)),
+    kind: z.literal('routed-link'), ...attached, addresses: z.array(word), gateways: z.array(word), table: word, vrf: z.optional(word), protocol: z.number(),
+    routes: z.array(z.object({ to: word, via: word })), proxy: z.optional(z.array(word)), managesSysctls: z.optional(z.literal(true)),
   }),
   z.object({ kind: z.literal('macvtap'), ...attached }),
   z.object({

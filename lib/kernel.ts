@@ -80,7 +80,7 @@ interface Run {
 /** Returns what the questions printed; undefined when one of them failed: who wants to know asks again. */
 async function runBatch(exec: Exec, { tool, lines }: Batch, { mode, questions }: Run): Promise<string | undefined> {
   const input = [...lines.map(({ text }) => text), ...questions].map((text) => `${text}\n`).join('');
-  const request: ExecRequest = { tool, args: argsOf(tool, mode), input };
+  const request: ExecRequest = { tool: tool === 'ip -6' ? 'ip' : tool, args: argsOf(tool, mode), input };
   const result = await exec(request);
   if (result.exitCode === 0) return questions.length === 0 ? undefined : result.stdout;
   const failed = lineOf(result.stderr);
@@ -91,8 +91,9 @@ async function runBatch(exec: Exec, { tool, lines }: Batch, { mode, questions }:
 }
 
 function argsOf(tool: Batch['tool'], mode: RunMode): string[] {
-  if (tool !== 'ip' && tool !== 'bridge') return ['-f', '-'];
-  return [...ANSWER_FLAGS[tool], ...(mode === 'carry-on' ? ['-force'] : []), '-batch', '-'];
+  if (tool === 'nft' || tool === 'sysctl') return ['-f', '-'];
+  const flags = tool === 'bridge' ? ANSWER_FLAGS.bridge : [...(tool === 'ip -6' ? ['-6'] : []), ...ANSWER_FLAGS.ip];
+  return [...flags, ...(mode === 'carry-on' ? ['-force'] : []), '-batch', '-'];
 }
 
 function wordsOf(line: BatchLine): string {

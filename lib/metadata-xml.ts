@@ -49,8 +49,10 @@ function vlanNode({ trunk, tags }: NativeVlan): Node {
   return { '@_trunk': trunk, 'gw:tag': tags.map(({ id, nativeMode }) => ({ '@_id': id, '@_nativeMode': nativeMode })) };
 }
 
-function routedNode({ veth, ips, routes }: RoutedIntent): Node {
+function routedNode({ veth, ips, routes, table, vrf }: RoutedIntent): Node {
   return {
+    '@_table': table,
+    '@_vrf': vrf,
     'gw:veth': veth && { '@_dev': veth.dev, '@_mtu': veth.mtu },
     'gw:ip': ips.map(({ address, prefix }) => ({ '@_address': address, '@_prefix': prefix })),
     'gw:route': routes.map(({ address, prefix, gateway }) => ({

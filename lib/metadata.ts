@@ -27,6 +27,8 @@ export interface RoutedIntent {
     readonly prefix: string | undefined;
     readonly gateway: string | undefined;
   }[];
+  readonly table?: string | undefined;
+  readonly vrf?: string | undefined;
 }
 
 /**
@@ -91,7 +93,7 @@ const GRAMMAR: Readonly<Record<Name, Rule>> = {
   vlan: { required: [], optional: ['trunk'], once: [], many: ['tag'] },
   tag: { required: ['id'], optional: ['nativeMode'], once: [], many: [] },
   port: { required: ['isolated'], optional: [], once: [], many: [] },
-  routed: { required: [], optional: [], once: ['veth'], many: ['ip', 'route'] },
+  routed: { required: [], optional: ['table', 'vrf'], once: ['veth'], many: ['ip', 'route'] },
   veth: { required: ['dev'], optional: ['mtu'], once: [], many: [] },
   ip: { required: ['address'], optional: ['prefix'], once: [], many: [] },
   route: { required: ['address'], optional: ['prefix', 'gateway'], once: [], many: [] },
@@ -157,6 +159,8 @@ function routedOf(routed: XmlElement): RoutedIntent {
       prefix: route.attributes.get('prefix'),
       gateway: route.attributes.get('gateway'),
     })),
+    table: routed.attributes.get('table'),
+    vrf: routed.attributes.get('vrf'),
   };
 }
 

@@ -6,6 +6,7 @@
  */
 import { type Family, parseAddress } from './address.js';
 import type { PlacedLink, RoutedLink } from './attachment.js';
+import { turnsOn } from './forwarding.js';
 import type { NetObject } from './netstate.js';
 import type { Speaker } from './frame.js';
 import type { LinkFacts, Observation } from './observation.js';
@@ -123,7 +124,7 @@ function planProxyLink(dev: string, { wanted, concerned, records }: ProxyRequest
     during: record(settings.during),
     after: record(settings.after),
     presence: presenceOn(facts, mine.map(({ address }) => address)),
-    warnings: here.length === 0 ? [] : warningsOf(dev, { fault, families: familiesIn(mine.map(({ address }) => address)) }, observation),
+    warnings: here.length === 0 ? [] : warningsOf(dev, { fault, families: familiesIn(mine.map(({ address }) => address)).filter((family) => !here.some((link) => turnsOn(link, family, observation))) }, observation),
   };
 }
 

@@ -15,6 +15,21 @@ export type NetObject =
   | { readonly kind: 'uplink-vlan'; readonly dev: string; readonly vid: number }
   | { readonly kind: 'filter'; readonly dev: string; readonly broken?: true }
   | { readonly kind: 'bpdu-guard'; readonly dev: string; readonly ifindex: number }
+  | { readonly kind: 'source-filter'; readonly dev: string; readonly broken?: true }
+  | { readonly kind: 'master'; readonly dev: string; readonly master: string }
+  | { readonly kind: 'host-sysctl'; readonly dev: string; readonly path: string; readonly value: string }
+  | { readonly kind: 'last-resort'; readonly dev: string; readonly family: Family; readonly table: string; readonly protocol: number }
+  | {
+      /** `to` undefined: what comes in on `dev`. */
+      readonly kind: 'rule';
+      readonly dev: string;
+      readonly family: Family;
+      readonly priority: number;
+      readonly to: string | undefined;
+      readonly table: string;
+      readonly protocol: number;
+    }
+  | { readonly kind: 'source-guard'; readonly dev: string; readonly ifindex: number }
   | { readonly kind: 'isolated'; readonly dev: string; readonly on: boolean }
   | { readonly kind: 'link'; readonly dev: string; readonly up: boolean }
   | { readonly kind: 'txqlen'; readonly dev: string; readonly length: number }
@@ -41,8 +56,11 @@ export function keyOf(object: NetObject): string {
     case 'uplink-vlan':
       return `${object.kind} ${object.dev} ${String(object.vid).padStart(4, '0')}`;
     case 'bpdu-guard':
-      return `bpdu-guard ${object.ifindex}`;
+    case 'source-guard':
+      return `${object.kind} ${object.ifindex}`;
     case 'filter':
+    case 'master':
+    case 'source-filter':
     case 'isolated':
     case 'link':
     case 'txqlen':
@@ -59,6 +77,12 @@ export function keyOf(object: NetObject): string {
       return `sysctl ${object.path}`;
     case 'neighbour-proxy':
       return `neighbour-proxy ${object.dev} ${object.address}`;
+    case 'host-sysctl':
+      return `host-sysctl ${object.path}`;
+    case 'last-resort':
+      return `last-resort ${object.table} ${object.family} ${object.protocol}`;
+    case 'rule':
+      return `rule ${object.family} ${object.priority} ${object.to ?? `iif ${object.dev}`} ${object.table} ${object.protocol}`;
     case 'address':
       return `address ${object.dev} ${object.address}/${object.length}`;
     case 'route':
@@ -73,7 +97,7 @@ export function isSetting(object: NetObject): boolean {
   return SETTINGS.has(object.kind);
 }
 
-const SETTINGS: ReadonlySet<string> = new Set(['isolated', 'link', 'txqlen', 'sysctl', 'proxy-sysctl', 'alias', 'mtu', 'allmulticast', 'ipv6']);
+const SETTINGS: ReadonlySet<string> = new Set(['isolated', 'link', 'txqlen', 'sysctl', 'host-sysctl', 'proxy-sysctl', 'alias', 'mtu', 'allmulticast', 'ipv6']);
 
 /** Returns whether the object is a link that guestwire made: it goes at `release` and nowhere else. */
 export function isMade({ kind }: NetObject): boolean {
@@ -122,7 +146,7 @@ export function observedState(attachments: readonly Placed[], observation: Obser
 
 /** Returns `state` without the host routes and what attracts traffic: how an incoming guest waits until it runs here. */
 export function withoutRoutes(state: NetState): NetState {
-  return state.filter((object) => object.kind !== 'route');
+  return state.filter((object) => object.kind !== 'route' && !(object.kind === 'rule' && object.to !== undefined));
 }
 
 /** Returns `state` without VLANs of ports. */
@@ -137,6 +161,8 @@ export function sysctlsOf(routed: PlacedLink): ReadonlyMap<string, string> {
   const sysctls = new Map([
     // A guest's router advertisement must never give the host a default route or an address.
     [`net/ipv6/conf/${link}/accept_ra`, '0'],
+    // Nor may it tell the host a next hop: it speaks IPv6 with link-local addresses even where it has none of its own.
+    [`net/ipv6/conf/${link}/accept_redirects`, '0'],
   ]);
   if (families.has('inet6')) {
     // An admin's default of 1 would refuse every IPv6 address on the link.
@@ -145,7 +171,13 @@ export function sysctlsOf(routed: PlacedLink): ReadonlyMap<string, string> {
     sysctls.set(`net/ipv6/conf/${link}/forwarding`, '1');
   }
   // IPv4 decides by the link a packet came in on, and a link made before ip_forward was set keeps 0.
-  if (families.has('inet')) sysctls.set(`net/ipv4/conf/${link}/forwarding`, '1');
+  if (families.has('inet')) {
+    sysctls.set(`net/ipv4/conf/${link}/forwarding`, '1');
+    sysctls.set(`net/ipv4/conf/${link}/accept_redirects`, '0');
+    sysctls.set(`net/ipv4/conf/${link}/send_redirects`, '0');
+    // What nft does not see: it also keeps the host from answering ARP requests of a forged sender.
+    sysctls.set(`net/ipv4/conf/${link}/rp_filter`, '1');
+  }
   return sysctls;
 }
 
@@ -184,6 +216,7 @@ function desiredLink(routed: PlacedLink, observation: Observation): NetObject[] 
   return [
     { kind: 'link', dev, up: true },
     ...(routed.mtu === undefined ? [] : [{ kind: 'mtu' as const, dev, end: dev, bytes: routed.mtu }]),
+    ...(routed.vrf === undefined ? [] : [{ kind: 'master' as const, dev, master: routed.vrf }]),
     ...sysctls.map(([path, value]): NetObject => ({ kind: 'sysctl', dev, path, value })),
     ...routed.gateways.map((gateway): NetObject => ({ kind: 'address', dev, ...gatewayAddress(gateway) })),
     ...[...hosts, ...routed.routes].map((route): NetObject => ({ kind: 'route', dev, ...route, table, protocol })),
@@ -198,13 +231,16 @@ function observedLink(routed: PlacedLink, observation: Observation): NetObject[]
     const value = observation.sysctls.get(path);
     return value === undefined ? [] : [{ kind: 'sysctl', dev, path, value }];
   });
+  // Putting it into the VRF takes its IPv6 addresses and its routes away: they are to be made again.
+  const moves = routed.vrf !== undefined && facts.master !== routed.vrf;
   const gateways = routed.gateways.map(gatewayAddress).filter((gateway) =>
-    facts.addresses.some((found) => found.address === gateway.address && found.length === gateway.length),
+    facts.addresses.some((found) => found.address === gateway.address && found.length === gateway.length) && !(moves && gateway.address.includes(':')),
   );
-  const routes = observation.routes.filter((route) => route.dev === dev && route.protocol === String(protocol));
+  const routes = observation.routes.filter((route) => route.dev === dev && route.protocol === String(protocol) && !moves);
   return [
     { kind: 'link', dev, up: facts.up },
     ...(routed.mtu === undefined || facts.mtu === undefined ? [] : [{ kind: 'mtu' as const, dev, end: dev, bytes: facts.mtu }]),
+    ...(routed.vrf === undefined || facts.master === undefined ? [] : [{ kind: 'master' as const, dev, master: facts.master }]),
     ...sysctls,
     ...gateways.map((gateway): NetObject => ({ kind: 'address', dev, ...gateway })),
     ...routes.map(({ to, via, table }): NetObject => ({ kind: 'route', dev, to: to.text, via, table, protocol })),

@@ -2,7 +2,7 @@
  * What the kernel says of the links at hand, as plain facts with nothing judged. kernel.ts fills it in; netstate.ts and
  * preflight.ts read it. Every value is already canonical.
  */
-import type { Prefix } from './address.js';
+import type { Family, Prefix } from './address.js';
 import type { VlanMember } from './vlan.js';
 
 /** What to ask the kernel for: never more than the NICs at hand need, because hosts have thousands of links. */
@@ -31,6 +31,12 @@ export interface Scope {
   readonly subinterfaces: boolean;
   /** Whether guestwire's nftables table of family bridge is read. */
   readonly filter: boolean;
+  /** Whether guestwire's nftables table of family inet is read; absent: no. */
+  readonly sources?: boolean;
+  /** Whether the links with a default route from router advertisements are listed; absent: no. */
+  readonly routers?: boolean;
+  /** Whether all routing rules and the last resorts of this protocol are listed; absent: no. */
+  readonly tables?: { readonly protocol: number } | undefined;
 }
 
 export const EMPTY_SCOPE: Scope = {
@@ -57,6 +63,13 @@ export interface Observation {
   readonly filter: FilterFacts;
   /** By link; a link that does not exist is absent. */
   readonly proxies: ReadonlyMap<string, readonly ProxyFacts[]>;
+  /** guestwire's nftables table of family inet; undefined: not asked. */
+  readonly sources?: FilterFacts | undefined;
+  /** Links that lose a default route when the host begins to forward IPv6; undefined: not asked. */
+  readonly routers?: readonly string[] | undefined;
+  /** undefined: not asked. */
+  readonly rules?: readonly RuleFacts[] | undefined;
+  readonly lastResorts?: readonly { readonly family: Family; readonly table: string; readonly protocol: number }[] | undefined;
   /** By path; a sysctl this kernel does not have is absent. */
   readonly sysctls: ReadonlyMap<string, string>;
 }
@@ -89,6 +102,8 @@ export interface LinkFacts {
   readonly addresses: readonly { readonly address: string; readonly length: number }[];
   /** Bridge port flag; undefined when the link is no bridge port. */
   readonly isolated: boolean | undefined;
+  /** Of a VRF; undefined for any other link. */
+  readonly vrfTable?: string | undefined;
   /** Of a bridge; undefined for any other link. */
   readonly bridge: BridgeFacts | undefined;
 }
@@ -102,13 +117,13 @@ export interface Subinterface {
   readonly protocol: string;
 }
 
-/** guestwire's nftables table of family bridge. */
+/** One of guestwire's nftables tables. */
 export interface FilterFacts {
   /** There is such a table. */
   readonly there: boolean;
-  /** Table, chain and rules are as guestwire writes them. */
+  /** Set, chains and rules are as guestwire writes them. */
   readonly intact: boolean;
-  /** Ports whose BPDUs are dropped: the ifname of a link that exists, the ifindex of one that does not. */
+  /** The links in its set: the ifname of a link that exists, the ifindex of one that does not. */
   readonly guarded: ReadonlySet<string>;
 }
 
@@ -120,6 +135,17 @@ export interface BridgeFacts {
   readonly protocol: string;
   /** VID a new port gets as PVID and untagged; 0: none. */
   readonly defaultPvid: number;
+}
+
+/** A routing rule, as far as guestwire makes any. */
+export interface RuleFacts {
+  readonly family: Family;
+  readonly priority: number;
+  readonly iif: string | undefined;
+  /** Canonical prefix. */
+  readonly to: string | undefined;
+  readonly table: string;
+  readonly protocol: number;
 }
 
 export interface RouteFacts {

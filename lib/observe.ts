@@ -7,9 +7,11 @@ import { join } from 'node:path';
 import { parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
 import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from './exec.js';
-import { FILTER_TABLE } from './filter.js';
-import type { FilterFacts, LinkFacts, Observation, ProxyFacts, RouteFacts, Scope, Subinterface } from './observation.js';
+import { FILTER_SHAPE, FILTER_TABLE } from './filter.js';
+import type { FilterFacts, LinkFacts, Observation, ProxyFacts, RouteFacts, RuleFacts, Scope, Subinterface } from './observation.js';
 import { oneLine } from './quote.js';
+import { askRules6, parseLastResorts, parseRules, RULE_QUESTION } from './rules.js';
+import { SOURCE_SHAPE } from './sources.js';
 import { parseFilter, parseLinks, parseNextHops, parseProxies, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
 import type { VlanMember } from './vlan.js';
 
@@ -22,13 +24,14 @@ export const ANSWER_FLAGS = { ip: ['-json', '-details', '-Numeric'], bridge: ['-
 /** What `ip` and `bridge` printed when they were asked at the end of a batch; absent: not asked, or no answer. */
 export interface Answers {
   readonly ip?: string | undefined;
+  readonly 'ip -6'?: string | undefined;
   readonly bridge?: string | undefined;
 }
 
 /** Returns the lines that ask `ip` and `bridge` for `scope`, to be put at the end of a batch that changes its links. */
-export function questionsOf(scope: Scope, procSys: string): { readonly ip: readonly string[]; readonly bridge: readonly string[] } {
+export function questionsOf(scope: Scope, procSys: string): { readonly ip: readonly string[]; readonly 'ip -6': readonly string[]; readonly bridge: readonly string[] } {
   const bridge = scope.bridges.length > 0 || scope.ports.length > 0 ? [`vlan show${deviceOf(scope)}`] : [];
-  return { ip: queriesOf(scope, procSys).map(({ text }) => text), bridge };
+  return { ip: queriesOf(scope, procSys).map(({ text }) => text), 'ip -6': scope.tables === undefined ? [] : [RULE_QUESTION], bridge };
 }
 
 /** Returns the facts of `scope`, and runs no tool whose answer is given. Throws CommandError or ToolOutputError. */
@@ -36,18 +39,21 @@ export async function observe(exec: Exec, scope: Scope, { procSys, answers }: { 
   const queries = queriesOf(scope, procSys);
   const texts = queries.map(({ text }) => text);
   const { documents, reasons } = answers.ip === undefined ? await ask(exec, texts) : { documents: documentsOf(answers.ip, texts), reasons: new Map<number, string>() };
-  const found = sort(queries, documents);
+  const { rules, routers, ...found } = sort(queries, documents);
   const ports = [...scope.ports.filter((port) => bridgeCapable(found.links, port)), ...[...found.members].flat(2)];
   return {
     ...found,
     nowhere: new Set(queries.flatMap((query, index) => (query.kind === 'lookup' && NOWHERE.test(reasons.get(index) ?? '') ? [query.address] : []))),
     vlans: await observeVlans(exec, { ports: [...new Set(ports)], dev: deviceOf(scope), answer: answers.bridge }),
-    filter: await observeFilter(exec, scope.filter),
+    filter: scope.filter ? await observeFilter(exec, PORT_FILTER) : NO_FILTER,
+    sources: scope.sources === true ? await observeFilter(exec, SOURCE_FILTER) : undefined,
+    rules: scope.tables && [...rules, ...parseRules(parseJson('ip', answers['ip -6'] ?? await askRules6(exec, ANSWER_FLAGS.ip)), 'inet6')],
+    routers: scope.routers === true ? routers.filter((dev) => acceptsRouters(dev, procSys)) : undefined,
     sysctls: readSysctls(scope.sysctls, procSys),
   };
 }
 
-type Found = Pick<Observation, 'links' | 'routes' | 'locals' | 'nextHops' | 'exact' | 'lookups' | 'members' | 'subinterfaces' | 'proxies'>;
+type Found = Pick<Observation, 'links' | 'routes' | 'locals' | 'nextHops' | 'exact' | 'lookups' | 'members' | 'subinterfaces' | 'proxies' | 'lastResorts'> & { readonly rules: readonly RuleFacts[]; readonly routers: readonly string[] };
 
 function sort(queries: readonly Query[], answers: readonly (unknown[] | undefined)[]): Found {
   const links = new Map<string, LinkFacts>();
@@ -56,11 +62,17 @@ function sort(queries: readonly Query[], answers: readonly (unknown[] | undefine
   const members = new Map<string, readonly string[]>();
   const subinterfaces: Subinterface[] = [];
   const proxies = new Map<string, readonly ProxyFacts[]>();
+  const rules: RuleFacts[] = [];
+  const routers = new Set<string>();
+  let lastResorts: Observation['lastResorts'];
   queries.forEach((query, index) => {
     const answer = answers[index];
     if (query.kind === 'lookup') lookups.set(query.address, answer === undefined ? undefined : parseRoutes(answer, query)[0]);
     else if (answer === undefined) return;
     else if (query.kind === 'link') parseLinks(answer).forEach((link) => links.set(query.dev, link));
+    else if (query.kind === 'rules') rules.push(...parseRules(answer, query.family));
+    else if (query.kind === 'routers') parseRoutes(answer).forEach(({ dev }) => { if (dev !== undefined) routers.add(dev); });
+    else if (query.kind === 'lastResorts') lastResorts = parseLastResorts(answer, query.ours);
     else if (query.kind === 'members') {
       const ports = parseLinks(answer);
       members.set(query.bridge, ports.map(({ ifname }) => ifname));
@@ -72,25 +84,30 @@ function sort(queries: readonly Query[], answers: readonly (unknown[] | undefine
     else if (query.kind === 'exact') routes.exact.push(...parseRoutes(answer).filter(({ table }) => query.table === 'all' || table === query.table));
     else routes[query.kind].push(...parseRoutes(answer, query));
   });
-  return { ...routes, links, lookups, members, subinterfaces, proxies };
+  return { ...routes, links, lookups, members, subinterfaces, proxies, rules, lastResorts, routers: [...routers] };
 }
 
+const NO_FILTER: FilterFacts = { there: false, intact: false, guarded: new Set() };
+
 /** A table that is not there, and a host that has never used nft, are both an answer: nothing is guarded. */
-async function observeFilter(exec: Exec, asked: boolean): Promise<FilterFacts> {
-  const none: FilterFacts = { there: false, intact: false, guarded: new Set() };
-  if (!asked) return none;
-  const request: ExecRequest = { tool: 'nft', args: ['--json', 'list', 'table', 'bridge', FILTER_TABLE] };
+async function observeFilter(exec: Exec, { shape, what }: typeof PORT_FILTER): Promise<FilterFacts> {
+  const request: ExecRequest = { tool: 'nft', args: ['--json', 'list', 'table', shape.family, FILTER_TABLE] };
   const result = await exec(request);
-  if (/No such file or directory/.test(result.stderr)) return none;
-  assertSuccess(request, result, 'reading the filter of VLAN ports');
-  return parseFilter(result.stdout);
+  if (/No such file or directory/.test(result.stderr)) return NO_FILTER;
+  assertSuccess(request, result, `reading the filter of ${what}`);
+  return parseFilter(result.stdout, shape);
 }
+
+const PORT_FILTER = { shape: FILTER_SHAPE, what: 'VLAN ports' };
+const SOURCE_FILTER = { shape: SOURCE_SHAPE, what: 'routed links' };
 
 type Query = { readonly text: string; readonly dev?: string; readonly protocol?: string } & (
   | { readonly kind: 'exact'; readonly table: string }
-  | { readonly kind: 'routes' | 'locals' | 'subinterfaces' }
   // A link answers by its altnames, too.
   | { readonly kind: 'link'; readonly dev: string }
+  | { readonly kind: 'routes' | 'locals' | 'subinterfaces' | 'routers' }
+  | { readonly kind: 'rules'; readonly family: 'inet' }
+  | { readonly kind: 'lastResorts'; readonly ours: number }
   | { readonly kind: 'members'; readonly bridge: string }
   | { readonly kind: 'nextHops'; readonly prefixes: readonly Prefix[] }
   | { readonly kind: 'lookup'; readonly address: string }
@@ -111,7 +128,16 @@ function queriesOf(scope: Scope, procSys: string): Query[] {
     ...scope.proxies.map((link): Query => ({ kind: 'proxies', text: `neigh show proxy dev ${link}`, link })),
     // iproute2's own filter `via` passes over multipath routes (6.1).
     ...(scope.nextHops.length === 0 ? [] : [{ kind: 'nextHops' as const, text: 'route show table all', prefixes: scope.nextHops.map(parsePrefix) }]),
+    ...(scope.routers === true ? [{ kind: 'routers' as const, text: 'route show table all proto ra exact ::/0' }] : []),
+    ...(scope.tables === undefined ? [] : tableQueries(scope.tables.protocol)),
     ...scope.exact.map(({ to, table }): Query => ({ kind: 'exact', text: `route show table all exact ${to}`, table })),
+  ];
+}
+
+function tableQueries(ours: number): Query[] {
+  return [
+    { kind: 'rules', text: RULE_QUESTION, family: 'inet' },
+    { kind: 'lastResorts', text: `route show table all type unreachable proto ${ours}`, ours },
   ];
 }
 
@@ -200,6 +226,12 @@ async function askBridge(exec: Exec, dev: string): Promise<string> {
 /** `dev` filters what is printed, not what the kernel dumps, so several ports are cheaper in one dump. */
 function deviceOf({ bridges, ports }: Scope): string {
   return bridges.length === 0 && ports.length === 1 ? ` dev ${ports[0] ?? ''}` : '';
+}
+
+/** With 0 no default route is the kernel's own doing, and with 2 it stays when the host forwards. */
+function acceptsRouters(dev: string, procSys: string): boolean {
+  const path = `net/ipv6/conf/${dev}/accept_ra`;
+  return readSysctls([path], procSys).get(path) === '1';
 }
 
 function readSysctls(paths: readonly string[], procSys: string): Map<string, string> {

@@ -4,12 +4,14 @@
  */
 import type { Operation } from './diff.js';
 import { FILTER_LINES, FILTER_TABLE } from './filter.js';
-import { disableIpv6Path } from './madestate.js';
+import { disableIpv6Path, type MadeObject } from './madestate.js';
 import type { NetObject } from './netstate.js';
+import { SOURCE_LINES, SOURCE_TABLE } from './sources.js';
+import { LAST_METRIC } from './tables.js';
 import { formatRange, type VidRange } from './vlan.js';
 
-/** `ip` and `bridge` are fed to `TOOL -batch -`, `nft` to `nft -f -`; `sysctl` lines are `path=value`, for /proc/sys. */
-export type BatchTool = 'ip' | 'bridge' | 'nft' | 'sysctl';
+/** `ip`, `ip -6` (rules have one family a run) and `bridge` are fed to `TOOL -batch -`, `nft` to `nft -f -`; `sysctl` lines are `path=value`, for /proc/sys. */
+export type BatchTool = 'ip' | 'ip -6' | 'bridge' | 'nft' | 'sysctl';
 
 export interface BatchLine {
   readonly text: string;
@@ -66,6 +68,7 @@ function vidOf(object: NetObject | undefined): number | undefined {
 }
 
 function nameOf(object: NetObject, vids?: string): string {
+  if (isOfMade(object)) return nameOfMade(object);
   switch (object.kind) {
     case 'vlan':
       return `VLAN ${vids ?? object.vid}${flagsOf(object)}`;
@@ -75,12 +78,45 @@ function nameOf(object: NetObject, vids?: string): string {
       return 'filter table';
     case 'bpdu-guard':
       return 'drop of BPDUs';
+    case 'source-filter':
+      return 'source filter table';
+    case 'master':
+      return `master ${object.master}`;
+    case 'last-resort':
+      return `unreachable ${object.family} default of table ${object.table}`;
+    case 'rule':
+      return `${object.family} rule ${selectorOf(object)} lookup ${object.table}`;
+    case 'source-guard':
+      return 'source filter';
     case 'isolated':
       return `isolated ${onOff(object.on)}`;
     case 'link':
       return `link ${object.up ? 'up' : 'down'}`;
     case 'txqlen':
       return `txqueuelen ${object.length}`;
+    case 'sysctl':
+    case 'host-sysctl':
+    case 'proxy-sysctl':
+      return `sysctl ${object.path}=${object.value}`;
+    case 'neighbour-proxy':
+      return `neighbour proxy ${object.address}`;
+    case 'address':
+      return `address ${object.address}/${object.length}`;
+    case 'route':
+      return `route ${object.to}${object.via === undefined ? '' : ` via ${object.via}`}`;
+  }
+}
+
+type OfMade = Exclude<MadeObject, { readonly kind: 'link' }>;
+
+const OF_MADE: ReadonlySet<string> = new Set<OfMade['kind']>(['veth', 'tap', 'alias', 'mtu', 'ipv6', 'allmulticast']);
+
+function isOfMade(object: NetObject): object is OfMade {
+  return OF_MADE.has(object.kind);
+}
+
+function nameOfMade(object: OfMade): string {
+  switch (object.kind) {
     case 'veth':
       return `veth pair with '${object.peer}'`;
     case 'tap':
@@ -93,15 +129,6 @@ function nameOf(object: NetObject, vids?: string): string {
       return `IPv6 ${onOff(object.on)} of '${object.end}'`;
     case 'allmulticast':
       return `allmulticast ${onOff(object.on)}`;
-    case 'sysctl':
-    case 'proxy-sysctl':
-      return `sysctl ${object.path}=${object.value}`;
-    case 'neighbour-proxy':
-      return `neighbour proxy ${object.address}`;
-    case 'address':
-      return `address ${object.address}/${object.length}`;
-    case 'route':
-      return `route ${object.to}${object.via === undefined ? '' : ` via ${object.via}`}`;
   }
 }
 
@@ -142,11 +169,18 @@ function toolOf([operation]: readonly Operation[]): BatchTool {
       return 'bridge';
     case 'filter':
     case 'bpdu-guard':
+    case 'source-filter':
+    case 'source-guard':
       return 'nft';
     case 'sysctl':
     case 'ipv6':
+    case 'host-sysctl':
     case 'proxy-sysctl':
       return 'sysctl';
+    case 'rule':
+      return object.family === 'inet6' ? 'ip -6' : 'ip';
+    case 'master':
+    case 'last-resort':
     case 'address':
     case 'link':
     case 'neighbour-proxy':
@@ -166,23 +200,55 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
   const object = after ?? before;
   if (object === undefined) return '';
   const verb = after === undefined ? 'del' : 'add';
+  if (isOfMade(object)) return textOfMade(object, verb);
   switch (object.kind) {
     case 'vlan':
     case 'uplink-vlan':
       return `vlan ${verb} dev ${object.dev} vid ${vids(object.vid, range)}${after?.kind === 'vlan' ? flagsOf(after) : ''}`;
     case 'filter':
-      return after === undefined ? `delete table bridge ${object.dev}` : FILTER_LINES.join('\n');
+    case 'source-filter':
+      return tableText(object, verb);
     case 'bpdu-guard':
       return `${after === undefined ? 'delete' : 'add'} element bridge ${FILTER_TABLE} no_stp { ${object.ifindex} }`;
+    case 'source-guard':
+      return `${after === undefined ? 'delete' : 'add'} element inet ${SOURCE_TABLE} routed { ${object.ifindex} }`;
     case 'isolated':
       return `link set dev ${object.dev} isolated ${onOff(object.on)}`;
     case 'link':
       return `link set dev ${object.dev} ${object.up ? 'up' : 'down'}`;
     case 'txqlen':
       return `link set dev ${object.dev} txqueuelen ${object.length}`;
+    case 'sysctl':
+    case 'host-sysctl':
+    case 'proxy-sysctl':
+      return `${object.path}=${object.value}`;
+    case 'neighbour-proxy':
+      return `neigh ${verb} proxy ${object.address} dev ${object.dev}${after === undefined ? '' : ` protocol ${object.protocol}`}`;
+    case 'master':
+      return `link set dev ${object.dev} ${after === undefined ? 'nomaster' : `master ${object.master}`}`;
+    case 'last-resort':
+      return `route ${verb} unreachable ${object.family === 'inet' ? '0.0.0.0' : '::'}/0 table ${object.table} metric ${LAST_METRIC} proto ${object.protocol}`;
+    case 'rule':
+      return `rule ${verb} ${selectorOf(object)} lookup ${object.table} priority ${object.priority} protocol ${object.protocol}`;
+    case 'address':
+      return `address ${verb} ${object.address}/${object.length} dev ${object.dev}${after === undefined ? '' : addressFlags(object.address)}`;
+    case 'route':
+      return `route ${verb} ${object.to}${object.via === undefined ? '' : ` via ${object.via}`} dev ${object.dev} table ${object.table} proto ${object.protocol}`;
+  }
+}
+
+function tableText({ kind, dev }: Extract<NetObject, { kind: 'filter' | 'source-filter' }>, verb: 'add' | 'del'): string {
+  if (verb === 'del') return `delete table ${kind === 'filter' ? 'bridge' : 'inet'} ${dev}`;
+  return (kind === 'filter' ? FILTER_LINES : SOURCE_LINES).join('\n');
+}
+
+function textOfMade(object: OfMade, verb: 'add' | 'del'): string {
+  switch (object.kind) {
     case 'veth':
+      return verb === 'del' ? `link del dev ${object.dev}` : `link add name ${object.dev} type veth peer name ${object.peer}`;
     case 'tap':
-      return after === undefined ? `link del dev ${object.dev}` : madeText(object);
+      // With an owner nobody but root can open it; without, every user of the host could (tun_not_capable).
+      return verb === 'del' ? `link del dev ${object.dev}` : `tuntap add dev ${object.dev} mode tap user 0${object.multiQueue ? ' multi_queue' : ''}`;
     case 'alias':
       return `link set dev ${object.end} alias ${object.alias === '' ? '""' : object.alias}`;
     case 'mtu':
@@ -191,22 +257,7 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
       return `link set dev ${object.dev} allmulticast ${onOff(object.on)}`;
     case 'ipv6':
       return `${disableIpv6Path(object.end)}=${object.on ? '0' : '1'}`;
-    case 'sysctl':
-    case 'proxy-sysctl':
-      return `${object.path}=${object.value}`;
-    case 'neighbour-proxy':
-      return `neigh ${verb} proxy ${object.address} dev ${object.dev}${after === undefined ? '' : ` protocol ${object.protocol}`}`;
-    case 'address':
-      return `address ${verb} ${object.address}/${object.length} dev ${object.dev}${after === undefined ? '' : addressFlags(object.address)}`;
-    case 'route':
-      return `route ${verb} ${object.to}${object.via === undefined ? '' : ` via ${object.via}`} dev ${object.dev} table ${object.table} proto ${object.protocol}`;
   }
-}
-
-function madeText(object: Extract<NetObject, { kind: 'veth' | 'tap' }>): string {
-  if (object.kind === 'veth') return `link add name ${object.dev} type veth peer name ${object.peer}`;
-  // With an owner nobody but root can open it; without, every user of the host could (tun_not_capable).
-  return `tuntap add dev ${object.dev} mode tap user 0${object.multiQueue ? ' multi_queue' : ''}`;
 }
 
 /** The same gateway stands on many links, so duplicate address detection must not run: a guest could make it fail. */
@@ -215,6 +266,10 @@ function addressFlags(address: string): string {
   if (address.includes(':')) return address.startsWith('fe80:') ? ' nodad' : ' nodad preferred_lft 0';
   // Link scope keeps the host from using the address as a source beyond this link (ip-address(8)).
   return address.startsWith('169.254.') ? ' scope link' : '';
+}
+
+function selectorOf({ dev, to }: Extract<NetObject, { kind: 'rule' }>): string {
+  return to === undefined ? `iif ${dev}` : `to ${to}`;
 }
 
 function vids(vid: number, range: VidRange | undefined): string {

@@ -5,12 +5,15 @@
 import type { Placed, PlacedLink } from './attachment.js';
 import { diff, type Operation } from './diff.js';
 import { planFilter } from './filter.js';
-import type { Entry, Wired } from './journal.js';
+import { planForwarding } from './forwarding.js';
+import type { Entry, Holding, Wired } from './journal.js';
 import { isHalfMade } from './madestate.js';
 import { planProxies, type ProxyPlan, type ProxyRecord, withoutProxies } from './neighbour.js';
 import { desiredState, isMade, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes, withoutVlans } from './netstate.js';
 import type { Observation } from './observation.js';
 import { type Batch, flushBatch, render } from './operation.js';
+import { planSources } from './sources.js';
+import { planTables } from './tables.js';
 import { planUplinks, type UplinkRecord, type WiredPort } from './uplink.js';
 
 /** What would be, or was, done for a guest. */
@@ -33,9 +36,9 @@ export interface Past {
   readonly entry: Entry | undefined;
   readonly uplinks: readonly UplinkRecord[];
   readonly proxies: readonly ProxyRecord[];
+  /** What other guests hold; reading it costs something, so only who needs it asks. */
+  readonly others: () => readonly Holding[];
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
-  /** What other guests have; reading it costs something, so only who needs it asks. */
-  readonly others: () => readonly Wired[];
 }
 
 /** How a guest starts: `fresh` when no instruction of it has run, `incoming` when it comes by migration. */
@@ -48,7 +51,7 @@ export interface StartMode {
 
 /** Returns the plan that wires `placed`, whose links `observation` knows, and gives up what else the guest had. */
 export function planFor(placed: readonly Placed[], observation: Observation, { mode, past }: { mode: StartMode; past: Past }): Plan {
-  const wired = placed.map((attachment): Wired => ({ ...(mode.incoming ? withoutProxies(attachment) : attachment), ifindex: observation.links.get(attachment.link)?.ifindex ?? 0 }));
+  const wired = placed.map((attachment): Wired => ({ ...withTable(mode.incoming ? withoutProxies(attachment) : attachment, observation), ifindex: observation.links.get(attachment.link)?.ifindex ?? 0 }));
   const known = livingOf(past.entry?.wired ?? [], observation);
   // The guest runs on what was made for it, whatever its XML says by now: that goes at `release`.
   wired.push(...known.filter((old) => old.kind === 'made-link' && !wired.some(({ kind, link }) => kind === 'made-link' && link === old.link)));
@@ -62,8 +65,14 @@ export function planFor(placed: readonly Placed[], observation: Observation, { m
     // A tap whose flush was cut short is mute until its queue has its length again.
     ...before.filter(({ kind }) => kind === 'txqlen'),
   ];
-  const plan = planTowards(own, observation, { wired, past });
+  const plan = planTowards(own, observation, { wired, past, incoming: mode.incoming });
   return mode.fresh ? { ...plan, batches: withFlush(plan.batches, plan.desired) } : plan;
+}
+
+/** What a VRF's table is, only the host knows. */
+function withTable(placed: Placed, { links }: Observation): Placed {
+  const vrf = placed.kind === 'routed-link' && placed.vrf !== undefined ? links.get(placed.vrf) : undefined;
+  return vrf?.vrfTable === undefined ? placed : { ...placed, table: vrf.vrfTable } as Placed;
 }
 
 /**
@@ -72,24 +81,29 @@ export function planFor(placed: readonly Placed[], observation: Observation, { m
  */
 export function planRelease(entry: Entry, observation: Observation, { keepMade, past }: { keepMade: boolean; past: Past }): Plan {
   const living = livingOf(entry.wired, observation);
-  if (keepMade) return planTowards([...ofLinks(entry.original, living), ...observedState(living, observation).filter(isMade)], observation, { wired: [], past });
+  const target = { wired: [], past, incoming: false };
+  if (keepMade) return planTowards([...ofLinks(entry.original, living), ...observedState(living, observation).filter(isMade)], observation, target);
   // A macvtap goes with the veth end below it.
   const going = new Set(living.flatMap(({ kind, nic }) => (kind === 'made-link' ? [nic] : [])));
-  return planTowards(ofLinks(entry.original, living.filter(({ nic }) => !going.has(nic))), observation, { wired: [], past });
+  return planTowards(ofLinks(entry.original, living.filter(({ nic }) => !going.has(nic))), observation, target);
 }
 
 /** Returns the plan that undoes as much of `plan` as is done. A link that went away took its objects with it. */
 export function planUndo(plan: Plan, observation: Observation, past: Past): Plan {
   const observed = look(observation, plan, { ...past, uplinks: plan.uplinks.during, proxies: plan.proxies.during });
+  // What guests need of the filters stays, whether or not it was known to be there; a broken table is not broken again.
+  const links = { wired: livingOf(past.entry?.wired ?? [], observation), touched: plan.touched };
+  const [{ filter }, { sources }] = [portsPlan(observation, links, past), linksPlan(observation, links, past)];
   const living = new Set(livingOf(plan.touched, observation).map(({ link }) => link));
-  const desired = plan.observed.filter((object) => isShared(object) || living.has(object.dev));
+  const before = plan.observed.filter((object) => (isShared(object) ? !isBroken(object) : living.has(object.dev)));
+  const desired = netState([...before, ...filter.desired, ...sources.desired]);
   const operations = diff(desired, observed);
   return { ...plan, desired, observed, operations, batches: render(operations) };
 }
 
 /** Returns what is left to do after `plan` was carried out, its filter left out of account; nothing when it succeeded. */
 export function leftOf(plan: Plan, observation: Observation, past: Past): Operation[] {
-  const withoutFilter = (state: NetState): NetState => state.filter(({ kind }) => kind !== 'filter' && kind !== 'bpdu-guard');
+  const withoutFilter = (state: NetState): NetState => state.filter((object) => !FILTER_KINDS.has(object.kind) && !(object.kind === 'host-sysctl' && object.dev !== 'all'));
   return diff(withoutFilter(plan.desired), withoutFilter(look(observation, plan, { ...past, uplinks: plan.uplinks.during, proxies: plan.proxies.during })));
 }
 
@@ -115,21 +129,27 @@ export function isPending(wired: Wired): wired is Extract<Wired, { kind: 'made-l
   return wired.kind === 'made-link' && wired.ifindex === 0;
 }
 
-function planTowards(own: NetState, observation: Observation, { wired, past }: { wired: readonly Wired[]; past: Past }): Plan {
+function planTowards(own: NetState, observation: Observation, { wired, past, incoming }: { wired: readonly Wired[]; past: Past; incoming: boolean }): Plan {
   const touched = [...(past.entry?.wired ?? []).filter((old) => !wired.some((now) => isEqual(now, old))), ...wired];
-  const shared = sharedPlan(observation, { wired, touched }, past);
+  const ports = portsPlan(observation, { wired, touched }, past);
+  const links = linksPlan(observation, { wired, touched }, past);
   const observed = look(observation, { wired, touched }, past);
-  const desired = netState([...own, ...shared.filter.desired, ...shared.uplinks.desired, ...shared.proxies.desired]);
+  const desired = netState([
+    ...own, ...ports.filter.desired, ...ports.uplinks.desired, ...links.sources.desired, ...links.forwarding.desired, ...links.proxies.desired,
+    ...(incoming ? withoutRoutes(links.tables.desired) : links.tables.desired),
+  ]);
   const operations = diff(desired, observed);
-  return { wired, touched, desired, observed, operations, batches: render(operations), uplinks: shared.uplinks, proxies: shared.proxies };
+  return { wired, touched, desired, observed, operations, batches: render(operations), uplinks: ports.uplinks, proxies: links.proxies };
 }
 
 type Links = Pick<Plan, 'wired' | 'touched'>;
 
 function look(observation: Observation, links: Links, past: Past): NetState {
-  const { filter, uplinks, proxies } = sharedPlan(observation, links, { ...past, others: () => [] });
+  // The filter and the uplinks are seen without the others, whom reading costs something.
+  const { filter, uplinks } = portsPlan(observation, links, { ...past, others: () => [] });
+  const { sources, tables, forwarding, proxies } = linksPlan(observation, links, past);
   const own = observedState(livingOf(links.touched, observation), observation).filter((object) => isTaken(object, links, past));
-  return netState([...own, ...filter.observed, ...uplinks.observed, ...proxies.observed]);
+  return netState([...own, ...[filter, sources, tables, forwarding, uplinks, proxies].flatMap(({ observed }) => observed)]);
 }
 
 /** A port that is given up loses the VLANs it was given, and not those that somebody else put there since. */
@@ -139,19 +159,40 @@ function isTaken(object: NetObject, { wired, touched }: Links, { entry }: Past):
   return given || (entry?.original ?? []).some((original) => original.kind === 'vlan' && original.dev === object.dev && original.vid === object.vid);
 }
 
-/** What guests share, or what outlives a tap: it is looked after even when the guest's links are gone. */
-function sharedPlan(observation: Observation, { wired, touched }: Links, past: Past) {
-  const { others, protectedOn, uplinks: records } = past;
+/** What guests share, or what outlives a tap: it is looked after even when the guest's links are gone. Here, of VLAN ports. */
+function portsPlan(observation: Observation, { wired, touched }: Links, { uplinks: records, protectedOn, ...past }: Past) {
+  const others = (): Wired[] => wiredOf(past.others());
   return {
     filter: planFilter({ wanted: wired, recorded: touched, others }, observation),
     uplinks: planUplinks({ wanted: portsOf(wired), concerned: portsOf(touched), others: () => portsOf(others()), records, protectedOn }, observation),
+  };
+}
+
+/** The same of routed links. */
+function linksPlan(observation: Observation, { wired, touched }: Links, past: Past) {
+  const others = (): Wired[] => wiredOf(past.others());
+  return {
+    tables: planTables({ wanted: wired, recorded: touched, others }, observation),
+    forwarding: planForwarding(wired, observation),
+    sources: planSources({ wanted: wired, recorded: touched, others }, observation),
     proxies: planProxies({ wanted: linksOf(wired), concerned: linksOf(touched), records: past.proxies }, observation),
   };
 }
 
-function isShared({ kind }: NetObject): boolean {
-  return kind === 'neighbour-proxy' || kind === 'proxy-sysctl' || kind === 'uplink-vlan' || kind === 'filter' || kind === 'bpdu-guard';
+function wiredOf(entries: readonly Holding[]): Wired[] {
+  return entries.flatMap(({ wired }) => wired);
 }
+
+function isShared({ kind }: NetObject): boolean {
+  return SHARED_KINDS.has(kind) || FILTER_KINDS.has(kind);
+}
+
+function isBroken(object: NetObject): boolean {
+  return (object.kind === 'filter' || object.kind === 'source-filter') && object.broken === true;
+}
+
+const SHARED_KINDS: ReadonlySet<NetObject['kind']> = new Set(['neighbour-proxy', 'proxy-sysctl', 'uplink-vlan', 'rule', 'last-resort', 'host-sysctl'] as const);
+const FILTER_KINDS: ReadonlySet<NetObject['kind']> = new Set(['filter', 'bpdu-guard', 'source-filter', 'source-guard'] as const);
 
 function isEqual(a: Wired, b: Wired): boolean {
   return JSON.stringify(a) === JSON.stringify(b);

@@ -5,11 +5,11 @@
 import { bare, contains, hostPrefix, overlaps, parseAddress, type Prefix } from './address.js';
 import { type Attachment, claimsOf, type Placed, type RoutedLink, type VlanPort } from './attachment.js';
 import { ConflictError, HostError } from './errors.js';
+import { assertForwarding, lacksForwarding6 } from './forwarding.js';
 import { assertMade, type GuestName } from './madecheck.js';
-import { familiesOf } from './netstate.js';
 import type { LinkFacts, Observation, RouteFacts, Scope } from './observation.js';
 import { nicLabel, quote } from './quote.js';
-import { FORWARDING, probesOf } from './scope.js';
+import { probesOf } from './scope.js';
 
 /** A live guest that guestwire wired, for conflicts with it. */
 export interface Holder {
@@ -44,7 +44,8 @@ export function preflight(
  * host itself is on (one that holds the whole of it holds the host's own address), or that hold the next hop on their own
  * way; and the routes of claims that lead to nowhere, which a lookup does not show.
  */
-export function furtherScope(attachments: readonly Attachment[], { lookups, nowhere }: Observation): Pick<Scope, 'nextHops' | 'exact'> {
+export function furtherScope(attachments: readonly Attachment[], observation: Observation): Pick<Scope, 'nextHops' | 'exact' | 'routers'> {
+  const { links, lookups, nowhere } = observation;
   const claims = attachments.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment).map((claim) => ({ claim, protocol: String(attachment.protocol) })) : []));
   const isNear = ({ claim, protocol }: (typeof claims)[number]): boolean => probesOf(claim).some((probe) => {
     const route = lookups.get(probe);
@@ -53,8 +54,16 @@ export function furtherScope(attachments: readonly Attachment[], { lookups, nowh
   });
   return {
     nextHops: claims.filter(isNear).map(({ claim }) => claim.text),
-    exact: claims.filter(({ claim }) => probesOf(claim).some((probe) => nowhere.has(probe))).map(({ claim }) => ({ to: claim.text, table: 'all' })),
+    routers: attachments.some((link) => link.kind === 'routed-link' && lacksForwarding6(link, observation)),
+    exact: [...inVrfs(attachments, links), ...claims.filter(({ claim }) => probesOf(claim).some((probe) => nowhere.has(probe))).map(({ claim }) => ({ to: claim.text, table: 'all' }))],
   };
+}
+
+function inVrfs(attachments: readonly Attachment[], links: Observation['links']): Scope['exact'] {
+  return attachments.flatMap((link) => {
+    const table = link.kind === 'routed-link' && link.vrf !== undefined ? links.get(link.vrf)?.vrfTable : undefined;
+    return table === undefined || link.kind !== 'routed-link' ? [] : claimsOf(link).map(({ text: to }) => ({ to, table }));
+  });
 }
 
 function assertPort(where: string, { bridge, link }: VlanPort, { links }: Observation): void {
@@ -108,11 +117,12 @@ interface Surroundings {
 function assertRoutedLink(where: string, routed: RoutedLink, { observation, holders, own }: Surroundings & { readonly own: readonly RoutedLink[] }): void {
   if (routed.link !== undefined) {
     const { master } = existing(where, routed.link, observation.links);
-    if (master !== undefined) {
+    if (master !== undefined && master !== routed.vrf) {
       throw new HostError(`${where}: link ${quote(routed.link)} is a port of ${quote(master)}, so it cannot be a routed link: take it out with 'ip link set dev ${routed.link} nomaster'`);
     }
   }
-  assertForwarding(where, routed, observation.sysctls);
+  assertVrf(where, routed, observation);
+  assertForwarding(where, routed, observation);
   for (const claim of claimsOf(routed)) {
     assertUnclaimed(where, claim, holders);
     assertNotHosts(where, claim, observation);
@@ -124,15 +134,15 @@ function assertRoutedLink(where: string, routed: RoutedLink, { observation, hold
   }
 }
 
-function assertForwarding(where: string, routed: RoutedLink, sysctls: Observation['sysctls']): void {
-  const families = familiesOf(routed);
-  if (families.has('inet') && sysctls.get(FORWARDING.inet) !== '1') {
-    throw new HostError(`${where}: this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1'`);
+/** A table number of guestwire's own choice could be anybody's, so a VRF is made by whoever knows the host. */
+function assertVrf(where: string, { vrf }: RoutedLink, { links }: Observation): void {
+  if (vrf === undefined) return;
+  const facts = links.get(vrf);
+  if (facts === undefined) {
+    throw new HostError(`${where}: VRF ${quote(vrf)} does not exist: make it with 'ip link add ${vrf} type vrf table NUMBER' and 'ip link set dev ${vrf} up', or name an existing one`);
   }
-  const forwards6 = sysctls.get(FORWARDING.inet6) === '1' || sysctls.get(FORWARDING.forced6) === '1';
-  if (families.has('inet6') && !forwards6) {
-    throw new HostError(`${where}: this host does not forward IPv6: set it with 'sysctl -w net.ipv6.conf.all.forwarding=1', and before that net.ipv6.conf.UPLINK.accept_ra=2 on an uplink that learns its default route from router advertisements, or that route is lost`);
-  }
+  if (facts.vrfTable === undefined) throw new HostError(`${where}: ${quote(vrf)} is not a VRF: name a VRF, or use table="NUMBER"`);
+  if (!facts.up) throw new HostError(`${where}: VRF ${quote(vrf)} is down, so nothing is routed in it: set it up with 'ip link set dev ${vrf} up'`);
 }
 
 function assertUnclaimed(where: string, claim: Prefix, holders: readonly Holder[]): void {

@@ -3,17 +3,19 @@
  * function here expects the lock to be held, and leaves the host as it was when it throws, or says in a RollbackError
  * what it could not put back.
  */
-import { type Attachment, claimsOf, holdsAny, madeOf, type Placed, placedOf } from './attachment.js';
+import { type Attachment, madeOf, type Placed, placedOf } from './attachment.js';
 import { CommandError, HostError, RollbackError, VerifyError } from './errors.js';
 import type { Entry, Holding, Journal, Wired } from './journal.js';
 import type { Kernel, RunMode } from './kernel.js';
 import { type NetState, withoutVlans } from './netstate.js';
-import { EMPTY_SCOPE, type Observation, type Scope } from './observation.js';
+import { EMPTY_SCOPE, type FilterFacts, type Observation, type Scope } from './observation.js';
 import { describe, describeLine } from './operation.js';
-import { isPending, leftOf, livingOf, originalOf, type Past, type Plan, planFor, planRelease, planUndo, type StartMode } from './plan.js';
+import { isPending, leftOf, originalOf, type Past, type Plan, planFor, planRelease, planUndo, type StartMode } from './plan.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
+import { rivalsOf } from './rivals.js';
 import { scopeOf } from './scope.js';
+import { wasAbsent } from './sources.js';
 
 /** Where effects go: injected at the top, so that tests put fakes in. */
 export interface Host {
@@ -43,20 +45,29 @@ export interface WireRequest extends StartMode {
  * wanted any more is given up. Throws when the host cannot give it, or does not hold it afterwards; then nothing changed.
  */
 export async function wire(host: Host, request: WireRequest): Promise<Plan> {
-  const { guest, incoming } = request;
-  const { live, stale } = await rivalsOf(host, guest, request.attachments);
-  await collect(host, stale);
-  const past = pastOf(host, guest.uuid);
-  const plan = await settle(host, { guest, incoming, past, plan: planFrom(await examine(host, request, live), request, past) });
+  const { guest, attachments } = request;
+  const plan = await wireAnew(host, request);
   for (const { nic, mac, link, kind } of request.keepsUnspoken === true ? plan.wired : []) {
-    if (kind !== 'made-link' && !request.attachments.some((attachment) => attachment.link === link)) {
+    if (kind !== 'made-link' && !attachments.some((attachment) => attachment.link === link)) {
       host.log(`${nicLabel(guest.name, { index: nic, mac })}: ${UNSPOKEN}`);
     }
   }
-  if (incoming && request.attachments.some(({ kind }) => kind === 'routed-link')) {
+  if (request.incoming && attachments.some(({ kind }) => kind === 'routed-link')) {
     host.log(`guest ${quote(guest.name)} comes by migration: its routes wait for 'guestwire reconcile'`);
   }
   return plan;
+}
+
+async function wireAnew(host: Host, request: WireRequest): Promise<Plan> {
+  const { guest, incoming } = request;
+  const known = pastOf(host, guest.uuid);
+  const { live, stale } = await rivalsOf(host, request.attachments, known);
+  await collect(host, stale);
+  const past = stale.length === 0 ? known : pastOf(host, guest.uuid);
+  const observation = await examine(host, request, live);
+  const plan = await settle(host, { guest, incoming, past, plan: planFrom(observation, request, past), asked: observation.sources });
+  // Undoing has made the source filter again, for the guests that lost it.
+  return plan ?? wireAnew(host, request);
 }
 
 /**
@@ -71,7 +82,8 @@ export async function make(host: Host, request: Omit<WireRequest, 'fresh'>): Pro
   const made = madeOf(request.attachments);
   if (made.length === 0) return undefined;
   const past = pastOf(host, guest.uuid);
-  return settle(host, { guest, incoming, past, plan: planFor(made, observation, { mode: { fresh: false, incoming }, past }) });
+  const plan = await settle(host, { guest, incoming, past, plan: planFor(made, observation, { mode: { fresh: false, incoming }, past }), asked: observation.sources });
+  return plan ?? make(host, request);
 }
 
 interface Settling {
@@ -79,10 +91,12 @@ interface Settling {
   readonly incoming: boolean;
   readonly plan: Plan;
   readonly past: Past;
+  /** What the plan knew of the source filter; undefined: not asked. */
+  readonly asked: FilterFacts | undefined;
 }
 
-/** Records, carries out and verifies a plan, or undoes it. */
-async function settle(host: Host, { guest, incoming, plan, past }: Settling): Promise<Plan> {
+/** Records, carries out and verifies a plan, or undoes it. Returns undefined when it took a source filter to be there that was not. */
+async function settle(host: Host, { guest, incoming, plan, past, asked }: Settling): Promise<Plan | undefined> {
   const entry: Entry = {
     version: 1, guest, since: past.entry?.since ?? new Date().toISOString(), incoming,
     wired: plan.touched, original: originalOf(plan, past.entry),
@@ -93,7 +107,8 @@ async function settle(host: Host, { guest, incoming, plan, past }: Settling): Pr
   try {
     after = await carryOut(host, plan, past);
   } catch (error) {
-    await rollBack(host, { guest, plan, past }, error as Error);
+    const seen = await rollBack(host, { guest, plan, past }, error as Error);
+    if (wasAbsent(plan.observed, { asked, seen: seen.sources })) return undefined;
     throw error;
   }
   const wired = plan.wired.map((one) => (isPending(one) ? numbered(one, after) : one));
@@ -123,16 +138,16 @@ function planFrom(observation: Observation, { guest, attachments, ...mode }: Wir
 
 /** Returns what a plan for this guest starts from. */
 export function pastOf({ journal, protectedOn }: Host, uuid: string): Past {
-  let others: Wired[] | undefined;
+  let others: Holding[] | undefined;
   return {
     entry: journal.read(uuid), uplinks: journal.readUplinks(), proxies: journal.readProxies(), protectedOn,
-    others: () => (others ??= journal.list().filter(({ guest }) => guest.uuid !== uuid).flatMap(({ wired }) => wired)),
+    others: () => (others ??= journal.list().filter(({ guest }) => guest.uuid !== uuid)),
   };
 }
 
 /** Observes the host and throws unless it can give what `attachments` ask for. Returns the observation. */
 export async function check(host: Host, guest: Guest, attachments: readonly Attachment[]): Promise<Observation> {
-  const { live } = await rivalsOf(host, guest, attachments);
+  const { live } = await rivalsOf(host, attachments, pastOf(host, guest.uuid));
   return examine(host, { guest, attachments }, live);
 }
 
@@ -140,8 +155,8 @@ async function examine(host: Host, { guest, attachments }: Pick<WireRequest, 'gu
   const recorded = host.journal.read(guest.uuid)?.wired ?? [];
   const first = await host.kernel.observe(scopeOf(attachments, recorded));
   const further = furtherScope(attachments, first);
-  const { nextHops, exact } = await host.kernel.observe({ ...EMPTY_SCOPE, ...further });
-  const observation = { ...first, nextHops, exact: [...first.exact, ...exact] };
+  const { nextHops, exact, routers } = await host.kernel.observe({ ...EMPTY_SCOPE, ...further });
+  const observation = { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
   const holders = rivals.map((entry): Holder => ({ name: entry.guest.name, attachments: entry.wired }));
   preflight(guest.name, attachments, { observation, holders, recorded, guestName: (uuid) => host.journal.read(uuid)?.guest.name });
   return observation;
@@ -196,7 +211,7 @@ async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Obse
     return { observation: await kernel.observe(scope) };
   } catch (error) {
     if (!(error instanceof CommandError) || error.failure.tool !== 'nft') throw error;
-    return { observation: await kernel.observe({ ...scope, filter: false }), blind: error };
+    return { observation: await kernel.observe({ ...scope, filter: false, sources: false }), blind: error };
   }
 }
 
@@ -211,7 +226,7 @@ async function carryOut(host: Host, plan: Plan, past: Past): Promise<Observation
 /** Carries `plan` out, and believes what the kernel then holds, not what the tools said. */
 async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Past; mode: RunMode }): Promise<Observation | undefined> {
   if (plan.batches.length === 0) return undefined;
-  const { observation, failure } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filter: false });
+  const { observation, failure } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filter: false, sources: false });
   // nft carries out a file whole or not at all (nft(8)), so its success is proof enough, and saves a program.
   const left = leftOf(plan, observation, past);
   if (failure !== undefined && (left.length > 0 || failure.failure.tool === 'nft')) throw failure;
@@ -219,15 +234,17 @@ async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Pas
   throw new VerifyError(`the kernel does not hold what was asked of it: still to do: ${left.slice(0, 3).map((operation) => describe(operation)).join(', ')}${left.length > 3 ? ` and ${left.length - 3} more` : ''}`);
 }
 
-/** Aims at the state observed before. */
-async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan: Plan; past: Past }, cause: Error): Promise<void> {
+/** Aims at the state observed before. Returns what was there when it began. */
+async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan: Plan; past: Past }, cause: Error): Promise<Observation> {
   try {
-    const undo = planUndo(plan, await host.kernel.observe(scopeOf([], plan.touched)), past);
+    const seen = await host.kernel.observe(scopeOf([], plan.touched));
+    const undo = planUndo(plan, seen, past);
     await runPlan(host, undo, { past, mode: 'carry-on' });
     host.journal.writeUplinks(past.uplinks);
     host.journal.writeProxies(past.proxies);
     if (past.entry === undefined) host.journal.remove(guest.uuid);
     else host.journal.write(past.entry);
+    return seen;
   } catch (error) {
     throw new RollbackError(`${cause.message}; and it could not be undone: ${oneLine((error as Error).message)}`, { cause });
   }
@@ -238,25 +255,6 @@ async function collect(host: Host, stale: readonly Holding[]): Promise<void> {
     await release(host, entry.guest.uuid);
     host.log(`guest ${quote(entry.guest.name)}: forgotten: its links are gone`);
   }
-}
-
-/**
- * Other guests that the journal says hold what these attachments claim. Those whose links are gone are stale: they hold
- * nothing.
- */
-async function rivalsOf(host: Host, guest: Guest, attachments: readonly Attachment[]): Promise<{ live: Holding[]; stale: Holding[] }> {
-  const claims = attachments.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []));
-  const rivals = claims.length === 0 ? [] : host.journal.list().filter((entry) => entry.guest.uuid !== guest.uuid &&
-    entry.wired.some((attachment) => attachment.kind === 'routed-link' && holdsAny(attachment, claims)));
-  return byLife(host, rivals);
-}
-
-/** Returns entries by whether a link of theirs is still there. */
-export async function byLife({ kernel }: Pick<Host, 'kernel'>, entries: readonly Holding[]): Promise<{ live: Holding[]; stale: Holding[] }> {
-  if (entries.length === 0) return { live: [], stale: [] };
-  const observation = await kernel.observe({ ...EMPTY_SCOPE, links: entries.flatMap(({ wired }) => wired.map(({ link }) => link)) });
-  const isLive = ({ wired }: Holding): boolean => livingOf(wired, observation).length > 0;
-  return { live: entries.filter(isLive), stale: entries.filter((entry) => !isLive(entry)) };
 }
 
 type Shared = Pick<Past, 'uplinks' | 'proxies'>;

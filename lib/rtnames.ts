@@ -3,6 +3,7 @@
  * /etc/iproute2 are an admin's own: a route of protocol 117 may be printed as 'guestwire', table 100 as anything.
  */
 import { ValueError } from './errors.js';
+import { quote } from './quote.js';
 
 /** The route protocol that marks a route as guestwire's, unless the host config names another. */
 export const DEFAULT_PROTOCOL = 117;
@@ -18,6 +19,11 @@ const PROTOCOL_OWNERS: ReadonlyMap<number, string> = new Map([
 
 const ROUTE_TYPES = ['none', 'unicast', 'local', 'broadcast', 'anycast', 'multicast', 'blackhole', 'unreachable', 'prohibit', 'throw', 'nat', 'xresolve'];
 const TABLES: ReadonlyMap<string, string> = new Map([['253', 'default'], ['254', 'main'], ['255', 'local']]);
+
+/** rtnetlink's table numbers (rtnetlink(7)): `local` is the kernel's own, 0 stands for no table. */
+const MAIN_TABLE = 254;
+const LOCAL_TABLE = 255;
+const LAST_TABLE = 0xffff_ffff;
 
 /** Returns the name of a route type that `ip -Numeric` prints; a name stays as it is. */
 export function routeType(text: string): string {
@@ -44,4 +50,16 @@ export function protocolOf(protocol: number): number {
     throw new ValueError(`route protocol '${protocol}' is that of '${owner}', whose routes guestwire would take for its own: use a free one such as ${DEFAULT_PROTOCOL}`);
   }
   return protocol;
+}
+
+/** Returns the table as `ip route` takes it. Throws ValueError for what is none, or the kernel's own. */
+export function tableOf(text: string): string {
+  if (text === 'main') return text;
+  if (text === 'local' || text === String(LOCAL_TABLE)) {
+    throw new ValueError(`route table ${quote(text)} is the kernel's own: use 'main' or another number`);
+  }
+  if (!/^[1-9][0-9]{0,9}$/.test(text) || Number(text) > LAST_TABLE) {
+    throw new ValueError(`route table ${quote(text)} is neither 'main' nor a number from 1 to ${LAST_TABLE}`);
+  }
+  return Number(text) === MAIN_TABLE ? 'main' : text;
 }

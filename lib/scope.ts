@@ -3,11 +3,13 @@
  */
 import { lastAddress, parseAddress, type Prefix } from './address.js';
 import { type Attachment, claimsOf, madeOf, type Placed, type RoutedLink } from './attachment.js';
+import { forwardingPathsOf } from './forwarding.js';
 import { namesOf } from './madelink.js';
 import { disableIpv6Path, IPV6_PROBE } from './madestate.js';
 import { proxyLinksOf, proxySysctlPaths } from './neighbour.js';
-import { familiesOf, sysctlsOf } from './netstate.js';
+import { sysctlsOf } from './netstate.js';
 import type { Scope } from './observation.js';
+import { hasTable } from './tables.js';
 
 /** Returns what to ask for `wanted`, checks of the host included, and for `recorded`, which may only be given up. */
 export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attachment | Placed)[] = []): Scope {
@@ -21,38 +23,24 @@ export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attac
   const proxies = distinct(routed.flatMap(proxyLinksOf));
   const uplinks = distinct(vlanPorts.flatMap((port) => port.uplinks));
   return {
-    links: distinct([...all.map((attachment) => attachment.link), ...made.flatMap((one) => namesOf(one.made)), ...macvtaps, ...bridges, ...uplinks, ...proxies]),
+    links: distinct([...all.map((attachment) => attachment.link), ...made.flatMap((one) => namesOf(one.made)), ...macvtaps, ...bridges, ...uplinks, ...proxies, ...routed.map(({ vrf }) => vrf)]),
     ports: distinct([...vlanPorts.map(({ link }) => link), ...uplinks]),
     bridges: distinct(vlanPorts.filter((port) => port.uplinks.length > 0).map(({ bridge }) => bridge)),
     subinterfaces: wanted.some((attachment) => attachment.kind === 'vlan-port' && attachment.uplinks.length > 0),
     filter: vlanPorts.length > 0,
+    tables: all.some(hasTable) ? { protocol: routed[0]?.protocol ?? 0 } : undefined,
+    sources: recorded.some(({ kind }) => kind === 'routed-link'),
     routes: routed.flatMap(({ link: dev, protocol }) => (dev === undefined ? [] : [{ dev, protocol }])),
     lookups: distinct(claims.flatMap(probesOf)),
     locals: distinct(claims.filter((claim) => probesOf(claim).length > 1).map(({ text }) => text)),
     nextHops: [],
     proxies,
     // Lookups follow the rules, which need not lead to this table.
-    exact: wanted.flatMap((link) => (link.kind === 'routed-link' && link.table !== 'main' ? claimsOf(link).map(({ text: to }) => ({ to, table: link.table })) : [])),
+    exact: wanted.flatMap((link) => (link.kind === 'routed-link' && link.vrf === undefined && link.table !== 'main' ? claimsOf(link).map(({ text: to }) => ({ to, table: link.table })) : [])),
     sysctls: distinct(routed.flatMap((link) => [...sysctlPathsOf(link), ...forwardingPathsOf(link), ...proxySysctlPaths(link)]).concat(
       made.flatMap((one) => (one.made.kind === 'veth' ? [IPV6_PROBE, disableIpv6Path(one.made.peer)] : [])), macvtaps.map(disableIpv6Path))),
   };
 }
-
-/** Returns the sysctls that say whether the host forwards for this link's families. */
-export function forwardingPathsOf(link: RoutedLink): string[] {
-  const families = familiesOf(link);
-  return [
-    ...(families.has('inet') ? [FORWARDING.inet] : []),
-    ...(families.has('inet6') ? [FORWARDING.inet6, FORWARDING.forced6] : []),
-  ];
-}
-
-export const FORWARDING = {
-  inet: 'net/ipv4/conf/all/forwarding',
-  inet6: 'net/ipv6/conf/all/forwarding',
-  /** Newer kernels forward with this although `forwarding` is 0. */
-  forced6: 'net/ipv6/conf/all/force_forwarding',
-};
 
 /**
  * Returns the addresses whose lookup tells who holds a prefix. Looking up beats listing: on a full table a list takes a

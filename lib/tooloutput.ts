@@ -5,7 +5,7 @@
 import * as z from 'zod/mini';
 import { canonicalDestination, contains, type Family, hostPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
-import { FILTER_CHAIN, FILTER_COMMENTS } from './filter.js';
+import type { FilterChain, FilterShape } from './filter.js';
 import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, Subinterface } from './observation.js';
 import { routeProtocol, routeTable, routeType } from './rtnames.js';
 import { canonicalMembership, vidsOf, type VlanMember } from './vlan.js';
@@ -26,7 +26,7 @@ const linkSchema = z.object({
     z.object({
       info_kind: z.optional(z.string()),
       info_data: z.optional(z.object({ vlan_filtering: z.optional(z.number()), vlan_protocol: z.optional(z.string()), vlan_default_pvid: z._default(z.number(), 0),
-        type: z.optional(z.string()), persist: z.optional(z.boolean()), multi_queue: z.optional(z.boolean()) })),
+        type: z.optional(z.string()), persist: z.optional(z.boolean()), multi_queue: z.optional(z.boolean()), table: z.optional(z.number()) })),
       info_slave_kind: z.optional(z.string()),
       info_slave_data: z.optional(z.object({ isolated: z.optional(z.boolean()) })),
     }),
@@ -59,6 +59,7 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
       addresses: link.addr_info.flatMap(({ local, prefixlen }) =>
         local === undefined || prefixlen === undefined ? [] : [{ address: parseAddress(local).text, length: prefixlen }]),
       isolated: info?.info_slave_kind === 'bridge' ? (info.info_slave_data?.isolated ?? false) : undefined,
+      vrfTable: info?.info_kind === 'vrf' && info.info_data?.table !== undefined ? String(info.info_data.table) : undefined,
       bridge: info?.info_kind === 'bridge'
         ? {
             capable: info.info_data?.vlan_protocol !== undefined,
@@ -178,16 +179,17 @@ function tagProtocol(text: string | undefined): string {
 
 const rulesetSchema = z.object({
   nftables: z.array(z.object({
-    chain: z.optional(z.object({ type: z.optional(z.string()), hook: z.optional(z.string()), prio: z.optional(z.number()), policy: z.optional(z.string()) })),
-    rule: z.optional(z.object({ comment: z.optional(z.string()) })),
+    chain: z.optional(z.object({ name: z.string(), type: z.optional(z.string()), hook: z.optional(z.string()), prio: z.optional(z.number()), policy: z.optional(z.string()) })),
+    rule: z.optional(z.object({ chain: z.string(), comment: z.optional(z.string()) })),
     set: z.optional(z.object({ type: z.unknown(), elem: z._default(z.array(z.unknown()), []) })),
   })),
 });
 
-const FILTER_CHAIN_KEYS = ['type', 'hook', 'prio', 'policy'] as const;
-
-/** Returns the filter of `nft --json list table bridge guestwire`. nft prints an ifindex as the link's name if it has one. */
-export function parseFilter(stdout: string): FilterFacts {
+/**
+ * Returns the filter of `nft --json list table FAMILY guestwire`, which is intact when it has this shape. nft prints an
+ * ifindex as the link's name if it has one.
+ */
+export function parseFilter(stdout: string, { set: type, chains: expected }: FilterShape): FilterFacts {
   let json: unknown;
   try {
     json = JSON.parse(stdout);
@@ -196,12 +198,16 @@ export function parseFilter(stdout: string): FilterFacts {
   }
   const { nftables } = read(rulesetSchema, json, 'nft');
   const [set, ...sets] = nftables.flatMap((entry) => entry.set ?? []);
-  const [chain, ...chains] = nftables.flatMap((entry) => entry.chain ?? []);
-  const comments = nftables.flatMap(({ rule }) => (rule === undefined ? [] : [rule.comment ?? '']));
-  const intact = sets.length === 0 && chains.length === 0 && set?.type === 'iface_index' &&
-    chain !== undefined && FILTER_CHAIN_KEYS.every((key) => chain[key] === FILTER_CHAIN[key]) && comments.join('\n') === FILTER_COMMENTS.join('\n');
+  const chains = nftables.flatMap((entry) => entry.chain ?? []);
+  const rules = nftables.flatMap((entry) => entry.rule ?? []);
+  const isWhole = ({ comments, ...wanted }: FilterChain): boolean =>
+    chains.some((chain) => FILTER_CHAIN_KEYS.every((key) => chain[key] === wanted[key])) &&
+    rules.filter(({ chain }) => chain === wanted.name).map(({ comment }) => comment ?? '').join('\n') === comments.join('\n');
+  const intact = sets.length === 0 && set?.type === type && chains.length === expected.length && expected.every(isWhole);
   return { there: true, intact, guarded: new Set((set?.elem ?? []).map(String)) };
 }
+
+const FILTER_CHAIN_KEYS = ['name', 'type', 'hook', 'prio', 'policy'] as const;
 
 function read<T extends z.ZodMiniType>(schema: T, entry: unknown, what: string): z.output<T> {
   const result = z.safeParse(schema, entry, { jitless: true });

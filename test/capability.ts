@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { test } from '@jest/globals';
 
-export type Capability = 'root' | 'netns' | 'libvirt' | 'dash' | 'bash' | 'busybox' | 'serve' | 'systemd' | 'netplan';
+export type Capability = 'root' | 'netns' | 'libvirt' | 'dash' | 'bash' | 'busybox' | 'serve' | 'systemd' | 'netplan' | 'python3' | 'nft';
 
 const PROBES: Record<Capability, () => boolean> = {
   root: () => process.geteuid?.() === 0,
@@ -13,6 +13,9 @@ const PROBES: Record<Capability, () => boolean> = {
   serve: () => spawnSync('dnsmasq', ['--version']).status === 0 && spawnSync('radvd', ['--version']).error === undefined && spawnSync('dhclient', ['--version']).error === undefined,
   systemd: () => spawnSync('systemd-analyze', ['--version']).status === 0,
   netplan: () => spawnSync('netplan', ['--help']).status === 0 && spawnSync('python3', ['-c', 'import yaml']).status === 0,
+  python3: () => spawnSync('python3', ['--version']).status === 0,
+  // A kernel may know nft for some families only.
+  nft: () => spawnSync('unshare', ['--net', 'nft', 'add table inet probe']).status === 0,
   busybox: () => spawnSync('busybox', ['sh', '-c', ':']).status === 0,
 };
 

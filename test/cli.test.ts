@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { testWith } from './capability.js';
+import { SOURCE_LINES } from '../lib/sources.js';
 import { type Netns, openNetns } from './netns.js';
 
 const netnsTest = testWith('root', 'netns');
@@ -106,8 +107,13 @@ describe('guestwire plan', () => {
       return { status, stdout, stderr };
     };
     const xml = readFileSync(domainOf('routed-dual-stack'), 'utf8');
+    const nft = (ifindex: number): string[] => [...SOURCE_LINES, `add element inet guestwire routed { ${ifindex} }`];
+    const sysctls = (dev: string): string[] => [
+      ...['accept_redirects=0', 'rp_filter=1', 'send_redirects=0'].map((line) => `net/ipv4/conf/${dev}/${line}`),
+      `net/ipv6/conf/${dev}/accept_ra=0`, `net/ipv6/conf/${dev}/accept_redirects=0`,
+    ];
     const lines = (dev: string): string[] => [
-      '# sysctl -w', `net/ipv6/conf/${dev}/accept_ra=0`, '# ip -batch -',
+      '# nft -f -', ...nft(0), '# sysctl -w', ...sysctls(dev), '# ip -batch -',
       `address add 169.254.0.1/32 dev ${dev} scope link`, `address add fe80::1/64 dev ${dev} nodad`,
       `route add 192.0.2.10/32 dev ${dev} table main proto 117`, `route add 2001:db8:0:10::a/128 dev ${dev} table main proto 117`, '',
     ];
@@ -116,14 +122,18 @@ describe('guestwire plan', () => {
     expect(plan(xml.replace(/<target.*\/>/, ''))).toEqual({ status: 0, stderr: '', stdout: lines('NIC-0').join('\n') });
     netns.sh('ip tuntap add vnet1 mode tap; ip link set vnet1 up; ip address add 169.254.0.1/32 dev vnet1');
     const { stdout } = plan(xml, '--json') as { stdout: string };
+    const ifindex = Number(netns.sh('cat /sys/class/net/vnet1/ifindex'));
     expect(JSON.parse(stdout)).toEqual({
       version: 1, guest: { name: 'web1', uuid: '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01' },
-      batches: [{ tool: 'sysctl', lines: ['net/ipv6/conf/vnet1/accept_ra=0'] }, { tool: 'ip', lines: lines('vnet1').slice(4, 7) }],
+      batches: [
+        { tool: 'nft', lines: [SOURCE_LINES.join('\n'), `add element inet guestwire routed { ${ifindex} }`] },
+        { tool: 'sysctl', lines: sysctls('vnet1') }, { tool: 'ip', lines: lines('vnet1').slice(-4, -1) },
+      ],
     });
     netns.sh('ip link del vnet1');
     expect(netns.dump()).toBe(before);
     netns.sh('sysctl -qw net.ipv4.ip_forward=0');
-    expect(plan(xml)).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1'\n" });
+    expect(plan(xml)).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1', or 'manage_sysctls = true' in [routed] of the host config, and guestwire does it\n" });
     expect(plan(readFileSync(domainOf('nothing-speaks-of-any-nic'), 'utf8'))).toEqual({ status: 0, stdout: "guest 'web1': nothing to do\n", stderr: '' });
   }, 30_000);
 });

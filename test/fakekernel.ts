@@ -4,12 +4,12 @@
  */
 import { hostPrefix, parseAddress, parsePrefix, contains, canonicalDestination } from '../lib/address.js';
 import { CommandError } from '../lib/errors.js';
-import { FILTER_LINES } from '../lib/filter.js';
 import type { Kernel } from '../lib/kernel.js';
-import type { LinkFacts, Observation, RouteFacts, Scope } from '../lib/observation.js';
+import type { FilterFacts, LinkFacts, Observation, RouteFacts, RuleFacts, Scope } from '../lib/observation.js';
 import type { Batch } from '../lib/operation.js';
 import { parseVids, type VlanMember, vidsOf } from '../lib/vlan.js';
 import { print } from './fakeprint.js';
+import { applyNft, type FakeTable, isThere, tableHandlers } from './faketables.js';
 
 /** A host as golden cases write it down. */
 export interface FakeHost {
@@ -21,8 +21,14 @@ export interface FakeHost {
   subinterfaces?: { ifname: string; parent: string; vid: number; protocol?: string }[];
   /** Neighbour proxies; protocol '0' when somebody made them without one. */
   proxies?: { dev: string; address: string; protocol?: string }[];
-  /** Whether guestwire's nftables table is there, and the ifindexes in its set. */
-  filter?: { intact: boolean; guarded: number[] };
+  /** guestwire's nftables table of family bridge. */
+  filter?: FakeTable;
+  /** The same of family inet. */
+  sources?: FakeTable;
+  rules?: RuleFacts[];
+  lastResorts?: { family: 'inet' | 'inet6'; table: string; protocol: number }[];
+  /** Links with a default route from router advertisements. */
+  routers?: string[];
 }
 
 export interface FakeLink {
@@ -42,6 +48,7 @@ export interface FakeLink {
   addresses?: string[];
   /** VID to flags: '', 'pvid', 'untagged', 'pvid untagged'. */
   vlans?: Record<string, string>;
+  vrfTable?: string;
   bridge?: { filtering?: boolean; capable?: boolean; defaultPvid?: number };
 }
 
@@ -57,7 +64,8 @@ export interface FakeKernel extends Kernel {
 
 export function fakeKernel(start: FakeHost): FakeKernel {
   const host: Required<FakeHost> = {
-    links: {}, routes: [], networks: [], sysctls: {}, subinterfaces: [], proxies: [], filter: { intact: false, guarded: [] }, ...structuredClone(start),
+    links: {}, routes: [], networks: [], sysctls: {}, subinterfaces: [], proxies: [], filter: { intact: false, guarded: [] }, sources: { intact: false, guarded: [] },
+    rules: [], lastResorts: [], routers: [], ...structuredClone(start),
   };
   const kernel: FakeKernel = {
     host,
@@ -119,11 +127,11 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     members: new Map(scope.bridges.filter((bridge) => host.links[bridge] !== undefined).map((bridge) => [bridge, portsOf(host, bridge)])),
     subinterfaces: scope.subinterfaces ? host.subinterfaces.map((link) => ({ protocol: '802.1Q', ...link })) : [],
     proxies: new Map(scope.proxies.filter((dev) => host.links[dev] !== undefined).map((dev) => [dev, host.proxies.filter((proxy) => proxy.dev === dev).map(({ address, protocol = '0' }) => ({ address, protocol }))])),
-    filter: {
-      there: scope.filter && (host.filter.intact || host.filter.guarded.length > 0),
-      intact: scope.filter && host.filter.intact,
-      guarded: new Set(scope.filter ? host.filter.guarded.map((ifindex) => nameOf(host, ifindex)) : []),
-    },
+    filter: scope.filter ? filterFacts(host, host.filter) : { there: false, intact: false, guarded: new Set() },
+    routers: scope.routers === true ? host.routers.filter((dev) => host.sysctls[`net/ipv6/conf/${dev}/accept_ra`] === '1') : undefined,
+    rules: scope.tables && [...host.rules],
+    lastResorts: scope.tables && host.lastResorts.filter(({ protocol }) => protocol === scope.tables?.protocol),
+    sources: scope.sources === true ? filterFacts(host, host.sources) : undefined,
     sysctls: new Map(scope.sysctls.flatMap((path) => (host.sysctls[path] === undefined ? [] : [[path, host.sysctls[path]] as const]))),
   };
 }
@@ -134,6 +142,10 @@ function membersOf(vlans: FakeLink['vlans'] = {}): VlanMember[] {
 
 function portsOf({ links }: Required<FakeHost>, bridge: string): string[] {
   return Object.keys(links).filter((name) => links[name]?.master === bridge);
+}
+
+function filterFacts(host: Required<FakeHost>, table: FakeTable): FilterFacts {
+  return { there: isThere(table), intact: table.intact, guarded: new Set(table.guarded.map((ifindex) => nameOf(host, ifindex))) };
 }
 
 /** As nft prints an ifindex: by name when there is such a link. */
@@ -159,6 +171,7 @@ function linkFacts(ifname: string, link: FakeLink): LinkFacts {
       return { address, length: Number(length) };
     }),
     isolated: link.master === undefined ? undefined : (link.isolated ?? false),
+    vrfTable: link.vrfTable,
     bridge: link.bridge && { protocol: '802.1Q', capable: link.bridge.capable ?? true, filtering: link.bridge.filtering ?? true, defaultPvid: link.bridge.defaultPvid ?? 1 },
   };
 }
@@ -176,7 +189,7 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
     return;
   }
   if (batch.tool === 'nft') {
-    applyNft(host, text);
+    applyNft(host, text, refuse);
     return;
   }
   const link = (dev: string | undefined): FakeLink => host.links[dev ?? ''] ?? refuse(`Cannot find device "${dev ?? ''}"`);
@@ -195,6 +208,15 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
     }],
     [/^link set dev (?<dev>\S+) isolated (?<on>on|off)$/, ({ dev, on }) => { link(dev).isolated = on === 'on'; }],
   ] : [
+    ...tableHandlers(host, batch, refuse),
+    [/^link set dev (?<dev>\S+) (nomaster|master (?<master>\S+))$/, ({ dev = '', master }) => {
+      const found = link(dev);
+      if (master === undefined) delete found.master;
+      else found.master = master;
+      // As the kernel does when it takes the link down for it.
+      found.addresses = found.addresses?.filter((address) => !address.includes(':')) ?? [];
+      host.routes = host.routes.filter((route) => route.dev !== dev);
+    }],
     [/^link set dev (?<dev>\S+) txqueuelen (?<length>\d+)$/, ({ dev, length }) => { link(dev).txqlen = Number(length); }],
     [/^link add name (?<dev>\S+) type veth peer name (?<peer>\S+)$/, ({ dev = '', peer = '' }) => {
       if (host.links[dev] !== undefined || host.links[peer] !== undefined) refuse('RTNETLINK answers: File exists');
@@ -259,24 +281,6 @@ function removeLink(host: Required<FakeHost>, name: string): void {
   Reflect.deleteProperty(host.links, name);
   host.routes = host.routes.filter(({ dev }) => dev !== name);
   for (const path of Object.keys(host.sysctls)) if (path.includes(`/${name}/`)) Reflect.deleteProperty(host.sysctls, path);
-}
-
-function applyNft({ filter }: Required<FakeHost>, text: string): void {
-  if (text === FILTER_LINES.join('\n')) {
-    filter.intact = true;
-    filter.guarded = [];
-    return;
-  }
-  if (text === 'delete table bridge guestwire') {
-    filter.intact = false;
-    filter.guarded = [];
-    return;
-  }
-  const match = /^(?<verb>add|delete) element bridge guestwire no_stp \{ (?<ifindex>\d+) \}$/.exec(text);
-  if (match === null) throw new Error(`the fake kernel does not know 'nft ${text}'`);
-  const ifindex = Number(match.groups?.['ifindex']);
-  filter.guarded = filter.guarded.filter((other) => other !== ifindex);
-  if (match.groups?.['verb'] === 'add') filter.guarded.push(ifindex);
 }
 
 function failure({ tool }: Batch, text: string, reason: string): CommandError {

@@ -7,9 +7,9 @@ function madeWords({ mtu, alias, allmulticast, peer, tap }: FakeLink): string {
 }
 
 /** Returns sorted lines of everything the host holds. */
-export function print({ links, routes, sysctls, proxies, filter }: Required<FakeHost>): string {
+export function print({ links, routes, sysctls, proxies, filter, sources, rules, lastResorts }: Required<FakeHost>): string {
   const lines = Object.entries(links).flatMap(([dev, link]) => [
-    `link ${dev} ${link.up === false ? 'down' : 'up'} txqlen ${link.txqlen ?? 1000}${link.isolated === true ? ' isolated' : ''}${madeWords(link)}`,
+    `link ${dev} ${link.up === false ? 'down' : 'up'} txqlen ${link.txqlen ?? 1000}${links[link.master ?? '']?.vrfTable === undefined ? '' : ` master ${link.master ?? ''}`}${link.isolated === true ? ' isolated' : ''}${madeWords(link)}`,
     ...(link.addresses ?? []).map((address) => `address ${address} dev ${dev}`),
     ...Object.entries(link.vlans ?? {}).map(([vid, flags]) => `vlan ${vid} dev ${dev} ${flags}`.trim()),
   ]);
@@ -17,6 +17,10 @@ export function print({ links, routes, sysctls, proxies, filter }: Required<Fake
     ...lines,
     ...(filter.intact ? ['filter table'] : []),
     ...filter.guarded.map((ifindex) => `bpdu-guard ${ifindex}`),
+    ...(sources.intact ? ['source filter table'] : []),
+    ...sources.guarded.map((ifindex) => `source-guard ${ifindex}`),
+    ...rules.map(({ family, priority, iif, to, table, protocol }) => `rule ${family} ${priority} ${to === undefined ? `iif ${iif ?? '-'}` : `to ${to}`} lookup ${table} proto ${protocol}`),
+    ...lastResorts.map(({ family, table, protocol }) => `last resort ${family} table ${table} proto ${protocol}`),
     ...routes.map(({ to, dev, via, table = 'main', protocol = 'kernel' }) => `route ${to}${via === undefined ? '' : ` via ${via}`} dev ${dev ?? '-'} table ${table} proto ${protocol}`),
     ...proxies.map(({ dev, address, protocol = '0' }) => `neighbour-proxy ${address} dev ${dev} proto ${protocol}`),
     ...Object.entries(sysctls).map(([path, value]) => `sysctl ${path}=${value}`),

@@ -41,7 +41,7 @@ describe('what is read', () => {
       routed: {
         gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
         prefixes: ['2001:db8:0:10::/60', '192.0.2.0/26'].map(parsePrefix),
-        table: '100', protocol: 118, proxy: ['eno1'], announce: false, probe: true, migration: 'manual',
+        table: '100', protocol: 118, proxy: ['eno1'], announce: false, probe: true, migration: 'manual', manageSysctls: false,
       },
       portgroups: new Map([['lan', new Map([['dmz', { vlan: [{ vid: 30, pvid: true, untagged: true }] }]])]]),
       guests: new Map([['web1', new Map([
@@ -68,7 +68,7 @@ describe('what is read', () => {
       bridges: new Map(), portgroups: new Map(), guests: new Map(),
       routed: {
         gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
-        prefixes: undefined, table: 'main', protocol: 117, proxy: [], announce: true, probe: false, migration: 'refuse',
+        prefixes: undefined, table: 'main', protocol: 117, proxy: [], announce: true, probe: false, migration: 'refuse', manageSysctls: false,
       },
     };
     expect(defaultConfig()).toEqual(config);

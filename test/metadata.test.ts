@@ -102,7 +102,7 @@ const WRONG: [string, string, string][] = [
     `${NIC}: <gw:vlan>: <gw:tag id='10'>: unknown attribute 'nativemode', allowed are 'id', 'nativeMode'`],
   ['an element in a tag', nic('<gw:vlan><gw:tag id="10"><gw:tag id="20"/></gw:tag></gw:vlan>'), `${NIC}: <gw:vlan>: <gw:tag id='10'>: unknown element 'gw:tag', allowed is none`],
   ['an empty <gw:port>', nic('<gw:port/>'), `${NIC}: <gw:port>: attribute 'isolated' is missing: add it`],
-  ['an attribute of <gw:routed>', nic('<gw:routed table="1"/>'), `${NIC}: <gw:routed>: unknown attribute 'table', allowed is none`],
+  ['an attribute of <gw:routed>', nic('<gw:routed via="x"/>'), `${NIC}: <gw:routed>: unknown attribute 'via', allowed are 'table', 'vrf'`],
   ['<gw:ip> without address', nic('<gw:routed><gw:ip>192.0.2.1</gw:ip></gw:routed>'), `${NIC}: <gw:routed>: <gw:ip>: attribute 'address' is missing: add it`],
   ["libvirt's family on <gw:ip>", nic('<gw:routed><gw:ip address="192.0.2.1" family="ipv4"/></gw:routed>'),
     `${NIC}: <gw:routed>: <gw:ip address='192.0.2.1'>: unknown attribute 'family', allowed are 'address', 'prefix'`],

@@ -73,7 +73,7 @@ describe('proxies', () => {
 
   test('cost no run of a tool besides', async () => {
     const { batches } = await wire(host, start(0));
-    expect(batches.map(({ tool }) => tool)).toEqual(['sysctl', 'ip']);
+    expect(batches.map(({ tool }) => tool)).toEqual(['nft', 'sysctl', 'ip']);
   });
 
   test('are made nowhere unless the host config says where', async () => {
@@ -235,5 +235,14 @@ describe('a proxy link that cannot answer is warned of, and the guest starts', (
     log.length = 0;
     await wire(host, start(1, ['192.0.2.11']));
     expect(log.filter((line) => line.includes('does not forward'))).toHaveLength(1);
+  });
+
+  test('that does not forward is not, where guestwire turns on forwarding for the guest', async () => {
+    const off = { 'net/ipv4/conf/all/forwarding': '0', 'net/ipv6/conf/all/forwarding': '0', 'net/ipv4/conf/eno1/forwarding': '0', 'net/ipv6/conf/eno1/forwarding': '0' };
+    use({ ...HOST, sysctls: { ...HOST.sysctls, ...off } });
+    const request = start(0);
+    await wire(host, { ...request, attachments: request.attachments.map((one) => ({ ...one, managesSysctls: true }) as typeof one) });
+    expect(kernel.host.sysctls['net/ipv6/conf/all/forwarding']).toBe('1');
+    expect(log.filter((line) => line.includes('does not forward'))).toEqual([]);
   });
 });

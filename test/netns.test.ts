@@ -157,7 +157,7 @@ describe('a routed link on a real kernel', () => {
     writeFileSync(join(dir, 'config.toml'), '[routed]\ntable = 117\n', { mode: 0o600 });
     const before = netns.dump();
     expect(hook('start', xml(DUAL))).toEqual(DONE);
-    expect(netns.sh('ip route show table 117; ip -6 route show table 117').split('\n')).toHaveLength(5);
+    expect(netns.sh('ip route show table 117; ip -6 route show table 117').split('\n')).toHaveLength(7);
     expect(hook('release', xml(DUAL))).toEqual(DONE);
     expect(netns.dump()).toBe(before);
   });

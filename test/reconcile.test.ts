@@ -116,7 +116,7 @@ describe('a failure', () => {
   test('at any line of any batch leaves the host and the journal as they were', async () => {
     const { batches } = await wire(host, START);
     const total = batches.flatMap((batch) => batch.lines).length;
-    expect(total).toBe(16);
+    expect(total).toBe(18);
     for (let line = 1; line <= total; line += 1) {
       rmSync(dir, { recursive: true });
       use(fakeKernel(HOST));
@@ -245,9 +245,9 @@ describe('a host that cannot give it', () => {
     ['no tap', ({ links }) => { Reflect.deleteProperty(links, 'vnet1'); }, `${link}: link 'vnet1' does not exist`],
     ['a routed tap on a bridge', ({ links }) => { links['vnet1'] = { ifindex: 11, master: 'br0' }; },
       `${link}: link 'vnet1' is a port of 'br0', so it cannot be a routed link: take it out with 'ip link set dev vnet1 nomaster'`],
-    ['no IPv4 forwarding', ({ sysctls }) => { sysctls['net/ipv4/conf/all/forwarding'] = '0'; }, `${link}: this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1'`],
+    ['no IPv4 forwarding', ({ sysctls }) => { sysctls['net/ipv4/conf/all/forwarding'] = '0'; }, `${link}: this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1', or 'manage_sysctls = true' in [routed] of the host config, and guestwire does it`],
     ['no IPv6 forwarding', ({ sysctls }) => { sysctls['net/ipv6/conf/all/forwarding'] = '0'; },
-      `${link}: this host does not forward IPv6: set it with 'sysctl -w net.ipv6.conf.all.forwarding=1', and before that net.ipv6.conf.UPLINK.accept_ra=2 on an uplink that learns its default route from router advertisements, or that route is lost`],
+      `${link}: this host does not forward IPv6: set it with 'sysctl -w net.ipv6.conf.all.forwarding=1' (and before that accept_ra=2 on a link that is to learn a default route from router advertisements: a host that forwards takes none where it is 1), or 'manage_sysctls = true' in [routed] of the host config, and guestwire does it`],
   ])('%s', async (_, spoil, message) => {
     const fake = fakeKernel(HOST);
     spoil(fake.host);

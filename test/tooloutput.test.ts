@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { parsePrefix } from '../lib/address.js';
 import { ToolOutputError } from '../lib/errors.js';
-import { FILTER_COMMENTS } from '../lib/filter.js';
+import { FILTER_COMMENTS, FILTER_SHAPE } from '../lib/filter.js';
+import { SOURCE_SHAPE } from '../lib/sources.js';
 import { parseFilter, parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans } from '../lib/tooloutput.js';
 
 /** Captured by test/lab/uml/capture.js, which says how this host was made. */
@@ -169,7 +170,7 @@ describe('802.1Q links and the filter', () => {
   const set = { set: { name: 'no_stp', type: 'iface_index', elem: ['vnet0', 12, '13'] } };
   const rules = FILTER_COMMENTS.map((comment) => ({ rule: { chain: 'from_guests', comment, expr: [] } }));
   test('ports of the filter are names and numbers', () => {
-    expect(parseFilter(JSON.stringify({ nftables: [{ metainfo: {} }, set, chain, ...rules] }))).toEqual({ there: true, intact: true, guarded: new Set(['vnet0', '12', '13']) });
+    expect(parseFilter(JSON.stringify({ nftables: [{ metainfo: {} }, set, chain, ...rules] }), FILTER_SHAPE)).toEqual({ there: true, intact: true, guarded: new Set(['vnet0', '12', '13']) });
   });
 
   test.each<[string, readonly unknown[]]>([
@@ -185,7 +186,18 @@ describe('802.1Q links and the filter', () => {
     ['with a set of another type', [{ set: { name: 'no_stp', type: 'ether_addr' } }, chain, ...rules]],
     ['without a set', [chain, ...rules]],
   ])('a table %s is not intact', (_, nftables) => {
-    expect(parseFilter(JSON.stringify({ nftables }))).toMatchObject({ there: true, intact: false });
+    expect(parseFilter(JSON.stringify({ nftables }), FILTER_SHAPE)).toMatchObject({ there: true, intact: false });
+  });
+
+  test('a table of two chains is intact with both, each with its own rules', () => {
+    const chains = SOURCE_SHAPE.chains.map(({ comments, ...one }) => ({ chain: { family: 'inet', ...one }, comments }));
+    const [first, second] = chains.map(({ chain, comments }) => comments.map((comment) => ({ rule: { chain: chain.name, comment } })));
+    const bare = chains.map(({ chain: one }) => ({ chain: one }));
+    const intact = (...nftables: unknown[]): boolean => parseFilter(JSON.stringify({ nftables }), SOURCE_SHAPE).intact;
+    expect(intact(set, ...bare, ...first ?? [], ...second ?? [])).toBe(true);
+    expect(intact(...[...bare].reverse(), set, ...second ?? [], ...first ?? [])).toBe(true);
+    expect(intact(set, bare[0], ...first ?? [])).toBe(false);
+    expect(intact(set, ...bare, ...[...first ?? [], ...second ?? []].map(({ rule }) => ({ rule: { ...rule, chain: 'from_guests' } })))).toBe(false);
   });
 });
 
@@ -194,7 +206,7 @@ describe('output that is not what the tool documents', () => {
     ['a link without an ifindex', () => parseLinks([{ ifname: 'x', flags: [] }]), "ip address: unexpected JSON at 'ifindex' in '{\"ifname\":\"x\",\"flags\":[]}'"],
     ['a VID as text', () => parseVlans([{ ifname: 'x', vlans: [{ vlan: '10' }] }]), "bridge vlan: unexpected JSON at 'vlans.0.vlan' in '{\"ifname\":\"x\",\"vlans\":[{\"vlan\":\"10\"}]}'"],
     ['a route without a destination', () => parseRoutes([{ dev: 'x' }], {}), "ip route: unexpected JSON at 'dst' in '{\"dev\":\"x\"}'"],
-    ['text in place of JSON', () => parseFilter('table bridge guestwire {'), "nft: unexpected output 'table bridge guestwire {'"],
+    ['text in place of JSON', () => parseFilter('table bridge guestwire {', FILTER_SHAPE), "nft: unexpected output 'table bridge guestwire {'"],
   ])('%s is an error', (_, parse, message) => {
     expect(parse).toThrow(ToolOutputError);
     expect(parse).toThrow(message);

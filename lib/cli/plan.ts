@@ -105,5 +105,5 @@ function toJson({ name, uuid }: Domain, batches: readonly Batch[]): string {
 
 function toText({ name }: Domain, batches: readonly Batch[]): string {
   if (batches.length === 0) return `guest ${quote(name)}: nothing to do`;
-  return batches.map(({ tool, lines }) => [`# ${tool === 'sysctl' ? 'sysctl -w' : `${tool} -batch -`}`, ...lines.map(({ text }) => text)].join('\n')).join('\n');
+  return batches.map(({ tool, lines }) => [`# ${tool === 'sysctl' ? 'sysctl -w' : tool === 'nft' ? 'nft -f -' : `${tool} -batch -`}`, ...lines.map(({ text }) => text)].join('\n')).join('\n');
 }
