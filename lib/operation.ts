@@ -3,7 +3,7 @@
  * tool that stops at line 4 is reported as the change it could not make.
  */
 import type { Operation } from './diff.js';
-import { FILTER_LINES, FILTER_TABLE } from './filter.js';
+import { FILTER_LINES, FILTER_TABLE, tableLines } from './filter.js';
 import { disableIpv6Path, type MadeObject } from './madestate.js';
 import type { NetObject } from './netstate.js';
 import { SOURCE_LINES, SOURCE_TABLE } from './sources.js';
@@ -207,7 +207,7 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
       return `vlan ${verb} dev ${object.dev} vid ${vids(object.vid, range)}${after?.kind === 'vlan' ? flagsOf(after) : ''}`;
     case 'filter':
     case 'source-filter':
-      return tableText(object, verb);
+      return tableText(object, { isThere: before !== undefined, isWanted: after !== undefined });
     case 'bpdu-guard':
       return `${after === undefined ? 'delete' : 'add'} element bridge ${FILTER_TABLE} no_stp { ${object.ifindex} }`;
     case 'source-guard':
@@ -237,9 +237,10 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
   }
 }
 
-function tableText({ kind, dev }: Extract<NetObject, { kind: 'filter' | 'source-filter' }>, verb: 'add' | 'del'): string {
-  if (verb === 'del') return `delete table ${kind === 'filter' ? 'bridge' : 'inet'} ${dev}`;
-  return (kind === 'filter' ? FILTER_LINES : SOURCE_LINES).join('\n');
+function tableText({ kind, dev }: Extract<NetObject, { kind: 'filter' | 'source-filter' }>, { isThere, isWanted }: { isThere: boolean; isWanted: boolean }): string {
+  const family = kind === 'filter' ? 'bridge' : 'inet';
+  if (!isWanted) return `delete table ${family} ${dev}`;
+  return tableLines(family, kind === 'filter' ? FILTER_LINES : SOURCE_LINES, isThere).join('\n');
 }
 
 function textOfMade(object: OfMade, verb: 'add' | 'del'): string {

@@ -15,7 +15,6 @@ import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { rivalsOf } from './rivals.js';
 import { scopeOf } from './scope.js';
-import { wasAbsent } from './sources.js';
 
 /** Where effects go: injected at the top, so that tests put fakes in. */
 export interface Host {
@@ -46,7 +45,7 @@ export interface WireRequest extends StartMode {
  */
 export async function wire(host: Host, request: WireRequest): Promise<Plan> {
   const { guest, attachments } = request;
-  const plan = await wireAnew(host, request);
+  const plan = await wireAnew(host, request, { asksSources: false });
   for (const { nic, mac, link, kind } of request.keepsUnspoken === true ? plan.wired : []) {
     if (kind !== 'made-link' && !attachments.some((attachment) => attachment.link === link)) {
       host.log(`${nicLabel(guest.name, { index: nic, mac })}: ${UNSPOKEN}`);
@@ -58,16 +57,24 @@ export async function wire(host: Host, request: WireRequest): Promise<Plan> {
   return plan;
 }
 
-async function wireAnew(host: Host, request: WireRequest): Promise<Plan> {
+async function wireAnew(host: Host, request: WireRequest, { asksSources }: { asksSources: boolean }): Promise<Plan> {
   const { guest, incoming } = request;
   const known = pastOf(host, guest.uuid);
   const { live, stale } = await rivalsOf(host, request.attachments, known);
   await collect(host, stale);
   const past = stale.length === 0 ? known : pastOf(host, guest.uuid);
-  const observation = await examine(host, request, live);
-  const plan = await settle(host, { guest, incoming, past, plan: planFrom(observation, request, past), asked: observation.sources });
-  // Undoing has made the source filter again, for the guests that lost it.
-  return plan ?? wireAnew(host, request);
+  const observation = await examine(host, { ...request, asksSources }, live);
+  try {
+    return await settle(host, { guest, incoming, past, plan: planFrom(observation, request, past) });
+  } catch (error) {
+    if (observation.sources !== undefined || !isSurprise(error)) throw error;
+    return wireAnew(host, request, { asksSources: true });
+  }
+}
+
+/** Returns whether what was taken for granted of the source filter was wrong. All that was done is undone by now. */
+function isSurprise(error: unknown): boolean {
+  return error instanceof CommandError && error.failure.tool === 'nft' && /File exists|No such file or directory/.test(error.failure.stderr);
 }
 
 /**
@@ -82,8 +89,7 @@ export async function make(host: Host, request: Omit<WireRequest, 'fresh'>): Pro
   const made = madeOf(request.attachments);
   if (made.length === 0) return undefined;
   const past = pastOf(host, guest.uuid);
-  const plan = await settle(host, { guest, incoming, past, plan: planFor(made, observation, { mode: { fresh: false, incoming }, past }), asked: observation.sources });
-  return plan ?? make(host, request);
+  return settle(host, { guest, incoming, past, plan: planFor(made, observation, { mode: { fresh: false, incoming }, past }) });
 }
 
 interface Settling {
@@ -91,12 +97,10 @@ interface Settling {
   readonly incoming: boolean;
   readonly plan: Plan;
   readonly past: Past;
-  /** What the plan knew of the source filter; undefined: not asked. */
-  readonly asked: FilterFacts | undefined;
 }
 
-/** Records, carries out and verifies a plan, or undoes it. Returns undefined when it took a source filter to be there that was not. */
-async function settle(host: Host, { guest, incoming, plan, past, asked }: Settling): Promise<Plan | undefined> {
+/** Records, carries out and verifies a plan, or undoes it and throws why. */
+async function settle(host: Host, { guest, incoming, plan, past }: Settling): Promise<Plan> {
   const entry: Entry = {
     version: 1, guest, since: past.entry?.since ?? new Date().toISOString(), incoming,
     wired: plan.touched, original: originalOf(plan, past.entry),
@@ -107,8 +111,7 @@ async function settle(host: Host, { guest, incoming, plan, past, asked }: Settli
   try {
     after = await carryOut(host, plan, past);
   } catch (error) {
-    const seen = await rollBack(host, { guest, plan, past }, error as Error);
-    if (wasAbsent(plan.observed, { asked, seen: seen.sources })) return undefined;
+    await rollBack(host, { guest, plan, past }, error as Error);
     throw error;
   }
   const wired = plan.wired.map((one) => (isPending(one) ? numbered(one, after) : one));
@@ -151,9 +154,15 @@ export async function check(host: Host, guest: Guest, attachments: readonly Atta
   return examine(host, { guest, attachments }, live);
 }
 
-async function examine(host: Host, { guest, attachments }: Pick<WireRequest, 'guest' | 'attachments'>, rivals: readonly Holding[]): Promise<Observation> {
+interface Examined extends Pick<WireRequest, 'guest' | 'attachments'> {
+  /** The source filter costs a program; what it is can be taken for granted until nft says otherwise. */
+  readonly asksSources?: boolean;
+}
+
+async function examine(host: Host, { guest, attachments, asksSources = false }: Examined, rivals: readonly Holding[]): Promise<Observation> {
   const recorded = host.journal.read(guest.uuid)?.wired ?? [];
-  const first = await host.kernel.observe(scopeOf(attachments, recorded));
+  const scope = scopeOf(attachments, recorded);
+  const first = await host.kernel.observe({ ...scope, sources: scope.sources === true || asksSources });
   const further = furtherScope(attachments, first);
   const { nextHops, exact, routers } = await host.kernel.observe({ ...EMPTY_SCOPE, ...further });
   const observation = { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
@@ -205,13 +214,17 @@ async function takeBack(host: Host, uuid: string, { keepMade, target = (original
   if (blind !== undefined) throw blind;
 }
 
+/** A table that nobody could read: where it is needed it is made anew. */
+const UNREAD: FilterFacts = { there: true, intact: false, guarded: new Set() };
+
 /** Observes for teardown: where the filter cannot be read, all the rest goes all the same. */
 async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Observation; blind?: CommandError }> {
   try {
     return { observation: await kernel.observe(scope) };
   } catch (error) {
     if (!(error instanceof CommandError) || error.failure.tool !== 'nft') throw error;
-    return { observation: await kernel.observe({ ...scope, filter: false, sources: false }), blind: error };
+    const observation = await kernel.observe({ ...scope, filter: false, sources: false });
+    return { observation: { ...observation, filter: UNREAD, sources: scope.sources === true ? UNREAD : undefined }, blind: error };
   }
 }
 
@@ -234,17 +247,15 @@ async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Pas
   throw new VerifyError(`the kernel does not hold what was asked of it: still to do: ${left.slice(0, 3).map((operation) => describe(operation)).join(', ')}${left.length > 3 ? ` and ${left.length - 3} more` : ''}`);
 }
 
-/** Aims at the state observed before. Returns what was there when it began. */
-async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan: Plan; past: Past }, cause: Error): Promise<Observation> {
+/** Aims at the state observed before. */
+async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan: Plan; past: Past }, cause: Error): Promise<void> {
   try {
-    const seen = await host.kernel.observe(scopeOf([], plan.touched));
-    const undo = planUndo(plan, seen, past);
+    const undo = planUndo(plan, await host.kernel.observe(scopeOf([], plan.touched)), past);
     await runPlan(host, undo, { past, mode: 'carry-on' });
     host.journal.writeUplinks(past.uplinks);
     host.journal.writeProxies(past.proxies);
     if (past.entry === undefined) host.journal.remove(guest.uuid);
     else host.journal.write(past.entry);
-    return seen;
   } catch (error) {
     throw new RollbackError(`${cause.message}; and it could not be undone: ${oneLine((error as Error).message)}`, { cause });
   }

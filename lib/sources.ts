@@ -6,8 +6,8 @@
  */
 import { chainLine, type FilterChain, type FilterShape } from './filter.js';
 import type { Wired } from './journal.js';
-import type { NetObject, NetState } from './netstate.js';
-import type { FilterFacts, Observation } from './observation.js';
+import type { NetObject } from './netstate.js';
+import type { Observation } from './observation.js';
 
 export const SOURCE_TABLE = 'guestwire';
 
@@ -23,15 +23,12 @@ const TO_GUESTS: FilterChain = { name: 'to_guests', hook: 'output', ...HOOKED, c
 export const SOURCE_SHAPE: FilterShape = { family: 'inet', set: 'iface_index', chains: [FROM_GUESTS, TO_GUESTS] };
 
 /**
- * Lines that make the table anew, empty, whatever was there. Duplicate address detection (source ::), multicast listener
+ * What the table holds, without links. Duplicate address detection (source ::), multicast listener
  * reports from :: and DHCP from 0.0.0.0 pass: `fib` answers for them with the link they came in on
  * (net/ipv6/netfilter/nft_fib_ipv6.c, net/ipv4/netfilter/nft_fib_ipv4.c). Redirects are dropped here because
  * `send_redirects` is the or of the link's and that of all links, and IPv6 has no such sysctl.
  */
 export const SOURCE_LINES = [
-  `add table inet ${SOURCE_TABLE}`,
-  `delete table inet ${SOURCE_TABLE}`,
-  `add table inet ${SOURCE_TABLE}`,
   `add set inet ${SOURCE_TABLE} routed { type ${SOURCE_SHAPE.set}; }`,
   `add chain inet ${SOURCE_TABLE} ${chainLine(FROM_GUESTS)}`,
   `add chain inet ${SOURCE_TABLE} ${chainLine(TO_GUESTS)}`,
@@ -51,7 +48,8 @@ export interface SourceRequest {
 
 /**
  * Returns the filter's objects, desired and observed. Where the table was not asked for, it is taken to be there when
- * another guest needs it: listing it would be one more program at every start, and a wrong guess fails as a whole. A
+ * another guest needs it, and only then: listing it would be one more program at every start, and a wrong guess fails as a
+ * whole. A
  * table that is broken or gone is made anew with the links of all guests, for `nft flush ruleset` takes all at once.
  */
 export function planSources(
@@ -75,11 +73,6 @@ export function planSources(
 }
 
 const TABLE = { kind: 'source-filter' as const, dev: SOURCE_TABLE };
-
-/** Returns whether a plan from `observed` took the table to be there, unasked, and `seen` shows that it was not. */
-export function wasAbsent(observed: NetState, { asked, seen }: { readonly asked: FilterFacts | undefined; readonly seen: FilterFacts | undefined }): boolean {
-  return asked === undefined && seen?.intact === false && observed.some(({ kind }) => kind === 'source-filter');
-}
 
 type Guard = Extract<NetObject, { kind: 'source-guard' }>;
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { testWith } from './capability.js';
+import { tableLines } from '../lib/filter.js';
 import { SOURCE_LINES } from '../lib/sources.js';
 import { type Netns, openNetns } from './netns.js';
 
@@ -107,7 +108,8 @@ describe('guestwire plan', () => {
       return { status, stdout, stderr };
     };
     const xml = readFileSync(domainOf('routed-dual-stack'), 'utf8');
-    const nft = (ifindex: number): string[] => [...SOURCE_LINES, `add element inet guestwire routed { ${ifindex} }`];
+    const table = tableLines('inet', SOURCE_LINES, false);
+    const nft = (ifindex: number): string[] => [...table, `add element inet guestwire routed { ${ifindex} }`];
     const sysctls = (dev: string): string[] => [
       ...['accept_redirects=0', 'rp_filter=1', 'send_redirects=0'].map((line) => `net/ipv4/conf/${dev}/${line}`),
       `net/ipv6/conf/${dev}/accept_ra=0`, `net/ipv6/conf/${dev}/accept_redirects=0`,
@@ -126,7 +128,7 @@ describe('guestwire plan', () => {
     expect(JSON.parse(stdout)).toEqual({
       version: 1, guest: { name: 'web1', uuid: '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01' },
       batches: [
-        { tool: 'nft', lines: [SOURCE_LINES.join('\n'), `add element inet guestwire routed { ${ifindex} }`] },
+        { tool: 'nft', lines: [table.join('\n'), `add element inet guestwire routed { ${ifindex} }`] },
         { tool: 'sysctl', lines: sysctls('vnet1') }, { tool: 'ip', lines: lines('vnet1').slice(-4, -1) },
       ],
     });

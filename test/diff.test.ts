@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { diff, type Operation } from '../lib/diff.js';
-import { FILTER_LINES } from '../lib/filter.js';
+import { FILTER_LINES, tableLines } from '../lib/filter.js';
 import { isSetting, keyOf, netState, type NetObject, type NetState } from '../lib/netstate.js';
 import { describe as inWords, flushBatch, render } from '../lib/operation.js';
 
@@ -88,7 +88,7 @@ describe('render', () => {
     ['an access VLAN', vlan(42, 'pvid untagged'), 'bridge vlan add dev vnet0 vid 42 pvid untagged', 'bridge vlan del dev vnet0 vid 42'],
     ['a native-tagged VLAN', vlan(42, 'pvid'), 'bridge vlan add dev vnet0 vid 42 pvid', 'bridge vlan del dev vnet0 vid 42'],
     ['a VLAN on an uplink', { kind: 'uplink-vlan', dev: 'eno1', vid: 42 }, 'bridge vlan add dev eno1 vid 42', 'bridge vlan del dev eno1 vid 42'],
-    ['the filter', { kind: 'filter', dev: 'guestwire' }, `nft ${FILTER_LINES.join('\n')}`, 'nft delete table bridge guestwire'],
+    ['the filter', { kind: 'filter', dev: 'guestwire' }, `nft ${tableLines('bridge', FILTER_LINES, false).join('\n')}`, 'nft delete table bridge guestwire'],
     ['a guarded port', { kind: 'bpdu-guard', dev: 'vnet0', ifindex: 7 }, 'nft add element bridge guestwire no_stp { 7 }', 'nft delete element bridge guestwire no_stp { 7 }'],
     ['an isolated port', { kind: 'isolated', dev: 'vnet0', on: true }, 'bridge link set dev vnet0 isolated on', undefined],
     ['a link', { kind: 'link', dev: 'vnet0', up: true }, 'ip link set dev vnet0 up', undefined],

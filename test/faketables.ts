@@ -1,5 +1,5 @@
 /** What the fake kernel knows of route tables and nftables. */
-import { FILTER_LINES } from '../lib/filter.js';
+import { FILTER_LINES, tableLines } from '../lib/filter.js';
 import type { Batch } from '../lib/operation.js';
 import { SOURCE_LINES } from '../lib/sources.js';
 import type { FakeHost } from './fakekernel.js';
@@ -39,11 +39,13 @@ export function tableHandlers(host: Required<FakeHost>, { tool }: Batch, refuse:
 
 /** Carries out what one line of ours for nft says, or many. */
 export function applyNft({ filter, sources }: Required<FakeHost>, text: string, refuse: (reason: string) => never): void {
-  const whole = [FILTER_LINES, SOURCE_LINES].findIndex((lines) => lines.join('\n') === text);
+  const families = [['bridge', FILTER_LINES], ['inet', SOURCE_LINES]] as const;
+  const whole = families.findIndex(([family, lines]) => [true, false].some((there) => tableLines(family, lines, there).join('\n') === text));
   const gone = ['bridge', 'inet'].findIndex((family) => `delete table ${family} guestwire` === text);
   const table = [filter, sources][Math.max(whole, gone)];
   if (table !== undefined) {
     if (gone >= 0 && !isThere(table)) refuse('No such file or directory');
+    if (text.startsWith('create ') && isThere(table)) refuse('File exists');
     table.intact = whole >= 0;
     table.guarded = [];
     return;
