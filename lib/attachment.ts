@@ -12,6 +12,7 @@ import { type Intent, type RoutedWish, wishesOf } from './intent.js';
 import { assertMtuCarries, assertNamesApart, linkWishOf, type MadeLink } from './madelink.js';
 import type { OnStray } from './metadata.js';
 import { nicLabel, quote } from './quote.js';
+import type { Policy, Trust } from './policy.js';
 import { formatVids, type VlanMember } from './vlan.js';
 
 export type Attachment = VlanPort | RoutedLink;
@@ -23,6 +24,10 @@ interface Attached {
   readonly mac: string | undefined;
   /** Host-side link; undefined until libvirt has named it (before `start`). */
   readonly link: string | undefined;
+  /** Absent: with nothing. */
+  readonly trust?: Trust | undefined;
+  /** Drops are logged. */
+  readonly logged?: true | undefined;
 }
 
 /** A port of a VLAN-aware Linux bridge with exactly these VLANs. */
@@ -35,8 +40,8 @@ export interface VlanPort extends Attached {
   readonly isolated: boolean | undefined;
   /** Ports of the bridge towards the world, from the host config: they carry this port's VLANs, too. */
   readonly uplinks: readonly string[];
-  /** The host config trusts the guest to speak spanning tree: its BPDUs pass. */
-  readonly trustsStp: boolean;
+  /** Addresses and prefixes the guest declares as its own, canonical; of a family without any, sources are not checked. */
+  readonly declared?: readonly string[] | undefined;
 }
 
 /** A point-to-point link: gateways on the host's end, a host route for each address of the guest. */
@@ -61,6 +66,7 @@ export interface RoutedLink extends Attached {
   readonly proxy?: readonly string[] | undefined;
   /** guestwire may turn on forwarding for it. */
   readonly managesSysctls?: true | undefined;
+  readonly policy: Policy;
 }
 
 /** An attachment whose link libvirt has named: what can be wired. */
