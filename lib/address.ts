@@ -62,6 +62,13 @@ export function hostPrefix(address: Address): Prefix {
   return prefixOf(address, String(widthOf(address.family)));
 }
 
+/** Returns the link-local address that a MAC makes (RFC 4291 appendix A), which Linux uses unless told otherwise. */
+export function linkLocalOf(mac: string): Address {
+  const [a = 0, b = 0, c = 0, ...rest] = mac.split(':').map((byte) => Number(`0x${byte}`));
+  const value = joined([a ^ 2, b, c, 0xff, 0xfe, ...rest], 8n);
+  return { family: 'inet6', text: textOf((0xfe80n << 112n) | value, 'inet6') };
+}
+
 /** Returns the last address of a prefix. */
 export function lastAddress(prefix: Prefix): string {
   return textOf(prefix.last, prefix.family);

@@ -14,7 +14,11 @@ import type { UplinkRecord } from './uplink.js';
 import { oneLine, quote } from './quote.js';
 
 /** An attachment that was wired, with the ifindex of its link: names are reused, indexes are not. */
-export type Wired = Placed & { readonly ifindex: number };
+export type Wired = Placed & {
+  readonly ifindex: number;
+  /** Nothing passes to or from the guest. */
+  readonly quarantined?: true | undefined;
+};
 
 /** What this host did for one guest. */
 export interface Entry {
