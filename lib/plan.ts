@@ -54,8 +54,7 @@ export interface StartMode {
 export function planFor(placed: readonly Placed[], observation: Observation, { mode, past }: { mode: StartMode; past: Past }): Plan {
   const wired = placed.map((attachment): Wired => ({
     ...withTable(mode.incoming ? withoutProxies(attachment) : attachment, observation), ifindex: observation.links.get(attachment.link)?.ifindex ?? 0,
-    ...(past.quarantined && { quarantined: true }),
-  }));
+  })).map((one) => withQuarantine(one, past));
   const known = livingOf(past.entry?.wired ?? [], observation);
   // The guest runs on what was made for it, whatever its XML says by now: that goes at `release`.
   wired.push(...known.filter((old) => old.kind === 'made-link' && !wired.some(({ kind, link }) => kind === 'made-link' && link === old.link)));
@@ -73,10 +72,26 @@ export function planFor(placed: readonly Placed[], observation: Observation, { m
   return mode.fresh ? { ...plan, batches: withFlush(plan.batches, plan.desired) } : plan;
 }
 
+function withQuarantine(wired: Wired, { quarantined }: Past): Wired {
+  return quarantined && (wired.kind === 'vlan-port' || wired.kind === 'routed-link') ? { ...wired, quarantined: true } : wired;
+}
+
 /** What a VRF's table is, only the host knows. */
 function withTable(placed: Placed, { links }: Observation): Placed {
   const vrf = placed.kind === 'routed-link' && placed.vrf !== undefined ? links.get(placed.vrf) : undefined;
   return vrf?.vrfTable === undefined ? placed : { ...placed, table: vrf.vrfTable } as Placed;
+}
+
+/** Returns the plan that makes the filters of a wired guest what they should be, and touches nothing else. */
+export function planFilterOf(entry: Entry, observation: Observation, past: Past): Plan {
+  const touched = entry.wired.map((one) => withQuarantine({ ...one, quarantined: undefined }, past));
+  const links = { wired: livingOf(touched, observation), touched };
+  const { desired, observed } = filtersPlan(observation, links, past);
+  const operations = diff(netState(desired), netState(observed));
+  return {
+    ...links, desired: netState(desired), observed: netState(observed), operations, batches: render(operations),
+    uplinks: { during: past.uplinks, after: past.uplinks, missing: [] }, proxies: { during: past.proxies, after: past.proxies, presence: [], warnings: [] },
+  };
 }
 
 /**

@@ -11,7 +11,7 @@ import { type NetState, withoutVlans } from './netstate.js';
 import { EMPTY_SCOPE, type FilterFacts, type Observation, type Scope } from './observation.js';
 import { describe, describeLine } from './operation.js';
 import { familiesOf } from './filter.js';
-import { isPending, leftOf, originalOf, type Past, type Plan, planFor, planRelease, planUndo, type StartMode } from './plan.js';
+import { isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planRelease, planUndo, type StartMode } from './plan.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { rivalsOf } from './rivals.js';
@@ -197,6 +197,21 @@ export async function releaseRunning(host: Host, uuid: string, { keepMade = true
 /** Does what {@link release} does, but keeps made links and the entry: for `stopped`, after which `release` still comes. */
 export async function unwire(host: Host, uuid: string): Promise<void> {
   await takeBack(host, uuid, { keepMade: true });
+}
+
+/**
+ * Makes the filters of a wired guest what they should be, its quarantine above all, and touches nothing else. Returns what
+ * was done; undefined when the guest is not wired. Throws CommandError; the filters are then as they were.
+ */
+export async function refilter(host: Host, uuid: string): Promise<Plan | undefined> {
+  const past = pastOf(host, uuid);
+  if (past.entry === undefined) return undefined;
+  const plan = planFilterOf(past.entry, await host.kernel.observe(scopeOf([], past.entry.wired)), past);
+  // nft carries out a file whole or not at all, so there is nothing to undo.
+  await host.kernel.run(plan.batches, 'stop-at-failure', EMPTY_SCOPE);
+  host.journal.write({ ...past.entry, wired: plan.touched });
+  logPlan(host, past.entry.guest, plan);
+  return plan;
 }
 
 interface TakeBack {

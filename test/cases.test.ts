@@ -47,7 +47,7 @@ async function run(dir: string, name: string): Promise<{ file: 'plan.txt' | 'err
     const domain = parseDomain(readFileSync(join(dir, 'domain.xml'), 'utf8'));
     const attachments = deriveAttachments(domain, config);
     const journal = createJournal(join(state, name), (message) => { throw new Error(message); });
-    const host = { kernel, journal, log: () => undefined, protectedOn: (bridge: string) => config.bridges.get(bridge)?.protected ?? new Set<number>() };
+    const host = { kernel, journal, log: () => undefined, protectedOn: (bridge: string) => config.bridges.get(bridge)?.protected ?? new Set<number>(), isQuarantined: () => false };
     const guest = { name: domain.name, uuid: domain.uuid ?? '' };
     undo = () => release(host, guest.uuid);
     const prepared = await make(host, { guest, attachments, incoming: false });

@@ -5,8 +5,6 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { testWith } from './capability.js';
-import { tableLines } from '../lib/filter.js';
-import { SOURCE_LINES } from '../lib/sources.js';
 import { type Netns, openNetns } from './netns.js';
 
 const netnsTest = testWith('root', 'netns');
@@ -82,7 +80,7 @@ describe('guestwire derive', () => {
     const unnamed = guestwire(['derive', '-f', '-', '--json'], { input: "<domain><name>x</name><devices><interface type='bridge'><source bridge='br0'/><vlan><tag id='7'/></vlan></interface></devices></domain>" });
     expect(JSON.parse(unnamed.stdout)).toEqual({ version: 1, guest: { name: 'x', uuid: null }, attachments: [{
       kind: 'vlan-port', nic: 0, mac: null, link: null, bridge: 'br0', vlans: [{ vid: 7, pvid: true, untagged: true }],
-      isolated: null, uplinks: [], trustsStp: false,
+      isolated: null, uplinks: [],
     }] });
   });
 
@@ -108,8 +106,6 @@ describe('guestwire plan', () => {
       return { status, stdout, stderr };
     };
     const xml = readFileSync(domainOf('routed-dual-stack'), 'utf8');
-    const table = tableLines('inet', SOURCE_LINES, false);
-    const nft = (ifindex: number): string[] => [...table, `add element inet guestwire routed { ${ifindex} }`];
     const sysctls = (dev: string): string[] => [
       ...['accept_redirects=0', 'rp_filter=1', 'send_redirects=0'].map((line) => `net/ipv4/conf/${dev}/${line}`),
       `net/ipv6/conf/${dev}/accept_ra=0`, `net/ipv6/conf/${dev}/accept_redirects=0`,

@@ -15,7 +15,7 @@ const ENTRY: Entry = {
   since: '2026-01-01T00:00:00.000Z',
   incoming: false,
   wired: [
-    { kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'vnet0', ifindex: 7, bridge: 'br0', uplinks: ['eno1'], isolated: true, trustsStp: false, vlans: [{ vid: 10, pvid: true, untagged: true }] },
+    { kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'vnet0', ifindex: 7, bridge: 'br0', uplinks: ['eno1'], isolated: true, vlans: [{ vid: 10, pvid: true, untagged: true }] },
     {
       kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: 'vnet1', ifindex: 8, addresses: ['192.0.2.10'], gateways: ['169.254.0.1'],
       routes: [{ to: '198.51.100.0/24', via: '192.0.2.10' }], table: 'main', protocol: 117,

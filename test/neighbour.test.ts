@@ -36,7 +36,7 @@ afterEach(() => { rmSync(dir, { recursive: true }); });
 function use(start: FakeHost): void {
   kernel = fakeKernel(start);
   const journal = createJournal(dir, (message) => { throw new Error(message); });
-  host = { kernel, journal, log: (line) => log.push(line), protectedOn: () => new Set() };
+  host = { kernel, journal, log: (line) => log.push(line), protectedOn: () => new Set(), isQuarantined: () => false };
 }
 
 function start(n: number, addresses = [`192.0.2.1${n}`, `2001:db8::a${n}`], link: Partial<RoutedLink> = {}): WireRequest {

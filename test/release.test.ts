@@ -12,7 +12,7 @@ const GUEST = { name: 'web1', uuid: '11111111-2222-3333-4444-555555555555' };
 const OTHER = { name: 'db1', uuid: '99999999-2222-3333-4444-555555555555' };
 
 const PORT: VlanPort = {
-  kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'vnet0', bridge: 'br0', isolated: true, uplinks: [], trustsStp: false,
+  kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'vnet0', bridge: 'br0', isolated: true, uplinks: [],
   vlans: [{ vid: 10, pvid: true, untagged: true }, { vid: 20, pvid: false, untagged: false }],
 };
 const LINK: RoutedLink = {
@@ -53,7 +53,7 @@ afterEach(() => { rmSync(dir, { recursive: true }); });
 function use(fake: FakeKernel): void {
   kernel = fake;
   before = fake.print();
-  host = { kernel: fake, journal, log: (line) => log.push(line), protectedOn: () => new Set([5]) };
+  host = { kernel: fake, journal, log: (line) => log.push(line), protectedOn: () => new Set([5]), isQuarantined: () => false };
 }
 
 describe('a guest that runs on', () => {

@@ -91,7 +91,7 @@ describe('the configurations of a link', () => {
   });
 
   test('are none for a VLAN port, and without a MAC nothing but advertisements', () => {
-    expect(servedLink({ kind: 'vlan-port', nic: 0, mac: undefined, link: 'vnet0', ifindex: 1, bridge: 'br0', uplinks: [], isolated: undefined, trustsStp: false, vlans: [] }, UUID, FULL)).toBeUndefined();
+    expect(servedLink({ kind: 'vlan-port', nic: 0, mac: undefined, link: 'vnet0', ifindex: 1, bridge: 'br0', uplinks: [], isolated: undefined, vlans: [] }, UUID, FULL)).toBeUndefined();
     expect([...(servedLink({ ...LINK, mac: undefined }, UUID, FULL)?.texts.keys() ?? [])]).toEqual([ADVERTISER]);
   });
 
