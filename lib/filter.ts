@@ -88,7 +88,7 @@ export function planFilter({ wanted, recorded, others: rest }: FilterRequest, { 
 const TABLE = { kind: 'filter' as const, dev: FILTER_TABLE };
 
 function guardsOf(ports: readonly Wired[]): Guard[] {
-  return ports.flatMap((port) => (port.kind === 'vlan-port' && !port.trustsStp ? [guard(port)] : []));
+  return ports.flatMap((port) => (port.kind === 'vlan-port' && port.trust?.stp !== true ? [guard(port)] : []));
 }
 
 type Guard = Extract<NetObject, { kind: 'bpdu-guard' }>;

@@ -77,12 +77,13 @@ describe('guestwire derive', () => {
         kind: 'routed-link', nic: 0, mac: '52:54:00:aa:bb:02', link: 'vnet1', addresses: ['2001:db8:0:10::a', '2001:db8:0:10::b'],
         routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }, { to: '2001:db8:0:30::/60', via: '2001:db8:0:10::b' }],
         gateways: ['fe80::1'], table: 'main', protocol: 117,
+        policy: { profile: 'isolated', allows: [], guest: 'web1', groups: [], offers: { dhcp: false, dns: [] } },
       }],
     });
     const unnamed = guestwire(['derive', '-f', '-', '--json'], { input: "<domain><name>x</name><devices><interface type='bridge'><source bridge='br0'/><vlan><tag id='7'/></vlan></interface></devices></domain>" });
     expect(JSON.parse(unnamed.stdout)).toEqual({ version: 1, guest: { name: 'x', uuid: null }, attachments: [{
       kind: 'vlan-port', nic: 0, mac: null, link: null, bridge: 'br0', vlans: [{ vid: 7, pvid: true, untagged: true }],
-      isolated: null, uplinks: [], trustsStp: false,
+      isolated: null, uplinks: [],
     }] });
   });
 

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { VlanPort } from '../lib/attachment.js';
 import { CommandError, HostError } from '../lib/errors.js';
 import { createJournal } from '../lib/journal.js';
+import { NO_TRUST } from '../lib/policy.js';
 import { type Host, release, unwire, wire, type WireRequest } from '../lib/reconcile.js';
 import { accessPort, type VlanMember } from '../lib/vlan.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';
@@ -40,7 +41,7 @@ function use(start: FakeHost): void {
 function start(n: number, vlans: readonly VlanMember[], port: Partial<VlanPort> = {}): WireRequest {
   const attachment: VlanPort = {
     kind: 'vlan-port', nic: 0, mac: `52:54:00:aa:bb:0${n}`, link: `vnet${n}`, bridge: 'br0', vlans, isolated: undefined,
-    uplinks: ['up0'], trustsStp: false, ...port,
+    uplinks: ['up0'], ...port,
   };
   return { guest: { name: `g${n}`, uuid: uuid(n) }, attachments: [attachment], fresh: true, incoming: false };
 }
@@ -163,7 +164,7 @@ describe('the filter', () => {
   });
 
   test('leaves out a guest that the host config trusts', async () => {
-    await wire(host, start(0, accessPort(10), { trustsStp: true }));
+    await wire(host, start(0, accessPort(10), { trust: { ...NO_TRUST, stp: true } }));
     expect(kernel.host.filter).toEqual({ intact: false, guarded: [] });
   });
 
