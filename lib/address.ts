@@ -118,6 +118,19 @@ export function assertUnicast(address: Address): void {
   assertApart(hostPrefix(address), NO_UNICAST);
 }
 
+/** Throws ValueError when a guest on a LAN cannot have the addresses of `prefix`; link-local ones it can. */
+export function assertOwnable(prefix: Prefix): void {
+  if (prefix.length === 0) throw new ValueError(`prefix '${prefix.text}' is every address: list the guest's own`);
+  assertApart(prefix, NO_UNICAST);
+}
+
+/** Throws ValueError when `prefix` lies within what is nobody's address: multicast, loopback and so on. */
+export function assertSomebodys(prefix: Prefix): void {
+  for (const [text, why] of NO_UNICAST) {
+    if (contains(parsePrefix(text), prefix)) throw new ValueError(`${named(prefix)} ${why}`);
+  }
+}
+
 function assertApart(prefix: Prefix, reserved: readonly (readonly [string, string])[]): void {
   for (const [text, why] of reserved) {
     const other = parsePrefix(text);

@@ -9,7 +9,8 @@ import type { Entry, Holding, Journal, Wired } from './journal.js';
 import type { Kernel, RunMode } from './kernel.js';
 import { type NetState, withoutVlans } from './netstate.js';
 import { EMPTY_SCOPE, type FilterFacts, type Observation, type Scope } from './observation.js';
-import { describe, describeLine } from './operation.js';
+import { describe } from './operation.js';
+import { logPlan } from './planlog.js';
 import { familiesOf } from './filter.js';
 import { isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planRelease, planUndo, type StartMode } from './plan.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
@@ -119,7 +120,7 @@ async function settle(host: Host, { guest, incoming, plan, past }: Settling): Pr
   }
   const wired = plan.wired.map((one) => (isPending(one) ? numbered(one, after) : one));
   if (plan.touched.length > plan.wired.length || wired.some((one, index) => one !== plan.wired[index])) host.journal.write({ ...entry, wired });
-  logPlan(host, guest, plan);
+  logPlan(host.log, guest.name, plan);
   return plan;
 }
 
@@ -210,7 +211,7 @@ export async function refilter(host: Host, uuid: string): Promise<Plan | undefin
   // nft carries out a file whole or not at all, so there is nothing to undo.
   await host.kernel.run(plan.batches, 'stop-at-failure', EMPTY_SCOPE);
   host.journal.write({ ...past.entry, wired: plan.touched });
-  logPlan(host, past.entry.guest, plan);
+  logPlan(host.log, past.entry.guest.name, plan);
   return plan;
 }
 
@@ -228,7 +229,7 @@ async function takeBack(host: Host, uuid: string, { keepMade, target = (original
   const plan = planRelease(entry, observation, { keepMade, past });
   await runPlan(host, plan, { past, mode: 'carry-on' });
   writeShared(host, past, { uplinks: plan.uplinks.after, proxies: plan.proxies.after });
-  logPlan(host, entry.guest, plan);
+  logPlan(host.log, entry.guest.name, plan);
   if (blind !== undefined) throw blind;
 }
 
@@ -292,21 +293,4 @@ type Shared = Pick<Past, 'uplinks' | 'proxies'>;
 function writeShared({ journal }: Host, before: Shared, after: Shared): void {
   if (JSON.stringify(before.uplinks) !== JSON.stringify(after.uplinks)) journal.writeUplinks(after.uplinks);
   if (JSON.stringify(before.proxies) !== JSON.stringify(after.proxies)) journal.writeProxies(after.proxies);
-}
-
-/** A line of a batch is a line of the log: a range of 4,000 VIDs is one change. */
-function logPlan({ log }: Host, { name }: Guest, { touched, batches, uplinks, proxies }: Plan): void {
-  for (const warning of proxies.warnings) log(`guest ${quote(name)}: ${warning}`);
-  for (const dev of uplinks.missing) {
-    log(`guest ${quote(name)}: uplink ${quote(dev)} of the host config is no port of its bridge: the guest's VLANs do not leave this host by it`);
-  }
-  for (const line of batches.flatMap(({ lines }) => lines)) {
-    const said = describeLine(line);
-    const [operation] = line.operations;
-    if (said === undefined || operation === undefined) continue;
-    const dev = (operation.after ?? operation.before)?.dev;
-    const attachment = touched.find(({ link }) => link === dev);
-    const where = attachment === undefined ? `guest ${quote(name)}` : nicLabel(name, { index: attachment.nic, mac: attachment.mac });
-    log(`${where}: ${said}`);
-  }
 }

@@ -9,12 +9,13 @@ import { createJournal } from '../lib/journal.js';
 import { type Host, release, wire, type WireRequest } from '../lib/reconcile.js';
 import { type FakeKernel, fakeKernel, type FakeLink } from './fakekernel.js';
 import { type FakeNft, filtered } from './fakenft.js';
+import { POLICY } from './policies.js';
 
 /** Guest 0 has ifindexes 10 and 20, guest 1 has 11 and 21. */
 function start(number: number, vid = 10): WireRequest {
   const mac = `52:54:00:aa:bb:0${number}`;
   const port: VlanPort = { kind: 'vlan-port', nic: 0, mac, link: `port${number}`, bridge: 'br0', isolated: undefined, uplinks: [], vlans: [{ vid, pvid: true, untagged: true }] };
-  const link: RoutedLink = { kind: 'routed-link', nic: 1, mac, link: `link${number}`, addresses: [`192.0.2.1${number}`], routes: [], gateways: ['169.254.0.1'], table: 'main', protocol: 117 };
+  const link: RoutedLink = { kind: 'routed-link', nic: 1, mac, link: `link${number}`, addresses: [`192.0.2.1${number}`], routes: [], gateways: ['169.254.0.1'], table: 'main', protocol: 117, policy: POLICY };
   return { guest: { name: `web${number}`, uuid: uuid(number) }, attachments: [port, link], fresh: true, incoming: false };
 }
 

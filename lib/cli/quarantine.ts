@@ -2,6 +2,7 @@
 import { HostError, UsageError } from '../errors.js';
 import { createJournal, type Journal } from '../journal.js';
 import { liftQuarantine, listQuarantine, putIntoQuarantine } from '../quarantine.js';
+import type { Plan } from '../plan.js';
 import { quote } from '../quote.js';
 import { type Guest, refilter } from '../reconcile.js';
 import { askLibvirt, type Command, type Io, JSON_VERSION, parseOptions } from './command.js';
@@ -48,12 +49,10 @@ async function change(io: Io, name: string, lift: boolean): Promise<void> {
   const guest = await guestOf(io, journal, { name, lift });
   const dir = io.settings.quarantine;
   const changed = lift ? liftQuarantine(dir, guest.uuid) : putIntoQuarantine(dir, guest);
-  let wired = false;
-  await locked(io, { journal, holder: `guestwire quarantine ${quote(guest.name)}` }, async (host) => {
-    wired = (await refilter(host, guest.uuid)) !== undefined;
-  });
+  const plans: (Plan | undefined)[] = [];
+  await locked(io, { journal, holder: `guestwire quarantine ${quote(guest.name)}` }, async (host) => { plans.push(await refilter(host, guest.uuid)); });
   const state = lift ? 'not in quarantine' : 'in quarantine';
-  io.print(`guest ${quote(guest.name)}: ${changed ? `now ${state}` : `is ${state}`}${wired || lift ? '' : '; none of its NICs is wired by guestwire now: what it wires at the next start is cut off'}`);
+  io.print(`guest ${quote(guest.name)}: ${changed ? `now ${state}` : `is ${state}`}${plans[0] !== undefined || lift ? '' : '; none of its NICs is wired by guestwire now: what it wires at the next start is cut off'}`);
 }
 
 /** Libvirt is asked only for a guest that nothing here knows, so that the command works while libvirtd does not. */
