@@ -66,12 +66,12 @@ export function hostPrefix(address: Address): Prefix {
 export function linkLocalOf(mac: string): Address {
   const [a = 0, b = 0, c = 0, ...rest] = mac.split(':').map((byte) => Number(`0x${byte}`));
   const value = joined([a ^ 2, b, c, 0xff, 0xfe, ...rest], 8n);
-  return { family: 'inet6', text: textOf((0xfe80n << 112n) | value, 'inet6') };
+  return { family: 'inet6', text: addressText((0xfe80n << 112n) | value, 'inet6') };
 }
 
 /** Returns the last address of a prefix. */
 export function lastAddress(prefix: Prefix): string {
-  return textOf(prefix.last, prefix.family);
+  return addressText(prefix.last, prefix.family);
 }
 
 /** Returns whether every address of `inner` is one of `outer`. */
@@ -167,7 +167,7 @@ function canonicalText(text: string, family: Family): string | undefined {
 function prefixAround({ family, text }: Address, length: number): Prefix {
   const host = BigInt(widthOf(family) - length);
   const first = (valueOf({ family, text }) >> host) << host;
-  return { family, text: `${textOf(first, family)}/${length}`, length, first, last: first + (1n << host) - 1n };
+  return { family, text: `${addressText(first, family)}/${length}`, length, first, last: first + (1n << host) - 1n };
 }
 
 function valueOf(address: Address): bigint {
@@ -189,7 +189,8 @@ function joined(parts: readonly number[], bits: bigint): bigint {
   return parts.reduce((value, part) => (value << bits) | BigInt(part), 0n);
 }
 
-function textOf(value: bigint, family: Family): string {
+/** Returns the canonical text of an address given as a number. */
+export function addressText(value: bigint, family: Family): string {
   const digits = value.toString(16).padStart(widthOf(family) / 4, '0');
   if (family === 'inet') return (digits.match(/../g) ?? []).map((byte) => Number(`0x${byte}`)).join('.');
   const whole = (digits.match(/..../g) ?? []).join(':');

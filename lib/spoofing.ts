@@ -3,7 +3,7 @@
  * (nftables family bridge) and a routed link (netdev). `meta protocol` and not `ether type` is written before every inner
  * header: it sees through a VLAN tag, where the other reads the tag (nft_payload.c, nft_meta.c).
  */
-import { bare, type Family, hostPrefix, linkLocalOf, parseAddress, parsePrefix, type Prefix } from './address.js';
+import { addressText, bare, contains, type Family, hostPrefix, linkLocalOf, parseAddress, parsePrefix, type Prefix } from './address.js';
 import type { PlacedLink, PlacedPort } from './attachment.js';
 import { NO_TRUST, type Trust } from './policy.js';
 
@@ -19,11 +19,9 @@ export interface Rule {
 interface Sender {
   readonly mac: string | undefined;
   readonly trust: Trust;
-  /** By family, what it may send from; undefined: not checked. An empty list: nothing of this family. */
+  /** By family, what it may send from; undefined: not checked. */
   readonly own: Readonly<Record<Family, readonly Prefix[] | undefined>>;
-  readonly linkLocal: readonly Prefix[];
-  /** Addresses of the host's end, which lie in `linkLocal`. */
-  readonly never: readonly string[];
+  readonly linkLocal: readonly Range[];
   readonly tagged: 'never' | 'members';
   /** Ethertypes that pass, as nft names them; undefined: all. */
   readonly protocols: readonly string[] | undefined;
@@ -33,14 +31,11 @@ interface Sender {
 export function portRules(port: PlacedPort): Rule[] {
   const { mac, trust = NO_TRUST } = port;
   const declared = (port.declared ?? []).map(prefixFrom);
-  const own = (family: Family): readonly Prefix[] | undefined => {
-    const mine = declared.filter((prefix) => prefix.family === family);
-    return mine.length === 0 ? undefined : mine;
-  };
+  const own = (family: Family): readonly Prefix[] | undefined => orUnchecked(declared.filter((prefix) => prefix.family === family));
   const access = port.vlans.length === 1 && port.vlans[0]?.untagged === true;
   return rulesFor({
-    mac, trust, own: { inet: own('inet'), inet6: own('inet6') }, never: [], protocols: undefined,
-    linkLocal: mac === undefined ? [LINK_LOCAL] : [hostPrefix(linkLocalOf(mac))],
+    mac, trust, own: { inet: own('inet'), inet6: own('inet6') }, protocols: undefined,
+    linkLocal: [mac === undefined ? LINK_LOCAL : hostPrefix(linkLocalOf(mac))].map(rangeOf),
     tagged: access ? 'never' : 'members',
   });
 }
@@ -51,10 +46,15 @@ export function linkRules(link: PlacedLink): Rule[] {
   const own = (family: Family): Prefix[] => claims.filter((prefix) => prefix.family === family);
   const [inet, inet6] = [own('inet'), own('inet6')];
   return rulesFor({
-    mac: link.mac, trust: link.trust ?? NO_TRUST, own: { inet, inet6 }, linkLocal: inet6.length > 0 ? [LINK_LOCAL] : [],
-    never: link.gateways.filter((gateway) => gateway.includes(':')), tagged: 'never',
+    mac: link.mac, trust: link.trust ?? NO_TRUST, own: { inet: orUnchecked(inet), inet6: orUnchecked(inet6) }, tagged: 'never',
+    linkLocal: inet6.length > 0 ? linkLocalsWithout(link.gateways.filter((gateway) => contains(LINK_LOCAL, prefixFrom(gateway)))) : [],
     protocols: [...(inet.length > 0 ? ['ip', 'arp'] : []), ...(inet6.length > 0 ? ['ip6'] : [])],
   });
+}
+
+/** A family that the guest does not have is no protocol of its link. */
+function orUnchecked(own: readonly Prefix[]): readonly Prefix[] | undefined {
+  return own.length === 0 ? undefined : own;
 }
 
 const LINK_LOCAL = parsePrefix('fe80::/10');
@@ -73,31 +73,31 @@ function rulesFor(sender: Sender): Rule[] {
 
 /** The bridge delivers VID 0 into the PVID, and strips the outer of two tags: what is under it is seen by none of the rules. */
 function tagRules({ tagged, trust }: Sender): Rule[] {
-  const outer: Rule[] = tagged === 'never' && !trust.vid0
-    ? [{ match: `ether type ${TAGS}`, why: 'tagged' }]
-    : [
-        { match: 'ether type { 8021ad, 0x9100, 0x9200 }', why: '802.1ad tag' },
-        ...(tagged === 'never' ? [{ match: 'ether type 8021q vlan id != 0', why: 'tagged' }] : []),
-        ...(trust.vid0 ? [] : [{ match: 'ether type 8021q vlan id 0', why: 'priority tag' }]),
-      ];
-  return [...outer, { match: `meta protocol ${TAGS}`, why: 'tag under a tag' }];
+  if (tagged === 'never' && !trust.vid0) return [{ match: `ether type ${TAGS}`, why: 'tagged' }];
+  return [
+    { match: 'ether type { 8021ad, 0x9100, 0x9200 }', why: '802.1ad tag' },
+    ...(tagged === 'never' ? [{ match: 'ether type 8021q vlan id != 0', why: 'tagged' }] : []),
+    ...(trust.vid0 ? [] : [{ match: 'ether type 8021q vlan id 0', why: 'priority tag' }]),
+    { match: `meta protocol ${TAGS}`, why: 'tag under a tag' },
+  ];
 }
 
 const TAGS = '{ 8021q, 8021ad, 0x9100, 0x9200 }';
 
+/**
+ * IEEE 802.1D's reserved group addresses, and Cisco's PVST+: a BPDU guard upstream would shut the host's port for one.
+ */
+const SPANNING_TREE = '{ 01:80:c2:00:00:00-01:80:c2:00:00:0f, 01:00:0c:cc:cc:cd }';
+
 function frameRules({ mac, trust, protocols }: Sender): Rule[] {
   return [
     ...(mac === undefined || trust.mac ? [] : [{ match: `ether saddr != ${mac}`, why: 'source MAC' }]),
-    // IEEE 802.1D's reserved group addresses, and Cisco's PVST+: a BPDU guard upstream would shut the host's port for one.
-    ...(trust.stp ? [] : [
-      { match: 'ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00', why: 'BPDU' },
-      { match: 'ether daddr 01:00:0c:cc:cc:cd', why: 'PVST+' },
-    ]),
+    ...(trust.stp ? [] : [{ match: `ether daddr ${SPANNING_TREE}`, why: 'BPDU' }]),
     ...(protocols === undefined ? [] : [{ match: `meta protocol != { ${protocols.join(', ')} }`, why: 'protocol' }]),
   ];
 }
 
-/** What only routers and servers say. */
+/** What only routers and servers say. Nobody else sends from or to these ports, of whatever family. */
 function roleRules({ ra, dhcp }: Trust): Rule[] {
   return [
     ...(ra ? [] : [
@@ -105,10 +105,8 @@ function roleRules({ ra, dhcp }: Trust): Rule[] {
       { match: 'meta protocol ip icmp type { redirect, router-advertisement }', why: 'redirect' },
     ]),
     ...(dhcp ? [] : [
-      { match: 'meta protocol ip udp sport 67', why: 'DHCP server' },
-      { match: 'meta protocol ip udp dport 68', why: 'DHCP server' },
-      { match: 'meta protocol ip6 udp sport 547', why: 'DHCPv6 server' },
-      { match: 'meta protocol ip6 udp dport 546', why: 'DHCPv6 server' },
+      { match: 'meta l4proto udp @th,0,16 { 67, 547 }', why: 'DHCP server' },
+      { match: 'meta l4proto udp @th,16,16 { 68, 546 }', why: 'DHCP server' },
     ]),
   ];
 }
@@ -119,31 +117,32 @@ function roleRules({ ra, dhcp }: Trust): Rule[] {
  */
 function discoveryRules({ trust }: Sender): Rule[] {
   if (trust.mac && trust.ip) return [];
-  const of = (type: string, lengths: string): Rule => ({ match: `${ICMP6} type ${type} ip6 length != ${lengths}`, why: 'options of neighbour discovery' });
   return [
     { match: `${ICMP6} type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect } ip6 nexthdr != ipv6-icmp`, why: 'neighbour discovery behind other headers' },
-    of('nd-neighbor-solicit', '{ 24, 32 }'), of('nd-neighbor-advert', '{ 24, 32 }'), of('nd-router-solicit', '{ 8, 16 }'),
+    { match: `${ICMP6} type { nd-neighbor-solicit, nd-neighbor-advert } ip6 length != { 24, 32 }`, why: 'options of neighbour discovery' },
+    { match: `${ICMP6} type nd-router-solicit ip6 length != { 8, 16 }`, why: 'options of neighbour discovery' },
   ];
 }
 
 const ICMP6 = 'meta protocol ip6 icmpv6';
 
-/** The hardware address inside the packet. RFC 4861 sections 4.1, 4.3, 4.4; the nonce of RFC 7527 is option 14. */
+/**
+ * The hardware address inside the packet: the one option there may be, type, length and address at once (RFC 4861 section
+ * 4.6.1). A look for duplicates may have a nonce in its place (RFC 7527, option 14).
+ */
 function hardwareRules(mac: string): Rule[] {
-  const hex = `0x${mac.replaceAll(':', '')}`;
+  const option = (type: number): string => `0x0${type}01${mac.replaceAll(':', '')}`;
   return [
     { match: `meta protocol arp arp saddr ether != ${mac}`, why: 'ARP sender MAC' },
-    { match: `${ICMP6} type nd-neighbor-solicit ip6 length 32 @th,192,8 != { 1, 14 }`, why: 'option of a solicitation' },
-    { match: `${ICMP6} type nd-neighbor-solicit ip6 length 32 @th,192,8 1 @th,208,48 != ${hex}`, why: 'source link-layer address' },
-    { match: `${ICMP6} type nd-neighbor-advert ip6 length 32 @th,192,8 != 2`, why: 'option of an advertisement' },
-    { match: `${ICMP6} type nd-neighbor-advert ip6 length 32 @th,208,48 != ${hex}`, why: 'target link-layer address' },
-    { match: `${ICMP6} type nd-router-solicit ip6 length 16 @th,64,8 != 1`, why: 'option of a solicitation' },
-    { match: `${ICMP6} type nd-router-solicit ip6 length 16 @th,80,48 != ${hex}`, why: 'source link-layer address' },
+    { match: `${ICMP6} type nd-neighbor-solicit ip6 length 32 ip6 saddr != :: @th,192,64 != ${option(1)}`, why: 'source link-layer address' },
+    { match: `${ICMP6} type nd-neighbor-solicit ip6 length 32 ip6 saddr :: @th,192,8 != 14`, why: 'source link-layer address' },
+    { match: `${ICMP6} type nd-neighbor-advert ip6 length 32 @th,192,64 != ${option(2)}`, why: 'target link-layer address' },
+    { match: `${ICMP6} type nd-router-solicit ip6 length 16 @th,64,64 != ${option(1)}`, why: 'source link-layer address' },
   ];
 }
 
-function addressRules({ own, linkLocal, never }: Sender): Rule[] {
-  return [...(own.inet === undefined ? [] : inetRules(own.inet)), ...(own.inet6 === undefined ? [] : inet6Rules([...own.inet6, ...linkLocal], never))];
+function addressRules({ own, linkLocal }: Sender): Rule[] {
+  return [...(own.inet === undefined ? [] : inetRules(own.inet)), ...(own.inet6 === undefined ? [] : inet6Rules([...own.inet6.map(rangeOf), ...linkLocal]))];
 }
 
 /** From 0.0.0.0 a guest asks for an address (RFC 2131), probes one (RFC 5227) and joins groups (RFC 3376 section 4.2.13). */
@@ -158,14 +157,10 @@ function inetRules(own: readonly Prefix[]): Rule[] {
 }
 
 /** From :: a guest looks for duplicates, solicits routers and joins groups (RFC 4861, RFC 3590). */
-function inet6Rules(own: readonly Prefix[], never: readonly string[]): Rule[] {
-  const targets = setOf(own.map(rangeOf));
+function inet6Rules(own: readonly Range[]): Rule[] {
+  const targets = setOf(own.map(numbersOf));
   return [
-    { match: `meta protocol ip6 ip6 saddr != ${setOf(['::', ...own.map(bare)])}`, why: 'source address' },
-    ...(never.length === 0 ? [] : [
-      { match: `meta protocol ip6 ip6 saddr ${setOf(never)}`, why: 'source address' },
-      { match: `${ICMP6} type nd-neighbor-advert @th,64,128 ${setOf(never.map((text) => rangeOf(prefixFrom(text))))}`, why: 'target address' },
-    ]),
+    { match: `meta protocol ip6 ip6 saddr != ${setOf(['::', ...own.map(addressesOf)])}`, why: 'source address' },
     { match: 'meta protocol ip6 ip6 saddr :: meta l4proto != ipv6-icmp', why: 'source address' },
     { match: `meta protocol ip6 ip6 saddr :: icmpv6 type != { nd-neighbor-solicit, nd-router-solicit, mld-listener-report, mld-listener-done, mld2-listener-report }`, why: 'source address' },
     { match: `${ICMP6} type nd-neighbor-solicit ip6 saddr :: @th,64,128 != ${targets}`, why: 'target address' },
@@ -187,8 +182,33 @@ function setOf(items: readonly string[]): string {
   return `{ ${[...new Set(items)].join(', ')} }`;
 }
 
+interface Range {
+  readonly first: bigint;
+  readonly last: bigint;
+}
+
+function rangeOf({ first, last }: Prefix): Range {
+  return { first, last };
+}
+
+/** Returns link-local addresses without those of the host's end. */
+function linkLocalsWithout(addresses: readonly string[]): Range[] {
+  const gaps = addresses.map((text) => hostPrefix(parseAddress(text)).first).sort((a, b) => (a < b ? -1 : 1));
+  const ranges: Range[] = [];
+  let { first } = LINK_LOCAL;
+  for (const gap of gaps) {
+    if (gap > first) ranges.push({ first, last: gap - 1n });
+    first = gap + 1n;
+  }
+  return [...ranges, { first, last: LINK_LOCAL.last }];
+}
+
+function addressesOf({ first, last }: Range): string {
+  return first === last ? addressText(first, 'inet6') : `${addressText(first, 'inet6')}-${addressText(last, 'inet6')}`;
+}
+
 /** nft has no addresses inside a payload, only numbers. */
-function rangeOf({ first, last }: Prefix): string {
+function numbersOf({ first, last }: Range): string {
   const [from, to] = [first, last].map((value) => `0x${value.toString(16).padStart(32, '0')}`);
   return first === last ? String(from) : `${String(from)}-${String(to)}`;
 }

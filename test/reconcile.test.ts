@@ -117,7 +117,7 @@ describe('a failure', () => {
   test('at any line of any batch leaves the host and the journal as they were', async () => {
     const { batches } = await wire(host, START);
     const total = batches.flatMap((batch) => batch.lines).length;
-    expect(total).toBe(18);
+    expect(total).toBe(20);
     for (let line = 1; line <= total; line += 1) {
       rmSync(dir, { recursive: true });
       use(fakeKernel(HOST));
@@ -167,7 +167,8 @@ describe('a failure', () => {
 
   test('that cannot be undone says so and keeps the journal', async () => {
     const real = kernel;
-    real.failAt = 3;
+    // Past the file for nft, which leaves nothing to undo when it fails.
+    real.failAt = 8;
     host = { ...host, kernel: { ...real, run: (batches, mode, scope) => (mode === 'carry-on' ? Promise.reject(new Error('still broken')) : real.run(batches, mode, scope)) } };
     await expect(wire(host, START)).rejects.toThrow(RollbackError);
     expect(journal.list()).toHaveLength(1);
