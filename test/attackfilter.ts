@@ -6,13 +6,17 @@ import { ipBytes, linkLocalOf, macBytes } from './packet.js';
 /** Returns nft lines that let this NIC send as itself only. The tables are made anew. */
 export function filterFor(topology: Topology, nic: HostileNic): string {
   const family = topology === 'bridge' ? 'bridge' : 'netdev';
-  const chains = { nic: nicRules(nic), arp: arpRules(nic), ip4: ip4Rules(nic), ip6: ip6Rules(nic), udp: UDP_RULES, unspecified: unspecifiedRules(nic), icmp6: icmp6Rules(nic) };
+  const chains = { nic: nicRules(nic), from_arp: arpRules(nic), from_ip4: ip4Rules(nic), from_ip6: ip6Rules(nic), from_udp: UDP_RULES, unspecified: unspecifiedRules(nic), from_icmp6: icmp6Rules(nic) };
   const hooks = topology === 'bridge' ? [
     'add chain bridge attack from_guests { type filter hook prerouting priority -300; }',
-    // What is for reserved groups never meets prerouting: it goes up on the port itself, and its source is learnt on the way.
+    `add rule bridge attack from_guests iif ${nic.dev} jump nic`,
+    // What is for reserved groups never meets prerouting but goes up on the port itself, and its source is learnt on the way:
+    // after `input`, but for LLDP, which meets no hook of bridges at all (br_handle_frame(), 6.18).
     'add chain bridge attack to_ports { type filter hook input priority -300; }',
     `add rule bridge attack to_ports iif ${nic.dev} ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop`,
-    `add rule bridge attack from_guests iif ${nic.dev} jump nic`,
+    'add table netdev attack',
+    `add chain netdev attack to_port { type filter hook ingress device "${nic.dev}" priority -300; }`,
+    'add rule netdev attack to_port ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop',
   ] : [
     `add chain netdev attack from_guest { type filter hook ingress device "${nic.dev}" priority -300; }`,
     'add rule netdev attack from_guest jump nic',
@@ -34,9 +38,9 @@ function nicRules({ mac, tags }: HostileNic): string[] {
     // The tag that the kernel has taken off is seen in `ether type`, the one that is left in `meta protocol`.
     ...(tags.length === 0 ? ['ether type { 8021q, 8021ad } drop'] : ['ether type 8021ad drop', 'vlan id 0 drop']),
     'meta protocol { 8021q, 8021ad } drop',
-    'meta protocol arp goto arp',
-    'meta protocol ip goto ip4',
-    'meta protocol ip6 goto ip6',
+    'meta protocol arp goto from_arp',
+    'meta protocol ip goto from_ip4',
+    'meta protocol ip6 goto from_ip6',
     // RARP as QEMU announces a guest with.
     `meta protocol 0x8035 @nh,48,16 3 @nh,64,48 ${hex(mac)} accept`,
     'drop',
@@ -61,7 +65,7 @@ function ip4Rules({ addresses }: HostileNic): string[] {
     'meta protocol ip ip saddr 0.0.0.0 ip daddr 224.0.0.0/4 meta l4proto igmp accept',
     `meta protocol ip ip saddr != ${own} drop`,
     'meta protocol ip ip frag-off & 0x1fff != 0 accept',
-    'meta protocol ip meta l4proto udp goto udp',
+    'meta protocol ip meta l4proto udp goto from_udp',
     'meta protocol ip meta l4proto 0-255 accept',
     'drop',
   ];
@@ -83,10 +87,10 @@ function ip6Rules({ mac, addresses }: HostileNic): string[] {
     // A fragment after the first says of what protocol it is, unless that is one more extension header: then nobody can tell.
     'meta protocol ip6 frag frag-off != 0 meta l4proto 0-255 accept',
     'meta protocol ip6 frag frag-off != 0 drop',
-    'meta protocol ip6 meta l4proto ipv6-icmp goto icmp6',
-    'meta protocol ip6 meta l4proto udp goto udp',
+    'meta protocol ip6 meta l4proto ipv6-icmp goto from_icmp6',
+    'meta protocol ip6 meta l4proto udp goto from_udp',
     // Headers that this kernel does not look behind, and that others may.
-    'meta protocol ip6 meta l4proto { 0, 43, 44, 60, 135, 139, 140, 253, 254 } drop',
+    'meta protocol ip6 meta l4proto { 0, 43, 44, 51, 60, 135, 139, 140, 253, 254 } drop',
     'meta protocol ip6 @th,0,8 >= 0 accept',
     'drop',
   ];
