@@ -107,6 +107,7 @@ export async function openAttackHost(topology: Topology): Promise<AttackHost> {
   world.sh('ip link set eth0 arp off promisc on up');
   for (const tap of Object.values(TAP)) await frames.tap(tap);
   netns.sh(topology === 'bridge' ? bridged(scene) : routed(scene));
+  waitForPorts(netns, topology === 'bridge' ? 4 : 0);
   const filter = (text: string): void => {
     const { status, stderr } = netns.run('nft', ['-f', '-'], { input: `flush ruleset\n${PROBE}${text}` });
     if (status !== 0) throw new Error(`nft refuses: ${stderr}\n${text}`);
@@ -125,6 +126,11 @@ export async function openAttackHost(topology: Topology): Promise<AttackHost> {
     send: async (who, burst) => send(TAP[who], burst),
     close: () => { frames.close(); netns.close(); world.close(); },
   };
+}
+
+/** A bridge forwards no sooner than it has seen the carrier of the port. */
+export function waitForPorts(netns: Netns, count: number): void {
+  netns.sh(`for try in $(seq 100); do [ "$(bridge link show | grep -c 'state forwarding')" != ${count} ] || exit 0; sleep 0.05; done; bridge link show; exit 1`);
 }
 
 /** The bridge hands what is for the host to br0; what is for the links' own protocols (LLDP) stays on the port. */
