@@ -21,7 +21,19 @@ export interface Frames {
   readSome(tap: string, kind: 'arp' | 'na'): Promise<string[]>;
   /** Runs `end`, which sends the text 'end' to each of `names`, and returns what they heard before, sorted. */
   heardBy(names: readonly string[], end: () => Promise<void>): Promise<string[]>;
+  /** Hears all frames of a link, or those of these ethertypes that its stack takes in; joins multicast groups there. */
+  sniff(place: string, options: { dev: string; pid?: string; protocols?: readonly number[]; groups?: readonly string[] }): Promise<void>;
+  /** Writes frames to a tap, then `end` to another; returns how often each arrived where, by the number on it. */
+  volley(request: Volley): Promise<Record<string, Record<string, number>>>;
   close(): void;
+}
+
+export interface Volley {
+  readonly tap: string;
+  readonly frames: readonly Buffer[];
+  /** Taps whose guests count what comes, by the name of the place. */
+  readonly watched: Readonly<Record<string, string>>;
+  readonly end: { readonly tap: string; readonly frame: Buffer; readonly place: string; readonly number: string };
 }
 
 const MAC = '52:54:00:00:00:99';
@@ -76,6 +88,10 @@ export function openFrames(host: Netns): Frames {
       }, `the end to be heard by ${names.join(' and ')}`);
       return heard.sort();
     },
+    sniff: async (name, options) => { await call({ op: 'sniff', name, ...options }); },
+    volley: async ({ frames, end, ...rest }) => await call({
+      op: 'volley', ...rest, frames: frames.map((frame) => frame.toString('hex')), end: { ...end, frame: end.frame.toString('hex') },
+    }) as Record<string, Record<string, number>>,
     close: () => { child.stdin.end(); },
   };
 }

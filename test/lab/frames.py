@@ -4,6 +4,7 @@ One JSON request a line on standard input, {"op", ...}; one answer a line, {"ok"
 input. It runs in the namespace of the host; `listen` opens its socket in the namespace of the process `pid`.
 """
 import ctypes
+import errno
 import fcntl
 import ipaddress
 import json
@@ -11,14 +12,20 @@ import os
 import socket
 import struct
 import sys
+import time
 
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 SO_BINDTODEVICE = 25
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
+ETH_P_ALL = 3
+PACKET_OTHERHOST = 3
+SO_RCVBUFFORCE = 33
+TAGS = (b'\x81\x00', b'\x88\xa8')
 taps = {}
 sockets = {}
+sniffers = {}
 
 
 def octets(mac):
@@ -162,7 +169,104 @@ def heard(name):
     return sorted(texts)
 
 
-OPERATIONS = {'tap': open_tap, 'udp': send_udp, 'solicit': solicit, 'report': report, 'ask': ask, 'read': read,
+def sniff(name, dev, pid=None, protocols=(ETH_P_ALL,), groups=()):
+    """Hears all frames on a link; of `protocols` only those that the kernel takes in, after netdev ingress."""
+    home = os.open('/proc/self/ns/net', os.O_RDONLY)
+    if pid is not None:
+        enter(os.open(f'/proc/{pid}/ns/net', os.O_RDONLY))
+    for protocol in protocols:
+        one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
+        one.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 25)
+        one.bind((dev, protocol))
+        one.setblocking(False)
+        sniffers.setdefault(name, []).append(one)
+    for group in groups:
+        join(dev, ipaddress.ip_address(group))
+    enter(home)
+
+
+def join(dev, group):
+    """Makes the stack of the host take what is sent to a group, as a server on it would."""
+    index = socket.if_nametoindex(dev)
+    one = socket.socket(socket.AF_INET if group.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+    if group.version == 4:
+        one.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group.packed + struct.pack('=4xi', index))
+    else:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group.packed + struct.pack('=i', index))
+    sockets.setdefault('', []).append(one)
+
+
+def identity(data):
+    """The number that test/packet.ts stamped on a frame, with + for an IPv4 fragment that is not the first."""
+    kind, rest = data[12:14], data[14:]
+    while kind in TAGS:
+        kind, rest = rest[2:4], rest[4:]
+    if kind == b'\x08\x00':
+        number, offset = struct.unpack('!HH', rest[4:8])
+        return f"{number}{'+' if offset & 0x1FFF else ''}"
+    if kind == b'\x86\xdd':
+        return str(struct.unpack('!I', rest[:4])[0] & 0xFFFFF)
+    at = data.rfind(b'gwid')
+    return '0' if at < 0 else str(struct.unpack('!H', data[at + 4:at + 6])[0])
+
+
+def drain(seen, watched):
+    """Counts what arrived, by place and number."""
+    for name, ears in sniffers.items():
+        for one in ears:
+            while True:
+                try:
+                    data, address = one.recvfrom(4096)
+                except BlockingIOError:
+                    break
+                if address[2] != PACKET_OTHERHOST or one.proto == socket.htons(ETH_P_ALL):
+                    count(seen, name, data)
+    for name, tap in watched.items():
+        while True:
+            try:
+                count(seen, name, os.read(taps[tap], 4096))
+            except BlockingIOError:
+                break
+
+
+def count(seen, name, data):
+    place = seen.setdefault(name, {})
+    number = identity(data)
+    place[number] = place.get(number, 0) + 1
+
+
+def volley(tap, frames, watched, end):
+    """
+    Writes the frames (hex) to a tap; returns how often each arrived, at sniffers and at `watched` ({place: tap}). What a
+    tap is written is on its way when write returns, but for the queue of a veth pair: `end` ({tap, frame, place, number})
+    is written last, elsewhere, where no filter stops it, and waited for. One CPU, because queues are per CPU.
+    """
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    seen = {}
+    drain({}, watched)
+    for at, frame_ in enumerate(frames):
+        write(taps[tap], bytes.fromhex(frame_))
+        if at % 64 == 63:  # a tap's queue holds 1,000
+            drain(seen, watched)
+    write(taps[end['tap']], bytes.fromhex(end['frame']))
+    until = time.monotonic() + 10
+    while end['number'] not in seen.get(end['place'], {}):
+        drain(seen, watched)
+        if time.monotonic() > until:
+            raise TimeoutError(f"the end of the volley was not heard at {end['place']}")
+    return seen
+
+
+def write(fd, data):
+    """What the tap itself refuses arrives nowhere, which is for the test to find out."""
+    try:
+        os.write(fd, data)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+
+
+OPERATIONS = {'sniff': sniff, 'volley': volley, 'tap': open_tap, 'udp': send_udp, 'solicit': solicit, 'report': report, 'ask': ask, 'read': read,
               'listen': listen, 'heard': heard, 'close': lambda name: os.close(taps.pop(name))}
 
 for line in sys.stdin:

@@ -1,0 +1,101 @@
+/**
+ * A hostile guest that owns the other end of its tap: whatever it pretends to be, in whatever encapsulation, reaches no
+ * victim, no uplink and not the host; and what it sends as itself arrives as it does without a filter. Both lists are
+ * tables: test/forged.ts and test/honest.ts. Without a filter every forged frame arrives somewhere, or is named here.
+ */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { type AttackHost, allowedEncapsulations, ENCAPSULATIONS, type HostileNic, MEMBER, type Numbered, numberFrames, openAttackHost, type Topology } from './attackhost.js';
+import { filterFor } from './attackfilter.js';
+import { canRun, testWith } from './capability.js';
+import { forgedRows, type Row } from './forged.js';
+import { honestRows } from './honest.js';
+
+const NEEDED = ['root', 'netns', 'python3', 'nft'] as const;
+const attackTest = testWith(...NEEDED);
+const able = canRun(...NEEDED);
+const hosts = new Map<Topology, AttackHost>();
+
+beforeAll(async () => {
+  if (able) for (const topology of ['bridge', 'routed'] as const) hosts.set(topology, await openAttackHost(topology));
+}, 60_000);
+
+afterAll(() => { for (const host of hosts.values()) host.close(); });
+
+function hostOf(topology: Topology): AttackHost {
+  const host = hosts.get(topology);
+  if (host === undefined) throw new Error('no host');
+  return host;
+}
+
+function nicOf({ scene: { guest } }: AttackHost, tags: readonly number[]): HostileNic {
+  return { dev: 'vnet1', mac: guest.mac, addresses: [guest.a4, guest.a6], tags };
+}
+
+const dressed = (rows: readonly Row[], encapsulations: readonly string[]): (Row & { encapsulation: string })[] => encapsulations.flatMap((encapsulation) => rows.map((row) => ({ ...row, encapsulation })));
+
+/** Sends rows and returns, of each, where any of its frames arrived. */
+async function shoot(host: AttackHost, rows: readonly (Row & { encapsulation: string })[]): Promise<Map<string, string[]>> {
+  const { shots, numbered } = numberFrames(rows);
+  const where = await host.attack(shots);
+  return new Map(numbered.map(({ name, numbers }: Numbered) => [name, numbers.map((number) => where.get(number) ?? 'nowhere')]));
+}
+
+const ALL = Object.keys(ENCAPSULATIONS);
+
+/** What of it arrived, one line a row. */
+function arrived(shot: Map<string, string[]>): string[] {
+  return [...shot].filter(([, places]) => places.some((place) => place !== 'nowhere')).map(([name, places]) => `${name}: ${[...new Set(places)].join(', ')}`);
+}
+
+function lost(shot: Map<string, string[]>): string[] {
+  return [...shot].flatMap(([name, places]) => (places.every((place) => place === 'nowhere') ? [name] : []));
+}
+
+const TAGGED = 'member VID|VID 0 and member VID|802.1ad|member VID and another';
+
+/** Forged frames that arrive nowhere though nothing filters them, and why. */
+const UNHEARD: Readonly<Record<Topology, readonly (readonly [RegExp, string])[]>> = {
+  bridge: [
+    [/^(the broadcast|a multicast) MAC as its source, /, 'the bridge drops what has no sender'],
+    [/^LLDP to 01:80:c2:00:00:01, /, 'the bridge drops PAUSE frames'],
+    [new RegExp(`^(LLDP to 01:80:c2:00:00:0[2-9a-f]|a BPDU to every reserved group), (${TAGGED})$`), 'the bridge forwards no reserved group but that of STP, and no link of that VLAN is on the port'],
+  ],
+  routed: [
+    [new RegExp(`, (${TAGGED})$`), 'no link of that VLAN is on the tap'],
+    [/^an IPv4 source: (0.0.0.0|broadcast|a group), /, 'a martian, whatever the sysctls say'],
+    [/^DHCPv4 from 0.0.0.0 to one host, /, 'a martian, whatever the sysctls say'],
+    [/^an IPv6 source: (a group|loopback), /, 'ip6_rcv() drops them'],
+  ],
+};
+
+describe.each<[string, Topology, readonly number[]]>([['an access port', 'bridge', []], ['a trunk port', 'bridge', [MEMBER]], ['a routed link', 'routed', []]])('%s', (_, topology, tags) => {
+  attackTest('is where every forged frame arrives somewhere, unless something filters', async () => {
+    const host = hostOf(topology);
+    host.filter('');
+    const shot = await shoot(host, dressed(forgedRows(host.scene), ALL));
+    const unheard = UNHEARD[topology].map(([pattern]) => pattern);
+    expect(lost(shot)).toEqual([...shot.keys()].filter((name) => unheard.some((pattern) => pattern.test(name))));
+  }, 60_000);
+
+  attackTest('lets no forged frame through, in no encapsulation', async () => {
+    const host = hostOf(topology);
+    host.filter(filterFor(topology, nicOf(host, tags)));
+    expect(arrived(await shoot(host, dressed(forgedRows(host.scene), ALL)))).toEqual([]);
+  }, 60_000);
+
+  attackTest('lets honest frames through where they went without it, and none in an encapsulation that is not its own', async () => {
+    const host = hostOf(topology);
+    const allowed = allowedEncapsulations(nicOf(host, tags));
+    const [own, foreign] = [dressed(honestRows(host.scene), allowed), dressed(honestRows(host.scene), ALL.filter((each) => !allowed.includes(each)))];
+    host.filter('');
+    const before = await shoot(host, own);
+    expect(lost(before)).toEqual([]);
+    host.filter(filterFor(topology, nicOf(host, tags)));
+    expect(Object.fromEntries(await shoot(host, own))).toEqual(Object.fromEntries(before));
+    expect(arrived(await shoot(host, foreign))).toEqual([]);
+  }, 60_000);
+});
+
+test('every row of the tables has a name of its own', () => {
+  for (const { scene } of hosts.values()) for (const rows of [forgedRows(scene), honestRows(scene)]) expect(new Set(rows.map(({ name }) => name)).size).toBe(rows.length);
+});
