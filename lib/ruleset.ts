@@ -59,6 +59,9 @@ const BRIDGE: TableShape = {
   sets: new Map([[QUARANTINE, 'set'], ['ports', 'map']] as const),
   chains: [
     hooked('from_guests', 'prerouting', { rules: [FROM_QUARANTINE, { match: '', why: 'guests', verdict: 'iif vmap @ports' }] }),
+    // Frames for 802.1D's reserved groups never meet prerouting, and their source is learnt on the way. Those of LLDP meet no
+    // hook of bridges at all (br_handle_frame, Linux 6.18): against them the bridge has `no_linklocal_learn`.
+    hooked('from_guests_to_bridge', 'input', { rules: [{ match: 'ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00', why: 'guests', verdict: 'iif vmap @ports' }] }),
     hooked('to_guests', 'forward', { rules: [TO_QUARANTINE] }),
     hooked('from_host', 'output', { rules: [TO_QUARANTINE] }),
   ],

@@ -133,6 +133,8 @@ const ICMP6 = 'meta protocol ip6 icmpv6';
 function hardwareRules(mac: string): Rule[] {
   const option = (type: number): string => `0x0${type}01${mac.replaceAll(':', '')}`;
   return [
+    // Hardware type 1, protocol IPv4, lengths 6 and 4: with others the sender stands elsewhere.
+    { match: 'meta protocol arp @nh,0,48 != 0x000108000604', why: 'ARP of another kind' },
     { match: `meta protocol arp arp saddr ether != ${mac}`, why: 'ARP sender MAC' },
     { match: `${ICMP6} type nd-neighbor-solicit ip6 length 32 ip6 saddr != :: @th,192,64 != ${option(1)}`, why: 'source link-layer address' },
     { match: `${ICMP6} type nd-neighbor-solicit ip6 length 32 ip6 saddr :: @th,192,8 != 14`, why: 'source link-layer address' },
@@ -169,12 +171,15 @@ function inet6Rules(own: readonly Range[]): Rule[] {
 }
 
 /**
- * A packet must show in its first fragment what it is (RFC 7112), or the rules before could not know. `meta l4proto` of
- * one that does not matches nothing, whatever it is compared with; 255 is no protocol.
+ * A packet must show in its first fragment what it is (RFC 7112), or the rules before could not know: no header that may
+ * have another behind it is where the kernel stopped looking, and the one that is last can be read. A rule that reads
+ * what is not there matches nothing, whatever it is compared with.
  */
 const LAST: readonly Rule[] = [
   { match: 'meta protocol != ip6', why: 'passed', verdict: 'accept' },
-  { match: 'meta l4proto != 255', why: 'passed', verdict: 'accept' },
+  { match: 'meta l4proto { 0, 43, 44, 60, 135, 139, 140 }', why: 'header chain' },
+  { match: 'frag frag-off != 0', why: 'passed', verdict: 'accept' },
+  { match: '@th,0,8 >= 0', why: 'passed', verdict: 'accept' },
   { match: '', why: 'header chain' },
 ];
 

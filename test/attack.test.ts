@@ -4,7 +4,7 @@
  * tables: test/forged.ts and test/honest.ts. Without a filter every forged frame arrives somewhere, or is named here.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { type AttackHost, allowedEncapsulations, ENCAPSULATIONS, type HostileNic, MEMBER, type Numbered, numberFrames, openAttackHost, type Topology } from './attackhost.js';
+import { type AttackHost, allowedEncapsulations, ENCAPSULATIONS, hostileNic, MEMBER, type Numbered, numberFrames, openAttackHost, type Topology } from './attackhost.js';
 import { filterFor } from './attackfilter.js';
 import { canRun, testWith } from './capability.js';
 import { forgedRows, type Row } from './forged.js';
@@ -25,10 +25,6 @@ function hostOf(topology: Topology): AttackHost {
   const host = hosts.get(topology);
   if (host === undefined) throw new Error('no host');
   return host;
-}
-
-function nicOf({ scene: { guest } }: AttackHost, tags: readonly number[]): HostileNic {
-  return { dev: 'vnet1', mac: guest.mac, addresses: [guest.a4, guest.a6], tags };
 }
 
 const dressed = (rows: readonly Row[], encapsulations: readonly string[]): (Row & { encapsulation: string })[] => encapsulations.flatMap((encapsulation) => rows.map((row) => ({ ...row, encapsulation })));
@@ -79,18 +75,18 @@ describe.each<[string, Topology, readonly number[]]>([['an access port', 'bridge
 
   attackTest('lets no forged frame through, in no encapsulation', async () => {
     const host = hostOf(topology);
-    host.filter(filterFor(topology, nicOf(host, tags)));
+    host.filter(filterFor(topology, hostileNic(host, { tags })));
     expect(arrived(await shoot(host, dressed(forgedRows(host.scene), ALL)))).toEqual([]);
   }, 60_000);
 
   attackTest('lets honest frames through where they went without it, and none in an encapsulation that is not its own', async () => {
     const host = hostOf(topology);
-    const allowed = allowedEncapsulations(nicOf(host, tags));
+    const allowed = allowedEncapsulations(hostileNic(host, { tags }));
     const [own, foreign] = [dressed(honestRows(host.scene), allowed), dressed(honestRows(host.scene), ALL.filter((each) => !allowed.includes(each)))];
     host.filter('');
     const before = await shoot(host, own);
     expect(lost(before)).toEqual([]);
-    host.filter(filterFor(topology, nicOf(host, tags)));
+    host.filter(filterFor(topology, hostileNic(host, { tags })));
     expect(Object.fromEntries(await shoot(host, own))).toEqual(Object.fromEntries(before));
     expect(arrived(await shoot(host, foreign))).toEqual([]);
   }, 60_000);

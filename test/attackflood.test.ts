@@ -1,6 +1,6 @@
 /** What a hostile guest does to the tables of others: MAC flapping, exhaustion of neighbour tables; and tools of the trade. */
 import { afterEach, describe, expect } from '@jest/globals';
-import { type AttackHost, type HostileNic, openAttackHost, type Topology, waitForPorts } from './attackhost.js';
+import { type AttackHost, hostileNic, openAttackHost, type Topology, waitForPorts } from './attackhost.js';
 import { filterFor } from './attackfilter.js';
 import { testWith } from './capability.js';
 import { type Netns, openNetns } from './netns.js';
@@ -15,11 +15,6 @@ afterEach(() => {
   guest?.close();
   guest = undefined;
 });
-
-function nicOf(dev = 'vnet1'): HostileNic {
-  const { mac, a4, a6 } = host.scene.guest;
-  return { dev, mac, addresses: [a4, a6], tags: [] };
-}
 
 describe('MAC flapping', () => {
   const forge: Readonly<Record<string, (link: { mac: string; to: string }) => Buffer>> = {
@@ -52,7 +47,7 @@ describe('MAC flapping', () => {
     };
     const each = (where: string): Record<string, string> => Object.fromEntries(Object.keys(forge).map((name) => [name, where]));
     expect(await results()).toEqual(each('hostile'));
-    host.filter(filterFor('bridge', nicOf()));
+    host.filter(filterFor('bridge', hostileNic(host)));
     expect(await results()).toEqual(each('victim'));
   }, 60_000);
 });
@@ -86,7 +81,7 @@ describe('a flood of forged senders', () => {
       host = await openAttackHost(topology);
       // 200 of ARP, and 100 a target: a routed link has the link-local one only.
       expect(await grown(100)).toBe(topology === 'bridge' ? 400 : 300);
-      host.filter(filterFor(topology, nicOf()));
+      host.filter(filterFor(topology, hostileNic(host)));
       expect(await grown(2000)).toBe(0);
     }, 60_000);
   }
@@ -149,7 +144,7 @@ add rule bridge seen up iif vnet4 counter
       runTool(command, least);
       const [victim = 0, uplink = 0] = counted();
       expect([command, Math.min(victim, uplink) > 0]).toEqual([command, true]);
-      host.filter(`${COUNT}${filterFor('bridge', nicOf('vnet4'))}`);
+      host.filter(`${COUNT}${filterFor('bridge', hostileNic(host, { dev: 'vnet4' }))}`);
       runTool(command, least);
       expect([command, ...counted()]).toEqual([command, 0, 0, 0]);
     }

@@ -30,6 +30,7 @@ export interface Scene {
 /** What the filter is told of the hostile guest's NIC. */
 export interface HostileNic {
   readonly dev: string;
+  readonly ifindex: number;
   readonly mac: string;
   readonly addresses: readonly string[];
   /** VIDs that it is a tagged member of; empty on an access port and a routed link. Untagged frames are allowed. */
@@ -126,6 +127,11 @@ export async function openAttackHost(topology: Topology): Promise<AttackHost> {
     send: async (who, burst) => send(TAP[who], burst),
     close: () => { frames.close(); netns.close(); world.close(); },
   };
+}
+
+/** Returns the hostile guest's NIC. */
+export function hostileNic({ scene: { guest }, netns }: AttackHost, { dev = TAP.hostile, tags = [] }: { dev?: string; tags?: readonly number[] } = {}): HostileNic {
+  return { dev, ifindex: Number(netns.sh(`cat /sys/class/net/${dev}/ifindex`)), mac: guest.mac, addresses: [guest.a4, guest.a6], tags };
 }
 
 /** A bridge forwards no sooner than it has seen the carrier of the port. */
