@@ -3,12 +3,14 @@ export { announce, type Announcement } from './announce.js';
 export { type Attachment, deriveAttachments, type RoutedLink, type VlanPort } from './attachment.js';
 export { type Address, type Family, parseAddress, parsePrefix, type Prefix } from './address.js';
 export { DEFAULT_CONFIG_PATH, defaultConfig, type HostConfig, loadConfig, parseConfig } from './config.js';
+export { type Decision, decide, type Flow, type Ruling, type Verdict } from './decide.js';
 export { diff, type Operation } from './diff.js';
 export { type Domain, type Nic, METADATA_NAMESPACE, type NicJoin, parseDomain } from './domain.js';
 export {
   CommandError, type CommandFailure, ConfigError, ConflictError, DomainXmlError, type ErrorCode, GuestwireError, HostError,
   JournalError, NotAllowedError, RollbackError, ToolOutputError, UnsupportedError, UsageError, VerifyError,
 } from './errors.js';
+export type { End, NicEnd, Parties } from './ends.js';
 export { type Exec, exec, type ExecRequest, type ExecResult } from './exec.js';
 export { type HookCall, type HookResult, runHook } from './hook.js';
 export { createJournal, type Entry, type Journal, type Wired } from './journal.js';
@@ -20,6 +22,7 @@ export { formatMetadata } from './metadata-xml.js';
 export { desiredState, type NetObject, type NetState, observedState } from './netstate.js';
 export type { LinkFacts, Observation, RouteFacts, Scope } from './observation.js';
 export { type Batch, type BatchLine, describe, render } from './operation.js';
+export type { Allow, Direction, Peer, Policy, PortRange, Profile, Proto, Trust, TrustWord } from './policy.js';
 export { type Past, type Plan, planFor, planRelease } from './plan.js';
 export { type Guest, type Host, pastOf, planWiring, release, releaseRunning, unwire, wire, type WireRequest } from './reconcile.js';
 export { type Settings, settingsFrom } from './settings.js';

@@ -38,11 +38,11 @@ describe('guestwire', () => {
   ])('%s shows every command', (_, args, status) => {
     const result = guestwire(args);
     expect(result.status).toBe(status);
-    for (const name of ['derive', 'plan', 'reconcile', 'install', 'uninstall']) expect(result.stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
+    for (const name of ['derive', 'plan', 'explain', 'reconcile', 'install', 'uninstall']) expect(result.stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
     for (const line of result.stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(110);
   });
 
-  test.each(['derive', 'plan', 'reconcile', 'install', 'uninstall'])('%s --help says how it is used', (name) => {
+  test.each(['derive', 'plan', 'explain', 'reconcile', 'install', 'uninstall'])('%s --help says how it is used', (name) => {
     const { status, stdout } = guestwire([name, '--help']);
     expect(status).toBe(0);
     expect(stdout).toMatch(new RegExp(`^Usage: guestwire ${name}`));

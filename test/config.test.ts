@@ -144,7 +144,7 @@ describe('loadConfig', () => {
   test('a text that is wrong is told as from parseConfig, with the text', () => {
     write('[bridge.br0]\nuplink = []');
     const error = refusal(path);
-    expect(error.message).toBe(`config '${path}': [bridge.br0]: unknown key 'uplink': allowed are 'uplinks', 'protected', 'allowed'`);
+    expect(error.message).toBe(`config '${path}': [bridge.br0]: unknown key 'uplink': allowed are 'uplinks', 'protected', 'allowed', 'trust'`);
     expect([error.code, error.retryable, error.text]).toEqual(['ERR_CONFIG', false, '[bridge.br0]\nuplink = []']);
     expect(() => parseConfig('[', '/x')).toThrow(expect.objectContaining({ text: '[' }));
   });
@@ -161,7 +161,7 @@ describe('loadConfig', () => {
     writeFileSync(odd, 'x = 1');
     chmodSync(odd, 0o644);
     expect(refusal(odd).message).toBe(
-      `config '${folder}/a\\nb\\'': top level: unknown key 'x': allowed are 'bridge', 'routed', 'network', 'guest', 'serve'`);
+      `config '${folder}/a\\nb\\'': top level: unknown key 'x': allowed are 'bridge', 'routed', 'network', 'guest', 'serve', 'filter'`);
   });
 });
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { JournalError } from '../lib/errors.js';
 import { createJournal, type Entry, type Journal } from '../lib/journal.js';
+import { type Allow, NO_TRUST, type Policy } from '../lib/policy.js';
 import { POLICY } from './policies.js';
 
 const UUID = '11111111-2222-3333-4444-555555555555';
@@ -29,6 +30,15 @@ const ENTRY: Entry = {
     { kind: 'address', dev: 'vnet1', address: 'fe80::1', length: 64 },
     { kind: 'route', dev: 'vnet1', to: '192.0.2.0/24', via: '192.0.2.1', table: '100', protocol: 117 },
   ],
+};
+
+const RULE: Allow = {
+  direction: 'in', proto: 'tcp', ports: [{ first: 443, last: 443 }], origin: '<gw:allow> 1 in its metadata',
+  peers: [{ kind: 'prefix', prefix: '2001:db8::/32' }, { kind: 'guest', name: 'a "b"\n' }, { kind: 'group', name: 'front-ends' }],
+};
+const RICH: Policy = {
+  profile: 'closed', profileOrigin: '[guest] in the host config', guest: 'a "b"\n', groups: ['x.y'], offers: { dhcp: true, dns: ['2001:db8::53'] },
+  allows: [RULE, { direction: 'out', proto: undefined, ports: [], peers: [{ kind: 'host' }], origin: 'allow[1] of [guest] in the host config' }],
 };
 
 let top: string;
@@ -58,6 +68,38 @@ describe('an entry', () => {
     const entry = { ...ENTRY, wired: [{ ...port, mac: undefined, isolated: undefined }] } as unknown as Entry;
     journal.write(entry);
     expect(journal.read(UUID)).toEqual(entry);
+  });
+
+  test('holds trust, declared addresses and a policy as they were derived', () => {
+    const [port, link] = ENTRY.wired;
+    const entry = { ...ENTRY, wired: [
+      { ...port, trust: { ...NO_TRUST, ra: true }, logged: true, declared: ['192.0.2.1', '2001:db8::/64'] },
+      { ...link, policy: RICH },
+    ] } as unknown as Entry;
+    journal.write(entry);
+    expect(journal.read(UUID)).toEqual(entry);
+    expect(damage).toEqual([]);
+  });
+
+  test.each<[string, object, object]>([
+    ['a trust of another word', { trust: { ...NO_TRUST, ra: 'yes' } }, {}],
+    ['an address that is more than one', { declared: ['192.0.2.1; drop'] }, {}],
+    ['a profile', {}, { profile: 'none' }],
+    ['a group', {}, { groups: ['a b'] }],
+    ['a server', {}, { offers: { dhcp: true, dns: ['x'] } }],
+    ['a protocol', {}, { allows: [{ ...RULE, proto: 'tcp }' }] }],
+    ['a port', {}, { allows: [{ ...RULE, ports: [{ first: 0, last: 1 }] }] }],
+    ['half a port', {}, { allows: [{ ...RULE, ports: [{ first: 1.5, last: 2 }] }] }],
+    ['a prefix', {}, { allows: [{ ...RULE, peers: [{ kind: 'prefix', prefix: '::/0 accept' }] }] }],
+    ['a group of a rule', {}, { allows: [{ ...RULE, peers: [{ kind: 'group', name: '"' }] }] }],
+    ['a kind of peer', {}, { allows: [{ ...RULE, peers: [{ kind: 'world' }] }] }],
+    ['an origin', {}, { allows: [{ ...RULE, origin: 'a"\n' }] }],
+    ['no policy', {}, { guest: 5 }],
+  ])('is damaged with %s that nobody derives', (_, ofPort, ofPolicy) => {
+    const [port, link] = ENTRY.wired;
+    journal.write({ ...ENTRY, wired: [{ ...port, ...ofPort }, { ...link, policy: { ...RICH, ...ofPolicy } }] } as unknown as Entry);
+    expect(journal.read(UUID)).toBeUndefined();
+    expect(damage).toHaveLength(1);
   });
 
   test('that is not there is none', () => {

@@ -1,0 +1,121 @@
+/** `guestwire explain`: which rule decides on a flow to or from a guest that runs here. */
+import { bare, parseAddress } from '../address.js';
+import { type Decision, decide, type Flow, type Ruling } from '../decide.js';
+import { type End, nicsOf, ownOf, type Parties } from '../ends.js';
+import { GuestwireError, HostError, locate, UsageError } from '../errors.js';
+import { createJournal } from '../journal.js';
+import { createKernel } from '../kernel.js';
+import { EMPTY_SCOPE } from '../observation.js';
+import { PROTOS } from '../policy.js';
+import { nicLabel, quote } from '../quote.js';
+import { byLife } from '../rivals.js';
+import { type Command, type Io, JSON_VERSION, parseOptions } from './command.js';
+
+export const explain: Command = {
+  name: 'explain',
+  summary: 'say which rule lets a flow pass or drops it',
+  help: `Usage: guestwire explain GUEST --from ADDR --to ADDR [--proto PROTO [--port PORT]] [--json]
+
+Says whether the first packet of a flow to or from a running guest passes, which rule of which NIC decides, and where
+it is written. One of the two addresses is the guest's. Answers to what passed, and ICMP errors, always pass.
+
+  GUEST         name or UUID
+  --from ADDR   who sends
+  --to ADDR     who receives
+  --proto PROTO tcp, udp, sctp, icmp or icmpv6 (an echo request); without it only rules that name none apply
+  --port PORT   destination port; without it only rules that name none apply
+  --json        print {"version", "flow", "verdict", "from", "to", "rulings": [...]}
+
+Reads the state directory and the host's addresses, changes nothing. Needs root. Exit status: 0 passes, 1 dropped, 2 it
+cannot be told.`,
+  run: async (args, io) => {
+    const { values, positionals: [name, extra] } = parseOptions(args, {
+      from: { type: 'string' }, to: { type: 'string' }, proto: { type: 'string' }, port: { type: 'string' }, json: { type: 'boolean' },
+    });
+    if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
+    const flow = flowOf(values);
+    try {
+      const parties = await partiesOf(io, flow);
+      const asked = withGuest(flow, name, parties);
+      const decision = decide(asked, parties);
+      io.print(values.json === true ? toJson(flow, decision) : toText(decision));
+      return decision.verdict === 'passes' ? 0 : 1;
+    } catch (error) {
+      // Status 1 is the answer "dropped": what keeps from answering must not look like it.
+      if (!(error instanceof GuestwireError) || error instanceof UsageError) throw error;
+      io.warn(error.message);
+      return 2;
+    }
+  },
+};
+
+function flowOf(values: { readonly from?: string; readonly to?: string; readonly proto?: string; readonly port?: string }): Flow {
+  const [from, to] = [addressOf('from', values.from), addressOf('to', values.to)];
+  if (from.family !== to.family) throw new UsageError(`${quote(from.text)} and ${quote(to.text)} are of two families: no packet has both`);
+  const proto = PROTOS.find((known) => known === values.proto);
+  if (values.proto !== undefined && proto === undefined) throw new UsageError(`--proto ${quote(values.proto)} is none of ${PROTOS.map(quote).join(', ')}`);
+  const other = from.family === 'inet' ? 'icmpv6' : 'icmp';
+  if (proto === other) throw new UsageError(`--proto '${proto}' never comes with ${quote(from.text)}: write '${proto === 'icmp' ? 'icmpv6' : 'icmp'}'`);
+  if (values.port === undefined) return { from: from.text, to: to.text, proto, port: undefined };
+  if (proto === undefined || proto === 'icmp' || proto === 'icmpv6') throw new UsageError("--port needs --proto 'tcp', 'udp' or 'sctp'");
+  if (!/^[1-9][0-9]{0,4}$/.test(values.port) || Number(values.port) > 65_535) throw new UsageError(`--port ${quote(values.port)} is not a number from 1 to 65535`);
+  return { from: from.text, to: to.text, proto, port: Number(values.port) };
+}
+
+function addressOf(option: string, text: string | undefined) {
+  if (text === undefined) throw new UsageError(`--${option} is missing`);
+  return locate(UsageError, `--${option}`, () => parseAddress(text));
+}
+
+async function partiesOf(io: Io, { from, to }: Flow): Promise<Parties> {
+  const journal = createJournal(io.settings.stateDir, io.warn);
+  const kernel = createKernel(io.exec);
+  const { live } = await byLife({ kernel }, journal.list());
+  const { lookups } = await kernel.observe({ ...EMPTY_SCOPE, lookups: [...new Set([from, to])] });
+  return { guests: live, host: new Set([from, to].filter((address) => lookups.get(address)?.type === 'local')), quarantined: new Set() };
+}
+
+/** Returns the flow with its sender, when the guest may send from what is not its address. */
+function withGuest(flow: Flow, name: string, parties: Parties): Flow {
+  const guest = parties.guests.map((entry) => entry.guest).find((one) => one.name === name || one.uuid === name);
+  if (guest === undefined) throw new HostError(`guest ${quote(name)} does not run here, or nothing is wired for it: only the rules of a running guest are in force`);
+  const { from, to } = decide(flow, parties);
+  if ([from, to].some((end) => end.kind === 'nic' && end.guest.uuid === guest.uuid)) return flow;
+  const mine = nicsOf(parties).filter((nic) => nic.guest.uuid === guest.uuid);
+  if (mine.some(({ wired }) => wired.trust?.ip === true)) return { ...flow, sender: guest.uuid };
+  const addresses = mine.flatMap(({ wired }) => ownOf(wired).map(bare));
+  const has = addresses.length === 0 ? 'it declares none' : `it has ${addresses.map(quote).join(', ')}`;
+  throw new UsageError(`neither ${quote(flow.from)} nor ${quote(flow.to)} is an address of guest ${quote(guest.name)}, ${has}, and what it sends from others is dropped as forged`);
+}
+
+function toText({ verdict, from, to, rulings }: Decision): string {
+  return [`${verdict}: from ${endWords(from)} to ${endWords(to)}`, ...rulings.map(rulingWords)].join('\n');
+}
+
+function endWords(end: End): string {
+  switch (end.kind) {
+    case 'host':
+      return `${end.address} (this host)`;
+    case 'world':
+      return `${end.address} (the world: no guest of this host has it)`;
+    case 'nic':
+      return `${end.address} (guest ${quote(end.guest.name)} NIC ${end.wired.nic})`;
+  }
+}
+
+function rulingWords({ guest, nic, mac, direction, verdict, rule, origin }: Ruling): string {
+  const who = nic === undefined ? `guest ${quote(guest)}` : nicLabel(guest, { index: nic, mac });
+  return `  ${direction} ${who} ${verdict}: ${rule}${origin === undefined ? '' : ` (${origin})`}`;
+}
+
+function toJson({ from, to, proto, port }: Flow, decision: Decision): string {
+  const rulings = decision.rulings.map(({ nic = null, mac = null, origin = null, ...rest }) => ({ ...rest, nic, mac, origin }));
+  return JSON.stringify({
+    version: JSON_VERSION, flow: { from, to, proto: proto ?? null, port: port ?? null }, verdict: decision.verdict, from: jsonEnd(decision.from), to: jsonEnd(decision.to), rulings,
+  }, null, 2);
+}
+
+function jsonEnd(end: End): object {
+  if (end.kind !== 'nic') return end;
+  return { kind: end.wired.kind, address: end.address, guest: end.guest, nic: end.wired.nic, mac: end.wired.mac ?? null };
+}
