@@ -125,7 +125,7 @@ interface Ends {
 
 /** Throws LibvirtProtocolError for what libvirt never sends. */
 function dispatch({ where, wire, calls, onEvent }: Ends, message: Message): void {
-  const { program, version, procedure, type, status, serial } = message.header;
+  const { program, version, procedure, type, status } = message.header;
   if (program === KEEPALIVE_PROGRAM && version === VERSION && type === EVENT && (procedure === PING || procedure === PONG)) {
     if (procedure === PING) wire.send(keepaliveBytes(PONG));
     return;
@@ -135,7 +135,8 @@ function dispatch({ where, wire, calls, onEvent }: Ends, message: Message): void
     calls.reply(message);
     return;
   }
-  if (status !== OK || serial !== 0) throw new LibvirtProtocolError(`${where}: event ${procedure} came with status ${status} and serial ${serial}`);
+  // virnetprotocol.x says that an event's serial is 0; libvirtd 9.0 sends 1.
+  if (status !== OK) throw new LibvirtProtocolError(`${where}: event ${procedure} came with status ${status}`);
   const event = locate(LibvirtProtocolError, `${where}: event ${procedure}`, () => readEvent(procedure, message.payload));
   if (event !== undefined) onEvent(event);
 }
