@@ -3,6 +3,7 @@
  * `retryable` says whether the same call can succeed later without anybody changing anything.
  */
 import { GuestwireError } from '../errors.js';
+import { oneLine } from '../quote.js';
 import { type Origin, originOf, type Reason, reasonOf } from './errornames.js';
 
 /** What libvirt said; see virterror.h. Through virsh only `message` and, where it can be told from the text, `reason` are known. */
@@ -13,7 +14,7 @@ export interface Refusal {
   readonly origin: Origin;
   readonly originNumber: number | undefined;
   readonly level: 'none' | 'warning' | 'error';
-  /** libvirt's own sentence. */
+  /** libvirt's own words, which may be several lines and hold whatever a tool or a hook printed. */
   readonly message: string;
 }
 
@@ -28,7 +29,7 @@ export class LibvirtError extends GuestwireError {
   readonly refusal: Refusal;
 
   constructor(what: string, refusal: Refusal, options?: ErrorOptions) {
-    super(`${what}: ${refusal.message} (${refusal.reason}, ${refusal.origin})`, options);
+    super(`${what}: ${oneLine(refusal.message)} (${refusal.reason}, ${refusal.origin})`, options);
     this.refusal = refusal;
     this.retryable = PASSING.has(refusal.reason);
   }

@@ -54,15 +54,14 @@ export async function openLasting(options: LastingOptions): Promise<Lasting> {
   const first = await open(state, options.signal);
   adopt(state, first);
   let closed: Promise<void> | undefined;
-  let { uri } = first;
   return {
     call: async (name, args, limits) => {
+      if (state.session !== undefined) return state.session.call(name, args, limits);
       const started = performance.now();
-      const session = state.session ?? await nextSession(state, name, limits);
-      ({ uri } = session);
-      return session.call(name, args, { ...limits, timeout: Math.max(1, limits.timeout - (performance.now() - started)) });
+      const session = await nextSession(state, name, limits);
+      return session.call(name, args, { ...limits, timeout: Math.max(1, Math.round(limits.timeout - (performance.now() - started))) });
     },
-    uri: () => state.session?.uri ?? uri,
+    uri: () => first.uri,
     close: () => { closed ??= close(state); return closed; },
   };
 }

@@ -28,7 +28,7 @@ export interface Registrar {
   connected(session: Session): void;
   disconnected(cause: Error): void;
   deliver(event: LibvirtObjectEvent): void;
-  /** Ends all subscriptions. */
+  /** Ends all subscriptions, and those that come later. */
   end(error?: Error): void;
 }
 
@@ -46,10 +46,12 @@ export function createRegistrar(timeout: number): Registrar {
   const state: State = { session: undefined, registered: new Map(), timeout, subscriptions: new Map() };
   const { subscriptions } = state;
   let work = Promise.resolve();
+  let over: { readonly error: Error | undefined } | undefined;
   const update = (): void => { work = work.then(() => agree(state)); };
   return {
     add: (subscription) => {
-      subscriptions.set(subscription, 'new');
+      if (over === undefined) subscriptions.set(subscription, 'new');
+      else subscription.end(over.error);
       update();
     },
     remove: (subscription) => { if (subscriptions.delete(subscription)) update(); },
@@ -72,6 +74,7 @@ export function createRegistrar(timeout: number): Registrar {
       }
     },
     end: (error) => {
+      over ??= { error };
       for (const subscription of subscriptions.keys()) subscription.end(error);
       subscriptions.clear();
     },
