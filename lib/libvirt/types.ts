@@ -93,7 +93,7 @@ export interface EventOptions {
  * connection broke fails and is not repeated, because it may have taken effect.
  */
 export interface Connection {
-  /** What the daemon opened: 'qemu:///system'. */
+  /** What the daemon opened: 'qemu:///system'. Through virsh what its client was told: 'qemu+ssh://host/system'. */
   readonly uri: string;
   readonly transport: 'socket' | 'virsh';
 
