@@ -38,6 +38,8 @@ export interface Session {
 
 /** VIR_CONNECT_RO. */
 const READ_ONLY = 1;
+/** Bytes that wait for a peer to read before its pings stay unanswered. */
+const MOST_BACKLOG = 1024 * 1024;
 /** Milliseconds for the goodbye; a daemon that hangs is left without one. */
 const GOODBYE = 1000;
 
@@ -127,7 +129,8 @@ interface Ends {
 function dispatch({ where, wire, calls, onEvent }: Ends, message: Message): void {
   const { program, version, procedure, type, status } = message.header;
   if (program === KEEPALIVE_PROGRAM && version === VERSION && type === EVENT && (procedure === PING || procedure === PONG)) {
-    if (procedure === PING) wire.send(keepaliveBytes(PONG));
+    // A peer that pings without end and reads nothing gets no answers that nobody takes.
+    if (procedure === PING && wire.backlog() < MOST_BACKLOG) wire.send(keepaliveBytes(PONG));
     return;
   }
   if (program !== REMOTE_PROGRAM || version !== VERSION) throw new LibvirtProtocolError(`${where}: a message of program 0x${program.toString(16)} version ${version} came`);

@@ -10,6 +10,9 @@ export interface Subscription extends AsyncIterableIterator<LibvirtEvent> {
   end(error?: Error): void;
 }
 
+/** Characters of names in the queue: an event can hold 8 MiB of them, and a queue of such would be all the memory there is. */
+const MOST_CHARACTERS = 4 * 1024 * 1024;
+
 type Result = IteratorResult<LibvirtEvent, undefined>;
 
 interface Taker {
@@ -19,7 +22,7 @@ interface Taker {
 
 /** Returns an empty subscription. `onReturn` is called when the consumer leaves. */
 export function createSubscription(kinds: ReadonlySet<EventKind>, most: number, onReturn: () => void): Subscription {
-  let queue: LibvirtEvent[] = [];
+  const queue = createQueue(most);
   const takers: Taker[] = [];
   let over = false;
   let failure: Error | undefined;
@@ -34,9 +37,8 @@ export function createSubscription(kinds: ReadonlySet<EventKind>, most: number, 
     push: (event) => {
       if (over) return;
       const taker = takers.shift();
-      if (taker !== undefined) taker.resolve({ done: false, value: event });
-      else if (queue.length < most) queue.push(event);
-      else queue = [{ kind: 'resync', reason: 'overflow' }, event].slice(0, most) as LibvirtEvent[];
+      if (taker === undefined) queue.push(event);
+      else taker.resolve({ done: false, value: event });
     },
     end: (error) => {
       if (over) return;
@@ -50,7 +52,7 @@ export function createSubscription(kinds: ReadonlySet<EventKind>, most: number, 
       return over ? finish() : new Promise((resolve, reject) => { takers.push({ resolve, reject }); });
     },
     return: () => {
-      queue = [];
+      queue.clear();
       subscription.end();
       onReturn();
       return Promise.resolve({ done: true, value: undefined });
@@ -58,4 +60,40 @@ export function createSubscription(kinds: ReadonlySet<EventKind>, most: number, 
     [Symbol.asyncIterator]: () => subscription,
   };
   return subscription;
+}
+
+interface Queue {
+  readonly push: (event: LibvirtEvent) => void;
+  readonly shift: () => LibvirtEvent | undefined;
+  readonly clear: () => void;
+}
+
+function createQueue(most: number): Queue {
+  let events: LibvirtEvent[] = [];
+  let characters = 0;
+  const clear = (): void => {
+    events = [];
+    characters = 0;
+  };
+  return {
+    clear,
+    push: (event) => {
+      characters += charactersOf(event);
+      if (events.length >= most || characters > MOST_CHARACTERS) {
+        clear();
+        events.push({ kind: 'resync', reason: 'overflow' });
+      } else events.push(event);
+    },
+    shift: () => {
+      const event = events.shift();
+      if (event !== undefined) characters -= charactersOf(event);
+      return event;
+    },
+  };
+}
+
+function charactersOf(event: LibvirtEvent): number {
+  const { name } = 'domain' in event ? event.domain : 'network' in event ? event.network : { name: '' };
+  const more = 'alias' in event ? event.alias : 'uri' in event ? event.uri : undefined;
+  return name.length + (more?.length ?? 0);
 }

@@ -9,6 +9,8 @@ import { createSplitter, type Message } from './frame.js';
 
 export interface Wire {
   readonly send: (bytes: Uint8Array) => void;
+  /** How many bytes the peer has not taken yet. */
+  readonly backlog: () => number;
   /** Ends it at once; `onEnd` is not called for it. Safe to call twice. */
   readonly destroy: () => void;
 }
@@ -53,7 +55,7 @@ export async function openWire(options: WireOptions): Promise<Wire> {
   });
   socket.on('error', (cause: Error) => { end(new LibvirtConnectionError(`${where}: the connection broke: ${cause.message}`, { cause })); });
   socket.on('close', () => { end(new LibvirtConnectionError(`${where}: the daemon closed the connection`)); });
-  return { send: (bytes) => { if (!ended) socket.write(bytes); }, destroy };
+  return { send: (bytes) => { if (!ended) socket.write(bytes); }, backlog: () => socket.writableLength, destroy };
 }
 
 interface Incoming {

@@ -7,8 +7,10 @@ import { describe, expect, test } from '@jest/globals';
 import { ValueError } from '../../lib/errors.js';
 import { readEvent } from '../../lib/libvirt/eventnames.js';
 import { createSplitter, decodeMessage, encodeMessage, type Message } from '../../lib/libvirt/frame.js';
+import { connect } from '../../lib/libvirt/index.js';
 import { EVENTS, failure, MESSAGE_MAX, PROCEDURES } from '../../lib/libvirt/protocol.js';
 import { type Codec, decode, encode } from '../../lib/libvirt/xdr.js';
+import { startFakeDaemon } from './fakedaemon.js';
 
 const SEED = Number(process.env['GUESTWIRE_TEST_SEED'] ?? 20_261_123);
 const ROUNDS = 40_000;
@@ -105,6 +107,31 @@ describe(`${ROUNDS} mutated messages, seed ${SEED}`, () => {
     }
     expect(refused).toBeGreaterThan(0);
     expect(performance.now() - started).toBeLessThan(30_000);
+  }, 60_000);
+});
+
+describe(`a client whose daemon goes mad, seed ${SEED}`, () => {
+  test('has a value or an error of a type for each call, and finds its way back', async () => {
+    const pick = random(SEED + 2);
+    let mad = true;
+    const daemon = await startFakeDaemon({
+      connect_get_hostname: (peer, call) => {
+        if (!mad) peer.reply('connect_get_hostname', call, { hostname: 'sane' });
+        else if (peer.socket.writable) peer.socket.write(mutate(encodeMessage({ header: { ...call.header, type: 1 }, payload: new Uint8Array([0, 0, 0, 4, 119, 101, 98, 49]) }), 0, pick));
+      },
+    });
+    const libvirt = await connect(daemon.uri, { timeout: 60, reconnect: { first: 1, most: 2 } });
+    const codes = new Map<string, number>();
+    for (let round = 0; round < 400; round += 1) {
+      const code = await libvirt.hostname({ timeout: 30 }).then(() => 'value', (error: unknown) => (error as { code: string }).code);
+      codes.set(code, (codes.get(code) ?? 0) + 1);
+    }
+    for (const code of codes.keys()) expect(['value', 'ERR_LIBVIRT', 'ERR_LIBVIRT_PROTOCOL', 'ERR_LIBVIRT_CONNECTION', 'ERR_LIBVIRT_TIMEOUT']).toContain(code);
+    expect(codes.get('ERR_LIBVIRT_PROTOCOL')).toBeGreaterThan(10);
+    mad = false;
+    expect(await libvirt.hostname({ timeout: 10_000 }).catch(() => libvirt.hostname({ timeout: 10_000 }))).toBe('sane');
+    await libvirt.close();
+    await daemon.close();
   }, 60_000);
 });
 

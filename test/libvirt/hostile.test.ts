@@ -196,6 +196,17 @@ describe('keepalive', () => {
     await connection?.hostname();
     expect(daemon.called).toContain('pong');
   });
+  test('a daemon that pings without end and reads nothing gets no more than it may', async () => {
+    let client: Peer | undefined;
+    const libvirt = await open({ domain_get_state: (peer) => { client = peer; peer.socket.pause(); } }, { timeout: 20_000 });
+    const waiting = failureOf(libvirt.domainState(WEB1_REF));
+    const pings = Buffer.concat(Array.from({ length: 10_000 }, () => Buffer.from(encodeMessage(keepalive(1)))));
+    const before = process.memoryUsage().rss;
+    for (let n = 0; n < 100; n += 1) await new Promise((resolve) => { if (client === undefined) setTimeout(resolve, 20); else client.socket.write(pings, resolve); });
+    expect(process.memoryUsage().rss - before).toBeLessThan(200 * 1024 * 1024);
+    client?.socket.destroy();
+    expect((await waiting).code).toBe('ERR_LIBVIRT_CONNECTION');
+  }, 30_000);
   test('a daemon that answers pings is left alone', async () => {
     const libvirt = await open({}, { keepalive: { interval: 30, count: 2 } });
     await new Promise((resolve) => { setTimeout(resolve, 400); });
