@@ -17,7 +17,7 @@ const PROBES: Record<Capability, () => boolean> = {
   python3: () => spawnSync('python3', ['--version']).status === 0,
   // A kernel may know nft for some families only.
   nft: () => spawnSync('unshare', ['--net', 'nft', 'add table inet probe']).status === 0,
-  // Of libvirt-daemon-system, as test/lab/setup installs it.
+  // In libvirt-daemon-system of Debian 12, in libvirt-common, which it needs, of 13: test/lab/setup installs both.
   tapset: () => existsSync('/usr/share/systemtap/tapset/libvirt_functions.stp'),
   busybox: () => spawnSync('busybox', ['sh', '-c', ':']).status === 0,
 };

@@ -1,4 +1,4 @@
-/** Procedure numbers against the tapset that the installed libvirt ships (Debian: libvirt-daemon-system). */
+/** Procedure numbers against the tapset that the installed libvirt ships (Debian 12: libvirt-daemon-system, 13: libvirt-common). */
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect } from '@jest/globals';
 import { testWith } from '../capability.js';
