@@ -15,7 +15,15 @@ export type ErrorCode =
   | 'ERR_VERIFY'
   | 'ERR_ROLLBACK'
   | 'ERR_JOURNAL'
-  | 'ERR_USAGE';
+  | 'ERR_USAGE'
+  | 'ERR_LIBVIRT'
+  | 'ERR_LIBVIRT_CONNECTION'
+  | 'ERR_LIBVIRT_PROTOCOL'
+  | 'ERR_LIBVIRT_TIMEOUT'
+  | 'ERR_LIBVIRT_ABORTED'
+  | 'ERR_LIBVIRT_CLOSED'
+  | 'ERR_LIBVIRT_UNSUPPORTED'
+  | 'ERR_LIBVIRT_ARGUMENT';
 
 /** Base of all errors guestwire throws on purpose. Anything else that escapes is a bug. */
 export abstract class GuestwireError extends Error {

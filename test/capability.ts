@@ -1,8 +1,9 @@
 /** What this machine can do, for tests that need it: a missing capability is named, and with CI=true it is a failure. */
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { test } from '@jest/globals';
 
-export type Capability = 'root' | 'netns' | 'libvirt' | 'dash' | 'bash' | 'busybox' | 'serve' | 'systemd' | 'netplan' | 'python3' | 'nft';
+export type Capability = 'root' | 'netns' | 'libvirt' | 'dash' | 'bash' | 'busybox' | 'serve' | 'systemd' | 'netplan' | 'python3' | 'nft' | 'tapset';
 
 const PROBES: Record<Capability, () => boolean> = {
   root: () => process.geteuid?.() === 0,
@@ -16,6 +17,8 @@ const PROBES: Record<Capability, () => boolean> = {
   python3: () => spawnSync('python3', ['--version']).status === 0,
   // A kernel may know nft for some families only.
   nft: () => spawnSync('unshare', ['--net', 'nft', 'add table inet probe']).status === 0,
+  // In libvirt-daemon-system of Debian 12, in libvirt-common, which it needs, of 13: test/lab/setup installs both.
+  tapset: () => existsSync('/usr/share/systemtap/tapset/libvirt_functions.stp'),
   busybox: () => spawnSync('busybox', ['sh', '-c', ':']).status === 0,
 };
 

@@ -1,6 +1,6 @@
 /** What `npm pack` ships: installs, its types resolve, its hook runs with nothing but Node, and nothing else is in it. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -27,6 +27,8 @@ describe('the package', () => {
     const top = readdirSync(installed).sort();
     expect(top).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'docs', 'hooks', 'package.json']);
     expect(readdirSync(join(installed, 'hooks'))).toEqual(['qemu']);
+    // A hook that asks libvirt anything waits for ever.
+    expect(readFileSync(join(installed, 'dist/hook.cjs'), 'utf8')).not.toContain('lib/libvirt/');
     expect(readdirSync(join(installed, 'dist'))).toEqual(expect.arrayContaining(['index.js', 'index.d.ts', 'cli.js', 'hook.cjs']));
   });
 
@@ -34,6 +36,15 @@ describe('the package', () => {
     writeFileSync(join(dir, 'use.ts'), `import { parseDomain, deriveAttachments, defaultConfig, type Attachment } from 'guestwire';
 const attachments: Attachment[] = deriveAttachments(parseDomain('<domain><name>a</name></domain>'), defaultConfig());
 export const count: number = attachments.length;
+
+import { connect, LibvirtError, type Connection, type LibvirtEvent } from 'guestwire/libvirt';
+export async function names(): Promise<string[]> {
+  const libvirt: Connection = await connect('qemu:///system', { timeout: 1000, signal: AbortSignal.timeout(1000) });
+  for await (const event of libvirt.events({ kinds: ['domain-lifecycle'] })) if (event.kind === 'resync') break;
+  return (await libvirt.listDomains({ state: 'active' })).map(({ name }) => name);
+}
+export const reason = (error: unknown): string => (error instanceof LibvirtError ? error.refusal.reason : '');
+export const kind = (event: LibvirtEvent): string => event.kind;
 `);
     const compilerOptions = { noEmit: true, strict: true, module: 'nodenext', target: 'es2023', types: [] };
     writeFileSync(join(dir, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['use.ts'] }));
@@ -41,6 +52,13 @@ export const count: number = attachments.length;
     expect(types.stdout).toBe('');
     const script = "import('guestwire').then((g) => console.log(g.deriveAttachments(g.parseDomain('<domain><name>a</name></domain>'), g.defaultConfig()).length))";
     expect(execFileSync(process.execPath, ['-e', script], { cwd: dir, encoding: 'utf8' })).toBe('0\n');
+  });
+
+  test('imports as a libvirt client, which needs no other package for a local socket', () => {
+    const script = "import('guestwire/libvirt').then(({ connect }) => connect('qemu+unix:///system?socket=/nonexistent')).catch(({ code }) => console.log(code))";
+    renameSync(join(dir, 'node_modules/execa'), join(dir, 'execa'));
+    expect(execFileSync(process.execPath, ['-e', script], { cwd: dir, encoding: 'utf8' })).toBe('ERR_LIBVIRT_CONNECTION\n');
+    renameSync(join(dir, 'execa'), join(dir, 'node_modules/execa'));
   });
 
   test('has a command that knows its version', () => {

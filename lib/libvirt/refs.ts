@@ -1,0 +1,47 @@
+/** Domains and networks between the wire and the caller: UUIDs as text, and no id where there is none. */
+import { LibvirtArgumentError } from './errors.js';
+import { quote } from '../quote.js';
+import type { WireDomain, WireNetwork } from './protocol.js';
+import type { DomainRef, DomainState, NetworkRef } from './types.js';
+
+/** Returns the domain that the wire has. */
+export function domainRef({ name, uuid, id }: WireDomain): DomainRef {
+  return Object.freeze({ name, uuid: uuidText(uuid), id: id < 0 ? undefined : id });
+}
+
+/** Returns the network that the wire has. */
+export function networkRef({ name, uuid }: WireNetwork): NetworkRef {
+  return Object.freeze({ name, uuid: uuidText(uuid) });
+}
+
+/** Returns what is sent for a domain: libvirt finds it by its UUID alone. */
+export function wireDomain({ name, uuid, id }: DomainRef): WireDomain {
+  return { name, uuid: uuidBytes(uuid), id: id ?? -1 };
+}
+
+/** Returns what is sent for a network. */
+export function wireNetwork({ name, uuid }: NetworkRef): WireNetwork {
+  return { name, uuid: uuidBytes(uuid) };
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** Returns the UUID's 16 bytes. LibvirtArgumentError unless it is 32 hexadecimal digits with dashes. */
+export function uuidBytes(uuid: string): Uint8Array {
+  if (!UUID.test(uuid)) throw new LibvirtArgumentError(`${quote(uuid)} is no UUID`);
+  const digits = uuid.replaceAll('-', '');
+  return Uint8Array.from({ length: 16 }, (_, index) => Number.parseInt(digits.slice(2 * index, 2 * index + 2), 16));
+}
+
+function uuidText(bytes: Uint8Array): string {
+  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return [digits.slice(0, 8), digits.slice(8, 12), digits.slice(12, 16), digits.slice(16, 20), digits.slice(20)].join('-');
+}
+
+/** virDomainState by its place. */
+const STATES = ['nostate', 'running', 'blocked', 'paused', 'shutdown', 'shutoff', 'crashed', 'pmsuspended'] as const;
+
+/** Returns the word for a virDomainState. */
+export function stateOf(number: number): DomainState {
+  return STATES[number] ?? 'unknown';
+}
