@@ -110,7 +110,8 @@ describe('guestwire plan', () => {
     const nft = (ifindex: number): string[] => [...SOURCE_LINES, `add element inet guestwire routed { ${ifindex} }`];
     const sysctls = (dev: string): string[] => [
       ...['accept_redirects=0', 'rp_filter=1', 'send_redirects=0'].map((line) => `net/ipv4/conf/${dev}/${line}`),
-      `net/ipv6/conf/${dev}/accept_ra=0`, `net/ipv6/conf/${dev}/accept_redirects=0`,
+      `net/ipv4/neigh/${dev}/retrans_time_ms=200`,
+      `net/ipv6/conf/${dev}/accept_ra=0`, `net/ipv6/conf/${dev}/accept_redirects=0`, `net/ipv6/neigh/${dev}/retrans_time_ms=200`,
     ];
     const lines = (dev: string): string[] => [
       '# nft -f -', ...nft(0), '# sysctl -w', ...sysctls(dev), '# ip -batch -',
