@@ -89,7 +89,8 @@ async function boot({ name, ips, routes = [], veth }: Guest, targets: readonly s
     await host.ok('virsh', ['start', name]);
     let up: number | undefined;
     // Looked at often, because what is late in looking would be taken off the seconds.
-    for (const end = Date.now() + 60_000; Date.now() < end; await sleep(5)) {
+    for (const end = Date.now() + 60_000; Date.now() < end;) {
+      await sleep(5);
       if (up === undefined && (await host.console(name)).includes('guest: eth0 is set up')) up = Date.now() / 1000;
       if (up !== undefined && pings.every(({ ping }) => firstAnswer(ping.output()) > 0)) break;
     }
