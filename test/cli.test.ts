@@ -110,8 +110,8 @@ describe('guestwire plan', () => {
     const nft = (ifindex: number): string[] => [...SOURCE_LINES, `add element inet guestwire routed { ${ifindex} }`];
     const sysctls = (dev: string): string[] => [
       ...['accept_redirects=0', 'rp_filter=1', 'send_redirects=0'].map((line) => `net/ipv4/conf/${dev}/${line}`),
-      `net/ipv4/neigh/${dev}/retrans_time_ms=200`,
-      `net/ipv6/conf/${dev}/accept_ra=0`, `net/ipv6/conf/${dev}/accept_redirects=0`, `net/ipv6/neigh/${dev}/retrans_time_ms=200`,
+      ...['mcast_solicit=15', 'retrans_time_ms=200', 'ucast_solicit=15'].map((line) => `net/ipv4/neigh/${dev}/${line}`),
+      `net/ipv6/conf/${dev}/accept_ra=0`, `net/ipv6/conf/${dev}/accept_redirects=0`, ...['mcast_solicit=15', 'retrans_time_ms=200', 'ucast_solicit=15'].map((line) => `net/ipv6/neigh/${dev}/${line}`),
     ];
     const lines = (dev: string): string[] => [
       // What a link to come has is read from 'default', and a namespace has none for neighbours.
