@@ -6,6 +6,7 @@
 import { type Address, hostPrefix, parseAddress, parsePrefix } from './address.js';
 import { assertIfname } from './ifname.js';
 import type { Wired } from './journal.js';
+import { RETRANS_TIME } from './netstate.js';
 import type { ServeConfig } from './serveconfig.js';
 
 /** A systemd template, of which every served link has an instance. */
@@ -124,6 +125,8 @@ function radvdConf({ link, prefixes, gateway }: AdvertisedLink, { dns, search, l
     // radvd would set the host's own link to what it advertises (2.19).
     '  AdvCurHopLimit 0;',
     `  MinRtrAdvInterval ${Math.floor(most * 0.75)};`, `  MaxRtrAdvInterval ${most};`, `  AdvDefaultLifetime ${lifetime};`,
+    // Also how long a guest's duplicate address detection takes for each address after the first advertisement.
+    `  AdvRetransTimer ${RETRANS_TIME};`,
     ...(isLinkLocal ? [`  AdvRASrcAddress { ${gateway}; };`] : []),
     ...prefixes.map((prefix) => `  prefix ${prefix} { AdvOnLink off; AdvAutonomous on; };`),
     ...of('inet6', dns).map(({ text }) => `  RDNSS ${text} { AdvRDNSSLifetime ${lifetime}; };`),

@@ -117,10 +117,12 @@ describe('guestwire plan', () => {
       (['netdev', 'inet'] as const).flatMap((family) => nicLines(family, nicFilter(wired(ifindex, link), family) as NicFilter, { ifindex })));
     const sysctls = (dev: string): string[] => [
       ...['accept_redirects=0', 'rp_filter=1', 'send_redirects=0'].map((line) => `net/ipv4/conf/${dev}/${line}`),
-      `net/ipv6/conf/${dev}/accept_ra=0`, `net/ipv6/conf/${dev}/accept_redirects=0`,
+      ...['mcast_solicit=15', 'retrans_time_ms=200', 'ucast_solicit=15'].map((line) => `net/ipv4/neigh/${dev}/${line}`),
+      `net/ipv6/conf/${dev}/accept_ra=0`, `net/ipv6/conf/${dev}/accept_redirects=0`, ...['mcast_solicit=15', 'retrans_time_ms=200', 'ucast_solicit=15'].map((line) => `net/ipv6/neigh/${dev}/${line}`),
     ];
     const lines = (dev: string): string[] => [
-      '# nft -f -', ...nft(0, dev), '# sysctl -w', ...sysctls(dev), '# ip -batch -',
+      // What a link to come has is read from 'default', and a namespace has none for neighbours.
+      '# nft -f -', ...nft(0, dev), '# sysctl -w', ...sysctls(dev).filter((line) => !line.includes('/neigh/')), '# ip -batch -',
       `address add 169.254.0.1/32 dev ${dev} scope link`, `address add fe80::1/64 dev ${dev} nodad`,
       `route add 192.0.2.10/32 dev ${dev} table main proto 117`, `route add 2001:db8:0:10::a/128 dev ${dev} table main proto 117`, '',
     ];

@@ -3,12 +3,13 @@ import { formatMetadata } from '../lib/metadata-xml.js';
 import type { NicIntent } from '../lib/metadata.js';
 
 /** Returns guestwire's metadata for these routed NICs. */
-export function metadata(...intents: readonly { mac: string; ips: readonly string[]; routes?: readonly string[] }[]): string {
-  return formatMetadata(intents.map(({ mac, ips, routes = [] }): NicIntent => ({
+export function metadata(...intents: readonly { mac: string; ips: readonly string[]; routes?: readonly string[]; veth?: string }[]): string {
+  return formatMetadata(intents.map(({ mac, ips, routes = [], veth }): NicIntent => ({
     mac,
     vlan: undefined,
     isolated: undefined,
     routed: {
+      veth: veth === undefined ? undefined : { dev: veth, mtu: undefined },
       ips: ips.map((address) => ({ address, prefix: undefined })),
       routes: routes.map((route) => {
         const [address = '', prefix] = route.split('/');

@@ -1,55 +1,22 @@
 /**
  * Guests that configure themselves, under a real libvirtd: real systems with nothing but DHCP clients and the kernel's own
  * handling of router advertisements are reachable from behind the uplink soon after their link came up, and after the last
- * stop nothing is left. systemd is the one thing not real: fixtures/tools/systemctl runs the installed units' ExecStart.
+ * stop nothing is left.
  */
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
-import { resolve } from 'node:path';
 import { canRun, testWith } from './capability.js';
 import { metadata, nic } from './guestxml.js';
 import { domainXml } from './lab/domain.js';
-import { addOutside, guestImage, type Host, startHost, waitFor } from './lab/host.js';
+import { guestImage, waitFor } from './lab/host.js';
+import { expectGone, MAC, openPlace, type Place } from './serveplace.js';
 
 const serveTest = testWith('root', 'netns', 'libvirt', 'serve');
 const able = canRun('root', 'netns', 'libvirt', 'serve');
 
-const CONFIG = `
-[routed]
-prefixes = ["2001:db8:0:10::/60", "192.0.2.0/26"]
-[serve]
-dns = ["2001:db8:ffff::1", "198.51.100.1"]
-search = ["example.org"]
-`;
 const PLACE = { what: 'the guest to have pinged', timeout: 90_000 };
 
-interface Place {
-  readonly host: Host;
-  readonly outside: Awaited<ReturnType<typeof addOutside>>;
-  readonly before: string;
-}
-
-/** `families`: those that the host's uplink has. */
-async function openPlace(name: string, families: readonly string[]): Promise<Place> {
-  const v4 = families.includes('inet');
-  const host = await startHost({ name, sysctls: { 'net.ipv6.conf.all.forwarding': 1, ...(v4 ? { 'net.ipv4.ip_forward': 1 } : {}) } });
-  if (!v4) await host.ok('ip', ['-4', 'address', 'flush', 'dev', 'lo']);
-  const outside = await addOutside(host, v4 ? {} : { hostAddresses: ['2001:db8:ffff::2/64'], addresses: ['2001:db8:ffff::1/64'] });
-  await host.ok('sh', ['-ec', 'mkdir -p /etc/guestwire /run/systemd/system /etc/systemd/system /usr/local/sbin; cat >/etc/guestwire/config.toml; cp "$0" /usr/local/sbin/systemctl', resolve('fixtures/tools/systemctl')], { input: CONFIG });
-  const installed = await host.ok('node', [resolve('dist/cli.js'), 'install', '--no-reload']);
-  expect(installed).toContain("wrote '/etc/systemd/system/guestwire-dhcp@.service'\nwrote '/etc/systemd/system/guestwire-ra@.service'\n");
-  await host.restartLibvirtd();
-  await waitFor(async () => (await host.ok('ip', ['-6', 'address', 'show', 'tentative'])) === '', { what: "the uplink's addresses" });
-  return { host, outside, before: await worldOf(host) };
-}
-
-async function worldOf(host: Host): Promise<string> {
-  return host.ok('sh', ['-c', `
-    ip -o address | sed 's/\\\\\\\\.*//; s/ tentative//'
-    ip route show table all | grep -v '^multicast ff00' | sed 's/ expires [0-9]*sec//'
-    ip neigh show proxy; nft list ruleset
-    find /run/guestwire /run/guestwire.serve /run/units -type f 2>/dev/null
-    pgrep -a 'dnsmasq|radvd' || true`]);
-}
+/** As udhcpc6 spells it. */
+const DHCP6 = 'guest: dhcp 2001:0db8:0000:0010:0000:0000:0000:000a/128 dns 2001:0db8:ffff:0000:0000:0000:0000:0001 search example.org';
 
 interface Guest {
   readonly name: string;
@@ -58,8 +25,6 @@ interface Guest {
   /** More words for guest-init. */
   readonly words?: string;
 }
-
-const MAC = '52:54:00:00:00:10';
 
 /** Boots the guest, prints how long it took, and returns what its console says. */
 async function boot({ host, outside }: Place, { name, ips, routes = [], words = '' }: Guest): Promise<string> {
@@ -85,22 +50,15 @@ async function expectReachable({ outside }: Place, addresses: readonly string[])
   }
 }
 
-async function expectGone({ host, before }: Place, name: string): Promise<void> {
-  await host.ok('virsh', ['destroy', name]);
-  await host.ok('virsh', ['undefine', name]);
-  await waitFor(async () => (await worldOf(host)) === before, { what: 'the host to be as before', timeout: 15_000 }).catch(() => undefined);
-  expect(await worldOf(host)).toBe(before);
-}
-
 for (const [title, families] of [['a host with both families', ['inet', 'inet6']], ['a host without any IPv4 address', ['inet6']]] as const) {
   describe(title, () => {
     let place: Place;
-    beforeAll(async () => { if (able) place = await openPlace(`serve${families.length}`, families); }, 180_000);
+    beforeAll(async () => { if (able) place = await openPlace(`serve${families.length}`, { families }); }, 180_000);
     afterAll(async () => { if (able) await place.host.stop(); });
 
     serveTest('makes an IPv6-only guest reachable', async () => {
       const console = await boot(place, { name: 'six', ips: ['2001:db8:0:10::a'] });
-      expect(console).toContain('guest: dhcp 2001:db8:0:10::a/128 dns 2001:db8:ffff::1 search example.org');
+      expect(console).toContain(DHCP6);
       await expectReachable(place, ['2001:db8:0:10::a']);
       if (families.length === 1) expect(await place.host.ok('ip', ['-4', 'address'])).toBe('');
       await expectGone(place, 'six');
@@ -112,7 +70,7 @@ for (const [title, families] of [['a host with both families', ['inet', 'inet6']
     }, 180_000);
 
     serveTest('makes a guest with a /64 of its own reachable in it', async () => {
-      await boot(place, { name: 'net', ips: ['2001:db8:0:10::a', '2001:db8:0:10::b'], routes: ['2001:db8:0:1a::/64'] });
+      await boot(place, { name: 'net', ips: ['2001:db8:0:10::a', '2001:db8:0:10::b'], routes: ['2001:db8:0:1a::/64'], words: 'gw.dhcp6=dhclient' });
       await expectReachable(place, ['2001:db8:0:10::a', '2001:db8:0:10::b', '2001:db8:0:1a:5054:ff:fe00:10']);
       const tap = (await place.host.ok('virsh', ['-q', 'domiflist', 'net'])).trim().split(/\s+/)[0] ?? '';
       expect((await place.host.ok('ip', ['-6', 'route', 'show', 'proto', '117'])).replaceAll(tap, 'TAP').trim().split('\n').map((line) => line.trim())).toEqual([
@@ -127,7 +85,7 @@ for (const [title, families] of [['a host with both families', ['inet', 'inet6']
     serveTest('makes a dual-stack guest reachable, and goes on when libvirtd comes back', async () => {
       const console = await boot(place, { name: 'dual', ips: ['2001:db8:0:10::a', '192.0.2.10'] });
       expect(console).toContain('guest: dhcp 192.0.2.10/32 dns 198.51.100.1 search example.org');
-      expect(console).toContain('guest: dhcp 2001:db8:0:10::a/128');
+      expect(console).toContain(DHCP6);
       await expectReachable(place, ['2001:db8:0:10::a', '192.0.2.10']);
       const running = await place.host.ok('pgrep', ['-a', 'dnsmasq|radvd']);
       await place.host.ok('sh', ['-c', ': >/run/systemctl.log']);

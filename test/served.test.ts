@@ -77,7 +77,7 @@ describe('the configurations of a link', () => {
     ]);
     expect(texts?.get(ADVERTISER)?.split('\n')).toEqual([
       HEAD, 'interface vnet0 {', '  AdvSendAdvert on;', '  IgnoreIfMissing on;', '  AdvManagedFlag on;', '  AdvOtherConfigFlag on;', '  AdvCurHopLimit 0;',
-      '  MinRtrAdvInterval 450;', '  MaxRtrAdvInterval 600;', '  AdvDefaultLifetime 1800;', '  AdvRASrcAddress { fe80::1; };',
+      '  MinRtrAdvInterval 450;', '  MaxRtrAdvInterval 600;', '  AdvDefaultLifetime 1800;', '  AdvRetransTimer 200;', '  AdvRASrcAddress { fe80::1; };',
       '  prefix 2001:db8:0:20::/64 { AdvOnLink off; AdvAutonomous on; };',
       '  RDNSS 2001:db8::53 { AdvRDNSSLifetime 1800; };', '  RDNSS 2001:db8::54 { AdvRDNSSLifetime 1800; };', '  DNSSL example.org lab.example.org { AdvDNSSLLifetime 1800; };', '};', '',
     ]);
