@@ -82,9 +82,12 @@ const routeSchema = z.extend(hopsSchema, {
   protocol: z.optional(z.string()),
 });
 
+const NOWHERE: ReadonlySet<string> = new Set(['blackhole', 'unreachable', 'prohibit', 'throw']);
+
 /**
  * Returns the routes of `ip -json -details route`. iproute2 leaves out what it was asked to filter by, so the question
- * fills in the device and the protocol.
+ * fills in the device and the protocol. A route to nowhere has no device, and in a batch of iproute2 6.15 those of IPv4 are
+ * listed whatever device was asked for (Debian 13).
  */
 export function parseRoutes(
   answer: readonly unknown[],
@@ -94,10 +97,11 @@ export function parseRoutes(
     const route = read(routeSchema, entry, 'ip route');
     const hops = hopsOf(route);
     const [via] = hops;
+    const type = routeType(route.type);
     return {
-      type: routeType(route.type),
+      type,
       to: parsePrefix(canonicalDestination(route.dst, familyOf(route.dst, via))),
-      dev: route.dev ?? question.dev ?? route.nexthops[0]?.dev,
+      dev: route.dev ?? (NOWHERE.has(type) ? undefined : question.dev) ?? route.nexthops[0]?.dev,
       via: via === undefined ? undefined : parseAddress(via).text,
       hops: hops.map((hop) => parseAddress(hop).text),
       table: routeTable(route.table),

@@ -100,6 +100,12 @@ describe('ip -json -details route', () => {
     });
   });
 
+  test('a route to nowhere is on no device, though iproute2 6.15 lists it in a batch for any', () => {
+    expect(parseRoutes([{ type: '7', dst: 'default', table: '10', scope: '0', metric: 4294967295, flags: [] }], { dev: 'vnet0', protocol: '117' })[0]).toMatchObject({
+      type: 'unreachable', dev: undefined, table: '10', protocol: '117',
+    });
+  });
+
   test('default routes of both families, next hops of a multipath route, and of the other family', () => {
     const routes = parseRoutes([
       { dst: 'default', gateway: '203.0.113.1', dev: 'eno1', protocol: 'boot' },

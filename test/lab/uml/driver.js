@@ -1,10 +1,12 @@
-// Boots User-Mode Linux with libvirt in it, outside: makes what is missing in the cache, starts one kernel for each libvirt,
-// prints what the tests say while they say it, and leaves no process behind, even after kill -9.
+// Boots User-Mode Linux with libvirt in it, and the emulated system of ../tcg, outside: makes what is missing in the cache,
+// starts one kernel for each libvirt and the emulated one, prints what the tests say while they say it, and leaves no
+// process behind, even after kill -9.
 import { execFileSync, spawn } from 'node:child_process';
 import { accessSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { emulator, writeJob } from '../tcg/boot.js';
 
 const here = import.meta.dirname;
 const top = resolve(here, '../../..');
@@ -17,6 +19,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     'libvirt': { type: 'string', multiple: true },
+    'tcg': { type: 'boolean', default: false },
     'shell': { type: 'boolean', default: false },
     'tests': { type: 'string', short: 't' },
     'save': { type: 'string' },
@@ -24,9 +27,15 @@ const { values, positionals } = parseArgs({
   },
 });
 
-const files = positionals.length > 0
-  ? positionals.map((file) => relative(top, resolve(file)))
-  : readdirSync(here).filter((name) => name.endsWith('.test.js')).sort().map((name) => relative(top, join(here, name)));
+/** The places where tests run: by the directory that a test file is in. */
+const places = { uml: here, tcg: join(here, '../tcg') };
+
+/** @param {string} dir */
+function testsIn(dir) {
+  return (positionals.length > 0 ? positionals.map((file) => resolve(file)) : readdirSync(dir).sort().map((name) => join(dir, name)))
+    .filter((file) => file.startsWith(`${dir}/`) && file.endsWith('.js') && (positionals.length > 0 || file.endsWith('.test.js')))
+    .map((file) => relative(top, file));
+}
 
 main().then((good) => { process.exitCode = good ? 0 : 1; }, (/** @type {unknown} */ error) => {
   console.error(`run-lab: ${error instanceof Error ? error.message : String(error)}`);
@@ -36,10 +45,8 @@ main().then((good) => { process.exitCode = good ? 0 : 1; }, (/** @type {unknown}
 async function main() {
   if (process.getuid?.() !== 0) throw new Error("only root can run the lab: it mounts the machine's files");
   accessSync(join(top, 'dist/hook.cjs'));
-  const image = script('arm-image');
-  const versions = values.libvirt ?? (values.shell ? ['9'] : ['9', '11']);
-  const kernels = versions.map((version, index) => ({ version, tree: treeOf(version), cpu: cpus().at(-1 - (index % cpus().length)) ?? 0 }));
-  const run = (/** @type {Kernel} */ kernel) => (values.shell ? shell(kernel, image) : runTests(kernel, image, kernels.length > 1));
+  const kernels = values.shell ? [values.tcg ? tcg([]) : uml({ version: values.libvirt?.[0] ?? '9', index: 0, files: [] })] : kernelsFor(testsIn(places.uml), testsIn(places.tcg));
+  const run = (/** @type {Kernel} */ kernel) => (values.shell ? shell(kernel) : runTests(kernel, kernels.length > 1));
   /** @type {boolean[]} */
   const results = [];
   if (values['one-by-one']) for (const kernel of kernels) results.push(await run(kernel));
@@ -47,7 +54,42 @@ async function main() {
   return results.every(Boolean);
 }
 
-/** @typedef {{version: string, tree: string, cpu: number}} Kernel */
+/**
+ * @typedef {object} Kernel
+ * @property {string} name
+ * @property {string[]} files the tests that run in it
+ * @property {(out: string, words: Record<string, string>) => string[]} prepare writes what it is told to do to `out`, and returns the command that boots it
+ */
+
+/** Without --libvirt and --tcg all that have tests. @param {string[]} inUml @param {string[]} inTcg */
+function kernelsFor(inUml, inTcg) {
+  const versions = values.libvirt ?? (values.tcg || inUml.length === 0 ? [] : ['9', '11']);
+  const kernels = versions.map((version, index) => uml({ version, index, files: inUml }));
+  return values.tcg || (values.libvirt === undefined && inTcg.length > 0) ? [...kernels, tcg(inTcg)] : kernels;
+}
+
+/** @param {{version: string, index: number, files: string[]}} options @returns {Kernel} */
+function uml({ version, index, files }) {
+  const [tree, image, cpu] = [treeOf(version), script('arm-image'), cpus().at(-1 - (index % cpus().length)) ?? 0];
+  const prepare = (/** @type {string} */ out, /** @type {Record<string, string>} */ words) => {
+    writeFileSync(join(out, 'job'), jobText({ tree, top, image, capabilities: capabilitiesOf(tree), ...words }));
+    const linux = ['linux.uml', 'mem=3G', 'root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${join(here, 'uml-init')}`, `OUT=${out}`, 'con=null', 'con0=fd:0,fd:1', 'quiet'];
+    // Pinned: on two CPUs the kernel takes five times as long.
+    return ['taskset', '-c', String(cpu), ...linux];
+  };
+  return { name: `libvirt ${version}`, files, prepare };
+}
+
+/** @param {string[]} files @returns {Kernel} */
+function tcg(files) {
+  const image = script('../tcg/image');
+  const prepare = (/** @type {string} */ out, /** @type {Record<string, string>} */ words) => {
+    writeFileSync(join(out, 'job'), jobText({ top, ...words }));
+    writeJob(top, out);
+    return emulator(image, out);
+  };
+  return { name: 'systemd', files, prepare };
+}
 
 /** The machine's own tree has its own libvirt; any other is built. @param {string} version */
 function treeOf(version) {
@@ -73,22 +115,20 @@ function cpus() {
   });
 }
 
-/** Starts the kernel in a PID namespace, which ends with all in it when this process does. @param {Kernel} kernel @param {string} out @param {'inherit' | 'pipe'} output */
-function boot({ cpu }, out, output) {
-  const linux = ['linux.uml', 'mem=3G', 'root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${join(here, 'uml-init')}`, `OUT=${out}`, 'con=null', 'con0=fd:0,fd:1', 'quiet'];
-  // Pinned: on two CPUs the kernel takes five times as long.
-  const command = ['setpriv', '--pdeathsig', 'KILL', 'unshare', '--pid', '--fork', '--kill-child', 'taskset', '-c', String(cpu), ...linux];
-  const [file = '', ...args] = command;
-  return spawn(file, args, { stdio: [output === 'inherit' ? 'inherit' : 'ignore', output, output], env: { ...process.env, HOME: out } });
+/** Starts the kernel in a PID namespace, which ends with all in it when this process does. @param {string[]} kernel @param {string} out @param {'inherit' | 'pipe'} output */
+function boot(kernel, out, output) {
+  const command = ['--pdeathsig', 'KILL', 'unshare', '--pid', '--fork', '--kill-child', ...kernel];
+  return spawn('setpriv', command, { stdio: [output === 'inherit' ? 'inherit' : 'ignore', output, output], env: { ...process.env, HOME: out } });
 }
 
-/** @param {Kernel} kernel @param {string} image @param {Record<string, string>} job */
-function makeOut({ tree }, image, job) {
+function makeOut() {
   // Not TMPDIR: the kernel's command line is short.
-  const out = mkdtempSync('/tmp/guestwire-lab-');
-  const words = { tree, top, image, capabilities: capabilitiesOf(tree), ...job };
-  writeFileSync(join(out, 'job'), Object.entries(words).map(([key, value]) => `${key}=${quote(value)}\n`).join(''));
-  return out;
+  return mkdtempSync('/tmp/guestwire-lab-');
+}
+
+/** @param {Record<string, string>} words */
+function jobText(words) {
+  return Object.entries(words).map(([key, value]) => `${key}=${quote(value)}\n`).join('');
 }
 
 /** libvirt's knowledge of QEMU, which takes it 10 to 20 s to find out. It checks itself whether it is still true. @param {string} tree */
@@ -103,23 +143,24 @@ function quote(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** @param {Kernel} kernel @param {string} image */
-async function shell(kernel, image) {
-  const out = makeOut(kernel, image, { shell: 'yes' });
-  const child = boot(kernel, out, 'inherit');
+/** @param {Kernel} kernel */
+async function shell(kernel) {
+  const out = makeOut();
+  const child = boot(kernel.prepare(out, { shell: 'yes' }), out, 'inherit');
   await new Promise((resolve) => child.on('close', resolve));
   rmSync(out, { recursive: true, force: true });
   return true;
 }
 
-/** @param {Kernel} kernel @param {string} image @param {boolean} several */
-async function runTests(kernel, image, several) {
+/** @param {Kernel} kernel @param {boolean} several */
+async function runTests(kernel, several) {
   const pattern = values.tests === undefined ? [] : ['-t', values.tests];
-  const out = makeOut(kernel, image, { tests: ['node', 'test/lab/uml/run-tests.js', ...pattern, ...files].map(quote).join(' ') });
-  const child = boot(kernel, out, 'pipe');
+  const out = makeOut();
+  const tests = ['node', 'test/lab/uml/run-tests.js', ...pattern, ...kernel.files].map(quote).join(' ');
+  const child = boot(kernel.prepare(out, { tests }), out, 'pipe');
   let console_ = '';
   for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text) => (console_ += String(text)));
-  const prefix = several ? `[libvirt ${kernel.version}] `.padEnd(13) : '';
+  const prefix = several ? `[${kernel.name}] `.padEnd(13) : '';
   let shown = 0;
   const show = () => {
     const text = existsSync(join(out, 'results')) ? readFileSync(join(out, 'results'), 'utf8') : '';

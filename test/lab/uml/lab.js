@@ -1,6 +1,6 @@
 // What the lab's tests are written with: programs, libvirt, guests that talk, frames on the wire. Everything runs inside
 // the lab's kernel (see uml-init), where the test is alone: it may make any link it likes, and cleanUp() takes it away.
-import { readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { basename } from 'node:path';
 import { journal, setConfig, setHook } from './host.js';
 import { ok, readText, run, virsh } from './programs.js';
@@ -28,7 +28,9 @@ export async function evidence() {
     parts.push(`--- ${[file, ...args].join(' ')}\n${stdout}${stderr}`);
   }
   for (const name of journal()) parts.push(`--- /run/guestwire/${name}\n${readText(`/run/guestwire/${name}`)}`);
-  parts.push(`--- /run/syslog, its end\n${lastLines('/run/syslog', 30)}`, `--- libvirtd's log, its end\n${lastLines('/run/libvirtd.log', 15)}`);
+  // Where systemd runs, the log is its own.
+  const log = existsSync('/run/syslog') ? lastLines('/run/syslog', 30) : (await run('journalctl', ['-b', '-n', '60', '--no-pager', '-o', 'short-monotonic'])).stdout;
+  parts.push(`--- the system's log, its end\n${log}`, `--- libvirtd's log, its end\n${lastLines('/run/libvirtd.log', 15)}`);
   for (const name of readdirSync('/run').filter((file) => file.endsWith('.console'))) {
     parts.push(`--- console of ${basename(name, '.console')}, its end\n${lastLines(`/run/${name}`, 15)}`);
   }

@@ -1,8 +1,8 @@
 // Reachable from a LAN where the uplink is an 802.1Q sub-interface, which the machine's own kernel may not have. The guest's
 // tap is one end of a veth pair: its network is what is tried, not QEMU.
 import assert from 'node:assert/strict';
-import { hook, ok, run, setConfig, sh } from './lab.js';
-import { test } from './testing.js';
+import { hook, ok, run, setConfig, sh } from '../uml/lab.js';
+import { test } from '../uml/testing.js';
 
 const GUEST = ['192.0.2.10', '2001:db8::a'];
 const ELSEWHERE = '02:00:00:00:00:99';
