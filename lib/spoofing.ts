@@ -112,34 +112,42 @@ function roleRules({ ra, dhcp }: Trust): Rule[] {
 }
 
 /**
- * Neighbour discovery is its own packet, whole and without extension headers (RFC 6980), of the lengths that leave room
- * for one option: behind a first option a second could say what the first does not.
+ * Neighbour discovery is its own packet, whole and without extension headers (RFC 6980), and of a length that leaves room
+ * for known options only: behind one option another could say what that does not.
  */
 function discoveryRules({ trust }: Sender): Rule[] {
   if (trust.mac && trust.ip) return [];
   return [
     { match: `${ICMP6} type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect } ip6 nexthdr != ipv6-icmp`, why: 'neighbour discovery behind other headers' },
-    { match: `${ICMP6} type { nd-neighbor-solicit, nd-neighbor-advert } ip6 length != { 24, 32 }`, why: 'options of neighbour discovery' },
+    { match: `${ICMP6} type nd-neighbor-solicit ip6 length != { 24, 32, 40, 48, 56 }`, why: 'options of neighbour discovery' },
+    { match: `${ICMP6} type nd-neighbor-advert ip6 length != { 24, 32 }`, why: 'options of neighbour discovery' },
     { match: `${ICMP6} type nd-router-solicit ip6 length != { 8, 16 }`, why: 'options of neighbour discovery' },
   ];
 }
 
 const ICMP6 = 'meta protocol ip6 icmpv6';
+const SOLICIT = `${ICMP6} type nd-neighbor-solicit`;
+
+/** Type 14, and the length in units of 8 bytes that makes it the only option (RFC 7527): nonces of 6, 14, 22 and 30 bytes. */
+const NONCES = '{ 32 . 0x0e01, 40 . 0x0e02, 48 . 0x0e03, 56 . 0x0e04 }';
 
 /**
- * The hardware address inside the packet: the one option there may be, type, length and address at once (RFC 4861 section
- * 4.6.1). A look for duplicates may have a nonce in its place (RFC 7527, option 14).
+ * The hardware address inside the packet: type, length and address of the option at once (RFC 4861 section 4.6.1). With
+ * it, or from :: in its place, there may be a nonce.
  */
 function hardwareRules(mac: string): Rule[] {
   const option = (type: number): string => `0x0${type}01${mac.replaceAll(':', '')}`;
+  const why = 'source link-layer address';
   return [
     // Hardware type 1, protocol IPv4, lengths 6 and 4: with others the sender stands elsewhere.
     { match: 'meta protocol arp @nh,0,48 != 0x000108000604', why: 'ARP of another kind' },
     { match: `meta protocol arp arp saddr ether != ${mac}`, why: 'ARP sender MAC' },
-    { match: `${ICMP6} type nd-neighbor-solicit ip6 length 32 ip6 saddr != :: @th,192,64 != ${option(1)}`, why: 'source link-layer address' },
-    { match: `${ICMP6} type nd-neighbor-solicit ip6 length 32 ip6 saddr :: @th,192,8 != 14`, why: 'source link-layer address' },
+    { match: `meta protocol 0x8035 @nh,64,48 != 0x${mac.replaceAll(':', '')}`, why: 'RARP sender MAC' },
+    { match: `${SOLICIT} ip6 saddr != :: ip6 length { 48, 56 }`, why },
+    { match: `${SOLICIT} ip6 saddr != :: ip6 length 32 @th,192,64 != ${option(1)}`, why },
+    { match: `${SOLICIT} ip6 saddr != :: ip6 length 40 @th,192,64 != { ${option(1)}, NONCE }`, why },
     { match: `${ICMP6} type nd-neighbor-advert ip6 length 32 @th,192,64 != ${option(2)}`, why: 'target link-layer address' },
-    { match: `${ICMP6} type nd-router-solicit ip6 length 16 @th,64,64 != ${option(1)}`, why: 'source link-layer address' },
+    { match: `${ICMP6} type nd-router-solicit ip6 length 16 @th,64,64 != ${option(1)}`, why },
   ];
 }
 
