@@ -65,11 +65,11 @@ function neighbourRows(scene: Scene): Rows {
   const near = [pathTo(scene, victim, 'll'), pathTo(scene, host, 'll')];
   return {
     'a solicitation to a group': [guest.ll, guest.a6].flatMap((src) => [victim.a6, victim.ll, host.a6, host.ll].flatMap((target) => one((path) => solicitation(path, target, own), to(solicitedNode(target), src)))),
-    'a solicitation with a nonce': one((path) => solicitation(path, host.ll, own, nonce(1)), to(solicitedNode(host.ll), guest.ll)),
+    'a solicitation with a nonce': [[own, nonce(1)], [nonce(1), own]].flatMap((options) => one((path) => solicitation(path, host.ll, ...options), to(solicitedNode(host.ll), guest.ll))),
     'a solicitation to one': one((path) => solicitation(path, path.dst, own), ...near),
     'a solicitation to one, without its MAC': one((path) => solicitation(path, path.dst), ...near),
     'an advertisement': [guest.ll, guest.a6].flatMap((target) => one((path) => advertisement(path, [target, 0x60], targetMac(guest.mac)), ...near)),
-    'an advertisement without its MAC': one((path) => advertisement(path, [guest.a6, 0x60]), ...near),
+    'an advertisement without its MAC': [guest.ll, guest.a6].flatMap((target) => one((path) => advertisement(path, [target, 0x60]), ...near)),
     'an unsolicited advertisement': [guest.ll, guest.a6].flatMap((target) => one((path) => advertisement(path, [target, 0x20], targetMac(guest.mac)), to('ff02::1', guest.ll), to('ff02::1', target))),
     'a router solicitation': one((path) => routerSolicitation(path), to('ff02::2', guest.ll), to('ff02::2', '::')),
     'a router solicitation with its MAC': one((path) => routerSolicitation(path, own), to('ff02::2', guest.ll)),
@@ -93,7 +93,8 @@ function groupRows(scene: Scene): Rows {
     'an MLDv1 done': mld(132, Buffer.concat([Buffer.alloc(4), ipBytes(group)]), to('ff02::2', guest.ll)),
     'an MLDv2 report': mld(143, version2, to('ff02::16', guest.ll), to('ff02::16', '::')),
     'an IGMPv2 report': [igmp(0x16, ipBytes('239.1.2.3'), to('239.1.2.3', guest.a4)), igmp(0x17, ipBytes('239.1.2.3'), to('224.0.0.2', guest.a4))],
-    'an IGMPv3 report': [igmp(0x22, Buffer.concat([u16(0, 1), Buffer.from([4, 0]), u16(0), ipBytes('239.1.2.3')]), to('224.0.0.22', guest.a4))],
+    // From 0.0.0.0, too, while it has no address.
+    'an IGMPv3 report': [guest.a4, '0.0.0.0'].map((src) => igmp(0x22, Buffer.concat([u16(0, 1), Buffer.from([4, 0]), u16(0), ipBytes('239.1.2.3')]), to('224.0.0.22', src))),
     'multicast': [data(to('224.0.0.251', guest.a4)), data(to('239.1.2.3', guest.a4)), data(to('ff02::fb', guest.ll)), data(to('ff02::1', guest.a6))],
     'broadcast': [data({ mac: guest.mac, to: ANY_MAC, src: guest.a4, dst: '255.255.255.255' })],
   };
