@@ -113,6 +113,9 @@ function trafficRows(scene: Scene): Rows {
     'ping': paths.map((path) => ip(path, ping(path))),
     'large UDP in fragments': global.flatMap((path) => fragments(path, udp(path, [4000, 4000], large), [1400])),
     'large UDP to a link-local in fragments': [pathTo(scene, host, 'll')].flatMap((path) => fragments(path, udp(path, [4000, 4000], large), [1400])),
+    // nft takes the data of a later IPv4 fragment for a UDP header in family bridge (6.18): 67 and 68 are no ports here.
+    'large UDP in fragments that look like DHCP': global.flatMap((path) => [u16(67, 68), u16(547, 546)].flatMap((ports) => fragments(path, udp(path, [4000, 4000], Buffer.alloc(2000, ports)), [1400]))),
+    'a large ping in fragments that look like router advertisements': global.flatMap((path) => fragments(path, ping(path, Buffer.alloc(2000, 134)), [1400])),
     'a large ping in fragments': global.flatMap((path) => fragments(path, ping(path, large), [1400])),
     'errors': six.map((path) => ip(path, icmpv6(path, 2, Buffer.concat([u16(0, 1280), ipBytes(path.dst), ipBytes(path.src), Buffer.alloc(8)]), 64))),
     'hop-by-hop options before UDP': six.map((path) => ip(path, hopByHop(udp(path, [4000, 4000])))),
