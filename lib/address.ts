@@ -62,9 +62,16 @@ export function hostPrefix(address: Address): Prefix {
   return prefixOf(address, String(widthOf(address.family)));
 }
 
+/** Returns the link-local address that a MAC makes (RFC 4291 appendix A), which Linux uses unless told otherwise. */
+export function linkLocalOf(mac: string): Address {
+  const [a = 0, b = 0, c = 0, ...rest] = mac.split(':').map((byte) => Number(`0x${byte}`));
+  const value = joined([a ^ 2, b, c, 0xff, 0xfe, ...rest], 8n);
+  return { family: 'inet6', text: addressText((0xfe80n << 112n) | value, 'inet6') };
+}
+
 /** Returns the last address of a prefix. */
 export function lastAddress(prefix: Prefix): string {
-  return textOf(prefix.last, prefix.family);
+  return addressText(prefix.last, prefix.family);
 }
 
 /** Returns whether every address of `inner` is one of `outer`. */
@@ -111,6 +118,19 @@ export function assertUnicast(address: Address): void {
   assertApart(hostPrefix(address), NO_UNICAST);
 }
 
+/** Throws ValueError when a guest on a LAN cannot have the addresses of `prefix`; link-local ones it can. */
+export function assertOwnable(prefix: Prefix): void {
+  if (prefix.length === 0) throw new ValueError(`prefix '${prefix.text}' is every address: list the guest's own`);
+  assertApart(prefix, NO_UNICAST);
+}
+
+/** Throws ValueError when `prefix` lies within what is nobody's address: multicast, loopback and so on. */
+export function assertSomebodys(prefix: Prefix): void {
+  for (const [text, why] of NO_UNICAST) {
+    if (contains(parsePrefix(text), prefix)) throw new ValueError(`${named(prefix)} ${why}`);
+  }
+}
+
 function assertApart(prefix: Prefix, reserved: readonly (readonly [string, string])[]): void {
   for (const [text, why] of reserved) {
     const other = parsePrefix(text);
@@ -147,7 +167,7 @@ function canonicalText(text: string, family: Family): string | undefined {
 function prefixAround({ family, text }: Address, length: number): Prefix {
   const host = BigInt(widthOf(family) - length);
   const first = (valueOf({ family, text }) >> host) << host;
-  return { family, text: `${textOf(first, family)}/${length}`, length, first, last: first + (1n << host) - 1n };
+  return { family, text: `${addressText(first, family)}/${length}`, length, first, last: first + (1n << host) - 1n };
 }
 
 function valueOf(address: Address): bigint {
@@ -169,7 +189,8 @@ function joined(parts: readonly number[], bits: bigint): bigint {
   return parts.reduce((value, part) => (value << bits) | BigInt(part), 0n);
 }
 
-function textOf(value: bigint, family: Family): string {
+/** Returns the canonical text of an address given as a number. */
+export function addressText(value: bigint, family: Family): string {
   const digits = value.toString(16).padStart(widthOf(family) / 4, '0');
   if (family === 'inet') return (digits.match(/../g) ?? []).map((byte) => Number(`0x${byte}`)).join('.');
   const whole = (digits.match(/..../g) ?? []).join(':');

@@ -7,6 +7,7 @@ import { type Address, bare, contains, type Family, hostPrefix, overlaps, parseA
 import type { HostConfig } from './config.js';
 import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, NotAllowedError, UnsupportedError } from './errors.js';
+import { asksForFilters, declaredBy, guardedBy, nowhereError, policyBy, type TrustPermit } from './filterwish.js';
 import { assertIfname } from './ifname.js';
 import { type Intent, type RoutedWish, wishesOf } from './intent.js';
 import { assertMtuCarries, assertNamesApart, linkWishOf, type MadeLink } from './madelink.js';
@@ -124,17 +125,16 @@ function attach(domain: Domain, config: HostConfig, intent: Intent): Attachment 
     if (intent.vlan !== undefined || intent.isolated !== undefined) {
       throw new UnsupportedError(`${where}: both a VLAN or port setting and a routed link are asked for: keep one of them`);
     }
-    return routedLink(where, nic, { wish: intent.routed, config, domain });
+    const link = routedLink(where, nic, { wish: intent.routed, config, domain });
+    const permit: TrustPermit = { place: 'routed links', table: 'routed', words: config.routed.trust };
+    return { ...link, ...guardedBy(where, intent.filter, { config, permit }), policy: policyBy(where, intent.filter, { config, name: domain.name }) };
   }
-  return vlanPort(where, intent, { config, guest: domain.name });
+  return vlanPort(where, intent, config);
 }
 
-function vlanPort(
-  where: string,
-  { nic, vlan, isolated }: Intent,
-  { config, guest }: { readonly config: HostConfig; readonly guest: string },
-): VlanPort {
+function vlanPort(where: string, { nic, vlan, isolated, filter }: Intent, config: HostConfig): VlanPort {
   if (vlan === undefined) {
+    if (isolated === undefined && asksForFilters(filter)) throw nowhereError(where, filter);
     throw new UnsupportedError(`${where}: <port isolated> without a VLAN: add the <vlan> of this port, or set isolated in the <interface> itself`);
   }
   const bridge = bridgeOf(where, nic);
@@ -142,9 +142,16 @@ function vlanPort(
     locate(DomainXmlError, `${where}: bridge`, () => { assertIfname(bridge); });
     assertAllowed(where, vlan, { bridge, allowed: config.bridges.get(bridge)?.allowed });
   }
-  const trustsStp = nic.mac !== undefined && config.guests.get(guest)?.get(nic.mac)?.trust.stp === true;
   const uplinks = bridge === undefined ? [] : (config.bridges.get(bridge)?.uplinks ?? []);
-  return { kind: 'vlan-port', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vlans: vlan, isolated, uplinks, trustsStp };
+  return {
+    kind: 'vlan-port', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vlans: vlan, isolated, uplinks,
+    ...guardedBy(where, filter, { config, permit: bridge === undefined ? undefined : permitOf(bridge, config) }),
+    ...declaredBy(where, filter),
+  };
+}
+
+function permitOf(bridge: string, { bridges }: HostConfig): TrustPermit {
+  return { place: `bridge ${quote(bridge)}`, table: `bridge.${bridge}`, words: bridges.get(bridge)?.trust ?? new Set() };
 }
 
 function bridgeOf(where: string, nic: Nic): string | undefined {
@@ -174,7 +181,7 @@ function assertAllowed(
   throw new NotAllowedError(`${where}: VLAN ${quote(formatVids(refused))} is not allowed on bridge ${quote(bridge)}: its 'allowed' in the host config has ${quote(formatVids([...allowed]))}`);
 }
 
-function routedLink(where: string, nic: Nic, { wish, config, domain }: { wish: RoutedWish; config: HostConfig; domain: Domain }): RoutedLink {
+function routedLink(where: string, nic: Nic, { wish, config, domain }: { wish: RoutedWish; config: HostConfig; domain: Domain }): Omit<RoutedLink, 'policy'> {
   const { link, mtu, made } = linkWishOf(where, { domain, nic, veth: wish.veth });
   for (const claim of [...wish.addresses.map(hostPrefix), ...wish.routes.map((route) => route.to)]) {
     assertPermitted(where, claim, config);

@@ -7,12 +7,13 @@ import { exec } from './cli/exec.js';
 import type { Command, Io } from './cli/command.js';
 import { install } from './cli/install.js';
 import { plan } from './cli/plan.js';
+import { quarantine } from './cli/quarantine.js';
 import { reconcile } from './cli/reconcile.js';
 import { uninstall } from './cli/uninstall.js';
 import { GuestwireError, UsageError } from './errors.js';
 import { settingsFrom } from './settings.js';
 
-const COMMANDS: readonly Command[] = [derive, plan, reconcile, install, uninstall, cloudInit];
+const COMMANDS: readonly Command[] = [derive, plan, reconcile, quarantine, install, uninstall, cloudInit];
 
 const io: Io = {
   print: (text) => { process.stdout.write(`${text}\n`); },
@@ -73,7 +74,8 @@ function help(): string {
     "  guestwire COMMAND --help says more, guestwire --version which version this is.",
     '',
     'Environment: GUESTWIRE_CONFIG (default /etc/guestwire/config.toml), GUESTWIRE_STATE_DIR (default',
-    '/run/guestwire), GUESTWIRE_LOCK (default: the state directory with .lock behind it).',
+    '/run/guestwire), GUESTWIRE_LOCK (default: the state directory with .lock behind it),',
+    'GUESTWIRE_QUARANTINE_DIR (default /var/lib/guestwire/quarantine).',
     'Exit status: 0 done, 1 the answer is no, 2 wrong usage.',
   ].join('\n');
 }

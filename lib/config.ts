@@ -11,8 +11,9 @@ import { defaultConfig, hostConfig, type HostConfig } from './hostconfig.js';
 import { quote } from './quote.js';
 import { readToml } from './toml.js';
 
-export type { BridgeConfig, HostConfig, NicConfig, RoutedConfig } from './hostconfig.js';
-export { defaultConfig, parseVidList } from './hostconfig.js';
+export type { BridgeConfig, HostConfig, RoutedConfig } from './hostconfig.js';
+export { defaultConfig } from './hostconfig.js';
+export { type NicConfig, parseVidList } from './nicconfig.js';
 
 export const DEFAULT_CONFIG_PATH = '/etc/guestwire/config.toml';
 

@@ -82,10 +82,9 @@ function hasRank(object: NetObject): object is Ranked {
 
 /** When the object is made or changed, and when it is removed; a setting never is. */
 const RANKS: Readonly<Record<Ranked['kind'], readonly [number, number]>> = {
-  filter: [1, 51],
-  'source-filter': [1, 51],
-  'bpdu-guard': [2, 50],
-  'source-guard': [2, 50],
+  'filter-table': [1, 52],
+  'nic-filter': [2, 50],
+  'filter-set': [3, 51],
   // With a made link goes all that is on it: after all of that, or there would be nothing left to take away.
   veth: [5, 49],
   tap: [5, 49],

@@ -1,98 +1,127 @@
 /**
- * The filter on VLAN ports: bridge protocol data units of guests are dropped, because a BPDU guard upstream would shut
- * the host's port for one (host-wide harm from one guest). One nftables table of family bridge; ports are in a set by
- * ifindex, which the kernel does not reuse as it reuses names: what is left of a dead tap never meets the next one.
+ * Plans for the filters: which tables, chains, elements and sets the guests of this host need, and which of them are
+ * there. A table that is broken or gone is made anew with the NICs of all guests, for `nft flush ruleset` takes all at once.
  */
 import type { Wired } from './journal.js';
-import type { NetObject } from './netstate.js';
-import type { Observation } from './observation.js';
+import type { NetObject, NetState } from './netstate.js';
+import type { FilterFacts, Observation } from './observation.js';
+import { commentsOf, FILTER_FAMILIES, type FilterFamily, markOf, nicFilter, type NicFilter, TABLE, TABLES } from './ruleset.js';
 
-export const FILTER_TABLE = 'guestwire';
-
-/** By its comment a rule is known to be guestwire's own: nft prints the same rule differently from version to version. */
-export const FILTER_COMMENTS = ['guestwire: BPDUs', 'guestwire: PVST+'];
-
-/** What a table of guestwire's is, as nft prints it in JSON. */
-export interface FilterShape {
-  readonly family: string;
-  /** Type of its only set. */
-  readonly set: string;
-  readonly chains: readonly FilterChain[];
-}
-
-export interface FilterChain {
-  readonly name: string;
-  readonly type: string;
-  readonly hook: string;
-  readonly prio: number;
-  readonly policy: string;
-  readonly comments: readonly string[];
-}
-
-/**
- * Priority -300 is before bridge netfilter's own hooks and ebtables' filter (-200), so that no accept there comes first.
- * IEEE 802.1D's reserved group addresses, and Cisco's PVST+.
- */
-export const FILTER_CHAIN: FilterChain = { name: 'from_guests', type: 'filter', hook: 'prerouting', prio: -300, policy: 'accept', comments: FILTER_COMMENTS };
-
-export const FILTER_SHAPE: FilterShape = { family: 'bridge', set: 'iface_index', chains: [FILTER_CHAIN] };
-
-/** Returns the end of the line that adds this chain. */
-export function chainLine({ name, type, hook, prio, policy }: FilterChain): string {
-  return `${name} { type ${type} hook ${hook} priority ${prio}; policy ${policy}; }`;
-}
-
-/**
- * Returns the lines that make a table with what `content` adds to it. `create` fails where there is one, so that nobody
- * adds to a stranger's; one that may be there goes in the same transaction, which costs a grace period of the kernel
- * (4 ms : 17 ms, Linux 6.18).
- */
-export function tableLines(family: string, content: readonly string[], mayBeThere: boolean): string[] {
-  const table = `${family} ${FILTER_TABLE}`;
-  return [...(mayBeThere ? [`add table ${table}`, `delete table ${table}`] : []), `create table ${table}`, ...content];
-}
-
-/** What the table holds, without ports. */
-export const FILTER_LINES = [
-  `add set bridge ${FILTER_TABLE} no_stp { type ${FILTER_SHAPE.set}; }`,
-  `add chain bridge ${FILTER_TABLE} ${chainLine(FILTER_CHAIN)}`,
-  `add rule bridge ${FILTER_TABLE} from_guests iif @no_stp ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 counter drop comment "${FILTER_COMMENTS[0] ?? ''}"`,
-  `add rule bridge ${FILTER_TABLE} from_guests iif @no_stp ether daddr 01:00:0c:cc:cc:cd counter drop comment "${FILTER_COMMENTS[1] ?? ''}"`,
-];
-
-/** Whose BPDUs are dropped. */
+/** Whose filters are planned. */
 export interface FilterRequest {
-  /** The guest's ports as they are to be. */
+  /** The guest's links as they are to be. */
   readonly wanted: readonly Wired[];
-  /** Those of its earlier run: their place in the set is given up even when the tap is gone. */
+  /** Those of its earlier run: their filters are given up even when the tap is gone. */
   readonly recorded: readonly Wired[];
-  /** Ports of other guests, as the journal has them: a table that has to be made anew holds them, too. */
+  /** Links of other guests, as the journal has them. */
   readonly others: () => readonly Wired[];
 }
 
-/** Returns the filter's objects, desired and observed. */
-export function planFilter({ wanted, recorded, others: rest }: FilterRequest, { links, filter }: Pick<Observation, 'links' | 'filter'>): { readonly desired: readonly NetObject[]; readonly observed: readonly NetObject[] } {
-  const guards = guardsOf(wanted);
-  if (!filter.intact) {
-    const all = [...guards, ...guardsOf(rest())];
-    return { desired: all.length === 0 ? [] : [TABLE, ...all], observed: filter.there ? [{ ...TABLE, broken: true }] : [] };
+export interface FilterPlan {
+  readonly desired: NetState;
+  readonly observed: NetState;
+}
+
+type Seen = Pick<Observation, 'links' | 'filters'>;
+
+/** Returns the families that these links need tables of. */
+export function familiesOf(wired: readonly { readonly kind: string }[]): FilterFamily[] {
+  const has = (kind: string): boolean => wired.some((one) => one.kind === kind);
+  return [...(has('vlan-port') ? ['bridge' as const] : []), ...(has('routed-link') ? ['netdev' as const, 'inet' as const] : [])];
+}
+
+/** Returns the filters' objects, desired and observed. */
+export function planFilters(request: FilterRequest, observation: Seen): FilterPlan {
+  const plans = FILTER_FAMILIES.map((family) => planTable(family, request, observation));
+  return { desired: plans.flatMap(({ desired }) => desired), observed: plans.flatMap(({ observed }) => observed) };
+}
+
+function planTable(family: FilterFamily, { wanted, recorded, others }: FilterRequest, observation: Seen): FilterPlan {
+  const mine = nicsOf(wanted, family);
+  const known = [...mine, ...nicsOf(recorded, family).filter(({ ifindex }) => !mine.some((one) => one.ifindex === ifindex))];
+  if (known.length === 0) return { desired: [], observed: [] };
+  const table: NetObject = { kind: 'filter-table', dev: TABLE, family };
+  const facts = observation.filters?.get(family);
+  const theirs = nicsOf(others(), family);
+  // Listing a table would be one more program at every start. It is taken to be there when another guest needs it, and
+  // only then: a wrong guess fails as a whole, and then it is listed.
+  if (facts === undefined && theirs.length > 0) return { desired: [table, ...mine], observed: [table] };
+  if (facts?.intact !== true) {
+    const all = [...theirs, ...mine];
+    return { desired: all.length === 0 ? [] : [table, ...all], observed: facts?.there === true ? [{ ...table, broken: true }] : [] };
   }
-  const known = [...recorded, ...wanted].flatMap((port) => (port.kind === 'vlan-port' ? [guard(port)] : []));
-  const shownAs = ({ dev, ifindex }: Guard): string => (links.get(dev)?.ifindex === ifindex ? dev : String(ifindex));
-  const observed = known.filter((port) => filter.guarded.has(shownAs(port)));
-  const ours = new Set(known.map(shownAs));
-  const others = [...filter.guarded].some((port) => !ours.has(port));
-  return { desired: guards.length > 0 || others ? [TABLE, ...guards] : [], observed: [TABLE, ...observed] };
+  const found = { family, facts, links: observation.links };
+  const garbage = garbageOf([...known, ...theirs], found);
+  const seen = known.flatMap((nic) => seenOf(nic, found));
+  const needed = mine.length > 0 || theirs.length > 0 || strangersOf([...known, ...theirs], found).length > 0;
+  return { desired: needed ? [table, ...mine] : [], observed: [table, ...seen, ...garbage, ...(needed ? unusedSets({ mine, theirs, known }, found) : [])] };
 }
 
-const TABLE = { kind: 'filter' as const, dev: FILTER_TABLE };
+type Nic = Extract<NetObject, { readonly kind: 'nic-filter' }>;
 
-function guardsOf(ports: readonly Wired[]): Guard[] {
-  return ports.flatMap((port) => (port.kind === 'vlan-port' && !port.trustsStp ? [guard(port)] : []));
+function nicsOf(wired: readonly Wired[], family: FilterFamily): Nic[] {
+  return wired.flatMap((one) => {
+    const filter = nicFilter(one, family);
+    return filter === undefined ? [] : [{ kind: 'nic-filter' as const, dev: one.link, family, ifindex: one.ifindex, filter }];
+  });
 }
 
-type Guard = Extract<NetObject, { kind: 'bpdu-guard' }>;
+interface Found {
+  readonly family: FilterFamily;
+  readonly facts: FilterFacts;
+  readonly links: Observation['links'];
+}
 
-function guard({ link, ifindex }: Wired): Guard {
-  return { kind: 'bpdu-guard', dev: link, ifindex };
+/** nft prints an ifindex as the name of the link that has it, and as a number when no link has. */
+function shownAs({ dev, ifindex }: Pick<Nic, 'dev' | 'ifindex'>, { links }: Found): string {
+  return links.get(dev)?.ifindex === ifindex ? dev : String(ifindex);
+}
+
+/** Returns what the table has of a NIC: as it should be, or whatever of it is there. */
+function seenOf(nic: Nic, found: Found): Nic[] {
+  const { facts, family } = found;
+  const held = heldOf(nic.ifindex, shownAs(nic, found), found);
+  if (held === undefined) return [];
+  const mark = markOf(nic.filter);
+  const isWhole = names(held.chains) === names(nic.filter.chains) &&
+    held.elements.map(({ set }) => set).sort().join() === nic.filter.elements.map(({ set }) => set).sort().join() &&
+    nic.filter.chains.every((chain) => facts.chains.get(chain.name)?.join('\n') === commentsOf(chain, mark).join('\n'));
+  return [isWhole ? nic : { kind: 'nic-filter', dev: nic.dev, family, ifindex: nic.ifindex, filter: held }];
+}
+
+function names(chains: NicFilter['chains']): string {
+  return chains.map(({ name }) => name).sort().join();
+}
+
+function heldOf(ifindex: number, shown: string, { facts }: Found): NicFilter | undefined {
+  const chains = ['nic', 'in', 'out', 'host'].map((start) => `${start}_${ifindex}`).filter((name) => facts.chains.has(name));
+  const sets = [...facts.elements].filter(([, elements]) => elements.has(shown)).map(([set]) => set);
+  if (chains.length === 0 && sets.length === 0) return undefined;
+  return { chains: chains.map((name) => ({ name, rules: [] })), elements: sets.map((set) => ({ set })), named: [] };
+}
+
+/** What the table holds of links that neither this guest nor one of the journal has. */
+function strangersOf(known: readonly Nic[], found: Found): string[] {
+  const ours = new Set(known.map((nic) => shownAs(nic, found)));
+  // Of other guests' links only the name was not asked for.
+  const theirs = new Set(known.flatMap(({ dev, ifindex }) => [dev, String(ifindex)]));
+  return [...new Set([...found.facts.elements.values()].flatMap((elements) => [...elements]))].filter((shown) => !ours.has(shown) && !theirs.has(shown));
+}
+
+/** Returns what dead links left behind that no entry of the journal speaks of. */
+function garbageOf(known: readonly Nic[], found: Found): Nic[] {
+  return strangersOf(known, found).filter((shown) => /^[0-9]+$/.test(shown)).flatMap((shown) => {
+    const filter = heldOf(Number(shown), shown, found);
+    return filter === undefined ? [] : [{ kind: 'nic-filter' as const, dev: shown, family: found.family, ifindex: Number(shown), filter }];
+  });
+}
+
+/** Returns the sets of guests and groups that no rule names any more and no link of another is in. */
+function unusedSets({ mine, theirs, known }: Readonly<Record<'mine' | 'theirs' | 'known', readonly Nic[]>>, found: Found): NetObject[] {
+  // Of a link that the journal does not know nobody knows which sets its rules name.
+  if (strangersOf([...known, ...theirs], found).length > 0) return [];
+  const used = new Set([...mine, ...theirs].flatMap(({ filter }) => filter.named));
+  return [...found.facts.elements.keys()]
+    .filter((name) => !TABLES[found.family].sets.has(name) && !used.has(name))
+    .map((name) => ({ kind: 'filter-set' as const, dev: name, family: found.family }));
 }

@@ -15,6 +15,7 @@ import { createKernel } from './kernel.js';
 import { acquireLock } from './lock.js';
 import { createLog, type Log } from './log.js';
 import { probeNeighbours } from './probe.js';
+import { quarantineIn } from './quarantine.js';
 import type { Settings } from './settings.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { type Host, make, release, unwire, wire, UNSPOKEN } from './reconcile.js';
@@ -195,7 +196,7 @@ async function locked<T>(
   });
   try {
     const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
-    const host: Host = { kernel: createKernel(exec), journal, log: log.info, protectedOn: protectedByConfig(call.settings) };
+    const host: Host = { kernel: createKernel(exec), journal, log: log.info, protectedOn: protectedByConfig(call.settings), isQuarantined: quarantineIn(call.settings.quarantine) };
     await releaseEnded(host, journal.listEnded().filter((ended) => ended !== uuid), log);
     const done = await act(host);
     const { operation } = call;

@@ -6,6 +6,8 @@ import { type Address, assertRoutable, hostPrefix, parseAddress, type Prefix, pr
 import type { HostConfig, NicConfig } from './config.js';
 import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, ValueError } from './errors.js';
+import { asksForFilters, type FilterWish } from './filterwish.js';
+import { wordsOfFilterref, wordsOfMetadata } from './filterwords.js';
 import { assertIfname } from './ifname.js';
 import type { VethWish } from './madelink.js';
 import { type NicIntent, readMetadata, type RoutedIntent, type OnStray } from './metadata.js';
@@ -13,12 +15,13 @@ import { nicLabel, quote } from './quote.js';
 import { tableOf } from './rtnames.js';
 import { formatMembership, type VlanMember, vlanMembership } from './vlan.js';
 
-/** What is asked of one NIC; at least one of the three is defined. */
+/** What is asked of one NIC; at least one of the three is defined, or its filters are asked for. */
 export interface Intent {
   readonly nic: Nic;
   readonly vlan: readonly VlanMember[] | undefined;
   readonly isolated: boolean | undefined;
   readonly routed: RoutedWish | undefined;
+  readonly filter: FilterWish;
 }
 
 /** A routed link's addresses and the prefixes behind it, each with the next hop it goes by. */
@@ -37,8 +40,13 @@ export function wishesOf(domain: Domain, config: HostConfig, onStray?: OnStray):
   assertConfigured(domain, config, onStray);
   return domain.nics.flatMap((nic) => {
     const intent = wishOf(domain, nic, { config, metadata });
-    return intent.vlan === undefined && intent.isolated === undefined && intent.routed === undefined ? [] : [intent];
+    return [intent.vlan, intent.isolated, intent.routed].some((part) => part !== undefined) || (asksForFilters(intent.filter) && !mayComeYet(nic)) ? [intent] : [];
   });
+}
+
+/** Of a libvirt network the XML does not hold the portgroup's `<vlan>` before `start`. */
+function mayComeYet({ joins }: Nic): boolean {
+  return joins.kind === 'network';
 }
 
 /** As in metadata: a MAC that no NIC has would leave a NIC off its network in silence. */
@@ -76,9 +84,17 @@ function wishOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Intent
   return {
     nic,
     vlan,
+    filter: filterOf(where, nic, { mine: mine?.filter, guest: guest?.filter, isPort: vlan !== undefined }),
     isolated: locate(DomainXmlError, where, () => isolatedOf(mine?.isolated)) ?? guest?.isolated,
     routed: locate(DomainXmlError, where, () => (routed === undefined ? wishOfConfig(guest) : wishOfMetadata(routed))),
   };
+}
+
+/** A `<filterref>` may hold values of any kind for filters that are none of guestwire's: it is read for VLAN ports alone. */
+function filterOf(where: string, { filterref }: Nic, { mine, guest, isPort }: { mine: NicIntent['filter']; guest: NicConfig['filter']; isPort: boolean }): FilterWish {
+  const metadata = mine && locate(DomainXmlError, where, () => wordsOfMetadata(mine));
+  const reads = isPort && metadata?.ips === undefined;
+  return { metadata, filterref: reads ? locate(DomainXmlError, where, () => wordsOfFilterref(filterref)) : undefined, guest };
 }
 
 /** libvirt's own `<vlan>` is intent only on a Linux bridge: elsewhere Open vSwitch or the network card honours it. */

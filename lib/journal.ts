@@ -11,10 +11,15 @@ import { JournalError } from './errors.js';
 import type { ProxyRecord } from './neighbour.js';
 import type { NetState } from './netstate.js';
 import type { UplinkRecord } from './uplink.js';
+import { wiredSchema, word } from './wiredschema.js';
 import { oneLine, quote } from './quote.js';
 
 /** An attachment that was wired, with the ifindex of its link: names are reused, indexes are not. */
-export type Wired = Placed & { readonly ifindex: number };
+export type Wired = Placed & {
+  readonly ifindex: number;
+  /** Nothing passes to or from the guest. */
+  readonly quarantined?: true | undefined;
+};
 
 /** What this host did for one guest. */
 export interface Entry {
@@ -135,32 +140,9 @@ function proxyJournal(dir: string, onDamage: (message: string) => void): Pick<Jo
   };
 }
 
-/** Each value may become part of a line for `ip` or `bridge`, so none of them may be more than one word there. */
-const word = z.string().check(z.regex(/^[^\s]+$/));
-
 const recordsSchema = z.array(z.object({ dev: word, ifindex: z.number(), vids: z.array(z.number()) }));
 
 const proxiesSchema = z.array(z.object({ dev: word, ifindex: z.number(), originals: z.record(word, word) }));
-
-const attached = { nic: z.number(), mac: z.optional(word), link: word, ifindex: z.number() };
-const wiredSchema = z.discriminatedUnion('kind', [
-  z.object({
-    kind: z.literal('vlan-port'), ...attached, bridge: word, uplinks: z.array(word), isolated: z.optional(z.boolean()), trustsStp: z.boolean(),
-    vlans: z.array(z.object({ vid: z.number(), pvid: z.boolean(), untagged: z.boolean() })),
-  }),
-  z.object({
-    kind: z.literal('routed-link'), ...attached, addresses: z.array(word), gateways: z.array(word), table: word, vrf: z.optional(word), protocol: z.number(),
-    routes: z.array(z.object({ to: word, via: word })), proxy: z.optional(z.array(word)), managesSysctls: z.optional(z.literal(true)),
-  }),
-  z.object({ kind: z.literal('macvtap'), ...attached }),
-  z.object({
-    kind: z.literal('made-link'), ...attached,
-    made: z.discriminatedUnion('kind', [
-      z.object({ kind: z.literal('veth'), dev: word, peer: word, alias: word, mtu: z.optional(z.number()), on: z.literal(['macvtap', 'macvlan']), macvtap: z.optional(word) }),
-      z.object({ kind: z.literal('tap'), dev: word, alias: word, mtu: z.optional(z.number()), multiQueue: z.boolean() }),
-    ]),
-  }),
-]);
 
 const holdingSchema = z.object({
   version: z.literal(1),

@@ -5,7 +5,7 @@
 import { XMLBuilder } from 'fast-xml-parser';
 
 import { METADATA_NAMESPACE, type NativeVlan } from './domain.js';
-import type { NicIntent, RoutedIntent } from './metadata.js';
+import type { FilterIntent, NicIntent, RoutedIntent } from './metadata.js';
 
 /**
  * Returns the `<gw:guestwire>` element that readMetadata() reads back as `intents`. The values are written as they are,
@@ -36,12 +36,25 @@ function reference(character: string): string {
 /** An undefined member is left out by the builder. */
 type Node = Readonly<Record<string, unknown>>;
 
-function interfaceNode({ mac, vlan, isolated, routed }: NicIntent): Node {
+function interfaceNode({ mac, vlan, isolated, routed, filter }: NicIntent): Node {
   return {
     '@_mac': mac,
     'gw:vlan': vlan && vlanNode(vlan),
     'gw:port': isolated === undefined ? undefined : { '@_isolated': isolated },
     'gw:routed': routed && routedNode(routed),
+    ...(filter && filterNodes(filter)),
+  };
+}
+
+function filterNodes({ trust, allows, policy, groups, ips }: FilterIntent): Node {
+  return {
+    'gw:ip': ips.map(({ address, prefix }) => ({ '@_address': address, '@_prefix': prefix })),
+    'gw:trust': trust && Object.fromEntries(Object.entries(trust).map(([word, value]) => [`@_${word}`, value])),
+    'gw:policy': policy && { '@_profile': policy.profile, '@_log': policy.log },
+    'gw:group': groups.map((name) => ({ '@_name': name })),
+    'gw:allow': allows.map(({ direction, proto, port, from, to }) => ({
+      '@_direction': direction, '@_proto': proto, '@_port': port, '@_from': from, '@_to': to,
+    })),
   };
 }
 

@@ -6,6 +6,7 @@
 import { type Domain, METADATA_NAMESPACE, type NativeVlan, vlanOf } from './domain.js';
 import { DomainXmlError } from './errors.js';
 import type { VethWish } from './madelink.js';
+import { type TrustWord, TRUST_WORDS } from './policy.js';
 import { quote } from './quote.js';
 import type { XmlElement } from './xml.js';
 
@@ -16,6 +17,25 @@ export interface NicIntent {
   readonly vlan: NativeVlan | undefined;
   readonly isolated: string | undefined;
   readonly routed: RoutedIntent | undefined;
+  /** Absent: none of its elements is there. */
+  readonly filter?: FilterIntent | undefined;
+}
+
+/** What a NIC is trusted with, whom its guest may meet, and the addresses that a VLAN port declares. */
+export interface FilterIntent {
+  readonly trust?: Readonly<Partial<Record<TrustWord, string | undefined>>> | undefined;
+  readonly allows: readonly AllowIntent[];
+  readonly policy?: { readonly profile: string | undefined; readonly log: string | undefined } | undefined;
+  readonly groups: readonly string[];
+  readonly ips: readonly { readonly address: string; readonly prefix: string | undefined }[];
+}
+
+export interface AllowIntent {
+  readonly direction: string;
+  readonly proto: string | undefined;
+  readonly port: string | undefined;
+  readonly from: string | undefined;
+  readonly to: string | undefined;
 }
 
 export interface RoutedIntent {
@@ -77,7 +97,7 @@ function guestwireElement(guest: string, elements: readonly XmlElement[]): XmlEl
   return elements[0];
 }
 
-type Name = 'guestwire' | 'interface' | 'vlan' | 'tag' | 'port' | 'routed' | 'veth' | 'ip' | 'route';
+type Name = 'guestwire' | 'interface' | 'vlan' | 'tag' | 'port' | 'routed' | 'veth' | 'ip' | 'route' | 'trust' | 'allow' | 'policy' | 'group';
 
 interface Rule {
   /** The first of them tells the elements of this name apart in messages. */
@@ -89,7 +109,7 @@ interface Rule {
 
 const GRAMMAR: Readonly<Record<Name, Rule>> = {
   guestwire: { required: [], optional: [], once: [], many: ['interface'] },
-  interface: { required: ['mac'], optional: [], once: ['vlan', 'port', 'routed'], many: [] },
+  interface: { required: ['mac'], optional: [], once: ['vlan', 'port', 'routed', 'trust', 'policy'], many: ['allow', 'group', 'ip'] },
   vlan: { required: [], optional: ['trunk'], once: [], many: ['tag'] },
   tag: { required: ['id'], optional: ['nativeMode'], once: [], many: [] },
   port: { required: ['isolated'], optional: [], once: [], many: [] },
@@ -97,6 +117,10 @@ const GRAMMAR: Readonly<Record<Name, Rule>> = {
   veth: { required: ['dev'], optional: ['mtu'], once: [], many: [] },
   ip: { required: ['address'], optional: ['prefix'], once: [], many: [] },
   route: { required: ['address'], optional: ['prefix', 'gateway'], once: [], many: [] },
+  trust: { required: [], optional: TRUST_WORDS, once: [], many: [] },
+  allow: { required: ['direction'], optional: ['proto', 'port', 'from', 'to'], once: [], many: [] },
+  policy: { required: [], optional: ['profile', 'log'], once: [], many: [] },
+  group: { required: ['name'], optional: [], once: [], many: [] },
 };
 
 /** Refuses what GRAMMAR does not have, in the element and below it; a parent is read before its children. */
@@ -104,8 +128,9 @@ function assertTree(where: string, element: XmlElement, name: Name): void {
   assertElement(where, element, name);
   const { once, many } = GRAMMAR[name];
   for (const allowed of [...once, ...many]) {
-    for (const child of childrenOf(element, allowed)) {
-      assertTree(`${where}: ${labelOf(child, allowed)}`, child, allowed);
+    for (const [index, child] of childrenOf(element, allowed).entries()) {
+      // Many permissions have one direction: which of them it is, only its place tells.
+      assertTree(`${where}: ${allowed === 'allow' ? `<gw:allow> ${index + 1}` : labelOf(child, allowed)}`, child, allowed);
     }
   }
 }
@@ -146,6 +171,26 @@ function intentOf(element: XmlElement): NicIntent {
     vlan: vlan && vlanOf(vlan),
     isolated: port?.attributes.get('isolated'),
     routed: routed && routedOf(routed),
+    ...filterOf(element),
+  };
+}
+
+function filterOf(element: XmlElement): Pick<NicIntent, 'filter'> {
+  const [trust] = childrenOf(element, 'trust');
+  const [policy] = childrenOf(element, 'policy');
+  const [allows, groups, ips] = [childrenOf(element, 'allow'), childrenOf(element, 'group'), childrenOf(element, 'ip')];
+  if (trust === undefined && policy === undefined && allows.length + groups.length + ips.length === 0) return {};
+  return {
+    filter: {
+      ...(trust && { trust: Object.fromEntries(trust.attributes) }),
+      ...(policy && { policy: { profile: policy.attributes.get('profile'), log: policy.attributes.get('log') } }),
+      allows: allows.map((allow) => {
+        const get = (name: string): string | undefined => allow.attributes.get(name);
+        return { direction: valueOf(allow, 'direction'), proto: get('proto'), port: get('port'), from: get('from'), to: get('to') };
+      }),
+      groups: groups.map((group) => valueOf(group, 'name')),
+      ips: ips.map((ip) => ({ address: valueOf(ip, 'address'), prefix: ip.attributes.get('prefix') })),
+    },
   };
 }
 

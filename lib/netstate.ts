@@ -7,15 +7,16 @@ import { type Family, hostPrefix, parseAddress } from './address.js';
 import type { Placed, PlacedLink, PlacedPort, RoutedLink } from './attachment.js';
 import { desiredMacvtap, desiredMade, type MadeObject, observedMacvtap, observedMade } from './madestate.js';
 import type { Observation } from './observation.js';
+import type { FilterFamily, NicFilter } from './ruleset.js';
 
 /** One kernel object, or one setting of a link that always has some value (`link`, `txqlen`, `isolated`, `sysctl`, `mtu` and such). */
 export type NetObject =
   | MadeObject
   | { readonly kind: 'vlan'; readonly dev: string; readonly vid: number; readonly pvid: boolean; readonly untagged: boolean }
   | { readonly kind: 'uplink-vlan'; readonly dev: string; readonly vid: number }
-  | { readonly kind: 'filter'; readonly dev: string; readonly broken?: true }
-  | { readonly kind: 'bpdu-guard'; readonly dev: string; readonly ifindex: number }
-  | { readonly kind: 'source-filter'; readonly dev: string; readonly broken?: true }
+  | { readonly kind: 'filter-table'; readonly dev: string; readonly family: FilterFamily; readonly broken?: true }
+  | { readonly kind: 'nic-filter'; readonly dev: string; readonly family: FilterFamily; readonly ifindex: number; readonly filter: NicFilter }
+  | { readonly kind: 'filter-set'; readonly dev: string; readonly family: FilterFamily }
   | { readonly kind: 'master'; readonly dev: string; readonly master: string }
   | { readonly kind: 'host-sysctl'; readonly dev: string; readonly path: string; readonly value: string }
   | { readonly kind: 'last-resort'; readonly dev: string; readonly family: Family; readonly table: string; readonly protocol: number }
@@ -29,7 +30,6 @@ export type NetObject =
       readonly table: string;
       readonly protocol: number;
     }
-  | { readonly kind: 'source-guard'; readonly dev: string; readonly ifindex: number }
   | { readonly kind: 'isolated'; readonly dev: string; readonly on: boolean }
   | { readonly kind: 'link'; readonly dev: string; readonly up: boolean }
   | { readonly kind: 'txqlen'; readonly dev: string; readonly length: number }
@@ -55,12 +55,12 @@ export function keyOf(object: NetObject): string {
     case 'vlan':
     case 'uplink-vlan':
       return `${object.kind} ${object.dev} ${String(object.vid).padStart(4, '0')}`;
-    case 'bpdu-guard':
-    case 'source-guard':
-      return `${object.kind} ${object.ifindex}`;
-    case 'filter':
+    case 'nic-filter':
+      return `${object.kind} ${object.family} ${object.ifindex}`;
+    case 'filter-table':
+    case 'filter-set':
+      return `${object.kind} ${object.family} ${object.dev}`;
     case 'master':
-    case 'source-filter':
     case 'isolated':
     case 'link':
     case 'txqlen':

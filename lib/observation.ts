@@ -3,6 +3,7 @@
  * preflight.ts read it. Every value is already canonical.
  */
 import type { Family, Prefix } from './address.js';
+import type { FilterFamily } from './ruleset.js';
 import type { VlanMember } from './vlan.js';
 
 /** What to ask the kernel for: never more than the NICs at hand need, because hosts have thousands of links. */
@@ -29,10 +30,8 @@ export interface Scope {
   readonly bridges: readonly string[];
   /** Whether 802.1Q sub-interfaces are listed: they take a VLAN away from the bridge their parent is a port of. */
   readonly subinterfaces: boolean;
-  /** Whether guestwire's nftables table of family bridge is read. */
-  readonly filter: boolean;
-  /** Whether guestwire's nftables table of family inet is read; absent: no. */
-  readonly sources?: boolean;
+  /** Families of which guestwire's nftables table is read, a program each. */
+  readonly filters: readonly FilterFamily[];
   /** Whether the links with a default route from router advertisements are listed; absent: no. */
   readonly routers?: boolean;
   /** Whether all routing rules and the last resorts of this protocol are listed; absent: no. */
@@ -40,7 +39,7 @@ export interface Scope {
 }
 
 export const EMPTY_SCOPE: Scope = {
-  links: [], routes: [], ports: [], lookups: [], locals: [], nextHops: [], exact: [], proxies: [], sysctls: [], bridges: [], subinterfaces: false, filter: false,
+  links: [], routes: [], ports: [], lookups: [], locals: [], nextHops: [], exact: [], proxies: [], sysctls: [], bridges: [], subinterfaces: false, filters: [],
 };
 
 export interface Observation {
@@ -60,11 +59,10 @@ export interface Observation {
   /** Names of all ports, by bridge of the scope. */
   readonly members: ReadonlyMap<string, readonly string[]>;
   readonly subinterfaces: readonly Subinterface[];
-  readonly filter: FilterFacts;
+  /** By family asked for; absent: not asked. */
+  readonly filters?: ReadonlyMap<FilterFamily, FilterFacts> | undefined;
   /** By link; a link that does not exist is absent. */
   readonly proxies: ReadonlyMap<string, readonly ProxyFacts[]>;
-  /** guestwire's nftables table of family inet; undefined: not asked. */
-  readonly sources?: FilterFacts | undefined;
   /** Links that lose a default route when the host begins to forward IPv6; undefined: not asked. */
   readonly routers?: readonly string[] | undefined;
   /** undefined: not asked. */
@@ -121,10 +119,12 @@ export interface Subinterface {
 export interface FilterFacts {
   /** There is such a table. */
   readonly there: boolean;
-  /** Set, chains and rules are as guestwire writes them. */
+  /** All that it holds whatever guests run is as guestwire writes it. */
   readonly intact: boolean;
-  /** The links in its set: the ifname of a link that exists, the ifindex of one that does not. */
-  readonly guarded: ReadonlySet<string>;
+  /** The comments of the rules of each chain, in their order. */
+  readonly chains: ReadonlyMap<string, readonly string[]>;
+  /** What each set and map holds: the ifname of a link that exists, the ifindex of one that does not. */
+  readonly elements: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
 export interface BridgeFacts {

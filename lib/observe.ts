@@ -7,12 +7,11 @@ import { join } from 'node:path';
 import { parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
 import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from './exec.js';
-import { FILTER_SHAPE, FILTER_TABLE } from './filter.js';
-import type { FilterFacts, LinkFacts, Observation, ProxyFacts, RouteFacts, RuleFacts, Scope, Subinterface } from './observation.js';
+import { observeFilters } from './filterfacts.js';
+import type { LinkFacts, Observation, ProxyFacts, RouteFacts, RuleFacts, Scope, Subinterface } from './observation.js';
 import { oneLine } from './quote.js';
 import { askRules6, parseLastResorts, parseRules, RULE_QUESTION } from './rules.js';
-import { SOURCE_SHAPE } from './sources.js';
-import { parseFilter, parseLinks, parseNextHops, parseProxies, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
+import { parseLinks, parseNextHops, parseProxies, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
 import type { VlanMember } from './vlan.js';
 
 /**
@@ -45,8 +44,7 @@ export async function observe(exec: Exec, scope: Scope, { procSys, answers }: { 
     ...found,
     nowhere: new Set(queries.flatMap((query, index) => (query.kind === 'lookup' && NOWHERE.test(reasons.get(index) ?? '') ? [query.address] : []))),
     vlans: await observeVlans(exec, { ports: [...new Set(ports)], dev: deviceOf(scope), answer: answers.bridge }),
-    filter: scope.filter ? await observeFilter(exec, PORT_FILTER) : NO_FILTER,
-    sources: scope.sources === true ? await observeFilter(exec, SOURCE_FILTER) : undefined,
+    filters: await observeFilters(exec, scope.filters),
     rules: scope.tables && [...rules, ...parseRules(parseJson('ip', answers['ip -6'] ?? await askRules6(exec, ANSWER_FLAGS.ip)), 'inet6')],
     routers: scope.routers === true ? routers.filter((dev) => acceptsRouters(dev, procSys)) : undefined,
     sysctls: readSysctls(scope.sysctls, procSys),
@@ -86,20 +84,6 @@ function sort(queries: readonly Query[], answers: readonly (unknown[] | undefine
   });
   return { ...routes, links, lookups, members, subinterfaces, proxies, rules, lastResorts, routers: [...routers] };
 }
-
-const NO_FILTER: FilterFacts = { there: false, intact: false, guarded: new Set() };
-
-/** A table that is not there, and a host that has never used nft, are both an answer: nothing is guarded. */
-async function observeFilter(exec: Exec, { shape, what }: typeof PORT_FILTER): Promise<FilterFacts> {
-  const request: ExecRequest = { tool: 'nft', args: ['--json', 'list', 'table', shape.family, FILTER_TABLE] };
-  const result = await exec(request);
-  if (/No such file or directory/.test(result.stderr)) return NO_FILTER;
-  assertSuccess(request, result, `reading the filter of ${what}`);
-  return parseFilter(result.stdout, shape);
-}
-
-const PORT_FILTER = { shape: FILTER_SHAPE, what: 'VLAN ports' };
-const SOURCE_FILTER = { shape: SOURCE_SHAPE, what: 'routed links' };
 
 type Query = { readonly text: string; readonly dev?: string; readonly protocol?: string } & (
   | { readonly kind: 'exact'; readonly table: string }

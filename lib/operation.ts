@@ -3,10 +3,9 @@
  * tool that stops at line 4 is reported as the change it could not make.
  */
 import type { Operation } from './diff.js';
-import { FILTER_LINES, FILTER_TABLE, tableLines } from './filter.js';
 import { disableIpv6Path, type MadeObject } from './madestate.js';
 import type { NetObject } from './netstate.js';
-import { SOURCE_LINES, SOURCE_TABLE } from './sources.js';
+import { nicLines, TABLE, tableLines, withoutNicLines } from './ruleset.js';
 import { LAST_METRIC } from './tables.js';
 import { formatRange, type VidRange } from './vlan.js';
 
@@ -74,20 +73,18 @@ function nameOf(object: NetObject, vids?: string): string {
       return `VLAN ${vids ?? object.vid}${flagsOf(object)}`;
     case 'uplink-vlan':
       return `VLAN ${vids ?? object.vid}`;
-    case 'filter':
-      return 'filter table';
-    case 'bpdu-guard':
-      return 'drop of BPDUs';
-    case 'source-filter':
-      return 'source filter table';
+    case 'filter-table':
+      return `nftables table ${object.family}`;
+    case 'nic-filter':
+      return object.family === 'inet' ? 'policy' : 'filter';
+    case 'filter-set':
+      return `nftables set of ${object.family}`;
     case 'master':
       return `master ${object.master}`;
     case 'last-resort':
       return `unreachable ${object.family} default of table ${object.table}`;
     case 'rule':
       return `${object.family} rule ${selectorOf(object)} lookup ${object.table}`;
-    case 'source-guard':
-      return 'source filter';
     case 'isolated':
       return `isolated ${onOff(object.on)}`;
     case 'link':
@@ -167,10 +164,9 @@ function toolOf([operation]: readonly Operation[]): BatchTool {
     case 'uplink-vlan':
     case 'isolated':
       return 'bridge';
-    case 'filter':
-    case 'bpdu-guard':
-    case 'source-filter':
-    case 'source-guard':
+    case 'filter-table':
+    case 'nic-filter':
+    case 'filter-set':
       return 'nft';
     case 'sysctl':
     case 'ipv6':
@@ -205,13 +201,12 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
     case 'vlan':
     case 'uplink-vlan':
       return `vlan ${verb} dev ${object.dev} vid ${vids(object.vid, range)}${after?.kind === 'vlan' ? flagsOf(after) : ''}`;
-    case 'filter':
-    case 'source-filter':
-      return tableText(object, { isThere: before !== undefined, isWanted: after !== undefined });
-    case 'bpdu-guard':
-      return `${after === undefined ? 'delete' : 'add'} element bridge ${FILTER_TABLE} no_stp { ${object.ifindex} }`;
-    case 'source-guard':
-      return `${after === undefined ? 'delete' : 'add'} element inet ${SOURCE_TABLE} routed { ${object.ifindex} }`;
+    case 'filter-table':
+      return after === undefined ? `delete table ${object.family} ${TABLE}` : tableLines(object.family, before !== undefined).join('\n');
+    case 'nic-filter':
+      return nicText(before, after);
+    case 'filter-set':
+      return `delete set ${object.family} ${TABLE} ${object.dev}`;
     case 'isolated':
       return `link set dev ${object.dev} isolated ${onOff(object.on)}`;
     case 'link':
@@ -237,10 +232,11 @@ function textOf({ before, after }: Operation, range: VidRange | undefined): stri
   }
 }
 
-function tableText({ kind, dev }: Extract<NetObject, { kind: 'filter' | 'source-filter' }>, { isThere, isWanted }: { isThere: boolean; isWanted: boolean }): string {
-  const family = kind === 'filter' ? 'bridge' : 'inet';
-  if (!isWanted) return `delete table ${family} ${dev}`;
-  return tableLines(family, kind === 'filter' ? FILTER_LINES : SOURCE_LINES, isThere).join('\n');
+/** A filter that changes is made anew, in one transaction. */
+function nicText(before: NetObject | undefined, after: NetObject | undefined): string {
+  const gone = before?.kind === 'nic-filter' ? withoutNicLines(before.family, before.filter, before) : [];
+  const made = after?.kind === 'nic-filter' ? nicLines(after.family, after.filter, after) : [];
+  return [...gone, ...made].join('\n');
 }
 
 function textOfMade(object: OfMade, verb: 'add' | 'del'): string {

@@ -4,7 +4,7 @@
  */
 import type { Placed, PlacedLink } from './attachment.js';
 import { diff, type Operation } from './diff.js';
-import { planFilter } from './filter.js';
+import { type FilterPlan, planFilters } from './filter.js';
 import { planForwarding } from './forwarding.js';
 import type { Entry, Holding, Wired } from './journal.js';
 import { isHalfMade } from './madestate.js';
@@ -12,7 +12,6 @@ import { planProxies, type ProxyPlan, type ProxyRecord, withoutProxies } from '.
 import { desiredState, isMade, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes, withoutVlans } from './netstate.js';
 import type { Observation } from './observation.js';
 import { type Batch, flushBatch, render } from './operation.js';
-import { planSources } from './sources.js';
 import { planTables } from './tables.js';
 import { planUplinks, type UplinkRecord, type WiredPort } from './uplink.js';
 
@@ -39,6 +38,8 @@ export interface Past {
   /** What other guests hold; reading it costs something, so only who needs it asks. */
   readonly others: () => readonly Holding[];
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
+  /** Nothing may pass to or from the guest. */
+  readonly quarantined: boolean;
 }
 
 /** How a guest starts: `fresh` when no instruction of it has run, `incoming` when it comes by migration. */
@@ -51,7 +52,9 @@ export interface StartMode {
 
 /** Returns the plan that wires `placed`, whose links `observation` knows, and gives up what else the guest had. */
 export function planFor(placed: readonly Placed[], observation: Observation, { mode, past }: { mode: StartMode; past: Past }): Plan {
-  const wired = placed.map((attachment): Wired => ({ ...withTable(mode.incoming ? withoutProxies(attachment) : attachment, observation), ifindex: observation.links.get(attachment.link)?.ifindex ?? 0 }));
+  const wired = placed.map((attachment): Wired => ({
+    ...withTable(mode.incoming ? withoutProxies(attachment) : attachment, observation), ifindex: observation.links.get(attachment.link)?.ifindex ?? 0,
+  })).map((one) => withQuarantine(one, past));
   const known = livingOf(past.entry?.wired ?? [], observation);
   // The guest runs on what was made for it, whatever its XML says by now: that goes at `release`.
   wired.push(...known.filter((old) => old.kind === 'made-link' && !wired.some(({ kind, link }) => kind === 'made-link' && link === old.link)));
@@ -69,10 +72,26 @@ export function planFor(placed: readonly Placed[], observation: Observation, { m
   return mode.fresh ? { ...plan, batches: withFlush(plan.batches, plan.desired) } : plan;
 }
 
+function withQuarantine(wired: Wired, { quarantined }: Past): Wired {
+  return quarantined && (wired.kind === 'vlan-port' || wired.kind === 'routed-link') ? { ...wired, quarantined: true } : wired;
+}
+
 /** What a VRF's table is, only the host knows. */
 function withTable(placed: Placed, { links }: Observation): Placed {
   const vrf = placed.kind === 'routed-link' && placed.vrf !== undefined ? links.get(placed.vrf) : undefined;
   return vrf?.vrfTable === undefined ? placed : { ...placed, table: vrf.vrfTable } as Placed;
+}
+
+/** Returns the plan that makes the filters of a wired guest what they should be, and touches nothing else. */
+export function planFilterOf(entry: Entry, observation: Observation, past: Past): Plan {
+  const touched = entry.wired.map((one) => withQuarantine({ ...one, quarantined: undefined }, past));
+  const links = { wired: livingOf(touched, observation), touched };
+  const { desired, observed } = filtersPlan(observation, links, past);
+  const operations = diff(netState(desired), netState(observed));
+  return {
+    ...links, desired: netState(desired), observed: netState(observed), operations, batches: render(operations),
+    uplinks: { during: past.uplinks, after: past.uplinks, missing: [] }, proxies: { during: past.proxies, after: past.proxies, presence: [], warnings: [] },
+  };
 }
 
 /**
@@ -93,10 +112,10 @@ export function planUndo(plan: Plan, observation: Observation, past: Past): Plan
   const observed = look(observation, plan, { ...past, uplinks: plan.uplinks.during, proxies: plan.proxies.during });
   // What guests need of the filters stays, whether or not it was known to be there; a broken table is not broken again.
   const links = { wired: livingOf(past.entry?.wired ?? [], observation), touched: plan.touched };
-  const [{ filter }, { sources }] = [portsPlan(observation, links, past), linksPlan(observation, links, past)];
+  const filters = filtersPlan(observation, links, past);
   const living = new Set(livingOf(plan.touched, observation).map(({ link }) => link));
   const before = plan.observed.filter((object) => (isShared(object) ? !isBroken(object) : living.has(object.dev)));
-  const desired = netState([...before, ...filter.desired, ...sources.desired]);
+  const desired = netState([...before, ...filters.desired]);
   const operations = diff(desired, observed);
   return { ...plan, desired, observed, operations, batches: render(operations) };
 }
@@ -133,9 +152,10 @@ function planTowards(own: NetState, observation: Observation, { wired, past, inc
   const touched = [...(past.entry?.wired ?? []).filter((old) => !wired.some((now) => isEqual(now, old))), ...wired];
   const ports = portsPlan(observation, { wired, touched }, past);
   const links = linksPlan(observation, { wired, touched }, past);
+  const filters = filtersPlan(observation, { wired, touched }, past);
   const observed = look(observation, { wired, touched }, past);
   const desired = netState([
-    ...own, ...ports.filter.desired, ...ports.uplinks.desired, ...links.sources.desired, ...links.forwarding.desired, ...links.proxies.desired,
+    ...own, ...filters.desired, ...ports.uplinks.desired, ...links.forwarding.desired, ...links.proxies.desired,
     ...(incoming ? withoutRoutes(links.tables.desired) : links.tables.desired),
   ]);
   const operations = diff(desired, observed);
@@ -145,11 +165,12 @@ function planTowards(own: NetState, observation: Observation, { wired, past, inc
 type Links = Pick<Plan, 'wired' | 'touched'>;
 
 function look(observation: Observation, links: Links, past: Past): NetState {
-  // The filter and the uplinks are seen without the others, whom reading costs something.
-  const { filter, uplinks } = portsPlan(observation, links, { ...past, others: () => [] });
-  const { sources, tables, forwarding, proxies } = linksPlan(observation, links, past);
+  // The uplinks are seen without the others, whom reading costs something.
+  const { uplinks } = portsPlan(observation, links, { ...past, others: () => [] });
+  const { tables, forwarding, proxies } = linksPlan(observation, links, past);
+  const filters = filtersPlan(observation, links, past);
   const own = observedState(livingOf(links.touched, observation), observation).filter((object) => isTaken(object, links, past));
-  return netState([...own, ...[filter, sources, tables, forwarding, uplinks, proxies].flatMap(({ observed }) => observed)]);
+  return netState([...own, ...[filters, tables, forwarding, uplinks, proxies].flatMap(({ observed }) => observed)]);
 }
 
 /** A port that is given up loses the VLANs it was given, and not those that somebody else put there since. */
@@ -163,9 +184,12 @@ function isTaken(object: NetObject, { wired, touched }: Links, { entry }: Past):
 function portsPlan(observation: Observation, { wired, touched }: Links, { uplinks: records, protectedOn, ...past }: Past) {
   const others = (): Wired[] => wiredOf(past.others());
   return {
-    filter: planFilter({ wanted: wired, recorded: touched, others }, observation),
     uplinks: planUplinks({ wanted: portsOf(wired), concerned: portsOf(touched), others: () => portsOf(others()), records, protectedOn }, observation),
   };
+}
+
+function filtersPlan(observation: Observation, { wired, touched }: Links, past: Past): FilterPlan {
+  return planFilters({ wanted: wired, recorded: touched, others: () => wiredOf(past.others()) }, observation);
 }
 
 /** The same of routed links. */
@@ -174,7 +198,6 @@ function linksPlan(observation: Observation, { wired, touched }: Links, past: Pa
   return {
     tables: planTables({ wanted: wired, recorded: touched, others }, observation),
     forwarding: planForwarding(wired, observation),
-    sources: planSources({ wanted: wired, recorded: touched, others }, observation),
     proxies: planProxies({ wanted: linksOf(wired), concerned: linksOf(touched), records: past.proxies }, observation),
   };
 }
@@ -188,11 +211,11 @@ function isShared({ kind }: NetObject): boolean {
 }
 
 function isBroken(object: NetObject): boolean {
-  return (object.kind === 'filter' || object.kind === 'source-filter') && object.broken === true;
+  return object.kind === 'filter-table' && object.broken === true;
 }
 
 const SHARED_KINDS: ReadonlySet<NetObject['kind']> = new Set(['neighbour-proxy', 'proxy-sysctl', 'uplink-vlan', 'rule', 'last-resort', 'host-sysctl'] as const);
-const FILTER_KINDS: ReadonlySet<NetObject['kind']> = new Set(['filter', 'bpdu-guard', 'source-filter', 'source-guard'] as const);
+const FILTER_KINDS: ReadonlySet<NetObject['kind']> = new Set(['filter-table', 'nic-filter', 'filter-set'] as const);
 
 function isEqual(a: Wired, b: Wired): boolean {
   return JSON.stringify(a) === JSON.stringify(b);

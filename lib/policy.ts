@@ -20,6 +20,8 @@ export interface Trust {
 
 export type TrustWord = keyof Trust;
 
+export const TRUST_WORDS: readonly TrustWord[] = ['mac', 'ip', 'ra', 'dhcp', 'stp', 'vid0'];
+
 export const NO_TRUST: Trust = { mac: false, ip: false, ra: false, dhcp: false, stp: false, vid0: false };
 
 /**
@@ -27,6 +29,8 @@ export const NO_TRUST: Trust = { mac: false, ip: false, ra: false, dhcp: false, 
  * guest comes in, and of the host only what every guest needs. `closed`: as `isolated`, and nothing comes in.
  */
 export type Profile = 'open' | 'isolated' | 'closed';
+
+export const PROFILES: readonly Profile[] = ['open', 'isolated', 'closed'];
 
 export type Direction = 'in' | 'out';
 
@@ -38,6 +42,10 @@ export type Peer =
   /** This host itself; with direction `out` only. */
   | { readonly kind: 'host' };
 
+export type Proto = 'tcp' | 'udp' | 'sctp' | 'icmp' | 'icmpv6';
+
+export const PROTOS: readonly Proto[] = ['tcp', 'udp', 'sctp', 'icmp', 'icmpv6'];
+
 export interface PortRange {
   readonly first: number;
   readonly last: number;
@@ -47,16 +55,20 @@ export interface PortRange {
 export interface Allow {
   readonly direction: Direction;
   /** undefined: any. */
-  readonly proto: 'tcp' | 'udp' | 'sctp' | 'icmp' | 'icmpv6' | undefined;
+  readonly proto: Proto | undefined;
   /** Destination ports, sorted and apart; empty: any. With tcp, udp and sctp only. */
   readonly ports: readonly PortRange[];
   /** Senders of what comes in, receivers of what goes out; empty: anybody. */
   readonly peers: readonly Peer[];
+  /** Where it is written, for `guestwire explain` alone: `<gw:allow> 2 in its metadata`. */
+  readonly origin?: string | undefined;
 }
 
 /** The policy of one routed link. */
 export interface Policy {
   readonly profile: Profile;
+  /** Where the profile is written, as {@link Allow.origin}; absent: nowhere, it is the default. */
+  readonly profileOrigin?: string | undefined;
   readonly allows: readonly Allow[];
   /** Name of the NIC's own guest, by which rules of others may speak of it. */
   readonly guest: string;

@@ -9,8 +9,10 @@ import type { Entry, Holding, Journal, Wired } from './journal.js';
 import type { Kernel, RunMode } from './kernel.js';
 import { type NetState, withoutVlans } from './netstate.js';
 import { EMPTY_SCOPE, type FilterFacts, type Observation, type Scope } from './observation.js';
-import { describe, describeLine } from './operation.js';
-import { isPending, leftOf, originalOf, type Past, type Plan, planFor, planRelease, planUndo, type StartMode } from './plan.js';
+import { describe } from './operation.js';
+import { logPlan } from './planlog.js';
+import { familiesOf } from './filter.js';
+import { isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planRelease, planUndo, type StartMode } from './plan.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { rivalsOf } from './rivals.js';
@@ -24,6 +26,8 @@ export interface Host {
   readonly log: (line: string) => void;
   /** VIDs that the host config says never to remove from the uplinks of a bridge. */
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
+  /** Whether nothing may pass to or from the guest of this UUID. */
+  readonly isQuarantined: (uuid: string) => boolean;
 }
 
 /** Said of what the guest has and nobody speaks of any more. */
@@ -45,7 +49,7 @@ export interface WireRequest extends StartMode {
  */
 export async function wire(host: Host, request: WireRequest): Promise<Plan> {
   const { guest, attachments } = request;
-  const plan = await wireAnew(host, request, { asksSources: false });
+  const plan = await wireAnew(host, request, { asksFilters: false });
   for (const { nic, mac, link, kind } of request.keepsUnspoken === true ? plan.wired : []) {
     if (kind !== 'made-link' && !attachments.some((attachment) => attachment.link === link)) {
       host.log(`${nicLabel(guest.name, { index: nic, mac })}: ${UNSPOKEN}`);
@@ -57,22 +61,22 @@ export async function wire(host: Host, request: WireRequest): Promise<Plan> {
   return plan;
 }
 
-async function wireAnew(host: Host, request: WireRequest, { asksSources }: { asksSources: boolean }): Promise<Plan> {
+async function wireAnew(host: Host, request: WireRequest, { asksFilters }: { asksFilters: boolean }): Promise<Plan> {
   const { guest, incoming } = request;
   const known = pastOf(host, guest.uuid);
   const { live, stale } = await rivalsOf(host, request.attachments, known);
   await collect(host, stale);
   const past = stale.length === 0 ? known : pastOf(host, guest.uuid);
-  const observation = await examine(host, { ...request, asksSources }, live);
+  const observation = await examine(host, { ...request, asksFilters }, live);
   try {
     return await settle(host, { guest, incoming, past, plan: planFrom(observation, request, past) });
   } catch (error) {
-    if (observation.sources !== undefined || !isSurprise(error)) throw error;
-    return wireAnew(host, request, { asksSources: true });
+    if (asksFilters || !isSurprise(error)) throw error;
+    return wireAnew(host, request, { asksFilters: true });
   }
 }
 
-/** Returns whether what was taken for granted of the source filter was wrong. All that was done is undone by now. */
+/** Returns whether what was taken for granted of the filters was wrong. All that was done is undone by now. */
 function isSurprise(error: unknown): boolean {
   return error instanceof CommandError && error.failure.tool === 'nft' && /File exists|No such file or directory/.test(error.failure.stderr);
 }
@@ -116,7 +120,7 @@ async function settle(host: Host, { guest, incoming, plan, past }: Settling): Pr
   }
   const wired = plan.wired.map((one) => (isPending(one) ? numbered(one, after) : one));
   if (plan.touched.length > plan.wired.length || wired.some((one, index) => one !== plan.wired[index])) host.journal.write({ ...entry, wired });
-  logPlan(host, guest, plan);
+  logPlan(host.log, guest.name, plan);
   return plan;
 }
 
@@ -140,10 +144,10 @@ function planFrom(observation: Observation, { guest, attachments, ...mode }: Wir
 }
 
 /** Returns what a plan for this guest starts from. */
-export function pastOf({ journal, protectedOn }: Host, uuid: string): Past {
+export function pastOf({ journal, protectedOn, isQuarantined }: Host, uuid: string): Past {
   let others: Holding[] | undefined;
   return {
-    entry: journal.read(uuid), uplinks: journal.readUplinks(), proxies: journal.readProxies(), protectedOn,
+    entry: journal.read(uuid), uplinks: journal.readUplinks(), proxies: journal.readProxies(), protectedOn, quarantined: isQuarantined(uuid),
     others: () => (others ??= journal.list().filter(({ guest }) => guest.uuid !== uuid)),
   };
 }
@@ -155,14 +159,14 @@ export async function check(host: Host, guest: Guest, attachments: readonly Atta
 }
 
 interface Examined extends Pick<WireRequest, 'guest' | 'attachments'> {
-  /** The source filter costs a program; what it is can be taken for granted until nft says otherwise. */
-  readonly asksSources?: boolean;
+  /** Each table costs a program; what it is can be taken for granted until nft says otherwise. */
+  readonly asksFilters?: boolean;
 }
 
-async function examine(host: Host, { guest, attachments, asksSources = false }: Examined, rivals: readonly Holding[]): Promise<Observation> {
+async function examine(host: Host, { guest, attachments, asksFilters = false }: Examined, rivals: readonly Holding[]): Promise<Observation> {
   const recorded = host.journal.read(guest.uuid)?.wired ?? [];
   const scope = scopeOf(attachments, recorded);
-  const first = await host.kernel.observe({ ...scope, sources: scope.sources === true || asksSources });
+  const first = await host.kernel.observe(asksFilters ? { ...scope, filters: familiesOf([...attachments, ...recorded]) } : scope);
   const further = furtherScope(attachments, first);
   const { nextHops, exact, routers } = await host.kernel.observe({ ...EMPTY_SCOPE, ...further });
   const observation = { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
@@ -196,6 +200,21 @@ export async function unwire(host: Host, uuid: string): Promise<void> {
   await takeBack(host, uuid, { keepMade: true });
 }
 
+/**
+ * Makes the filters of a wired guest what they should be, its quarantine above all, and touches nothing else. Returns what
+ * was done; undefined when the guest is not wired. Throws CommandError; the filters are then as they were.
+ */
+export async function refilter(host: Host, uuid: string): Promise<Plan | undefined> {
+  const past = pastOf(host, uuid);
+  if (past.entry === undefined) return undefined;
+  const plan = planFilterOf(past.entry, await host.kernel.observe(scopeOf([], past.entry.wired)), past);
+  // nft carries out a file whole or not at all, so there is nothing to undo.
+  await host.kernel.run(plan.batches, 'stop-at-failure', EMPTY_SCOPE);
+  host.journal.write({ ...past.entry, wired: plan.touched });
+  logPlan(host.log, past.entry.guest.name, plan);
+  return plan;
+}
+
 interface TakeBack {
   readonly keepMade: boolean;
   /** What of the state before the guest is put back. */
@@ -210,12 +229,12 @@ async function takeBack(host: Host, uuid: string, { keepMade, target = (original
   const plan = planRelease(entry, observation, { keepMade, past });
   await runPlan(host, plan, { past, mode: 'carry-on' });
   writeShared(host, past, { uplinks: plan.uplinks.after, proxies: plan.proxies.after });
-  logPlan(host, entry.guest, plan);
+  logPlan(host.log, entry.guest.name, plan);
   if (blind !== undefined) throw blind;
 }
 
 /** A table that nobody could read: where it is needed it is made anew. */
-const UNREAD: FilterFacts = { there: true, intact: false, guarded: new Set() };
+const UNREAD: FilterFacts = { there: true, intact: false, chains: new Map(), elements: new Map() };
 
 /** Observes for teardown: where the filter cannot be read, all the rest goes all the same. */
 async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Observation; blind?: CommandError }> {
@@ -223,8 +242,8 @@ async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Obse
     return { observation: await kernel.observe(scope) };
   } catch (error) {
     if (!(error instanceof CommandError) || error.failure.tool !== 'nft') throw error;
-    const observation = await kernel.observe({ ...scope, filter: false, sources: false });
-    return { observation: { ...observation, filter: UNREAD, sources: scope.sources === true ? UNREAD : undefined }, blind: error };
+    const observation = await kernel.observe({ ...scope, filters: [] });
+    return { observation: { ...observation, filters: new Map(scope.filters.map((family) => [family, UNREAD])) }, blind: error };
   }
 }
 
@@ -239,7 +258,7 @@ async function carryOut(host: Host, plan: Plan, past: Past): Promise<Observation
 /** Carries `plan` out, and believes what the kernel then holds, not what the tools said. */
 async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Past; mode: RunMode }): Promise<Observation | undefined> {
   if (plan.batches.length === 0) return undefined;
-  const { observation, failure } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filter: false, sources: false });
+  const { observation, failure } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filters: [] });
   // nft carries out a file whole or not at all (nft(8)), so its success is proof enough, and saves a program.
   const left = leftOf(plan, observation, past);
   if (failure !== undefined && (left.length > 0 || failure.failure.tool === 'nft')) throw failure;
@@ -274,21 +293,4 @@ type Shared = Pick<Past, 'uplinks' | 'proxies'>;
 function writeShared({ journal }: Host, before: Shared, after: Shared): void {
   if (JSON.stringify(before.uplinks) !== JSON.stringify(after.uplinks)) journal.writeUplinks(after.uplinks);
   if (JSON.stringify(before.proxies) !== JSON.stringify(after.proxies)) journal.writeProxies(after.proxies);
-}
-
-/** A line of a batch is a line of the log: a range of 4,000 VIDs is one change. */
-function logPlan({ log }: Host, { name }: Guest, { touched, batches, uplinks, proxies }: Plan): void {
-  for (const warning of proxies.warnings) log(`guest ${quote(name)}: ${warning}`);
-  for (const dev of uplinks.missing) {
-    log(`guest ${quote(name)}: uplink ${quote(dev)} of the host config is no port of its bridge: the guest's VLANs do not leave this host by it`);
-  }
-  for (const line of batches.flatMap(({ lines }) => lines)) {
-    const said = describeLine(line);
-    const [operation] = line.operations;
-    if (said === undefined || operation === undefined) continue;
-    const dev = (operation.after ?? operation.before)?.dev;
-    const attachment = touched.find(({ link }) => link === dev);
-    const where = attachment === undefined ? `guest ${quote(name)}` : nicLabel(name, { index: attachment.nic, mac: attachment.mac });
-    log(`${where}: ${said}`);
-  }
 }

@@ -3,6 +3,7 @@
  */
 import { lastAddress, parseAddress, type Prefix } from './address.js';
 import { type Attachment, claimsOf, madeOf, type Placed, type RoutedLink } from './attachment.js';
+import { familiesOf } from './filter.js';
 import { forwardingPathsOf } from './forwarding.js';
 import { namesOf } from './madelink.js';
 import { disableIpv6Path, IPV6_PROBE } from './madestate.js';
@@ -27,9 +28,8 @@ export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attac
     ports: distinct([...vlanPorts.map(({ link }) => link), ...uplinks]),
     bridges: distinct(vlanPorts.filter((port) => port.uplinks.length > 0).map(({ bridge }) => bridge)),
     subinterfaces: wanted.some((attachment) => attachment.kind === 'vlan-port' && attachment.uplinks.length > 0),
-    filter: vlanPorts.length > 0,
     tables: all.some(hasTable) ? { protocol: routed[0]?.protocol ?? 0 } : undefined,
-    sources: recorded.some(({ kind }) => kind === 'routed-link'),
+    filters: familiesOf(recorded),
     routes: routed.flatMap(({ link: dev, protocol }) => (dev === undefined ? [] : [{ dev, protocol }])),
     lookups: distinct(claims.flatMap(probesOf)),
     locals: distinct(claims.filter((claim) => probesOf(claim).length > 1).map(({ text }) => text)),

@@ -5,8 +5,7 @@
 import * as z from 'zod/mini';
 import { canonicalDestination, contains, type Family, hostPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
-import type { FilterChain, FilterShape } from './filter.js';
-import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, Subinterface } from './observation.js';
+import type { LinkFacts, ProxyFacts, RouteFacts, Subinterface } from './observation.js';
 import { routeProtocol, routeTable, routeType } from './rtnames.js';
 import { canonicalMembership, vidsOf, type VlanMember } from './vlan.js';
 
@@ -176,38 +175,6 @@ export function parseSubinterfaces(answer: readonly unknown[]): Subinterface[] {
 function tagProtocol(text: string | undefined): string {
   return text === '802.1ad' || text === '[34984]' ? '802.1ad' : '802.1Q';
 }
-
-const rulesetSchema = z.object({
-  nftables: z.array(z.object({
-    chain: z.optional(z.object({ name: z.string(), type: z.optional(z.string()), hook: z.optional(z.string()), prio: z.optional(z.number()), policy: z.optional(z.string()) })),
-    rule: z.optional(z.object({ chain: z.string(), comment: z.optional(z.string()) })),
-    set: z.optional(z.object({ type: z.unknown(), elem: z._default(z.array(z.unknown()), []) })),
-  })),
-});
-
-/**
- * Returns the filter of `nft --json list table FAMILY guestwire`, which is intact when it has this shape. nft prints an
- * ifindex as the link's name if it has one.
- */
-export function parseFilter(stdout: string, { set: type, chains: expected }: FilterShape): FilterFacts {
-  let json: unknown;
-  try {
-    json = JSON.parse(stdout);
-  } catch (error) {
-    throw new ToolOutputError(`nft: unexpected output '${stdout.slice(0, 100)}'`, { cause: error });
-  }
-  const { nftables } = read(rulesetSchema, json, 'nft');
-  const [set, ...sets] = nftables.flatMap((entry) => entry.set ?? []);
-  const chains = nftables.flatMap((entry) => entry.chain ?? []);
-  const rules = nftables.flatMap((entry) => entry.rule ?? []);
-  const isWhole = ({ comments, ...wanted }: FilterChain): boolean =>
-    chains.some((chain) => FILTER_CHAIN_KEYS.every((key) => chain[key] === wanted[key])) &&
-    rules.filter(({ chain }) => chain === wanted.name).map(({ comment }) => comment ?? '').join('\n') === comments.join('\n');
-  const intact = sets.length === 0 && set?.type === type && chains.length === expected.length && expected.every(isWhole);
-  return { there: true, intact, guarded: new Set((set?.elem ?? []).map(String)) };
-}
-
-const FILTER_CHAIN_KEYS = ['name', 'type', 'hook', 'prio', 'policy'] as const;
 
 function read<T extends z.ZodMiniType>(schema: T, entry: unknown, what: string): z.output<T> {
   const result = z.safeParse(schema, entry, { jitless: true });

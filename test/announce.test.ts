@@ -9,12 +9,13 @@ import type { Plan } from '../lib/plan.js';
 import { probeNeighbours } from '../lib/probe.js';
 import { exchange } from '../lib/rawsocket.js';
 import { type FakeHost, fakeKernel } from './fakekernel.js';
+import { POLICY } from './policies.js';
 
 const GOOD: ExecResult = { exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '' };
 const MISSING: ExecResult = { ...GOOD, exitCode: undefined, errno: 'ENOENT' };
 const HOST: FakeHost = { links: { eno1: { ifindex: 2, mac: '02:00:00:00:00:01', addresses: ['198.51.100.1/24', '192.0.2.1/24'] }, eno2: { ifindex: 3, mac: '02:00:00:00:00:02' } } };
 const LINK: RoutedLink = {
-  kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: undefined, addresses: ['2001:db8::a', '192.0.2.10'], routes: [], gateways: [], table: 'main', protocol: 117,
+  kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: undefined, addresses: ['2001:db8::a', '192.0.2.10'], routes: [], gateways: [], table: 'main', protocol: 117, policy: POLICY,
   proxy: ['eno1', 'eno2'],
 };
 

@@ -4,9 +4,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { deriveAttachments } from '../lib/attachment.js';
+import { defaultConfig } from '../lib/config.js';
+import { parseDomain } from '../lib/domain.js';
+import type { Wired } from '../lib/journal.js';
+import { nicFilter, type NicFilter, nicLines, tableLines } from '../lib/ruleset.js';
 import { testWith } from './capability.js';
-import { tableLines } from '../lib/filter.js';
-import { SOURCE_LINES } from '../lib/sources.js';
 import { type Netns, openNetns } from './netns.js';
 
 const netnsTest = testWith('root', 'netns');
@@ -77,12 +80,13 @@ describe('guestwire derive', () => {
         kind: 'routed-link', nic: 0, mac: '52:54:00:aa:bb:02', link: 'vnet1', addresses: ['2001:db8:0:10::a', '2001:db8:0:10::b'],
         routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }, { to: '2001:db8:0:30::/60', via: '2001:db8:0:10::b' }],
         gateways: ['fe80::1'], table: 'main', protocol: 117,
+        policy: { profile: 'isolated', allows: [], guest: 'web1', groups: [], offers: { dhcp: false, dns: [] } },
       }],
     });
     const unnamed = guestwire(['derive', '-f', '-', '--json'], { input: "<domain><name>x</name><devices><interface type='bridge'><source bridge='br0'/><vlan><tag id='7'/></vlan></interface></devices></domain>" });
     expect(JSON.parse(unnamed.stdout)).toEqual({ version: 1, guest: { name: 'x', uuid: null }, attachments: [{
       kind: 'vlan-port', nic: 0, mac: null, link: null, bridge: 'br0', vlans: [{ vid: 7, pvid: true, untagged: true }],
-      isolated: null, uplinks: [], trustsStp: false,
+      isolated: null, uplinks: [],
     }] });
   });
 
@@ -108,14 +112,15 @@ describe('guestwire plan', () => {
       return { status, stdout, stderr };
     };
     const xml = readFileSync(domainOf('routed-dual-stack'), 'utf8');
-    const table = tableLines('inet', SOURCE_LINES, false);
-    const nft = (ifindex: number): string[] => [...table, `add element inet guestwire routed { ${ifindex} }`];
+    const wired = (ifindex: number, link: string): Wired => ({ ...deriveAttachments(parseDomain(Buffer.from(xml)), defaultConfig())[0], ifindex, link } as Wired);
+    const nft = (ifindex: number, link: string): string[] => (['netdev', 'inet'] as const).flatMap((family) => tableLines(family, false)).concat(
+      (['netdev', 'inet'] as const).flatMap((family) => nicLines(family, nicFilter(wired(ifindex, link), family) as NicFilter, { ifindex })));
     const sysctls = (dev: string): string[] => [
       ...['accept_redirects=0', 'rp_filter=1', 'send_redirects=0'].map((line) => `net/ipv4/conf/${dev}/${line}`),
       `net/ipv6/conf/${dev}/accept_ra=0`, `net/ipv6/conf/${dev}/accept_redirects=0`,
     ];
     const lines = (dev: string): string[] => [
-      '# nft -f -', ...nft(0), '# sysctl -w', ...sysctls(dev), '# ip -batch -',
+      '# nft -f -', ...nft(0, dev), '# sysctl -w', ...sysctls(dev), '# ip -batch -',
       `address add 169.254.0.1/32 dev ${dev} scope link`, `address add fe80::1/64 dev ${dev} nodad`,
       `route add 192.0.2.10/32 dev ${dev} table main proto 117`, `route add 2001:db8:0:10::a/128 dev ${dev} table main proto 117`, '',
     ];
@@ -125,10 +130,12 @@ describe('guestwire plan', () => {
     netns.sh('ip tuntap add vnet1 mode tap; ip link set vnet1 up; ip address add 169.254.0.1/32 dev vnet1');
     const { stdout } = plan(xml, '--json') as { stdout: string };
     const ifindex = Number(netns.sh('cat /sys/class/net/vnet1/ifindex'));
-    expect(JSON.parse(stdout)).toEqual({
+    const json = JSON.parse(stdout) as { batches: { lines: string[] }[] };
+    expect(json.batches[0]?.lines.join('\n').split('\n')).toEqual(nft(ifindex, 'vnet1'));
+    expect(json).toEqual({
       version: 1, guest: { name: 'web1', uuid: '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01' },
       batches: [
-        { tool: 'nft', lines: [table.join('\n'), `add element inet guestwire routed { ${ifindex} }`] },
+        { tool: 'nft', lines: expect.anything() },
         { tool: 'sysctl', lines: sysctls('vnet1') }, { tool: 'ip', lines: lines('vnet1').slice(-4, -1) },
       ],
     });

@@ -2,16 +2,19 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { diff, type Operation } from '../lib/diff.js';
-import { FILTER_LINES, tableLines } from '../lib/filter.js';
+import { markOf, type NicFilter, tableLines } from '../lib/ruleset.js';
 import { isSetting, keyOf, netState, type NetObject, type NetState } from '../lib/netstate.js';
 import { describe as inWords, flushBatch, render } from '../lib/operation.js';
+
+const FILTER: NicFilter = { chains: [{ name: 'nic_7', rules: [{ match: 'ether saddr != 52:54:00:aa:bb:01', why: 'source MAC' }] }], elements: [{ set: 'ports', verdict: 'goto nic_7' }], named: [] };
+const OTHER_FILTER: NicFilter = { ...FILTER, chains: [{ name: 'nic_7', rules: [] }] };
 
 const dev = fc.constantFrom('vnet0', 'vnet1');
 const object: fc.Arbitrary<NetObject> = fc.oneof(
   fc.record({ kind: fc.constant('vlan' as const), dev, vid: fc.integer({ min: 1, max: 12 }), pvid: fc.boolean(), untagged: fc.boolean() }),
   fc.record({ kind: fc.constant('uplink-vlan' as const), dev: fc.constant('up0'), vid: fc.integer({ min: 1, max: 12 }) }),
-  fc.record({ kind: fc.constant('filter' as const), dev: fc.constant('guestwire') }),
-  fc.record({ kind: fc.constant('bpdu-guard' as const), dev, ifindex: fc.integer({ min: 1, max: 4 }) }),
+  fc.record({ kind: fc.constant('filter-table' as const), dev: fc.constant('guestwire'), family: fc.constantFrom('bridge' as const, 'inet' as const) }),
+  fc.record({ kind: fc.constant('nic-filter' as const), dev, family: fc.constant('bridge' as const), ifindex: fc.integer({ min: 1, max: 4 }), filter: fc.constantFrom(FILTER, OTHER_FILTER) }),
   fc.record({ kind: fc.constant('isolated' as const), dev, on: fc.boolean() }),
   fc.record({ kind: fc.constant('link' as const), dev, up: fc.boolean() }),
   fc.record({ kind: fc.constant('txqlen' as const), dev, length: fc.constantFrom(0, 1000) }),
@@ -65,16 +68,16 @@ describe('diff', () => {
     const host = { kind: 'route', dev: 'vnet0', to: '192.0.2.9/32', via: undefined, table: 'main', protocol: 117 } as const;
     const behind = { ...host, to: '198.51.100.0/24', via: '192.0.2.9' } as const;
     const all = netState([
-      behind, host, { kind: 'address', dev: 'vnet0', address: 'fe80::1', length: 64 }, { kind: 'filter', dev: 'guestwire' },
-      { kind: 'bpdu-guard', dev: 'vnet0', ifindex: 7 }, { kind: 'vlan', dev: 'vnet0', vid: 10, pvid: true, untagged: true },
+      behind, host, { kind: 'address', dev: 'vnet0', address: 'fe80::1', length: 64 }, { kind: 'filter-table', dev: 'guestwire', family: 'bridge' },
+      { kind: 'nic-filter', dev: 'vnet0', family: 'bridge', ifindex: 7, filter: FILTER }, { kind: 'vlan', dev: 'vnet0', vid: 10, pvid: true, untagged: true },
     ]);
     const kinds = (operations: readonly Operation[]): string[] => operations.map(({ before, after }) => {
       const object = after ?? before;
       return object?.kind === 'route' ? `route ${object.to}` : (object?.kind ?? '');
     });
-    const up = ['filter', 'bpdu-guard', 'vlan', 'address', 'route 192.0.2.9/32', 'route 198.51.100.0/24'];
+    const up = ['filter-table', 'nic-filter', 'vlan', 'address', 'route 192.0.2.9/32', 'route 198.51.100.0/24'];
     expect(kinds(diff(all, []))).toEqual(up);
-    expect(kinds(diff([], all))).toEqual(['vlan', 'route 198.51.100.0/24', 'route 192.0.2.9/32', 'address', 'bpdu-guard', 'filter']);
+    expect(kinds(diff([], all))).toEqual(['vlan', 'route 198.51.100.0/24', 'route 192.0.2.9/32', 'address', 'nic-filter', 'filter-table']);
   });
 });
 
@@ -88,8 +91,10 @@ describe('render', () => {
     ['an access VLAN', vlan(42, 'pvid untagged'), 'bridge vlan add dev vnet0 vid 42 pvid untagged', 'bridge vlan del dev vnet0 vid 42'],
     ['a native-tagged VLAN', vlan(42, 'pvid'), 'bridge vlan add dev vnet0 vid 42 pvid', 'bridge vlan del dev vnet0 vid 42'],
     ['a VLAN on an uplink', { kind: 'uplink-vlan', dev: 'eno1', vid: 42 }, 'bridge vlan add dev eno1 vid 42', 'bridge vlan del dev eno1 vid 42'],
-    ['the filter', { kind: 'filter', dev: 'guestwire' }, `nft ${tableLines('bridge', FILTER_LINES, false).join('\n')}`, 'nft delete table bridge guestwire'],
-    ['a guarded port', { kind: 'bpdu-guard', dev: 'vnet0', ifindex: 7 }, 'nft add element bridge guestwire no_stp { 7 }', 'nft delete element bridge guestwire no_stp { 7 }'],
+    ['a table', { kind: 'filter-table', dev: 'guestwire', family: 'bridge' }, `nft ${tableLines('bridge', false).join('\n')}`, 'nft delete table bridge guestwire'],
+    ['the filter of a port', { kind: 'nic-filter', dev: 'vnet0', family: 'bridge', ifindex: 7, filter: FILTER },
+      `nft add chain bridge guestwire nic_7\nadd rule bridge guestwire nic_7 counter comment "guestwire ${markOf(FILTER)}"\nadd rule bridge guestwire nic_7 ether saddr != 52:54:00:aa:bb:01 counter drop comment "source MAC"\nadd element bridge guestwire ports { 7 : goto nic_7 }`,
+      'nft delete element bridge guestwire ports { 7 }\nflush chain bridge guestwire nic_7\ndelete chain bridge guestwire nic_7'],
     ['an isolated port', { kind: 'isolated', dev: 'vnet0', on: true }, 'bridge link set dev vnet0 isolated on', undefined],
     ['a link', { kind: 'link', dev: 'vnet0', up: true }, 'ip link set dev vnet0 up', undefined],
     ['a queue length', { kind: 'txqlen', dev: 'vnet0', length: 1000 }, 'ip link set dev vnet0 txqueuelen 1000', undefined],

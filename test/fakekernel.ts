@@ -5,11 +5,12 @@
 import { hostPrefix, parseAddress, parsePrefix, contains, canonicalDestination } from '../lib/address.js';
 import { CommandError } from '../lib/errors.js';
 import type { Kernel } from '../lib/kernel.js';
-import type { FilterFacts, LinkFacts, Observation, RouteFacts, RuleFacts, Scope } from '../lib/observation.js';
+import type { LinkFacts, Observation, RouteFacts, RuleFacts, Scope } from '../lib/observation.js';
 import type { Batch } from '../lib/operation.js';
 import { parseVids, type VlanMember, vidsOf } from '../lib/vlan.js';
 import { print } from './fakeprint.js';
-import { applyNft, type FakeTable, isThere, tableHandlers } from './faketables.js';
+import { applyNft, type FakeNft, filterFacts } from './fakenft.js';
+import { tableHandlers } from './faketables.js';
 
 /** A host as golden cases write it down. */
 export interface FakeHost {
@@ -21,10 +22,8 @@ export interface FakeHost {
   subinterfaces?: { ifname: string; parent: string; vid: number; protocol?: string }[];
   /** Neighbour proxies; protocol '0' when somebody made them without one. */
   proxies?: { dev: string; address: string; protocol?: string }[];
-  /** guestwire's nftables table of family bridge. */
-  filter?: FakeTable;
-  /** The same of family inet. */
-  sources?: FakeTable;
+  /** guestwire's nftables tables. */
+  nft?: FakeNft;
   rules?: RuleFacts[];
   lastResorts?: { family: 'inet' | 'inet6'; table: string; protocol: number }[];
   /** Links with a default route from router advertisements. */
@@ -64,7 +63,7 @@ export interface FakeKernel extends Kernel {
 
 export function fakeKernel(start: FakeHost): FakeKernel {
   const host: Required<FakeHost> = {
-    links: {}, routes: [], networks: [], sysctls: {}, subinterfaces: [], proxies: [], filter: { intact: false, guarded: [] }, sources: { intact: false, guarded: [] },
+    links: {}, routes: [], networks: [], sysctls: {}, subinterfaces: [], proxies: [], nft: {},
     rules: [], lastResorts: [], routers: [], ...structuredClone(start),
   };
   const kernel: FakeKernel = {
@@ -75,11 +74,14 @@ export function fakeKernel(start: FakeHost): FakeKernel {
     observe: (scope) => Promise.resolve(observe(host, scope)),
     run: (batches, mode, scope) => {
       let failure: CommandError | undefined;
-      const lines = batches.flatMap((batch) => batch.lines.map(({ text }) => ({ batch, text })));
-      for (const { batch, text } of lines) {
+      // nft carries out a file whole or not at all.
+      const files = batches.flatMap(({ tool, lines }): Batch[] => (tool === 'nft' ? [{ tool, lines }] : lines.map((line) => ({ tool, lines: [line] }))));
+      for (const file of files) {
+        const before = structuredClone(host.nft);
         try {
-          carryOut(kernel, batch, text);
+          for (const { text } of file.lines) carryOut(kernel, file, text);
         } catch (error) {
+          host.nft = before;
           if (mode === 'stop-at-failure') return Promise.reject(error instanceof Error ? error : new Error(String(error)));
           failure ??= error as CommandError;
         }
@@ -127,11 +129,10 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     members: new Map(scope.bridges.filter((bridge) => host.links[bridge] !== undefined).map((bridge) => [bridge, portsOf(host, bridge)])),
     subinterfaces: scope.subinterfaces ? host.subinterfaces.map((link) => ({ protocol: '802.1Q', ...link })) : [],
     proxies: new Map(scope.proxies.filter((dev) => host.links[dev] !== undefined).map((dev) => [dev, host.proxies.filter((proxy) => proxy.dev === dev).map(({ address, protocol = '0' }) => ({ address, protocol }))])),
-    filter: scope.filter ? filterFacts(host, host.filter) : { there: false, intact: false, guarded: new Set() },
+    filters: new Map(scope.filters.map((family) => [family, filterFacts(host.nft, family, (ifindex) => nameOf(host, ifindex))])),
     routers: scope.routers === true ? host.routers.filter((dev) => host.sysctls[`net/ipv6/conf/${dev}/accept_ra`] === '1') : undefined,
     rules: scope.tables && [...host.rules],
     lastResorts: scope.tables && host.lastResorts.filter(({ protocol }) => protocol === scope.tables?.protocol),
-    sources: scope.sources === true ? filterFacts(host, host.sources) : undefined,
     sysctls: new Map(scope.sysctls.flatMap((path) => (host.sysctls[path] === undefined ? [] : [[path, host.sysctls[path]] as const]))),
   };
 }
@@ -142,10 +143,6 @@ function membersOf(vlans: FakeLink['vlans'] = {}): VlanMember[] {
 
 function portsOf({ links }: Required<FakeHost>, bridge: string): string[] {
   return Object.keys(links).filter((name) => links[name]?.master === bridge);
-}
-
-function filterFacts(host: Required<FakeHost>, table: FakeTable): FilterFacts {
-  return { there: isThere(table), intact: table.intact, guarded: new Set(table.guarded.map((ifindex) => nameOf(host, ifindex))) };
 }
 
 /** As nft prints an ifindex: by name when there is such a link. */
@@ -189,7 +186,7 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
     return;
   }
   if (batch.tool === 'nft') {
-    applyNft(host, text, refuse);
+    applyNft(host.nft, text, refuse);
     return;
   }
   const link = (dev: string | undefined): FakeLink => host.links[dev ?? ''] ?? refuse(`Cannot find device "${dev ?? ''}"`);

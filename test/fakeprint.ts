@@ -1,5 +1,6 @@
 /** The fake kernel as sorted lines that an operator could read. */
 import type { FakeHost, FakeLink } from './fakekernel.js';
+import { printNft } from './fakenft.js';
 
 function madeWords({ mtu, alias, allmulticast, peer, tap }: FakeLink): string {
   const words = [peer && `peer ${peer}`, tap && `tap${tap.multiQueue ? ' multi_queue' : ''}`, mtu && `mtu ${mtu}`, alias && `alias ${alias}`, allmulticast === true && 'allmulticast'];
@@ -7,7 +8,7 @@ function madeWords({ mtu, alias, allmulticast, peer, tap }: FakeLink): string {
 }
 
 /** Returns sorted lines of everything the host holds. */
-export function print({ links, routes, sysctls, proxies, filter, sources, rules, lastResorts }: Required<FakeHost>): string {
+export function print({ links, routes, sysctls, proxies, nft, rules, lastResorts }: Required<FakeHost>): string {
   const lines = Object.entries(links).flatMap(([dev, link]) => [
     `link ${dev} ${link.up === false ? 'down' : 'up'} txqlen ${link.txqlen ?? 1000}${links[link.master ?? '']?.vrfTable === undefined ? '' : ` master ${link.master ?? ''}`}${link.isolated === true ? ' isolated' : ''}${madeWords(link)}`,
     ...(link.addresses ?? []).map((address) => `address ${address} dev ${dev}`),
@@ -15,10 +16,7 @@ export function print({ links, routes, sysctls, proxies, filter, sources, rules,
   ]);
   return [
     ...lines,
-    ...(filter.intact ? ['filter table'] : []),
-    ...filter.guarded.map((ifindex) => `bpdu-guard ${ifindex}`),
-    ...(sources.intact ? ['source filter table'] : []),
-    ...sources.guarded.map((ifindex) => `source-guard ${ifindex}`),
+    ...printNft(nft),
     ...rules.map(({ family, priority, iif, to, table, protocol }) => `rule ${family} ${priority} ${to === undefined ? `iif ${iif ?? '-'}` : `to ${to}`} lookup ${table} proto ${protocol}`),
     ...lastResorts.map(({ family, table, protocol }) => `last resort ${family} table ${table} proto ${protocol}`),
     ...routes.map(({ to, dev, via, table = 'main', protocol = 'kernel' }) => `route ${to}${via === undefined ? '' : ` via ${via}`} dev ${dev ?? '-'} table ${table} proto ${protocol}`),

@@ -1,18 +1,6 @@
-/** What the fake kernel knows of route tables and nftables. */
-import { FILTER_LINES, tableLines } from '../lib/filter.js';
+/** What the fake kernel knows of route tables. */
 import type { Batch } from '../lib/operation.js';
-import { SOURCE_LINES } from '../lib/sources.js';
 import type { FakeHost } from './fakekernel.js';
-
-/** An nftables table of guestwire's: whether it is as guestwire made it, and the ifindexes in its set. Broken and without any, it is not there. */
-export interface FakeTable {
-  intact: boolean;
-  guarded: number[];
-}
-
-export function isThere({ intact, guarded }: FakeTable): boolean {
-  return intact || guarded.length > 0;
-}
 
 /** What lines of a batch look like, and what the kernel does at them. */
 export type Handler = [RegExp, (match: Record<string, string | undefined>) => void];
@@ -35,26 +23,4 @@ export function tableHandlers(host: Required<FakeHost>, { tool }: Batch, refuse:
       change(host.lastResorts, { family: to === '::' ? 'inet6' : 'inet', table, protocol: Number(protocol) }, verb);
     }],
   ];
-}
-
-/** Carries out what one line of ours for nft says, or many. */
-export function applyNft({ filter, sources }: Required<FakeHost>, text: string, refuse: (reason: string) => never): void {
-  const families = [['bridge', FILTER_LINES], ['inet', SOURCE_LINES]] as const;
-  const whole = families.findIndex(([family, lines]) => [true, false].some((there) => tableLines(family, lines, there).join('\n') === text));
-  const gone = ['bridge', 'inet'].findIndex((family) => `delete table ${family} guestwire` === text);
-  const table = [filter, sources][Math.max(whole, gone)];
-  if (table !== undefined) {
-    if (gone >= 0 && !isThere(table)) refuse('No such file or directory');
-    if (text.startsWith('create ') && isThere(table)) refuse('File exists');
-    table.intact = whole >= 0;
-    table.guarded = [];
-    return;
-  }
-  const match = /^(?<verb>add|delete) element (?<set>bridge guestwire no_stp|inet guestwire routed) \{ (?<ifindex>\d+) \}$/.exec(text);
-  if (match === null) throw new Error(`the fake kernel does not know 'nft ${text}'`);
-  const ifindex = Number(match.groups?.['ifindex']);
-  const held = match.groups?.['set']?.startsWith('inet') === true ? sources : filter;
-  if (!isThere(held)) refuse('No such file or directory');
-  held.guarded = held.guarded.filter((other) => other !== ifindex);
-  if (match.groups?.['verb'] === 'add') held.guarded.push(ifindex);
 }

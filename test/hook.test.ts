@@ -37,7 +37,7 @@ let calls: ExecRequest[];
 let journal: Journal;
 beforeEach(() => {
   top = mkdtempSync(join(tmpdir(), 'guestwire-hook-'));
-  settings = { config: join(top, 'config.toml'), stateDir: join(top, 'state'), lock: join(top, 'lock') };
+  settings = { config: join(top, 'config.toml'), stateDir: join(top, 'state'), lock: join(top, 'lock'), quarantine: join(top, 'quarantine') };
   calls = [];
   journal = createJournal(settings.stateDir, () => undefined);
 });

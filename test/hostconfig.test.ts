@@ -35,22 +35,29 @@ describe('what is read', () => {
   test('every key', () => {
     expect(parseConfig(fixture('every-key.toml'), PATH)).toEqual({
       bridges: new Map([
-        ['br0', { uplinks: ['eno1', 'eno2.100'], protected: new Set([1, 5]), allowed: new Set([10, 11, 12, 300]) }],
-        ['br1', { uplinks: [], protected: new Set(), allowed: undefined }],
+        ['br0', { uplinks: ['eno1', 'eno2.100'], protected: new Set([1, 5]), allowed: new Set([10, 11, 12, 300]), trust: new Set(['ra', 'dhcp']) }],
+        ['br1', { uplinks: [], protected: new Set(), allowed: undefined, trust: new Set() }],
       ]),
       routed: {
         gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
         prefixes: ['2001:db8:0:10::/60', '192.0.2.0/26'].map(parsePrefix),
-        table: '100', protocol: 118, proxy: ['eno1'], announce: false, probe: true, migration: 'manual', manageSysctls: false,
+        table: '100', protocol: 118, proxy: ['eno1'], announce: false, probe: true, migration: 'manual', manageSysctls: false, trust: new Set(['mac']),
       },
       portgroups: new Map([['lan', new Map([['dmz', { vlan: [{ vid: 30, pvid: true, untagged: true }] }]])]]),
       guests: new Map([['web1', new Map([
         ['52:54:00:aa:bb:03', {
           vlan: [{ vid: 10, pvid: true, untagged: false }, ...[20, 21, 22].map((vid) => ({ vid, pvid: false, untagged: false }))],
-          isolated: true, routed: undefined, trust: { stp: true },
+          isolated: true, routed: undefined, filter: { trust: { stp: true }, log: true, ips: ['192.0.2.1', '2001:db8:1::/64'] },
         }],
         ['52:54:00:aa:bb:04', {
-          vlan: undefined, isolated: undefined, trust: { stp: false },
+          vlan: undefined, isolated: undefined,
+          filter: {
+            profile: 'closed', groups: ['backends'],
+            allows: [
+              { direction: 'in', proto: 'tcp', ports: [{ first: 443, last: 443 }], peers: [{ kind: 'guest', name: 'web1' }], origin: 'allow[0] of [guest] in the host config' },
+              { direction: 'out', proto: undefined, ports: [], peers: [{ kind: 'host' }, { kind: 'prefix', prefix: '2001:db8::/32' }], origin: 'allow[1] of [guest] in the host config' },
+            ],
+          },
           routed: {
             addresses: ['2001:db8:0:10::a', '192.0.2.10'].map(parseAddress),
             routes: [
@@ -60,15 +67,16 @@ describe('what is read', () => {
           },
         }],
       ])]]),
+      filter: { profile: 'open', log: true },
     });
   });
 
   test('an empty file is the default', () => {
     const config = {
-      bridges: new Map(), portgroups: new Map(), guests: new Map(),
+      bridges: new Map(), portgroups: new Map(), guests: new Map(), filter: { profile: undefined, log: false },
       routed: {
         gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
-        prefixes: undefined, table: 'main', protocol: 117, proxy: [], announce: true, probe: false, migration: 'refuse', manageSysctls: false,
+        prefixes: undefined, table: 'main', protocol: 117, proxy: [], announce: true, probe: false, migration: 'refuse', manageSysctls: false, trust: new Set(),
       },
     };
     expect(defaultConfig()).toEqual(config);
@@ -203,7 +211,7 @@ describe('values', () => {
     ['[guest.web1]\nisolated = true', "[guest.web1]: 'isolated' is not a MAC address such as '52:54:00:aa:bb:01'"],
     ['[guest.web1."52-54-00-aa-bb-03"]', "[guest.web1]: '52-54-00-aa-bb-03' is not a MAC address such as '52:54:00:aa:bb:01'"],
     [`${NIC}\nisolated = true\n[guest.web1."52:54:00:AA:bb:03"]\nisolated = true`, "[guest.web1]: MAC '52:54:00:aa:bb:03' is there twice: keep one of the two tables"],
-    [NIC, `${AT}: the table is empty: give it 'vlan', 'isolated', 'routed' or 'trust', or remove it`],
+    [NIC, `${AT}: the table is empty: give it 'vlan', 'routed' or another of its keys, or remove it`],
     [`${NIC}\nrouted = { ip = ["192.0.2.300"] }`, `${AT} routed.ip: address '192.0.2.300' is not an IPv4 or IPv6 address`],
     [`${NIC}\nrouted = { ip = [], route = [{ address = "10.0.0.1", prefix = 8 }] }`, `${AT} routed.route[0]: prefix '10.0.0.1/8' has host bits set: write '10.0.0.0/8'`],
     [`${NIC}\nrouted = { ip = [], route = [{ address = "10.0.0.0", prefix = 8.5 }] }`, `${AT} routed.route[0]: prefix length '8.5' of '10.0.0.0' is outside 0-32`],

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { JournalError } from '../lib/errors.js';
 import { createJournal, type Entry, type Journal } from '../lib/journal.js';
+import { POLICY } from './policies.js';
 
 const UUID = '11111111-2222-3333-4444-555555555555';
 const OTHER = '99999999-2222-3333-4444-555555555555';
@@ -15,10 +16,10 @@ const ENTRY: Entry = {
   since: '2026-01-01T00:00:00.000Z',
   incoming: false,
   wired: [
-    { kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'vnet0', ifindex: 7, bridge: 'br0', uplinks: ['eno1'], isolated: true, trustsStp: false, vlans: [{ vid: 10, pvid: true, untagged: true }] },
+    { kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'vnet0', ifindex: 7, bridge: 'br0', uplinks: ['eno1'], isolated: true, vlans: [{ vid: 10, pvid: true, untagged: true }] },
     {
       kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: 'vnet1', ifindex: 8, addresses: ['192.0.2.10'], gateways: ['169.254.0.1'],
-      routes: [{ to: '198.51.100.0/24', via: '192.0.2.10' }], table: 'main', protocol: 117,
+      routes: [{ to: '198.51.100.0/24', via: '192.0.2.10' }], table: 'main', protocol: 117, policy: POLICY,
     },
   ],
   original: [

@@ -35,7 +35,7 @@ async function withHost(act: (host: Host, kernel: FakeKernel) => Promise<void>):
   const dir = mkdtempSync(join(tmpdir(), 'guestwire-made-'));
   const kernel = fakeKernel(HOST);
   try {
-    await act({ kernel, journal: createJournal(dir, (message) => { throw new Error(message); }), log: () => undefined, protectedOn: () => new Set() }, kernel);
+    await act({ kernel, journal: createJournal(dir, (message) => { throw new Error(message); }), log: () => undefined, protectedOn: () => new Set(), isQuarantined: () => false }, kernel);
   } finally {
     rmSync(dir, { recursive: true });
   }

@@ -7,6 +7,7 @@ import type { RoutedLink } from '../lib/attachment.js';
 import { createJournal } from '../lib/journal.js';
 import { type Host, release, unwire, wire, type WireRequest } from '../lib/reconcile.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';
+import { POLICY } from './policies.js';
 
 const NDP = 'net/ipv6/conf/eno1/proxy_ndp';
 const DELAY = { inet: 'net/ipv4/neigh/eno1/proxy_delay', inet6: 'net/ipv6/neigh/eno1/proxy_delay' };
@@ -36,12 +37,12 @@ afterEach(() => { rmSync(dir, { recursive: true }); });
 function use(start: FakeHost): void {
   kernel = fakeKernel(start);
   const journal = createJournal(dir, (message) => { throw new Error(message); });
-  host = { kernel, journal, log: (line) => log.push(line), protectedOn: () => new Set() };
+  host = { kernel, journal, log: (line) => log.push(line), protectedOn: () => new Set(), isQuarantined: () => false };
 }
 
 function start(n: number, addresses = [`192.0.2.1${n}`, `2001:db8::a${n}`], link: Partial<RoutedLink> = {}): WireRequest {
   const attachment: RoutedLink = {
-    kind: 'routed-link', nic: 0, mac: `52:54:00:aa:bb:0${n}`, link: `vnet${n}`, addresses, routes: [], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117,
+    kind: 'routed-link', nic: 0, mac: `52:54:00:aa:bb:0${n}`, link: `vnet${n}`, addresses, routes: [], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117, policy: POLICY,
     proxy: ['eno1'], ...link,
   };
   return { guest: { name: `g${n}`, uuid: uuid(n) }, attachments: [attachment], fresh: true, incoming: false };

@@ -1,4 +1,4 @@
-/** Both nftables tables when somebody broke or flushed them: on a fake kernel, whatever fails at whatever step. */
+/** The nftables tables when somebody broke or flushed them: on a fake kernel, whatever fails at whatever step. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,13 +8,14 @@ import { CommandError } from '../lib/errors.js';
 import { createJournal } from '../lib/journal.js';
 import { type Host, release, wire, type WireRequest } from '../lib/reconcile.js';
 import { type FakeKernel, fakeKernel, type FakeLink } from './fakekernel.js';
-import type { FakeTable } from './faketables.js';
+import { type FakeNft, filtered } from './fakenft.js';
+import { POLICY } from './policies.js';
 
 /** Guest 0 has ifindexes 10 and 20, guest 1 has 11 and 21. */
 function start(number: number, vid = 10): WireRequest {
   const mac = `52:54:00:aa:bb:0${number}`;
-  const port: VlanPort = { kind: 'vlan-port', nic: 0, mac, link: `port${number}`, bridge: 'br0', isolated: undefined, uplinks: [], trustsStp: false, vlans: [{ vid, pvid: true, untagged: true }] };
-  const link: RoutedLink = { kind: 'routed-link', nic: 1, mac, link: `link${number}`, addresses: [`192.0.2.1${number}`], routes: [], gateways: ['169.254.0.1'], table: 'main', protocol: 117 };
+  const port: VlanPort = { kind: 'vlan-port', nic: 0, mac, link: `port${number}`, bridge: 'br0', isolated: undefined, uplinks: [], vlans: [{ vid, pvid: true, untagged: true }] };
+  const link: RoutedLink = { kind: 'routed-link', nic: 1, mac, link: `link${number}`, addresses: [`192.0.2.1${number}`], routes: [], gateways: ['169.254.0.1'], table: 'main', protocol: 117, policy: POLICY };
   return { guest: { name: `web${number}`, uuid: uuid(number) }, attachments: [port, link], fresh: true, incoming: false };
 }
 
@@ -36,30 +37,31 @@ async function useTwoGuests(): Promise<void> {
     [`link${number}`, { ifindex: 20 + number, up: false }] as const,
   ]);
   kernel = fakeKernel({ links: { br0: { ifindex: 2, bridge: {} }, ...Object.fromEntries<FakeLink>(links) }, sysctls: { 'net/ipv4/conf/all/forwarding': '1' } });
-  host = { kernel, journal: createJournal(dir, () => undefined), log: () => undefined, protectedOn: () => new Set() };
+  host = { kernel, journal: createJournal(dir, () => undefined), log: () => undefined, protectedOn: () => new Set(), isQuarantined: () => false };
   for (const number of [0, 1]) await wire(host, start(number));
 }
 
-const guarded = ({ intact, guarded: links }: FakeTable): readonly [boolean, readonly number[]] => [intact, [...links].sort()];
-const BROKEN = (): FakeTable => ({ intact: false, guarded: [99] });
-const FLUSHED = (): FakeTable => ({ intact: false, guarded: [] });
+const FAMILIES = ['bridge', 'netdev', 'inet'] as const;
+const held = (): unknown[] => FAMILIES.map((family) => filtered(kernel.host.nft, family));
+const broken = (): void => { for (const family of FAMILIES) Object.assign(kernel.host.nft[family] ?? {}, { sets: {} }); };
+const flushed = (): void => { kernel.host.nft = {} satisfies FakeNft; };
 
-describe.each<[string, () => FakeTable]>([['broken', BROKEN], ['flushed', FLUSHED]])('tables that somebody has %s', (_, harm) => {
+describe.each<[string, () => void]>([['broken', broken], ['flushed', flushed]])('tables that somebody has %s', (_, harm) => {
   beforeEach(async () => {
     await useTwoGuests();
-    [kernel.host.filter, kernel.host.sources] = [harm(), harm()];
+    harm();
   });
 
   test('are whole for all guests after any of them is wired again', async () => {
     await wire(host, { ...start(0), fresh: false });
-    expect([kernel.host.filter, kernel.host.sources].map(guarded)).toEqual([[true, [10, 11]], [true, [20, 21]]]);
+    expect(held()).toEqual([[10, 11], [20, 21], [20, 21]]);
   });
 
   test('are whole for those that stay after one is released, and gone with the last', async () => {
     await release(host, uuid(0));
-    expect([kernel.host.filter, kernel.host.sources].map(guarded)).toEqual([[true, [11]], [true, [21]]]);
+    expect(held()).toEqual([[11], [21], [21]]);
     await release(host, uuid(1));
-    expect([kernel.host.filter, kernel.host.sources].map(guarded)).toEqual([[false, []], [false, []]]);
+    expect(kernel.host.nft).toEqual({});
   });
 
   test('are whole for all guests when a change of one fails at any line', async () => {
@@ -70,7 +72,7 @@ describe.each<[string, () => FakeTable]>([['broken', BROKEN], ['flushed', FLUSHE
       if (tools[line - 1] === undefined) continue;
       await useTwoGuests();
       const before = kernel.print();
-      [kernel.host.filter, kernel.host.sources] = [harm(), harm()];
+      harm();
       kernel.failAt = kernel.done.length + line;
       await expect(wire(host, { ...start(0, 30), fresh: false })).rejects.toThrow('told to fail');
       expect(kernel.print()).toBe(before);
@@ -81,9 +83,9 @@ describe.each<[string, () => FakeTable]>([['broken', BROKEN], ['flushed', FLUSHE
 test('where nft does not run, a release takes the rest away all the same, and tells', async () => {
   await useTwoGuests();
   const failure = { tool: 'nft', args: [], exitCode: undefined, signal: undefined, stderr: '', timedOut: false, errno: 'ENOENT', line: undefined };
-  const blind: Host = { ...host, kernel: { ...kernel, observe: (scope) => (scope.filter || scope.sources === true ? Promise.reject(new CommandError('nft is gone', failure)) : kernel.observe(scope)) } };
+  const blind: Host = { ...host, kernel: { ...kernel, observe: (scope) => (scope.filters.length > 0 ? Promise.reject(new CommandError('nft is gone', failure)) : kernel.observe(scope)) } };
   await expect(release(blind, uuid(0))).rejects.toThrow('nft is gone');
   expect(kernel.print()).not.toContain('link0 table main proto 117');
   await release(host, uuid(0));
-  expect([kernel.host.filter, kernel.host.sources].map(guarded)).toEqual([[true, [11]], [true, [21]]]);
+  expect(held()).toEqual([[11], [21], [21]]);
 });

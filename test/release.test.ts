@@ -7,17 +7,18 @@ import type { RoutedLink, VlanPort } from '../lib/attachment.js';
 import { createJournal, type Journal } from '../lib/journal.js';
 import { type Host, release, releaseRunning, wire, type WireRequest } from '../lib/reconcile.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';
+import { POLICY } from './policies.js';
 
 const GUEST = { name: 'web1', uuid: '11111111-2222-3333-4444-555555555555' };
 const OTHER = { name: 'db1', uuid: '99999999-2222-3333-4444-555555555555' };
 
 const PORT: VlanPort = {
-  kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'vnet0', bridge: 'br0', isolated: true, uplinks: [], trustsStp: false,
+  kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'vnet0', bridge: 'br0', isolated: true, uplinks: [],
   vlans: [{ vid: 10, pvid: true, untagged: true }, { vid: 20, pvid: false, untagged: false }],
 };
 const LINK: RoutedLink = {
   kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: 'vnet1', addresses: ['2001:db8:0:10::a', '192.0.2.10'],
-  routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117,
+  routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117, policy: POLICY,
 };
 const HOST: FakeHost = {
   links: {
@@ -53,7 +54,7 @@ afterEach(() => { rmSync(dir, { recursive: true }); });
 function use(fake: FakeKernel): void {
   kernel = fake;
   before = fake.print();
-  host = { kernel: fake, journal, log: (line) => log.push(line), protectedOn: () => new Set([5]) };
+  host = { kernel: fake, journal, log: (line) => log.push(line), protectedOn: () => new Set([5]), isQuarantined: () => false };
 }
 
 describe('a guest that runs on', () => {

@@ -14,6 +14,7 @@ import { ADVERTISER, DHCP, FIRST_LEASES, servedLink, SERVICES } from '../lib/ser
 import type { ServeConfig } from '../lib/serveconfig.js';
 import { settingsFrom } from '../lib/settings.js';
 import { domainXml, ethernetNic, routedWish, UUID } from './hookrun.js';
+import { POLICY } from './policies.js';
 
 const serve = (text: string): ServeConfig => {
   const config = parseConfig(`[serve]\n${text}`, 'c').serve;
@@ -55,7 +56,7 @@ describe('[serve] of the host config', () => {
 });
 
 const LINK: Wired = {
-  kind: 'routed-link', nic: 0, mac: '52:54:00:aa:bb:02', link: 'vnet0', ifindex: 17, table: 'main', protocol: 117,
+  kind: 'routed-link', nic: 0, mac: '52:54:00:aa:bb:02', link: 'vnet0', ifindex: 17, table: 'main', protocol: 117, policy: POLICY,
   addresses: ['2001:db8:0:10::a', '192.0.2.10', '2001:db8:0:10::b', '192.0.2.11'], gateways: ['169.254.0.1', 'fe80::1', 'fd6a:92c1:7e05::1'],
   routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }, { to: '2001:db8:0:4000::/56', via: '2001:db8:0:10::a' }, { to: '198.51.100.0/24', via: '192.0.2.10' }],
 };
@@ -91,7 +92,7 @@ describe('the configurations of a link', () => {
   });
 
   test('are none for a VLAN port, and without a MAC nothing but advertisements', () => {
-    expect(servedLink({ kind: 'vlan-port', nic: 0, mac: undefined, link: 'vnet0', ifindex: 1, bridge: 'br0', uplinks: [], isolated: undefined, trustsStp: false, vlans: [] }, UUID, FULL)).toBeUndefined();
+    expect(servedLink({ kind: 'vlan-port', nic: 0, mac: undefined, link: 'vnet0', ifindex: 1, bridge: 'br0', uplinks: [], isolated: undefined, vlans: [] }, UUID, FULL)).toBeUndefined();
     expect([...(servedLink({ ...LINK, mac: undefined }, UUID, FULL)?.texts.keys() ?? [])]).toEqual([ADVERTISER]);
   });
 

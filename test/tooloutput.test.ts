@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { parsePrefix } from '../lib/address.js';
 import { ToolOutputError } from '../lib/errors.js';
-import { FILTER_COMMENTS, FILTER_SHAPE } from '../lib/filter.js';
-import { SOURCE_SHAPE } from '../lib/sources.js';
-import { parseFilter, parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans } from '../lib/tooloutput.js';
+import { TABLES } from '../lib/ruleset.js';
+import { parseFilter } from '../lib/filterfacts.js';
+import { parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans } from '../lib/tooloutput.js';
 
 /** Captured by test/lab/uml/capture.js, which says how this host was made. */
 describe.each(['6.1', '6.15'])('what iproute2 %s printed on a host with VLAN-aware bridges', (version) => {
@@ -166,39 +166,6 @@ describe('802.1Q links and the filter', () => {
     ])).toEqual([{ ifname: 'eno1.100', parent: 'eno1', vid: 100, protocol: '802.1Q' }, { ifname: 'eno1.7', parent: 'eno1', vid: 7, protocol: '802.1ad' }]);
   });
 
-  const chain = { chain: { family: 'bridge', name: 'from_guests', type: 'filter', hook: 'prerouting', prio: -300, policy: 'accept' } };
-  const set = { set: { name: 'no_stp', type: 'iface_index', elem: ['vnet0', 12, '13'] } };
-  const rules = FILTER_COMMENTS.map((comment) => ({ rule: { chain: 'from_guests', comment, expr: [] } }));
-  test('ports of the filter are names and numbers', () => {
-    expect(parseFilter(JSON.stringify({ nftables: [{ metainfo: {} }, set, chain, ...rules] }), FILTER_SHAPE)).toEqual({ there: true, intact: true, guarded: new Set(['vnet0', '12', '13']) });
-  });
-
-  test.each<[string, readonly unknown[]]>([
-    ['without a chain', [set]],
-    ['without its rules', [set, chain]],
-    ['with one rule', [set, chain, rules[0]]],
-    ['with foreign rules', [set, chain, { rule: { chain: 'from_guests' } }, { rule: { chain: 'from_guests' } }]],
-    ['with a rule more', [set, chain, ...rules, { rule: { chain: 'from_guests' } }]],
-    ['with rules in another order', [set, chain, ...[...rules].reverse()]],
-    ['with a chain that hooks nowhere', [set, { chain: { name: 'from_guests' } }, ...rules]],
-    ['with a chain of another priority', [set, { chain: { ...chain.chain, prio: 0 } }, ...rules]],
-    ['with a second chain', [set, chain, chain, ...rules]],
-    ['with a set of another type', [{ set: { name: 'no_stp', type: 'ether_addr' } }, chain, ...rules]],
-    ['without a set', [chain, ...rules]],
-  ])('a table %s is not intact', (_, nftables) => {
-    expect(parseFilter(JSON.stringify({ nftables }), FILTER_SHAPE)).toMatchObject({ there: true, intact: false });
-  });
-
-  test('a table of two chains is intact with both, each with its own rules', () => {
-    const chains = SOURCE_SHAPE.chains.map(({ comments, ...one }) => ({ chain: { family: 'inet', ...one }, comments }));
-    const [first, second] = chains.map(({ chain, comments }) => comments.map((comment) => ({ rule: { chain: chain.name, comment } })));
-    const bare = chains.map(({ chain: one }) => ({ chain: one }));
-    const intact = (...nftables: unknown[]): boolean => parseFilter(JSON.stringify({ nftables }), SOURCE_SHAPE).intact;
-    expect(intact(set, ...bare, ...first ?? [], ...second ?? [])).toBe(true);
-    expect(intact(...[...bare].reverse(), set, ...second ?? [], ...first ?? [])).toBe(true);
-    expect(intact(set, bare[0], ...first ?? [])).toBe(false);
-    expect(intact(set, ...bare, ...[...first ?? [], ...second ?? []].map(({ rule }) => ({ rule: { ...rule, chain: 'from_guests' } })))).toBe(false);
-  });
 });
 
 describe('output that is not what the tool documents', () => {
@@ -206,7 +173,7 @@ describe('output that is not what the tool documents', () => {
     ['a link without an ifindex', () => parseLinks([{ ifname: 'x', flags: [] }]), "ip address: unexpected JSON at 'ifindex' in '{\"ifname\":\"x\",\"flags\":[]}'"],
     ['a VID as text', () => parseVlans([{ ifname: 'x', vlans: [{ vlan: '10' }] }]), "bridge vlan: unexpected JSON at 'vlans.0.vlan' in '{\"ifname\":\"x\",\"vlans\":[{\"vlan\":\"10\"}]}'"],
     ['a route without a destination', () => parseRoutes([{ dev: 'x' }], {}), "ip route: unexpected JSON at 'dst' in '{\"dev\":\"x\"}'"],
-    ['text in place of JSON', () => parseFilter('table bridge guestwire {', FILTER_SHAPE), "nft: unexpected output 'table bridge guestwire {'"],
+    ['text in place of JSON', () => parseFilter('table bridge guestwire {', TABLES.bridge), "nft: unexpected output 'table bridge guestwire {'"],
   ])('%s is an error', (_, parse, message) => {
     expect(parse).toThrow(ToolOutputError);
     expect(parse).toThrow(message);

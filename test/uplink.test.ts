@@ -7,8 +7,10 @@ import type { VlanPort } from '../lib/attachment.js';
 import { CommandError, HostError } from '../lib/errors.js';
 import { createJournal } from '../lib/journal.js';
 import { type Host, release, unwire, wire, type WireRequest } from '../lib/reconcile.js';
+import { NO_TRUST } from '../lib/policy.js';
 import { accessPort, type VlanMember } from '../lib/vlan.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';
+import { filtered } from './fakenft.js';
 
 const HOST: FakeHost = {
   links: {
@@ -34,13 +36,13 @@ afterEach(() => { rmSync(dir, { recursive: true }); });
 function use(start: FakeHost): void {
   kernel = fakeKernel(start);
   const journal = createJournal(dir, (message) => { throw new Error(message); });
-  host = { kernel, journal, log: (line) => log.push(line), protectedOn: () => new Set([50]) };
+  host = { kernel, journal, log: (line) => log.push(line), protectedOn: () => new Set([50]), isQuarantined: () => false };
 }
 
 function start(n: number, vlans: readonly VlanMember[], port: Partial<VlanPort> = {}): WireRequest {
   const attachment: VlanPort = {
     kind: 'vlan-port', nic: 0, mac: `52:54:00:aa:bb:0${n}`, link: `vnet${n}`, bridge: 'br0', vlans, isolated: undefined,
-    uplinks: ['up0'], trustsStp: false, ...port,
+    uplinks: ['up0'], ...port,
   };
   return { guest: { name: `g${n}`, uuid: uuid(n) }, attachments: [attachment], fresh: true, incoming: false };
 }
@@ -149,29 +151,29 @@ describe('an uplink', () => {
 });
 
 describe('the filter', () => {
-  test('guards each port by ifindex, and goes with the last one', async () => {
+  test('holds each port by ifindex, and goes with the last one', async () => {
     await wire(host, start(0, accessPort(10)));
     await wire(host, start(1, accessPort(10)));
-    expect(kernel.host.filter).toEqual({ intact: true, guarded: [10, 11] });
+    expect(filtered(kernel.host.nft, 'bridge')).toEqual([10, 11]);
     dropTap(0);
     kernel.host.links['vnet0'] = { ifindex: 99, master: 'br0' };
     await release(host, uuid(0));
-    expect(kernel.host.filter).toEqual({ intact: true, guarded: [11] });
+    expect(filtered(kernel.host.nft, 'bridge')).toEqual([11]);
     dropTap(1);
     await release(host, uuid(1));
-    expect(kernel.host.filter).toEqual({ intact: false, guarded: [] });
+    expect(kernel.host.nft).toEqual({});
   });
 
-  test('leaves out a guest that the host config trusts', async () => {
-    await wire(host, start(0, accessPort(10), { trustsStp: true }));
-    expect(kernel.host.filter).toEqual({ intact: false, guarded: [] });
+  test('lets a guest that the host trusts speak spanning tree', async () => {
+    await wire(host, start(0, accessPort(10), { trust: { ...NO_TRUST, stp: true } }));
+    expect(kernel.host.nft.bridge?.chains['nic_10']).not.toContain('BPDU');
   });
 
   test('is made whole again when somebody flushed it', async () => {
     await wire(host, start(0, accessPort(10)));
-    kernel.host.filter.intact = false;
+    kernel.host.nft.bridge?.chains['from_guests']?.pop();
     await wire(host, { ...start(0, accessPort(10)), fresh: false });
-    expect(kernel.host.filter).toEqual({ intact: true, guarded: [10] });
+    expect(filtered(kernel.host.nft, 'bridge')).toEqual([10]);
   });
 
   test('comes before the port is in any VLAN', async () => {
@@ -246,20 +248,20 @@ describe('a bridge that is gone', () => {
 describe('the filter after a flush of all rules', () => {
   test('guards every live guest again at the next start', async () => {
     await wire(host, start(0, accessPort(10)));
-    kernel.host.filter = { intact: false, guarded: [] };
+    kernel.host.nft = {};
     await wire(host, start(1, accessPort(20)));
-    expect(kernel.host.filter).toEqual({ intact: true, guarded: [10, 11] });
+    expect(filtered(kernel.host.nft, 'bridge')).toEqual([10, 11]);
   });
 
   test('that cannot be read keeps nothing else from being taken back', async () => {
     await wire(host, start(0, accessPort(10)));
     const failure = { tool: 'nft', args: [], exitCode: undefined, signal: undefined, stderr: '', timedOut: false, errno: 'ENOENT', line: undefined };
-    const blind: Host = { ...host, kernel: { ...kernel, observe: (scope) => (scope.filter ? Promise.reject(new CommandError('nft is gone', failure)) : kernel.observe(scope)) } };
+    const blind: Host = { ...host, kernel: { ...kernel, observe: (scope) => (scope.filters.length > 0 ? Promise.reject(new CommandError('nft is gone', failure)) : kernel.observe(scope)) } };
     dropTap(0);
     await expect(release(blind, uuid(0))).rejects.toThrow('nft is gone');
     expect(uplink()).toEqual(OWN);
     await release(host, uuid(0));
-    expect(kernel.host.filter).toEqual({ intact: false, guarded: [] });
+    expect(kernel.host.nft).toEqual({});
   });
 });
 

@@ -8,6 +8,7 @@ import { createKernel, type Kernel } from '../kernel.js';
 import { sysctlsOf } from '../netstate.js';
 import { EMPTY_SCOPE, type LinkFacts, type Observation } from '../observation.js';
 import type { Batch } from '../operation.js';
+import { quarantineIn } from '../quarantine.js';
 import { quote } from '../quote.js';
 import { type Plan, planFor } from '../plan.js';
 import { check, type Host, pastOf } from '../reconcile.js';
@@ -42,7 +43,7 @@ async function planNow(io: Io, domain: Domain): Promise<Plan> {
   const attachments = deriveAttachments(domain, config);
   const host: Host = {
     kernel: createKernel(io.exec), journal: createJournal(io.settings.stateDir, io.warn), log: () => undefined,
-    protectedOn: protectedOn(config),
+    protectedOn: protectedOn(config), isQuarantined: quarantineIn(io.settings.quarantine),
   };
   const guest = { name: domain.name, uuid: domain.uuid ?? '00000000-0000-0000-0000-000000000000' };
   const absent = await absentLinks(host.kernel, attachments);

@@ -5,14 +5,12 @@ import { loadConfig } from '../config.js';
 import { parseDomain } from '../domain.js';
 import { DomainXmlError, HostError, UsageError } from '../errors.js';
 import { createJournal } from '../journal.js';
-import { acquireLock } from '../lock.js';
-import { createLog } from '../log.js';
 import type { Plan } from '../plan.js';
 import { quote } from '../quote.js';
 import { type Guest, type Host, release, releaseRunning, wire } from '../reconcile.js';
 import { serveGuest } from '../serving.js';
 import { askLibvirt, type Command, type Io, parseOptions } from './command.js';
-import { hostOf } from './host.js';
+import { locked } from './host.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
 
 export const reconcile: Command = {
@@ -63,12 +61,12 @@ async function wireGuest(io: Io, name: string): Promise<void> {
   const config = loadConfig(io.settings.config);
   const attachments = deriveAttachments(domain, config, io.warn);
   const plans: Plan[] = [];
-  const changes = await locked(io, guest, async (host) => {
+  const changes = await reconciled(io, guest, async (host) => {
     if (attachments.length === 0) await releaseRunning(host, guest.uuid);
     else plans.push(await wire(host, { guest, attachments, fresh: false, incoming: false }));
   });
   if (await idOf(io, name) !== id) {
-    await locked(io, guest, (host) => release(host, guest.uuid));
+    await reconciled(io, guest, (host) => release(host, guest.uuid));
     throw new HostError(`guest ${quote(domain.name)} ended meanwhile: what was wired for it is released`);
   }
   for (const plan of config.routed.announce ? plans : []) {
@@ -79,7 +77,7 @@ async function wireGuest(io: Io, name: string): Promise<void> {
 
 async function releaseGuest(io: Io, name: string): Promise<void> {
   const guest = guestOf(parseDomain(await askLibvirt(io, ['dumpxml', '--domain', name], 'reading the domain XML')));
-  const changes = await locked(io, guest, (host) => release(host, guest.uuid));
+  const changes = await reconciled(io, guest, (host) => release(host, guest.uuid));
   if (changes === 0) io.print(`guest ${quote(guest.name)}: it does not run, and nothing is left of it`);
 }
 
@@ -93,22 +91,10 @@ function guestOf({ name, uuid }: { readonly name: string; readonly uuid: string 
 }
 
 /** Returns how many changes were made. */
-async function locked(io: Io, guest: Guest, act: (host: Host) => Promise<void>): Promise<number> {
-  const lock = await acquireLock(io.exec, { path: io.settings.lock, wait: LOCK_WAIT, holder: `guestwire reconcile ${quote(guest.name)}` });
-  const log = createLog(io.exec);
-  let changes = 0;
+async function reconciled(io: Io, guest: Guest, act: (host: Host) => Promise<void>): Promise<number> {
   const journal = createJournal(io.settings.stateDir, io.warn);
-  const tell = (line: string): void => {
-    changes += 1;
-    log.info(line);
-    io.print(line);
-  };
-  try {
-    await act(hostOf(io, lock, { journal, log: tell }));
-    await serveGuest({ journal, exec: io.exec, log: { info: tell, warn: io.warn }, settings: io.settings }, { uuid: guest.uuid, ended: false });
-  } finally {
-    lock.release();
-    await log.flush();
-  }
-  return changes;
+  return locked(io, { journal, holder: `guestwire reconcile ${quote(guest.name)}` }, async (host) => {
+    await act(host);
+    await serveGuest({ journal, exec: io.exec, log: { info: host.log, warn: io.warn }, settings: io.settings }, { uuid: guest.uuid, ended: false });
+  });
 }

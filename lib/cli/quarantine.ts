@@ -1,0 +1,67 @@
+/** `guestwire quarantine`: cuts a guest off at once, and keeps it so until that is lifted. */
+import { HostError, UsageError } from '../errors.js';
+import { createJournal, type Journal } from '../journal.js';
+import { liftQuarantine, listQuarantine, putIntoQuarantine } from '../quarantine.js';
+import type { Plan } from '../plan.js';
+import { quote } from '../quote.js';
+import { type Guest, refilter } from '../reconcile.js';
+import { askLibvirt, type Command, type Io, JSON_VERSION, parseOptions } from './command.js';
+import { locked } from './host.js';
+import { assertRoot } from './requirements.js';
+
+export const quarantine: Command = {
+  name: 'quarantine',
+  summary: 'cut a guest off, or lift that',
+  help: `Usage: guestwire quarantine DOMAIN [--lift]
+       guestwire quarantine [--json]
+
+Nothing passes to or from the NICs that guestwire wires for the guest, at once, and whether it runs or not: the guest
+starts and stops as before, and stays cut off over restarts of guest, libvirtd and host, until --lift. Its VLANs,
+addresses and routes stay as they are. NICs that guestwire does not wire are not cut off.
+
+  DOMAIN   name or UUID
+  --lift   let it back in
+  --json   print {"version", "guests": [{"name", "uuid", "since"}]}
+
+Without DOMAIN it lists the guests in quarantine. Needs root.`,
+  run: async (args, io) => {
+    const { values: { lift = false, json = false }, positionals: [name, extra] } = parseOptions(args, { lift: { type: 'boolean' }, json: { type: 'boolean' } });
+    if (extra !== undefined) throw new UsageError('give the name of one guest');
+    if (name === undefined && lift) throw new UsageError('--lift needs the name of a guest');
+    if (name !== undefined && json) throw new UsageError('--json is for the list');
+    assertRoot('quarantine');
+    if (name === undefined) list(io, json);
+    else await change(io, name, lift);
+    return 0;
+  },
+};
+
+function list(io: Io, json: boolean): void {
+  const guests = listQuarantine(io.settings.quarantine);
+  if (json) io.print(JSON.stringify({ version: JSON_VERSION, guests }, null, 2));
+  else if (guests.length === 0) io.print('no guest is in quarantine');
+  else for (const { name, uuid, since } of guests) io.print(`${name}  ${uuid}  since ${since}`);
+}
+
+/** The file comes first: a guest that starts meanwhile waits for the lock, and reads it then. */
+async function change(io: Io, name: string, lift: boolean): Promise<void> {
+  const journal = createJournal(io.settings.stateDir, io.warn);
+  const guest = await guestOf(io, journal, { name, lift });
+  const dir = io.settings.quarantine;
+  const changed = lift ? liftQuarantine(dir, guest.uuid) : putIntoQuarantine(dir, guest);
+  const plans: (Plan | undefined)[] = [];
+  await locked(io, { journal, holder: `guestwire quarantine ${quote(guest.name)}` }, async (host) => { plans.push(await refilter(host, guest.uuid)); });
+  const state = lift ? 'not in quarantine' : 'in quarantine';
+  io.print(`guest ${quote(guest.name)}: ${changed ? `now ${state}` : `is ${state}`}${plans[0] !== undefined || lift ? '' : '; none of its NICs is wired by guestwire now: what it wires at the next start is cut off'}`);
+}
+
+/** Libvirt is asked only for a guest that nothing here knows, so that the command works while libvirtd does not. */
+async function guestOf(io: Io, journal: Journal, { name, lift }: { name: string; lift: boolean }): Promise<Guest> {
+  const known = [...journal.list().map(({ guest }) => guest), ...(lift ? listQuarantine(io.settings.quarantine) : [])];
+  const found = known.filter((guest) => guest.uuid === name || guest.name === name);
+  const [guest, ...others] = [...new Map(found.map((one) => [one.uuid, one])).values()];
+  if (others.length > 0) throw new HostError(`guest ${quote(name)} is known by more than one UUID: ${found.map(({ uuid }) => uuid).join(', ')}: give one of them`);
+  if (guest !== undefined) return { name: guest.name, uuid: guest.uuid };
+  const [uuid, shown] = await Promise.all([askLibvirt(io, ['domuuid', '--domain', name], 'asking for the UUID'), askLibvirt(io, ['domname', '--domain', name], 'asking for the name')]);
+  return { name: shown.trim(), uuid: uuid.trim() };
+}

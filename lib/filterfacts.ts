@@ -1,0 +1,72 @@
+/** What nft says of guestwire's tables. nft prints an ifindex as the link's name if it has one. */
+import * as z from 'zod/mini';
+import { ToolOutputError } from './errors.js';
+import { assertSuccess, type Exec, type ExecRequest } from './exec.js';
+import type { FilterFacts } from './observation.js';
+import { type Chain, commentsOf, type FilterFamily, TABLE, TABLES, type TableShape } from './ruleset.js';
+
+/** Returns the facts of each family's table. Throws CommandError or ToolOutputError. */
+export async function observeFilters(exec: Exec, families: readonly FilterFamily[]): Promise<Map<FilterFamily, FilterFacts>> {
+  const filters = new Map<FilterFamily, FilterFacts>();
+  for (const family of families) filters.set(family, await observeFilter(exec, family));
+  return filters;
+}
+
+/** A table that is not there, and a host that has never used nft, are both an answer: nothing is filtered. */
+async function observeFilter(exec: Exec, family: FilterFamily): Promise<FilterFacts> {
+  const request: ExecRequest = { tool: 'nft', args: ['--json', 'list', 'table', family, TABLE] };
+  const result = await exec(request);
+  if (/No such file or directory/.test(result.stderr)) return { there: false, intact: false, chains: new Map(), elements: new Map() };
+  assertSuccess(request, result, `reading the filter of family ${family}`);
+  return parseFilter(result.stdout, TABLES[family]);
+}
+
+const setSchema = z.object({ name: z.string(), type: z.unknown(), elem: z._default(z.array(z.unknown()), []) });
+
+const rulesetSchema = z.object({
+  nftables: z.array(z.object({
+    chain: z.optional(z.object({ name: z.string(), type: z.optional(z.string()), hook: z.optional(z.string()), prio: z.optional(z.number()), policy: z.optional(z.string()) })),
+    rule: z.optional(z.object({ chain: z.string(), comment: z.optional(z.string()) })),
+    set: z.optional(setSchema),
+    map: z.optional(setSchema),
+  })),
+});
+
+type Ruleset = z.infer<typeof rulesetSchema>['nftables'];
+
+/** Returns the facts of `nft --json list table FAMILY guestwire`; it is intact when it holds all of `shape` as guestwire writes it. */
+export function parseFilter(stdout: string, shape: TableShape): FilterFacts {
+  const ruleset = rulesetOf(stdout);
+  const comments = new Map<string, string[]>(ruleset.flatMap(({ chain }) => (chain === undefined ? [] : [[chain.name, []]])));
+  for (const { rule } of ruleset) if (rule !== undefined) comments.get(rule.chain)?.push(rule.comment ?? '');
+  const elements = new Map(ruleset.flatMap(({ set, map }) => {
+    const { name, elem } = set ?? map ?? { name: '', elem: [] };
+    return name === '' ? [] : [[name, new Set(elem.map(keyOf))] as const];
+  }));
+  return { there: true, intact: isIntact(ruleset, { shape, comments }), chains: comments, elements };
+}
+
+/** An element of a map is a pair. */
+function keyOf(element: unknown): string {
+  return String(Array.isArray(element) ? (element as unknown[])[0] : element);
+}
+
+function isIntact(ruleset: Ruleset, { shape, comments }: { shape: TableShape; comments: ReadonlyMap<string, readonly string[]> }): boolean {
+  const hasSet = ([name, kind]: readonly [string, 'set' | 'map']): boolean => ruleset.some((entry) => entry[kind]?.name === name && entry[kind].type === 'iface_index');
+  const hasChain = (wanted: Chain): boolean =>
+    ruleset.some(({ chain }) => chain?.name === wanted.name && HOOK_KEYS.every((key) => chain[key] === wanted.hook?.[key])) &&
+    comments.get(wanted.name)?.join('\n') === commentsOf(wanted).join('\n');
+  return [...shape.sets].every(hasSet) && shape.chains.every(hasChain);
+}
+
+const HOOK_KEYS = ['type', 'hook', 'prio', 'policy'] as const;
+
+function rulesetOf(stdout: string): Ruleset {
+  try {
+    const result = z.safeParse(rulesetSchema, JSON.parse(stdout), { jitless: true });
+    if (result.success) return result.data.nftables;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw new ToolOutputError(`nft: unexpected output '${stdout.slice(0, 100)}'`);
+}

@@ -1,0 +1,103 @@
+/**
+ * Whom the guest of a routed link may meet, as rules of nftables' family inet: of what is forwarded to it (`in`), of what
+ * it sends through this host (`out`) and of what it sends to the host itself (`host`). Answers have passed before
+ * (connection tracking), and so have the errors and the echo that RFC 4890 section 4.3.1 lets nobody drop, except between guests.
+ */
+import { createHash } from 'node:crypto';
+import type { Allow, Direction, Peer, Policy } from './policy.js';
+import type { Rule } from './spoofing.js';
+
+/** Rules of one NIC by what they are asked about; absent: everything passes there. */
+export interface PolicyRules {
+  readonly in?: readonly Rule[];
+  readonly out?: readonly Rule[];
+  readonly host?: readonly Rule[];
+  /** Sets of links by which rules speak of guests and groups: those this NIC is in, and those its own rules name. */
+  readonly member: readonly string[];
+  readonly named: readonly string[];
+}
+
+/** Returns the rules of a policy. */
+export function policyRules(policy: Policy): PolicyRules {
+  const of = (direction: Direction): readonly Allow[] => policy.allows.filter((allow) => allow.direction === direction);
+  const [incoming, outgoing] = [of('in'), of('out')];
+  return {
+    ...inRules(policy, incoming),
+    ...(outgoing.length > 0 && { out: [...outgoing.flatMap((allow) => matchesOf(allow, LEAVING)).map((match) => permit(match, 'return')), drop('no rule lets it out')] }),
+    ...(policy.profile === 'open' && outgoing.length === 0 ? {} : { host: hostRules(policy, outgoing) }),
+    member: [setName({ kind: 'guest', name: policy.guest }), ...policy.groups.map((name) => setName({ kind: 'group', name }))],
+    named: [...new Set(policy.allows.flatMap(({ peers }) => peers.flatMap((peer) => (isNamed(peer) ? [setName(peer)] : []))))],
+  };
+}
+
+function inRules({ profile }: Policy, allows: readonly Allow[]): Pick<PolicyRules, 'in'> {
+  if (allows.length > 0) return { in: [...allows.flatMap((allow) => matchesOf(allow, ARRIVING)).map((match) => permit(match, 'accept')), drop('no rule lets it in')] };
+  if (profile === 'open') return {};
+  return { in: [profile === 'closed' ? drop('closed') : { match: 'iif @guests', why: 'isolated: from another guest' }] };
+}
+
+function hostRules({ offers }: Policy, allows: readonly Allow[]): Rule[] {
+  const dns = (family: string, of: (address: string) => boolean): string[] => {
+    const addresses = offers.dns.filter(of);
+    return addresses.length === 0 ? [] : [`${family} daddr { ${addresses.join(', ')} } udp dport 53`, `${family} daddr { ${addresses.join(', ')} } tcp dport 53`];
+  };
+  const offered = [
+    ...(offers.dhcp ? ['meta nfproto ipv4 udp dport 67', 'meta nfproto ipv6 udp dport 547'] : []),
+    ...dns('ip', (address) => !address.includes(':')), ...dns('ip6', (address) => address.includes(':')),
+  ];
+  return [
+    { match: '', why: 'what every guest needs', verdict: 'jump needed' },
+    ...offered.map((match): Rule => ({ match, why: 'offered by this host', verdict: 'accept' })),
+    ...allows.flatMap((allow) => matchesOf(allow, STAYING)).map((match) => permit(match, 'accept')),
+    drop('to this host'),
+  ];
+}
+
+/** How the other end is written. */
+interface Side {
+  readonly address: 'saddr' | 'daddr';
+  /** undefined: a guest is not on this side. */
+  readonly link: 'iif' | 'oif' | undefined;
+  readonly host: boolean;
+}
+
+const ARRIVING: Side = { address: 'saddr', link: 'iif', host: false };
+const LEAVING: Side = { address: 'daddr', link: 'oif', host: false };
+const STAYING: Side = { address: 'daddr', link: undefined, host: true };
+
+/** Returns a match for each peer, or one when anybody is meant; none when nobody of this side is. */
+function matchesOf({ proto, ports, peers }: Allow, side: Side): string[] {
+  const range = ports.map(({ first, last }) => (first === last ? String(first) : `${first}-${last}`)).join(', ');
+  const what = proto === undefined ? '' : ports.length > 0 ? `${proto} dport { ${range} }` : `meta l4proto ${proto === 'icmpv6' ? 'ipv6-icmp' : proto}`;
+  if (peers.length === 0) return [what];
+  return peers.flatMap((peer) => {
+    const who = peerMatch(peer, side);
+    return who === undefined ? [] : [[who, what].filter((part) => part !== '').join(' ')];
+  });
+}
+
+function peerMatch(peer: Peer, { address, link, host }: Side): string | undefined {
+  if (isNamed(peer)) return link && `${link} @${setName(peer)}`;
+  if (peer.kind === 'host') return host ? '' : undefined;
+  return `${peer.prefix.includes(':') ? 'ip6' : 'ip'} ${address} ${peer.prefix}`;
+}
+
+type Named = Extract<Peer, { readonly name: string }>;
+
+function isNamed(peer: Peer): peer is Named {
+  return peer.kind === 'guest' || peer.kind === 'group';
+}
+
+/** Any name may be a guest's, and few of them a set's: the others go by their hash. */
+function setName({ kind, name }: Named): string {
+  if (/^[A-Za-z0-9._-]{1,60}$/.test(name)) return `${kind}-${name}`;
+  return `${kind}_${createHash('sha256').update(name).digest('hex').slice(0, 16)}`;
+}
+
+function permit(match: string, verdict: string): Rule {
+  return { match, why: 'allowed', verdict };
+}
+
+function drop(why: string): Rule {
+  return { match: '', why };
+}

@@ -1,0 +1,219 @@
+/**
+ * guestwire's nftables tables as text, one a family: what each holds without guests, and what a NIC adds to it. A NIC's
+ * chains are reached by its ifindex, through a map or as the only hook of its link; an ifindex is not reused as names
+ * are, so what is left of a dead tap never meets the next one.
+ */
+import { createHash } from 'node:crypto';
+import type { Wired } from './journal.js';
+import { policyRules } from './policyrules.js';
+import { linkRules, portRules, type Rule } from './spoofing.js';
+
+export type FilterFamily = 'bridge' | 'netdev' | 'inet';
+
+export const FILTER_FAMILIES: readonly FilterFamily[] = ['bridge', 'netdev', 'inet'];
+
+export const TABLE = 'guestwire';
+
+/** A chain with its rules. nft prints the same rule differently from version to version, so rules are known by their comments. */
+export interface Chain {
+  readonly name: string;
+  /** What hooks it to packets, as nft prints it; absent: rules jump to it. */
+  readonly hook?: { readonly type: string; readonly hook: string; readonly prio: number; readonly policy: string } | undefined;
+  /** The link of a netdev chain. */
+  readonly device?: string | undefined;
+  readonly rules: readonly Rule[];
+}
+
+/** What a table holds whatever guests run. */
+export interface TableShape {
+  /** Sets and maps of ifindexes, by name. */
+  readonly sets: ReadonlyMap<string, 'set' | 'map'>;
+  readonly chains: readonly Chain[];
+}
+
+/** What one NIC adds to one table. */
+export interface NicFilter {
+  readonly chains: readonly Chain[];
+  /** Sets and maps that hold its ifindex, a map with the chain it leads to. */
+  readonly elements: readonly { readonly set: string; readonly verdict?: string }[];
+  /** Sets of guests and groups that its rules name; whoever comes first makes them. */
+  readonly named: readonly string[];
+}
+
+/**
+ * Before connection tracking (-200) and before ebtables' and other people's filters, so that a forged packet costs no
+ * entry there and no accept of theirs comes first. Policy is at -10: before firewalld's, Docker's and iptables' filters (0).
+ */
+const [FIRST, POLICY] = [-300, -10];
+
+function hooked(name: string, hook: string, { prio = FIRST, rules }: { prio?: number; rules: readonly Rule[] }): Chain {
+  return { name, hook: { type: 'filter', hook, prio, policy: 'accept' }, rules };
+}
+
+const QUARANTINE = 'quarantined';
+
+const FROM_QUARANTINE: Rule = { match: `iif @${QUARANTINE}`, why: 'quarantine' };
+const TO_QUARANTINE: Rule = { match: `oif @${QUARANTINE}`, why: 'quarantine' };
+
+const BRIDGE: TableShape = {
+  sets: new Map([[QUARANTINE, 'set'], ['ports', 'map']] as const),
+  chains: [
+    hooked('from_guests', 'prerouting', { rules: [FROM_QUARANTINE, { match: '', why: 'guests', verdict: 'iif vmap @ports' }] }),
+    hooked('to_guests', 'forward', { rules: [TO_QUARANTINE] }),
+    hooked('from_host', 'output', { rules: [TO_QUARANTINE] }),
+  ],
+};
+
+/** A link's hook is a chain of the link's own; the set tells which of them are dead. */
+const NETDEV: TableShape = { sets: new Map([[QUARANTINE, 'set'], ['nics', 'set']] as const), chains: [] };
+
+const ERRORS = 'destination-unreachable, time-exceeded, parameter-problem';
+
+const INET: TableShape = {
+  sets: new Map([[QUARANTINE, 'set'], ['routed', 'set'], ['guests', 'set'], ['in', 'map'], ['out', 'map'], ['host', 'map']] as const),
+  chains: [
+    // Before what jumps to it. RFC 4890 section 4.4, and what a router hears of its neighbours' groups.
+    {
+      name: 'needed',
+      rules: [
+        { match: `icmpv6 type { ${ERRORS}, packet-too-big, echo-request, nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report }`, why: 'IPv6 needs it', verdict: 'accept' },
+        { match: `icmp type { ${ERRORS}, echo-request }`, why: 'IPv4 needs it', verdict: 'accept' },
+        { match: 'meta l4proto igmp', why: 'IPv4 needs it', verdict: 'accept' },
+      ],
+    },
+    // `fib` answers for duplicate address detection and multicast listener reports from ::, and for DHCP from 0.0.0.0, with
+    // the link they came in on (net/ipv6/netfilter/nft_fib_ipv6.c, net/ipv4/netfilter/nft_fib_ipv4.c).
+    hooked('from_guests', 'prerouting', { rules: [FROM_QUARANTINE, { match: 'iif @routed fib saddr . iif oif 0', why: 'sources' }] }),
+    // `send_redirects` is the or of the link's and that of all links, and IPv6 has no such sysctl.
+    hooked('to_guests', 'output', {
+      rules: [TO_QUARANTINE, { match: 'oif @guests icmp type redirect', why: 'redirects' }, { match: 'oif @guests icmpv6 type nd-redirect', why: 'IPv6 redirects' }],
+    }),
+    hooked('between', 'forward', {
+      prio: POLICY,
+      rules: [
+        TO_QUARANTINE,
+        { match: 'ct state established,related', why: 'answers', verdict: 'accept' },
+        ...['iif', 'oif'].flatMap((side): Rule[] => [
+          { match: `${side} != @guests icmpv6 type { ${ERRORS}, packet-too-big, echo-request }`, why: 'RFC 4890', verdict: 'accept' },
+          { match: `${side} != @guests icmp type { ${ERRORS}, echo-request }`, why: 'as in IPv6', verdict: 'accept' },
+        ]),
+        { match: '', why: 'what guests send', verdict: 'iif vmap @out' },
+        { match: '', why: 'what guests get', verdict: 'oif vmap @in' },
+      ],
+    }),
+    hooked('to_host', 'input', {
+      prio: POLICY,
+      rules: [{ match: 'ct state established,related', why: 'answers', verdict: 'accept' }, { match: '', why: 'guests', verdict: 'iif vmap @host' }],
+    }),
+  ],
+};
+
+export const TABLES: Readonly<Record<FilterFamily, TableShape>> = { bridge: BRIDGE, netdev: NETDEV, inet: INET };
+
+/** Returns what a NIC adds to the table of `family`; undefined: nothing. */
+export function nicFilter(wired: Wired, family: FilterFamily): NicFilter | undefined {
+  if (wired.kind === 'vlan-port') return family === 'bridge' ? portFilter(wired) : undefined;
+  if (wired.kind !== 'routed-link' || family === 'bridge') return undefined;
+  return family === 'netdev' ? ingressFilter(wired) : policyFilter(wired);
+}
+
+type Of<Kind extends Wired['kind']> = Extract<Wired, { readonly kind: Kind }>;
+
+function portFilter(port: Of<'vlan-port'>): NicFilter {
+  const name = `nic_${port.ifindex}`;
+  return { chains: [{ name, rules: logging(port, portRules(port)) }], elements: [{ set: 'ports', verdict: `goto ${name}` }, ...quarantineOf(port)], named: [] };
+}
+
+/** On kernels from 6.16 on a chain whose link is gone hooks the next link of that name, so the first rule lets others by. */
+function ingressFilter(link: Of<'routed-link'>): NicFilter {
+  const rules = [{ match: `iif != ${link.ifindex}`, why: 'another link', verdict: 'accept' }, FROM_QUARANTINE, ...logging(link, linkRules(link))];
+  return {
+    chains: [{ ...hooked(`nic_${link.ifindex}`, 'ingress', { rules }), device: link.link }],
+    elements: [{ set: 'nics' }, ...quarantineOf(link)], named: [],
+  };
+}
+
+function policyFilter(link: Of<'routed-link'>): NicFilter {
+  const rules = policyRules(link.policy);
+  const directions = (['in', 'out', 'host'] as const).filter((direction) => rules[direction] !== undefined);
+  const chains = directions.map((direction): Chain => ({ name: `${direction}_${link.ifindex}`, rules: logging(link, rules[direction] ?? []) }));
+  const leads = directions.map((direction) => ({ set: direction, verdict: `${direction === 'out' ? 'jump' : 'goto'} ${direction}_${link.ifindex}` }));
+  const sets = ['guests', ...(link.trust?.ip === true ? [] : ['routed']), ...rules.member];
+  return {
+    chains, elements: [...leads, ...sets.map((set) => ({ set })), ...quarantineOf(link)],
+    named: [...new Set([...rules.member, ...rules.named])],
+  };
+}
+
+function quarantineOf({ quarantined }: Wired): NicFilter['elements'] {
+  return quarantined === true ? [{ set: QUARANTINE }] : [];
+}
+
+/** Ten lines a minute and NIC: a guest must not be able to fill the host's log. */
+function logging({ logged, link }: Wired & { readonly logged?: true | undefined }, rules: readonly Rule[]): Rule[] {
+  if (logged !== true) return [...rules];
+  return rules.flatMap((rule) => (rule.verdict === undefined
+    ? [{ match: `${rule.match} limit rate 10/minute`.trim(), why: `log: ${rule.why}`, verdict: `log prefix "guestwire ${link}: ${rule.why}: "` }, rule]
+    : [rule]));
+}
+
+/** Returns what all comments of a NIC's chains in one table start with: another text, another mark. */
+export function markOf(filter: NicFilter): string {
+  return createHash('sha256').update(JSON.stringify(filter)).digest('hex').slice(0, 8);
+}
+
+/** Returns the comments of a chain, in the order of its rules; those of a NIC's chain start with a counter of all it saw. */
+export function commentsOf({ rules }: Chain, mark?: string): string[] {
+  return [...(mark === undefined ? [] : [`guestwire ${mark}`]), ...rules.map(({ why }) => why)];
+}
+
+/**
+ * Returns the lines that make a table without guests. `create` fails where there is one, so that nobody adds to a
+ * stranger's; one that may be there goes in the same transaction, which costs a grace period of the kernel (4 ms : 17 ms,
+ * Linux 6.18).
+ */
+export function tableLines(family: FilterFamily, mayBeThere: boolean): string[] {
+  const { sets, chains } = TABLES[family];
+  const table = `${family} ${TABLE}`;
+  return [
+    ...(mayBeThere ? [`add table ${table}`, `delete table ${table}`] : []), `create table ${table}`,
+    ...[...sets].map(([name, kind]) => `add ${kind} ${table} ${name} { type iface_index${kind === 'map' ? ' : verdict' : ''}; }`),
+    ...chains.map((chain) => chainLine(family, chain)), ...chains.flatMap((chain) => ruleLines(family, chain)),
+  ];
+}
+
+/** Returns the lines that put a NIC of this ifindex into the table. */
+export function nicLines(family: FilterFamily, filter: NicFilter, { ifindex }: { readonly ifindex: number }): string[] {
+  const table = `${family} ${TABLE}`;
+  const mark = markOf(filter);
+  return [
+    ...filter.named.map((name) => `add set ${table} ${name} { type iface_index; }`),
+    ...filter.chains.map((chain) => chainLine(family, chain)), ...filter.chains.flatMap((chain) => ruleLines(family, chain, mark)),
+    ...filter.elements.map(({ set, verdict }) => `add element ${table} ${set} { ${ifindex}${verdict === undefined ? '' : ` : ${verdict}`} }`),
+  ];
+}
+
+/** Returns the lines that take out of the table what it has of a NIC. */
+export function withoutNicLines(family: FilterFamily, { chains, elements }: NicFilter, { ifindex }: { readonly ifindex: number }): string[] {
+  const table = `${family} ${TABLE}`;
+  return [
+    ...elements.map(({ set }) => `delete element ${table} ${set} { ${ifindex} }`),
+    ...chains.flatMap(({ name }) => [`flush chain ${table} ${name}`, `delete chain ${table} ${name}`]),
+  ];
+}
+
+function chainLine(family: FilterFamily, { name, hook, device }: Chain): string {
+  const link = device === undefined ? '' : ` device "${device}"`;
+  return `add chain ${family} ${TABLE} ${name}${hook === undefined ? '' : ` { type ${hook.type} hook ${hook.hook}${link} priority ${hook.prio}; policy ${hook.policy}; }`}`;
+}
+
+function ruleLines(family: FilterFamily, chain: Chain, mark?: string): string[] {
+  const start = `add rule ${family} ${TABLE} ${chain.name}`;
+  return [
+    ...(mark === undefined ? [] : [`${start} counter comment "guestwire ${mark}"`]),
+    ...chain.rules.map(({ match, why, verdict }) => {
+      const counted = verdict?.includes('vmap') === true ? verdict : `counter ${verdict ?? 'drop'}`;
+      return `${start} ${match === '' ? '' : `${match} `}${counted} comment "${why}"`;
+    }),
+  ];
+}
