@@ -12,7 +12,7 @@ export function honestRows(scene: Scene): Row[] {
   return Object.entries({ ...arpRows(scene), ...dhcpRows(scene), ...detectionRows(scene), ...neighbourRows(scene), ...groupRows(scene), ...trafficRows(scene) }).map(([name, frames]) => ({ name, frames }));
 }
 
-function arpRows({ guest, victim, host, via }: Scene): Rows {
+function arpRows({ topology, guest, victim, host, via }: Scene): Rows {
   const every = { mac: guest.mac, to: ANY_MAC };
   const own = { senderMac: guest.mac, sender: guest.a4 };
   return {
@@ -23,7 +23,7 @@ function arpRows({ guest, victim, host, via }: Scene): Rows {
     'an ARP request to one that it knows': [arp({ mac: guest.mac, to: via(host) }, { operation: 1, ...own, targetMac: host.mac, target: host.a4 })],
     'an ARP reply': [victim, host].map((party) => arp({ mac: guest.mac, to: via(party) }, { operation: 2, ...own, targetMac: party.mac, target: party.a4 })),
     // qemu_announce_self(): so that switches learn where a guest is after its migration.
-    "QEMU's announcement in RARP": [ethernet(every, TYPE.rarp, Buffer.concat([u16(1, TYPE.ipv4), Buffer.from([6, 4]), u16(3), macBytes(guest.mac), Buffer.alloc(4), macBytes(guest.mac), Buffer.alloc(4)]))],
+    ...(topology === 'routed' ? {} : { "QEMU's announcement in RARP": [ethernet(every, TYPE.rarp, Buffer.concat([u16(1, TYPE.ipv4), Buffer.from([6, 4]), u16(3), macBytes(guest.mac), Buffer.alloc(4), macBytes(guest.mac), Buffer.alloc(4)]))] }),
   };
 }
 
