@@ -61,6 +61,7 @@ const UNHEARD: Readonly<Record<Topology, readonly (readonly [RegExp, string])[]>
     [/^an IPv4 source: (0.0.0.0|broadcast|a group), /, 'a martian, whatever the sysctls say'],
     [/^DHCPv4 from 0.0.0.0 to one host, /, 'a martian, whatever the sysctls say'],
     [/^an IPv6 source: (a group|loopback), /, 'ip6_rcv() drops them'],
+    [/^IPv(4 with a header too short|[46] longer than its frame), /, 'ip_rcv() and ip6_rcv() drop them'],
   ],
 };
 

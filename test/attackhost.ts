@@ -103,6 +103,8 @@ export async function openAttackHost(topology: Topology): Promise<AttackHost> {
   const frames = openFrames(netns);
   const all = 'for each in all default; do cd /proc/sys/net/ipv4/conf/$each; echo 0 >rp_filter; echo 1 >accept_local; echo 1 >route_localnet; cd ../../../ipv6/conf/$each;';
   netns.sh(`${all} echo 0 >accept_dad; echo 0 >disable_ipv6; done; cd /proc/sys/net/ipv4; echo 0 >icmp_echo_ignore_broadcasts; echo 0 >conf/all/log_martians`);
+  // Built into some kernels, and on in every new namespace: bridged packets would meet the checks and hooks of inet.
+  netns.sh('for each in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $each ] || echo 0 >$each; done');
   world.sh('for each in all default; do echo 1 >/proc/sys/net/ipv6/conf/$each/disable_ipv6; done');
   netns.sh(`ip link add up0 address fe:54:00:00:00:0c type veth peer name eth0 address ${scene.world.mac} netns ${world.target}`);
   world.sh('ip link set eth0 arp off promisc on up');
@@ -219,8 +221,8 @@ export function numberFrames(entries: readonly { name: string; frames: readonly 
     let packet: number | undefined;
     const numbers = [...frames, ...company].map((frame) => {
       const flags = frame.readUInt16BE(12) === TYPE.ipv4 ? frame.readUInt16BE(20) & 0x3fff : 0;
-      const number = flags !== 0 && packet !== undefined ? packet : next++;
-      if (flags !== 0) packet = number;
+      const number = (flags & 0x1fff) !== 0 && packet !== undefined ? packet : next++;
+      packet = number;
       shots.push(tagged(stamped(frame, number), ENCAPSULATIONS[encapsulation] ?? []));
       return `${number}${(flags & 0x1fff) !== 0 ? '+' : ''}`;
     });

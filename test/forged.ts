@@ -60,8 +60,18 @@ function arpRows({ guest, victim, host, world, via }: Scene): Rows {
     rows[`ARP from ${whose}`] = both({ sender: a4, target: guest.a4 === a4 ? host.a4 : victim.a4 });
     rows[`ARP from ${whose} with its MAC inside`] = both({ sender: a4, target: victim.a4 }, whose === 'the victim' ? victim.mac : NOBODY.mac);
   }
+  // Linux takes hardware type 6 for Ethernet; with other lengths the fields are elsewhere.
+  rows['ARP of IEEE 802 for the victim'] = both({ sender: victim.a4, target: host.a4 }).map((frame) => patched(frame, 14, [0, 6]));
+  const odd: Record<string, readonly [number, readonly number[]]> = { 'of IEEE 802': [14, [0, 6]], 'for IPv6': [16, [0x86, 0xdd]], 'with MACs of 8 bytes': [18, [8]], 'with addresses of 16 bytes': [19, [16]] };
+  for (const [how, [at, bytes]] of Object.entries(odd)) rows[`ARP ${how}`] = both({ sender: guest.a4, target: host.a4 }).map((frame) => patched(Buffer.concat([frame, Buffer.alloc(40)]), at, bytes));
   rows['ARP from the gateway 169.254.0.1'] = both({ sender: '169.254.0.1', target: victim.a4 });
   return rows;
+}
+
+function patched(frame: Buffer, at: number, bytes: readonly number[]): Buffer {
+  const copy = Buffer.from(frame);
+  copy.set(bytes, at);
+  return copy;
 }
 
 function sourceRows(scene: Scene): Rows {
@@ -77,6 +87,10 @@ function sourceRows(scene: Scene): Rows {
     ...Object.fromEntries(Object.entries(six).map(([whose, src]) => [`an IPv6 source: ${whose}`, from(src, 'a6')])),
     'IPv4 in SNAP from the victim': from(victim.a4, 'a4').map(snap),
     'IPv6 in SNAP from the victim': from(victim.a6, 'a6').map(snap),
+    // What lies about its own length has no header that a filter can read, and others may find one.
+    'IPv4 with a header too short': [victim, host].map((party) => { const path = pathTo(scene, party, 'a4'); return patched(ip(path, udp(path, [67, 68])), 14, [0x44]); }),
+    'IPv4 longer than its frame': [victim, host].map((party) => { const path = pathTo(scene, party, 'a4'); return patched(ip(path, udp(path, [67, 68])), 16, [8]); }),
+    'IPv6 longer than its frame': [victim, host].map((party) => { const path = pathTo(scene, party, 'll'); return patched(ip(path, routerAdvertisement(path)), 18, [8]); }),
     'DHCPv4 from 0.0.0.0 to one host': [victim, host].map((party) => { const path = { ...pathTo(scene, party, 'a4'), src: '0.0.0.0' }; return ip(path, udp(path, [68, 67])); }),
     'broadcast from 0.0.0.0 that is not DHCPv4': [[4000, 4000], [68, 53], [53, 67]].map(([sport = 0, dport = 0]) => {
       const path = { ...pathToGroup(scene, '255.255.255.255', '0.0.0.0'), to: ANY_MAC };
