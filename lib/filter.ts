@@ -83,7 +83,7 @@ function seenOf(nic: Nic, found: Found): Nic[] {
   const held = heldOf(nic.ifindex, shownAs(nic, found), found);
   if (held === undefined) return [];
   const mark = markOf(nic.filter);
-  const isWhole = names(held.chains) === names(nic.filter.chains) &&
+  const isWhole = held.learns === nic.filter.learns && names(held.chains) === names(nic.filter.chains) &&
     held.elements.map(({ set }) => set).sort().join() === nic.filter.elements.map(({ set }) => set).sort().join() &&
     nic.filter.chains.every((chain) => facts.chains.get(chain.name)?.join('\n') === commentsOf(chain, mark).join('\n'));
   return [isWhole ? nic : { kind: 'nic-filter', dev: nic.dev, family, ifindex: nic.ifindex, filter: held }];
@@ -96,8 +96,9 @@ function names(chains: NicFilter['chains']): string {
 function heldOf(ifindex: number, shown: string, { facts }: Found): NicFilter | undefined {
   const chains = ['nic', 'in', 'out', 'host'].map((start) => `${start}_${ifindex}`).filter((name) => facts.chains.has(name));
   const sets = [...facts.elements].filter(([, elements]) => elements.has(shown)).map(([set]) => set);
-  if (chains.length === 0 && sets.length === 0) return undefined;
-  return { chains: chains.map((name) => ({ name, rules: [] })), elements: sets.map((set) => ({ set })), named: [] };
+  const learns = facts.learns.has(`learnt_${ifindex}`) ? `learnt_${ifindex}` : undefined;
+  if (chains.length === 0 && sets.length === 0 && learns === undefined) return undefined;
+  return { learns, chains: chains.map((name) => ({ name, rules: [] })), elements: sets.map((set) => ({ set })), named: [] };
 }
 
 /** What the table holds of links that neither this guest nor one of the journal has. */

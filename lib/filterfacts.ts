@@ -16,7 +16,7 @@ export async function observeFilters(exec: Exec, families: readonly FilterFamily
 async function observeFilter(exec: Exec, family: FilterFamily): Promise<FilterFacts> {
   const request: ExecRequest = { tool: 'nft', args: ['--json', 'list', 'table', family, TABLE] };
   const result = await exec(request);
-  if (/No such file or directory/.test(result.stderr)) return { there: false, intact: false, chains: new Map(), elements: new Map() };
+  if (/No such file or directory/.test(result.stderr)) return { there: false, intact: false, chains: new Map(), elements: new Map(), learns: new Set() };
   assertSuccess(request, result, `reading the filter of family ${family}`);
   return parseFilter(result.stdout, TABLES[family]);
 }
@@ -39,11 +39,10 @@ export function parseFilter(stdout: string, shape: TableShape): FilterFacts {
   const ruleset = rulesetOf(stdout);
   const comments = new Map<string, string[]>(ruleset.flatMap(({ chain }) => (chain === undefined ? [] : [[chain.name, []]])));
   for (const { rule } of ruleset) if (rule !== undefined) comments.get(rule.chain)?.push(rule.comment ?? '');
-  const elements = new Map(ruleset.flatMap(({ set, map }) => {
-    const { name, elem } = set ?? map ?? { name: '', elem: [] };
-    return name === '' ? [] : [[name, new Set(elem.map(keyOf))] as const];
-  }));
-  return { there: true, intact: isIntact(ruleset, { shape, comments }), chains: comments, elements };
+  const sets = ruleset.flatMap(({ set, map }) => set ?? map ?? []);
+  const elements = new Map(sets.filter(({ type }) => type === 'iface_index').map(({ name, elem }) => [name, new Set(elem.map(keyOf))]));
+  const learns = new Set(sets.filter(({ type }) => type === 'ipv6_addr').map(({ name }) => name));
+  return { there: true, intact: isIntact(ruleset, { shape, comments }), chains: comments, elements, learns };
 }
 
 /** An element of a map is a pair. */

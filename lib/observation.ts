@@ -125,6 +125,8 @@ export interface FilterFacts {
   readonly chains: ReadonlyMap<string, readonly string[]>;
   /** What each set and map holds: the ifname of a link that exists, the ifindex of one that does not. */
   readonly elements: ReadonlyMap<string, ReadonlySet<string>>;
+  /** Names of the sets that rules fill with addresses. */
+  readonly learns: ReadonlySet<string>;
 }
 
 export interface BridgeFacts {

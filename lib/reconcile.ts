@@ -234,7 +234,7 @@ async function takeBack(host: Host, uuid: string, { keepMade, target = (original
 }
 
 /** A table that nobody could read: where it is needed it is made anew. */
-const UNREAD: FilterFacts = { there: true, intact: false, chains: new Map(), elements: new Map() };
+const UNREAD: FilterFacts = { there: true, intact: false, chains: new Map(), elements: new Map(), learns: new Set() };
 
 /** Observes for teardown: where the filter cannot be read, all the rest goes all the same. */
 async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Observation; blind?: CommandError }> {

@@ -38,6 +38,8 @@ export interface NicFilter {
   readonly elements: readonly { readonly set: string; readonly verdict?: string }[];
   /** Sets of guests and groups that its rules name; whoever comes first makes them. */
   readonly named: readonly string[];
+  /** A set of its own, that its rules fill with addresses. */
+  readonly learns?: string | undefined;
 }
 
 /**
@@ -129,10 +131,11 @@ function portFilter(port: Of<'vlan-port'>): NicFilter {
 
 /** On kernels from 6.16 on a chain whose link is gone hooks the next link of that name, so the first rule lets others by. */
 function ingressFilter(link: Of<'routed-link'>): NicFilter {
-  const rules = [{ match: `iif != ${link.ifindex}`, why: 'another link', verdict: 'accept' }, FROM_QUARANTINE, ...logging(link, linkRules(link))];
+  const learns = `learnt_${link.ifindex}`;
+  const rules = [{ match: `iif != ${link.ifindex}`, why: 'another link', verdict: 'accept' }, FROM_QUARANTINE, ...logging(link, linkRules(link, learns))];
   return {
     chains: [{ ...hooked(`nic_${link.ifindex}`, 'ingress', { rules }), device: link.link }],
-    elements: [{ set: 'nics' }, ...quarantineOf(link)], named: [],
+    elements: [{ set: 'nics' }, ...quarantineOf(link)], named: [], learns,
   };
 }
 
@@ -191,17 +194,20 @@ export function nicLines(family: FilterFamily, filter: NicFilter, { ifindex }: {
   const mark = markOf(filter);
   return [
     ...filter.named.map((name) => `add set ${table} ${name} { type iface_index; }`),
+    // Each address is a neighbour of the host, which has room for few (gc_thresh3): a guest uses one or two.
+    ...(filter.learns === undefined ? [] : [`add set ${table} ${filter.learns} { type ipv6_addr; size 4; flags dynamic,timeout; timeout 10m; }`]),
     ...filter.chains.map((chain) => chainLine(family, chain)), ...filter.chains.flatMap((chain) => ruleLines(family, chain, mark)),
     ...filter.elements.map(({ set, verdict }) => `add element ${table} ${set} { ${ifindex}${verdict === undefined ? '' : ` : ${verdict}`} }`),
   ];
 }
 
 /** Returns the lines that take out of the table what it has of a NIC. */
-export function withoutNicLines(family: FilterFamily, { chains, elements }: NicFilter, { ifindex }: { readonly ifindex: number }): string[] {
+export function withoutNicLines(family: FilterFamily, { chains, elements, learns }: NicFilter, { ifindex }: { readonly ifindex: number }): string[] {
   const table = `${family} ${TABLE}`;
   return [
     ...elements.map(({ set }) => `delete element ${table} ${set} { ${ifindex} }`),
     ...chains.flatMap(({ name }) => [`flush chain ${table} ${name}`, `delete chain ${table} ${name}`]),
+    ...(learns === undefined ? [] : [`delete set ${table} ${learns}`]),
   ];
 }
 
@@ -216,7 +222,7 @@ function ruleLines(family: FilterFamily, chain: Chain, mark?: string): string[] 
     ...(mark === undefined ? [] : [`${start} counter comment "guestwire ${mark}"`]),
     ...chain.rules.map(({ match, why, verdict }) => {
       const counted = verdict?.includes('vmap') === true ? verdict : `counter ${verdict ?? 'drop'}`;
-      return `${start} ${match === '' ? '' : `${match} `}${counted} comment "${why}"`;
+      return [start, match, counted.trim(), `comment "${why}"`].filter((word) => word !== '').join(' ');
     }),
   ];
 }

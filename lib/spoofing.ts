@@ -22,6 +22,8 @@ interface Sender {
   /** By family, what it may send from; undefined: not checked. */
   readonly own: Readonly<Record<Family, readonly Prefix[] | undefined>>;
   readonly linkLocal: readonly Range[];
+  /** The set that holds the few link-local addresses it may use; undefined: `linkLocal` says which. */
+  readonly counted: string | undefined;
   readonly tagged: 'never' | 'members';
   /** Ethertypes that pass, as nft names them; undefined: all. */
   readonly protocols: readonly string[] | undefined;
@@ -34,21 +36,22 @@ export function portRules(port: PlacedPort): Rule[] {
   const own = (family: Family): readonly Prefix[] | undefined => orUnchecked(declared.filter((prefix) => prefix.family === family));
   const access = port.vlans.length === 1 && port.vlans[0]?.untagged === true;
   return rulesFor({
-    mac, trust, own: { inet: own('inet'), inet6: own('inet6') }, protocols: undefined,
+    mac, trust, own: { inet: own('inet'), inet6: own('inet6') }, counted: undefined,
+    protocols: declared.length === 0 ? undefined : ['ip', 'ip6', 'arp', RARP, ...(trust.stp ? ['0x0004'] : [])],
     linkLocal: [mac === undefined ? LINK_LOCAL : hostPrefix(linkLocalOf(mac))].map(rangeOf),
     tagged: access ? 'never' : 'members',
   });
 }
 
-/** Returns the rules for what comes in on a routed link. */
-export function linkRules(link: PlacedLink): Rule[] {
+/** Returns the rules for what comes in on a routed link; `counted` is the set of the link-local addresses it uses. */
+export function linkRules(link: PlacedLink, counted: string): Rule[] {
   const claims = [...link.addresses, ...link.routes.map(({ to }) => to)].map(prefixFrom);
   const own = (family: Family): Prefix[] => claims.filter((prefix) => prefix.family === family);
   const [inet, inet6] = [own('inet'), own('inet6')];
   return rulesFor({
-    mac: link.mac, trust: link.trust ?? NO_TRUST, own: { inet: orUnchecked(inet), inet6: orUnchecked(inet6) }, tagged: 'never',
+    mac: link.mac, trust: link.trust ?? NO_TRUST, own: { inet: orUnchecked(inet), inet6: orUnchecked(inet6) }, tagged: 'never', counted,
     linkLocal: inet6.length > 0 ? linkLocalsWithout(link.gateways.filter((gateway) => contains(LINK_LOCAL, prefixFrom(gateway)))) : [],
-    protocols: [...(inet.length > 0 ? ['ip', 'arp'] : []), ...(inet6.length > 0 ? ['ip6'] : [])],
+    protocols: [...(inet.length > 0 ? ['ip', 'arp'] : []), ...(inet6.length > 0 ? ['ip6'] : []), RARP],
   });
 }
 
@@ -65,9 +68,13 @@ function prefixFrom(text: string): Prefix {
 
 function rulesFor(sender: Sender): Rule[] {
   return [
-    ...tagRules(sender), ...frameRules(sender), ...roleRules(sender.trust), ...discoveryRules(sender),
-    ...(sender.mac === undefined || sender.trust.mac ? [] : hardwareRules(sender.mac)),
-    ...(sender.trust.ip ? [] : addressRules(sender)), ...LAST,
+    ...tagRules(sender), ...frameRules(sender),
+    ...(sender.mac === undefined || sender.trust.mac ? [] : arpRules(sender.mac)), ...(sender.trust.ip ? [] : addressRules(sender)),
+    // All but the first fragment have data where ports and types would be, and nft reads it as such in family bridge (6.18).
+    { match: 'meta protocol ip ip frag-off & 0x1fff != 0', why: 'passed', verdict: 'accept' },
+    ...roleRules(sender.trust), ...discoveryRules(sender),
+    ...(sender.mac === undefined || sender.trust.mac ? [] : optionRules(sender.mac)), ...(sender.trust.ip ? [] : targetRules(sender)),
+    ...LAST,
   ];
 }
 
@@ -93,7 +100,8 @@ function frameRules({ mac, trust, protocols }: Sender): Rule[] {
   return [
     ...(mac === undefined || trust.mac ? [] : [{ match: `ether saddr != ${mac}`, why: 'source MAC' }]),
     ...(trust.stp ? [] : [{ match: `ether daddr ${SPANNING_TREE}`, why: 'BPDU' }]),
-    ...(protocols === undefined ? [] : [{ match: `meta protocol != { ${protocols.join(', ')} }`, why: 'protocol' }]),
+    // IEEE 802.2, whose SNAP wraps any other protocol, is spanning tree's, too.
+    protocols === undefined ? { match: `meta protocol { 0x0001${trust.stp ? '' : ', 0x0004'} }`, why: 'protocol' } : { match: `meta protocol != { ${protocols.join(', ')} }`, why: 'protocol' },
   ];
 }
 
@@ -128,31 +136,42 @@ function discoveryRules({ trust }: Sender): Rule[] {
 const ICMP6 = 'meta protocol ip6 icmpv6';
 const SOLICIT = `${ICMP6} type nd-neighbor-solicit`;
 
+/** Hardware type 1, protocol IPv4, lengths 6 and 4: with others the sender stands elsewhere. */
+function arpRules(mac: string): Rule[] {
+  return [
+    { match: 'meta protocol arp @nh,0,48 != 0x000108000604', why: 'ARP of another kind' },
+    { match: `meta protocol arp arp saddr ether != ${mac}`, why: 'ARP sender MAC' },
+    { match: `meta protocol ${RARP} @nh,64,48 != 0x${mac.replaceAll(':', '')}`, why: 'RARP sender MAC' },
+  ];
+}
+
+/** QEMU announces a guest with it. */
+const RARP = '0x8035';
+
 /** Type 14, and the length in units of 8 bytes that makes it the only option (RFC 7527): nonces of 6, 14, 22 and 30 bytes. */
 const NONCES = '{ 32 . 0x0e01, 40 . 0x0e02, 48 . 0x0e03, 56 . 0x0e04 }';
 
 /**
- * The hardware address inside the packet: type, length and address of the option at once (RFC 4861 section 4.6.1). With
+ * The hardware address inside the packet: type, length and address of the option at once (RFC 4861 section 4.6.1). Beside
  * it, or from :: in its place, there may be a nonce.
  */
-function hardwareRules(mac: string): Rule[] {
+function optionRules(mac: string): Rule[] {
   const option = (type: number): string => `0x0${type}01${mac.replaceAll(':', '')}`;
   const why = 'source link-layer address';
   return [
-    // Hardware type 1, protocol IPv4, lengths 6 and 4: with others the sender stands elsewhere.
-    { match: 'meta protocol arp @nh,0,48 != 0x000108000604', why: 'ARP of another kind' },
-    { match: `meta protocol arp arp saddr ether != ${mac}`, why: 'ARP sender MAC' },
-    { match: `meta protocol 0x8035 @nh,64,48 != 0x${mac.replaceAll(':', '')}`, why: 'RARP sender MAC' },
+    { match: `${SOLICIT} ip6 saddr :: ip6 length != 24 ip6 length . @th,192,16 != ${NONCES}`, why },
     { match: `${SOLICIT} ip6 saddr != :: ip6 length { 48, 56 }`, why },
     { match: `${SOLICIT} ip6 saddr != :: ip6 length 32 @th,192,64 != ${option(1)}`, why },
-    { match: `${SOLICIT} ip6 saddr != :: ip6 length 40 @th,192,64 != { ${option(1)}, NONCE }`, why },
+    { match: `${SOLICIT} ip6 saddr != :: ip6 length 40 @th,192,16 0x0e01 @th,256,64 != ${option(1)}`, why },
+    { match: `${SOLICIT} ip6 saddr != :: ip6 length 40 @th,192,16 != 0x0e01 @th,192,64 != ${option(1)}`, why },
+    { match: `${SOLICIT} ip6 saddr != :: ip6 length 40 @th,192,64 ${option(1)} @th,256,16 != 0x0e01`, why },
     { match: `${ICMP6} type nd-neighbor-advert ip6 length 32 @th,192,64 != ${option(2)}`, why: 'target link-layer address' },
     { match: `${ICMP6} type nd-router-solicit ip6 length 16 @th,64,64 != ${option(1)}`, why },
   ];
 }
 
-function addressRules({ own, linkLocal }: Sender): Rule[] {
-  return [...(own.inet === undefined ? [] : inetRules(own.inet)), ...(own.inet6 === undefined ? [] : inet6Rules([...own.inet6.map(rangeOf), ...linkLocal]))];
+function addressRules({ own, linkLocal, counted }: Sender): Rule[] {
+  return [...(own.inet === undefined ? [] : inetRules(own.inet)), ...(own.inet6 === undefined ? [] : inet6Rules(linkLocal.concat(own.inet6.map(rangeOf)), counted))];
 }
 
 /** From 0.0.0.0 a guest asks for an address (RFC 2131), probes one (RFC 5227) and joins groups (RFC 3376 section 4.2.13). */
@@ -160,34 +179,49 @@ function inetRules(own: readonly Prefix[]): Rule[] {
   const set = setOf(['0.0.0.0', ...own.map(bare)]);
   return [
     { match: `meta protocol arp arp saddr ip != ${set}`, why: 'ARP sender address' },
+    { match: 'meta protocol arp arp saddr ip 0.0.0.0 arp operation != request', why: 'ARP sender address' },
     { match: `meta protocol ip ip saddr != ${set}`, why: 'source address' },
     { match: 'meta protocol ip ip saddr 0.0.0.0 meta l4proto != { udp, igmp }', why: 'source address' },
-    { match: 'meta protocol ip ip saddr 0.0.0.0 udp dport != 67', why: 'source address' },
+    { match: 'meta protocol ip ip saddr 0.0.0.0 ip daddr != { 255.255.255.255, 224.0.0.0/4 }', why: 'source address' },
+    { match: 'meta protocol ip ip saddr 0.0.0.0 ip frag-off & 0x1fff != 0', why: 'source address' },
+    { match: 'meta protocol ip ip saddr 0.0.0.0 udp sport . udp dport != { 68 . 67 }', why: 'source address' },
   ];
 }
 
 /** From :: a guest looks for duplicates, solicits routers and joins groups (RFC 4861, RFC 3590). */
-function inet6Rules(own: readonly Range[]): Rule[] {
-  const targets = setOf(own.map(numbersOf));
+function inet6Rules(own: readonly Range[], counted: string | undefined): Rule[] {
   return [
     { match: `meta protocol ip6 ip6 saddr != ${setOf(['::', ...own.map(addressesOf)])}`, why: 'source address' },
+    // A set that is full takes no more, and then the packet does not get past the second rule.
+    ...(counted === undefined ? [] : [
+      { match: `meta protocol ip6 ip6 saddr fe80::/10 update @${counted} { ip6 saddr }`, why: 'link-local addresses', verdict: '' },
+      { match: `meta protocol ip6 ip6 saddr fe80::/10 ip6 saddr != @${counted}`, why: 'too many link-local addresses' },
+    ]),
     { match: 'meta protocol ip6 ip6 saddr :: meta l4proto != ipv6-icmp', why: 'source address' },
     { match: `meta protocol ip6 ip6 saddr :: icmpv6 type != { nd-neighbor-solicit, nd-router-solicit, mld-listener-report, mld-listener-done, mld2-listener-report }`, why: 'source address' },
-    { match: `${ICMP6} type nd-neighbor-solicit ip6 saddr :: @th,64,128 != ${targets}`, why: 'target address' },
+  ];
+}
+
+function targetRules({ own, linkLocal }: Sender): Rule[] {
+  if (own.inet6 === undefined) return [];
+  const targets = setOf([...own.inet6.map(rangeOf), ...linkLocal].map(numbersOf));
+  return [
+    { match: `${SOLICIT} ip6 saddr :: @th,64,128 != ${targets}`, why: 'target address' },
     { match: `${ICMP6} type nd-neighbor-advert @th,64,128 != ${targets}`, why: 'target address' },
   ];
 }
 
 /**
  * A packet must show in its first fragment what it is (RFC 7112), or the rules before could not know: no header that may
- * have another behind it is where the kernel stopped looking, and the one that is last can be read. A rule that reads
- * what is not there matches nothing, whatever it is compared with.
+ * have another behind it is where the kernel stopped looking (it does so at AH), and the one that is last can be read. A
+ * rule that reads what is not there matches nothing, whatever it is compared with.
  */
 const LAST: readonly Rule[] = [
-  { match: 'meta protocol != ip6', why: 'passed', verdict: 'accept' },
-  { match: 'meta l4proto { 0, 43, 44, 60, 135, 139, 140 }', why: 'header chain' },
-  { match: 'frag frag-off != 0', why: 'passed', verdict: 'accept' },
-  { match: '@th,0,8 >= 0', why: 'passed', verdict: 'accept' },
+  { match: 'meta protocol ip meta l4proto >= 0', why: 'passed', verdict: 'accept' },
+  { match: 'meta protocol != { ip, ip6 }', why: 'passed', verdict: 'accept' },
+  { match: 'meta protocol ip6 frag frag-off != 0 meta l4proto >= 0', why: 'passed', verdict: 'accept' },
+  { match: 'meta protocol ip6 meta l4proto { 0, 43, 44, 51, 60, 135, 139, 140, 253, 254 }', why: 'header chain' },
+  { match: 'meta protocol ip6 @th,0,8 >= 0', why: 'passed', verdict: 'accept' },
   { match: '', why: 'header chain' },
 ];
 

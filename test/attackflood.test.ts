@@ -48,6 +48,9 @@ describe('MAC flapping', () => {
     const each = (where: string): Record<string, string> => Object.fromEntries(Object.keys(forge).map((name) => [name, where]));
     expect(await results()).toEqual(each('hostile'));
     host.filter(filterFor('bridge', hostileNic(host)));
+    // No hook of bridges sees LLDP, so that docs/vlan.md has the bridge not learn from it.
+    expect(await results()).toEqual({ ...each('victim'), LLDP: 'hostile' });
+    host.netns.sh('ip link set br0 type bridge no_linklocal_learn 1');
     expect(await results()).toEqual(each('victim'));
   }, 60_000);
 });
@@ -82,7 +85,8 @@ describe('a flood of forged senders', () => {
       // 200 of ARP, and 100 a target: a routed link has the link-local one only.
       expect(await grown(100)).toBe(topology === 'bridge' ? 400 : 300);
       host.filter(filterFor(topology, hostileNic(host)));
-      expect(await grown(2000)).toBe(0);
+      // A guest has room for four link-local addresses.
+      expect(await grown(2000)).toBe(topology === 'routed' ? 4 : 0);
     }, 60_000);
   }
 });

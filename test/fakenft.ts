@@ -6,6 +6,8 @@ import { commentsOf, type FilterFamily, TABLES } from '../lib/ruleset.js';
 export interface FakeTable {
   sets: Record<string, number[]>;
   chains: Record<string, string[]>;
+  /** Sets of addresses. */
+  learns: string[];
 }
 
 export type FakeNft = Partial<Record<FilterFamily, FakeTable>>;
@@ -28,7 +30,7 @@ function changeTable(nft: FakeNft, { verb, family }: { verb: string; family: Fil
     return;
   }
   if (verb === 'create' && nft[family] !== undefined) refuse('File exists');
-  nft[family] ??= { sets: {}, chains: {} };
+  nft[family] ??= { sets: {}, chains: {}, learns: [] };
 }
 
 interface Change {
@@ -38,13 +40,20 @@ interface Change {
   readonly rest: string;
 }
 
-function changeTableContent({ sets, chains }: FakeTable, { verb, what, name, rest }: Change, refuse: Refuse): void {
+function changeTableContent({ sets, chains, learns }: FakeTable, { verb, what, name, rest }: Change, refuse: Refuse): void {
   const absent = (): never => refuse('No such file or directory');
   const ifindex = Number(/\d+/.exec(rest)?.[0]);
   switch (`${verb} ${what}`) {
     case 'add set':
-    case 'add map': sets[name] ??= []; return;
-    case 'delete set': if (sets[name] === undefined) absent(); Reflect.deleteProperty(sets, name); return;
+    case 'add map':
+      if (!rest.includes('ipv6_addr')) sets[name] ??= [];
+      else if (!learns.includes(name)) learns.push(name);
+      return;
+    case 'delete set':
+      if (learns.includes(name)) { learns.splice(learns.indexOf(name), 1); return; }
+      if (sets[name] === undefined) absent();
+      Reflect.deleteProperty(sets, name);
+      return;
     case 'add chain': chains[name] ??= []; return;
     case 'flush chain': if (chains[name] === undefined) absent(); chains[name] = []; return;
     case 'delete chain': if (chains[name] === undefined) absent(); Reflect.deleteProperty(chains, name); return;
@@ -61,13 +70,14 @@ function changeTableContent({ sets, chains }: FakeTable, { verb, what, name, res
 /** Returns what would be read of one family's table; `nameOf` says how nft prints an ifindex. */
 export function filterFacts(nft: FakeNft, family: FilterFamily, nameOf: (ifindex: number) => string): FilterFacts {
   const table = nft[family];
-  if (table === undefined) return { there: false, intact: false, chains: new Map(), elements: new Map() };
+  if (table === undefined) return { there: false, intact: false, chains: new Map(), elements: new Map(), learns: new Set() };
   const shape = TABLES[family];
   return {
     there: true,
     intact: [...shape.sets.keys()].every((name) => table.sets[name] !== undefined) && shape.chains.every((chain) => table.chains[chain.name]?.join('\n') === commentsOf(chain).join('\n')),
     chains: new Map(Object.entries(table.chains)),
     elements: new Map(Object.entries(table.sets).map(([name, held]) => [name, new Set(held.map(nameOf))])),
+    learns: new Set(table.learns),
   };
 }
 
@@ -80,8 +90,8 @@ export function filtered(nft: FakeNft, family: FilterFamily): number[] | undefin
 
 /** Lines an operator could read. */
 export function printNft(nft: FakeNft): string[] {
-  return Object.entries(nft).flatMap(([family, { sets, chains }]) => [
-    `nft table ${family}`,
+  return Object.entries(nft).flatMap(([family, { sets, chains, learns }]) => [
+    `nft table ${family}`, ...learns.map((name) => `nft ${family} set ${name}`),
     ...Object.entries(sets).map(([name, held]) => `nft ${family} set ${name} { ${held.sort((a, b) => a - b).join(', ')} }`),
     ...Object.entries(chains).map(([name, comments]) => `nft ${family} chain ${name}: ${comments.length} rules${comments[0]?.startsWith('guestwire ') === true ? `, ${comments[0]}` : ''}`),
   ]);
