@@ -23,7 +23,7 @@ export function policyRules(policy: Policy): PolicyRules {
   const [incoming, outgoing] = [of('in'), of('out')];
   return {
     ...inRules(policy, incoming),
-    ...(outgoing.length > 0 && { out: [...outgoing.flatMap((allow) => matchesOf(allow, LEAVING)).map((match) => permit(match, 'return')), drop('no rule lets it out')] }),
+    ...(outgoing.length > 0 && { out: outRules(policy, outgoing) }),
     ...(policy.profile === 'open' && outgoing.length === 0 ? {} : { host: hostRules(policy, outgoing) }),
     member: [setName({ kind: 'guest', name: policy.guest }), ...policy.groups.map((name) => setName({ kind: 'group', name }))],
     named: [...new Set(policy.allows.flatMap(({ peers }) => peers.flatMap((peer) => (isNamed(peer) ? [setName(peer)] : []))))],
@@ -36,18 +36,28 @@ function inRules({ profile }: Policy, allows: readonly Allow[]): Pick<PolicyRule
   return { in: [profile === 'closed' ? drop('closed') : { match: 'iif @guests', why: 'isolated: from another guest' }] };
 }
 
-function hostRules({ offers }: Policy, allows: readonly Allow[]): Rule[] {
-  const dns = (family: string, of: (address: string) => boolean): string[] => {
-    const addresses = offers.dns.filter(of);
-    return addresses.length === 0 ? [] : [`${family} daddr { ${addresses.join(', ')} } udp dport 53`, `${family} daddr { ${addresses.join(', ')} } tcp dport 53`];
-  };
-  const offered = [
-    ...(offers.dhcp ? ['meta nfproto ipv4 udp dport 67', 'meta nfproto ipv6 udp dport 547'] : []),
-    ...dns('ip', (address) => !address.includes(':')), ...dns('ip6', (address) => address.includes(':')),
+/** The name servers that this host offers may be anywhere. */
+function outRules(policy: Policy, allows: readonly Allow[]): Rule[] {
+  return [
+    ...dnsMatches(policy).map((match): Rule => ({ match, why: OFFERED, verdict: 'return' })),
+    ...allows.flatMap((allow) => matchesOf(allow, LEAVING)).map((match) => permit(match, 'return')),
+    drop('no rule lets it out'),
   ];
+}
+
+const OFFERED = 'offered by this host';
+
+function dnsMatches({ offers }: Policy): string[] {
+  const [inet6, inet] = [true, false].map((six) => offers.dns.filter((address) => address.includes(':') === six));
+  return ([['ip', inet], ['ip6', inet6]] as const).flatMap(([family, addresses = []]) =>
+    (addresses.length === 0 ? [] : ['udp', 'tcp'].map((proto) => `${family} daddr { ${addresses.join(', ')} } ${proto} dport 53`)));
+}
+
+function hostRules(policy: Policy, allows: readonly Allow[]): Rule[] {
+  const offered = [...(policy.offers.dhcp ? ['meta nfproto ipv4 udp dport 67', 'meta nfproto ipv6 udp dport 547'] : []), ...dnsMatches(policy)];
   return [
     { match: '', why: 'what every guest needs', verdict: 'jump needed' },
-    ...offered.map((match): Rule => ({ match, why: 'offered by this host', verdict: 'accept' })),
+    ...offered.map((match): Rule => ({ match, why: OFFERED, verdict: 'accept' })),
     ...allows.flatMap((allow) => matchesOf(allow, STAYING)).map((match) => permit(match, 'accept')),
     drop('to this host'),
   ];

@@ -98,10 +98,10 @@ const INET: TableShape = {
       rules: [
         TO_QUARANTINE,
         { match: 'ct state established,related', why: 'answers', verdict: 'accept' },
-        ...['iif', 'oif'].flatMap((side): Rule[] => [
-          { match: `${side} != @guests icmpv6 type { ${ERRORS}, packet-too-big, echo-request }`, why: 'RFC 4890', verdict: 'accept' },
-          { match: `${side} != @guests icmp type { ${ERRORS}, echo-request }`, why: 'as in IPv6', verdict: 'accept' },
-        ]),
+        { match: `iif != @guests icmpv6 type { ${ERRORS}, packet-too-big, echo-request }`, why: 'RFC 4890', verdict: 'accept' },
+        { match: `iif != @guests icmp type { ${ERRORS}, echo-request }`, why: 'as in IPv6', verdict: 'accept' },
+        { match: `oif != @guests icmpv6 type { ${ERRORS}, packet-too-big }`, why: 'RFC 4890', verdict: 'accept' },
+        { match: `oif != @guests icmp type { ${ERRORS} }`, why: 'as in IPv6', verdict: 'accept' },
         { match: '', why: 'what guests send', verdict: 'iif vmap @out' },
         { match: '', why: 'what guests get', verdict: 'oif vmap @in' },
       ],

@@ -7,6 +7,7 @@ import { createJournal } from '../journal.js';
 import { createKernel } from '../kernel.js';
 import { EMPTY_SCOPE } from '../observation.js';
 import { PROTOS } from '../policy.js';
+import { listQuarantine } from '../quarantine.js';
 import { nicLabel, quote } from '../quote.js';
 import { byLife } from '../rivals.js';
 import { type Command, type Io, JSON_VERSION, parseOptions } from './command.js';
@@ -72,7 +73,7 @@ async function partiesOf(io: Io, { from, to }: Flow): Promise<Parties> {
   const kernel = createKernel(io.exec);
   const { live } = await byLife({ kernel }, journal.list());
   const { lookups } = await kernel.observe({ ...EMPTY_SCOPE, lookups: [...new Set([from, to])] });
-  return { guests: live, host: new Set([from, to].filter((address) => lookups.get(address)?.type === 'local')), quarantined: new Set() };
+  return { guests: live, host: new Set([from, to].filter((address) => lookups.get(address)?.type === 'local')), quarantined: new Set(listQuarantine(io.settings.quarantine).map(({ uuid }) => uuid)) };
 }
 
 /** Returns the flow with its sender, when the guest may send from what is not its address. */
