@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { cloudInit } from './cli/cloud-init.js';
 import { derive } from './cli/derive.js';
+import { drops } from './cli/drops.js';
 import { exec } from './cli/exec.js';
 import { explain } from './cli/explain.js';
 import type { Command, Io } from './cli/command.js';
@@ -14,7 +15,7 @@ import { uninstall } from './cli/uninstall.js';
 import { GuestwireError, UsageError } from './errors.js';
 import { settingsFrom } from './settings.js';
 
-const COMMANDS: readonly Command[] = [derive, plan, explain, reconcile, quarantine, install, uninstall, cloudInit];
+const COMMANDS: readonly Command[] = [derive, plan, explain, drops, reconcile, quarantine, install, uninstall, cloudInit];
 
 const io: Io = {
   print: (text) => { process.stdout.write(`${text}\n`); },

@@ -94,7 +94,7 @@ function names(chains: NicFilter['chains']): string {
 }
 
 function heldOf(ifindex: number, shown: string, { facts }: Found): NicFilter | undefined {
-  const chains = ['nic', 'in', 'out', 'host'].map((start) => `${start}_${ifindex}`).filter((name) => facts.chains.has(name));
+  const chains = ['nic', 'arp', 'ip', 'ip6', 'in', 'out', 'host'].map((start) => `${start}_${ifindex}`).filter((name) => facts.chains.has(name));
   const sets = [...facts.elements].filter(([, elements]) => elements.has(shown)).map(([set]) => set);
   const learns = facts.learns.has(`learnt_${ifindex}`) ? `learnt_${ifindex}` : undefined;
   if (chains.length === 0 && sets.length === 0 && learns === undefined) return undefined;

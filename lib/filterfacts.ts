@@ -12,21 +12,54 @@ export async function observeFilters(exec: Exec, families: readonly FilterFamily
   return filters;
 }
 
-/** A table that is not there, and a host that has never used nft, are both an answer: nothing is filtered. */
 async function observeFilter(exec: Exec, family: FilterFamily): Promise<FilterFacts> {
+  const stdout = await list(exec, family);
+  if (stdout === undefined) return { there: false, intact: false, chains: new Map(), elements: new Map(), learns: new Set() };
+  return parseFilter(stdout, TABLES[family]);
+}
+
+/** A table that is not there, and a host that has never used nft, are both an answer: undefined. */
+async function list(exec: Exec, family: FilterFamily): Promise<string | undefined> {
   const request: ExecRequest = { tool: 'nft', args: ['--json', 'list', 'table', family, TABLE] };
   const result = await exec(request);
-  if (/No such file or directory/.test(result.stderr)) return { there: false, intact: false, chains: new Map(), elements: new Map(), learns: new Set() };
+  if (/No such file or directory/.test(result.stderr)) return undefined;
   assertSuccess(request, result, `reading the filter of family ${family}`);
-  return parseFilter(result.stdout, TABLES[family]);
+  return result.stdout;
 }
+
+/** What one rule met. */
+export interface RuleCount {
+  readonly family: FilterFamily;
+  readonly chain: string;
+  /** Its comment. */
+  readonly rule: string;
+  readonly verdict: 'drop' | 'pass';
+  readonly packets: number;
+  readonly bytes: number;
+}
+
+/** Returns the counters of all rules, in their order; none where there is no table. Throws CommandError or ToolOutputError. */
+export async function countersOf(exec: Exec, families: readonly FilterFamily[]): Promise<RuleCount[]> {
+  const counts: RuleCount[] = [];
+  for (const family of families) {
+    const stdout = await list(exec, family);
+    for (const { rule } of stdout === undefined ? [] : rulesetOf(stdout)) {
+      const counter = rule?.expr.find((expr) => expr.counter !== undefined)?.counter;
+      if (rule === undefined || counter === undefined) continue;
+      counts.push({ family, chain: rule.chain, rule: rule.comment ?? '', verdict: rule.expr.some((expr) => 'drop' in expr) ? 'drop' : 'pass', ...counter });
+    }
+  }
+  return counts;
+}
+
+const exprSchema = z.looseObject({ counter: z.optional(z.object({ packets: z.number(), bytes: z.number() })) });
 
 const setSchema = z.object({ name: z.string(), type: z.unknown(), elem: z._default(z.array(z.unknown()), []) });
 
 const rulesetSchema = z.object({
   nftables: z.array(z.object({
     chain: z.optional(z.object({ name: z.string(), type: z.optional(z.string()), hook: z.optional(z.string()), prio: z.optional(z.number()), policy: z.optional(z.string()) })),
-    rule: z.optional(z.object({ chain: z.string(), comment: z.optional(z.string()) })),
+    rule: z.optional(z.object({ chain: z.string(), comment: z.optional(z.string()), expr: z._default(z.array(exprSchema), []) })),
     set: z.optional(setSchema),
     map: z.optional(setSchema),
   })),

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { Wired } from './journal.js';
 import { policyRules } from './policyrules.js';
-import { linkRules, portRules, type Rule } from './spoofing.js';
+import { CONSTANTS, linkRules, portRules, type Rule, type SpoofRules } from './spoofing.js';
 
 export type FilterFamily = 'bridge' | 'netdev' | 'inet';
 
@@ -126,17 +126,32 @@ type Of<Kind extends Wired['kind']> = Extract<Wired, { readonly kind: Kind }>;
 
 function portFilter(port: Of<'vlan-port'>): NicFilter {
   const name = `nic_${port.ifindex}`;
-  return { chains: [{ name, rules: logging(port, portRules(port)) }], elements: [{ set: 'ports', verdict: `goto ${name}` }, ...quarantineOf(port)], named: [] };
+  const rules = portRules(port);
+  return {
+    chains: [...protocolChains(port, rules), { name, rules: [...logging(port, rules.frame), ...leadsOf(port)] }],
+    elements: [{ set: 'ports', verdict: `goto ${name}` }, ...quarantineOf(port)], named: [],
+  };
 }
 
 /** On kernels from 6.16 on a chain whose link is gone hooks the next link of that name, so the first rule lets others by. */
 function ingressFilter(link: Of<'routed-link'>): NicFilter {
   const learns = `learnt_${link.ifindex}`;
-  const rules = [{ match: `iif != ${link.ifindex}`, why: 'another link', verdict: 'accept' }, FROM_QUARANTINE, ...logging(link, linkRules(link, learns))];
+  const spoofing = linkRules(link, learns);
+  const rules = [{ match: `iif != ${link.ifindex}`, why: 'another link', verdict: 'accept' }, FROM_QUARANTINE, ...logging(link, spoofing.frame), ...leadsOf(link)];
   return {
-    chains: [{ ...hooked(`nic_${link.ifindex}`, 'ingress', { rules }), device: link.link }],
+    chains: [...protocolChains(link, spoofing), { ...hooked(`nic_${link.ifindex}`, 'ingress', { rules }), device: link.link }],
     elements: [{ set: 'nics' }, ...quarantineOf(link)], named: [], learns,
   };
+}
+
+const PROTOCOLS = ['arp', 'ip', 'ip6'] as const;
+
+function protocolChains(wired: Of<'vlan-port' | 'routed-link'>, rules: SpoofRules): Chain[] {
+  return PROTOCOLS.map((protocol) => ({ name: `${protocol}_${wired.ifindex}`, rules: logging(wired, rules[protocol]) }));
+}
+
+function leadsOf({ ifindex }: Wired): Rule[] {
+  return PROTOCOLS.map((protocol) => ({ match: `meta protocol ${protocol}`, why: protocol, verdict: `goto ${protocol}_${ifindex}` }));
 }
 
 function policyFilter(link: Of<'routed-link'>): NicFilter {
@@ -183,6 +198,7 @@ export function tableLines(family: FilterFamily, mayBeThere: boolean): string[] 
   const table = `${family} ${TABLE}`;
   return [
     ...(mayBeThere ? [`add table ${table}`, `delete table ${table}`] : []), `create table ${table}`,
+    ...(family === 'inet' ? [] : CONSTANTS.map((set) => `add set ${table} ${set}`)),
     ...[...sets].map(([name, kind]) => `add ${kind} ${table} ${name} { type iface_index${kind === 'map' ? ' : verdict' : ''}; }`),
     ...chains.map((chain) => chainLine(family, chain)), ...chains.flatMap((chain) => ruleLines(family, chain)),
   ];
@@ -206,7 +222,8 @@ export function withoutNicLines(family: FilterFamily, { chains, elements, learns
   const table = `${family} ${TABLE}`;
   return [
     ...elements.map(({ set }) => `delete element ${table} ${set} { ${ifindex} }`),
-    ...chains.flatMap(({ name }) => [`flush chain ${table} ${name}`, `delete chain ${table} ${name}`]),
+    // A chain that another leads to cannot be deleted.
+    ...['flush', 'delete'].flatMap((verb) => chains.map(({ name }) => `${verb} chain ${table} ${name}`)),
     ...(learns === undefined ? [] : [`delete set ${table} ${learns}`]),
   ];
 }

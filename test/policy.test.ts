@@ -116,6 +116,18 @@ describe('who meets whom', () => {
   }, 60_000);
 });
 
+describe('what was dropped', () => {
+  policyTest('is counted by NIC and rule', () => {
+    meets('world', 'db', 443);
+    const env = { GUESTWIRE_STATE_DIR: join(dir, 'state') };
+    const { stdout } = host.run(process.execPath, [resolve('dist/cli.js'), 'drops', 'db'], { env });
+    expect(stdout).toMatch(/^guest 'db' NIC 0 \(52:54:00:aa:bb:02\) on vnet2\n( .*\n)* +[1-9][0-9]* packets +[0-9]+ bytes {2}drop {4}gets: no rule lets it in\n$/);
+    const all = JSON.parse(host.run(process.execPath, [resolve('dist/cli.js'), 'drops', 'db', '--all', '--json'], { env }).stdout) as { rules: { rule: string; verdict: string; packets: number }[] };
+    expect(all.rules.filter(({ rule }) => rule === 'allowed').map(({ verdict, packets }) => [verdict, packets > 0])).toContainEqual(['pass', true]);
+    expect(host.run(process.execPath, [resolve('dist/cli.js'), 'drops', 'nobody'], { env })).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'nobody' does not run here, or nothing is wired for it: only a wired guest has filters\n" });
+  }, 60_000);
+});
+
 describe('a guest that comes and goes', () => {
   policyTest('is known to the rules of others under its name, whatever its link', () => {
     for (const operation of ['stopped', 'release']) hook(operation, xmlOf('web'));

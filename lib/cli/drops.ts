@@ -1,0 +1,66 @@
+/** `guestwire drops`: what the rules of a guest's filters met. */
+import { HostError, UsageError } from '../errors.js';
+import { countersOf, type RuleCount } from '../filterfacts.js';
+import { familiesOf } from '../filter.js';
+import { createJournal, type Wired } from '../journal.js';
+import { nicLabel, quote } from '../quote.js';
+import { type Command, type Io, JSON_VERSION, parseOptions } from './command.js';
+import { assertRoot } from './requirements.js';
+
+/** Of a NIC's chain, by what it starts with. */
+const DIRECTIONS: Readonly<Record<string, string>> = { nic: 'sends', in: 'gets', out: 'sends on', host: 'sends to the host' };
+
+export const drops: Command = {
+  name: 'drops',
+  summary: 'show what the filters of a guest met',
+  help: `Usage: guestwire drops DOMAIN [--all] [--json]
+
+Prints, for each NIC of a running guest, the rules that dropped packets, with packets and bytes since it was wired.
+
+  DOMAIN  name or UUID
+  --all   rules that met nothing, or let pass, too
+  --json  print {"version", "guest": {"name", "uuid"}, "rules": [{"nic", "mac", "link", "direction", "rule", "verdict", "packets", "bytes"}]}
+
+Needs root. 'guestwire explain' tells which rule would decide.`,
+  run: async (args, io) => {
+    const { values: { all = false, json = false }, positionals: [name, extra] } = parseOptions(args, { all: { type: 'boolean' }, json: { type: 'boolean' } });
+    if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
+    assertRoot('drops');
+    const entry = createJournal(io.settings.stateDir, io.warn).list().find(({ guest }) => guest.name === name || guest.uuid === name);
+    if (entry === undefined) throw new HostError(`guest ${quote(name)} does not run here, or nothing is wired for it: only a wired guest has filters`);
+    const counts = (await countsOf(io, entry.wired)).filter(({ count }) => all || (count.verdict === 'drop' && count.packets > 0));
+    if (json) io.print(JSON.stringify({ version: JSON_VERSION, guest: entry.guest, rules: counts.map(toObject) }, null, 2));
+    else io.print(toText(entry.guest.name, counts));
+    return 0;
+  },
+};
+
+interface NicCount {
+  readonly nic: Wired;
+  readonly count: RuleCount;
+}
+
+async function countsOf(io: Io, wired: readonly Wired[]): Promise<NicCount[]> {
+  const counts = await countersOf(io.exec, familiesOf(wired));
+  return wired.flatMap((nic) => counts.filter(({ chain }) => chain.endsWith(`_${nic.ifindex}`) && (nic.kind === 'vlan-port' || nic.kind === 'routed-link')).map((count) => ({ nic, count })));
+}
+
+function directionOf({ chain }: RuleCount): string {
+  return DIRECTIONS[chain.slice(0, chain.indexOf('_'))] ?? chain;
+}
+
+function toObject({ nic, count }: NicCount): object {
+  const { rule, verdict, packets, bytes } = count;
+  return { nic: nic.nic, mac: nic.mac, link: nic.link, direction: directionOf(count), rule, verdict, packets, bytes };
+}
+
+function toText(guest: string, counts: readonly NicCount[]): string {
+  if (counts.length === 0) return `guest ${quote(guest)}: nothing was dropped`;
+  const lines = new Map<string, string[]>();
+  for (const { nic, count } of counts) {
+    const label = `${nicLabel(guest, { index: nic.nic, mac: nic.mac })} on ${nic.link}`;
+    const line = `  ${String(count.packets).padStart(8)} packets ${String(count.bytes).padStart(10)} bytes  ${count.verdict.padEnd(6)}  ${directionOf(count)}: ${count.rule}`;
+    lines.set(label, [...lines.get(label) ?? [], line]);
+  }
+  return [...lines].flatMap(([label, of]) => [label, ...of]).join('\n');
+}
