@@ -5,7 +5,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { existsSync } from 'node:fs';
 import { canRun, testWith } from './capability.js';
-import { domainXml, DONE, entriesOf, ethernetNic, expectRefused, type HookHost, openHookHost, type Refusal, routedWish, TAP_MAC, UUID, vlanWish } from './hookrun.js';
+import { domainXml, DONE, entriesOf, ethernetNic, expectRefused, type HookHost, openHookHost, PLAIN, type Refusal, routedWish, TAP_MAC, UUID, vlanWish } from './hookrun.js';
 
 const NEEDED = ['root', 'netns'] as const;
 const hookTest = testWith(...NEEDED);
@@ -123,6 +123,7 @@ describe('a tool', () => {
     expect(await host.hook({ operation: 'start', xml: PORT, path })).toEqual({ status: 1, stdout: '', stderr: `guestwire: ${says}\n` });
     expect(host.recorded('logger', path)).toContain(`<27>start: ${says}`);
     for (const operation of ['reconnect', 'stopped', 'release']) expect(await host.hook({ operation, xml: PORT, path })).toEqual(DONE);
+    for (const operation of ['prepare', 'start', 'reconnect', 'stopped', 'release']) expect(await host.hook({ operation, guest: 'plain', xml: PLAIN, path })).toEqual(DONE);
     expect(host.dump()).toContain(`${UUID}.json`);
     expect(await host.hook({ operation: 'release', xml: PORT, path: host.tools({ ip: 'filtering-on' }) })).toEqual(DONE);
     expect(host.dump()).toBe(before);
