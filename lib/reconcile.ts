@@ -269,8 +269,7 @@ async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Pas
 /** Aims at the state observed before. */
 async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan: Plan; past: Past }, cause: Error): Promise<void> {
   try {
-    const undo = planUndo(plan, await host.kernel.observe(scopeOf([], plan.touched)), past);
-    await runPlan(host, undo, { past, mode: 'carry-on' });
+    if (!isUntouched(plan, cause)) await runPlan(host, planUndo(plan, await host.kernel.observe(scopeOf([], plan.touched)), past), { past, mode: 'carry-on' });
     host.journal.writeUplinks(past.uplinks);
     host.journal.writeProxies(past.proxies);
     if (past.entry === undefined) host.journal.remove(guest.uuid);
@@ -278,6 +277,11 @@ async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan:
   } catch (error) {
     throw new RollbackError(`${cause.message}; and it could not be undone: ${oneLine((error as Error).message)}`, { cause });
   }
+}
+
+/** Filters are the first to come, so an nft that cannot be started did nothing, and what it could not read is as it was. */
+function isUntouched({ batches: [first, ...rest] }: Plan, cause: Error): boolean {
+  return cause instanceof CommandError && cause.failure.tool === 'nft' && cause.failure.errno !== undefined && first?.tool === 'nft' && rest.every(({ tool }) => tool !== 'nft');
 }
 
 async function collect(host: Host, stale: readonly Holding[]): Promise<void> {

@@ -5,7 +5,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { existsSync } from 'node:fs';
 import { canRun, testWith } from './capability.js';
-import { domainXml, DONE, entriesOf, ethernetNic, expectRefused, type HookHost, openHookHost, type Refusal, routedWish, TAP_MAC, UUID, vlanWish } from './hookrun.js';
+import { domainXml, DONE, entriesOf, ethernetNic, expectRefused, type HookHost, openHookHost, PLAIN, type Refusal, routedWish, TAP_MAC, UUID, vlanWish } from './hookrun.js';
 
 const NEEDED = ['root', 'netns'] as const;
 const hookTest = testWith(...NEEDED);
@@ -94,8 +94,7 @@ describe('a tool', () => {
     'bridge that is missing': [[{ ip: 'filtering-on', bridge: null }], "bridge is not installed: no 'bridge' in PATH, install package iproute2 (reading the VLANs of bridge ports)", PORT, ['start']],
     'ip that is killed': [[{ ip: 'die' }], 'ip was killed by SIGKILL (reading the host)'],
     'flock that is killed': [[{ flock: 'die' }], "lock '/run/guestwire.lock' cannot be had: flock was killed by SIGKILL"],
-    'nft that is missing': [[{ ip: 'filtering-on', nft: null }], "nft is not installed: no 'nft' in PATH, install package nftables (reading the filter of VLAN ports)", PORT],
-    'nft that is killed': [[{ ip: 'filtering-on', nft: 'die' }], 'nft was killed by SIGKILL (reading the filter of VLAN ports)', PORT],
+    'nft that is missing': [[{ ip: 'filtering-on', nft: null }], "nft is not installed: no 'nft' in PATH, install package nftables (changing the host)", PORT, ['start']],
     'bridge that is killed': [[{ ip: 'filtering-on', bridge: 'die' }], 'bridge was killed by SIGKILL (reading the VLANs of bridge ports)', PORT, ['start']],
     'ip that prints no JSON': [[{ ip: 'print-no-json' }], "ip -json printed what is no JSON list: 'Segmentation fault'"],
     'bridge that prints no JSON': [[{ ip: 'filtering-on', bridge: 'print-no-json' }], "bridge -json printed what is no JSON list: ''", PORT, ['start']],
@@ -113,6 +112,20 @@ describe('a tool', () => {
     const path = host.tools({ logger: null });
     const before = host.dump();
     for (const operation of ['prepare', 'start', 'reconnect', 'stopped', 'release']) expect(await host.hook({ operation, xml: WIRED, path })).toEqual(DONE);
+    expect(host.dump()).toBe(before);
+  });
+
+  hookTest('nft that is killed may have done its work: the guest is refused, and remembered until nft runs again', async () => {
+    const path = host.tools({ ip: 'filtering-on', nft: 'die' });
+    const before = host.dump();
+    const says = "guest 'web1': nft was killed by SIGKILL (changing the host); and it could not be undone: nft was killed by SIGKILL (reading the filter of family bridge)";
+    expect(await host.hook({ operation: 'prepare', xml: PORT, path })).toEqual(DONE);
+    expect(await host.hook({ operation: 'start', xml: PORT, path })).toEqual({ status: 1, stdout: '', stderr: `guestwire: ${says}\n` });
+    expect(host.recorded('logger', path)).toContain(`<27>start: ${says}`);
+    for (const operation of ['reconnect', 'stopped', 'release']) expect(await host.hook({ operation, xml: PORT, path })).toEqual(DONE);
+    for (const operation of ['prepare', 'start', 'reconnect', 'stopped', 'release']) expect(await host.hook({ operation, guest: 'plain', xml: PLAIN, path })).toEqual(DONE);
+    expect(host.dump()).toContain(`${UUID}.json`);
+    expect(await host.hook({ operation: 'release', xml: PORT, path: host.tools({ ip: 'filtering-on' }) })).toEqual(DONE);
     expect(host.dump()).toBe(before);
   });
 

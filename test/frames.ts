@@ -4,10 +4,11 @@ import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Netns } from './netns.js';
+import { guestMac } from './routedhost.js';
 
 export interface Frames {
-  /** Makes a tap and holds it, as QEMU does. */
-  tap(name: string): Promise<void>;
+  /** Makes a tap and holds it, as QEMU does; what is sent from it has the MAC of its guest. */
+  tap(name: string, guest?: string): Promise<void>;
   /** Gives a tap up: it is gone. */
   drop(name: string): Promise<void>;
   udp(tap: string, source: string, destination: string, text: string, port?: number): Promise<void>;
@@ -36,8 +37,6 @@ export interface Volley {
   readonly end: { readonly tap: string; readonly frame: Buffer; readonly place: string; readonly number: string };
 }
 
-const MAC = '52:54:00:00:00:99';
-
 export function openFrames(host: Netns): Frames {
   const child = spawn('nsenter', ['--net', '--target', host.target, 'python3', resolve('test/lab/frames.py')], { stdio: ['pipe', 'pipe', 'inherit'] }) as unknown as ChildProcessWithoutNullStreams;
   const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
@@ -50,6 +49,8 @@ export function openFrames(host: Netns): Frames {
   };
   const macOf = (tap: string): string => host.sh(`cat /sys/class/net/${tap}/address`).trim();
   const macs = new Map<string, string>();
+  const guests = new Map<string, string>();
+  const from = (tap: string): { tap: string; mac: string } => ({ tap, mac: guests.get(tap) ?? guestMac(tap) });
   const mac = (tap: string): string => {
     const known = macs.get(tap) ?? macOf(tap);
     macs.set(tap, known);
@@ -57,14 +58,18 @@ export function openFrames(host: Netns): Frames {
   };
   const read = async (tap: string): Promise<string[]> => await call({ op: 'read', tap }) as string[];
   return {
-    tap: async (name) => { await call({ op: 'tap', name }); macs.delete(name); },
+    tap: async (name, guest = guestMac(name)) => {
+      await call({ op: 'tap', name });
+      macs.delete(name);
+      guests.set(name, guest);
+    },
     drop: async (name) => { await call({ op: 'close', name }); },
     udp: async (tap, src, dst, text, dport = 4000) => {
-      await call({ op: 'udp', tap, mac: MAC, to: dst === '255.255.255.255' ? 'ff:ff:ff:ff:ff:ff' : mac(tap), src, dst, text, dport });
+      await call({ op: 'udp', ...from(tap), to: dst === '255.255.255.255' ? 'ff:ff:ff:ff:ff:ff' : mac(tap), src, dst, text, dport });
     },
-    solicit: async (tap, src, target) => { await call({ op: 'solicit', tap, mac: MAC, src, target }); },
-    report: async (tap, src, group) => { await call({ op: 'report', tap, mac: MAC, src, group }); },
-    ask: async (tap, sender, target) => { await call({ op: 'ask', tap, mac: MAC, sender, target }); },
+    solicit: async (tap, src, target) => { await call({ op: 'solicit', ...from(tap), src, target }); },
+    report: async (tap, src, group) => { await call({ op: 'report', ...from(tap), src, group }); },
+    ask: async (tap, sender, target) => { await call({ op: 'ask', ...from(tap), sender, target }); },
     listen: async (name, options = {}) => { await call({ op: 'listen', name, ...options }); },
     read,
     readSome: async (tap, kind) => {

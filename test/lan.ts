@@ -18,6 +18,7 @@ export interface Lan {
 }
 
 export const GUEST = { inet: '192.0.2.10', inet6: '2001:db8::a' };
+const MAC = '52:54:00:aa:bb:02';
 const UUID = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01';
 
 /** Duplicate address detection would only make the tests wait. */
@@ -36,7 +37,7 @@ export async function openLan(uplink = 'ip link set wire0 name eno1'): Promise<L
     ip link set eno1 up; ip link set vnet1 up
     ip address add 192.0.2.1/24 dev eno1; ip address add 2001:db8::1/64 dev eno1`);
   neighbour.sh('ip link set eth0 up; ip address add 192.0.2.50/24 dev eth0; ip address add 2001:db8::50/64 dev eth0');
-  guest.sh(`ip link set eth0 up; ip address add ${GUEST.inet}/32 dev eth0; ip address add ${GUEST.inet6}/128 dev eth0
+  guest.sh(`ip link set eth0 address ${MAC} up; ip address add ${GUEST.inet}/32 dev eth0; ip address add ${GUEST.inet6}/128 dev eth0
     ip route add default via 169.254.0.1 dev eth0 onlink; ip route add default via fe80::1 dev eth0`);
   const outside = (path: string): string => `/proc/${host.target}/root${path}`;
   const write: Lan['write'] = (path, text) => {
@@ -57,6 +58,6 @@ export async function openLan(uplink = 'ip link set wire0 name eno1'): Promise<L
 /** Returns the XML of guest web1 with these addresses on vnet1. */
 export function guestXml(addresses: readonly string[] = Object.values(GUEST), { dev = 'vnet1', name = 'web1', uuid = UUID } = {}): string {
   const ips = addresses.map((address) => `<gw:ip address='${address}'/>`).join('');
-  return `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><metadata><gw:guestwire xmlns:gw='urn:guestwire:1'><gw:interface mac='52:54:00:aa:bb:02'><gw:routed>${ips}</gw:routed></gw:interface></gw:guestwire></metadata>`
-    + `<devices><interface type='ethernet'><mac address='52:54:00:aa:bb:02'/><target dev='${dev}'/></interface></devices></domain>`;
+  return `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><metadata><gw:guestwire xmlns:gw='urn:guestwire:1'><gw:interface mac='${MAC}'><gw:routed>${ips}</gw:routed></gw:interface></gw:guestwire></metadata>`
+    + `<devices><interface type='ethernet'><mac address='${MAC}'/><target dev='${dev}'/></interface></devices></domain>`;
 }

@@ -68,12 +68,15 @@ interface Guest {
   readonly veth?: typeof VETH;
 }
 
+/** What the page calls the guest, its link's ifindex and what its chains were made from. */
+const [NAME, IFINDEX, MARK] = [/\bguest-web1\b/g, /\b(in|host)_7\b/g, /"guestwire [0-9a-f]{8}"/g];
+
 /** What the page shows, but for the lines that name what this guest has not. */
-function documented({ ips, routes = [] }: Guest, link: string): Record<string, string> {
+function documented({ name, ips, routes = [] }: Guest, { link, ifindex }: { link: string; ifindex: string }): Record<string, string> {
   const absent = [SIX, FOUR, PREFIX].filter((each) => ![...ips, ...routes].includes(each));
   return Object.fromEntries([...shown].map(([command, text]) => {
     const lines = text.split('\n').filter((line) => !absent.some((each) => line.includes(each)));
-    return [command, lines.join('\n').replaceAll('vnet0', link)];
+    return [command, lines.join('\n').replaceAll('vnet0', link).replace(NAME, `guest-${name}`).replace(IFINDEX, `$1_${ifindex}`).replace(MARK, 'MARK')];
   }));
 }
 
@@ -82,7 +85,7 @@ async function printed(link: string): Promise<Record<string, string>> {
   const answers: Record<string, string> = {};
   for (const command of shown.keys()) {
     const { stdout } = await place.host.run('sh', ['-c', command.replace('vnet0', link)]);
-    answers[command] = stdout.replace(/ +$/gm, '').trimEnd();
+    answers[command] = stdout.replace(/ +$/gm, '').trimEnd().replace(MARK, 'MARK');
   }
   return answers;
 }
@@ -126,7 +129,8 @@ for (const [title, guest, targets] of GUESTS) {
     const seconds = await boot(guest, targets);
     process.stdout.write(`${title}: ${targets.map((target) => `${target} ${seconds[target]?.toFixed(2)} s`).join(', ')} after link up\n`);
     const link = guest.veth?.link ?? ((await place.host.ok('virsh', ['-q', 'domiflist', guest.name])).trim().split(/\s+/)[0] ?? '');
-    expect(await printed(link)).toEqual(documented(guest, link));
+    const ifindex = (await place.host.ok('cat', [`/sys/class/net/${link}/ifindex`])).trim();
+    expect(await printed(link)).toEqual(documented(guest, { link, ifindex }));
     // NaN, of an address that never answered, is not within them.
     expect(Object.entries(seconds).filter(([, each]) => !(each <= SECONDS))).toEqual([]);
     await expectGone(place, guest.name);

@@ -57,15 +57,15 @@ function guestBehind(link: string, number: number): string {
     ip -n g${number} link set eth0 up`;
 }
 
-function guestOf(name: string, number: number, inner: string) {
+function guestOf(name: string, number: number, inner: string, policy = '') {
   const mac = `52:54:00:00:00:0${number}`;
-  const wishes = `<gw:interface mac="${mac}"><gw:routed>${inner}</gw:routed></gw:interface>`;
+  const wishes = `<gw:interface mac="${mac}"><gw:routed>${inner}</gw:routed>${policy}</gw:interface>`;
   return { guest: name, xml: domainXml({ name, uuid: `${number}1111111-2222-3333-4444-555555555555`, wishes, nics: [ethernetNic({ mac, dev: `vnet${number}` })] }) };
 }
 
 /** They share 2001:db8:0:10::/64, and each has a /64 of its own. */
 const ONE = guestOf('web1', 1, '<gw:ip address="2001:db8:0:10::a"/><gw:ip address="192.0.2.10"/><gw:ip address="2001:db8:0:10::aa"/><gw:route address="2001:db8:0:20::" prefix="64"/><gw:route address="2001:db8:0:5000::" prefix="56"/>');
-const TWO = guestOf('web2', 2, '<gw:ip address="2001:db8:0:10::b"/><gw:route address="2001:db8:0:30::" prefix="64"/>');
+const TWO = guestOf('web2', 2, '<gw:ip address="2001:db8:0:10::b"/><gw:route address="2001:db8:0:30::" prefix="64"/>', '<gw:allow direction="in" proto="icmpv6" from="guest:web1"/>');
 
 async function start(...guests: readonly (typeof ONE)[]): Promise<void> {
   for (const guest of guests) expect(await host.hook({ ...guest, path, operation: 'start' })).toEqual(DONE);

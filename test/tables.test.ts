@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { canRun, testWith } from './capability.js';
 import { type Frames, openFrames } from './frames.js';
 import { type Netns, openNetns } from './netns.js';
-import { guestXml, hookIn, type RoutedHook } from './routedhost.js';
+import { guestMac, guestXml, hookIn, type RoutedHook } from './routedhost.js';
 
 const NEEDED = ['root', 'netns', 'python3', 'nft'] as const;
 const onKernel = testWith(...NEEDED);
@@ -27,9 +27,9 @@ let hook: RoutedHook;
 let dir: string;
 let before: string;
 
-const OWN = { name: 'own', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8:0:10::a'], routes: ['2001:db8:0:20::/64'], more: " table='100'" };
-const ALSO = { name: 'also', tap: 'vnet2', addresses: ['192.0.2.11', '2001:db8:0:10::b'], more: " table='100'" };
-const MAIN = { name: 'main', tap: 'vnet3', addresses: ['192.0.2.12', '2001:db8:0:10::c'] };
+const OWN = { name: 'own', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8:0:10::a'], routes: ['2001:db8:0:20::/64'], more: " table='100'", profile: 'open' } as const;
+const ALSO = { name: 'also', tap: 'vnet2', addresses: ['192.0.2.11', '2001:db8:0:10::b'], more: " table='100'", profile: 'open' } as const;
+const MAIN = { name: 'main', tap: 'vnet3', addresses: ['192.0.2.12', '2001:db8:0:10::c'], profile: 'open' } as const;
 const SOURCES = ['192.0.2.10', '2001:db8:0:10::a', '2001:db8:0:20::77'];
 
 /** Another address of the world than the ones on its link, so that only a default route leads there. */
@@ -111,7 +111,7 @@ describe('a guest with a table of its own', () => {
   kernelTest('reaches the world by the default route that the admin gives its table, and the world reaches it', async () => {
     host.sh('ip route add default via 203.0.2.2 table 100; ip -6 route add default via 2001:db8:ff:2::2 table 100');
     expect(await reached(SOURCES.map((source) => ['vnet1', source] as const))).toEqual(SOURCES.map((source) => `other: vnet1 ${source}`).sort());
-    host.sh('ip neigh replace 192.0.2.10 lladdr 52:54:00:00:00:99 dev vnet1; ip -6 neigh replace 2001:db8:0:10::a lladdr 52:54:00:00:00:99 dev vnet1');
+    host.sh(`ip neigh replace 192.0.2.10 lladdr ${guestMac('vnet1')} dev vnet1; ip -6 neigh replace 2001:db8:0:10::a lladdr ${guestMac('vnet1')} dev vnet1`);
     await frames.read('vnet1');
     for (const [name, netns] of [['world', world], ['other', other], ['host', host]] as const) {
       for (const address of ['192.0.2.10', '2001:db8:0:10::a']) netns.sh(`bash -c 'echo -n ${name} ${address} >/dev/udp/${address}/4000'`);
@@ -145,7 +145,7 @@ describe('a guest with a table of its own', () => {
   kernelTest('leaves nothing of a tap that died, and nothing of it meets the next of its name', async () => {
     expect(hook('start', guestXml(ALSO))).toEqual(DONE);
     await frames.drop('vnet2');
-    await frames.tap('vnet2');
+    await frames.tap('vnet2', '52:54:00:aa:bb:09');
     expect(host.sh('ip rule')).toContain('iif vnet2 lookup 100');
     const next = { ...MAIN, name: 'next', tap: 'vnet2', addresses: ['192.0.2.13', '2001:db8:0:10::d'] };
     const xml = guestXml(next).replace('2c02<', '2c09<').replaceAll('aa:bb:02', 'aa:bb:09');
