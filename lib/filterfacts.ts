@@ -92,11 +92,12 @@ function isIntact(ruleset: Ruleset, { shape, comments }: { shape: TableShape; co
     ruleset.some(({ chain }) => chain?.name === wanted.name && HOOK_KEYS.every((key) => chain[key] === wanted.hook?.[key])) &&
     comments.get(wanted.name)?.join('\n') === commentsOf(wanted).join('\n');
   const isOurs = (name: string): boolean => NIC_CHAIN.test(name) || shape.chains.some((chain) => chain.name === name);
-  return [...shape.sets].every(hasSet) && shape.chains.every(hasChain) && [...comments.keys()].every(isOurs);
+  const hasConstant = (name: string): boolean => ruleset.some(({ set }) => set?.name === name && set.elem.length > 0);
+  return [...shape.sets].every(hasSet) && [...shape.constants.keys()].every(hasConstant) && shape.chains.every(hasChain) && [...comments.keys()].every(isOurs);
 }
 
 /** With an ifindex, as lib/ruleset.ts names them. */
-const NIC_CHAIN = /^(nic|in|out|host)_[0-9]+$/;
+const NIC_CHAIN = /^(nic|arp|ip|ip6|in|out|host)_[0-9]+$/;
 
 const HOOK_KEYS = ['type', 'hook', 'prio', 'policy'] as const;
 

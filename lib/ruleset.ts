@@ -28,6 +28,8 @@ export interface Chain {
 export interface TableShape {
   /** Sets and maps of ifindexes, by name. */
   readonly sets: ReadonlyMap<string, 'set' | 'map'>;
+  /** Sets that no guest changes: their definitions, by name. */
+  readonly constants: ReadonlyMap<string, string>;
   readonly chains: readonly Chain[];
 }
 
@@ -59,6 +61,7 @@ const TO_QUARANTINE: Rule = { match: `oif @${QUARANTINE}`, why: 'quarantine' };
 
 const BRIDGE: TableShape = {
   sets: new Map([[QUARANTINE, 'set'], ['ports', 'map']] as const),
+  constants: CONSTANTS,
   chains: [
     hooked('from_guests', 'prerouting', { rules: [FROM_QUARANTINE, { match: '', why: 'guests', verdict: 'iif vmap @ports' }] }),
     // Frames for 802.1D's reserved groups never meet prerouting, and their source is learnt on the way. Those of LLDP meet no
@@ -70,12 +73,13 @@ const BRIDGE: TableShape = {
 };
 
 /** A link's hook is a chain of the link's own; the set tells which of them are dead. */
-const NETDEV: TableShape = { sets: new Map([[QUARANTINE, 'set'], ['nics', 'set']] as const), chains: [] };
+const NETDEV: TableShape = { constants: CONSTANTS, sets: new Map([[QUARANTINE, 'set'], ['nics', 'set']] as const), chains: [] };
 
 const ERRORS = 'destination-unreachable, time-exceeded, parameter-problem';
 
 const INET: TableShape = {
   sets: new Map([[QUARANTINE, 'set'], ['routed', 'set'], ['guests', 'set'], ['in', 'map'], ['out', 'map'], ['host', 'map']] as const),
+  constants: new Map(),
   chains: [
     // Before what jumps to it. RFC 4890 section 4.4, and what a router hears of its neighbours' groups.
     {
@@ -194,11 +198,11 @@ export function commentsOf({ rules }: Chain, mark?: string): string[] {
  * Linux 6.18).
  */
 export function tableLines(family: FilterFamily, mayBeThere: boolean): string[] {
-  const { sets, chains } = TABLES[family];
+  const { constants, sets, chains } = TABLES[family];
   const table = `${family} ${TABLE}`;
   return [
     ...(mayBeThere ? [`add table ${table}`, `delete table ${table}`] : []), `create table ${table}`,
-    ...(family === 'inet' ? [] : CONSTANTS.map((set) => `add set ${table} ${set}`)),
+    ...[...constants].map(([name, set]) => `add set ${table} ${name} ${set}`),
     ...[...sets].map(([name, kind]) => `add ${kind} ${table} ${name} { type iface_index${kind === 'map' ? ' : verdict' : ''}; }`),
     ...chains.map((chain) => chainLine(family, chain)), ...chains.flatMap((chain) => ruleLines(family, chain)),
   ];

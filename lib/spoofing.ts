@@ -81,18 +81,18 @@ export interface SpoofRules {
  * Constants of the rules, as sets that all NICs share: a set of a rule's own costs the kernel 10 KiB a NIC, and nft lists all
  * of them before it adds one (1.0.6).
  */
-export const CONSTANTS: readonly string[] = [
-  'tags { type ether_type; elements = { 8021q, 8021ad, 0x9100, 0x9200 }; }',
-  'stacked { type ether_type; elements = { 8021ad, 0x9100, 0x9200 }; }',
+export const CONSTANTS: ReadonlyMap<string, string> = new Map([
+  ['tags', '{ type ether_type; elements = { 8021q, 8021ad, 0x9100, 0x9200 }; }'],
+  ['stacked', '{ type ether_type; elements = { 8021ad, 0x9100, 0x9200 }; }'],
   // IEEE 802.1D's reserved group addresses, and Cisco's PVST+: a BPDU guard upstream would shut the host's port for one.
-  'spanning_tree { type ether_addr; flags interval; elements = { 01:80:c2:00:00:00-01:80:c2:00:00:0f, 01:00:0c:cc:cc:cd }; }',
-  'router_says { type icmpv6_type; elements = { nd-router-advert, nd-redirect }; }',
-  'discovery { type icmpv6_type; elements = { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect }; }',
-  'before_address { type icmpv6_type; elements = { nd-neighbor-solicit, nd-router-solicit, mld-listener-report, mld-listener-done, mld2-listener-report }; }',
-  'may_hide { type inet_proto; elements = { 0, 43, 44, 51, 60, 135, 139, 140, 253, 254 }; }',
-  'dhcp_servers { type inet_service; elements = { 67, 547 }; }',
-  'dhcp_clients { type inet_service; elements = { 68, 546 }; }',
-];
+  ['spanning_tree', '{ type ether_addr; flags interval; elements = { 01:80:c2:00:00:00-01:80:c2:00:00:0f, 01:00:0c:cc:cc:cd }; }'],
+  ['router_says', '{ type icmpv6_type; elements = { nd-router-advert, nd-redirect }; }'],
+  ['discovery', '{ type icmpv6_type; elements = { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect }; }'],
+  ['before_address', '{ type icmpv6_type; elements = { nd-neighbor-solicit, nd-router-solicit, mld-listener-report, mld-listener-done, mld2-listener-report }; }'],
+  ['may_hide', '{ type inet_proto; elements = { 0, 43, 44, 51, 60, 135, 139, 140, 253, 254 }; }'],
+  ['dhcp_servers', '{ type inet_service; elements = { 67, 547 }; }'],
+  ['dhcp_clients', '{ type inet_service; elements = { 68, 546 }; }'],
+]);
 
 function rulesFor(sender: Sender): SpoofRules {
   const { trust } = sender;

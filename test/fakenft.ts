@@ -8,6 +8,7 @@ export interface FakeTable {
   chains: Record<string, string[]>;
   /** Sets of addresses. */
   learns: string[];
+  constants: string[];
 }
 
 export type FakeNft = Partial<Record<FilterFamily, FakeTable>>;
@@ -30,7 +31,7 @@ function changeTable(nft: FakeNft, { verb, family }: { verb: string; family: Fil
     return;
   }
   if (verb === 'create' && nft[family] !== undefined) refuse('File exists');
-  nft[family] ??= { sets: {}, chains: {}, learns: [] };
+  nft[family] ??= { sets: {}, chains: {}, learns: [], constants: [] };
 }
 
 interface Change {
@@ -40,14 +41,15 @@ interface Change {
   readonly rest: string;
 }
 
-function changeTableContent({ sets, chains, learns }: FakeTable, { verb, what, name, rest }: Change, refuse: Refuse): void {
+function changeTableContent({ sets, chains, learns, constants }: FakeTable, { verb, what, name, rest }: Change, refuse: Refuse): void {
   const absent = (): never => refuse('No such file or directory');
   const ifindex = Number(/\d+/.exec(rest)?.[0]);
   switch (`${verb} ${what}`) {
     case 'add set':
     case 'add map':
-      if (!rest.includes('ipv6_addr')) sets[name] ??= [];
-      else if (!learns.includes(name)) learns.push(name);
+      if (rest.startsWith('{ type iface_index')) sets[name] ??= [];
+      else if (rest.includes('ipv6_addr')) learns.push(name);
+      else constants.push(name);
       return;
     case 'delete set':
       if (learns.includes(name)) { learns.splice(learns.indexOf(name), 1); return; }
@@ -74,7 +76,7 @@ export function filterFacts(nft: FakeNft, family: FilterFamily, nameOf: (ifindex
   const shape = TABLES[family];
   return {
     there: true,
-    intact: [...shape.sets.keys()].every((name) => table.sets[name] !== undefined) && shape.chains.every((chain) => table.chains[chain.name]?.join('\n') === commentsOf(chain).join('\n')),
+    intact: [...shape.constants.keys()].every((name) => table.constants.includes(name)) && [...shape.sets.keys()].every((name) => table.sets[name] !== undefined) && shape.chains.every((chain) => table.chains[chain.name]?.join('\n') === commentsOf(chain).join('\n')),
     chains: new Map(Object.entries(table.chains)),
     elements: new Map(Object.entries(table.sets).map(([name, held]) => [name, new Set(held.map(nameOf))])),
     learns: new Set(table.learns),
