@@ -94,13 +94,14 @@ function memoryOf(/** @type {string[]} */ args, input = '') {
   return Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync(file, 'utf8'))?.[1]) / 1024;
 }
 
-/** Fills the journal with copies of the guest's entry that hold other addresses. */
+/** Fills the journal with copies of the guest's entry that hold other addresses, on other links. */
 function addGuests(/** @type {number} */ count) {
   const state = join(dir, 'state');
   const entry = readFileSync(join(state, `${UUID}.json`), 'utf8');
   for (let n = 1; n <= count; n += 1) {
     const uuid = UUID.replace(/..$/, String(n).padStart(2, '0'));
-    const text = entry.replaceAll(UUID, uuid).replaceAll('2001:db8:0:', `2001:db8:${n}:`).replaceAll('192.0.0.', `198.51.${n}.`);
+    const text = entry.replaceAll(UUID, uuid).replaceAll('2001:db8:0:', `2001:db8:${n}:`).replaceAll('192.0.0.', `198.51.${n}.`)
+      .replace(/"bench(\d)"/g, `"other${n}-$1"`).replace(/"ifindex":(\s*)(\d+)/g, (_, blank, ifindex) => `"ifindex":${blank}${1000 * n + Number(ifindex)}`);
     writeFileSync(join(state, `${uuid}.json`), text, { mode: 0o600 });
   }
 }

@@ -22,7 +22,7 @@ export interface FilterPlan {
   readonly observed: NetState;
 }
 
-type Seen = Pick<Observation, 'links' | 'filters'>;
+type Seen = Pick<Observation, 'links' | 'filters' | 'hasLink'>;
 
 /** Returns the families that these links need tables of. */
 export function familiesOf(wired: readonly { readonly kind: string }[]): FilterFamily[] {
@@ -42,12 +42,15 @@ function planTable(family: FilterFamily, { wanted, recorded, others }: FilterReq
   if (known.length === 0) return { desired: [], observed: [] };
   const table: NetObject = { kind: 'filter-table', dev: TABLE, family };
   const facts = observation.filters?.get(family);
-  const theirs = nicsOf(others(), family);
+  // What all the NICs of 50 guests look like takes longer than all the rest of a start.
+  const shared = others().some((one) => familiesOf([one]).includes(family));
   // Listing a table would be one more program at every start. It is taken to be there when another guest needs it, and
   // only then: a wrong guess fails as a whole, and then it is listed.
-  if (facts === undefined && theirs.length > 0) return { desired: [table, ...mine], observed: [table] };
+  if (facts === undefined && shared) return { desired: [table, ...mine], observed: [table] };
+  const theirs = nicsOf(others(), family);
   if (facts?.intact !== true) {
-    const all = [...theirs, ...mine];
+    // nft hooks no chain to a link that is gone (before Linux 6.16), and then no guest would start.
+    const all = [...theirs.filter(({ dev }) => observation.hasLink?.(dev) !== false), ...mine];
     return { desired: all.length === 0 ? [] : [table, ...all], observed: facts?.there === true ? [{ ...table, broken: true }] : [] };
   }
   const found = { family, facts, links: observation.links };

@@ -67,10 +67,7 @@ const rulesetSchema = z.object({
 
 type Ruleset = z.infer<typeof rulesetSchema>['nftables'];
 
-/**
- * Returns the facts of `nft --json list table FAMILY guestwire`; it is intact when it holds all of
- * `shape` as guestwire writes it, and no chain of a stranger.
- */
+/** Returns the facts of `nft --json list table FAMILY guestwire`; it is intact when it holds all of `shape` as guestwire writes it. */
 export function parseFilter(stdout: string, shape: TableShape): FilterFacts {
   const ruleset = rulesetOf(stdout);
   const comments = new Map<string, string[]>(ruleset.flatMap(({ chain }) => (chain === undefined ? [] : [[chain.name, []]])));
@@ -91,13 +88,9 @@ function isIntact(ruleset: Ruleset, { shape, comments }: { shape: TableShape; co
   const hasChain = (wanted: Chain): boolean =>
     ruleset.some(({ chain }) => chain?.name === wanted.name && HOOK_KEYS.every((key) => chain[key] === wanted.hook?.[key])) &&
     comments.get(wanted.name)?.join('\n') === commentsOf(wanted).join('\n');
-  const isOurs = (name: string): boolean => NIC_CHAIN.test(name) || shape.chains.some((chain) => chain.name === name);
   const hasConstant = (name: string): boolean => ruleset.some(({ set }) => set?.name === name && set.elem.length > 0);
-  return [...shape.sets].every(hasSet) && [...shape.constants.keys()].every(hasConstant) && shape.chains.every(hasChain) && [...comments.keys()].every(isOurs);
+  return [...shape.sets].every(hasSet) && [...shape.constants.keys()].every(hasConstant) && shape.chains.every(hasChain);
 }
-
-/** With an ifindex, as lib/ruleset.ts names them. */
-const NIC_CHAIN = /^(nic|arp|ip|ip6|in|out|host)_[0-9]+$/;
 
 const HOOK_KEYS = ['type', 'hook', 'prio', 'policy'] as const;
 

@@ -59,6 +59,8 @@ export interface Observation {
   /** Names of all ports, by bridge of the scope. */
   readonly members: ReadonlyMap<string, readonly string[]>;
   readonly subinterfaces: readonly Subinterface[];
+  /** Returns whether there is a link of this name, asked for or not. Absent: it cannot be told. */
+  readonly hasLink?: ((dev: string) => boolean) | undefined;
   /** By family asked for; absent: not asked. */
   readonly filters?: ReadonlyMap<FilterFamily, FilterFacts> | undefined;
   /** By link; a link that does not exist is absent. */

@@ -45,6 +45,7 @@ export async function observe(exec: Exec, scope: Scope, { procSys, answers }: { 
     nowhere: new Set(queries.flatMap((query, index) => (query.kind === 'lookup' && NOWHERE.test(reasons.get(index) ?? '') ? [query.address] : []))),
     vlans: await observeVlans(exec, { ports: [...new Set(ports)], dev: deviceOf(scope), answer: answers.bridge }),
     filters: await observeFilters(exec, scope.filters),
+    hasLink: (dev) => existsSync(join(procSys, 'net/ipv4/conf', dev)),
     rules: scope.tables && [...rules, ...parseRules(parseJson('ip', answers['ip -6'] ?? await askRules6(exec, ANSWER_FLAGS.ip)), 'inet6')],
     routers: scope.routers === true ? routers.filter((dev) => acceptsRouters(dev, procSys)) : undefined,
     sysctls: readSysctls(scope.sysctls, procSys),

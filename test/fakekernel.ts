@@ -129,6 +129,7 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     members: new Map(scope.bridges.filter((bridge) => host.links[bridge] !== undefined).map((bridge) => [bridge, portsOf(host, bridge)])),
     subinterfaces: scope.subinterfaces ? host.subinterfaces.map((link) => ({ protocol: '802.1Q', ...link })) : [],
     proxies: new Map(scope.proxies.filter((dev) => host.links[dev] !== undefined).map((dev) => [dev, host.proxies.filter((proxy) => proxy.dev === dev).map(({ address, protocol = '0' }) => ({ address, protocol }))])),
+    hasLink: (dev) => host.links[dev] !== undefined,
     filters: new Map(scope.filters.map((family) => [family, filterFacts(host.nft, family, (ifindex) => nameOf(host, ifindex))])),
     routers: scope.routers === true ? host.routers.filter((dev) => host.sysctls[`net/ipv6/conf/${dev}/accept_ra`] === '1') : undefined,
     rules: scope.tables && [...host.rules],

@@ -65,7 +65,7 @@ export function openFrames(host: Netns): Frames {
     },
     drop: async (name) => { await call({ op: 'close', name }); },
     udp: async (tap, src, dst, text, dport = 4000) => {
-      await call({ op: 'udp', ...from(tap), to: dst === '255.255.255.255' ? 'ff:ff:ff:ff:ff:ff' : mac(tap), src, dst, text, dport });
+      await call({ op: 'udp', ...from(tap), to: dst === '255.255.255.255' ? 'ff:ff:ff:ff:ff:ff' : mac(tap), src, dst, text, dport, sport: dport === 67 ? 68 : 4000 });
     },
     solicit: async (tap, src, target) => { await call({ op: 'solicit', ...from(tap), src, target }); },
     report: async (tap, src, group) => { await call({ op: 'report', ...from(tap), src, group }); },

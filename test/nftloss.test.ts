@@ -80,6 +80,14 @@ describe.each<[string, () => void]>([['broken', broken], ['flushed', flushed]])(
   });
 });
 
+test('tables that are made anew leave out a guest whose link died unseen', async () => {
+  await useTwoGuests();
+  Reflect.deleteProperty(kernel.host.links, 'link1');
+  flushed();
+  await wire(host, { ...start(0), fresh: false });
+  expect(held()).toEqual([[10, 11], [20], [20]]);
+});
+
 test('where nft does not run, a release takes the rest away all the same, and tells', async () => {
   await useTwoGuests();
   const failure = { tool: 'nft', args: [], exitCode: undefined, signal: undefined, stderr: '', timedOut: false, errno: 'ENOENT', line: undefined };
