@@ -16,7 +16,7 @@ export function macOf({ number }) {
   return `52:54:00:aa:bb:${String(number).padStart(2, '0')}`;
 }
 
-/** @param {Space} space */
+/** Whom it may meet is not the matter here. @param {Space} space */
 export function xmlOf(space) {
   const { name, number, ips, routes = [], more = '' } = space;
   const inner = [
@@ -24,7 +24,7 @@ export function xmlOf(space) {
     ...routes.map((route) => `<gw:route address='${route.replace('/', "' prefix='")}'/>`),
   ].join('');
   return `<domain type='kvm'><name>${name}</name><uuid>4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c${String(number).padStart(2, '0')}</uuid>
-    <metadata><gw:guestwire xmlns:gw='urn:guestwire:1'><gw:interface mac='${macOf(space)}'><gw:routed${more}>${inner}</gw:routed></gw:interface></gw:guestwire></metadata>
+    <metadata><gw:guestwire xmlns:gw='urn:guestwire:1'><gw:interface mac='${macOf(space)}'><gw:routed${more}>${inner}</gw:routed><gw:policy profile='open'/></gw:interface></gw:guestwire></metadata>
     <devices><interface type='ethernet'><mac address='${macOf(space)}'/><target dev='vnet${number}'/></interface></devices></domain>`;
 }
 
