@@ -3,7 +3,7 @@ import * as z from 'zod/mini';
 import { ToolOutputError } from './errors.js';
 import { assertSuccess, type Exec, type ExecRequest } from './exec.js';
 import type { FilterFacts } from './observation.js';
-import { type Chain, commentsOf, type FilterFamily, TABLE, TABLES, type TableShape } from './ruleset.js';
+import { type Chain, commentsOf, type FilterFamily, shapeName, TABLE, TABLES } from './ruleset.js';
 
 /** Returns the facts of each family's table. Throws CommandError or ToolOutputError. */
 export async function observeFilters(exec: Exec, families: readonly FilterFamily[]): Promise<Map<FilterFamily, FilterFacts>> {
@@ -15,7 +15,7 @@ export async function observeFilters(exec: Exec, families: readonly FilterFamily
 async function observeFilter(exec: Exec, family: FilterFamily): Promise<FilterFacts> {
   const stdout = await list(exec, family);
   if (stdout === undefined) return { there: false, intact: false, chains: new Map(), elements: new Map(), learns: new Set() };
-  return parseFilter(stdout, TABLES[family]);
+  return parseFilter(stdout, family);
 }
 
 /** A table that is not there, and a host that has never used nft, are both an answer: undefined. */
@@ -67,15 +67,15 @@ const rulesetSchema = z.object({
 
 type Ruleset = z.infer<typeof rulesetSchema>['nftables'];
 
-/** Returns the facts of `nft --json list table FAMILY guestwire`; it is intact when it holds all of `shape` as guestwire writes it. */
-export function parseFilter(stdout: string, shape: TableShape): FilterFacts {
+/** Returns the facts of `nft --json list table FAMILY guestwire`; it is intact when it holds all that guestwire writes without guests. */
+export function parseFilter(stdout: string, family: FilterFamily): FilterFacts {
   const ruleset = rulesetOf(stdout);
   const comments = new Map<string, string[]>(ruleset.flatMap(({ chain }) => (chain === undefined ? [] : [[chain.name, []]])));
   for (const { rule } of ruleset) if (rule !== undefined) comments.get(rule.chain)?.push(rule.comment ?? '');
   const sets = ruleset.flatMap(({ set, map }) => set ?? map ?? []);
   const elements = new Map(sets.filter(({ type }) => type === 'iface_index').map(({ name, elem }) => [name, new Set(elem.map(keyOf))]));
   const learns = new Set(sets.filter(({ type }) => type === 'ipv6_addr').map(({ name }) => name));
-  return { there: true, intact: isIntact(ruleset, { shape, comments }), chains: comments, elements, learns };
+  return { there: true, intact: isIntact(ruleset, { family, comments }), chains: comments, elements, learns };
 }
 
 /** An element of a map is a pair. */
@@ -83,13 +83,14 @@ function keyOf(element: unknown): string {
   return String(Array.isArray(element) ? (element as unknown[])[0] : element);
 }
 
-function isIntact(ruleset: Ruleset, { shape, comments }: { shape: TableShape; comments: ReadonlyMap<string, readonly string[]> }): boolean {
+function isIntact(ruleset: Ruleset, { family, comments }: { family: FilterFamily; comments: ReadonlyMap<string, readonly string[]> }): boolean {
+  const shape = TABLES[family];
   const hasSet = ([name, kind]: readonly [string, 'set' | 'map']): boolean => ruleset.some((entry) => entry[kind]?.name === name && entry[kind].type === 'iface_index');
   const hasChain = (wanted: Chain): boolean =>
     ruleset.some(({ chain }) => chain?.name === wanted.name && HOOK_KEYS.every((key) => chain[key] === wanted.hook?.[key])) &&
     comments.get(wanted.name)?.join('\n') === commentsOf(wanted).join('\n');
   const hasConstant = (name: string): boolean => ruleset.some(({ set }) => set?.name === name && set.elem.length > 0);
-  return [...shape.sets].every(hasSet) && [...shape.constants.keys()].every(hasConstant) && shape.chains.every(hasChain);
+  return [...shape.sets].every(hasSet) && [...shape.constants.keys()].every(hasConstant) && shape.chains.every(hasChain) && comments.has(shapeName(family));
 }
 
 const HOOK_KEYS = ['type', 'hook', 'prio', 'policy'] as const;

@@ -22,6 +22,7 @@ export function assertIfname(text: string): void {
   if (text.length > LONGEST) {
     throw new ValueError(`${name} has ${text.length} characters: the kernel takes at most ${LONGEST}`);
   }
+  if (/^[0-9]+$/.test(text)) throw new ValueError(`${name} is a number: nft would take another link's index for it`);
   if (text.startsWith('-')) throw new ValueError(`${name} starts with a dash: tools would read it as an option`);
   if (text.startsWith('.')) throw new ValueError(`${name} starts with a dot: it would be a path, not a name`);
   if (SETTINGS.has(text)) throw new ValueError(`${name} is no link's: the kernel keeps it for the settings of all links`);

@@ -149,6 +149,12 @@ export function withoutRoutes(state: NetState): NetState {
   return state.filter((object) => object.kind !== 'route' && !(object.kind === 'rule' && object.to !== undefined));
 }
 
+/** Returns `state` with the routed links among `wired` down. */
+export function downOf(wired: readonly Placed[], state: NetState): NetState {
+  const links = new Set(wired.flatMap(({ kind, link }) => (kind === 'routed-link' ? [link] : [])));
+  return netState([...state.filter(({ kind, dev }) => kind !== 'link' || !links.has(dev)), ...[...links].map((dev) => ({ kind: 'link' as const, dev, up: false }))]);
+}
+
 /** Returns `state` without VLANs of ports. */
 export function withoutVlans(state: NetState): NetState {
   return state.filter((object) => object.kind !== 'vlan');

@@ -9,7 +9,7 @@ import { planForwarding } from './forwarding.js';
 import type { Entry, Holding, Wired } from './journal.js';
 import { isHalfMade } from './madestate.js';
 import { planProxies, type ProxyPlan, type ProxyRecord, withoutProxies } from './neighbour.js';
-import { desiredState, isMade, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes, withoutVlans } from './netstate.js';
+import { desiredState, downOf, isMade, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes, withoutVlans } from './netstate.js';
 import type { Observation } from './observation.js';
 import { type Batch, flushBatch, render } from './operation.js';
 import { planTables } from './tables.js';
@@ -63,7 +63,7 @@ export function planFor(placed: readonly Placed[], observation: Observation, { m
   const given = known.filter(({ link }) => !wired.some((attachment) => attachment.link === link));
   const wanted = desiredState(wired, observation);
   const own = [
-    ...withoutVlans(ofLinks(before, given)),
+    ...withoutVlans(mode.fresh ? ofLinks(before, given) : downOf(given, ofLinks(before, given))),
     ...(mode.incoming ? withoutRoutes(wanted) : wanted),
     // A tap whose flush was cut short is mute until its queue has its length again.
     ...before.filter(({ kind }) => kind === 'txqlen'),

@@ -33,7 +33,7 @@ export function policyRules(policy: Policy): PolicyRules {
 function inRules({ profile }: Policy, allows: readonly Allow[]): Pick<PolicyRules, 'in'> {
   if (allows.length > 0) return { in: [...allows.flatMap((allow) => matchesOf(allow, ARRIVING)).map((match) => permit(match, 'accept')), drop('no rule lets it in')] };
   if (profile === 'open') return {};
-  return { in: [profile === 'closed' ? drop('closed') : { match: 'iif @guests', why: 'isolated: from another guest' }] };
+  return { in: profile === 'closed' ? [drop('closed')] : SIDES.map((side) => ({ match: `${side} @guests`, why: 'isolated: from another guest' })) };
 }
 
 /** The name servers that this host offers may be anywhere. */
@@ -63,33 +63,33 @@ function hostRules(policy: Policy, allows: readonly Allow[]): Rule[] {
   ];
 }
 
+/** Of a link in a VRF, `iif` is the VRF once it is routed, and `sdif` the link (Linux Documentation/networking/vrf.rst). */
+const SIDES = ['iif', 'meta sdif'] as const;
+
 /** How the other end is written. */
 interface Side {
   readonly address: 'saddr' | 'daddr';
-  /** undefined: a guest is not on this side. */
-  readonly link: 'iif' | 'oif' | undefined;
+  /** Empty: a guest is not on this side. */
+  readonly links: readonly string[];
   readonly host: boolean;
 }
 
-const ARRIVING: Side = { address: 'saddr', link: 'iif', host: false };
-const LEAVING: Side = { address: 'daddr', link: 'oif', host: false };
-const STAYING: Side = { address: 'daddr', link: undefined, host: true };
+const ARRIVING: Side = { address: 'saddr', links: SIDES, host: false };
+const LEAVING: Side = { address: 'daddr', links: ['oif'], host: false };
+const STAYING: Side = { address: 'daddr', links: [], host: true };
 
 /** Returns a match for each peer, or one when anybody is meant; none when nobody of this side is. */
 function matchesOf({ proto, ports, peers }: Allow, side: Side): string[] {
   const range = ports.map(({ first, last }) => (first === last ? String(first) : `${first}-${last}`)).join(', ');
   const what = proto === undefined ? '' : ports.length > 0 ? `${proto} dport { ${range} }` : `meta l4proto ${proto === 'icmpv6' ? 'ipv6-icmp' : proto}`;
   if (peers.length === 0) return [what];
-  return peers.flatMap((peer) => {
-    const who = peerMatch(peer, side);
-    return who === undefined ? [] : [[who, what].filter((part) => part !== '').join(' ')];
-  });
+  return peers.flatMap((peer) => peerMatches(peer, side).map((who) => [who, what].filter((part) => part !== '').join(' ')));
 }
 
-function peerMatch(peer: Peer, { address, link, host }: Side): string | undefined {
-  if (isNamed(peer)) return link && `${link} @${setName(peer)}`;
-  if (peer.kind === 'host') return host ? '' : undefined;
-  return `${peer.prefix.includes(':') ? 'ip6' : 'ip'} ${address} ${peer.prefix}`;
+function peerMatches(peer: Peer, { address, links, host }: Side): string[] {
+  if (isNamed(peer)) return links.map((link) => `${link} @${setName(peer)}`);
+  if (peer.kind === 'host') return host ? [''] : [];
+  return [`${peer.prefix.includes(':') ? 'ip6' : 'ip'} ${address} ${peer.prefix}`];
 }
 
 type Named = Extract<Peer, { readonly name: string }>;

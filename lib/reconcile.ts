@@ -7,7 +7,7 @@ import { type Attachment, madeOf, type Placed, placedOf } from './attachment.js'
 import { CommandError, HostError, RollbackError, VerifyError } from './errors.js';
 import type { Entry, Holding, Journal, Wired } from './journal.js';
 import type { Kernel, RunMode } from './kernel.js';
-import { type NetState, withoutVlans } from './netstate.js';
+import { downOf, type NetState, withoutVlans } from './netstate.js';
 import { EMPTY_SCOPE, type FilterFacts, type Observation, type Scope } from './observation.js';
 import { describe } from './operation.js';
 import { logPlan } from './planlog.js';
@@ -15,7 +15,7 @@ import { familiesOf } from './filter.js';
 import { isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planRelease, planUndo, type StartMode } from './plan.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
-import { rivalsOf } from './rivals.js';
+import { rivalsOf, withQuarantineOf } from './rivals.js';
 import { scopeOf } from './scope.js';
 
 /** Where effects go: injected at the top, so that tests put fakes in. */
@@ -148,7 +148,7 @@ export function pastOf({ journal, protectedOn, isQuarantined }: Host, uuid: stri
   let others: Holding[] | undefined;
   return {
     entry: journal.read(uuid), uplinks: journal.readUplinks(), proxies: journal.readProxies(), protectedOn, quarantined: isQuarantined(uuid),
-    others: () => (others ??= journal.list().filter(({ guest }) => guest.uuid !== uuid)),
+    others: () => (others ??= journal.list().filter(({ guest }) => guest.uuid !== uuid).map((entry) => withQuarantineOf(entry, isQuarantined))),
   };
 }
 
@@ -186,12 +186,12 @@ export async function release(host: Host, uuid: string): Promise<void> {
 
 /**
  * Does what {@link release} does for a guest that runs on: its ports are put into no VLAN at all, because the one they
- * were made in is nobody's grant. Links that were made for it stay, and are still recorded: its NICs are on them. Without
+ * were made in is nobody's grant, and its routed links are down, because no filter is left on them. Links that were made for it stay, and are still recorded: its NICs are on them. Without
  * `keepMade` they go, and the NICs are dead until the guest is started again.
  */
 export async function releaseRunning(host: Host, uuid: string, { keepMade = true } = {}): Promise<void> {
   const keeps = keepMade && host.journal.read(uuid)?.wired.some(({ kind }) => kind === 'made-link') === true;
-  await takeBack(host, uuid, { keepMade, target: withoutVlans });
+  await takeBack(host, uuid, { keepMade, target: (original) => withoutVlans(downOf(host.journal.read(uuid)?.wired ?? [], original)) });
   if (!keeps) host.journal.remove(uuid);
 }
 

@@ -1,6 +1,6 @@
 /** Other guests that may hold what a guest asks for, and which of them are still there. */
 import { type Attachment, claimsOf, holdsAny } from './attachment.js';
-import type { Holding } from './journal.js';
+import type { Holding, Wired } from './journal.js';
 import type { Kernel } from './kernel.js';
 import { EMPTY_SCOPE } from './observation.js';
 import { livingOf, type Past } from './plan.js';
@@ -29,4 +29,14 @@ export async function byLife({ kernel }: Host, entries: readonly Holding[]): Pro
   const observation = await kernel.observe({ ...EMPTY_SCOPE, links: entries.flatMap(({ wired }) => wired.map(({ link }) => link)) });
   const isLive = ({ wired }: Holding): boolean => livingOf(wired, observation).length > 0;
   return { live: entries.filter(isLive), stale: entries.filter((entry) => !isLive(entry)) };
+}
+
+/** The file counts, not what the entry remembers of it. */
+export function withQuarantineOf(entry: Holding, isQuarantined: (uuid: string) => boolean): Holding {
+  const quarantined = isQuarantined(entry.guest.uuid) || undefined;
+  return { ...entry, wired: entry.wired.map((wired) => (wired.quarantined === quarantined || !isFiltered(wired) ? wired : { ...wired, quarantined })) };
+}
+
+function isFiltered({ kind }: Wired): boolean {
+  return kind === 'vlan-port' || kind === 'routed-link';
 }

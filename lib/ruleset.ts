@@ -66,7 +66,7 @@ const BRIDGE: TableShape = {
     hooked('from_guests', 'prerouting', { rules: [FROM_QUARANTINE, { match: '', why: 'guests', verdict: 'iif vmap @ports' }] }),
     // Frames for 802.1D's reserved groups never meet prerouting, and their source is learnt on the way. Those of LLDP meet no
     // hook of bridges at all (br_handle_frame, Linux 6.18): against them the bridge has `no_linklocal_learn`.
-    hooked('from_guests_to_bridge', 'input', { rules: [{ match: 'ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00', why: 'guests', verdict: 'iif vmap @ports' }] }),
+    hooked('from_guests_to_bridge', 'input', { rules: [FROM_QUARANTINE, { match: 'ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00', why: 'guests', verdict: 'iif vmap @ports' }] }),
     hooked('to_guests', 'forward', { rules: [TO_QUARANTINE] }),
     hooked('from_host', 'output', { rules: [TO_QUARANTINE] }),
   ],
@@ -74,6 +74,9 @@ const BRIDGE: TableShape = {
 
 /** A link's hook is a chain of the link's own; the set tells which of them are dead. */
 const NETDEV: TableShape = { constants: CONSTANTS, sets: new Map([[QUARANTINE, 'set'], ['nics', 'set']] as const), chains: [] };
+
+/** Of a link in a VRF, `iif` is the VRF once it is routed, and `sdif` the link (Linux Documentation/networking/vrf.rst). */
+const NO_GUEST = 'iif != @guests meta sdif != @guests';
 
 const ERRORS = 'destination-unreachable, time-exceeded, parameter-problem';
 
@@ -102,17 +105,17 @@ const INET: TableShape = {
       rules: [
         TO_QUARANTINE,
         { match: 'ct state established,related', why: 'answers', verdict: 'accept' },
-        { match: `iif != @guests icmpv6 type { ${ERRORS}, packet-too-big, echo-request }`, why: 'RFC 4890', verdict: 'accept' },
-        { match: `iif != @guests icmp type { ${ERRORS}, echo-request }`, why: 'as in IPv6', verdict: 'accept' },
+        { match: `${NO_GUEST} icmpv6 type { ${ERRORS}, packet-too-big, echo-request }`, why: 'RFC 4890', verdict: 'accept' },
+        { match: `${NO_GUEST} icmp type { ${ERRORS}, echo-request }`, why: 'as in IPv6', verdict: 'accept' },
         { match: `oif != @guests icmpv6 type { ${ERRORS}, packet-too-big }`, why: 'RFC 4890', verdict: 'accept' },
         { match: `oif != @guests icmp type { ${ERRORS} }`, why: 'as in IPv6', verdict: 'accept' },
-        { match: '', why: 'what guests send', verdict: 'iif vmap @out' },
+        ...['iif', 'meta sdif'].map((side) => ({ match: '', why: 'what guests send', verdict: `${side} vmap @out` })),
         { match: '', why: 'what guests get', verdict: 'oif vmap @in' },
       ],
     }),
     hooked('to_host', 'input', {
       prio: POLICY,
-      rules: [{ match: 'ct state established,related', why: 'answers', verdict: 'accept' }, { match: '', why: 'guests', verdict: 'iif vmap @host' }],
+      rules: [{ match: 'ct state established,related', why: 'answers', verdict: 'accept' }, ...['iif', 'meta sdif'].map((side) => ({ match: '', why: 'guests', verdict: `${side} vmap @host` }))],
     }),
   ],
 };
@@ -187,6 +190,12 @@ export function markOf(filter: NicFilter): string {
   return createHash('sha256').update(JSON.stringify(filter)).digest('hex').slice(0, 8);
 }
 
+/** Returns the name of an empty chain that says of what make a table is: rules of another release have the same comments. */
+export function shapeName(family: FilterFamily): string {
+  const { sets, constants, chains } = TABLES[family];
+  return `shape_${createHash('sha256').update(JSON.stringify([[...sets], [...constants], chains])).digest('hex').slice(0, 8)}`;
+}
+
 /** Returns the comments of a chain, in the order of its rules; those of a NIC's chain start with a counter of all it saw. */
 export function commentsOf({ rules }: Chain, mark?: string): string[] {
   return [...(mark === undefined ? [] : [`guestwire ${mark}`]), ...rules.map(({ why }) => why)];
@@ -204,7 +213,7 @@ export function tableLines(family: FilterFamily, mayBeThere: boolean): string[] 
     ...(mayBeThere ? [`add table ${table}`, `delete table ${table}`] : []), `create table ${table}`,
     ...[...constants].map(([name, set]) => `add set ${table} ${name} ${set}`),
     ...[...sets].map(([name, kind]) => `add ${kind} ${table} ${name} { type iface_index${kind === 'map' ? ' : verdict' : ''}; }`),
-    ...chains.map((chain) => chainLine(family, chain)), ...chains.flatMap((chain) => ruleLines(family, chain)),
+    `add chain ${table} ${shapeName(family)}`, ...chains.map((chain) => chainLine(family, chain)), ...chains.flatMap((chain) => ruleLines(family, chain)),
   ];
 }
 
@@ -215,8 +224,9 @@ export function nicLines(family: FilterFamily, filter: NicFilter, { ifindex }: {
   return [
     ...filter.named.map((name) => `add set ${table} ${name} { type iface_index; }`),
     // Each address is a neighbour of the host, which has room for few (gc_thresh3): a guest uses one or two.
-    ...(filter.learns === undefined ? [] : [`add set ${table} ${filter.learns} { type ipv6_addr; size 4; flags dynamic,timeout; timeout 10m; }`]),
-    ...filter.chains.map((chain) => chainLine(family, chain)), ...filter.chains.flatMap((chain) => ruleLines(family, chain, mark)),
+    ...(filter.learns === undefined ? [] : [`add set ${table} ${filter.learns} { type ipv6_addr; size 8; flags dynamic,timeout; timeout 10m; }`]),
+    // `create` fails where there is one, whose rules would else come first; then the table is read, and that is replaced.
+    ...filter.chains.map((chain) => chainLine(family, chain).replace(/^add/, 'create')), ...filter.chains.flatMap((chain) => ruleLines(family, chain, mark)),
     ...filter.elements.map(({ set, verdict }) => `add element ${table} ${set} { ${ifindex}${verdict === undefined ? '' : ` : ${verdict}`} }`),
   ];
 }

@@ -22,7 +22,7 @@ interface Sender {
   /** By family, what it may send from; undefined: not checked. */
   readonly own: Readonly<Record<Family, readonly Prefix[] | undefined>>;
   readonly linkLocal: readonly Range[];
-  /** The set that holds the few link-local addresses it may use; undefined: `linkLocal` says which. */
+  /** The set that holds the few link-local addresses, and addresses of its prefixes, that it is a neighbour with; undefined: not counted. */
   readonly counted: string | undefined;
   readonly tagged: 'never' | 'members';
   /** Ethertypes that pass, as nft names them; undefined: all. */
@@ -108,7 +108,7 @@ function rulesFor(sender: Sender): SpoofRules {
       passed('meta protocol ip meta l4proto >= 0'), drop('', 'header chain'),
     ],
     ip6: [
-      ...(trust.ip || sender.own.inet6 === undefined ? [] : inet6Sources([...sender.linkLocal, ...sender.own.inet6.map(rangeOf)], sender.counted)),
+      ...(trust.ip || sender.own.inet6 === undefined ? [] : [...inet6Sources([...sender.linkLocal, ...sender.own.inet6.map(rangeOf)], sender.counted), ...countedRules(sender)]),
       passed('meta protocol ip6 meta l4proto tcp'), ...(trust.dhcp ? [] : DHCP), passed('meta protocol ip6 meta l4proto udp @th,0,8 >= 0'),
       ...(trust.ra ? [] : [drop(`${ICMP6} type @router_says`, 'router advertisement')]),
       ...(trust.mac && trust.ip ? [] : DISCOVERY), ...(mac === undefined ? [] : optionRules(mac)), ...(trust.ip ? [] : targetRules(sender)), ...LAST,
@@ -228,6 +228,14 @@ function inet6Sources(own: readonly Range[], counted: string | undefined): Rule[
     drop('meta protocol ip6 ip6 saddr :: meta l4proto != ipv6-icmp', 'source address'),
     drop('meta protocol ip6 ip6 saddr :: icmpv6 type != @before_address', 'source address'),
   ];
+}
+
+/** Each address of a prefix that the guest resolves neighbours from is a neighbour of the host, as link-local ones are. */
+function countedRules({ own, counted }: Sender): Rule[] {
+  return counted === undefined ? [] : (own.inet6 ?? []).filter(({ first, last }) => first !== last).flatMap((prefix): Rule[] => [
+    { match: `${SOLICIT} ip6 saddr ${prefix.text} update @${counted} { ip6 saddr }`, why: 'addresses of its prefix', verdict: '' },
+    drop(`${SOLICIT} ip6 saddr ${prefix.text} ip6 saddr != @${counted}`, 'too many addresses'),
+  ]);
 }
 
 function targetRules({ own, linkLocal }: Sender): Rule[] {

@@ -80,7 +80,7 @@ function shortened(text: string): string {
   const lines = text.split('\n');
   const rules = (chain: string): string[] => lines.filter((line) => line.startsWith(`add rule ${chain} `));
   return lines.filter((line) => !line.startsWith('add rule ')).map((line) => {
-    const [, chain = ''] = /^add chain (\S+ \S+ \S+)/.exec(line) ?? [];
+    const [, chain = ''] = /^(?:add|create) chain (\S+ \S+ \S+)/.exec(line) ?? [];
     return chain === '' ? line : `${line}  # ${rules(chain).length} rules`;
   }).join('\n');
 }

@@ -1,6 +1,6 @@
 /** nftables as far as guestwire's lines reach: tables with sets of ifindexes and chains, of whose rules the comments are kept. */
 import type { FilterFacts } from '../lib/observation.js';
-import { commentsOf, type FilterFamily, TABLES } from '../lib/ruleset.js';
+import { commentsOf, type FilterFamily, shapeName, TABLES } from '../lib/ruleset.js';
 
 /** By set name, what it holds; by chain name, the comments of its rules. */
 export interface FakeTable {
@@ -57,6 +57,10 @@ function changeTableContent({ sets, chains, learns, constants }: FakeTable, { ve
       Reflect.deleteProperty(sets, name);
       return;
     case 'add chain': chains[name] ??= []; return;
+    case 'create chain':
+      if (chains[name] !== undefined) refuse('File exists');
+      chains[name] = [];
+      return;
     case 'flush chain': if (chains[name] === undefined) absent(); chains[name] = []; return;
     case 'delete chain': if (chains[name] === undefined) absent(); Reflect.deleteProperty(chains, name); return;
     case 'add rule': (chains[name] ?? absent()).push(/comment "([^"]*)"$/.exec(rest)?.[1] ?? ''); return;
@@ -76,7 +80,7 @@ export function filterFacts(nft: FakeNft, family: FilterFamily, nameOf: (ifindex
   const shape = TABLES[family];
   return {
     there: true,
-    intact: [...shape.constants.keys()].every((name) => table.constants.includes(name)) && [...shape.sets.keys()].every((name) => table.sets[name] !== undefined) && shape.chains.every((chain) => table.chains[chain.name]?.join('\n') === commentsOf(chain).join('\n')),
+    intact: table.chains[shapeName(family)] !== undefined && [...shape.constants.keys()].every((name) => table.constants.includes(name)) && [...shape.sets.keys()].every((name) => table.sets[name] !== undefined) && shape.chains.every((chain) => table.chains[chain.name]?.join('\n') === commentsOf(chain).join('\n')),
     chains: new Map(Object.entries(table.chains)),
     elements: new Map(Object.entries(table.sets).map(([name, held]) => [name, new Set(held.map(nameOf))])),
     learns: new Set(table.learns),

@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { parsePrefix } from '../lib/address.js';
 import { ToolOutputError } from '../lib/errors.js';
-import { TABLES } from '../lib/ruleset.js';
 import { parseFilter } from '../lib/filterfacts.js';
 import { parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans } from '../lib/tooloutput.js';
 
@@ -179,7 +178,7 @@ describe('output that is not what the tool documents', () => {
     ['a link without an ifindex', () => parseLinks([{ ifname: 'x', flags: [] }]), "ip address: unexpected JSON at 'ifindex' in '{\"ifname\":\"x\",\"flags\":[]}'"],
     ['a VID as text', () => parseVlans([{ ifname: 'x', vlans: [{ vlan: '10' }] }]), "bridge vlan: unexpected JSON at 'vlans.0.vlan' in '{\"ifname\":\"x\",\"vlans\":[{\"vlan\":\"10\"}]}'"],
     ['a route without a destination', () => parseRoutes([{ dev: 'x' }], {}), "ip route: unexpected JSON at 'dst' in '{\"dev\":\"x\"}'"],
-    ['text in place of JSON', () => parseFilter('table bridge guestwire {', TABLES.bridge), "nft: unexpected output 'table bridge guestwire {'"],
+    ['text in place of JSON', () => parseFilter('table bridge guestwire {', 'bridge'), "nft: unexpected output 'table bridge guestwire {'"],
   ])('%s is an error', (_, parse, message) => {
     expect(parse).toThrow(ToolOutputError);
     expect(parse).toThrow(message);

@@ -8,7 +8,7 @@ import { type Command, type Io, JSON_VERSION, parseOptions } from './command.js'
 import { assertRoot } from './requirements.js';
 
 /** Of a NIC's chain, by what it starts with. */
-const DIRECTIONS: Readonly<Record<string, string>> = { nic: 'sends', in: 'gets', out: 'sends on', host: 'sends to the host' };
+const DIRECTIONS: Readonly<Record<string, string>> = { nic: 'sends', arp: 'sends', ip: 'sends', ip6: 'sends', in: 'gets', out: 'sends on', host: 'sends to the host' };
 
 export const drops: Command = {
   name: 'drops',
