@@ -30,6 +30,8 @@ test('a guest of lxc is wired from its start to its end, and over a restart of l
   writeFileSync('/run/box.xml', XML);
   try {
     await restartDaemon();
+    // The first guest makes it, and it stays.
+    await sh('mkdir -p -m 700 /run/guestwire');
     const before = await worldState();
     await lxc('define', '/run/box.xml');
     await lxc('start', 'box');

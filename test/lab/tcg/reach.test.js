@@ -15,7 +15,7 @@ const LAN = `
   sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0
   for n in lan guest; do ip netns add $n; ip netns exec $n sysctl -qw net.ipv6.conf.default.accept_dad=0; done
   sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
-  ip link add up0 type veth peer name eth0 netns lan; ip link add vnet1 type veth peer name eth0 netns guest
+  ip link add up0 type veth peer name eth0 netns lan; ip link add vnet1 type veth peer name eth0 address 52:54:00:aa:bb:02 netns guest
   ip link add link up0 name up0.100 type vlan id 100; ip -n lan link add link eth0 name eth0.100 type vlan id 100
   for dev in up0 up0.100 vnet1; do ip link set $dev up; done
   ip -n lan link set eth0 up; ip -n lan link set eth0.100 up; ip -n guest link set eth0 up
