@@ -185,13 +185,13 @@ export async function release(host: Host, uuid: string): Promise<void> {
 }
 
 /**
- * Does what {@link release} does for a guest that runs on: its ports are put into no VLAN at all, because the one they
- * were made in is nobody's grant, and its routed links are down, because no filter is left on them. Links that were made for it stay, and are still recorded: its NICs are on them. Without
- * `keepMade` they go, and the NICs are dead until the guest is started again.
+ * Does what {@link release} does for a guest that runs on: its ports are put into no VLAN, because the one they were made in
+ * is nobody's grant, and its routed links are down, because no filter is left, unless `keepLinksUp`. Made links stay, and
+ * are still recorded; without `keepMade` they go, and their NICs are dead until the guest is started again.
  */
-export async function releaseRunning(host: Host, uuid: string, { keepMade = true } = {}): Promise<void> {
+export async function releaseRunning(host: Host, uuid: string, { keepMade = true, keepLinksUp = false } = {}): Promise<void> {
   const keeps = keepMade && host.journal.read(uuid)?.wired.some(({ kind }) => kind === 'made-link') === true;
-  await takeBack(host, uuid, { keepMade, target: (original) => withoutVlans(downOf(host.journal.read(uuid)?.wired ?? [], original)) });
+  await takeBack(host, uuid, { keepMade, target: (original) => withoutVlans(keepLinksUp ? original : downOf(host.journal.read(uuid)?.wired ?? [], original)) });
   if (!keeps) host.journal.remove(uuid);
 }
 
