@@ -3,7 +3,7 @@ import { ValueError } from '../lib/errors.js';
 import { assertIfname } from '../lib/ifname.js';
 
 describe('assertIfname', () => {
-  test.each(['eno1', 'br0', 'vnet12', 'eno1.100', 'veth_a-b+c', 'x', '0', 'abcdefghijklmno', 'all1', 'Default'])(
+  test.each(['eno1', 'br0', 'vnet12', 'eno1.100', 'veth_a-b+c', 'x', '0x', 'abcdefghijklmno', 'all1', 'Default'])(
     'takes %j',
     (name) => { expect(() => { assertIfname(name); }).not.toThrow(); },
   );
@@ -11,6 +11,7 @@ describe('assertIfname', () => {
   test.each([
     ['', "interface name '' is empty"],
     ['abcdefghijklmnop', "interface name 'abcdefghijklmnop' has 16 characters: the kernel takes at most 15"],
+    ['57', "interface name '57' is a number: nft would take another link's index for it"],
     ['br 0', "interface name 'br 0' holds ' ': letters, digits and '_', '.', '+', '-' may be in it"],
     ['br0\nroute del default', "interface name 'br0\\nroute del default' holds '\\n': letters, digits and '_', '.', '+', '-' may be in it"],
     ['br0\n', "interface name 'br0\\n' holds '\\n': letters, digits and '_', '.', '+', '-' may be in it"],

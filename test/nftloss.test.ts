@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { RoutedLink, VlanPort } from '../lib/attachment.js';
 import { CommandError } from '../lib/errors.js';
 import { createJournal } from '../lib/journal.js';
-import { type Host, release, wire, type WireRequest } from '../lib/reconcile.js';
+import { type Host, release, releaseRunning, wire, type WireRequest } from '../lib/reconcile.js';
 import { type FakeKernel, fakeKernel, type FakeLink } from './fakekernel.js';
 import { type FakeNft, filtered } from './fakenft.js';
 import { POLICY } from './policies.js';
@@ -86,6 +86,22 @@ test('tables that are made anew leave out a guest whose link died unseen', async
   flushed();
   await wire(host, { ...start(0), fresh: false });
   expect(held()).toEqual([[10, 11], [20], [20]]);
+});
+
+test('a guest whose entry is lost has its rules once, not behind the old ones', async () => {
+  await useTwoGuests();
+  const rules = (): unknown => kernel.host.nft.inet?.chains['in_20'];
+  const before = rules();
+  host.journal.remove(uuid(0));
+  await wire(host, start(0));
+  expect(rules()).toEqual(before);
+});
+
+test('a running guest that nobody speaks of any more is left without filter, and so its link is down', async () => {
+  await useTwoGuests();
+  await releaseRunning(host, uuid(0));
+  expect(held()).toEqual([[11], [21], [21]]);
+  expect([kernel.host.links['link0']?.up, kernel.host.links['link1']?.up]).toEqual([false, true]);
 });
 
 test('where nft does not run, a release takes the rest away all the same, and tells', async () => {
