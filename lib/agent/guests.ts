@@ -1,10 +1,11 @@
 /** The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again. */
 import type { Io } from '../cli/command.js';
-import { type Inquiry, journalOf, type Life, lifeOf, OvertakenError, releaseGuest, stampOf, wireGuest } from '../cli/guest.js';
+import { type GuestWork, type Inquiry, journalOf, type Life, lifeOf, OvertakenError, releaseGuest, stampOf, wireGuest } from '../cli/guest.js';
 import { GuestwireError } from '../errors.js';
 import { type CallOptions, type Connection, type DomainRef, LibvirtConnectionError, LibvirtError } from '../libvirt/index.js';
 import { oneLine, quote } from '../quote.js';
 import type { Concerns } from './concerns.js';
+import { createTurns, type Turns } from './turns.js';
 import { createWork, type Reason, type Work } from './work.js';
 
 export interface Guests {
@@ -22,7 +23,7 @@ export interface Guests {
 
 /** Milliseconds for each question to libvirt: a guest whose hook waits for the lock answers nothing meanwhile. */
 const CALL: CallOptions = { timeout: 10_000 };
-const WORK = { debounce: 100, most: 3, backoff: { first: 1_000, most: 60_000 } };
+const WORK = { debounce: 100, most: 4, backoff: { first: 500, most: 60_000 } };
 
 interface State {
   readonly io: Io;
@@ -30,16 +31,17 @@ interface State {
   readonly names: Map<string, string>;
   /** What was told of a guest last: told again when it is another, or was gone meanwhile. */
   readonly told: Map<string, ReadonlySet<string>>;
+  readonly turns: Turns;
   libvirt: Connection | undefined;
 }
 
 /** Returns the guests of a host, none known yet. */
 export function createGuests(io: Io, concerns: Concerns): Guests {
-  const state: State = { io, concerns, names: new Map(), told: new Map(), libvirt: undefined };
+  const state: State = { io, concerns, names: new Map(), told: new Map(), turns: createTurns(io), libvirt: undefined };
   const work: Work = createWork({
     ...WORK,
     run: (uuid) => reconcileGuest(state, uuid),
-    onFailure: (uuid, error) => { tellFailure(state, uuid, error); },
+    onFailure: (uuid, error, failures) => { tellFailure(state, uuid, { error, failures }); },
   });
   return {
     use: (libvirt) => { state.libvirt = libvirt; },
@@ -73,7 +75,7 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
   const guest = { uuid, name: names.get(uuid) ?? uuid };
   const lines = new Set<string>();
   const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
-  const work = { io, inquiry: inquiryOf(state, guest), holder: `guestwire watch, for guest ${quote(guest.name)}` };
+  const work: GuestWork = { io, inquiry: inquiryOf(state, guest), underLock: ({ journal }, act) => state.turns({ io, journal, uuid }, act) };
   // Before libvirt is asked: whoever starts the guest after that leaves another.
   const seen = stampOf(journalOf(io), guest);
   try {
@@ -102,8 +104,9 @@ function tell({ io, told }: State, uuid: string, lines: ReadonlySet<string>): vo
   else told.set(uuid, lines);
 }
 
-function tellFailure(state: State, uuid: string, error: unknown): void {
-  // Both are nobody's fault and pass: the guest was just starting or ending, the daemon is away.
+function tellFailure(state: State, uuid: string, { error, failures }: { readonly error: unknown; readonly failures: number }): void {
+  // What passes is nobody's fault: the guest was just starting or ending, the daemon is away.
+  if (failures === 1 && error instanceof GuestwireError) return;
   if (error instanceof OvertakenError || error instanceof LibvirtConnectionError) return;
   const label = `guest ${quote(state.names.get(uuid) ?? uuid)}`;
   const sentence = sentenceOf(error);

@@ -5,7 +5,8 @@
 
 export interface WorkOptions {
   readonly run: (key: string) => Promise<void>;
-  readonly onFailure: (key: string, error: unknown) => void;
+  /** `failures`: how many there were in a row. */
+  readonly onFailure: (key: string, error: unknown, failures: number) => void;
   /** Milliseconds from the first reason to the run, in which other reasons join it. */
   readonly debounce: number;
   /** How many guests are worked on at a time. */
@@ -105,7 +106,7 @@ async function attempt(state: State, key: string, item: Item): Promise<void> {
     if (item.next === 'afresh') item.failures = 0;
     pause = item.next === 'afresh' ? state.debounce : Math.min(state.backoff.first * 2 ** item.failures, state.backoff.most);
     item.failures += 1;
-    state.onFailure(key, error);
+    state.onFailure(key, error, item.failures);
   }
   if (pause === undefined && item.next !== undefined) pause = state.debounce;
   if (pause === undefined || state.over) state.items.delete(key);

@@ -15,7 +15,14 @@ import { type Guest, type Host, release, releaseRunning, wire } from '../reconci
 import { rejoin } from '../rejoin.js';
 import { serveGuest } from '../serving.js';
 import type { Io } from './command.js';
-import { locked } from './host.js';
+
+/** Gives `act` the host, and the exec that it shares with whoever else runs under this lock. */
+export type UnderLock = (concerned: Concerned, act: (host: Host, io: Pick<Io, 'exec'>) => Promise<void>) => Promise<number>;
+
+export interface Concerned {
+  readonly guest: Guest;
+  readonly journal: Journal;
+}
 
 /** What libvirt answers about one guest. */
 export interface Inquiry {
@@ -31,8 +38,8 @@ export type Life = { readonly kind: 'here' } | { readonly kind: 'gone' } | { rea
 export interface GuestWork {
   readonly io: Io;
   readonly inquiry: Inquiry;
-  /** Names who holds the lock, for whoever waits. */
-  readonly holder: string;
+  /** Runs `act` under the host's lock and returns how many changes it made. */
+  readonly underLock: UnderLock;
   /** Told what the XML asks for, before anything is done for it, and also when that then fails. */
   readonly onAsked?: (domain: Domain, asked: { readonly attachments: readonly Attachment[]; readonly config: HostConfig }) => void;
 }
@@ -129,15 +136,10 @@ function idIn(xml: string): string | undefined {
   return /<domain\b[^>]*?\sid=['"](\d+)['"]/.exec(xml)?.[1];
 }
 
-interface Concerned {
-  readonly guest: Guest;
-  readonly journal: Journal;
-}
-
 /** Returns how many changes were made. */
-async function reconciled({ io, holder }: Omit<GuestWork, 'inquiry'>, { guest, journal }: Concerned, act: (host: Host) => Promise<void>): Promise<number> {
-  return locked(io, { journal, holder }, async (host) => {
+async function reconciled({ io, underLock }: Omit<GuestWork, 'inquiry'>, { guest, journal }: Concerned, act: (host: Host) => Promise<void>): Promise<number> {
+  return underLock({ guest, journal }, async (host, { exec }) => {
     await act(host);
-    await serveGuest({ journal, exec: io.exec, log: { info: host.log, warn: io.warn }, settings: io.settings }, { uuid: guest.uuid, ended: false });
+    await serveGuest({ journal, exec, log: { info: host.log, warn: io.warn }, settings: io.settings }, { uuid: guest.uuid, ended: false });
   });
 }

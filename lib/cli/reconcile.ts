@@ -3,7 +3,8 @@ import { parseDomain } from '../domain.js';
 import { HostError, UsageError } from '../errors.js';
 import { quote } from '../quote.js';
 import { askLibvirt, type Command, type Io, parseOptions } from './command.js';
-import { guestOf, type Inquiry, journalOf, lifeOf, releaseGuest, stampOf, wireGuest } from './guest.js';
+import { guestOf, type Inquiry, journalOf, lifeOf, releaseGuest, stampOf, type UnderLock, wireGuest } from './guest.js';
+import { locked } from './host.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
 
 export const reconcile: Command = {
@@ -34,7 +35,7 @@ Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start 
 };
 
 async function wireNow(io: Io, name: string, inquiry: Inquiry): Promise<void> {
-  const { guest, changes, asks } = await wireGuest({ io, inquiry, holder: holderOf(name) });
+  const { guest, changes, asks } = await wireGuest({ io, inquiry, underLock: underLock(io, name) });
   if (changes === 0) io.print(`guest ${quote(guest.name)}: ${asks === 'nothing' ? 'its XML asks for nothing' : 'as its XML says, nothing changed'}`);
 }
 
@@ -42,12 +43,12 @@ async function releaseNow(io: Io, name: string, inquiry: Inquiry): Promise<void>
   const guest = guestOf(parseDomain(await inquiry.xml()));
   const stamp = stampOf(journalOf(io), guest);
   if ((await inquiry.life()).kind !== 'gone') throw new HostError(`guest ${quote(name)} was started meanwhile`);
-  const changes = await releaseGuest({ io, holder: holderOf(name) }, guest, stamp);
+  const changes = await releaseGuest({ io, underLock: underLock(io, name) }, guest, stamp);
   if (changes === 0) io.print(`guest ${quote(guest.name)}: it does not run, and nothing is left of it`);
 }
 
-function holderOf(name: string): string {
-  return `guestwire reconcile ${quote(name)}`;
+function underLock(io: Io, name: string): UnderLock {
+  return ({ journal }, act) => locked(io, { journal, holder: `guestwire reconcile ${quote(name)}` }, (host) => act(host, io));
 }
 
 /** By virsh, which takes a name, an id or a UUID for DOMAIN. */

@@ -46,11 +46,11 @@ export async function isWatched(host: Host): Promise<boolean> {
   return (await host.run('sh', ['-c', '[ -e /run/guestwire.agent ] && ! flock -sn /run/guestwire.agent true'])).code === 0;
 }
 
-/** Resolves to the milliseconds from now, or from `since`, until `isSo`; looks every 5 ms. */
-export async function until(isSo: () => Promise<boolean>, { what, since = performance.now(), timeout = 10_000 }: { what: string; since?: number; timeout?: number }): Promise<number> {
+/** Resolves to the milliseconds from now, or from `since`, until `isSo`; looks every 5 ms unless `pause` says otherwise. */
+export async function until(isSo: () => Promise<boolean>, { what, since = performance.now(), timeout = 10_000, pause = 5 }: { pause?: number; what: string; since?: number; timeout?: number }): Promise<number> {
   while (!await isSo()) {
     if (performance.now() - since > timeout) throw new Error(`waited ${timeout} ms in vain for ${what}`);
-    await sleep(5);
+    await sleep(pause);
   }
   return performance.now() - since;
 }

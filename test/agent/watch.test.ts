@@ -51,7 +51,7 @@ const hasNot = (address: string) => async (): Promise<boolean> => !await has(add
 /** Resolves to the moment of the first event of a kind. */
 function moment(kind: LibvirtEvent['kind'], count = 1): { ready: Promise<void>; at: Promise<number> } {
   const events = place.libvirt.events();
-  let isReady: () => void;
+  let isReady = (): void => undefined;
   const ready = new Promise<void>((resolve) => { isReady = resolve; });
   const at = (async () => {
     let left = count;
@@ -113,7 +113,7 @@ describe('twenty guests', () => {
     const since = performance.now();
     await Promise.all(guests.map((guest, index) => place.libvirt.setMetadata(guest, { ...GW, affect: 'live', xml: element(wish({ mac: macOf(index + 20), ips: [addressOf(index + 20, 7)] })) })));
     note('twenty metadata calls', performance.now() - since);
-    const took = await until(async () => { const routes = await routesOf(place.host); return routes.length === 20 && routes.every((route) => /\.7 /.test(route)); }, { what: 'twenty other routes', since });
+    const took = await until(async () => { const routes = await routesOf(place.host); return routes.length === 20 && routes.every((route) => /\.7 /.test(route)); }, { pause: 50, what: 'twenty other routes', since });
     note('twenty guests at once', took);
   }, 240_000);
 });
