@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { agentUnitText } from '../../lib/cli/agentunit.js';
 import { connect, type Connection } from '../../lib/libvirt/index.js';
 import { type Host, startHost, waitFor } from '../lab/host.js';
 
@@ -14,6 +15,8 @@ export interface AgentPlace {
   startAgent(): Promise<Agent>;
   close(): Promise<void>;
 }
+
+const CAPABILITIES = (/^CapabilityBoundingSet=(.*)$/m.exec(agentUnitText({ stateDir: '/run/guestwire' }))?.[1] ?? '').toLowerCase().split(' ').map((name) => name.replace('cap_', '+')).join(',');
 
 export const SYSCTLS = { 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 };
 
@@ -28,7 +31,8 @@ export async function openAgentPlace(name: string): Promise<AgentPlace> {
     host,
     libvirt,
     startAgent: async () => {
-      const agent = host.start('node', [resolve('dist/cli.js'), 'watch']);
+      // The file and the capabilities that its service has.
+      const agent = host.start('setpriv', [`--bounding-set=-all,${CAPABILITIES}`, '--no-new-privs', 'node', resolve('dist/agent.mjs')]);
       agents.push(agent);
       await waitFor(() => isWatched(host), { what: 'the agent to hold its lock' });
       return agent;
