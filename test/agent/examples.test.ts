@@ -34,7 +34,7 @@ describe('examples/', () => {
   });
 
   libvirtTest('list-vlans lists the VLANs of each guest', async () => {
-    expect(await host.run('node', [file('list-vlans.js')])).toEqual({ code: 0, stderr: '', stdout: `lan1 ${MAC} 10 pvid untagged, 20-22\n` });
+    expect(await host.run('node', [file('list-vlans.js')])).toEqual({ code: 0, stderr: '', stdout: `lan1 ${MAC} trunk 20-22 native 10\n` });
   });
 
   libvirtTest('wire-guest wires a guest that says nothing itself', async () => {
