@@ -11,11 +11,13 @@ import { install } from './cli/install.js';
 import { plan } from './cli/plan.js';
 import { quarantine } from './cli/quarantine.js';
 import { reconcile } from './cli/reconcile.js';
+import { set, unset } from './cli/set.js';
 import { uninstall } from './cli/uninstall.js';
+import { watch } from './cli/watch.js';
 import { GuestwireError, UsageError } from './errors.js';
 import { settingsFrom } from './settings.js';
 
-const COMMANDS: readonly Command[] = [derive, plan, explain, drops, reconcile, quarantine, install, uninstall, cloudInit];
+const COMMANDS: readonly Command[] = [derive, plan, explain, drops, reconcile, watch, set, unset, quarantine, install, uninstall, cloudInit];
 
 const io: Io = {
   print: (text) => { process.stdout.write(`${text}\n`); },

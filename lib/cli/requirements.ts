@@ -53,6 +53,13 @@ export async function readBuild(io: Io): Promise<Build> {
   return { library, launcher: readLauncher(join(top, 'hooks/qemu')) };
 }
 
+/** Returns the agent as it was built. */
+export function agentBuild(): Buffer {
+  const path = join(dirname(fileURLToPath(new URL('..', import.meta.url))), 'dist/agent.mjs');
+  if (!existsSync(path)) throw new HostError(`${quote(path)} is missing: run 'npm run build'`);
+  return readFileSync(path);
+}
+
 /** The launcher of a checkout finds that checkout's build; the installed one is told where its hook is. */
 function readLauncher(path: string): Buffer {
   if (!existsSync(path)) throw new HostError(`${quote(path)} is missing: this copy of guestwire is not complete, install the package again`);
