@@ -10,17 +10,20 @@ import { install } from './cli/install.js';
 import { plan } from './cli/plan.js';
 import { quarantine } from './cli/quarantine.js';
 import { reconcile } from './cli/reconcile.js';
+import { status } from './cli/status.js';
 import { uninstall } from './cli/uninstall.js';
 import { GuestwireError, UsageError } from './errors.js';
 import { settingsFrom } from './settings.js';
 
-const COMMANDS: readonly Command[] = [derive, plan, explain, reconcile, quarantine, install, uninstall, cloudInit];
+const COMMANDS: readonly Command[] = [status, derive, plan, explain, reconcile, quarantine, install, uninstall, cloudInit];
 
 const io: Io = {
   print: (text) => { process.stdout.write(`${text}\n`); },
   warn: (text) => { process.stderr.write(`guestwire: ${text}\n`); },
   settings: settingsFrom(process.env),
   exec,
+  // https://no-color.org: whatever it says, unless it is empty.
+  colours: process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '' && process.env['TERM'] !== 'dumb',
 };
 
 process.exitCode = await main(process.argv.slice(2));

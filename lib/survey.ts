@@ -102,17 +102,13 @@ type Named = { readonly kind: string; readonly dev: string; readonly address?: s
 
 /** What is on a guest's link is the guest's, and so is what is elsewhere for its sake alone. */
 function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): (object: Named) => Owner {
-  const uuids = new Map<string, Guest>();
   const wired = new Map<string, Owner>();
   const byAddress = new Map<string, Owner>();
-  for (const { guest, entry, attachments } of subjects) {
-    uuids.set(guest.uuid, guest);
-    for (const one of [...(entry?.wired ?? []), ...placedOf(attachments ?? [])]) {
-      const owner = { guest, nic: { nic: one.nic, mac: one.mac } };
-      wired.set(one.link, owner);
-      if (one.kind === 'made-link' && one.made.kind === 'veth') wired.set(one.made.peer, owner);
-      if (one.kind === 'routed-link') for (const claim of claimsOf(one)) byAddress.set(bare(claim), owner);
-    }
+  const owned = subjects.flatMap(({ guest, entry, attachments }) => [...(entry?.wired ?? []), ...placedOf(attachments ?? [])].map((one) => ({ one, owner: { guest, nic: { nic: one.nic, mac: one.mac } } })));
+  for (const { one, owner } of owned) {
+    wired.set(one.link, owner);
+    if (one.kind === 'made-link' && one.made.kind === 'veth') wired.set(one.made.peer, owner);
+    if (one.kind === 'routed-link') for (const claim of claimsOf(one)) byAddress.set(bare(claim), owner);
   }
   const byVid = new Map<string, Owner>();
   for (const port of plans.flatMap((plan) => plan.touched)) {
