@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The `guestwire` command: picks the subcommand, prints what it returns, ends with its status. */
 import { readFileSync } from 'node:fs';
+import { check } from './cli/check.js';
 import { cloudInit } from './cli/cloud-init.js';
 import { derive } from './cli/derive.js';
 import { exec } from './cli/exec.js';
@@ -15,7 +16,7 @@ import { uninstall } from './cli/uninstall.js';
 import { GuestwireError, UsageError } from './errors.js';
 import { settingsFrom } from './settings.js';
 
-const COMMANDS: readonly Command[] = [status, derive, plan, explain, reconcile, quarantine, install, uninstall, cloudInit];
+const COMMANDS: readonly Command[] = [status, check, derive, plan, explain, reconcile, quarantine, install, uninstall, cloudInit];
 
 const io: Io = {
   print: (text) => { process.stdout.write(`${text}\n`); },

@@ -10,37 +10,51 @@ import { quote } from '../quote.js';
 import { type Guest, type Host, release, releaseRunning, wire } from '../reconcile.js';
 import { serveGuest } from '../serving.js';
 import { askLibvirt, type Command, type Io, parseOptions } from './command.js';
-import { locked } from './host.js';
+import { locked, lookingHost } from './host.js';
+import { closely, ON_ITS_WAY, preview, previewAll, reconcileAll } from './reconcile-all.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
 
 export const reconcile: Command = {
   name: 'reconcile',
   summary: 'make the host agree with the XML of a running guest',
-  help: `Usage: guestwire reconcile DOMAIN
+  help: `Usage: guestwire reconcile DOMAIN [--dry-run]
+       guestwire reconcile --all [--dry-run]
 
 Wires a running guest as its XML says now, and prints a line for each change: after its routes or VLANs were
 disturbed, after its metadata was edited ('virsh metadata --live'), when it was started before guestwire was
 installed, and when it has come by migration and runs here. What is in order already stays untouched. Of a guest that
 does not run, whatever is left is released.
 
-  DOMAIN  name, id or UUID, as virsh takes it
+  DOMAIN     name, id or UUID, as virsh takes it
+  --all      every guest that runs, and what is left of those that are gone: links that guestwire made, routes, rules
+             and neighbour proxies of its protocol, its nftables tables, VLANs it put on uplinks, state files
+  --dry-run  print what would be done, and change nothing
 
 Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start or stop meanwhile are done.`,
   run: async (args, io) => {
-    const { positionals: [name, extra] } = parseOptions(args, {});
-    if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
+    const { values, positionals: [name, extra] } = parseOptions(args, { all: { type: 'boolean' }, 'dry-run': { type: 'boolean' } });
+    if (values.all === true && name !== undefined) throw new UsageError('give either --all or the name of one guest');
+    if (values.all !== true && (name === undefined || extra !== undefined)) throw new UsageError('give the name of one guest');
     assertRoot('reconcile');
+    const dry = values['dry-run'] === true;
+    if (name === undefined) return (dry ? previewAll : reconcileAll)(io, async (uuid) => ON_ITS_WAY.test(await stateOf(io, uuid)));
     const state = await stateOf(io, name);
     if (ON_ITS_WAY.test(state)) {
       throw new HostError(`guest ${quote(name)} does not run here yet (${state}): reconcile it when its migration is done`);
     }
+    if (dry) return previewGuest(io, name, isActive(state));
     await (isActive(state) ? wireGuest(io, name) : releaseGuest(io, name));
     return 0;
   },
 };
 
-/** What `virsh domstate --reason` calls a guest whose memory is still elsewhere (libvirt 9.0, 11.3). */
-const ON_ITS_WAY = /^paused \((migrating|starting up|post-copy.*)\)$/;
+async function previewGuest(io: Io, name: string, active: boolean): Promise<number> {
+  const domain = parseDomain(await askLibvirt(io, ['dumpxml', '--domain', name], 'reading the domain XML'));
+  const guest = guestOf(domain);
+  const attachments = active ? deriveAttachments(domain, loadConfig(io.settings.config), io.warn) : [];
+  const wishes = new Map([[guest.uuid, { guest, attachments }]]);
+  return preview(io, closely(io, lookingHost(io)), { wishes, faults: [], isMeant: (owner) => owner.guest === undefined || owner.guest.uuid === guest.uuid });
+}
 
 async function stateOf(io: Io, name: string): Promise<string> {
   return (await askLibvirt(io, ['domstate', '--reason', '--domain', name], 'asking for the state')).trim();
@@ -94,7 +108,7 @@ function guestOf({ name, uuid }: { readonly name: string; readonly uuid: string 
 async function reconciled(io: Io, guest: Guest, act: (host: Host) => Promise<void>): Promise<number> {
   const journal = createJournal(io.settings.stateDir, io.warn);
   return locked(io, { journal, holder: `guestwire reconcile ${quote(guest.name)}` }, async (host) => {
-    await act(host);
+    await act(closely(io, host));
     await serveGuest({ journal, exec: io.exec, log: { info: host.log, warn: io.warn }, settings: io.settings }, { uuid: guest.uuid, ended: false });
   });
 }
