@@ -7,7 +7,7 @@ import { guestXml } from './routedhost.js';
 const kernelTest = testWith('root', 'netns', 'nft');
 
 const WEB = guestXml({ name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8::a'], routes: ['2001:db8:20::/64', '198.51.100.0/28'] })
-  .replace('</gw:interface>', "<gw:allow from='203.0.113.0/24' proto='tcp' port='443'/></gw:interface>");
+  .replace('</gw:interface>', "<gw:allow direction='in' from='203.0.113.0/24' proto='tcp' port='443'/></gw:interface>");
 const FW = guestXml({ name: 'fw1', tap: 'vnet2', addresses: ['192.0.2.20', '2001:db8::14'], more: " table='100'" });
 const CONFIG = '[routed]\nproxy = ["uplink0"]\nannounce = false\n';
 
