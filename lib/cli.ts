@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { check } from './cli/check.js';
 import { cloudInit } from './cli/cloud-init.js';
 import { derive } from './cli/derive.js';
+import { doctor } from './cli/doctor.js';
 import { exec } from './cli/exec.js';
 import { explain } from './cli/explain.js';
 import type { Command, Io } from './cli/command.js';
@@ -16,7 +17,7 @@ import { uninstall } from './cli/uninstall.js';
 import { GuestwireError, UsageError } from './errors.js';
 import { settingsFrom } from './settings.js';
 
-const COMMANDS: readonly Command[] = [status, check, derive, plan, explain, reconcile, quarantine, install, uninstall, cloudInit];
+const COMMANDS: readonly Command[] = [status, check, doctor, derive, plan, explain, reconcile, quarantine, install, uninstall, cloudInit];
 
 const io: Io = {
   print: (text) => { process.stdout.write(`${text}\n`); },
