@@ -80,7 +80,7 @@ const CORRUPTIONS: readonly (readonly [name: string, script: string, says: strin
   ['a set too many', 'nft add set inet guestwire extra { type iface_index\\; }', "set 'extra' should not be there"],
   ['a learnt set is gone', 'nft flush chain netdev guestwire nic_%i; nft delete set netdev guestwire learnt_%i', "set 'learnt_%i' is missing"],
   ['the table of bridges without a port', 'nft add table bridge guestwire', "host: nftables table bridge should not be there: it is guestwire's, and no guest's"],
-  ['a veth pair of a guest that is gone', 'ip link add orphan0 type veth peer name orphan1; ip link set orphan0 alias guestwire:4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cee; ip link set orphan1 alias guestwire:4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cee', "host: veth pair with 'orphan1' on 'orphan0' should not be there"],
+  ['a veth pair of a guest that is gone', 'ip link add orphan0 type veth peer name orphan1; ip link set orphan0 alias guestwire:4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cee; ip link set orphan1 alias guestwire:4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cee', /host: veth pair with 'orphan[01]' on 'orphan[01]' should not be there/],
   ['a tap of a guest that is gone', 'ip tuntap add orphan2 mode tap; ip link set orphan2 alias guestwire:4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cee', "host: tap on 'orphan2' should not be there"],
 ];
 

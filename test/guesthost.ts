@@ -29,7 +29,8 @@ for word; do case $word in
 esac; done
 case $command in
   uri) echo qemu+ssh://test/system ;;
-  list) cat "$dir"/running/* 2>/dev/null; exit 0 ;;
+  version) echo "Running against daemon: 9.0.0"; exit 0 ;;
+  list) case "$*" in *--all*) cat "$dir"/defined/* ;; *) cat "$dir"/running/* ;; esac 2>/dev/null; exit 0 ;;
   *) [ -e "$dir/xml/$domain" ] || { echo "error: failed to get domain '$domain'" >&2; exit 1; } ;;
 esac
 case $command in
@@ -42,7 +43,7 @@ esac
 export async function openGuestHost(config = ''): Promise<GuestHost> {
   const netns = await openNetns();
   const dir = mkdtempSync(join(tmpdir(), 'guestwire-host-'));
-  for (const name of ['xml', 'running']) mkdirSync(join(dir, name));
+  for (const name of ['xml', 'running', 'defined']) mkdirSync(join(dir, name));
   writeFileSync(join(dir, 'virsh'), VIRSH);
   chmodSync(join(dir, 'virsh'), 0o755);
   netns.sh('sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1');
@@ -55,6 +56,7 @@ export async function openGuestHost(config = ''): Promise<GuestHost> {
     const [name = '', uuid = ''] = ['name', 'uuid'].map((word) => new RegExp(`<${word}>(.*?)</${word}>`).exec(xml)?.[1] ?? '');
     for (const file of [name, uuid]) writeFileSync(join(dir, 'xml', file), xml);
     rmSync(join(dir, 'running', uuid), { force: true });
+    writeFileSync(join(dir, 'defined', uuid), `${uuid} ${running ? '3' : '-'} ${name}\n`);
     if (running) writeFileSync(join(dir, 'running', uuid), `${uuid} 3 ${name}\n`);
   };
   return {
