@@ -22,6 +22,8 @@ export interface Io {
   readonly warn: (text: string) => void;
   readonly settings: Settings;
   readonly exec: Exec;
+  /** Whether what is printed goes to a terminal that wants colours. */
+  readonly colours?: boolean;
 }
 
 /** The version of every `--json` shape; it rises when a key changes its meaning or goes. */

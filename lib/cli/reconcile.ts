@@ -1,38 +1,57 @@
 /** `guestwire reconcile`: makes the host agree with a running guest's XML, or releases what is left of one that ended. */
+import { deriveAttachments } from '../attachment.js';
+import { loadConfig } from '../config.js';
 import { parseDomain } from '../domain.js';
 import { HostError, UsageError } from '../errors.js';
 import { quote } from '../quote.js';
 import { askLibvirt, type Command, type Io, parseOptions } from './command.js';
 import { guestOf, type Inquiry, journalOf, lifeOf, releaseGuest, stampOf, type UnderLock, wireGuest } from './guest.js';
-import { locked } from './host.js';
+import { locked, lookingHost } from './host.js';
+import { closely, preview, previewAll, reconcileAll } from './reconcile-all.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
 
 export const reconcile: Command = {
   name: 'reconcile',
   summary: 'make the host agree with the XML of a running guest',
-  help: `Usage: guestwire reconcile DOMAIN
+  help: `Usage: guestwire reconcile DOMAIN [--dry-run]
+       guestwire reconcile --all [--dry-run]
 
 Wires a running guest as its XML says now, and prints a line for each change: after its routes or VLANs were
 disturbed, after its metadata was edited ('virsh metadata --live'), when it was started before guestwire was
 installed, and when it has come by migration and runs here. What is in order already stays untouched. Of a guest that
 does not run, whatever is left is released. Where the agent runs ('guestwire watch') it does all this by itself.
 
-  DOMAIN  name, id or UUID, as virsh takes it
+  DOMAIN     name, id or UUID, as virsh takes it
+  --all      every guest that runs, and what is left of those that are gone: links that guestwire made, routes, rules
+             and neighbour proxies of its protocol, its nftables tables, VLANs it put on uplinks, state files
+  --dry-run  print what would be done, and change nothing
 
 Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start or stop meanwhile are done.`,
   run: async (args, io) => {
-    const { positionals: [name, extra] } = parseOptions(args, {});
-    if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
+    const { values, positionals: [name, extra] } = parseOptions(args, { all: { type: 'boolean' }, 'dry-run': { type: 'boolean' } });
+    if (values.all === true && name !== undefined) throw new UsageError('give either --all or the name of one guest');
+    if (values.all !== true && (name === undefined || extra !== undefined)) throw new UsageError('give the name of one guest');
     assertRoot('reconcile');
+    const dry = values['dry-run'] === true;
+    if (name === undefined) return (dry ? previewAll : reconcileAll)(io, async (uuid) => (await virshInquiry(io, uuid).life()).kind === 'coming');
     const inquiry = virshInquiry(io, name);
     const life = await inquiry.life();
     if (life.kind === 'coming') {
       throw new HostError(`guest ${quote(name)} does not run here yet (${life.shown}): reconcile it when its migration is done`);
     }
+    if (dry) return previewGuest(io, inquiry, life.kind === 'here');
     await (life.kind === 'here' ? wireNow(io, name, inquiry) : releaseNow(io, name, inquiry));
     return 0;
   },
 };
+
+async function previewGuest(io: Io, inquiry: Inquiry, active: boolean): Promise<number> {
+  const domain = parseDomain(await inquiry.xml());
+  const guest = guestOf(domain);
+  const attachments = active ? deriveAttachments(domain, loadConfig(io.settings.config), io.warn) : [];
+  const wishes = new Map([[guest.uuid, { guest, attachments }]]);
+  return preview(io, closely(io, lookingHost(io)), { wishes, faults: [], isMeant: (owner) => owner.guest === undefined || owner.guest.uuid === guest.uuid });
+}
 
 async function wireNow(io: Io, name: string, inquiry: Inquiry): Promise<void> {
   const { guest, changes, asks } = await wireGuest({ io, inquiry, underLock: underLock(io, name) });
@@ -48,7 +67,7 @@ async function releaseNow(io: Io, name: string, inquiry: Inquiry): Promise<void>
 }
 
 function underLock(io: Io, name: string): UnderLock {
-  return ({ journal }, act) => locked(io, { journal, holder: `guestwire reconcile ${quote(name)}` }, (host) => act(host, io));
+  return ({ journal }, act) => locked(io, { journal, holder: `guestwire reconcile ${quote(name)}` }, (host) => act(closely(io, host), io));
 }
 
 /** By virsh, which takes a name, an id or a UUID for DOMAIN. */

@@ -32,6 +32,11 @@ export function assertRoot(command: string): void {
   if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' changes this host: run it as root`);
 }
 
+/** Throws unless root runs `command`: nftables and the journal answer nobody else. */
+export function assertRootToRead(command: string): void {
+  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' reads what only root may: run it as root`);
+}
+
 /** Throws unless the hook will find what it runs on this host; warns of what it can do without. */
 export async function assertHost(io: Io): Promise<void> {
   if (!existsSync('/etc/libvirt')) throw new HostError("'/etc/libvirt' is missing: install libvirt first (apt-get install libvirt-daemon-system)");
