@@ -26,6 +26,11 @@ const shared = {
 // CommonJS starts 5-10 ms sooner than ESM, and the hook is in the path of every guest start. Not minified: an
 // operator may have to read it.
 await build({ ...shared, entryPoints: ['hooks/hook.ts', 'hooks/hook-cached.ts'], outdir: made, outExtension: { '.js': '.cjs' }, format: 'cjs' });
+// ESM, because it waits at its top level; what it bundles of CommonJS asks for node's own modules by require.
+await build({
+  ...shared, entryPoints: ['hooks/agent.ts'], outdir: made, outExtension: { '.js': '.mjs' }, format: 'esm',
+  banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+});
 // For this node; where another runs the hook, it is made anew by `guestwire install`, or not used.
 execFileSync(process.execPath, [join(made, 'hook-cached.cjs'), '--make-cache']);
 

@@ -25,7 +25,7 @@ export default defineConfig(
   },
   { files: ['lib/exec.ts', 'lib/cli/exec.ts'], rules: { 'no-restricted-imports': 'off' } },
   {
-    files: ['test/**', 'bench/**', 'demo/**', '*.js'],
+    files: ['test/**', 'bench/**', 'demo/**', 'examples/**', '*.js'],
     rules: { 'no-console': 'off', 'no-restricted-imports': 'off', 'max-lines-per-function': 'off', 'max-params': 'off' },
   },
 );

@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 /** The `guestwire` command: picks the subcommand, prints what it returns, ends with its status. */
 import { readFileSync } from 'node:fs';
+import { check } from './cli/check.js';
 import { cloudInit } from './cli/cloud-init.js';
 import { derive } from './cli/derive.js';
+import { doctor } from './cli/doctor.js';
 import { drops } from './cli/drops.js';
 import { exec } from './cli/exec.js';
 import { explain } from './cli/explain.js';
@@ -11,17 +13,22 @@ import { install } from './cli/install.js';
 import { plan } from './cli/plan.js';
 import { quarantine } from './cli/quarantine.js';
 import { reconcile } from './cli/reconcile.js';
+import { set, unset } from './cli/set.js';
+import { status } from './cli/status.js';
 import { uninstall } from './cli/uninstall.js';
+import { watch } from './cli/watch.js';
 import { GuestwireError, UsageError } from './errors.js';
 import { settingsFrom } from './settings.js';
 
-const COMMANDS: readonly Command[] = [derive, plan, explain, drops, reconcile, quarantine, install, uninstall, cloudInit];
+const COMMANDS: readonly Command[] = [status, check, doctor, derive, plan, explain, drops, reconcile, watch, set, unset, quarantine, install, uninstall, cloudInit];
 
 const io: Io = {
   print: (text) => { process.stdout.write(`${text}\n`); },
   warn: (text) => { process.stderr.write(`guestwire: ${text}\n`); },
   settings: settingsFrom(process.env),
   exec,
+  // https://no-color.org: whatever it says, unless it is empty.
+  colours: process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '' && process.env['TERM'] !== 'dumb',
 };
 
 process.exitCode = await main(process.argv.slice(2));

@@ -7,9 +7,7 @@ import { type Chain, commentsOf, type FilterFamily, shapeName, TABLE, TABLES } f
 
 /** Returns the facts of each family's table. Throws CommandError or ToolOutputError. */
 export async function observeFilters(exec: Exec, families: readonly FilterFamily[]): Promise<Map<FilterFamily, FilterFacts>> {
-  const filters = new Map<FilterFamily, FilterFacts>();
-  for (const family of families) filters.set(family, await observeFilter(exec, family));
-  return filters;
+  return new Map(await Promise.all(families.map(async (family) => [family, await observeFilter(exec, family)] as const)));
 }
 
 async function observeFilter(exec: Exec, family: FilterFamily): Promise<FilterFacts> {

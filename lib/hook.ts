@@ -12,11 +12,11 @@ import type { Exec } from './exec.js';
 import { protectedOn } from './hostconfig.js';
 import { createJournal, type Journal } from './journal.js';
 import { createKernel } from './kernel.js';
-import { acquireLock } from './lock.js';
+import { acquireLock, isHeld } from './lock.js';
 import { createLog, type Log } from './log.js';
 import { probeNeighbours } from './probe.js';
 import { quarantineIn } from './quarantine.js';
-import type { Settings } from './settings.js';
+import { agentLockOf, type Settings } from './settings.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { type Host, make, release, unwire, wire, UNSPOKEN } from './reconcile.js';
 import { serveGuest, silence } from './serving.js';
@@ -99,11 +99,10 @@ function once(tell: (line: string) => void): (line: string) => void {
 async function announceIncoming({ call, journal }: Run): Promise<void> {
   const { domain, attachments, config } = understand(call);
   const routed = attachments.find((attachment) => attachment.kind === 'routed-link');
-  if (routed !== undefined && config.routed.migration !== 'manual') {
-    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here, because nothing would tell when it runs here: set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`);
+  if (routed !== undefined && config.routed.migration !== 'manual' && !await isHeld(call.exec, agentLockOf(call.settings))) {
+    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here, because nothing would tell when it runs here: start guestwire's agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`);
   }
   if (attachments.length > 0) journal.markIncoming(uuidOf(domain));
-  return Promise.resolve();
 }
 
 async function prepare(run: Run): Promise<void> {

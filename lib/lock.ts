@@ -36,6 +36,24 @@ export async function acquireLock(exec: Exec, request: LockRequest): Promise<Loc
   }
 }
 
+/**
+ * Returns whether some process holds the lock of `path`: by the kernel's word, which no kill -9 makes a lie. A file that is
+ * not there is held by nobody. Throws JournalError when it cannot be told.
+ */
+export async function isHeld(exec: Exec, path: string): Promise<boolean> {
+  if (statSync(path, { throwIfNoEntry: false }) === undefined) return false;
+  const fd = openLockFile(path);
+  try {
+    // Shared, so that two who ask at once do not take each other for the holder.
+    const result = await exec({ tool: 'flock', args: ['--shared', '--nonblock', '--conflict-exit-code', String(NOT_HAD), '3'], fd });
+    if (result.exitCode === NOT_HAD) return true;
+    if (result.exitCode !== 0) throw new JournalError(`lock ${quote(path)} cannot be asked for: ${reasonOf(result)}`);
+    return false;
+  } finally {
+    closeSync(fd);
+  }
+}
+
 async function lockFile(exec: Exec, { path, wait, holder }: LockRequest): Promise<Lock> {
   const fd = openLockFile(path);
   try {

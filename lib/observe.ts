@@ -69,6 +69,8 @@ function sort(queries: readonly Query[], answers: readonly (unknown[] | undefine
     if (query.kind === 'lookup') lookups.set(query.address, answer === undefined ? undefined : parseRoutes(answer, query)[0]);
     else if (answer === undefined) return;
     else if (query.kind === 'link') parseLinks(answer).forEach((link) => links.set(query.dev, link));
+    else if (query.kind === 'allLinks') parseLinks(answer).filter(({ ifname }) => query.names.has(ifname)).forEach((link) => links.set(link.ifname, link));
+    else if (query.kind === 'allRoutes') routes.routes.push(...parseRoutes(answer, query).filter(({ dev }) => dev !== undefined && query.names.has(dev)));
     else if (query.kind === 'rules') rules.push(...parseRules(answer, query.family));
     else if (query.kind === 'routers') parseRoutes(answer).forEach(({ dev }) => { if (dev !== undefined) routers.add(dev); });
     else if (query.kind === 'lastResorts') lastResorts = parseLastResorts(answer, query.ours);
@@ -90,6 +92,7 @@ type Query = { readonly text: string; readonly dev?: string; readonly protocol?:
   | { readonly kind: 'exact'; readonly table: string }
   // A link answers by its altnames, too.
   | { readonly kind: 'link'; readonly dev: string }
+  | { readonly kind: 'allLinks' | 'allRoutes'; readonly names: ReadonlySet<string> }
   | { readonly kind: 'routes' | 'locals' | 'subinterfaces' | 'routers' }
   | { readonly kind: 'rules'; readonly family: 'inet' }
   | { readonly kind: 'lastResorts'; readonly ours: number }
@@ -101,10 +104,8 @@ type Query = { readonly text: string; readonly dev?: string; readonly protocol?:
 
 function queriesOf(scope: Scope, procSys: string): Query[] {
   return [
-    ...scope.links.map((dev): Query => ({ kind: 'link', text: `address show dev ${dev}`, dev })),
-    ...scope.routes.map(({ dev, protocol }): Query => (
-      // `table all` is also what makes one `ip` without -4 or -6 list both families.
-      { kind: 'routes', text: `route show table all dev ${dev} proto ${protocol}`, dev, protocol: String(protocol) })),
+    ...linkQueries(scope.links),
+    ...routeQueries(scope.routes),
     ...scope.lookups.map((address): Query => ({ kind: 'lookup', text: `route get fibmatch ${address}`, address })),
     ...scope.locals.map((prefix): Query => ({ kind: 'locals', text: `route show table all type local root ${prefix}` })),
     // Of a bridge that is gone iproute2 says so and ends, and with it the whole batch (6.1, 6.15).
@@ -117,6 +118,21 @@ function queriesOf(scope: Scope, procSys: string): Query[] {
     ...(scope.tables === undefined ? [] : tableQueries(scope.tables.protocol)),
     ...scope.exact.map(({ to, table }): Query => ({ kind: 'exact', text: `route show table all exact ${to}`, table })),
   ];
+}
+
+/** Links of which more are asked for than this are listed all at once: a dump for each costs the square of their number. */
+const FEW = 16;
+
+function linkQueries(links: Scope['links']): Query[] {
+  if (links.length > FEW) return [{ kind: 'allLinks', text: 'address show', names: new Set(links) }];
+  return links.map((dev) => ({ kind: 'link', text: `address show dev ${dev}`, dev }));
+}
+
+/** `table all` is also what makes one `ip` without -4 or -6 list both families. */
+function routeQueries(routes: Scope['routes']): Query[] {
+  if (routes.length <= FEW) return routes.map(({ dev, protocol }) => ({ kind: 'routes', text: `route show table all dev ${dev} proto ${protocol}`, dev, protocol: String(protocol) }));
+  return [...new Set(routes.map(({ protocol }) => protocol))].map((protocol) => (
+    { kind: 'allRoutes', text: `route show table all proto ${protocol}`, protocol: String(protocol), names: new Set(routes.filter((route) => route.protocol === protocol).map(({ dev }) => dev)) }));
 }
 
 function tableQueries(ours: number): Query[] {

@@ -58,15 +58,21 @@ export function describe({ before, after }: Operation, vids?: string): string {
 /** Returns a line's operations in words: `add VLAN 20-29 on 'eno1'`. Of a line that is no operation, undefined. */
 export function describeLine({ operations }: BatchLine): string | undefined {
   const [first] = operations;
-  const [from, to] = [first, operations.at(-1)].map((operation) => vidOf(operation?.after ?? operation?.before));
-  return first && describe(first, from === undefined || to === undefined ? undefined : formatRange({ first: from, last: to }));
+  return first && describe(first, vidsIn({ operations }));
+}
+
+/** Returns the VIDs of a line's operations: `20-29`; undefined when it is not about VLANs. */
+export function vidsIn({ operations }: Pick<BatchLine, 'operations'>): string | undefined {
+  const [from, to] = [operations[0], operations.at(-1)].map((operation) => vidOf(operation?.after ?? operation?.before));
+  return from === undefined || to === undefined ? undefined : formatRange({ first: from, last: to });
 }
 
 function vidOf(object: NetObject | undefined): number | undefined {
   return object?.kind === 'vlan' || object?.kind === 'uplink-vlan' ? object.vid : undefined;
 }
 
-function nameOf(object: NetObject, vids?: string): string {
+/** Returns an object in words: `VLAN 42 pvid untagged`. */
+export function nameOf(object: NetObject, vids?: string): string {
   if (isOfMade(object)) return nameOfMade(object);
   switch (object.kind) {
     case 'vlan':

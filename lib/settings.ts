@@ -23,3 +23,8 @@ export function settingsFrom(env: Readonly<Record<string, string | undefined>>):
     quarantine: env['GUESTWIRE_QUARANTINE_DIR'] ?? '/var/lib/guestwire/quarantine',
   };
 }
+
+/** Returns the file that a live agent holds locked: who finds it locked knows that somebody will tell when a guest runs here. */
+export function agentLockOf({ stateDir }: Pick<Settings, 'stateDir'>): string {
+  return `${stateDir}.agent`;
+}

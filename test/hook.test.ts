@@ -240,7 +240,7 @@ describe('an announced migration', () => {
   });
 
   test('of a guest with routed links is refused, unless the config says who completes it', async () => {
-    const says = `guest 'web1' NIC 1 (${TAP_MAC}): a guest with routed links cannot migrate here, because nothing would tell when it runs here: set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`;
+    const says = `guest 'web1' NIC 1 (${TAP_MAC}): a guest with routed links cannot migrate here, because nothing would tell when it runs here: start guestwire's agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`;
     expect(await hook('migrate', ROUTED)).toEqual(refused(says));
     expect(logged()).toEqual([`<27>migrate: ${says}`]);
     expect(files()).toEqual([]);

@@ -99,7 +99,7 @@ describe('a guest with a routed link that migrates', () => {
     await here.ok('virsh', ['start', 'web1']);
     const refused = await migrate();
     expect(refused.code).toBe(1);
-    expect(refused.stderr).toContain(`${LABEL}: a guest with routed links cannot migrate here, because nothing would tell when it runs here: set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`);
+    expect(refused.stderr).toContain(`${LABEL}: a guest with routed links cannot migrate here, because nothing would tell when it runs here: start guestwire's agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`);
     expect(await routes(here)).toEqual(ROUTES.map((line) => line.replace('vnet0', 'vnet1')));
     expect(await routes(there)).toEqual([]);
     expect(await state(there)).toBe('');

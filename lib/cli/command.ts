@@ -22,14 +22,16 @@ export interface Io {
   readonly warn: (text: string) => void;
   readonly settings: Settings;
   readonly exec: Exec;
+  /** Whether what is printed goes to a terminal that wants colours. */
+  readonly colours?: boolean;
 }
 
 /** The version of every `--json` shape; it rises when a key changes its meaning or goes. */
 export const JSON_VERSION = 1;
 
 /** Options by long name, as `util.parseArgs` takes them. */
-type Options = Readonly<Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string }>>;
-type Values<T extends Options> = { readonly [K in keyof T]?: T[K]['type'] extends 'string' ? string : boolean };
+type Options = Readonly<Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string; readonly multiple?: boolean }>>;
+type Values<T extends Options> = { readonly [K in keyof T]?: T[K]['type'] extends 'string' ? (T[K] extends { readonly multiple: true } ? string[] : string) : boolean };
 
 /** Returns the arguments as `options` declares them. Throws UsageError. */
 export function parseOptions<T extends Options>(args: readonly string[], options: T): { values: Values<T>; positionals: string[] } {

@@ -88,6 +88,11 @@ export function dropIns({ protocol, services }: DropInWish): DropIns {
   };
 }
 
+/** Returns the network daemons of this host, running or not, that have no file of guestwire's. */
+export function untoldServices(): string[] {
+  return SERVICES.filter(({ signs, path }) => signs.some((sign) => lstatOf(sign) !== undefined) && !isOurDropIn(path)).map(({ name }) => name);
+}
+
 /** Returns whether guestwire wrote the file that stands there. */
 export function isOurDropIn(path: string): boolean {
   return lstatOf(path)?.isFile() === true && readFileSync(path, 'utf8').startsWith(`${MARK}\n`);

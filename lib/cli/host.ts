@@ -2,7 +2,7 @@
 import { type HostConfig, loadConfig } from '../config.js';
 import type { Exec } from '../exec.js';
 import { protectedOn } from '../hostconfig.js';
-import type { Journal } from '../journal.js';
+import { createJournal, type Journal } from '../journal.js';
 import { createKernel } from '../kernel.js';
 import { acquireLock, type Lock } from '../lock.js';
 import { createLog } from '../log.js';
@@ -17,6 +17,15 @@ export function hostOf(io: Io, lock: Lock, { journal, log }: Pick<Host, 'journal
   let config: HostConfig | undefined;
   return {
     kernel: createKernel(exec), journal, log, isQuarantined: quarantineIn(io.settings.quarantine),
+    protectedOn: (bridge) => protectedOn(config ??= loadConfig(io.settings.config))(bridge),
+  };
+}
+
+/** Returns the host for a command that looks and changes nothing: without the lock, so that it never keeps a guest waiting. */
+export function lookingHost(io: Io): Host {
+  let config: HostConfig | undefined;
+  return {
+    kernel: createKernel(io.exec), journal: createJournal(io.settings.stateDir, io.warn), log: () => undefined, isQuarantined: quarantineIn(io.settings.quarantine),
     protectedOn: (bridge) => protectedOn(config ??= loadConfig(io.settings.config))(bridge),
   };
 }

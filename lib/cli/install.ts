@@ -5,6 +5,7 @@ import { loadConfig } from '../config.js';
 import { ConfigError, HostError, UsageError } from '../errors.js';
 import { acquireLock } from '../lock.js';
 import { quote } from '../quote.js';
+import { agentFiles, startAgent } from './agentunit.js';
 import { type Command, type Io, parseFlags } from './command.js';
 import { type DropIns, dropIns } from './dropins.js';
 import { applyFileSet, type FileSet, type FileSpec } from './fileset.js';
@@ -20,7 +21,7 @@ import { reloadUnits, unitFiles } from './units.js';
 export const install: Command = {
   name: 'install',
   summary: "install or update libvirt's hook on this host",
-  help: `Usage: guestwire install [--yes | --no-reload] [--drop-ins]
+  help: `Usage: guestwire install [--yes | --no-reload] [--drop-ins] [--agent]
 
 Copies the hook to /usr/lib/guestwire and its launcher to /etc/libvirt/hooks/qemu. If another script is there, the
 launcher goes beside it, to /etc/libvirt/hooks/qemu.d/guestwire, which libvirt runs since 6.5. It stays where it is when
@@ -36,20 +37,24 @@ asked. Without a terminal nothing is reloaded unless --yes is given.
 With [serve] in the host config it also writes the systemd units guestwire-dhcp@ and guestwire-ra@ to
 /etc/systemd/system, and without it removes them: run it again after such a change.
 
+With --agent it also installs, enables and starts guestwire-agent.service, which runs 'guestwire watch'; a later install
+updates it, uninstall removes it.
+
   -y, --yes        reload without asking
       --no-reload  do not reload: the hook is called once the daemon is reloaded or restarted
       --drop-ins   tell systemd-networkd and NetworkManager, where they are, to leave guests' routes and taps alone, by
                    a file guestwire.conf in /etc/systemd/networkd.conf.d and /etc/NetworkManager/conf.d
+      --agent      install the agent, too
 
 Needs root, /usr/bin/node 20.19 or newer, and the packages iproute2 and util-linux.`,
   run: async (args, io) => {
-    const flags = parseFlags(args, { yes: { type: 'boolean', short: 'y' }, 'no-reload': { type: 'boolean' }, 'drop-ins': { type: 'boolean' } });
+    const flags = parseFlags(args, { yes: { type: 'boolean', short: 'y' }, 'no-reload': { type: 'boolean' }, 'drop-ins': { type: 'boolean' }, agent: { type: 'boolean' } });
     const consent = consentOf(flags);
     assertRoot('install');
     await assertHost(io);
     const build = await readBuild(io);
     const extra = dropIns({ protocol: protocolOfHost(io), services: flags['drop-ins'] === true });
-    const record = await installFiles(io, build, extra);
+    const record = await installFiles(io, build, { extra, agent: flags.agent === true });
     const reloaded = await reloadDaemons(io, record, consent);
     if (reloaded.length > 0) remember({ ...record, told: [...record.told, ...reloaded.map(daemonKey)] });
     return 0;
@@ -74,7 +79,7 @@ function protocolOfHost(io: Io): number | undefined {
 }
 
 /** Under the host's lock, so that two installations do not undo each other. A refusal leaves no lock file behind. */
-async function installFiles(io: Io, build: Build, extra: DropIns): Promise<InstallRecord> {
+async function installFiles(io: Io, build: Build, { extra, agent }: { readonly extra: DropIns; readonly agent: boolean }): Promise<InstallRecord> {
   const { lock: path } = io.settings;
   const isNew = !existsSync(path);
   const lock = await acquireLock(io.exec, { path, wait: LOCK_WAIT, holder: 'guestwire install' });
@@ -86,13 +91,15 @@ async function installFiles(io: Io, build: Build, extra: DropIns): Promise<Insta
     const draft = recordFor(place, extra);
     extra.warnings.forEach(io.warn);
     const units = unitFiles(io);
+    const agents = agentFiles(io, agent);
     const set = fileSet(build, { place, extra }, draft);
-    const lines = applyFileSet({ directories: [...set.directories, ...units.directories], files: [...units.files, ...set.files], surplus: [...set.surplus, ...units.surplus] });
+    const lines = applyFileSet({ directories: [...set.directories, ...units.directories], files: [...units.files, ...set.files, ...agents.files], surplus: [...set.surplus, ...units.surplus] });
     const record = { ...draft, placed: draft.placed ?? now() };
     remember(record);
     if (place.launcher === BESIDE && existsSync(MAIN)) io.print(`${quote(MAIN)} is another script: the launcher goes beside it`);
     [...lines, ...extra.advice(lines)].forEach(io.print);
     await reloadUnits(io, lines);
+    await startAgent(io, lines);
     return record;
   } catch (error) {
     if (isNew) rmSync(path, { force: true });

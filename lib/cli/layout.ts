@@ -14,6 +14,8 @@ export const BESIDE_DIR = `${HOOKS_DIR}/qemu.d`;
 export const MAIN = `${HOOKS_DIR}/qemu`;
 export const BESIDE = `${BESIDE_DIR}/guestwire`;
 export const HOOK = `${LIBRARY_DIR}/hook.cjs`;
+/** The agent, with `install --agent`. */
+export const AGENT = `${LIBRARY_DIR}/agent.mjs`;
 export const RECORD = `${LIBRARY_DIR}/install.json`;
 
 /** What of `dist/` is installed, in the order it is replaced. The first must be there, its companions may. */

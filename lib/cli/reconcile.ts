@@ -1,100 +1,87 @@
 /** `guestwire reconcile`: makes the host agree with a running guest's XML, or releases what is left of one that ended. */
-import { announce } from '../announce.js';
 import { deriveAttachments } from '../attachment.js';
 import { loadConfig } from '../config.js';
 import { parseDomain } from '../domain.js';
-import { DomainXmlError, HostError, UsageError } from '../errors.js';
-import { createJournal } from '../journal.js';
-import type { Plan } from '../plan.js';
+import { HostError, UsageError } from '../errors.js';
 import { quote } from '../quote.js';
-import { type Guest, type Host, release, releaseRunning, wire } from '../reconcile.js';
-import { serveGuest } from '../serving.js';
 import { askLibvirt, type Command, type Io, parseOptions } from './command.js';
-import { locked } from './host.js';
+import { guestOf, type Inquiry, journalOf, lifeOf, releaseGuest, stampOf, type UnderLock, wireGuest } from './guest.js';
+import { locked, lookingHost } from './host.js';
+import { closely, preview, previewAll, reconcileAll } from './reconcile-all.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
 
 export const reconcile: Command = {
   name: 'reconcile',
   summary: 'make the host agree with the XML of a running guest',
-  help: `Usage: guestwire reconcile DOMAIN
+  help: `Usage: guestwire reconcile DOMAIN [--dry-run]
+       guestwire reconcile --all [--dry-run]
 
 Wires a running guest as its XML says now, and prints a line for each change: after its routes or VLANs were
 disturbed, after its metadata was edited ('virsh metadata --live'), when it was started before guestwire was
 installed, and when it has come by migration and runs here. What is in order already stays untouched. Of a guest that
-does not run, whatever is left is released.
+does not run, whatever is left is released. Where the agent runs ('guestwire watch') it does all this by itself.
 
-  DOMAIN  name, id or UUID, as virsh takes it
+  DOMAIN     name, id or UUID, as virsh takes it
+  --all      every guest that runs, and what is left of those that are gone: links that guestwire made, routes, rules
+             and neighbour proxies of its protocol, its nftables tables, VLANs it put on uplinks, state files
+  --dry-run  print what would be done, and change nothing
 
 Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start or stop meanwhile are done.`,
   run: async (args, io) => {
-    const { positionals: [name, extra] } = parseOptions(args, {});
-    if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
+    const { values, positionals: [name, extra] } = parseOptions(args, { all: { type: 'boolean' }, 'dry-run': { type: 'boolean' } });
+    if (values.all === true && name !== undefined) throw new UsageError('give either --all or the name of one guest');
+    if (values.all !== true && (name === undefined || extra !== undefined)) throw new UsageError('give the name of one guest');
     assertRoot('reconcile');
-    const state = await stateOf(io, name);
-    if (ON_ITS_WAY.test(state)) {
-      throw new HostError(`guest ${quote(name)} does not run here yet (${state}): reconcile it when its migration is done`);
+    const dry = values['dry-run'] === true;
+    if (name === undefined) return (dry ? previewAll : reconcileAll)(io, async (uuid) => (await virshInquiry(io, uuid).life()).kind === 'coming');
+    const inquiry = virshInquiry(io, name);
+    const life = await inquiry.life();
+    if (life.kind === 'coming') {
+      throw new HostError(`guest ${quote(name)} does not run here yet (${life.shown}): reconcile it when its migration is done`);
     }
-    await (isActive(state) ? wireGuest(io, name) : releaseGuest(io, name));
+    if (dry) return previewGuest(io, inquiry, life.kind === 'here');
+    await (life.kind === 'here' ? wireNow(io, name, inquiry) : releaseNow(io, name, inquiry));
     return 0;
   },
 };
 
-/** What `virsh domstate --reason` calls a guest whose memory is still elsewhere (libvirt 9.0, 11.3). */
-const ON_ITS_WAY = /^paused \((migrating|starting up|post-copy.*)\)$/;
-
-async function stateOf(io: Io, name: string): Promise<string> {
-  return (await askLibvirt(io, ['domstate', '--reason', '--domain', name], 'asking for the state')).trim();
-}
-
-function isActive(state: string): boolean {
-  return !/^(shut off|crashed|no state)\b/.test(state);
-}
-
-/**
- * libvirt is asked before the lock is taken and after it is given back: it may be waiting for this guest's hook, which
- * waits for the lock. The id tells whether the guest that was asked for is still the one that runs.
- */
-async function wireGuest(io: Io, name: string): Promise<void> {
-  const id = await idOf(io, name);
-  const domain = parseDomain(await askLibvirt(io, ['dumpxml', '--domain', name], 'reading the domain XML'));
+async function previewGuest(io: Io, inquiry: Inquiry, active: boolean): Promise<number> {
+  const domain = parseDomain(await inquiry.xml());
   const guest = guestOf(domain);
-  const config = loadConfig(io.settings.config);
-  const attachments = deriveAttachments(domain, config, io.warn);
-  const plans: Plan[] = [];
-  const changes = await reconciled(io, guest, async (host) => {
-    if (attachments.length === 0) await releaseRunning(host, guest.uuid);
-    else plans.push(await wire(host, { guest, attachments, fresh: false, incoming: false }));
-  });
-  if (await idOf(io, name) !== id) {
-    await reconciled(io, guest, (host) => release(host, guest.uuid));
-    throw new HostError(`guest ${quote(domain.name)} ended meanwhile: what was wired for it is released`);
-  }
-  for (const plan of config.routed.announce ? plans : []) {
-    await announce(io.exec, { info: io.print, warn: io.warn }, { guest: guest.name, plan, fresh: false });
-  }
-  if (changes === 0) io.print(`guest ${quote(domain.name)}: ${attachments.length === 0 ? 'its XML asks for nothing' : 'as its XML says, nothing changed'}`);
+  const attachments = active ? deriveAttachments(domain, loadConfig(io.settings.config), io.warn) : [];
+  const wishes = new Map([[guest.uuid, { guest, attachments }]]);
+  return preview(io, closely(io, lookingHost(io)), { wishes, faults: [], isMeant: (owner) => owner.guest === undefined || owner.guest.uuid === guest.uuid });
 }
 
-async function releaseGuest(io: Io, name: string): Promise<void> {
-  const guest = guestOf(parseDomain(await askLibvirt(io, ['dumpxml', '--domain', name], 'reading the domain XML')));
-  const changes = await reconciled(io, guest, (host) => release(host, guest.uuid));
+async function wireNow(io: Io, name: string, inquiry: Inquiry): Promise<void> {
+  const { guest, changes, asks } = await wireGuest({ io, inquiry, underLock: underLock(io, name) });
+  if (changes === 0) io.print(`guest ${quote(guest.name)}: ${asks === 'nothing' ? 'its XML asks for nothing' : 'as its XML says, nothing changed'}`);
+}
+
+async function releaseNow(io: Io, name: string, inquiry: Inquiry): Promise<void> {
+  const guest = guestOf(parseDomain(await inquiry.xml()));
+  const stamp = stampOf(journalOf(io), guest);
+  if ((await inquiry.life()).kind !== 'gone') throw new HostError(`guest ${quote(name)} was started meanwhile`);
+  const changes = await releaseGuest({ io, underLock: underLock(io, name) }, guest, stamp);
   if (changes === 0) io.print(`guest ${quote(guest.name)}: it does not run, and nothing is left of it`);
 }
 
-async function idOf(io: Io, name: string): Promise<string> {
-  return (await askLibvirt(io, ['domid', '--domain', name], 'asking for the id')).trim();
+function underLock(io: Io, name: string): UnderLock {
+  return ({ journal }, act) => locked(io, { journal, holder: `guestwire reconcile ${quote(name)}` }, (host) => act(closely(io, host), io));
 }
 
-function guestOf({ name, uuid }: { readonly name: string; readonly uuid: string | undefined }): Guest {
-  if (uuid === undefined) throw new DomainXmlError(`guest ${quote(name)}: the domain XML has no <uuid>: libvirt's own XML has one`);
-  return { name, uuid };
-}
-
-/** Returns how many changes were made. */
-async function reconciled(io: Io, guest: Guest, act: (host: Host) => Promise<void>): Promise<number> {
-  const journal = createJournal(io.settings.stateDir, io.warn);
-  return locked(io, { journal, holder: `guestwire reconcile ${quote(guest.name)}` }, async (host) => {
-    await act(host);
-    await serveGuest({ journal, exec: io.exec, log: { info: host.log, warn: io.warn }, settings: io.settings }, { uuid: guest.uuid, ended: false });
-  });
+/** By virsh, which takes a name, an id or a UUID for DOMAIN. */
+function virshInquiry(io: Io, name: string): Inquiry {
+  return {
+    life: async () => {
+      const text = (await askLibvirt(io, ['domstate', '--reason', '--domain', name], 'asking for the state')).trim();
+      const [, state = text, reason] = /^(.*?)(?: \((.*)\))?$/.exec(text) ?? [];
+      return lifeOf(state, reason);
+    },
+    id: async () => {
+      const id = (await askLibvirt(io, ['domid', '--domain', name], 'asking for the id')).trim();
+      return id === '-' ? undefined : id;
+    },
+    xml: () => askLibvirt(io, ['dumpxml', '--domain', name], 'reading the domain XML'),
+  };
 }

@@ -46,6 +46,11 @@ export async function reloadDaemons(io: Io, record: InstallRecord, consent: Cons
   return ignorant;
 }
 
+/** Returns the daemons that run and may not know of the hook, as `libvirtd (pid 1)`. */
+export function ignorantDaemons(record: InstallRecord): string[] {
+  return runningDaemons().filter((daemon) => !knows(daemon, record)).map(label);
+}
+
 /** Returns how the record names a daemon: another one with its pid is another one. */
 export function daemonKey({ name, pid, started }: Daemon): string {
   return `${name} ${pid} ${started.boot} ${started.ticks}`;

@@ -32,6 +32,11 @@ export function assertRoot(command: string): void {
   if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' changes this host: run it as root`);
 }
 
+/** Throws unless root runs `command`: nftables and the journal answer nobody else. */
+export function assertRootToRead(command: string): void {
+  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' reads what only root may: run it as root`);
+}
+
 /** Throws unless the hook will find what it runs on this host; warns of what it can do without. */
 export async function assertHost(io: Io): Promise<void> {
   if (!existsSync('/etc/libvirt')) throw new HostError("'/etc/libvirt' is missing: install libvirt first (apt-get install libvirt-daemon-system)");
@@ -51,6 +56,13 @@ export async function readBuild(io: Io): Promise<Build> {
   if (exitCode !== 0) throw new HostError(`${quote(main.path)} does not run: ${/^\w*Error\b.*/m.exec(stderr)?.[0] ?? `node ended with status ${exitCode ?? 'unknown'}`}`);
   const library = [main, ...companions.filter(({ path }) => existsSync(path))].map(({ name, path }) => ({ name, content: readFileSync(path) }));
   return { library, launcher: readLauncher(join(top, 'hooks/qemu')) };
+}
+
+/** Returns the agent as it was built. */
+export function agentBuild(): Buffer {
+  const path = join(dirname(fileURLToPath(new URL('..', import.meta.url))), 'dist/agent.mjs');
+  if (!existsSync(path)) throw new HostError(`${quote(path)} is missing: run 'npm run build'`);
+  return readFileSync(path);
 }
 
 /** The launcher of a checkout finds that checkout's build; the installed one is told where its hook is. */

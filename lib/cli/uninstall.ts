@@ -9,13 +9,16 @@ import { quote } from '../quote.js';
 import { release, releaseRunning } from '../reconcile.js';
 import { byLife } from '../rivals.js';
 import { serveNobody } from '../serving.js';
+import { agentLockOf } from '../settings.js';
+import { AGENT_UNIT, isAgentInstalled, stopAgent } from './agentunit.js';
 import { type Command, type Io, parseFlags } from './command.js';
 import { DROP_IN_DIRS, DROP_IN_FILES, isOurDropIn } from './dropins.js';
 import { leftoversIn, reasonOf } from './fileset.js';
 import { hostOf } from './host.js';
-import { BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt } from './layout.js';
+import { AGENT, BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt } from './layout.js';
 import { readRecord } from './record.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
+
 import { installedUnits, reloadUnits, UNITS_DIR } from './units.js';
 
 export const uninstall: Command = {
@@ -65,7 +68,9 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
   try {
     const left = await settleWiring(io, lock, wiring);
     await serveNobody({ journal: quietJournal(io), exec: io.exec, log: { info: io.print, warn: io.warn }, settings: io.settings });
-    const units = installedUnits();
+    const units = [...installedUnits(), ...(isAgentInstalled() ? [AGENT_UNIT] : [])];
+    // What it would wire again waits for the lock, and then finds its files gone.
+    await stopAgent(io);
     removeFiles(io);
     await reloadUnits(io, units.map(quote));
     if (left.length === 0) removeState(io);
@@ -129,8 +134,8 @@ function removeFiles(io: Io): void {
 
 function installedFiles(): string[] {
   // Behind a symlink lie somebody else's files.
-  const library = lstatOf(LIBRARY_DIR)?.isDirectory() === true ? [...LIBRARY_FILES.map((name) => join(LIBRARY_DIR, name)), RECORD].filter(isFile) : [];
-  return [...[MAIN, BESIDE].filter(isOurs), ...installedUnits(), ...[HOOKS_DIR, LIBRARY_DIR, UNITS_DIR, ...DROP_IN_DIRS].flatMap(leftoversIn), ...DROP_IN_FILES.filter(isOurDropIn), ...library];
+  const library = lstatOf(LIBRARY_DIR)?.isDirectory() === true ? [...LIBRARY_FILES.map((name) => join(LIBRARY_DIR, name)), AGENT, RECORD].filter(isFile) : [];
+  return [...[MAIN, BESIDE].filter(isOurs), ...(isAgentInstalled() ? [AGENT_UNIT] : []), ...installedUnits(), ...[HOOKS_DIR, LIBRARY_DIR, UNITS_DIR, ...DROP_IN_DIRS].flatMap(leftoversIn), ...DROP_IN_FILES.filter(isOurDropIn), ...library];
 }
 
 /** A link to a launcher is not what install made. */
@@ -154,6 +159,8 @@ function removeState(io: Io): void {
   }
   for (const name of namesIn(stateDir).filter((each) => STATE_FILE.test(each))) removeFile(io, join(stateDir, name));
   removeIfEmpty(io, stateDir);
+  const agentLock = agentLockOf(io.settings);
+  if (isFile(agentLock)) removeFile(io, agentLock);
   removeFile(io, lock);
 }
 

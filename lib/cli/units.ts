@@ -39,7 +39,7 @@ export function installedUnits(): string[] {
 
 /** Makes a running systemd read its files again when one of `lines`, which say what was done, is about a template. */
 export async function reloadUnits(io: Io, lines: readonly string[]): Promise<void> {
-  const touched = SERVICES.map(pathOf).some((path) => lines.some((line) => line.includes(quote(path)) && !line.endsWith('is up to date')));
+  const touched = lines.some((line) => line === quote(join(UNITS_DIR, 'guestwire-agent.service'))) || SERVICES.map(pathOf).some((path) => lines.some((line) => line.includes(quote(path)) && !line.endsWith('is up to date')));
   if (!touched || !existsSync('/run/systemd/system')) return;
   const request = { tool: 'systemctl', args: ['daemon-reload'] };
   assertSuccess(request, await io.exec(request), 'making systemd read its units');

@@ -12,6 +12,6 @@ export type {
 export type { KeepaliveOptions } from './keepalive.js';
 export type { BackoffOptions } from './lasting.js';
 export type {
-  Affect, ChangeOptions, Connection, DomainRef, DomainState, DomainXmlOptions, EventKind, EventOptions, GetMetadataOptions, ListOptions, NetworkRef,
+  Affect, ChangeOptions, Connection, DomainRef, DomainState, DomainStatus, DomainXmlOptions, EventKind, EventOptions, GetMetadataOptions, ListOptions, NetworkRef,
   SetMetadataOptions, UpdateOptions, Version, XmlOptions,
 } from './types.js';

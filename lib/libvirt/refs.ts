@@ -2,7 +2,7 @@
 import { LibvirtArgumentError } from './errors.js';
 import { quote } from '../quote.js';
 import type { WireDomain, WireNetwork } from './protocol.js';
-import type { DomainRef, DomainState, NetworkRef } from './types.js';
+import type { DomainRef, DomainState, DomainStatus, NetworkRef } from './types.js';
 
 /** Returns the domain that the wire has. */
 export function domainRef({ name, uuid, id }: WireDomain): DomainRef {
@@ -44,4 +44,16 @@ const STATES = ['nostate', 'running', 'blocked', 'paused', 'shutdown', 'shutoff'
 /** Returns the word for a virDomainState. */
 export function stateOf(number: number): DomainState {
   return STATES[number] ?? 'unknown';
+}
+
+/** virDomainPausedReason by its place, in the words of `virsh domstate --reason` (9.0). */
+export const PAUSED_REASONS = [
+  'unknown', 'user', 'migrating', 'saving', 'dumping', 'I/O error', 'watchdog', 'from snapshot', 'shutting down', 'creating snapshot', 'crashed', 'starting up',
+  'post-copy', 'post-copy failed', 'api error',
+] as const;
+
+/** Returns the words for what domain_get_state answers. */
+export function statusOf({ state: number, reason }: { readonly state: number; readonly reason: number }): DomainStatus {
+  const state = stateOf(number);
+  return { state, reason: state === 'paused' ? PAUSED_REASONS[reason] : undefined };
 }

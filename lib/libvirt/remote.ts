@@ -40,7 +40,7 @@ export async function connectVirsh(options: VirshOptions, call: CallOptions): Pr
   };
 }
 
-function domainCommands(virsh: Virsh): Pick<Connection, 'listDomains' | 'lookupDomain' | 'domainXml' | 'domainState' | 'getMetadata' | 'setMetadata'> {
+function domainCommands(virsh: Virsh): Pick<Connection, 'listDomains' | 'lookupDomain' | 'domainXml' | 'domainState' | 'domainStatus' | 'getMetadata' | 'setMetadata'> {
   const listDomains: Connection['listDomains'] = async ({ state, ...limits } = {}) =>
     linesOf(await virsh(['list', ...(state === undefined ? ['--all'] : STATE[state]), '--uuid', '--id', '--name'], limits)).map(domainOf);
   return {
@@ -54,6 +54,10 @@ function domainCommands(virsh: Virsh): Pick<Connection, 'listDomains' | 'lookupD
       'dumpxml', `--domain=${checked(uuid)}`, ...(from === 'inactive' ? ['--inactive'] : []), ...(secrets === 'include' ? ['--security-info'] : []),
     ], limits),
     domainState: async ({ uuid }, limits) => STATES[(await virsh(['domstate', `--domain=${checked(uuid)}`], limits)).trim()] ?? 'unknown',
+    domainStatus: async ({ uuid }, limits) => {
+      const [, state = '', reason] = /^(.*?)(?: \((.*)\))?$/.exec((await virsh(['domstate', '--reason', `--domain=${checked(uuid)}`], limits)).trim()) ?? [];
+      return { state: STATES[state] ?? 'unknown', reason: state === 'paused' ? reason : undefined };
+    },
     getMetadata: async ({ uuid }, { uri, affect = 'current', ...limits }) => {
       try {
         return (await virsh(['metadata', `--domain=${checked(uuid)}`, `--uri=${uri}`, ...AFFECT[affect]], limits)).trimEnd();

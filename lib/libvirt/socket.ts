@@ -2,7 +2,7 @@
 import type { CallOptions, LimitedOptions } from './calls.js';
 import { LibvirtArgumentError, LibvirtError } from './errors.js';
 import type { Lasting } from './lasting.js';
-import { domainRef, networkRef, stateOf, uuidBytes, wireDomain, wireNetwork } from './refs.js';
+import { domainRef, networkRef, statusOf, uuidBytes, wireDomain, wireNetwork } from './refs.js';
 import { createSubscription } from './subscription.js';
 import { EVENT_KINDS, type Registrar } from './registrar.js';
 import type { Affect, Connection, EventOptions, ListOptions } from './types.js';
@@ -57,7 +57,8 @@ export function createSocketConnection(lasting: Lasting, registrar: Registrar, t
 
 type Limits = (options?: CallOptions) => LimitedOptions;
 
-function domainCalls({ call }: Lasting, limits: Limits): Pick<Connection, 'listDomains' | 'lookupDomain' | 'domainXml' | 'domainState' | 'getMetadata' | 'setMetadata'> {
+function domainCalls({ call }: Lasting, limits: Limits): Pick<Connection, 'listDomains' | 'lookupDomain' | 'domainXml' | 'domainState' | 'domainStatus' | 'getMetadata' | 'setMetadata'> {
+  const status: Connection['domainStatus'] = async (domain, options) => statusOf(await call('domain_get_state', { domain: wireDomain(domain), flags: 0 }, limits(options)));
   return {
     listDomains: async (options = {}) => {
       const { domains } = await call('connect_list_all_domains', { needResults: WITH_RESULTS, flags: listFlags(options, DOMAINS) }, limits(options));
@@ -73,10 +74,8 @@ function domainCalls({ call }: Lasting, limits: Limits): Pick<Connection, 'listD
       const flags = (options.from === 'inactive' ? INACTIVE : 0) | (options.secrets === 'include' ? SECURE : 0);
       return (await call('domain_get_xml_desc', { domain: wireDomain(domain), flags }, limits(options))).xml;
     },
-    domainState: async (domain, options) => {
-      const { state } = await call('domain_get_state', { domain: wireDomain(domain), flags: 0 }, limits(options));
-      return stateOf(state);
-    },
+    domainState: async (domain, options) => (await status(domain, options)).state,
+    domainStatus: status,
     getMetadata: async (domain, { uri, affect = 'current', ...options }) => {
       try {
         return (await call('domain_get_metadata', { domain: wireDomain(domain), type: ELEMENT, uri, flags: AFFECT[affect] }, limits(options))).metadata;

@@ -23,6 +23,13 @@ export interface NetworkRef {
 /** virDomainState of libvirt 9.0 in its own words; 'unknown' is a state of a newer libvirt. */
 export type DomainState = 'nostate' | 'running' | 'blocked' | 'paused' | 'shutdown' | 'shutoff' | 'crashed' | 'pmsuspended' | 'unknown';
 
+/** A state and why it was entered. */
+export interface DomainStatus {
+  readonly state: DomainState;
+  /** Of state 'paused' virsh's word for virDomainPausedReason ('user', 'migrating', 'starting up'); of others, and of a newer libvirt's, undefined. */
+  readonly reason: string | undefined;
+}
+
 /** Which domains or networks are listed; all unless given. */
 export interface ListOptions extends CallOptions {
   readonly state?: 'active' | 'inactive';
@@ -110,6 +117,8 @@ export interface Connection {
   domainXml(domain: DomainRef, options?: DomainXmlOptions): Promise<string>;
   /** Returns whether it runs, and how (domain_get_state). */
   domainState(domain: DomainRef, options?: CallOptions): Promise<DomainState>;
+  /** Returns the same with the reason (domain_get_state). */
+  domainStatus(domain: DomainRef, options?: CallOptions): Promise<DomainStatus>;
 
   /** Returns the metadata element of a namespace, without that namespace's declaration, as libvirt gives it; undefined: there is none (domain_get_metadata). */
   getMetadata(domain: DomainRef, options: GetMetadataOptions): Promise<string | undefined>;

@@ -1,0 +1,35 @@
+// Says, whenever something happens to a guest, what of its networking is not as its XML says; changes nothing:
+// node watch-drift.js [URI]. As root, because nftables tells nobody else what it holds.
+import process from 'node:process';
+import {
+  createJournal, createKernel, deriveAttachments, describe, exec, GuestwireError, loadConfig, parseDomain, pastOf, planWiring, settingsFrom,
+} from 'guestwire';
+import { connect } from 'guestwire/libvirt';
+
+const settings = settingsFrom(process.env);
+/** What the pipeline works on. A plan changes nothing, so no lock is needed. */
+const host = {
+  kernel: createKernel(exec), journal: createJournal(settings.stateDir, console.warn), log: console.log,
+  protectedOn: () => new Set(), isQuarantined: () => false,
+};
+
+const libvirt = await connect(process.argv[2], { readOnly: true });
+for await (const event of libvirt.events()) {
+  if (event.kind === 'resync') for (const ref of await libvirt.listDomains({ state: 'active' })) await look(ref);
+  else if ('domain' in event) await look(event.domain);
+}
+
+/** @param {import('guestwire/libvirt').DomainRef} ref */
+async function look(ref) {
+  try {
+    if (await libvirt.domainState(ref) !== 'running') return;
+    const domain = parseDomain(await libvirt.domainXml(ref));
+    const attachments = deriveAttachments(domain, loadConfig(settings.config), console.warn);
+    const request = { guest: { name: ref.name, uuid: ref.uuid }, attachments, fresh: false, incoming: false };
+    const { operations } = await planWiring(host, request, pastOf(host, ref.uuid));
+    console.log(ref.name, operations.length === 0 ? 'is exact' : `lacks: ${operations.map((operation) => describe(operation)).join(', ')}`);
+  } catch (error) {
+    if (!(error instanceof GuestwireError)) throw error;
+    console.log(ref.name, error.message);
+  }
+}

@@ -1,0 +1,33 @@
+// Wires a running guest from one's own orchestrator, without metadata and without hook: node wire-guest.js GUEST ADDRESS [URI].
+// Gives its first NIC, of type 'ethernet', this address. `release(host, uuid)` takes it all back.
+import process from 'node:process';
+import {
+  acquireLock, createJournal, createKernel, deriveAttachments, exec, formatMetadata, loadConfig, parseDomain, settingsFrom, wire,
+} from 'guestwire';
+import { connect } from 'guestwire/libvirt';
+
+const [, , name = '', address = '', uri] = process.argv;
+const settings = settingsFrom(process.env);
+
+const libvirt = await connect(uri, { readOnly: true });
+const ref = await libvirt.lookupDomain({ name });
+const xml = await libvirt.domainXml(ref);
+await libvirt.close();
+
+// What the orchestrator knows takes the place of the guest's own metadata.
+const { nics: [nic] } = parseDomain(xml);
+const wish = { mac: nic?.mac ?? '', vlan: undefined, isolated: undefined, routed: { ips: [{ address, prefix: undefined }], routes: [] } };
+const domain = parseDomain(xml.replace(/<metadata>[^]*?<\/metadata>/, '').replace('</domain>', `<metadata>${formatMetadata([wish])}</metadata></domain>`));
+const attachments = deriveAttachments(domain, loadConfig(settings.config));
+
+// The lock that guestwire's hook and agent take, too.
+const lock = await acquireLock(exec, { path: settings.lock, wait: 30, holder: `my orchestrator, for ${name}` });
+try {
+  const host = {
+    kernel: createKernel((request) => exec({ ...request, fd: lock.fd })), journal: createJournal(settings.stateDir, console.warn),
+    log: console.log, protectedOn: () => new Set(), isQuarantined: () => false,
+  };
+  await wire(host, { guest: { name, uuid: ref.uuid }, attachments, fresh: false, incoming: false });
+} finally {
+  lock.release();
+}

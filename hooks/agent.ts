@@ -1,0 +1,16 @@
+/** Entry point of dist/agent.mjs: `guestwire watch` as one file, for guestwire-agent.service. */
+import { exec } from '../lib/cli/exec.js';
+import { watch } from '../lib/cli/watch.js';
+import { GuestwireError } from '../lib/errors.js';
+import { settingsFrom } from '../lib/settings.js';
+
+const say = (text: string): void => { process.stdout.write(`${text}\n`); };
+const warn = (text: string): void => { process.stderr.write(`guestwire: ${text}\n`); };
+
+try {
+  process.exitCode = await watch.run(process.argv.slice(2), { print: say, warn, settings: settingsFrom(process.env), exec });
+} catch (error) {
+  if (!(error instanceof GuestwireError)) throw error;
+  warn(error.message);
+  process.exitCode = 1;
+}

@@ -1,0 +1,83 @@
+/**
+ * Whom a change of the host concerns: which links, shared links and libvirt networks each guest's networking hangs on. Of
+ * a link that many share only what can disturb a guest counts: a bridge says something at every port that comes and goes.
+ */
+import type { Attachment } from '../attachment.js';
+import type { HostConfig } from '../config.js';
+import type { Domain } from '../domain.js';
+
+/** What a line of `ip -o -d monitor link` or `bridge -o monitor vlan` says. */
+export interface LinkChange {
+  readonly ifname: string;
+  /** Of a shared link: what matters of it; undefined when the line does not tell. */
+  readonly essence: string | undefined;
+}
+
+interface Concern {
+  readonly links: ReadonlySet<string>;
+  readonly shared: ReadonlySet<string>;
+  readonly networks: ReadonlySet<string>;
+}
+
+export interface Concerns {
+  readonly set: (uuid: string, domain: Domain, asked: { readonly attachments: readonly Attachment[]; readonly config: HostConfig }) => void;
+  readonly forget: (uuid: string) => void;
+  /** Returns the UUIDs of the guests that the change of a link concerns: because it is their own, or one they share. */
+  readonly byLink: (change: LinkChange) => { readonly own: readonly string[]; readonly sharing: readonly string[] };
+  readonly byNetwork: (name: string) => string[];
+}
+
+/** Returns concerns of nobody. */
+export function createConcerns(): Concerns {
+  const concerns = new Map<string, Concern>();
+  const essences = new Map<string, string>();
+  const having = (has: (concern: Concern) => boolean): string[] => [...concerns].filter(([, concern]) => has(concern)).map(([uuid]) => uuid);
+  return {
+    set: (uuid, domain, asked) => { concerns.set(uuid, concernOf(domain, asked)); },
+    forget: (uuid) => { concerns.delete(uuid); },
+    byLink: ({ ifname, essence }) => {
+      const own = having(({ links }) => links.has(ifname));
+      if (essence === undefined || essences.get(ifname) === essence) return { own, sharing: [] };
+      const sharing = having(({ shared }) => shared.has(ifname));
+      // Kept for shared links only: names of taps come and go without end.
+      if (sharing.length > 0) essences.set(ifname, essence);
+      return { own, sharing };
+    },
+    byNetwork: (name) => having(({ networks }) => networks.has(name)),
+  };
+}
+
+function concernOf({ nics }: Domain, { attachments, config }: { readonly attachments: readonly Attachment[]; readonly config: HostConfig }): Concern {
+  const [links, shared, networks] = [new Set<string>(), new Set<string>(), new Set<string>()];
+  const add = (set: Set<string>, ...names: readonly (string | undefined)[]): void => {
+    for (const name of names) if (name !== undefined) set.add(name);
+  };
+  for (const attachment of attachments) {
+    add(links, attachment.link);
+    add(networks, nics[attachment.nic]?.source.network);
+    if (attachment.kind === 'vlan-port') add(shared, attachment.bridge, ...(attachment.bridge === undefined ? [] : config.bridges.get(attachment.bridge)?.uplinks ?? []));
+    else {
+      add(shared, attachment.vrf, ...(attachment.proxy ?? []));
+      if (attachment.made !== undefined) add(links, attachment.made.dev);
+      if (attachment.made?.kind === 'veth' && attachment.made.on === 'macvtap') add(links, attachment.made.macvtap);
+    }
+  }
+  return { links, shared, networks };
+}
+
+/** Returns what a line of `ip -o -d monitor link` says; undefined: nothing. */
+export function readLinkLine(line: string): LinkChange | undefined {
+  const [, deleted = '', index, ifname] = /^(Deleted )?(\d+): ([^\s:@]+)/.exec(line) ?? [];
+  if (index === undefined || ifname === undefined) return undefined;
+  // Messages of the bridge about a port come in between, and are short.
+  if (!line.includes(' promiscuity ')) return { ifname, essence: undefined };
+  const flags = /<([^>]*)>/.exec(line)?.[1]?.split(',') ?? [];
+  const words = ['master (\\S+)', 'vlan_filtering (\\d+)', 'vlan_default_pvid (\\d+)'].map((word) => new RegExp(`\\s${word}`).exec(line)?.[1] ?? '');
+  return { ifname, essence: [deleted, index, String(flags.includes('UP')), ...words].join(' ') };
+}
+
+/** Returns what a line of `bridge -o monitor vlan` says; undefined: nothing. */
+export function readVlanLine(line: string): LinkChange | undefined {
+  const [, ifname] = /^(?:Deleted )?([^\s:@]+)\s+\d/.exec(line) ?? [];
+  return ifname === undefined ? undefined : { ifname, essence: undefined };
+}

@@ -1,0 +1,146 @@
+/** The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again. */
+import type { Io } from '../cli/command.js';
+import { type GuestWork, type Inquiry, journalOf, type Life, lifeOf, OvertakenError, releaseGuest, stampOf, wireGuest } from '../cli/guest.js';
+import { GuestwireError } from '../errors.js';
+import { type CallOptions, type Connection, type DomainRef, LibvirtConnectionError, LibvirtError } from '../libvirt/index.js';
+import { oneLine, quote } from '../quote.js';
+import type { Concerns } from './concerns.js';
+import { createTurns, type Turns } from './turns.js';
+import { createWork, type Reason, type Work } from './work.js';
+
+export interface Guests {
+  /** The connection to ask from now on; undefined: there is none. */
+  readonly use: (libvirt: Connection | undefined) => void;
+  readonly want: (uuid: string, reason: Reason) => void;
+  /** libvirt said something of this guest. */
+  readonly hear: (domain: DomainRef) => void;
+  /** libvirt said something of a network: what hangs on it is looked at. */
+  readonly hearNetwork: (name: string) => void;
+  /** Looks at every guest that runs and every one that is wired. Never rejects. */
+  readonly checkAll: () => Promise<void>;
+  readonly stop: () => Promise<void>;
+}
+
+/** Milliseconds for each question to libvirt: a guest whose hook waits for the lock answers nothing meanwhile. */
+const CALL: CallOptions = { timeout: 10_000 };
+const WORK = { debounce: 100, most: 4, backoff: { first: 500, most: 60_000 } };
+
+interface State {
+  readonly io: Io;
+  readonly concerns: Concerns;
+  readonly names: Map<string, string>;
+  /** What was told of a guest last: told again when it is another, or was gone meanwhile. */
+  readonly told: Map<string, ReadonlySet<string>>;
+  readonly turns: Turns;
+  libvirt: Connection | undefined;
+}
+
+/** Returns the guests of a host, none known yet. */
+export function createGuests(io: Io, concerns: Concerns): Guests {
+  const state: State = { io, concerns, names: new Map(), told: new Map(), turns: createTurns(io), libvirt: undefined };
+  const work: Work = createWork({
+    ...WORK,
+    run: (uuid) => reconcileGuest(state, uuid),
+    onFailure: (uuid, error, failures) => { tellFailure(state, uuid, { error, failures }); },
+  });
+  return {
+    use: (libvirt) => { state.libvirt = libvirt; },
+    want: work.want,
+    hear: ({ uuid, name }) => {
+      state.names.set(uuid, name);
+      work.want(uuid, 'afresh');
+    },
+    hearNetwork: (name) => { for (const uuid of concerns.byNetwork(name)) work.want(uuid, 'afresh'); },
+    checkAll: () => checkAll(state, work),
+    stop: work.stop,
+  };
+}
+
+async function checkAll(state: State, work: Work): Promise<void> {
+  try {
+    const running = await libvirtOf(state).listDomains({ state: 'active', ...CALL });
+    const wired = journalOf(state.io).list().map(({ guest }) => guest);
+    for (const { uuid, name } of [...wired, ...running]) {
+      state.names.set(uuid, name);
+      work.want(uuid, 'afresh');
+    }
+  } catch (error) {
+    // Without a connection there comes a resync, and with it the next check.
+    if (!(error instanceof LibvirtConnectionError)) state.io.warn(`not all guests could be looked at: ${sentenceOf(error)}`);
+  }
+}
+
+async function reconcileGuest(state: State, uuid: string): Promise<void> {
+  const { concerns, names } = state;
+  const guest = { uuid, name: names.get(uuid) ?? uuid };
+  const lines = new Set<string>();
+  const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
+  const work: GuestWork = { io, inquiry: inquiryOf(state, guest), underLock: ({ journal }, act) => state.turns({ io, journal, uuid }, act) };
+  // Before libvirt is asked: whoever starts the guest after that leaves another.
+  const seen = stampOf(journalOf(io), guest);
+  try {
+    const life = await work.inquiry.life();
+    // Its last step, 'resumed', is an event.
+    if (life.kind === 'coming') return;
+    if (life.kind === 'here') await wireGuest({ ...work, onAsked: (domain, asked) => { concerns.set(uuid, domain, asked); } });
+    else {
+      concerns.forget(uuid);
+      if (seen !== undefined) await releaseGuest(work, guest, seen);
+      names.delete(uuid);
+      lines.clear();
+    }
+    tell(state, uuid, lines);
+  } catch (error) {
+    for (const line of lines) state.io.warn(line);
+    throw error;
+  }
+}
+
+/** The same thing is said once, not every time it is met. */
+function tell({ io, told }: State, uuid: string, lines: ReadonlySet<string>): void {
+  const before = told.get(uuid);
+  for (const line of lines) if (before?.has(line) !== true) io.warn(line);
+  if (lines.size === 0) told.delete(uuid);
+  else told.set(uuid, lines);
+}
+
+function tellFailure(state: State, uuid: string, { error, failures }: { readonly error: unknown; readonly failures: number }): void {
+  // What passes is nobody's fault: the guest was just starting or ending, the daemon is away.
+  if (failures === 1 && error instanceof GuestwireError) return;
+  if (error instanceof OvertakenError || error instanceof LibvirtConnectionError) return;
+  const label = `guest ${quote(state.names.get(uuid) ?? uuid)}`;
+  const sentence = sentenceOf(error);
+  tell(state, uuid, new Set([`${sentence.includes(label) ? '' : `${label}: `}${sentence}: it is tried again`]));
+}
+
+function inquiryOf(state: State, { uuid, name }: { readonly uuid: string; readonly name: string }): Inquiry {
+  const domain: DomainRef = { uuid, name, id: undefined };
+  const unlessGone = async <T>(ask: () => Promise<T>, gone: T): Promise<T> => {
+    try {
+      return await ask();
+    } catch (error) {
+      if (error instanceof LibvirtError && error.refusal.reason === 'VIR_ERR_NO_DOMAIN') return gone;
+      throw error;
+    }
+  };
+  return {
+    life: () => unlessGone<Life>(async () => {
+      const { state: now, reason } = await libvirtOf(state).domainStatus(domain, CALL);
+      return lifeOf(now, reason);
+    }, { kind: 'gone' }),
+    id: () => unlessGone(async () => (await libvirtOf(state).lookupDomain({ uuid }, CALL)).id?.toString(), undefined),
+    xml: () => libvirtOf(state).domainXml(domain, CALL),
+  };
+}
+
+function libvirtOf({ libvirt }: State): Connection {
+  if (libvirt === undefined) throw new LibvirtConnectionError('there is no connection to libvirt now');
+  return libvirt;
+}
+
+/** Of what is no GuestwireError the stack, because that is a bug. */
+function sentenceOf(error: unknown): string {
+  if (error instanceof GuestwireError) return error.message;
+  const { stack, message } = error instanceof Error ? error : new Error(String(error));
+  return `this is a bug in guestwire, please report it: ${oneLine(stack ?? message)}`;
+}

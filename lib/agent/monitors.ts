@@ -1,0 +1,76 @@
+/** The kernel's own word on links and VLANs: `ip monitor` and `bridge monitor`, started again whenever they end. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Follow, Followed } from '../cli/exec.js';
+import { oneLine } from '../quote.js';
+import { type LinkChange, readLinkLine, readVlanLine } from './concerns.js';
+
+export interface MonitorOptions {
+  readonly follow: Follow;
+  readonly onChange: (change: LinkChange) => void;
+  /** Something may have been missed: a monitor began anew, or the kernel dropped messages (ENOBUFS). */
+  readonly onGap: () => void;
+  readonly warn: (line: string) => void;
+}
+
+interface Monitor {
+  readonly tool: string;
+  readonly args: readonly string[];
+  readonly read: (line: string) => LinkChange | undefined;
+}
+
+const MONITORS: readonly Monitor[] = [
+  { tool: 'ip', args: ['-o', '-d', 'monitor', 'link'], read: readLinkLine },
+  // libvirt's live change of a port's VLANs, and an admin's, without any change of the link (Linux 5.7, iproute2 5.8).
+  { tool: 'bridge', args: ['-o', 'monitor', 'vlan'], read: readVlanLine },
+];
+
+/** Milliseconds: the first pause before a monitor is started again, and the longest. */
+const PAUSE = { first: 100, most: 10_000 };
+/** A monitor that lived as long did its work. */
+const SOUND = 10_000;
+
+/** Starts the monitors. Returns what ends them, which resolves when they have ended. */
+export function startMonitors(options: MonitorOptions): () => Promise<void> {
+  const stopping = new AbortController();
+  const over = Promise.all(MONITORS.map((monitor) => keep(monitor, options, stopping.signal)));
+  return async () => {
+    stopping.abort();
+    await over;
+  };
+}
+
+async function keep(monitor: Monitor, options: MonitorOptions, signal: AbortSignal): Promise<void> {
+  let pause = PAUSE.first;
+  while (!signal.aborted) {
+    const started = performance.now();
+    const why = await runOnce(monitor, options, signal);
+    if (isAborted(signal)) return;
+    if (performance.now() - started >= SOUND) pause = PAUSE.first;
+    options.warn(`'${monitor.tool} ${monitor.args.join(' ')}' ended (${why}): it is started again in ${pause} ms`);
+    await sleep(pause, undefined, { signal }).catch(() => undefined);
+    pause = Math.min(2 * pause, PAUSE.most);
+    options.onGap();
+  }
+}
+
+async function runOnce({ tool, args, read }: Monitor, { follow, onChange, onGap }: MonitorOptions, signal: AbortSignal): Promise<string> {
+  let said = '';
+  const followed: Followed = follow({ tool, args }, (line, from) => {
+    if (from === 'err') {
+      said = oneLine(line);
+      if (/receive error|truncated/i.test(line)) onGap();
+      return;
+    }
+    const change = read(line);
+    if (change !== undefined) onChange(change);
+  });
+  signal.addEventListener('abort', followed.stop, { once: true });
+  const why = await followed.ended;
+  signal.removeEventListener('abort', followed.stop);
+  return said === '' ? why : `${why}: ${said}`;
+}
+
+/** Asked anew: the compiler takes what it was before the wait for what it is. */
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
+}

@@ -1,0 +1,29 @@
+/**
+ * What systemd is told of the agent: that it is ready and that it lives. Node has no unix datagram sockets, hence the
+ * program; it waits until systemd has read (sd_notify_barrier, systemd 246), so it is not gone before it is asked for.
+ */
+import type { Exec } from '../exec.js';
+import { oneLine } from '../quote.js';
+
+export interface Supervisor {
+  /** Tells states such as 'READY=1'. Never rejects. */
+  readonly tell: (...states: readonly string[]) => Promise<void>;
+  readonly stop: () => void;
+}
+
+/** Milliseconds for one `systemd-notify`. */
+const DEADLINE = 5_000;
+
+/** Returns what tells the supervisor in `env`, and from then on sends it a sign of life; without one nothing is told. */
+export function createSupervisor(exec: Exec, env: Readonly<Record<string, string | undefined>>, warn: (line: string) => void): Supervisor {
+  const socket = env['NOTIFY_SOCKET'];
+  if (socket === undefined) return { tell: () => Promise.resolve(), stop: () => undefined };
+  const tell = async (...states: readonly string[]): Promise<void> => {
+    const { exitCode, errno, stderr } = await exec({ tool: 'systemd-notify', args: states, env: { NOTIFY_SOCKET: socket }, deadline: DEADLINE });
+    if (exitCode !== 0) warn(`systemd could not be told ${states.join(' ')}: ${errno ?? oneLine(stderr)}`);
+  };
+  // Microseconds; three signs within the time it allows.
+  const allowed = Number(env['WATCHDOG_USEC'] ?? 0) / 1000;
+  const timer = allowed > 0 ? setInterval(() => { void tell('WATCHDOG=1'); }, allowed / 3) : undefined;
+  return { tell, stop: () => { clearInterval(timer); } };
+}

@@ -1,0 +1,80 @@
+/** `guestwire check`: whether the host is as its guests' XML says, to the last VLAN, route, sysctl and nftables rule. */
+import { loadConfig } from '../config.js';
+import { GuestwireError, HostError, UsageError } from '../errors.js';
+import { type Finding, findingsOf } from '../findings.js';
+import { nicLabel, quote } from '../quote.js';
+import { survey } from '../survey.js';
+import { type Command, type Io, JSON_VERSION, parseOptions } from './command.js';
+import { lookingHost } from './host.js';
+import { assertRootToRead } from './requirements.js';
+import { askGuests } from './wishes.js';
+
+export const check: Command = {
+  name: 'check',
+  summary: 'say what differs from what guests should have',
+  help: `Usage: guestwire check [GUEST] [--json]
+
+Compares what guests should have with what this host has: every VLAN, address, route, rule, neighbour proxy, sysctl and
+nftables rule. Says nothing when all is as it should be, and a line for each difference otherwise. What should be is what
+the XML of the guests that run says now; where libvirt does not answer, it is what was wired last. Without GUEST also
+what guestwire left behind for guests that are gone. Changes nothing; 'guestwire reconcile' mends.
+
+  GUEST   name or UUID
+  --json  print {"version", "differences": [{"guest": {"name", "uuid"} or null, "nic": number or null, "mac": text or
+          null, "text"}]}: without a guest it is about the host, or all guests
+
+Needs root. Exit status: 0 as it should be, 1 there are differences, 2 it cannot be told.`,
+  run: async (args, io) => {
+    const { values, positionals: [name, extra] } = parseOptions(args, { json: { type: 'boolean' } });
+    if (extra !== undefined) throw new UsageError('give the name of one guest');
+    assertRootToRead('check');
+    const differences = await orUnknown(io, () => differencesOn(io, name));
+    if (differences === undefined) return 2;
+    if (values.json === true) io.print(toJson(differences));
+    else for (const one of differences) io.print(wordsOf(one));
+    return differences.length === 0 ? 0 : 1;
+  },
+};
+
+/** Status 1 is the answer "there are differences": what keeps from answering must not look like it. */
+async function orUnknown<T>(io: Io, act: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await act();
+  } catch (error) {
+    if (!(error instanceof GuestwireError) || error instanceof UsageError) throw error;
+    io.warn(error.message);
+    return undefined;
+  }
+}
+
+async function differencesOn(io: Io, name: string | undefined): Promise<Finding[]> {
+  const host = lookingHost(io);
+  const asked = await askGuests(io);
+  if (typeof asked === 'string') io.warn(`guests' XML is not looked at, because libvirt does not answer: ${asked}`);
+  const found = await survey(host, typeof asked === 'string' ? undefined : asked.wishes);
+  const known = found.subjects.map(({ guest }) => guest).concat(typeof asked === 'string' ? [] : [...asked.faults.map(({ guest }) => guest), ...[...asked.wishes.values()].map(({ guest }) => guest)]);
+  const uuids = new Set(known.filter((guest) => guest.name === name || guest.uuid === name).map(({ uuid }) => uuid));
+  if (name !== undefined && uuids.size === 0) throw new HostError(`guest ${quote(name)} does not run here, and nothing is wired for it`);
+  const findings = await findingsOf(host, found, {
+    exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol], running: typeof asked === 'string' ? undefined : asked.running,
+    onCoarse: () => { io.warn("rules of nftables are known by their comments alone, because 'unshare --net' does not work here"); },
+  });
+  const faults = typeof asked === 'string' ? [] : asked.faults.map((fault): Finding => ({ ...fault, nic: undefined }));
+  return [...faults, ...findings]
+    // What all guests share is wrong for each of them; what is left of others is not.
+    .filter(({ guest, leftover }) => name === undefined || (guest !== undefined && uuids.has(guest.uuid)) || (guest === undefined && leftover !== true));
+}
+
+function wordsOf({ guest, nic, text }: Finding): string {
+  if (guest === undefined) return `host: ${text}`;
+  const where = nic === undefined ? `guest ${quote(guest.name)}` : nicLabel(guest.name, { index: nic.nic, mac: nic.mac });
+  // Refusals of the pipeline name the guest themselves.
+  return text.startsWith(`guest ${quote(guest.name)}`) ? text : `${where}: ${text}`;
+}
+
+function toJson(findings: readonly Finding[]): string {
+  const differences = findings.map(({ guest, nic, text }) => ({
+    guest: guest === undefined ? null : { name: guest.name, uuid: guest.uuid }, nic: nic?.nic ?? null, mac: nic?.mac ?? null, text,
+  }));
+  return JSON.stringify({ version: JSON_VERSION, differences }, null, 2);
+}

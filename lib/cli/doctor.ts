@@ -1,0 +1,161 @@
+/** `guestwire doctor`: what is wrong, or may go wrong, with this host, and the command that mends it. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { deriveAttachments } from '../attachment.js';
+import { type HostConfig, loadConfig } from '../config.js';
+import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts, type Ill } from '../doctor.js';
+import { parseDomain } from '../domain.js';
+import { GuestwireError } from '../errors.js';
+import { type Exec, type ExecRequest } from '../exec.js';
+import { createKernel } from '../kernel.js';
+import { connect } from '../libvirt/index.js';
+import { EMPTY_SCOPE } from '../observation.js';
+import { type Command, type Io, JSON_VERSION, parseFlags } from './command.js';
+import { untoldServices } from './dropins.js';
+import { hookIlls } from './hookhealth.js';
+import { assertRootToRead } from './requirements.js';
+import { painted } from './table.js';
+
+export const doctor: Command = {
+  name: 'doctor',
+  summary: 'say what is wrong with this host, and what mends it',
+  help: `Usage: guestwire doctor [--json]
+
+Looks at what guests need of this host and what is known to break them: bridges, uplinks, forwarding, sysctls, firewalls,
+network daemons, duplicate addresses and MACs among all defined guests, libvirt's hook, versions. Each finding says why
+it matters and what mends it. Changes nothing.
+
+  --json  print {"version", "findings": [{"severity": "error", "warning" or "note", "what", "why", "cure"}]}
+
+Needs root. Exit status: 0 no error is found, 1 one is.`,
+  run: async (args, io) => {
+    const { json = false } = parseFlags(args, { json: { type: 'boolean' } });
+    assertRootToRead('doctor');
+    const findings = diagnose(await factsOf(io));
+    if (json) io.print(JSON.stringify({ version: JSON_VERSION, findings }, null, 2));
+    else io.print(findings.length === 0 ? 'nothing is wrong with this host' : findings.map((ill) => wordsOf(ill, io.colours === true)).join('\n'));
+    return findings.some(({ severity }) => severity === 'error') ? 1 : 0;
+  },
+};
+
+const COLOURS = { error: 'red', warning: 'yellow', note: undefined } as const;
+
+function wordsOf({ severity, what, why, cure }: Ill, colours: boolean): string {
+  return `${painted(severity, COLOURS[severity], colours)}: ${what}\n  why:  ${why}\n  cure: ${cure}`;
+}
+
+async function factsOf(io: Io): Promise<DoctorFacts> {
+  const config = loadConfig(io.settings.config);
+  const { nics, libvirt } = await definedNics(io, config);
+  const kernel = createKernel(io.exec);
+  const names = [...new Set([...config.bridges.keys(), ...nics.flatMap(({ bridge }) => bridge ?? [])])];
+  const { subinterfaces, routers = [] } = await kernel.observe({ ...EMPTY_SCOPE, subinterfaces: true, routers: true });
+  const uplinks = [...new Set([...routers, ...config.routed.proxy, ...linksOf(await ask(io.exec, 'ip', ['-json', 'route', 'show', 'default'])), ...linksOf(await ask(io.exec, 'ip', ['-6', '-json', 'route', 'show', 'default']))])];
+  return {
+    bridges: await bridgesOf(io, config, names), subinterfaces, nics, sysctls: sysctlsOf(uplinks), uplinks, dropping: await droppingChains(io.exec),
+    untold: untoldServices().filter(isRunning), install: await hookIlls(io), libvirt, kernel: versionOf(release()),
+  };
+}
+
+async function definedNics(io: Io, config: HostConfig): Promise<{ nics: DefinedNic[]; libvirt: DoctorFacts['libvirt'] }> {
+  try {
+    const connection = await connect(undefined, { readOnly: true, reconnect: false, keepalive: false, timeout: 10_000, exec: io.exec });
+    try {
+      const { major, minor } = await connection.version();
+      const domains = await connection.listDomains();
+      const xmls = await Promise.all(domains.map((domain) => connection.domainXml(domain)));
+      return { nics: xmls.flatMap((xml) => nicsOf(io, xml, config)), libvirt: [major, minor] };
+    } finally {
+      await connection.close();
+    }
+  } catch (error) {
+    if (!(error instanceof GuestwireError) || !error.code.startsWith('ERR_LIBVIRT')) throw error;
+    io.warn(`guests are not looked at, because libvirt does not answer: ${error.message}`);
+    return { nics: [], libvirt: undefined };
+  }
+}
+
+function nicsOf(io: Io, xml: string, config: HostConfig): DefinedNic[] {
+  const domain = parseDomain(xml);
+  try {
+    const attachments = deriveAttachments(domain, config, () => undefined);
+    return domain.nics.map(({ index, mac }): DefinedNic => {
+      const asked = attachments.find(({ nic }) => nic === index);
+      const port = asked?.kind === 'vlan-port' ? asked : undefined;
+      return { guest: domain.name, mac, addresses: asked?.kind === 'routed-link' ? asked.addresses : [], bridge: port?.bridge, vids: port?.vlans.map(({ vid }) => vid) ?? [] };
+    });
+  } catch (error) {
+    if (!(error instanceof GuestwireError)) throw error;
+    io.warn(error.message);
+    return [];
+  }
+}
+
+async function bridgesOf(io: Io, config: HostConfig, names: readonly string[]): Promise<BridgeHealth[]> {
+  const uplinksOf = (name: string): readonly string[] => config.bridges.get(name)?.uplinks ?? [];
+  const ports = names.flatMap(uplinksOf);
+  const { links, vlans } = await createKernel(io.exec).observe({ ...EMPTY_SCOPE, links: [...names, ...ports], ports });
+  const shown = JSON.parse(await ask(io.exec, 'ip', ['-json', '-details', 'link', 'show', 'type', 'bridge'])) as readonly { readonly ifname?: string; readonly linkinfo?: { readonly info_data?: Record<string, unknown> } }[];
+  return names.flatMap((name): BridgeHealth[] => {
+    const bridge = links.get(name)?.bridge;
+    if (bridge === undefined) return [];
+    const data = shown.find(({ ifname }) => ifname === name)?.linkinfo?.info_data ?? {};
+    return [{
+      name, filtering: bridge.filtering, defaultPvid: bridge.defaultPvid, learnsLinkLocal: learnsLinkLocal(data), snoops: data['mcast_snooping'] === 1, queries: data['mcast_querier'] === 1,
+      uplinks: new Map(uplinksOf(name).map((dev) => [dev, links.get(dev)?.master === name ? new Set((vlans.get(dev) ?? []).map(({ vid }) => vid)) : undefined])),
+    }];
+  });
+}
+
+/** iproute2 prints the option in its own list or among the rest, as its version has it (6.1, 6.15). */
+function learnsLinkLocal(data: Readonly<Record<string, unknown>>): boolean | undefined {
+  const value = data['no_linklocal_learn'];
+  return value === undefined ? undefined : value === 0 || value === false;
+}
+
+function linksOf(json: string): string[] {
+  return (JSON.parse(json) as readonly { readonly dev?: string }[]).flatMap(({ dev }) => dev ?? []);
+}
+
+function sysctlsOf(uplinks: readonly string[]): Map<string, string> {
+  const paths = [
+    'net/ipv4/ip_forward', 'net/ipv6/conf/all/forwarding', 'net/ipv4/conf/all/rp_filter', 'net/ipv4/neigh/default/gc_thresh3', 'net/ipv6/neigh/default/gc_thresh3',
+    ...['iptables', 'ip6tables', 'arptables'].map((name) => `net/bridge/bridge-nf-call-${name}`),
+    ...uplinks.flatMap((dev) => [`net/ipv4/conf/${dev}/rp_filter`, `net/ipv6/conf/${dev}/accept_ra`]),
+  ];
+  return new Map(paths.filter((path) => existsSync(`/proc/sys/${path}`)).map((path) => [path, readFileSync(`/proc/sys/${path}`, 'utf8').trim()]));
+}
+
+interface NftChain { readonly family: string; readonly table: string; readonly name: string; readonly hook?: string; readonly policy?: string }
+
+/** Those of iptables-nft are among them; iptables-legacy does not show here. */
+async function droppingChains(exec: Exec): Promise<string[]> {
+  const { nftables } = JSON.parse(await ask(exec, 'nft', ['--json', 'list', 'chains'])) as { readonly nftables: readonly { readonly chain?: NftChain }[] };
+  return nftables.flatMap(({ chain }) => (chain?.hook === 'forward' && chain.policy === 'drop' && chain.family !== 'bridge' ? [`${chain.family} ${chain.table} ${chain.name}`] : []));
+}
+
+async function ask(exec: Exec, tool: string, args: readonly string[]): Promise<string> {
+  const request: ExecRequest = { tool, args };
+  const { exitCode, stdout } = await exec(request);
+  // A host that never used nft, or has no IPv6, has nothing to show.
+  return exitCode === 0 && stdout.trim() !== '' ? stdout : tool === 'nft' ? '{"nftables": []}' : '[]';
+}
+
+function isRunning(name: string): boolean {
+  // The kernel keeps 15 characters of a name (proc(5)).
+  return readdirSync('/proc').some((pid) => /^\d+$/.test(pid) && commOf(pid) === name.slice(0, 15));
+}
+
+function commOf(pid: string): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw error;
+  }
+}
+
+function versionOf(text: string): readonly [number, number] {
+  const [major = 0, minor = 0] = text.split('.').map(Number);
+  return [major, minor];
+}

@@ -1,0 +1,49 @@
+/** Whether libvirt will call guestwire's hook, and the hook will run: what `install` would refuse or mend. */
+import type { DoctorFacts } from '../doctor.js';
+import { existsSync, readFileSync } from 'node:fs';
+import { GuestwireError } from '../errors.js';
+import { quote } from '../quote.js';
+import type { Io } from './command.js';
+import { BESIDE, HOOK, MAIN, standingAt } from './layout.js';
+import { readRecord } from './record.js';
+import { ignorantDaemons } from './reload.js';
+import { assertHost } from './requirements.js';
+
+/** Returns what is wrong, the cause first. */
+export async function hookIlls(io: Io): Promise<DoctorFacts['install']> {
+  return [...await hostIlls(io), ...placeIlls(), ...selinuxIlls()];
+}
+
+async function hostIlls(io: Io): Promise<DoctorFacts['install']> {
+  try {
+    await assertHost(io);
+    return [];
+  } catch (error) {
+    if (!(error instanceof GuestwireError)) throw error;
+    return [{ severity: 'error', what: error.message, cure: 'what the message says, then guestwire install' }];
+  }
+}
+
+function placeIlls(): DoctorFacts['install'] {
+  const install = 'guestwire install';
+  try {
+    const standings = [MAIN, BESIDE].map((path) => ({ path, standing: standingAt(path) }));
+    if (!standings.some(({ standing }) => standing === 'ours')) {
+      const other = standings.find(({ standing }) => standing !== 'absent');
+      return [{ severity: 'error', what: `guestwire's hook is not installed${other === undefined ? '' : `: ${quote(other.path)} is another script`}`, cure: install }];
+    }
+    if (!existsSync(HOOK)) return [{ severity: 'error', what: `${quote(HOOK)} is missing, which the launcher runs`, cure: install }];
+    const record = readRecord();
+    const ignorant = record === undefined ? [] : ignorantDaemons(record);
+    return ignorant.map((daemon) => ({ severity: 'error', what: `${daemon} does not call the hook yet: it started before the hook was there`, cure: 'guestwire install --yes' }));
+  } catch (error) {
+    if (!(error instanceof GuestwireError)) throw error;
+    return [{ severity: 'error', what: error.message, cure: install }];
+  }
+}
+
+/** libvirt's policy lets hooks run as virt_hooks_t, or not at all. */
+function selinuxIlls(): DoctorFacts['install'] {
+  if (!existsSync('/sys/fs/selinux/enforce') || readFileSync('/sys/fs/selinux/enforce', 'utf8').trim() !== '1') return [];
+  return [{ severity: 'note', what: 'SELinux is enforcing', cure: 'restorecon -R /etc/libvirt/hooks; setsebool -P virt_hooks_unconfined on' }];
+}

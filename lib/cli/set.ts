@@ -1,0 +1,137 @@
+/** `guestwire set` and `guestwire unset`: a guest's metadata through libvirt's API, judged before anything is written. */
+import { deriveAttachments } from '../attachment.js';
+import { loadConfig } from '../config.js';
+import { METADATA_NAMESPACE, parseDomain } from '../domain.js';
+import { UsageError } from '../errors.js';
+import { assertNic, domainWith, elementOf, type IntentChange, intentsIn, withChange, withoutNic } from '../intentedit.js';
+import { connect, type Connection, type DomainRef, LibvirtError } from '../libvirt/index.js';
+import type { NicIntent } from '../metadata.js';
+import { quote } from '../quote.js';
+import { type Command, type Io, parseOptions } from './command.js';
+
+const WHERE = `  -n, --nic MAC    which NIC
+      --live       of the running guest only; without --live and --config of both, where the guest runs
+      --config     of what it starts with next only
+
+Nothing is written unless all of it is allowed. Where the agent runs ('guestwire watch'), a running guest is rewired at
+once; without it 'guestwire reconcile GUEST' does it.`;
+
+export const set: Command = {
+  name: 'set',
+  summary: "write into a guest's metadata what a NIC is on the network",
+  help: `Usage: guestwire set GUEST --nic MAC (--vlan VID | --trunk VIDS [--native VID]) [--isolated]
+       guestwire set GUEST --nic MAC [--ip ADDRESS]... [--route PREFIX[,GATEWAY]]...
+
+Makes the NIC a VLAN port or a routed link. What is not named stays as it is; a port that becomes a routed link, or the
+other way round, loses what it was.
+
+      --vlan VID   an access port
+      --trunk VIDS tagged VLANs such as 20,30-40
+      --native VID the VLAN of untagged frames of a trunk
+      --isolated   keeps isolated guests of the bridge from each other
+      --ip ADDRESS an address of the guest; again for each. They replace those there are
+      --route ...  a prefix behind the guest, via GATEWAY or the guest's first address; again for each
+${WHERE}`,
+  run: async (args, io) => {
+    const { values, positionals } = parseOptions(args, {
+      ...SHARED, vlan: { type: 'string' }, trunk: { type: 'string' }, native: { type: 'string' }, isolated: { type: 'boolean' },
+      ip: { type: 'string', multiple: true }, route: { type: 'string', multiple: true },
+    });
+    const { vlan, trunk, native, isolated, ip: ips, route: routes } = values;
+    const change: IntentChange = { vlan, trunk, native, isolated, ips, routes };
+    // Told before libvirt is asked.
+    withChange([], '', change);
+    await edit(io, { ...targetOf(values, positionals), make: (intents, mac) => withChange(intents, mac, change) });
+    return 0;
+  },
+};
+
+export const unset: Command = {
+  name: 'unset',
+  summary: "take a NIC out of a guest's metadata",
+  help: `Usage: guestwire unset GUEST --nic MAC
+
+Removes what the guest's metadata say of the NIC.
+
+${WHERE}`,
+  run: async (args, io) => {
+    const { values, positionals } = parseOptions(args, SHARED);
+    await edit(io, { ...targetOf(values, positionals), make: withoutNic });
+    return 0;
+  },
+};
+
+const SHARED = { nic: { type: 'string', short: 'n' }, live: { type: 'boolean' }, config: { type: 'boolean' } } as const;
+
+interface Target {
+  readonly name: string;
+  readonly mac: string;
+  readonly affect: readonly ('live' | 'config')[];
+  /** Nobody said --live or --config. */
+  readonly isDefault: boolean;
+}
+
+interface Edit extends Target {
+  readonly make: (intents: readonly NicIntent[], mac: string) => NicIntent[];
+}
+
+function targetOf({ nic, live, config }: { nic?: string; live?: boolean; config?: boolean }, [name, extra]: readonly string[]): Target {
+  if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
+  if (nic === undefined) throw new UsageError("'--nic' is missing: give the MAC of the NIC");
+  const affect = [...(live === true ? ['live' as const] : []), ...(config === true ? ['config' as const] : [])];
+  return { name, mac: nic, affect: affect.length === 0 ? ['live', 'config'] : affect, isDefault: affect.length === 0 };
+}
+
+async function edit(io: Io, { name, mac, affect, isDefault, make }: Edit): Promise<void> {
+  const libvirt = await connect(undefined, { exec: io.exec });
+  try {
+    const domain = await findDomain(libvirt, name);
+    const places = affect.filter((place) => place === 'config' || domain.id !== undefined || !isDefault);
+    const drafts = [];
+    for (const place of places) drafts.push({ place, xml: await draft(io, libvirt, { domain, place, mac, make }) });
+    for (const { place, xml } of drafts) {
+      const isWritten = await write(libvirt, domain, { affect: place, xml, mayLack: isDefault && drafts.length > 1 });
+      if (!isWritten) io.warn(`guest ${quote(domain.name)} has no config that lasts: only the running guest is changed`);
+      else io.print(`guest ${quote(domain.name)}: ${place === 'live' ? 'the running guest' : 'its config'} ${xml === undefined ? 'has no guestwire metadata now' : 'is changed'}`);
+    }
+  } finally {
+    await libvirt.close();
+  }
+}
+
+function findDomain(libvirt: Connection, name: string): Promise<DomainRef> {
+  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(name) ? libvirt.lookupDomain({ uuid: name }) : libvirt.lookupDomain({ name });
+}
+
+interface Draft extends Pick<Edit, 'mac' | 'make'> {
+  readonly domain: DomainRef;
+  readonly place: 'live' | 'config';
+}
+
+/** Returns the element to write. Throws when the guest may not have what it then asks for. */
+async function draft(io: Io, libvirt: Connection, { domain: ref, place, mac, make }: Draft): Promise<string | undefined> {
+  const domain = parseDomain(await libvirt.domainXml(ref, { from: place === 'live' ? 'live' : 'inactive' }));
+  const intents = intentsIn(domain);
+  // What is left of a NIC that was detached can be taken away, too.
+  const nic = intents.some((intent) => intent.mac === mac.toLowerCase()) ? mac.toLowerCase() : assertNic(domain, mac);
+  const changed = make(intents, nic);
+  deriveAttachments(domainWith(domain, changed), loadConfig(io.settings.config), io.warn);
+  return elementOf(changed);
+}
+
+interface Written {
+  readonly affect: 'live' | 'config';
+  readonly xml: string | undefined;
+  /** A transient guest has no config, and that is no error. */
+  readonly mayLack: boolean;
+}
+
+async function write(libvirt: Connection, domain: DomainRef, { affect, xml, mayLack }: Written): Promise<boolean> {
+  try {
+    await libvirt.setMetadata(domain, { uri: METADATA_NAMESPACE, key: 'gw', xml, affect });
+    return true;
+  } catch (error) {
+    if (mayLack && affect === 'config' && error instanceof LibvirtError && error.refusal.reason === 'VIR_ERR_OPERATION_INVALID') return false;
+    throw error;
+  }
+}

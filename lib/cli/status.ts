@@ -1,0 +1,155 @@
+/** `guestwire status`: what guestwire wires on this host and whether it is so, NIC by NIC. */
+import { readFileSync } from 'node:fs';
+import { deriveAttachments } from '../attachment.js';
+import { loadConfig } from '../config.js';
+import { parseDomain } from '../domain.js';
+import { claimsOf } from '../attachment.js';
+import { bare } from '../address.js';
+import { UsageError } from '../errors.js';
+import { type NicState, nicsIn, type SurveyedNic } from '../nicstate.js';
+import { quote } from '../quote.js';
+import { survey } from '../survey.js';
+import { formatMembership } from '../vlan.js';
+import { askLibvirt, type Command, type Io, JSON_VERSION, parseOptions } from './command.js';
+import { lookingHost } from './host.js';
+import { type Cell, type Colour, type Column, tableLines } from './table.js';
+
+export const status: Command = {
+  name: 'status',
+  summary: 'show what is wired on this host, and whether it is as it should be',
+  help: `Usage: guestwire status [GUEST] [--json]
+
+Shows each NIC that guestwire wires: its link, its VLANs or addresses, its state, what the guest received (IN) and sent
+(OUT), and since when it is wired. Reads the state directory and the host; changes nothing. Needs root.
+
+  wired        all is as it was wired
+  drifted      something was changed since: 'guestwire check' says what, 'guestwire reconcile' mends it
+  quarantined  cut off by 'guestwire quarantine'
+  waiting      the guest comes by migration, and its routes wait for it
+  not wired    its link is gone
+
+  GUEST   name or UUID; also one that guestwire does not wire, if libvirt knows it
+  --json  print {"version", "nics": [{"guest": {"name", "uuid"}, "nic", "mac", "link", "kind", "bridge", "vlans",
+          "addresses", "routes", "state", "differences", "traffic": {"received", "sent"}, "since"}]}: null where
+          there is none, traffic in bytes`,
+  run: async (args, io) => {
+    const { values, positionals: [name, extra] } = parseOptions(args, { json: { type: 'boolean' } });
+    if (extra !== undefined) throw new UsageError('give the name of one guest');
+    const host = lookingHost(io);
+    const nics = nicsIn(await survey(host), host.isQuarantined);
+    const shown = nics.filter(({ guest }) => name === undefined || guest.name === name || guest.uuid === name).map(shownOf);
+    if (name !== undefined && shown.length === 0) shown.push(...await unwiredOf(io, name));
+    io.print(values.json === true ? JSON.stringify({ version: JSON_VERSION, nics: shown }, null, 2) : toText(shown, io, name));
+    return 0;
+  },
+};
+
+/** As `--json` prints it. */
+interface Shown {
+  readonly guest: { readonly name: string; readonly uuid: string | null };
+  readonly nic: number;
+  readonly mac: string | null;
+  readonly link: string | null;
+  readonly kind: 'vlan-port' | 'routed-link' | null;
+  readonly bridge: string | null;
+  readonly vlans: string | null;
+  readonly addresses: readonly string[];
+  readonly routes: readonly string[];
+  readonly state: NicState | 'left-alone';
+  readonly differences: readonly string[];
+  readonly traffic: { readonly received: number; readonly sent: number } | null;
+  readonly since: string | null;
+}
+
+function shownOf({ guest, wired, state, differences, since }: SurveyedNic): Shown {
+  const claims = wired.kind === 'routed-link' ? claimsOf(wired).map(bare) : [];
+  const addresses = wired.kind === 'routed-link' ? wired.addresses : (wired.declared ?? []);
+  return {
+    guest: { name: guest.name, uuid: guest.uuid }, nic: wired.nic, mac: wired.mac ?? null, link: wired.link, kind: wired.kind,
+    bridge: wired.kind === 'vlan-port' ? wired.bridge : null, vlans: wired.kind === 'vlan-port' ? formatMembership(wired.vlans) : null,
+    addresses, routes: claims.filter((claim) => !addresses.includes(claim)),
+    state, differences, traffic: state === 'not-wired' ? null : trafficOf(wired.link), since,
+  };
+}
+
+/** What the host's end sends, the guest receives. */
+function trafficOf(link: string): Shown['traffic'] {
+  const [received, sent] = ['tx_bytes', 'rx_bytes'].map((name) => {
+    try {
+      return Number(readFileSync(`/sys/class/net/${link}/statistics/${name}`, 'utf8'));
+    } catch (error) {
+      // The guest ends meanwhile.
+      if (['ENOENT', 'EINVAL', 'ENODEV'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+      throw error;
+    }
+  });
+  return received === undefined || sent === undefined ? null : { received, sent };
+}
+
+/** Of a guest that guestwire has not wired, what libvirt knows. */
+async function unwiredOf(io: Io, name: string): Promise<Shown[]> {
+  const domain = parseDomain(await askLibvirt(io, ['dumpxml', '--domain', name], 'reading the domain XML'));
+  const attachments = deriveAttachments(domain, loadConfig(io.settings.config), io.warn);
+  return domain.nics.map(({ index, mac, target }): Shown => {
+    const asked = attachments.find(({ nic }) => nic === index);
+    return {
+      guest: { name: domain.name, uuid: domain.uuid ?? null }, nic: index, mac: mac ?? null, link: target.dev ?? null, kind: asked?.kind ?? null,
+      bridge: asked?.kind === 'vlan-port' ? (asked.bridge ?? null) : null, vlans: asked?.kind === 'vlan-port' ? formatMembership(asked.vlans) : null,
+      addresses: asked?.kind === 'routed-link' ? asked.addresses : [], routes: asked?.kind === 'routed-link' ? asked.routes.map(({ to }) => to) : [],
+      state: asked === undefined ? 'left-alone' : 'not-wired', differences: [], traffic: null, since: null,
+    };
+  });
+}
+
+const COLUMNS: readonly Column[] = [
+  { title: 'GUEST', least: 8 }, { title: 'NIC' }, { title: 'LINK', least: 8 }, { title: 'NETWORK', least: 16 }, { title: 'STATE', least: 8 },
+  { title: 'IN' }, { title: 'OUT' }, { title: 'SINCE' },
+];
+
+const WORDS: Readonly<Record<Shown['state'], { readonly text: string; readonly colour?: Colour }>> = {
+  wired: { text: 'wired', colour: 'green' }, drifted: { text: 'drifted', colour: 'red' }, quarantined: { text: 'quarantined', colour: 'yellow' },
+  waiting: { text: 'waiting for its migration', colour: 'yellow' }, 'not-wired': { text: 'not wired', colour: 'red' }, 'left-alone': { text: 'left alone' },
+};
+
+const WIDTH = 80;
+
+function toText(nics: readonly Shown[], { colours = false }: Io, name: string | undefined): string {
+  if (nics.length === 0) return name === undefined ? 'guestwire wires no guest on this host now' : `guest ${quote(name)} has no NIC`;
+  const now = Date.now();
+  const rows = nics.map(({ guest, nic, link, state, traffic, since, ...rest }): Cell[] => [
+    { text: plain(guest.name) }, { text: String(nic) }, { text: link ?? '-' }, { text: networkOf(rest) }, WORDS[state],
+    { text: traffic === null ? '-' : size(traffic.received) }, { text: traffic === null ? '-' : size(traffic.sent) }, { text: since === null ? '-' : age(now - Date.parse(since)) },
+  ]);
+  return tableLines(COLUMNS, rows, { width: WIDTH, colours }).join('\n');
+}
+
+/** A name may hold what moves the cursor. */
+function plain(name: string): string {
+  return quote(name).slice(1, -1);
+}
+
+function networkOf({ kind, bridge, vlans, addresses, routes }: Pick<Shown, 'kind' | 'bridge' | 'vlans' | 'addresses' | 'routes'>): string {
+  if (kind === null) return '-';
+  return kind === 'vlan-port' ? `${bridge ?? '?'}: ${vlans ?? ''}` : `routed: ${[...addresses, ...routes].join(', ')}`;
+}
+
+const UNITS = ['', 'K', 'M', 'G', 'T', 'P'];
+
+/** Returns bytes in at most four characters and a unit of 1000. */
+export function size(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 999.5 && unit < UNITS.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)}${UNITS[unit] ?? ''}`;
+}
+
+/** Returns milliseconds as their two greatest units. */
+export function age(milliseconds: number): string {
+  const minutes = Math.max(0, Math.floor(milliseconds / 60_000));
+  const [days, hours] = [Math.floor(minutes / 1440), Math.floor(minutes / 60) % 24];
+  if (days > 0) return `${days}d ${hours}h`;
+  return hours > 0 ? `${hours}h ${minutes % 60}m` : `${minutes}m`;
+}

@@ -1,0 +1,64 @@
+/** `guestwire watch`: the agent in the foreground, as systemd's guestwire-agent.service runs it. */
+import { runAgent } from '../agent/agent.js';
+import { createSupervisor } from '../agent/supervisor.js';
+import { connect } from '../libvirt/index.js';
+import { createLog } from '../log.js';
+import { type Command, type Io, parseFlags } from './command.js';
+import { follow } from './exec.js';
+import { assertRoot } from './requirements.js';
+
+export const watch: Command = {
+  name: 'watch',
+  summary: 'the agent: keep running guests as their XML says',
+  help: `Usage: guestwire watch [--connect URI]
+
+Runs until it is told to end, and reconciles guests as 'guestwire reconcile' does, each when something concerns it: a NIC
+plugged in or out, metadata changed, the guest arrived by migration, its libvirt network or bridge gone and back, its tap
+down and up, its VLANs changed by somebody else. Every five minutes, after a loss of events, and on SIGHUP it checks all.
+Prints a line for each change, and writes it to the system's journal. What fails is told once and tried again.
+
+While it runs, guests with routed links may migrate here. 'guestwire install --agent' makes it a service.
+
+  -c, --connect URI  the libvirt to watch; default LIBVIRT_DEFAULT_URI, else the daemon that is here
+
+Needs root, and a libvirt on this host.`,
+  run: async (args, io) => {
+    const { connect: uri } = parseFlags(args, { connect: { type: 'string', short: 'c' } });
+    assertRoot('watch');
+    const ending = new AbortController();
+    const told = loggedIo(io);
+    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => { ending.abort(); });
+    const supervisor = createSupervisor(io.exec, process.env, told.io.warn);
+    try {
+      await runAgent({
+        io: told.io, follow, supervisor, signal: ending.signal,
+        connect: (signal) => connect(uri, { readOnly: true, signal, exec: io.exec }),
+        onReload: (check) => { process.on('SIGHUP', check); },
+      });
+    } finally {
+      await told.flush();
+    }
+    return 0;
+  },
+};
+
+/** Warnings go to the system's journal, too: what is printed may go nowhere. Changes are written there by who makes them. */
+function loggedIo(io: Io): { readonly io: Io; readonly flush: () => Promise<void> } {
+  const log = createLog(io.exec);
+  let timer: NodeJS.Timeout | undefined;
+  const warn = (line: string): void => {
+    io.warn(line);
+    log.warn(line);
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      void log.flush();
+    }, 100);
+  };
+  return {
+    io: { ...io, warn },
+    flush: async () => {
+      clearTimeout(timer);
+      await log.flush();
+    },
+  };
+}

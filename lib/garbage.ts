@@ -1,0 +1,103 @@
+/**
+ * What guestwire left on the host for guests that are gone, of which no journal entry speaks any more: all of it carries
+ * its mark, an alias, its protocol number or its table's name. Pure, but for the questions.
+ */
+import { parsePrefix } from './address.js';
+import { claimsOf } from './attachment.js';
+import type { Exec, ExecRequest } from './exec.js';
+import { assertSuccess } from './exec.js';
+import { observeFilters } from './filterfacts.js';
+import type { Wired } from './journal.js';
+import { ALIAS_PREFIX } from './madelink.js';
+import { isMade, netState, type NetObject, type NetState } from './netstate.js';
+import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, RuleFacts } from './observation.js';
+import { ANSWER_FLAGS } from './observe.js';
+import { type FilterFamily, FILTER_FAMILIES, TABLE } from './ruleset.js';
+import { askRules6, parseRules } from './rules.js';
+import { parseLinks, parseProxies, parseRoutes } from './tooloutput.js';
+
+/** All of this host that may be guestwire's, whoever it is for. */
+export interface HostFacts {
+  readonly links: readonly LinkFacts[];
+  /** Of guestwire's protocols, in all tables. */
+  readonly routes: readonly (RouteFacts & { readonly number: number })[];
+  readonly rules: readonly RuleFacts[];
+  readonly proxies: readonly (ProxyFacts & { readonly dev: string })[];
+  readonly filters: ReadonlyMap<FilterFamily, FilterFacts>;
+}
+
+/** Returns the facts. Throws CommandError or ToolOutputError. */
+export async function observeHost(exec: Exec, protocols: readonly number[]): Promise<HostFacts> {
+  const questions = ['link show', 'neigh show proxy', 'rule show', ...protocols.map((protocol) => `route show table all proto ${protocol}`)];
+  const request: ExecRequest = { tool: 'ip', args: [...ANSWER_FLAGS.ip, '-batch', '-'], input: `${questions.join('\n')}\n` };
+  const result = await exec(request);
+  assertSuccess(request, result, 'reading the host');
+  const [links = [], proxies = [], rules = [], ...routes] = result.stdout.split('\n').filter((line) => line.trim() !== '').map((line) => JSON.parse(line) as unknown[]);
+  const rules6 = JSON.parse(await askRules6(exec, ANSWER_FLAGS.ip)) as unknown[];
+  return {
+    links: parseLinks(links),
+    proxies: proxies.flatMap((entry) => parseProxies([entry]).map((proxy) => ({ ...proxy, dev: (entry as { readonly dev?: string }).dev ?? '' }))),
+    rules: [...parseRules(rules, 'inet'), ...parseRules(rules6, 'inet6')],
+    routes: protocols.flatMap((number, index) => parseRoutes(routes[index] ?? [], { protocol: String(number) }).map((route) => ({ ...route, number }))),
+    filters: await observeFilters(exec, FILTER_FAMILIES),
+  };
+}
+
+/** What may stay. */
+export interface Kept {
+  /** As the journal has it, of guests whose links are there. */
+  readonly wired: readonly Wired[];
+  /** UUIDs of guests that have an entry: what they have is looked after with them. */
+  readonly uuids: ReadonlySet<string>;
+  readonly protocols: readonly number[];
+}
+
+/** Returns what is to be removed. */
+export function garbageIn(facts: HostFacts, kept: Kept): NetState {
+  return netState([...links(facts, kept), ...routes(facts, kept), ...rules(facts, kept), ...proxies(facts, kept), ...filters(facts, kept)]);
+}
+
+/** An alias names the guest. Of a veth pair both ends carry it, and go together. */
+function links({ links: all }: HostFacts, { uuids }: Kept): NetObject[] {
+  const orphans = all.filter(({ alias }) => alias?.startsWith(ALIAS_PREFIX) === true && !uuids.has(alias.slice(ALIAS_PREFIX.length)));
+  const gone = new Set<string>();
+  return orphans.flatMap(({ ifname: dev, peer, tap }): NetObject[] => {
+    if (gone.has(dev)) return [];
+    if (peer !== undefined) gone.add(peer);
+    if (tap !== undefined) return [{ kind: 'tap', dev, multiQueue: tap.multiQueue }];
+    return peer === undefined ? [] : [{ kind: 'veth', dev, peer }];
+  });
+}
+
+/** Of a guest's link the routes are looked after with the guest; what goes with a link need not be removed before. */
+function routes(facts: HostFacts, kept: Kept): NetObject[] {
+  const links = new Set([...kept.wired.map(({ link }) => link), ...namesOf(facts, kept)]);
+  const tables = new Set(kept.wired.flatMap((one) => (one.kind === 'routed-link' ? [one.table] : [])));
+  return facts.routes.flatMap(({ type, to, dev, via, table, number: protocol }): NetObject[] => {
+    if (type === 'unreachable') return to.length === 0 && !tables.has(table) ? [{ kind: 'last-resort', dev: 'lo', family: to.family, table, protocol }] : [];
+    return type !== 'unicast' || dev === undefined || links.has(dev) ? [] : [{ kind: 'route', dev, to: to.text, via, table, protocol }];
+  });
+}
+
+function namesOf(facts: HostFacts, kept: Kept): string[] {
+  return links(facts, kept).filter(isMade).map(({ dev }) => dev);
+}
+
+function rules({ rules: all }: HostFacts, { wired, protocols }: Kept): NetObject[] {
+  const links = new Set(wired.map(({ link }) => link));
+  const claims = new Set(wired.flatMap((one) => (one.kind === 'routed-link' ? claimsOf(one).map(({ text }) => text) : [])));
+  return all.filter(({ protocol, iif, to }) => protocols.includes(protocol) && (iif !== undefined ? !links.has(iif) : to !== undefined && !claims.has(parsePrefix(to).text)))
+    .map(({ family, priority, iif, to, table, protocol }): NetObject => ({ kind: 'rule', dev: iif ?? 'lo', family, priority, to, table, protocol }));
+}
+
+function proxies({ proxies: all }: HostFacts, { wired, protocols }: Kept): NetObject[] {
+  const wanted = new Set(wired.flatMap((one) => (one.kind === 'routed-link' ? (one.proxy ?? []).flatMap((dev) => one.addresses.map((address) => `${dev} ${address}`)) : [])));
+  return all.filter(({ protocol, dev, address }) => protocols.includes(Number(protocol)) && !wanted.has(`${dev} ${address}`))
+    .map(({ dev, address, protocol }): NetObject => ({ kind: 'neighbour-proxy', dev, address, protocol: Number(protocol) }));
+}
+
+/** A table without NICs is nobody's; what is wrong within one that is needed is mended with its guests. */
+function filters({ filters: all }: HostFacts, { wired }: Kept): NetObject[] {
+  return [...all].filter(([family, { there }]) => there && !wired.some(({ kind }) => kind === (family === 'bridge' ? 'vlan-port' : 'routed-link')))
+    .map(([family]): NetObject => ({ kind: 'filter-table', dev: TABLE, family }));
+}

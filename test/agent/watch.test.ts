@@ -1,0 +1,129 @@
+/** The agent on a real libvirtd with QEMU guests: whatever no hook hears of is right within a second of the event. */
+import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
+import { performance } from 'node:perf_hooks';
+import { canRun, testWith } from '../capability.js';
+import { metadata, nic } from '../guestxml.js';
+import { domainXml } from '../lab/domain.js';
+import { waitFor } from '../lab/host.js';
+import type { DomainRef, LibvirtEvent } from '../../lib/libvirt/index.js';
+import { type Agent, type AgentPlace, isWatched, openAgentPlace, routesOf, until } from './place.js';
+
+const libvirtTest = testWith('root', 'netns', 'libvirt');
+const able = canRun('root', 'netns', 'libvirt');
+const GW = { uri: 'urn:guestwire:1', key: 'gw' };
+const uuidOf = (number: number): string => `11111111-2222-3333-4444-${String(number).padStart(12, '0')}`;
+const macOf = (guest: number, index = 0): string => `52:54:00:00:${String(guest).padStart(2, '0')}:${String(index).padStart(2, '0')}`;
+const addressOf = (guest: number, index = 0): string => `10.0.${guest}.${index}`;
+const wish = (...nics: readonly { mac: string; ips: readonly string[] }[]): string => metadata(...nics);
+/** libvirt declares the prefix of a key itself. */
+const element = (xml: string): string => xml.replace('xmlns:gw="urn:guestwire:1"', '').replaceAll('gw:', '');
+
+let place: AgentPlace;
+let agent: Agent;
+const latencies: string[] = [];
+const note = (what: string, milliseconds: number): void => { latencies.push(`${what}: ${Math.round(milliseconds)} ms`); };
+
+beforeAll(async () => {
+  if (!able) return;
+  place = await openAgentPlace('watch');
+  agent = await place.startAgent();
+}, 60_000);
+afterEach(async () => {
+  if (!able) return;
+  for (const { uuid } of await place.libvirt.listDomains({ state: 'active' })) await place.host.ok('virsh', ['destroy', uuid]);
+  for (const { uuid } of await place.libvirt.listDomains()) await place.host.ok('virsh', ['undefine', uuid]);
+}, 60_000);
+afterAll(async () => {
+  if (!able) return;
+  console.log(`from event to exact:\n${latencies.join('\n')}`);
+  await place.close();
+});
+
+async function startGuest(number: number, { nics = [nic(macOf(number))], wishes }: { nics?: string[]; wishes?: string | undefined } = {}): Promise<DomainRef> {
+  await place.host.define(domainXml({ name: `web${number}`, uuid: uuidOf(number), nics, ...(wishes === undefined ? {} : { metadata: wishes }) }));
+  await place.host.ok('virsh', ['start', `web${number}`]);
+  return place.libvirt.lookupDomain({ uuid: uuidOf(number) });
+}
+
+const has = (address: string) => async (): Promise<boolean> => (await routesOf(place.host)).some((route) => route.startsWith(`${address} `));
+const hasNot = (address: string) => async (): Promise<boolean> => !await has(address)();
+
+/** Resolves to the moment of the first event of a kind. */
+function moment(kind: LibvirtEvent['kind'], count = 1): { ready: Promise<void>; at: Promise<number> } {
+  const events = place.libvirt.events();
+  let isReady = (): void => undefined;
+  const ready = new Promise<void>((resolve) => { isReady = resolve; });
+  const at = (async () => {
+    let left = count;
+    for await (const event of events) {
+      if (event.kind === 'resync') isReady();
+      if (event.kind === kind && --left === 0) return performance.now();
+    }
+    throw new Error('no such event');
+  })();
+  return { ready, at };
+}
+
+describe('a NIC of a running guest', () => {
+  libvirtTest('that is plugged in is wired, and one that is gone is released', async () => {
+    const guest = await startGuest(1, { wishes: wish({ mac: macOf(1), ips: [addressOf(1)] }) });
+    expect(await routesOf(place.host)).toHaveLength(1);
+    await place.libvirt.setMetadata(guest, { ...GW, affect: 'live', xml: element(wish({ mac: macOf(1), ips: [addressOf(1)] }, { mac: macOf(1, 1), ips: [addressOf(1, 1)] })) });
+    const added = moment('device-added');
+    await added.ready;
+    await place.libvirt.attachDevice(guest, nic(macOf(1, 1)).replace('</interface>', "<model type='virtio'/><rom enabled='no'/></interface>"), { affect: 'live' });
+    const took = await until(has(addressOf(1, 1)), { what: 'the route', since: await added.at });
+    note('attach', took);
+    expect(took).toBeLessThan(1000);
+    expect(await routesOf(place.host)).toHaveLength(2);
+  }, 60_000);
+
+  libvirtTest('whose metadata change has what they say at once, and nothing when they are gone', async () => {
+    const guest = await startGuest(2, { wishes: wish({ mac: macOf(2), ips: [addressOf(2)] }) });
+    let since = performance.now();
+    await place.libvirt.setMetadata(guest, { ...GW, affect: 'live', xml: element(wish({ mac: macOf(2), ips: [addressOf(2, 9)] })) });
+    const took = await until(async () => await has(addressOf(2, 9))() && await hasNot(addressOf(2))(), { what: 'the other route', since });
+    note('metadata', took);
+    expect(took).toBeLessThan(1000);
+    since = performance.now();
+    await place.libvirt.setMetadata(guest, { ...GW, affect: 'live', xml: undefined });
+    const gone = await until(hasNot(addressOf(2, 9)), { what: 'no route', since });
+    note('metadata removed', gone);
+    expect(gone).toBeLessThan(1000);
+  }, 60_000);
+
+  libvirtTest('whose tap went down and up has its addresses and routes again', async () => {
+    await startGuest(3, { wishes: wish({ mac: macOf(3), ips: [addressOf(3), '2001:db8::3'] }) });
+    const [route = ''] = await routesOf(place.host);
+    const tap = route.split(' ')[1] ?? '';
+    await waitFor(async () => { await place.host.ok('ip', ['link', 'set', tap, 'down']); return true; }, { what: 'the tap' });
+    await place.host.ok('ip', ['link', 'set', tap, 'up']);
+    const took = await until(async () => (await routesOf(place.host)).length === 2 && (await place.host.ok('ip', ['-br', 'address', 'show', 'dev', tap])).includes('fe80::1/64'), { what: 'all of it' });
+    note('tap down and up', took);
+    expect(took).toBeLessThan(1000);
+  }, 60_000);
+});
+
+describe('twenty guests', () => {
+  libvirtTest('whose metadata change at once are all right within a second', async () => {
+    const numbers = Array.from({ length: 20 }, (_, index) => index + 20);
+    const guests: DomainRef[] = [];
+    for (const number of numbers) guests.push(await startGuest(number, { wishes: wish({ mac: macOf(number), ips: [addressOf(number)] }) }));
+    await waitFor(async () => (await routesOf(place.host)).length === 20, { what: 'twenty routes' });
+    const since = performance.now();
+    await Promise.all(guests.map((guest, index) => place.libvirt.setMetadata(guest, { ...GW, affect: 'live', xml: element(wish({ mac: macOf(index + 20), ips: [addressOf(index + 20, 7)] })) })));
+    note('twenty metadata calls', performance.now() - since);
+    const took = await until(async () => { const routes = await routesOf(place.host); return routes.length === 20 && routes.every((route) => /\.7 /.test(route)); }, { pause: 50, what: 'twenty other routes', since });
+    note('twenty guests at once', took);
+  }, 240_000);
+});
+
+describe('the agent', () => {
+  libvirtTest('ends cleanly when told, with its children', async () => {
+    agent.kill('SIGTERM');
+    const { code, stderr } = await agent.result;
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect((await place.host.run('pgrep', ['-fa', '^(ip -o -d|bridge -o) monitor'])).stdout).toBe('');
+    expect(await isWatched(place.host)).toBe(false);
+  }, 60_000);
+});
