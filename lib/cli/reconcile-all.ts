@@ -11,11 +11,11 @@ import { garbageIn, observeHost } from '../garbage.js';
 import { createJournal, type Holding, type Wired } from '../journal.js';
 import { EMPTY_SCOPE } from '../observation.js';
 import { type Batch, describeLine, render } from '../operation.js';
-import { nicLabel, quote } from '../quote.js';
+import { quote } from '../quote.js';
 import { type Guest, type Host, release, releaseRunning, wire } from '../reconcile.js';
 import { byLife } from '../rivals.js';
 import { serveGuest } from '../serving.js';
-import { type Owner, refusals, survey } from '../survey.js';
+import { labelOf, type Owner, refusals, survey } from '../survey.js';
 import { surplusUplinks } from '../uplinkgarbage.js';
 import type { Io } from './command.js';
 import { locked, lookingHost } from './host.js';
@@ -68,8 +68,7 @@ export async function preview(io: Io, host: Host, { wishes, faults, isMeant }: P
   for (const { guest, nic, line } of found.changes) {
     const said = describeLine(line);
     if (said === undefined || !isMeant({ guest, nic })) continue;
-    const where = guest === undefined ? 'host' : nic === undefined ? `guest ${quote(guest.name)}` : nicLabel(guest.name, { index: nic.nic, mac: nic.mac });
-    io.print(`${where}: would ${said}`);
+    io.print(`${labelOf({ guest, nic })}: would ${said}`);
   }
   for (const { text } of refused) io.warn(`would be refused: ${text}`);
   return refused.length === 0 ? 0 : 1;
