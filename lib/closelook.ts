@@ -76,11 +76,16 @@ async function list(exec: Exec, family: FilterFamily): Promise<string | undefine
 }
 
 const MARK = '# of the next family';
+/** No link of a host has such an ifindex: they are counted up from 1. */
+const PEERS = 2 ** 30;
 
-/** Links of the namespace are bridges, because every kernel that runs guests has those. */
+/**
+ * Links of the namespace are veth pairs: with bridges the kernel needs 20 ms and its one lock for each when the namespace
+ * goes (Linux 6.18, br_multicast_dev_del), in which no guest could start.
+ */
 async function expectedOf(exec: Exec, living: readonly Wired[], families: readonly FilterFamily[]): Promise<string[] | undefined> {
   if (families.length === 0) return [];
-  const links = living.filter(({ kind }) => kind === 'routed-link' || kind === 'vlan-port').map(({ link, ifindex }) => `link add name ${link} index ${ifindex} type bridge`);
+  const links = living.filter(({ kind }) => kind === 'routed-link' || kind === 'vlan-port').map(({ link, ifindex }, index) => `link add name ${link} index ${ifindex} type veth peer name ~${index} index ${PEERS + index}`);
   const rules = families.flatMap((family) => [
     ...tableLines(family, false),
     ...living.flatMap((one) => {
