@@ -20,10 +20,14 @@ export interface GuestHost {
   start(xml: string): void;
   /** What libvirt says of a guest from now on; undefined: it runs no more. */
   say(xml: string, running?: boolean): void;
+  /** What `virsh domstate --reason` says of a guest, if it is not what follows from whether it runs. */
+  sayState(name: string, state: string): void;
   /** Runs the command; with `libvirt: false` nobody answers there. */
   guestwire(args: readonly string[], options?: { libvirt?: boolean; env?: Record<string, string> }): Said;
   /** Does what {@link guestwire} does, without a start of node for each command. */
   command(...args: readonly string[]): Promise<Said>;
+  /** What a dry run must not change: what the kernel holds and every file of guestwire's. */
+  dump(): string;
   close(): void;
 }
 
@@ -44,10 +48,20 @@ case $command in
   *) [ -e "$dir/xml/$domain" ] || { echo "error: failed to get domain '$domain'" >&2; exit 1; } ;;
 esac
 case $command in
-  domstate) if grep -q " $domain\\$\\|^$domain " "$dir"/running/* 2>/dev/null; then echo 'running (booted)'; else echo 'shut off (destroyed)'; fi ;;
+  domstate) if [ -e "$dir/state-of/$domain" ]; then cat "$dir/state-of/$domain"; elif grep -q " $domain\\$\\|^$domain " "$dir"/running/* 2>/dev/null; then echo 'running (booted)'; else echo 'shut off (destroyed)'; fi ;;
   dumpxml) cat "$dir/xml/$domain" ;;
   domid) echo 3 ;;
 esac
+`;
+
+const DUMP = `
+ip -details -oneline link | sed 's/ promiscuity.*alias/ alias/; s/ promiscuity.*//'
+ip -oneline address | sed 's/ tentative//; s/valid_lft.*//'
+for family in -4 -6; do ip $family rule; ip $family route show table all | grep -v '^multicast ff00' | sed 's/ expires [0-9]*sec//'; ip $family neigh show proxy; done
+nft --stateless list ruleset
+grep -s . $(find /proc/sys/net/ipv4 /proc/sys/net/ipv6 -type f -perm -200 ! -name flush | sort) || true
+find "$STATE" "$QUARANTINE" -printf '%p %m %T@\\n' 2>/dev/null | sort
+find "$STATE" "$QUARANTINE" -type f -exec cat {} + 2>/dev/null || true
 `;
 
 /** Runs a command for each line of arguments, and answers each with a line. */
@@ -73,9 +87,9 @@ function startServer(netns: Netns, env: Readonly<Record<string, string>>): Serve
   return {
     ask: async (args) => {
       child.stdin.write(`${JSON.stringify(args)}\n`);
-      const { value, done } = await answers.next();
-      if (done === true) throw new Error(`the commands' process ended at: ${args.join(' ')}`);
-      return JSON.parse(value) as Said;
+      const answer = await answers.next();
+      if (answer.done === true) throw new Error(`the commands' process ended at: ${args.join(' ')}`);
+      return JSON.parse(answer.value) as Said;
     },
     close: () => { child.stdin.end(); },
   };
@@ -84,7 +98,7 @@ function startServer(netns: Netns, env: Readonly<Record<string, string>>): Serve
 export async function openGuestHost(config = ''): Promise<GuestHost> {
   const netns = await openNetns();
   const dir = mkdtempSync(join(tmpdir(), 'guestwire-host-'));
-  for (const name of ['xml', 'running', 'defined']) mkdirSync(join(dir, name));
+  for (const name of ['xml', 'running', 'defined', 'state-of']) mkdirSync(join(dir, name));
   writeFileSync(join(dir, 'virsh'), VIRSH);
   chmodSync(join(dir, 'virsh'), 0o755);
   netns.sh('sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1');
@@ -95,7 +109,8 @@ export async function openGuestHost(config = ''): Promise<GuestHost> {
   };
   const say: GuestHost['say'] = (xml, running = true) => {
     const [name = '', uuid = ''] = ['name', 'uuid'].map((word) => new RegExp(`<${word}>(.*?)</${word}>`).exec(xml)?.[1] ?? '');
-    for (const file of [name, uuid]) writeFileSync(join(dir, 'xml', file), xml);
+    // As libvirt's own XML of a guest that runs.
+    for (const file of [name, uuid]) writeFileSync(join(dir, 'xml', file), running ? xml.replace(/<domain (?!.*\bid=)/, "<domain id='3' ") : xml);
     rmSync(join(dir, 'running', uuid), { force: true });
     writeFileSync(join(dir, 'defined', uuid), `${uuid} ${running ? '3' : '-'} ${name}\n`);
     if (running) writeFileSync(join(dir, 'running', uuid), `${uuid} 3 ${name}\n`);
@@ -103,6 +118,7 @@ export async function openGuestHost(config = ''): Promise<GuestHost> {
   let server: Server | undefined;
   return {
     netns, dir, say,
+    sayState: (name, state) => { writeFileSync(join(dir, 'state-of', name), state); },
     start: (xml) => {
       const { status, stderr } = hook('start', xml);
       if (status !== 0) throw new Error(`the hook refused: ${stderr}`);
@@ -118,6 +134,7 @@ export async function openGuestHost(config = ''): Promise<GuestHost> {
       server ??= startServer(netns, env);
       return server.ask(args);
     },
+    dump: () => netns.sh(DUMP, { STATE: join(dir, 'state'), QUARANTINE: join(dir, 'quarantine'), PATH: process.env['PATH'] ?? '' }),
     close: () => {
       server?.close();
       netns.close();
