@@ -5,7 +5,7 @@ import { GuestwireError } from '../errors.js';
 import { type CallOptions, type Connection, type DomainRef, LibvirtConnectionError, LibvirtError } from '../libvirt/index.js';
 import { oneLine, quote } from '../quote.js';
 import type { Concerns } from './concerns.js';
-import { createTurns, type Turns } from './turns.js';
+import { createTurns } from './turns.js';
 import { createWork, type Reason, type Work } from './work.js';
 
 export interface Guests {
@@ -23,7 +23,7 @@ export interface Guests {
 
 /** Milliseconds for each question to libvirt: a guest whose hook waits for the lock answers nothing meanwhile. */
 const CALL: CallOptions = { timeout: 10_000 };
-const WORK = { debounce: 100, most: 4, backoff: { first: 500, most: 60_000 } };
+const WORK = { debounce: 100, most: 64, backoff: { first: 500, most: 60_000 } };
 
 interface State {
   readonly io: Io;
@@ -31,13 +31,15 @@ interface State {
   readonly names: Map<string, string>;
   /** What was told of a guest last: told again when it is another, or was gone meanwhile. */
   readonly told: Map<string, ReadonlySet<string>>;
-  readonly turns: Turns;
+  readonly turns: ReturnType<typeof createTurns>;
+  /** Guests that the next look at is to be a close one. */
+  readonly thorough: Set<string>;
   libvirt: Connection | undefined;
 }
 
 /** Returns the guests of a host, none known yet. */
 export function createGuests(io: Io, concerns: Concerns): Guests {
-  const state: State = { io, concerns, names: new Map(), told: new Map(), turns: createTurns(io), libvirt: undefined };
+  const state: State = { io, concerns, names: new Map(), told: new Map(), turns: createTurns(io), thorough: new Set(), libvirt: undefined };
   const work: Work = createWork({
     ...WORK,
     run: (uuid) => reconcileGuest(state, uuid),
@@ -62,6 +64,7 @@ async function checkAll(state: State, work: Work): Promise<void> {
     const wired = journalOf(state.io).list().map(({ guest }) => guest);
     for (const { uuid, name } of [...wired, ...running]) {
       state.names.set(uuid, name);
+      state.thorough.add(uuid);
       work.want(uuid, 'afresh');
     }
   } catch (error) {
@@ -75,7 +78,7 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
   const guest = { uuid, name: names.get(uuid) ?? uuid };
   const lines = new Set<string>();
   const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
-  const work: GuestWork = { io, inquiry: inquiryOf(state, guest), underLock: ({ journal }, act) => state.turns({ io, journal, uuid }, act) };
+  const work: GuestWork = { io, inquiry: inquiryOf(state, guest), underLock: state.turns({ io, isThorough: state.thorough.has(uuid) }) };
   // Before libvirt is asked: whoever starts the guest after that leaves another.
   const seen = stampOf(journalOf(io), guest);
   try {
@@ -89,6 +92,7 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
       names.delete(uuid);
       lines.clear();
     }
+    state.thorough.delete(uuid);
     tell(state, uuid, lines);
   } catch (error) {
     for (const line of lines) state.io.warn(line);

@@ -36,7 +36,7 @@ export function realActs(host: Host, { exec, log }: { readonly exec: Exec; reado
   return {
     host,
     wire: async (guest, attachments) => {
-      await rejoin(host, guest.name, attachments);
+      await rejoin(host, [{ guest, attachments }]);
       return wire(host, { guest, attachments, fresh: false, incoming: false });
     },
     release: ({ uuid }) => release(host, uuid),
@@ -70,7 +70,7 @@ export function toldActs(real: Host): Acts {
   return {
     host,
     wire: async (guest, attachments) => {
-      await rejoin(host, guest.name, attachments);
+      await rejoin(host, [{ guest, attachments }]);
       const { stale } = await rivalsOf(host, attachments, pastOf(host, guest.uuid));
       for (const { guest: rival } of stale) {
         await takeBack(rival, { keepMade: false });

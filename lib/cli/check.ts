@@ -2,8 +2,8 @@
 import { loadConfig } from '../config.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
 import { type Finding, findingsOf } from '../findings.js';
-import { nicLabel, quote } from '../quote.js';
-import { survey } from '../survey.js';
+import { quote } from '../quote.js';
+import { labelOf, survey } from '../survey.js';
 import { type Command, type Io, JSON_VERSION, parseOptions } from './command.js';
 import { lookingHost } from './host.js';
 import { assertRootToRead } from './requirements.js';
@@ -67,9 +67,8 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Finding[
 
 function wordsOf({ guest, nic, text }: Finding): string {
   if (guest === undefined) return `host: ${text}`;
-  const where = nic === undefined ? `guest ${quote(guest.name)}` : nicLabel(guest.name, { index: nic.nic, mac: nic.mac });
   // Refusals of the pipeline name the guest themselves.
-  return text.startsWith(`guest ${quote(guest.name)}`) ? text : `${where}: ${text}`;
+  return text.startsWith(`guest ${quote(guest.name)}`) ? text : `${labelOf({ guest, nic })}: ${text}`;
 }
 
 function toJson(findings: readonly Finding[]): string {
