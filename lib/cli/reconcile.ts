@@ -6,7 +6,7 @@ import { HostError, UsageError } from '../errors.js';
 import { quote } from '../quote.js';
 import { askLibvirt, type Command, type Io, parseOptions } from './command.js';
 import { guestOf, type Inquiry, journalOf, lifeOf, type Part, releaseGuest, serve, stampOf, type UnderLock, wireGuest, wireNow } from './guest.js';
-import { locked, lookingHost } from './host.js';
+import { locked } from './host.js';
 import { closely, preview, previewAll, reconcileAll } from './reconcile-all.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
 
@@ -48,9 +48,17 @@ Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start 
 async function previewGuest(io: Io, inquiry: Inquiry, active: boolean): Promise<number> {
   const domain = parseDomain(await inquiry.xml());
   const guest = guestOf(domain);
-  const attachments = active ? deriveAttachments(domain, loadConfig(io.settings.config), io.warn) : [];
-  const wishes = new Map([[guest.uuid, { guest, attachments }]]);
-  return preview(io, closely(io, lookingHost(io)), { wishes, faults: [], isMeant: (owner) => owner.guest === undefined || owner.guest.uuid === guest.uuid });
+  const config = loadConfig(io.settings.config);
+  const attachments = active ? deriveAttachments(domain, config, io.warn) : [];
+  return preview(io, async (acts) => {
+    if (!active) await acts.release(guest);
+    else if (attachments.length === 0) await acts.releaseRunning(guest);
+    else {
+      const plan = await acts.wire(guest, attachments);
+      if (config.routed.announce) await acts.announce({ guest: guest.name, plan, fresh: false });
+    }
+    return 0;
+  });
 }
 
 async function wireByName(io: Io, name: string, inquiry: Inquiry): Promise<void> {
