@@ -7,6 +7,7 @@ import { performance } from 'node:perf_hooks';
 import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { agentUnitText } from '../dist/cli/agentunit.js';
 import { connect } from '../dist/libvirt/index.js';
 import { domainXml } from '../test/lab/domain.js';
 import { startHost, waitFor } from '../test/lab/host.js';
@@ -50,9 +51,10 @@ try {
   for (let number = 1; number <= RUNNING; number += 1) await host.ok('virsh', ['-q', 'start', '--paused', `web${number}`]);
   console.log(`${RUNNING} run, started in ${Math.round((performance.now() - began) / RUNNING)} ms each`);
 
-  const agent = host.start('node', [join(top, 'dist/agent.mjs')]);
+  const flags = (/^ExecStart=\S+ (.*) \S+$/m.exec(agentUnitText({ stateDir: '/run/guestwire' }))?.[1] ?? '').split(' ');
+  const agent = host.start('node', [...flags, join(top, 'dist/agent.mjs')]);
   await waitFor(async () => (await host.run('sh', ['-c', '[ -e /run/guestwire.agent ] && ! flock -sn /run/guestwire.agent true'])).code === 0, { what: 'its lock' });
-  const pid = Number(execFileSync('pgrep', ['-nf', `^node ${join(top, 'dist/agent.mjs')}`], { encoding: 'utf8' }));
+  const pid = Number(execFileSync('pgrep', ['-nf', `^node .*${join(top, 'dist/agent.mjs')}`], { encoding: 'utf8' }));
   await sleep(15_000);
   console.log(`agent after its first check: ${cpuOf(pid).toFixed(1)} s of CPU, ${memoryOf(pid)} MB`);
 
