@@ -12,6 +12,7 @@ import { quarantineIn } from '../quarantine.js';
 import { quote } from '../quote.js';
 import { type Plan, planFor } from '../plan.js';
 import { check, type Host, pastOf } from '../reconcile.js';
+import { followRenames } from '../renamed.js';
 import { accessPort } from '../vlan.js';
 import { type Command, type Io, JSON_VERSION, parseOptions, readDomainXml } from './command.js';
 
@@ -42,7 +43,7 @@ async function planNow(io: Io, domain: Domain): Promise<Plan> {
   const config = loadConfig(io.settings.config);
   const attachments = deriveAttachments(domain, config);
   const host: Host = {
-    kernel: createKernel(io.exec), journal: createJournal(io.settings.stateDir, io.warn), log: () => undefined,
+    kernel: createKernel(io.exec), journal: followRenames(createJournal(io.settings.stateDir, io.warn)), log: () => undefined,
     protectedOn: protectedOn(config), isQuarantined: quarantineIn(io.settings.quarantine),
   };
   const guest = { name: domain.name, uuid: domain.uuid ?? '00000000-0000-0000-0000-000000000000' };
