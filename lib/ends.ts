@@ -34,7 +34,7 @@ export function nicsOf({ guests }: Pick<Parties, 'guests'>): Omit<NicEnd, 'addre
 }
 
 /** Returns the addresses and prefixes that are a NIC's own. */
-export function ownOf(wired: WiredNic): Prefix[] {
+export function ownOf(wired: WiredNic): readonly Prefix[] {
   return wired.kind === 'routed-link' ? claimsOf(wired) : (wired.declared ?? []).map(ownPrefix);
 }
 

@@ -1,10 +1,12 @@
 /** `guestwire check` on a real kernel: what somebody did to a host is found and named, mended by `reconcile`, and then gone. */
-import { afterAll, beforeAll, describe, expect } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest } from '@jest/globals';
 import { canRun, testWith } from './capability.js';
 import { type GuestHost, openGuestHost } from './guesthost.js';
 import { guestXml } from './routedhost.js';
 
 const kernelTest = testWith('root', 'netns', 'nft');
+// Each is a dozen commands, of which each runs a dozen tools.
+jest.setTimeout(60_000);
 
 const WEB = guestXml({ name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8::a'], routes: ['2001:db8:20::/64', '198.51.100.0/28'] })
   .replace('</gw:interface>', "<gw:allow direction='in' from='203.0.113.0/24' proto='tcp' port='443'/></gw:interface>");

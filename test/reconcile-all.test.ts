@@ -1,12 +1,14 @@
 /** `guestwire reconcile --all` on a real kernel: its dry run says what it then does, it collects its own and leaves the rest. */
 import { existsSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest } from '@jest/globals';
 import { canRun, testWith } from './capability.js';
 import { type GuestHost, openGuestHost } from './guesthost.js';
 import { guestXml } from './routedhost.js';
 
 const kernelTest = testWith('root', 'netns', 'nft');
+// Each is a dozen commands, of which each runs a dozen tools.
+jest.setTimeout(60_000);
 const GONE = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cee';
 const CONFIG = '[routed]\nproxy = ["uplink0"]\n';
 const uuidOf = (number: string): string => `4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c${number}`;

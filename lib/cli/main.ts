@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { check } from './check.js';
 import { cloudInit } from './cloud-init.js';
+import { completionOf } from './completion.js';
 import { derive } from './derive.js';
 import { doctor } from './doctor.js';
 import { drops } from './drops.js';
@@ -19,7 +20,7 @@ import { watch } from './watch.js';
 import { GuestwireError, UsageError } from '../errors.js';
 import { settingsFrom } from '../settings.js';
 
-export const COMMANDS: readonly Command[] = [status, check, doctor, derive, plan, explain, drops, reconcile, watch, set, unset, quarantine, install, uninstall, cloudInit];
+export const COMMANDS: readonly Command[] = [status, check, doctor, derive, plan, explain, drops, reconcile, watch, set, unset, quarantine, install, uninstall, cloudInit, completionOf(() => COMMANDS)];
 
 /** Returns the process's own streams, settings and tools. */
 export function processIo(): Io {

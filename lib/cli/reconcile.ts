@@ -4,13 +4,13 @@ import { loadConfig } from '../config.js';
 import { parseDomain } from '../domain.js';
 import { HostError, UsageError } from '../errors.js';
 import { quote } from '../quote.js';
-import { askLibvirt, type Command, type Io, parseOptions } from './command.js';
+import { askLibvirt, command, type Io } from './command.js';
 import { guestOf, type Inquiry, journalOf, lifeOf, type Part, releaseGuest, serve, stampOf, type UnderLock, wireGuest, wireNow } from './guest.js';
 import { locked } from './host.js';
 import { closely, preview, previewAll, reconcileAll } from './reconcile-all.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
 
-export const reconcile: Command = {
+export const reconcile = command({
   name: 'reconcile',
   summary: 'make the host agree with the XML of a running guest',
   help: `Usage: guestwire reconcile DOMAIN [--dry-run]
@@ -27,8 +27,9 @@ does not run, whatever is left is released. Where the agent runs ('guestwire wat
   --dry-run  print what would be done, and change nothing
 
 Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start or stop meanwhile are done.`,
-  run: async (args, io) => {
-    const { values, positionals: [name, extra] } = parseOptions(args, { all: { type: 'boolean' }, 'dry-run': { type: 'boolean' } });
+  options: { all: { type: 'boolean' }, 'dry-run': { type: 'boolean' } },
+  operand: 'guest',
+  run: async ({ values, positionals: [name, extra] }, io) => {
     if (values.all === true && name !== undefined) throw new UsageError('give either --all or the name of one guest');
     if (values.all !== true && (name === undefined || extra !== undefined)) throw new UsageError('give the name of one guest');
     assertRoot('reconcile');
@@ -43,7 +44,7 @@ Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start 
     await (life.kind === 'here' ? wireByName(io, name, inquiry) : releaseByName(io, name, inquiry));
     return 0;
   },
-};
+});
 
 async function previewGuest(io: Io, inquiry: Inquiry, active: boolean): Promise<number> {
   const domain = parseDomain(await inquiry.xml());
