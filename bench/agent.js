@@ -90,8 +90,8 @@ async function timed(args) {
   const times = [];
   for (let round = 0; round < 3; round += 1) {
     const began = performance.now();
-    const { code, stderr } = await host.run('node', args);
-    if (code !== 0) throw new Error(`${args.join(' ')}: ${stderr}`);
+    const { code, stdout, stderr } = await host.run('node', args);
+    if (code !== 0) throw new Error(`${args.join(' ')}: ${stdout}${stderr}`);
     times.push(performance.now() - began);
   }
   return Math.min(...times);
