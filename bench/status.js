@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { acquireLock, createJournal, createKernel, defaultConfig, deriveAttachments, exec, parseDomain } from '../dist/index.js';
+import { acquireLock, defaultConfig, deriveAttachments, exec, hostFrom, parseDomain, settingsFrom } from '../dist/index.js';
 import { wireTogether } from '../dist/together.js';
 
 const GUESTS = Number(process.env['GUESTS'] ?? 200);
@@ -46,7 +46,7 @@ async function wireAll() {
   execFileSync('ip', ['-batch', '-'], { input: numbers.map((n) => `tuntap add vnet${n} mode tap\nlink set vnet${n} up\n`).join('') });
   execFileSync('sysctl', ['-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1']);
   const lock = await acquireLock(exec, { path: join(dir, 'lock'), wait: 1, holder: 'bench' });
-  const host = { kernel: createKernel(exec), journal: createJournal(env.GUESTWIRE_STATE_DIR, console.warn), log: () => undefined, protectedOn: () => new Set(), isQuarantined: () => false };
+  const host = hostFrom({ settings: settingsFrom(env), exec, lock, warn: console.warn });
   const wishes = numbers.map(wishOf);
   await wireTogether(host, wishes);
   lock.release();

@@ -2,16 +2,13 @@
 // node watch-drift.js [URI]. As root, because nftables tells nobody else what it holds.
 import process from 'node:process';
 import {
-  createJournal, createKernel, deriveAttachments, describe, exec, GuestwireError, loadConfig, parseDomain, pastOf, planWiring, settingsFrom,
+  deriveAttachments, describe, exec, GuestwireError, hostFrom, loadConfig, parseDomain, pastOf, planWiring, settingsFrom,
 } from 'guestwire';
 import { connect } from 'guestwire/libvirt';
 
 const settings = settingsFrom(process.env);
 /** What the pipeline works on. A plan changes nothing, so no lock is needed. */
-const host = {
-  kernel: createKernel(exec), journal: createJournal(settings.stateDir, console.warn), log: console.log,
-  protectedOn: () => new Set(), isQuarantined: () => false,
-};
+const host = hostFrom({ settings, exec, warn: console.warn });
 
 const libvirt = await connect(process.argv[2], { readOnly: true });
 for await (const event of libvirt.events()) {

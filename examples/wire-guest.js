@@ -1,9 +1,7 @@
 // Wires a running guest from one's own orchestrator, without metadata and without hook: node wire-guest.js GUEST ADDRESS [URI].
 // Gives its first NIC, of type 'ethernet', this address. `release(host, uuid)` takes it all back.
 import process from 'node:process';
-import {
-  acquireLock, createJournal, createKernel, deriveAttachments, exec, formatMetadata, loadConfig, parseDomain, settingsFrom, wire,
-} from 'guestwire';
+import { acquireLock, deriveAttachments, exec, formatMetadata, hostFrom, loadConfig, parseDomain, settingsFrom, wire } from 'guestwire';
 import { connect } from 'guestwire/libvirt';
 
 const [, , name = '', address = '', uri] = process.argv;
@@ -23,10 +21,7 @@ const attachments = deriveAttachments(domain, loadConfig(settings.config));
 // The lock that guestwire's hook and agent take, too.
 const lock = await acquireLock(exec, { path: settings.lock, wait: 30, holder: `my orchestrator, for ${name}` });
 try {
-  const host = {
-    kernel: createKernel((request) => exec({ ...request, fd: lock.fd })), journal: createJournal(settings.stateDir, console.warn),
-    log: console.log, protectedOn: () => new Set(), isQuarantined: () => false,
-  };
+  const host = hostFrom({ settings, exec, lock, warn: console.warn, log: console.log });
   await wire(host, { guest: { name, uuid: ref.uuid }, attachments, fresh: false, incoming: false });
 } finally {
   lock.release();

@@ -9,17 +9,15 @@ import { configMentions, defaultConfig, type HostConfig, loadConfig } from './co
 import { type Domain, METADATA_NAMESPACE, parseDomain } from './domain.js';
 import { ConfigError, DomainXmlError, GuestwireError, NotAllowedError } from './errors.js';
 import type { Exec } from './exec.js';
-import { protectedOn } from './hostconfig.js';
+import { hostFrom } from './host.js';
 import { createJournal, type Journal } from './journal.js';
 import { createKernel } from './kernel.js';
 import { acquireLock, isHeld } from './lock.js';
 import { createLog, type Log } from './log.js';
 import { probeNeighbours } from './probe.js';
-import { quarantineIn } from './quarantine.js';
 import { agentLockOf, type Settings } from './settings.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { type Host, make, release, unwire, wire, UNSPOKEN } from './reconcile.js';
-import { followRenames } from './renamed.js';
 import { serveGuest, silence } from './serving.js';
 
 export interface HookCall {
@@ -196,7 +194,7 @@ async function locked<T>(
   });
   try {
     const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
-    const host: Host = { kernel: createKernel(exec), journal: followRenames(journal), log: log.info, protectedOn: protectedByConfig(call.settings), isQuarantined: quarantineIn(call.settings.quarantine) };
+    const host = hostFrom({ settings: call.settings, exec, journal, log: log.info, warn: log.warn, config: () => orDefault(call.settings) });
     await releaseEnded(host, journal.listEnded().filter((ended) => ended !== uuid), log);
     const done = await act(host);
     const { operation } = call;
@@ -219,17 +217,13 @@ async function releaseEnded(host: Host, ended: readonly string[], log: Log): Pro
 }
 
 /** A broken config protects nothing, and must not keep a guest from being released. */
-function protectedByConfig({ config }: Settings): Host['protectedOn'] {
-  let loaded: HostConfig | undefined;
-  return (bridge) => {
-    try {
-      loaded ??= loadConfig(config);
-    } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      loaded = defaultConfig();
-    }
-    return protectedOn(loaded)(bridge);
-  };
+function orDefault({ config }: Settings): HostConfig {
+  try {
+    return loadConfig(config);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return defaultConfig();
+  }
 }
 
 interface Understood {

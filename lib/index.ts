@@ -12,6 +12,7 @@ export {
 } from './errors.js';
 export type { End, NicEnd, Parties } from './ends.js';
 export { type Exec, exec, type ExecRequest, type ExecResult } from './exec.js';
+export { hostFrom, type HostParts } from './host.js';
 export { type HookCall, type HookResult, runHook } from './hook.js';
 export { createJournal, type Entry, type Journal, type Wired } from './journal.js';
 export { createKernel, type Kernel } from './kernel.js';

@@ -1,7 +1,7 @@
 /** The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again. */
 import type { Io } from '../cli/command.js';
 import { type GuestWork, type Inquiry, journalOf, type Life, lifeOf, OvertakenError, releaseGuest, stampOf, wireGuest } from '../cli/guest.js';
-import { lookingHost } from '../cli/host.js';
+import { hostFrom } from '../host.js';
 import { closely } from '../cli/reconcile-all.js';
 import { readGuests } from '../cli/wishes.js';
 import { GuestwireError } from '../errors.js';
@@ -71,7 +71,7 @@ async function checkAll(state: State, work: Work): Promise<void> {
       state.names.set(uuid, domain.name);
       concerns.set(uuid, domain, asked);
     });
-    const host = closely(io, lookingHost(io));
+    const host = closely(io, hostFrom(io));
     const gone = host.journal.list().filter(({ guest }) => !running.has(guest.uuid));
     for (const { guest } of [...gone, ...faults, ...tasksOf(await survey(host, wishes))]) {
       state.names.set(guest.uuid, guest.name);

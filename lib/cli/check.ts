@@ -3,9 +3,9 @@ import { loadConfig } from '../config.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
 import { type Finding, findingsOf } from '../findings.js';
 import { quote } from '../quote.js';
+import { hostFrom } from '../host.js';
 import { labelOf, survey } from '../survey.js';
 import { command, type Io, JSON_VERSION } from './command.js';
-import { lookingHost } from './host.js';
 import { assertRootToRead } from './requirements.js';
 import { askGuests } from './wishes.js';
 
@@ -49,7 +49,7 @@ async function orUnknown<T>(io: Io, act: () => Promise<T>): Promise<T | undefine
 }
 
 async function differencesOn(io: Io, name: string | undefined): Promise<Finding[]> {
-  const host = lookingHost(io);
+  const host = hostFrom(io);
   const asked = await askGuests(io);
   if (typeof asked === 'string') io.warn(`guests' XML is not looked at, because libvirt does not answer: ${asked}`);
   const found = await survey(host, typeof asked === 'string' ? undefined : asked.wishes);

@@ -1,18 +1,15 @@
 /** `guestwire plan`: the exact batches that would run now, with every check made and nothing changed. */
 import { type Attachment, deriveAttachments, type Placed, placedOf } from '../attachment.js';
 import { loadConfig } from '../config.js';
-import { protectedOn } from '../hostconfig.js';
+import { hostFrom } from '../host.js';
 import { type Domain, parseDomain } from '../domain.js';
-import { createJournal } from '../journal.js';
-import { createKernel, type Kernel } from '../kernel.js';
+import type { Kernel } from '../kernel.js';
 import { sysctlsOf } from '../netstate.js';
 import { EMPTY_SCOPE, type LinkFacts, type Observation } from '../observation.js';
 import type { Batch } from '../operation.js';
-import { quarantineIn } from '../quarantine.js';
 import { quote } from '../quote.js';
 import { type Plan, planFor } from '../plan.js';
-import { check, type Host, pastOf } from '../reconcile.js';
-import { followRenames } from '../renamed.js';
+import { check, pastOf } from '../reconcile.js';
 import { accessPort } from '../vlan.js';
 import { command, type Io, JSON_VERSION, readDomainXml } from './command.js';
 
@@ -40,10 +37,7 @@ now. Reads the host, changes nothing. A tap that libvirt has not named yet stand
 async function planNow(io: Io, domain: Domain): Promise<Plan> {
   const config = loadConfig(io.settings.config);
   const attachments = deriveAttachments(domain, config);
-  const host: Host = {
-    kernel: createKernel(io.exec), journal: followRenames(createJournal(io.settings.stateDir, io.warn)), log: () => undefined,
-    protectedOn: protectedOn(config), isQuarantined: quarantineIn(io.settings.quarantine),
-  };
+  const host = hostFrom({ ...io, config: () => config });
   const guest = { name: domain.name, uuid: domain.uuid ?? '00000000-0000-0000-0000-000000000000' };
   const absent = await absentLinks(host.kernel, attachments);
   const there = attachments.map((attachment): Attachment => (absent.has(attachment.link) ? { ...attachment, link: undefined } : attachment));

@@ -7,6 +7,7 @@ import { diff } from '../diff.js';
 import { GuestwireError, HostError } from '../errors.js';
 import { allProtocols } from '../findings.js';
 import { garbageIn, observeHost } from '../garbage.js';
+import { hostFrom } from '../host.js';
 import { createJournal, type Holding, type Wired } from '../journal.js';
 import { type Batch, type BatchLine, describeLine, render } from '../operation.js';
 import type { Plan } from '../plan.js';
@@ -19,7 +20,7 @@ import type { UplinkRecord } from '../uplink.js';
 import { surplusUplinks } from '../uplinkgarbage.js';
 import { type Acts, realActs, toldActs } from './acts.js';
 import type { Io } from './command.js';
-import { locked, lookingHost } from './host.js';
+import { locked } from './host.js';
 import { removeLeftFiles } from './leftfiles.js';
 import { type Asked, askGuests } from './wishes.js';
 
@@ -41,7 +42,7 @@ export async function reconcileAll(given: Io, isOnItsWay: IsOnItsWay): Promise<n
     for (const { guest } of done.touched) await serveGuest(serving, { uuid: guest.uuid, ended: false });
   });
   const here = await releaseEnded(io, done.touched);
-  if (loadConfig(io.settings.config).routed.announce) await announceThem(realActs(lookingHost(io), { exec: io.exec, log }), here);
+  if (loadConfig(io.settings.config).routed.announce) await announceThem(realActs(hostFrom(io), { exec: io.exec, log }), here);
   if (changes === 0 && done.failures === 0) io.print('all is as it should be, nothing changed');
   return done.failures === 0 ? 0 : 1;
 }
@@ -66,7 +67,7 @@ export async function preview(io: Io, act: (acts: Acts) => Promise<number>): Pro
     changes += 1;
     io.print(`would: ${line}`);
   };
-  const failures = await act(toldActs({ ...closely(io, lookingHost(io)), log }));
+  const failures = await act(toldActs({ ...closely(io, hostFrom(io)), log }));
   if (changes === 0 && failures === 0) io.print('all is as it should be, nothing to change');
   return failures === 0 ? 0 : 1;
 }

@@ -6,12 +6,12 @@ import { parseDomain } from '../domain.js';
 import { claimsOf } from '../attachment.js';
 import { bare } from '../address.js';
 import { UsageError } from '../errors.js';
+import { hostFrom } from '../host.js';
 import { type NicState, nicsIn, type SurveyedNic } from '../nicstate.js';
 import { quote } from '../quote.js';
 import { survey } from '../survey.js';
 import { formatMembership } from '../vlan.js';
 import { askLibvirt, command, type Io, JSON_VERSION } from './command.js';
-import { lookingHost } from './host.js';
 import { type Cell, type Colour, type Column, tableLines } from './table.js';
 
 export const status = command({
@@ -36,7 +36,7 @@ Shows each NIC that guestwire wires: its link, its VLANs or addresses, its state
   operand: 'guest',
   run: async ({ values, positionals: [name, extra] }, io) => {
     if (extra !== undefined) throw new UsageError('give the name of one guest');
-    const host = lookingHost(io);
+    const host = hostFrom(io);
     const nics = nicsIn(await survey(host), host.isQuarantined);
     const shown = nics.filter(({ guest }) => name === undefined || guest.name === name || guest.uuid === name).map(shownOf);
     if (name !== undefined && shown.length === 0) shown.push(...await unwiredOf(io, name));

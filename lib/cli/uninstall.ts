@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
+import { hostFrom } from '../host.js';
 import { createJournal, type Journal } from '../journal.js';
 import { acquireLock, type Lock } from '../lock.js';
 import { createLog } from '../log.js';
@@ -14,7 +15,6 @@ import { AGENT_UNIT, isAgentInstalled, stopAgent } from './agentunit.js';
 import { command, type Io } from './command.js';
 import { DRAFT_DIRS, DROP_IN_DIRS, DROP_IN_FILES, isOurDropIn } from './dropins.js';
 import { leftoversIn, reasonOf } from './fileset.js';
-import { hostOf } from './host.js';
 import { AGENT, BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt } from './layout.js';
 import { readRecord } from './record.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
@@ -85,7 +85,7 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
 /** Returns the guests that stay wired. Throws, before anything is removed, when none may or some cannot be released. */
 async function settleWiring(io: Io, lock: Lock, wiring: Wiring): Promise<WiredGuest[]> {
   const journal = quietJournal(io);
-  const { stale } = await byLife(hostOf(io, lock, { journal, log: () => undefined }), journal.list());
+  const { stale } = await byLife(hostFrom({ ...io, lock, journal }), journal.list());
   // Guests that ended while the lock was not had, or without a word: whoever has it next releases them.
   const ended = new Set([...journal.listEnded(), ...stale.map(({ guest }) => guest.uuid)]);
   const late = wiredGuests(io, journal).filter(({ uuid }) => ended.has(uuid));
@@ -107,7 +107,7 @@ async function releaseAll(io: Io, lock: Lock, { guests, letGo }: { guests: reado
     log.info(line);
     io.print(line);
   };
-  const host = hostOf(io, lock, { journal: quietJournal(io), log: tell });
+  const host = hostFrom({ ...io, lock, journal: quietJournal(io), log: tell });
   const failures: string[] = [];
   for (const { uuid, label, outcome } of guests) {
     try {
