@@ -31,6 +31,18 @@ export interface DefinedNic {
   readonly addresses: readonly string[];
   readonly bridge: string | undefined;
   readonly vids: readonly number[];
+  /** As nftables writes it: `vnet*` where libvirt gives the name. */
+  readonly link: string;
+  readonly running: boolean;
+}
+
+export interface DroppingChain {
+  /** As `inet filter forward`, or, of iptables-legacy, the program. */
+  readonly name: string;
+  readonly kind: 'nft' | 'legacy';
+  /** Links, as the chain writes them, from which and to which it accepts everything. */
+  readonly from: readonly string[];
+  readonly to: readonly string[];
 }
 
 export interface DoctorFacts {
@@ -41,12 +53,12 @@ export interface DoctorFacts {
   readonly sysctls: ReadonlyMap<string, string>;
   /** Links with a default route from router advertisements, or that the host config names towards the world. */
   readonly uplinks: readonly string[];
-  /** Forward chains that drop what nobody lets pass, as `inet filter forward`. */
-  readonly dropping: readonly string[];
+  /** Forward chains that drop what nobody lets pass. */
+  readonly dropping: readonly DroppingChain[];
   /** Network daemons that run and were not told of guests' links. */
   readonly untold: readonly string[];
   /** What is wrong with the hook, with node, or with what may run them, as install says it. */
-  readonly install: readonly { readonly severity: Ill['severity']; readonly what: string; readonly cure: string }[];
+  readonly install: readonly (Omit<Ill, 'why'> & { readonly why?: string })[];
   /** undefined: unknown. */
   readonly libvirt: readonly [number, number] | undefined;
   readonly kernel: readonly [number, number];
@@ -67,8 +79,8 @@ type Check = (facts: DoctorFacts) => Ill[];
 const installIlls: readonly Check[] = [({ install }) => install.map((ill) => ({ why: 'libvirt starts guests without their network until then', ...ill }))];
 
 const versionIlls: readonly Check[] = [
-  ({ libvirt }) => (libvirt === undefined || atLeast(libvirt, [6, 5]) ? [] : [{ severity: 'warning', what: `libvirt ${libvirt.join('.')} is old`, why: 'before 6.5 it runs one hook script only, and guestwire was never tried on it', cure: 'update libvirt to 9.0 or newer' }]),
-  ({ kernel }) => (atLeast(kernel, [5, 10]) ? [] : [{ severity: 'warning', what: `Linux ${kernel.join('.')} is old`, why: 'neighbour proxies keep no protocol number there, and guestwire was never tried on it', cure: 'update the kernel to 5.10 or newer' }]),
+  ({ libvirt }) => (libvirt === undefined || atLeast(libvirt, [6, 5]) ? [] : [{ severity: 'warning', what: `libvirt ${libvirt.join('.')} is old`, why: 'before 6.5 it runs one hook script only, and guestwire was never tried on it', cure: 'apt-get install --only-upgrade libvirt-daemon-system libvirt-clients' }]),
+  ({ kernel }) => (atLeast(kernel, [5, 10]) ? [] : [{ severity: 'warning', what: `Linux ${kernel.join('.')} is old`, why: 'neighbour proxies keep no protocol number there, and guestwire was never tried on it', cure: 'apt-get install linux-image-amd64 && reboot' }]),
 ];
 
 const bridgeIlls: readonly Check[] = [
@@ -95,6 +107,12 @@ const uplinkIlls: readonly Check[] = [
   ({ bridges }) => bridges.flatMap(({ name, uplinks }) => [...uplinks].filter(([, vids]) => vids === undefined).map(([dev]): Ill => ({
     severity: 'error', what: `uplink ${quote(dev)} is no port of bridge ${quote(name)}`, why: "guests' VLANs do not leave this host by it", cure: `ip link set dev ${dev} master ${name}`,
   }))),
+  // What guestwire put there somebody took away: at a start it sees to it.
+  ({ bridges, nics }) => bridges.flatMap(({ name, uplinks }) => [...uplinks].flatMap(([dev, carried]): Ill[] => {
+    const used = nics.filter(({ bridge, running }) => running && bridge === name).flatMap(({ vids }) => vids);
+    const missing = carried === undefined ? [] : [...new Set(used)].filter((vid) => !carried.has(vid)).sort((a, b) => a - b);
+    return missing.length === 0 ? [] : [{ severity: 'error', what: `uplink ${quote(dev)} does not carry VLANs ${formatVids(missing)}`, why: 'guests that run use them, and reach nobody outside this host', cure: 'guestwire reconcile --all' }];
+  })),
   // guestwire keeps VIDs on uplinks that the host config names; without one somebody else has to.
   ({ bridges, nics }) => bridges.filter(({ uplinks }) => uplinks.size === 0).flatMap(({ name }): Ill[] => {
     const vids = nics.filter(({ bridge }) => bridge === name).flatMap((nic) => nic.vids);
@@ -104,10 +122,10 @@ const uplinkIlls: readonly Check[] = [
 
 const duplicateIlls: readonly Check[] = [
   ({ nics }) => twice(nics.flatMap(({ guest, addresses }) => addresses.map((key) => ({ key, guest })))).map(({ key, guests }) => ({
-    severity: 'error', what: `address ${quote(key)} is that of guests ${guests.map(quote).join(' and ')}`, why: 'the second one to start is refused', cure: `virsh edit ${guests.at(-1) ?? ''}`,
+    severity: 'error', what: `address ${quote(key)} is that of guests ${guests.map(quote).join(' and ')}`, why: 'the second one to start is refused', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
   })),
   ({ nics }) => twice(nics.flatMap(({ guest, mac }) => (mac === undefined ? [] : [{ key: mac, guest }]))).map(({ key, guests }) => ({
-    severity: 'warning', what: `MAC ${key} is that of guests ${guests.map(quote).join(' and ')}`, why: 'in one VLAN they take frames from each other', cure: `virsh edit ${guests.at(-1) ?? ''}`,
+    severity: 'warning', what: `MAC ${key} is that of guests ${guests.map(quote).join(' and ')}`, why: 'in one VLAN they take frames from each other', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
   })),
 ];
 
@@ -154,11 +172,26 @@ const filterIlls: readonly Check[] = [
   ({ sysctls }) => ['iptables', 'ip6tables', 'arptables'].filter((name) => sysctls.get(`net/bridge/bridge-nf-call-${name}`) === '1').map((name) => ({
     severity: 'warning', what: `bridged frames go through ${name}`, why: "rules for the host's own traffic, Docker's for one, then drop what guests in one VLAN send each other", cure: `sysctl -w net.bridge.bridge-nf-call-${name}=0`,
   })),
-  (facts) => (uses(facts, '.') || uses(facts, ':') ? facts.dropping : []).map((chain) => ({
-    severity: 'warning', what: `chain ${quote(chain)} drops what nobody lets pass`, why: "Docker, ufw, firewalld or an admin made it so, and what guests on routed links send and get is dropped unless a rule of theirs accepts it",
-    cure: `nft list chain ${chain}, and accept there what goes to and from guests' links`,
-  })),
+  ({ dropping, nics }) => dropping.flatMap((chain): Ill[] => {
+    const links = [...new Set(nics.filter(({ bridge, addresses }) => bridge === undefined && addresses.length > 0).map(({ link }) => link))];
+    const [from, to] = [links.filter((link) => !isAmong(link, chain.from)), links.filter((link) => !isAmong(link, chain.to))];
+    if (from.length + to.length === 0) return [];
+    return [{
+      severity: 'warning', what: `chain ${quote(chain.name)} drops what nobody lets pass`, cure: [...from.map((link) => acceptOf(chain, 'from', link)), ...to.map((link) => acceptOf(chain, 'to', link))].join(' && '),
+      why: "Docker, ufw, firewalld or an admin made it so, and what guests on routed links send and get is dropped unless a rule of theirs accepts it; they may make the chain anew, so let them keep the rule",
+    }];
+  }),
 ];
+
+function isAmong(link: string, accepted: readonly string[]): boolean {
+  return accepted.some((one) => one === link || (one.endsWith('*') && link.startsWith(one.slice(0, -1))));
+}
+
+/** First in the chain, because whatever drops may stand anywhere. */
+function acceptOf({ kind, name }: DroppingChain, side: 'from' | 'to', link: string): string {
+  if (kind === 'legacy') return `${name} -I FORWARD ${side === 'from' ? '-i' : '-o'} ${link.replace(/\*$/, '+')} -j ACCEPT`;
+  return `nft insert rule ${name} ${side === 'from' ? 'iifname' : 'oifname'} '"${link}"' accept`;
+}
 
 const daemonIlls: readonly Check[] = [
   ({ untold }) => untold.map((name) => ({ severity: 'warning', what: `${name} runs and was not told of guests' links`, why: 'it may take away their routes, or take the taps for its own', cure: 'guestwire install --drop-ins' })),
@@ -171,4 +204,9 @@ function atLeast([major, minor]: readonly [number, number], [least, lesser]: rea
 /** A dot in a link's name is a slash in the name of its sysctl (sysctl(8)). */
 function dotted(path: string): string {
   return path.split('/').map((part) => part.replaceAll('.', '/')).join('.');
+}
+
+/** Returns a name as one word of a shell. */
+function shellWord(name: string): string {
+  return /^[\w@%+=:,./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
 }

@@ -1,5 +1,6 @@
 /** `guestwire status`: its words and widths as tables, and the command on a real kernel. */
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { age, size } from '../lib/cli/status.js';
 import { tableLines } from '../lib/cli/table.js';
 import { canRun, testWith } from './capability.js';
@@ -7,6 +8,7 @@ import { type GuestHost, openGuestHost } from './guesthost.js';
 import { guestXml } from './routedhost.js';
 
 const kernelTest = testWith('root', 'netns', 'nft');
+jest.setTimeout(60_000);
 
 describe('words', () => {
   test.each([[0, '0'], [999, '999'], [1000, '1.0K'], [99_940, '99.9K'], [99_960, '100K'], [999_499, '999K'], [999_500, '1.0M'], [2 ** 50, '1.1P']])('%d bytes are %s', (bytes, words) => {
@@ -43,6 +45,7 @@ describe('guestwire status', () => {
   afterAll(() => { host.close(); });
 
   interface Nic { guest: { name: string }; state: string; differences: string[]; traffic: unknown }
+  const statusOfAny = (name: string): Nic[] => (JSON.parse(host.guestwire(['status', '--json', name]).stdout) as { nics: Nic[] }).nics;
   const statusOf = (...args: string[]): Nic[] => (JSON.parse(host.guestwire(['status', '--json', ...args], { libvirt: false }).stdout) as { nics: Nic[] }).nics;
 
   kernelTest('shows each NIC in a table of 80 columns, without asking libvirt', () => {
@@ -58,6 +61,32 @@ describe('guestwire status', () => {
       addresses: ['192.0.2.10', '2001:db8::a'], routes: ['2001:db8:20::/64'], state: 'wired', differences: [],
       traffic: { received: expect.any(Number), sent: expect.any(Number) }, since: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
     }]);
+  });
+
+  kernelTest('paints on a terminal, and not where NO_COLOR is set or the output goes elsewhere', () => {
+    const onTerminal = (env: Record<string, string>): string => host.netns.run('script', ['-qec', `${process.execPath} ${resolve('dist/cli.js')} status`, '/dev/null'], {
+      env: { PATH: process.env['PATH'] ?? '', GUESTWIRE_STATE_DIR: join(host.dir, 'state'), GUESTWIRE_CONFIG: join(host.dir, 'config.toml'), GUESTWIRE_QUARANTINE_DIR: join(host.dir, 'quarantine'), ...env },
+    }).stdout;
+    expect(onTerminal({ TERM: 'xterm' })).toContain('\u001b[32mwired\u001b[0m');
+    for (const env of [{ TERM: 'xterm', NO_COLOR: '1' }, { TERM: 'dumb' }] as Record<string, string>[]) {
+      expect(onTerminal(env)).toMatch(/^GUEST.* wired /s);
+      expect(onTerminal(env)).not.toContain('\u001b');
+    }
+    expect(onTerminal({ TERM: 'xterm', NO_COLOR: '' })).toContain('\u001b[32m');
+    expect(host.guestwire(['status'], { env: { TERM: 'xterm' } }).stdout).not.toContain('\u001b');
+  });
+
+  kernelTest('a quarantine shows in the table, and a guest that does not run as its XML says', () => {
+    expect(host.guestwire(['quarantine', 'db1']).status).toBe(0);
+    expect(host.guestwire(['status', 'db1'], { libvirt: false }).stdout).toMatch(/^db1 +0 +vnet2 +routed: 192\.0\.2\.11 +quarantined +\d/m);
+    expect(host.guestwire(['quarantine', 'db1', '--lift']).status).toBe(0);
+    host.say(guestXml({ name: 'off1', tap: 'vnet8', addresses: ['192.0.2.18'] }), false);
+    expect(statusOfAny('off1')).toMatchObject([{ guest: { name: 'off1' }, state: 'not-wired', addresses: ['192.0.2.18'], traffic: null, since: null }]);
+    expect(host.guestwire(['status', 'off1']).stdout).toMatch(/^off1 +0 +vnet8 +routed: 192\.0\.2\.18 +not wired +- +- +-$/m);
+  });
+
+  kernelTest('a guest that only libvirt could know is not told apart from none while it is down', () => {
+    expect(host.guestwire(['status', 'off1'], { libvirt: false })).toEqual({ status: 1, stdout: '', stderr: 'guestwire: virsh failed (reading the domain XML): error: failed to connect to the hypervisor\n' });
   });
 
   kernelTest('says what drifted, what is cut off and what is gone', () => {

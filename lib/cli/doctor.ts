@@ -3,8 +3,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { deriveAttachments } from '../attachment.js';
 import { type HostConfig, loadConfig } from '../config.js';
-import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts, type Ill } from '../doctor.js';
+import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts, type DroppingChain, type Ill } from '../doctor.js';
 import { parseDomain } from '../domain.js';
+import { droppingIn, droppingLegacy } from '../dropping.js';
 import { GuestwireError } from '../errors.js';
 import { type Exec, type ExecRequest } from '../exec.js';
 import { createKernel } from '../kernel.js';
@@ -52,7 +53,7 @@ async function factsOf(io: Io): Promise<DoctorFacts> {
   const { subinterfaces, routers = [] } = await kernel.observe({ ...EMPTY_SCOPE, subinterfaces: true, routers: true });
   const uplinks = [...new Set([...routers, ...config.routed.proxy, ...linksOf(await ask(io.exec, 'ip', ['-json', 'route', 'show', 'default'])), ...linksOf(await ask(io.exec, 'ip', ['-6', '-json', 'route', 'show', 'default']))])];
   return {
-    bridges: await bridgesOf(io, config, names), subinterfaces, nics, sysctls: sysctlsOf(uplinks), uplinks, dropping: await droppingChains(io.exec),
+    bridges: await bridgesOf(io, config, names), subinterfaces, nics, sysctls: sysctlsOf(uplinks), uplinks, dropping: [...droppingIn(await ask(io.exec, 'nft', ['--json', 'list', 'ruleset'])), ...await legacyChains(io.exec)],
     untold: untoldServices().filter(isRunning), install: await hookIlls(io), libvirt, kernel: versionOf(release()),
   };
 }
@@ -63,8 +64,8 @@ async function definedNics(io: Io, config: HostConfig): Promise<{ nics: DefinedN
     try {
       const { major, minor } = await connection.version();
       const domains = await connection.listDomains();
-      const xmls = await Promise.all(domains.map((domain) => connection.domainXml(domain)));
-      return { nics: xmls.flatMap((xml) => nicsOf(io, xml, config)), libvirt: [major, minor] };
+      const nics = await Promise.all(domains.map(async (domain) => nicsOf(io, await connection.domainXml(domain), { config, running: domain.id !== undefined })));
+      return { nics: nics.flat(), libvirt: [major, minor] };
     } finally {
       await connection.close();
     }
@@ -75,14 +76,15 @@ async function definedNics(io: Io, config: HostConfig): Promise<{ nics: DefinedN
   }
 }
 
-function nicsOf(io: Io, xml: string, config: HostConfig): DefinedNic[] {
+function nicsOf(io: Io, xml: string, { config, running }: { readonly config: HostConfig; readonly running: boolean }): DefinedNic[] {
   const domain = parseDomain(xml);
   try {
     const attachments = deriveAttachments(domain, config, () => undefined);
     return domain.nics.map(({ index, mac }): DefinedNic => {
       const asked = attachments.find(({ nic }) => nic === index);
       const port = asked?.kind === 'vlan-port' ? asked : undefined;
-      return { guest: domain.name, mac, addresses: asked?.kind === 'routed-link' ? asked.addresses : [], bridge: port?.bridge, vids: port?.vlans.map(({ vid }) => vid) ?? [] };
+      const link = asked?.link === undefined || asked.link.startsWith('vnet') ? 'vnet*' : asked.link;
+      return { guest: domain.name, mac, addresses: asked?.kind === 'routed-link' ? asked.addresses : [], bridge: port?.bridge, vids: port?.vlans.map(({ vid }) => vid) ?? [], link, running };
     });
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
@@ -126,12 +128,17 @@ function sysctlsOf(uplinks: readonly string[]): Map<string, string> {
   return new Map(paths.filter((path) => existsSync(`/proc/sys/${path}`)).map((path) => [path, readFileSync(`/proc/sys/${path}`, 'utf8').trim()]));
 }
 
-interface NftChain { readonly family: string; readonly table: string; readonly name: string; readonly hook?: string; readonly policy?: string }
-
-/** Those of iptables-nft are among them; iptables-legacy does not show here. */
-async function droppingChains(exec: Exec): Promise<string[]> {
-  const { nftables } = JSON.parse(await ask(exec, 'nft', ['--json', 'list', 'chains'])) as { readonly nftables: readonly { readonly chain?: NftChain }[] };
-  return nftables.flatMap(({ chain }) => (chain?.hook === 'forward' && chain.policy === 'drop' && chain.family !== 'bridge' ? [`${chain.family} ${chain.table} ${chain.name}`] : []));
+/** Only where the kernel has such tables already: to ask would load them. */
+async function legacyChains(exec: Exec): Promise<DroppingChain[]> {
+  const found: DroppingChain[] = [];
+  for (const name of ['iptables', 'ip6tables'] as const) {
+    const tables = `/proc/net/${name.replace('tables', '_tables')}_names`;
+    if (!existsSync(tables) || !readFileSync(tables, 'utf8').split('\n').includes('filter')) continue;
+    const { exitCode, stdout } = await exec({ tool: `${name}-legacy`, args: ['-S', 'FORWARD'] });
+    const chain = exitCode === 0 ? droppingLegacy(`${name}-legacy`, stdout) : undefined;
+    if (chain !== undefined) found.push(chain);
+  }
+  return found;
 }
 
 async function ask(exec: Exec, tool: string, args: readonly string[]): Promise<string> {

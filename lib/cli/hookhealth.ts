@@ -1,17 +1,18 @@
 /** Whether libvirt will call guestwire's hook, and the hook will run: what `install` would refuse or mend. */
 import type { DoctorFacts } from '../doctor.js';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { GuestwireError } from '../errors.js';
 import { quote } from '../quote.js';
 import type { Io } from './command.js';
-import { BESIDE, HOOK, MAIN, standingAt } from './layout.js';
+import { BESIDE, BESIDE_DIR, HOOK, lstatOf, MAIN, type Standing, standingAt } from './layout.js';
 import { readRecord } from './record.js';
 import { ignorantDaemons } from './reload.js';
-import { assertHost } from './requirements.js';
+import { assertHost, MissingError } from './requirements.js';
 
 /** Returns what is wrong, the cause first. */
 export async function hookIlls(io: Io): Promise<DoctorFacts['install']> {
-  return [...await hostIlls(io), ...placeIlls(), ...selinuxIlls()];
+  return [...await hostIlls(io), ...placeIlls(), ...otherHooks(), ...selinuxIlls()];
 }
 
 async function hostIlls(io: Io): Promise<DoctorFacts['install']> {
@@ -20,7 +21,7 @@ async function hostIlls(io: Io): Promise<DoctorFacts['install']> {
     return [];
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
-    return [{ severity: 'error', what: error.message, cure: 'what the message says, then guestwire install' }];
+    return [{ severity: 'error', what: error.message, cure: error instanceof MissingError ? `apt-get install ${error.packages.join(' ')} && guestwire install` : 'guestwire install' }];
   }
 }
 
@@ -39,6 +40,23 @@ function placeIlls(): DoctorFacts['install'] {
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
     return [{ severity: 'error', what: error.message, cure: install }];
+  }
+}
+
+/** Beside guestwire's launcher libvirt runs these for the same guests, in an order that their names decide. */
+function otherHooks(): DoctorFacts['install'] {
+  if (![MAIN, BESIDE].some((path) => placed(path) === 'ours')) return [];
+  const beside = lstatOf(BESIDE_DIR)?.isDirectory() === true ? readdirSync(BESIDE_DIR).map((name) => join(BESIDE_DIR, name)) : [];
+  const others = [MAIN, ...beside].filter((path) => ((lstatOf(path)?.mode ?? 0) & 0o111) !== 0 && placed(path) !== 'ours');
+  return others.map((path) => ({ severity: 'note', what: `${quote(path)} is another hook`, why: "libvirt runs it for guestwire's guests, too: what it does to their links and routes guestwire takes for drift, and a guest that it refuses does not start", cure: `less ${path}` }));
+}
+
+function placed(path: string): Standing | undefined {
+  try {
+    return standingAt(path);
+  } catch (error) {
+    if (!(error instanceof GuestwireError)) throw error;
+    return undefined;
   }
 }
 

@@ -24,9 +24,10 @@ does not run, whatever is left is released. Where the agent runs ('guestwire wat
   DOMAIN     name, id or UUID, as virsh takes it
   --all      every guest that runs, and what is left of those that are gone: links that guestwire made, routes, rules
              and neighbour proxies of its protocol, its nftables tables, VLANs it put on uplinks, state files
-  --dry-run  print what would be done, and change nothing
+  --dry-run  print, each behind 'would: ', the lines that the same command would print without it, and change nothing
 
-Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start or stop meanwhile are done.`,
+Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start or stop meanwhile are done. What fails for one guest keeps
+no other from being made right. Exit status: 0 all is right, 1 something is not.`,
   options: { all: { type: 'boolean' }, 'dry-run': { type: 'boolean' } },
   operand: 'guest',
   run: async ({ values, positionals: [name, extra] }, io) => {

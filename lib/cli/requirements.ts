@@ -21,6 +21,13 @@ const NEEDED: Readonly<Record<string, string>> = { flock: 'util-linux', ip: 'ipr
 /** Seconds to wait for hooks that run: a person waits, and can try again. */
 export const LOCK_WAIT = 10;
 
+/** Something that a package of Debian brings. */
+export class MissingError extends HostError {
+  constructor(message: string, readonly packages: readonly string[]) {
+    super(message);
+  }
+}
+
 /** What `npm run build` and the package hold that goes to the host. */
 export interface Build {
   readonly library: readonly { readonly name: string; readonly content: Buffer }[];
@@ -40,9 +47,10 @@ export function assertRootToRead(command: string): void {
 
 /** Throws unless the hook will find what it runs on this host; warns of what it can do without. */
 export async function assertHost(io: Io): Promise<void> {
-  if (!existsSync('/etc/libvirt')) throw new HostError("'/etc/libvirt' is missing: install libvirt first (apt-get install libvirt-daemon-system)");
-  const missing = Object.entries(NEEDED).filter(([tool]) => !isInstalled(tool)).map(([tool, name]) => `'${tool}' (package ${name})`);
-  if (missing.length > 0) throw new HostError(`the hook needs ${missing.join(', ')} in ${PROGRAM_DIRS.slice(0, -1).join(', ')} or ${PROGRAM_DIRS.at(-1) ?? ''}: install what is missing`);
+  if (!existsSync('/etc/libvirt')) throw new MissingError("'/etc/libvirt' is missing: install libvirt first (apt-get install libvirt-daemon-system)", ['libvirt-daemon-system']);
+  const lacking = Object.entries(NEEDED).filter(([tool]) => !isInstalled(tool));
+  const missing = lacking.map(([tool, name]) => `'${tool}' (package ${name})`);
+  if (missing.length > 0) throw new MissingError(`the hook needs ${missing.join(', ')} in ${PROGRAM_DIRS.slice(0, -1).join(', ')} or ${PROGRAM_DIRS.at(-1) ?? ''}: install what is missing`, [...new Set(lacking.map(([, name]) => name))]);
   if (!isInstalled('logger')) io.warn("'logger' (package bsdutils) is missing: guests are wired without it, but nothing is written to the system's journal");
   await assertNode(io);
 }
@@ -81,10 +89,10 @@ function readLauncher(path: string): Buffer {
 }
 
 async function assertNode(io: Io): Promise<void> {
-  if (!existsSync(NODE)) throw new HostError(`'${NODE}' is missing, and AppArmor lets libvirt's hooks run programs of the system's own directories only: ${NODE_CURE}`);
+  if (!existsSync(NODE)) throw new MissingError(`'${NODE}' is missing, and AppArmor lets libvirt's hooks run programs of the system's own directories only: ${NODE_CURE}`, ['nodejs']);
   const real = realpathSync(NODE);
   if (!PROGRAM_DIRS.includes(dirname(real)) && appArmorIsOn()) {
-    throw new HostError(`'${NODE}' leads to ${quote(real)}, and AppArmor lets libvirt's hooks run programs of the system's own directories only: ${NODE_CURE}`);
+    throw new MissingError(`'${NODE}' leads to ${quote(real)}, and AppArmor lets libvirt's hooks run programs of the system's own directories only: ${NODE_CURE}`, ['nodejs']);
   }
   const request = { tool: NODE, args: ['--version'] };
   const result = await io.exec(request);
@@ -92,7 +100,7 @@ async function assertNode(io: Io): Promise<void> {
   const version = result.stdout.trim();
   const [major = 0, minor = 0] = version.replace(/^v/, '').split('.').map(Number);
   if (major > OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor >= OLDEST_NODE[1])) return;
-  throw new HostError(`'${NODE}' is version ${quote(version)}, and the hook needs ${OLDEST_NODE.join('.')} or newer: ${NODE_CURE}`);
+  throw new MissingError(`'${NODE}' is version ${quote(version)}, and the hook needs ${OLDEST_NODE.join('.')} or newer: ${NODE_CURE}`, ['nodejs']);
 }
 
 function appArmorIsOn(): boolean {
