@@ -82,7 +82,7 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
     const life = await work.inquiry.life();
     // Its last step, 'resumed', is an event.
     if (life.kind === 'coming') return;
-    if (life.kind === 'here') await wireGuest({ ...work, onAsked: (domain, asked) => { concerns.set(uuid, domain, asked); } });
+    if (life.kind === 'here') await wireGuest({ ...work, onAsked: (domain, attachments) => { concerns.set(uuid, domain, attachments); } });
     else {
       concerns.forget(uuid);
       if (seen !== undefined) await releaseGuest(work, guest, seen);

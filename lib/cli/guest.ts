@@ -5,13 +5,13 @@
  */
 import { announce } from '../announce.js';
 import { type Attachment, deriveAttachments } from '../attachment.js';
-import { type HostConfig, loadConfig } from '../config.js';
+import { loadConfig } from '../config.js';
 import { type Domain, parseDomain } from '../domain.js';
 import { DomainXmlError, HostError } from '../errors.js';
 import { createJournal, type Journal } from '../journal.js';
 import type { Plan } from '../plan.js';
 import { quote } from '../quote.js';
-import { type Guest, type Host, release, releaseRunning, wire } from '../reconcile.js';
+import { type Guest, type Host, release, releaseRunning, wire, type WireRequest } from '../reconcile.js';
 import { rejoin } from '../rejoin.js';
 import { serveGuest } from '../serving.js';
 import type { Io } from './command.js';
@@ -41,7 +41,7 @@ export interface GuestWork {
   /** Runs `act` under the host's lock and returns how many changes it made. */
   readonly underLock: UnderLock;
   /** Told what the XML asks for, before anything is done for it, and also when that then fails. */
-  readonly onAsked?: (domain: Domain, asked: { readonly attachments: readonly Attachment[]; readonly config: HostConfig }) => void;
+  readonly onAsked?: (domain: Domain, attachments: readonly Attachment[]) => void;
 }
 
 export interface Done {
@@ -78,23 +78,30 @@ export async function wireGuest(work: GuestWork): Promise<Done> {
   if (id === undefined || id !== idIn(xml)) throw new OvertakenError(`guest ${quote(guest.name)} ended or was started again meanwhile`);
   const config = loadConfig(io.settings.config);
   const attachments = deriveAttachments(domain, config, io.warn);
-  work.onAsked?.(domain, { attachments, config });
+  work.onAsked?.(domain, attachments);
   const asks = attachments.length === 0 ? 'nothing' : 'something';
   if (asks === 'nothing' && stamp === undefined) return { guest, changes: 0, asks };
   const plans: Plan[] = [];
   const changes = await reconciled(work, { guest, journal }, async (host) => {
     if (stampOf(journal, guest) !== stamp) throw new OvertakenError(`guest ${quote(guest.name)} was started or ended meanwhile`);
     if (asks === 'nothing') await releaseRunning(host, guest.uuid);
-    else {
-      await rejoin(host, guest.name, attachments);
-      plans.push(await wire(host, { guest, attachments, fresh: false, incoming: false }));
-    }
+    else plans.push(await wireRejoined(host, domain, { guest, attachments, fresh: false, incoming: false }));
   });
   await assertSame(work, { guest, journal, id });
   for (const plan of config.routed.announce ? plans : []) {
     await announce(io.exec, { info: io.print, warn: io.warn }, { guest: guest.name, plan, fresh: false });
   }
   return { guest, changes, asks };
+}
+
+/** To look for ports without a bridge each time would be one more program, at a tenth of the cost of all the rest. */
+async function wireRejoined(host: Host, domain: Domain, request: WireRequest): Promise<Plan> {
+  try {
+    return await wire(host, request);
+  } catch (error) {
+    if (!(error instanceof HostError) || !await rejoin(host, domain, request.attachments)) throw error;
+    return wire(host, request);
+  }
 }
 
 /**

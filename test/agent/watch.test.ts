@@ -123,7 +123,7 @@ describe('the agent', () => {
     agent.kill('SIGTERM');
     const { code, stderr } = await agent.result;
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    expect((await place.host.run('pgrep', ['-fa', '^(ip -o -d|bridge -o) monitor'])).stdout).toBe('');
+    expect((await place.host.run('pgrep', ['-fa', '^(ip -o -d|bridge) monitor'])).stdout).toBe('');
     expect(await isWatched(place.host)).toBe(false);
   }, 60_000);
 });
