@@ -14,6 +14,7 @@ import { furtherScope, preflight } from './preflight.js';
 import { type Guest, type Host, pastOf } from './reconcile.js';
 import { nicLabel, quote } from './quote.js';
 import { scopeOf } from './scope.js';
+import type { Wish } from './together.js';
 
 /** One guest as it is surveyed. */
 export interface Subject {
@@ -63,7 +64,7 @@ export function tasksOf({ subjects, changes, observation: { links } }: Survey): 
 }
 
 /** By UUID, what the XML of guests that run asks for. */
-export type Wishes = ReadonlyMap<string, { readonly guest: Guest; readonly attachments: readonly Attachment[] }>;
+export type Wishes = ReadonlyMap<string, Wish>;
 
 /** Returns what is and what should be, of all guests that the journal or `wishes` know. Throws CommandError, JournalError. */
 export async function survey(host: Host, wishes: Wishes = new Map()): Promise<Survey> {

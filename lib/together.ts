@@ -3,6 +3,7 @@
  * many they are. The pipeline is the one of a single guest; the journal shows it one entry and keeps one for each.
  */
 import { type Attachment, claimsOf, holdsAny } from './attachment.js';
+import type { Nic } from './domain.js';
 import type { Entry, Journal } from './journal.js';
 import { describeLine } from './operation.js';
 import type { Plan } from './plan.js';
@@ -13,6 +14,8 @@ import { labelOf, ownersOf } from './survey.js';
 export interface Wish {
   readonly guest: Guest;
   readonly attachments: readonly Attachment[];
+  /** As its XML has them, by their positions: what libvirt itself would set on a port that comes back to its bridge. */
+  readonly nics?: readonly Pick<Nic, 'isolated'>[] | undefined;
 }
 
 /** Returns whether these guests can be wired as one: each known by its links, and none in another's way. */

@@ -10,7 +10,7 @@ import { GuestwireError } from '../errors.js';
 import { type Connection, type EventKind, LibvirtArgumentError, LibvirtError, type LibvirtEvent, LibvirtUnsupportedError } from '../libvirt/index.js';
 import { acquireLock } from '../lock.js';
 import { agentLockOf } from '../settings.js';
-import { createConcerns } from './concerns.js';
+import { type Concerns, createConcerns, readLinkLine } from './concerns.js';
 import { createGuests, type Guests } from './guests.js';
 import { startMonitors } from './monitors.js';
 import type { Supervisor } from './supervisor.js';
@@ -55,6 +55,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       for (const uuid of sharing) guests.want(uuid, 'afresh');
     },
   });
+  learnLinks(options, concerns);
   options.onReload(() => { void guests.checkAll(); });
   try {
     await serve(options, guests);
@@ -66,6 +67,14 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     lock.release();
   }
   if (!signal.aborted) throw new Error('the agent ended without being told to');
+}
+
+/** Otherwise the first port that comes or goes has all guests of its bridge looked at, and the one concerned waits for them. */
+function learnLinks({ follow }: AgentOptions, concerns: Concerns): void {
+  follow({ tool: 'ip', args: ['-o', '-d', 'link', 'show'] }, (line, from) => {
+    const link = from === 'out' ? readLinkLine(line) : undefined;
+    if (link !== undefined) concerns.know(link);
+  });
 }
 
 /** A connection makes itself anew while its daemon is only away; one that is given up is replaced. */

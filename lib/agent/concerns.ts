@@ -3,26 +3,35 @@
  * a link that many share only what can disturb a guest counts: a bridge says something at every port that comes and goes.
  */
 import type { Attachment } from '../attachment.js';
-import type { HostConfig } from '../config.js';
 import type { Domain } from '../domain.js';
+import type { VidRange } from '../vlan.js';
 
-/** What a line of `ip -o -d monitor link` or `bridge -o monitor vlan` says. */
+/** What a line of `ip -o -d monitor link` or `bridge monitor link vlan` says. */
 export interface LinkChange {
   readonly ifname: string;
   /** Of a shared link: what matters of it; undefined when the line does not tell. */
   readonly essence: string | undefined;
+  /** VIDs that a port lost; absent: it lost none. */
+  readonly lost?: VidRange;
 }
 
 interface Concern {
   readonly links: ReadonlySet<string>;
   readonly shared: ReadonlySet<string>;
+  /** VIDs that each uplink has to carry for the guest. */
+  readonly uplinks: ReadonlyMap<string, ReadonlySet<number>>;
   readonly networks: ReadonlySet<string>;
 }
 
 export interface Concerns {
-  readonly set: (uuid: string, domain: Domain, asked: { readonly attachments: readonly Attachment[]; readonly config: HostConfig }) => void;
+  readonly set: (uuid: string, domain: Domain, attachments: readonly Attachment[]) => void;
   readonly forget: (uuid: string) => void;
-  /** Returns the UUIDs of the guests that the change of a link concerns: because it is their own, or one they share. */
+  /** Takes a shared link for known as it is: of what is not known the first word counts as a change. */
+  readonly know: (change: LinkChange) => void;
+  /**
+   * Returns the UUIDs of the guests that the change of a link concerns: because it is their own, or an uplink that lost a VLAN
+   * of theirs, or because it is one they share.
+   */
   readonly byLink: (change: LinkChange) => { readonly own: readonly string[]; readonly sharing: readonly string[] };
   readonly byNetwork: (name: string) => string[];
 }
@@ -33,10 +42,11 @@ export function createConcerns(): Concerns {
   const essences = new Map<string, string>();
   const having = (has: (concern: Concern) => boolean): string[] => [...concerns].filter(([, concern]) => has(concern)).map(([uuid]) => uuid);
   return {
-    set: (uuid, domain, asked) => { concerns.set(uuid, concernOf(domain, asked)); },
+    set: (uuid, domain, attachments) => { concerns.set(uuid, concernOf(domain, attachments)); },
     forget: (uuid) => { concerns.delete(uuid); },
-    byLink: ({ ifname, essence }) => {
-      const own = having(({ links }) => links.has(ifname));
+    know: ({ ifname, essence }) => { if (essence !== undefined) essences.set(ifname, essence); },
+    byLink: ({ ifname, essence, lost }) => {
+      const own = having(({ links, uplinks }) => links.has(ifname) || (lost !== undefined && holdsAny(uplinks.get(ifname), lost)));
       if (essence === undefined || essences.get(ifname) === essence) return { own, sharing: [] };
       const sharing = having(({ shared }) => shared.has(ifname));
       // Kept for shared links only: names of taps come and go without end.
@@ -47,22 +57,29 @@ export function createConcerns(): Concerns {
   };
 }
 
-function concernOf({ nics }: Domain, { attachments, config }: { readonly attachments: readonly Attachment[]; readonly config: HostConfig }): Concern {
+function holdsAny(vids: ReadonlySet<number> = new Set(), { first, last }: VidRange): boolean {
+  return [...vids].some((vid) => vid >= first && vid <= last);
+}
+
+function concernOf({ nics }: Domain, attachments: readonly Attachment[]): Concern {
   const [links, shared, networks] = [new Set<string>(), new Set<string>(), new Set<string>()];
+  const uplinks = new Map<string, Set<number>>();
   const add = (set: Set<string>, ...names: readonly (string | undefined)[]): void => {
     for (const name of names) if (name !== undefined) set.add(name);
   };
   for (const attachment of attachments) {
     add(links, attachment.link);
     add(networks, nics[attachment.nic]?.source.network);
-    if (attachment.kind === 'vlan-port') add(shared, attachment.bridge, ...(attachment.bridge === undefined ? [] : config.bridges.get(attachment.bridge)?.uplinks ?? []));
-    else {
+    if (attachment.kind === 'vlan-port') {
+      add(shared, attachment.bridge, ...attachment.uplinks);
+      for (const dev of attachment.uplinks) uplinks.set(dev, new Set([...uplinks.get(dev) ?? [], ...attachment.vlans.map(({ vid }) => vid)]));
+    } else {
       add(shared, attachment.vrf, ...(attachment.proxy ?? []));
       if (attachment.made !== undefined) add(links, attachment.made.dev);
       if (attachment.made?.kind === 'veth' && attachment.made.on === 'macvtap') add(links, attachment.made.macvtap);
     }
   }
-  return { links, shared, networks };
+  return { links, shared, uplinks, networks };
 }
 
 /** Returns what a line of `ip -o -d monitor link` says; undefined: nothing. */
@@ -76,8 +93,9 @@ export function readLinkLine(line: string): LinkChange | undefined {
   return { ifname, essence: [deleted, index, String(flags.includes('UP')), ...words].join(' ') };
 }
 
-/** Returns what a line of `bridge -o monitor vlan` says; undefined: nothing. */
+/** Returns what a line of `bridge monitor link vlan` says; undefined: nothing. */
 export function readVlanLine(line: string): LinkChange | undefined {
-  const [, ifname] = /^(?:Deleted )?([^\s:@]+)\s+\d/.exec(line) ?? [];
-  return ifname === undefined ? undefined : { ifname, essence: undefined };
+  const [, deleted, ifname, first, last = first] = /^(Deleted )?([^\s:@]+)\s+(\d+)(?:-(\d+))?/.exec(line) ?? [];
+  if (ifname === undefined) return undefined;
+  return { ifname, essence: undefined, ...(deleted === undefined ? {} : { lost: { first: Number(first), last: Number(last) } }) };
 }

@@ -67,9 +67,9 @@ async function checkAll(state: State, work: Work): Promise<void> {
   const { io, concerns } = state;
   try {
     // Whom it concerns is told of it when its turn comes.
-    const { wishes, running, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (uuid, domain, asked) => {
+    const { wishes, running, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (uuid, domain, attachments) => {
       state.names.set(uuid, domain.name);
-      concerns.set(uuid, domain, asked);
+      concerns.set(uuid, domain, attachments);
     });
     const host = closely(io, hostFrom(io));
     const gone = host.journal.list().filter(({ guest }) => !running.has(guest.uuid));
@@ -96,7 +96,7 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
     const life = await work.inquiry.life();
     // Its last step, 'resumed', is an event.
     if (life.kind === 'coming') return;
-    if (life.kind === 'here') await wireGuest({ ...work, onAsked: (domain, asked) => { concerns.set(uuid, domain, asked); } });
+    if (life.kind === 'here') await wireGuest({ ...work, onAsked: (domain, attachments) => { concerns.set(uuid, domain, attachments); } });
     else {
       concerns.forget(uuid);
       if (seen !== undefined) await releaseGuest(work, guest, seen);

@@ -9,7 +9,6 @@ import { locked } from '../cli/host.js';
 import { closely } from '../cli/reconcile-all.js';
 import { GuestwireError } from '../errors.js';
 import type { Host } from '../reconcile.js';
-import { rejoin } from '../rejoin.js';
 import { canGoTogether, partOf, wireTogether } from '../together.js';
 
 /** One guest's wish to be wired. `io` is told what concerns this guest alone. */
@@ -76,7 +75,6 @@ async function wireThoseThatCan(io: Io, host: Host, due: readonly Due[]): Promis
   const wishes = together.map(({ concerned: { guest }, wiring: { attachments } }) => ({ guest, attachments }));
   if (together.length < 2 || !canGoTogether(host, wishes)) return due;
   try {
-    await rejoin(host, wishes);
     const plan = await wireTogether(host, wishes);
     for (const { concerned, wiring, done } of together) {
       await serve(io, host, concerned);

@@ -3,7 +3,6 @@
  * what a dry run prints is what the run then does.
  */
 import { type Announcement, announce, wordsOfAnnouncement } from '../announce.js';
-import type { Attachment } from '../attachment.js';
 import type { Exec } from '../exec.js';
 import type { Journal } from '../journal.js';
 import type { Kernel } from '../kernel.js';
@@ -11,8 +10,10 @@ import { EMPTY_SCOPE, type Observation, type Scope } from '../observation.js';
 import type { Batch, BatchLine } from '../operation.js';
 import type { Plan } from '../plan.js';
 import { logPlan } from '../planlog.js';
-import { type Guest, type Host, pastOf, planWiring, release, releaseRunning, wire } from '../reconcile.js';
+import { type Guest, type Host, pastOf, planWiring, release, releaseRunning } from '../reconcile.js';
 import { rejoin } from '../rejoin.js';
+import type { Wish } from '../together.js';
+import { wireRejoined } from './guest.js';
 import { ofRunning, planTakeBack, type TakeBack } from '../takeback.js';
 import { rivalsOf } from '../rivals.js';
 import { quote } from '../quote.js';
@@ -21,7 +22,7 @@ import { accessPort } from '../vlan.js';
 export interface Acts {
   readonly host: Host;
   /** Puts taps back into their bridge and wires the guest. */
-  readonly wire: (guest: Guest, attachments: readonly Attachment[]) => Promise<Plan>;
+  readonly wire: (wish: Wish) => Promise<Plan>;
   readonly release: (guest: Guest) => Promise<void>;
   readonly releaseRunning: (guest: Guest) => Promise<void>;
   /** Runs batches that are no guest's, as far as they go; `look` says what is then still to do, by what the kernel holds. */
@@ -35,10 +36,7 @@ export interface Acts {
 export function realActs(host: Host, { exec, log }: { readonly exec: Exec; readonly log: Parameters<typeof announce>[1] }): Acts {
   return {
     host,
-    wire: async (guest, attachments) => {
-      await rejoin(host, [{ guest, attachments }]);
-      return wire(host, { guest, attachments, fresh: false, incoming: false });
-    },
+    wire: (wish) => wireRejoined(host, wish),
     release: ({ uuid }) => release(host, uuid),
     releaseRunning: ({ uuid }) => releaseRunning(host, uuid),
     run: async (batches, look) => {
@@ -69,8 +67,9 @@ export function toldActs(real: Host): Acts {
   };
   return {
     host,
-    wire: async (guest, attachments) => {
-      await rejoin(host, [{ guest, attachments }]);
+    wire: async (wish) => {
+      const { guest, attachments } = wish;
+      await rejoin(host, wish);
       const { stale } = await rivalsOf(host, attachments, pastOf(host, guest.uuid));
       for (const { guest: rival } of stale) {
         await takeBack(rival, { keepMade: false });

@@ -5,7 +5,7 @@
  */
 import { announce } from '../announce.js';
 import { type Attachment, deriveAttachments } from '../attachment.js';
-import { type HostConfig, loadConfig } from '../config.js';
+import { loadConfig } from '../config.js';
 import { type Domain, parseDomain } from '../domain.js';
 import { DomainXmlError, HostError } from '../errors.js';
 import { createJournal, type Journal } from '../journal.js';
@@ -14,6 +14,7 @@ import { quote } from '../quote.js';
 import { type Guest, type Host, release, releaseRunning, wire } from '../reconcile.js';
 import { rejoin } from '../rejoin.js';
 import { serveGuest } from '../serving.js';
+import type { Wish } from '../together.js';
 import type { Io } from './command.js';
 
 /** What happens under the host's lock. `act` gets the exec that it shares with whoever else runs under it. */
@@ -28,8 +29,7 @@ export interface Concerned {
   readonly journal: Journal;
 }
 
-export interface Wiring {
-  readonly attachments: readonly Attachment[];
+export interface Wiring extends Omit<Wish, 'guest'> {
   /** Of the guest's entry before libvirt was asked. */
   readonly stamp: string | undefined;
 }
@@ -53,7 +53,7 @@ export interface GuestWork {
   readonly inquiry: Inquiry;
   readonly underLock: UnderLock;
   /** Told what the XML asks for, before anything is done for it, and also when that then fails. */
-  readonly onAsked?: (domain: Domain, asked: { readonly attachments: readonly Attachment[]; readonly config: HostConfig }) => void;
+  readonly onAsked?: (domain: Domain, attachments: readonly Attachment[]) => void;
 }
 
 export interface Done {
@@ -89,28 +89,41 @@ export async function wireGuest(work: GuestWork): Promise<Done> {
   if (id === undefined || id !== idIn(xml)) throw new OvertakenError(`guest ${quote(guest.name)} ended or was started again meanwhile`);
   const config = loadConfig(io.settings.config);
   const attachments = deriveAttachments(domain, config, io.warn);
-  work.onAsked?.(domain, { attachments, config });
+  work.onAsked?.(domain, attachments);
   const asks = attachments.length === 0 ? 'nothing' : 'something';
   if (asks === 'nothing' && stamp === undefined) return { guest, asks };
-  const plan = await work.underLock.wire({ guest, journal }, { attachments, stamp });
+  const plan = await work.underLock.wire({ guest, journal }, { nics: domain.nics, attachments, stamp });
   await assertSame(work, { guest, journal, id });
   if (plan !== undefined && config.routed.announce) await announce(io.exec, { info: io.print, warn: io.warn }, { guest: guest.name, plan, fresh: false });
   return { guest, asks };
 }
 
 /** Makes the host agree with a guest that runs. Expects the lock to be held. Throws OvertakenError. */
-export async function wireNow(host: Host, { guest, journal }: Concerned, { attachments, stamp }: Wiring): Promise<Plan | undefined> {
+export async function wireNow(host: Host, { guest, journal }: Concerned, { stamp, nics, attachments }: Wiring): Promise<Plan | undefined> {
   assertStamp({ guest, journal }, stamp);
   if (attachments.length === 0) {
     await releaseRunning(host, guest.uuid);
     return undefined;
   }
-  await rejoin(host, [{ guest, attachments }]);
-  return wire(host, { guest, attachments, fresh: false, incoming: false });
+  return wireRejoined(host, { guest, nics, attachments });
 }
 
 function assertStamp({ guest, journal }: Concerned, stamp: string | undefined): void {
   if (stampOf(journal, guest) !== stamp) throw new OvertakenError(`guest ${quote(guest.name)} was started or ended meanwhile`);
+}
+
+/**
+ * Wires a guest that runs, and first puts its taps back into their bridge if that is why it cannot be. To look for such each
+ * time would be one more program, at a tenth of the cost of all the rest.
+ */
+export async function wireRejoined(host: Host, wish: Wish): Promise<Plan> {
+  const request = { guest: wish.guest, attachments: wish.attachments, fresh: false, incoming: false };
+  try {
+    return await wire(host, request);
+  } catch (error) {
+    if (!(error instanceof HostError) || !await rejoin(host, wish)) throw error;
+    return wire(host, request);
+  }
 }
 
 /**

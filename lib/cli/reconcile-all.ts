@@ -1,5 +1,4 @@
 /** `guestwire reconcile --all`: every guest that runs made right, and what is left of those that are gone collected. */
-import type { Attachment } from '../attachment.js';
 import { closeKernel } from '../closelook.js';
 import { loadConfig } from '../config.js';
 import { differenceOf } from '../difference.js';
@@ -16,6 +15,7 @@ import { type Guest, type Host, release } from '../reconcile.js';
 import { byLife } from '../rivals.js';
 import { serveGuest } from '../serving.js';
 import { survey, tasksOf } from '../survey.js';
+import type { Wish } from '../together.js';
 import type { UplinkRecord } from '../uplink.js';
 import { surplusUplinks } from '../uplinkgarbage.js';
 import { type Acts, realActs, toldActs } from './acts.js';
@@ -144,13 +144,13 @@ async function heal(acts: Acts, task: Task): Promise<void> {
   for (const { text } of faults) io.warn(text);
   done.failures += faults.length;
   for (const { guest, attachments } of tasksOf(await survey(acts.host, wishes))) {
-    await attempt(task, async () => { done.touched.push({ guest, plan: await right(acts, guest, attachments) }); });
+    await attempt(task, async () => { done.touched.push({ guest, plan: await right(acts, { guest, attachments, nics: wishes.get(guest.uuid)?.nics ?? [] }) }); });
   }
 }
 
-async function right(acts: Acts, guest: Guest, attachments: readonly Attachment[]): Promise<Plan | undefined> {
-  if (attachments.length > 0) return acts.wire(guest, attachments);
-  await acts.releaseRunning(guest);
+async function right(acts: Acts, wish: Wish): Promise<Plan | undefined> {
+  if (wish.attachments.length > 0) return acts.wire(wish);
+  await acts.releaseRunning(wish.guest);
   return undefined;
 }
 

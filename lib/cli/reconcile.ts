@@ -56,7 +56,7 @@ async function previewGuest(io: Io, inquiry: Inquiry, active: boolean): Promise<
     if (!active) await acts.release(guest);
     else if (attachments.length === 0) await acts.releaseRunning(guest);
     else {
-      const plan = await acts.wire(guest, attachments);
+      const plan = await acts.wire({ guest, attachments, nics: domain.nics });
       if (config.routed.announce) await acts.announce({ guest: guest.name, plan, fresh: false });
     }
     return 0;

@@ -1,6 +1,6 @@
 /** What libvirt's guests ask for now: the XML of all that run, through one connection. */
 import { type Attachment, deriveAttachments } from '../attachment.js';
-import { type HostConfig, loadConfig } from '../config.js';
+import { loadConfig } from '../config.js';
 import { type Domain, parseDomain } from '../domain.js';
 import { GuestwireError } from '../errors.js';
 import { type Connection, connect, type DomainRef } from '../libvirt/index.js';
@@ -16,7 +16,7 @@ export interface Asked {
   readonly faults: readonly { readonly guest: Guest; readonly text: string }[];
 }
 
-export type OnAsked = (uuid: string, domain: Domain, asked: { readonly attachments: readonly Attachment[]; readonly config: HostConfig }) => void;
+export type OnAsked = (uuid: string, domain: Domain, attachments: readonly Attachment[]) => void;
 
 /** Milliseconds for one question: a daemon that hangs must not hang a command that could do without it. */
 const PATIENCE = 10_000;
@@ -46,8 +46,8 @@ export async function readGuests(connection: Connection, io: Pick<Io, 'settings'
     try {
       const domain = parseDomain(xml);
       const attachments = deriveAttachments(domain, config, io.warn);
-      onAsked(ref.uuid, domain, { attachments, config });
-      return { guest, attachments };
+      onAsked(ref.uuid, domain, attachments);
+      return { guest, attachments, nics: domain.nics };
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;
       return { guest, text: error.message };

@@ -128,7 +128,7 @@ describe('the agent', () => {
       agent.kill('SIGKILL');
       await agent.result;
       await waitFor(async () => !await isWatched(place.host), { what: 'the lock to be free', timeout: 5_000 });
-      await waitFor(async () => (await place.host.run('pgrep', ['-f', '^(ip -o -d|bridge -o) monitor'])).stdout === '', { what: 'its children to end', timeout: 5_000 });
+      await waitFor(async () => (await place.host.run('pgrep', ['-f', '^(ip -o -d|bridge) monitor'])).stdout === '', { what: 'its children to end', timeout: 5_000 });
       agent = await place.startAgent();
       await until(holds(address), { what: `the route of round ${round}` });
     }

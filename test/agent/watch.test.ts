@@ -128,7 +128,7 @@ describe('the agent', () => {
     // Of metadata that came before their NIC.
     const unexpected = stderr.split('\n').filter((line) => line !== '' && !line.endsWith('no NIC has this MAC'));
     expect({ code, unexpected }).toEqual({ code: 0, unexpected: [] });
-    expect((await place.host.run('pgrep', ['-fa', '^(ip -o -d|bridge -o) monitor'])).stdout).toBe('');
+    expect((await place.host.run('pgrep', ['-fa', '^(ip -o -d|bridge) monitor'])).stdout).toBe('');
     expect(await isWatched(place.host)).toBe(false);
   }, 60_000);
 });

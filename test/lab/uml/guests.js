@@ -24,6 +24,7 @@ import { indent, libvirt, note, ok, readText, virsh, waitFor } from './programs.
  * @property {Nic[]} nics
  * @property {string} [boots] the gw. words of arm-init for a guest that boots; without it the guest's CPU sleeps for good
  * @property {string} [kernel] another kernel
+ * @property {number} [slots] how many NICs can be plugged in while it runs
  */
 
 /** @type {'native' | 'metadata'} */
@@ -41,16 +42,15 @@ function hex(byte) {
 }
 
 /** @param {DomainOptions} options */
-export function domainXml({ name, uuid, nics, boots, kernel }) {
-  const full = nics.map((nic) => ({ mac: makeMac(), via: usual, ...nic }));
-  const metadata = full.filter(({ via, vlan, isolated: alone }) => via === 'metadata' && (vlan ?? alone) !== undefined)
-    .map((nic) => `<gw:interface mac='${nic.mac}'>${elements(nic, 'gw:')}</gw:interface>`).join('');
+export function domainXml({ name, uuid, nics, boots, kernel, slots = 0 }) {
+  const full = nics.map((nic) => ({ mac: makeMac(), ...nic }));
+  const metadata = metadataXml(full);
   const image = boots === undefined
     ? `<kernel>${kernel ?? '/image/idle'}</kernel>`
     : `<kernel>/image/vmlinuz</kernel><initrd>/image/initrd</initrd><cmdline>console=ttyAMA0 panic=-1 quiet nokaslr ${boots}</cmdline>`;
   return `<domain type='qemu'>
   <name>${name}</name>${uuid === undefined ? '' : `<uuid>${uuid}</uuid>`}
-  ${metadata === '' ? '' : `<metadata><gw:guestwire xmlns:gw='urn:guestwire:1'>${metadata}</gw:guestwire></metadata>`}
+  ${metadata === '' ? '' : `<metadata>${metadata}</metadata>`}
   <memory unit='MiB'>${boots === undefined ? 32 : 128}</memory>
   <vcpu>1</vcpu>
   <os><type arch='aarch64' machine='virt'>hvm</type>${image}</os>
@@ -59,7 +59,8 @@ export function domainXml({ name, uuid, nics, boots, kernel }) {
   <devices>
     <emulator>/usr/bin/qemu-system-aarch64</emulator>
     <controller type='usb' model='none'/>
-    ${full.map(interfaceXml).join('\n    ')}
+    ${slots === 0 ? '' : `<controller type='pci' index='0' model='pcie-root'/>${"<controller type='pci' model='pcie-root-port'/>".repeat(slots)}`}
+    ${full.map((nic) => interfaceXml(nic)).join('\n    ')}
     <serial type='unix'><source mode='bind' path='/run/${name}.serial'/><log file='/run/${name}.console' append='off'/></serial>
     <memballoon model='none'/>
   </devices>
@@ -67,13 +68,20 @@ export function domainXml({ name, uuid, nics, boots, kernel }) {
 `;
 }
 
-/** @param {Nic} nic */
-function interfaceXml(nic) {
+/** guestwire's element in a guest's metadata; '' for none. @param {Nic[]} nics */
+export function metadataXml(nics) {
+  const interfaces = nics.filter(({ via = usual, vlan, isolated: alone }) => via === 'metadata' && (vlan ?? alone) !== undefined)
+    .map((nic) => `<gw:interface mac='${String(nic.mac)}'>${elements(nic, 'gw:')}</gw:interface>`).join('');
+  return interfaces === '' ? '' : `<gw:guestwire xmlns:gw='urn:guestwire:1'>${interfaces}</gw:guestwire>`;
+}
+
+/** What is plugged in goes into a slot: virtio-mmio has none. @param {Nic} nic @param {{plugged?: boolean, state?: 'up' | 'down'}} [options] */
+export function interfaceXml(nic, { plugged = false, state } = {}) {
   const group = nic.portgroup === undefined ? '' : ` portgroup='${nic.portgroup}'`;
   const source = nic.network === undefined ? `bridge='${nic.bridge ?? 'br0'}'` : `network='${nic.network}'${group}`;
   return `<interface type='${nic.network === undefined ? 'bridge' : 'network'}'><mac address='${String(nic.mac)}'/><source ${source}/>${
-    nic.via === 'native' ? elements(nic, '') : ''}${nic.target === undefined ? '' : `<target dev='${nic.target}'/>`
-  }<model type='virtio'/><address type='virtio-mmio'/></interface>`;
+    (nic.via ?? usual) === 'native' ? elements(nic, '') : ''}${nic.target === undefined ? '' : `<target dev='${nic.target}'/>`
+  }<model type='virtio'/>${state === undefined ? '' : `<link state='${state}'/>`}${plugged ? "<rom enabled='no'/>" : "<address type='virtio-mmio'/>"}</interface>`;
 }
 
 /** The elements that libvirt and guestwire write alike. libvirt has no ranges. @param {Nic} nic @param {string} prefix */

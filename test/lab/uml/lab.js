@@ -2,11 +2,13 @@
 // the lab's kernel (see uml-init), where the test is alone: it may make any link it likes, and cleanUp() takes it away.
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { basename } from 'node:path';
+import { closeAgent } from './agent.js';
 import { journal, setConfig, setHook } from './host.js';
 import { ok, readText, run, virsh } from './programs.js';
 import { closeWires } from './wire.js';
 
 export { setTimeout as sleep } from 'node:timers/promises';
+export * from './agent.js';
 export * from './guests.js';
 export * from './host.js';
 export * from './programs.js';
@@ -45,6 +47,7 @@ function lastLines(path, count) {
 /** Takes away all that a test can have made. Rejects if guestwire left something of a guest that is gone. */
 export async function cleanUp() {
   closeWires();
+  await closeAgent();
   const guests = (await ok('virsh', ['-q', 'list', '--all', '--name'])).split('\n').filter(Boolean);
   for (const name of guests) {
     if ((await ok('virsh', ['domstate', name])).trim() !== 'shut off') await virsh('destroy', name);

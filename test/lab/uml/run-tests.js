@@ -4,7 +4,7 @@ import { appendFileSync, existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { cleanUp, evidence, forgetTranscript, libvirt, transcript } from './lab.js';
-import { tests } from './testing.js';
+import { figures, tests } from './testing.js';
 
 const args = process.argv.slice(2);
 const pattern = args[0] === '-t' ? new RegExp(args.splice(0, 2)[1] ?? '') : /(?:)/;
@@ -36,6 +36,7 @@ for (const file of args) await import(pathToFileURL(resolve(file)).href);
 for (const { name, fn, options } of tests) {
   if (!pattern.test(name) || !(options.when?.(libvirt) ?? true)) continue;
   forgetTranscript();
+  figures.length = 0;
   const began = performance.now();
   /** @type {string[]} */
   const problems = [];
@@ -43,13 +44,13 @@ for (const { name, fn, options } of tests) {
   const told = transcript.slice();
   const seen = problems.length > 0 ? await evidence() : '';
   await cleanUp().catch((/** @type {unknown} */ error) => problems.push(`afterwards: ${describe(error)}`));
-  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  const seconds = [`${((performance.now() - began) / 1000).toFixed(1)} s`, ...figures].join(', ');
   if (problems.length === 0) {
     passed += 1;
-    report(`ok ${passed + failed} - ${name} (${seconds} s)`);
+    report(`ok ${passed + failed} - ${name} (${seconds})`);
   } else {
     failed += 1;
-    report(`not ok ${passed + failed} - ${name} (${seconds} s)\n${[...problems, '--- what was run', ...told, seen].join('\n').replace(/^/gm, '    ')}`);
+    report(`not ok ${passed + failed} - ${name} (${seconds})\n${[...problems, '--- what was run', ...told, seen].join('\n').replace(/^/gm, '    ')}`);
   }
 }
 report(`# libvirt ${libvirt.toFixed(1)}: ${passed} passed, ${failed} failed, ${process.uptime().toFixed(0)} s`);

@@ -9,6 +9,9 @@
 /** @type {{name: string, fn: () => Promise<void>, options: Options}[]} */
 export const tests = [];
 
+/** What a test measured, shown after its name. @type {string[]} */
+export const figures = [];
+
 /** @param {string} name the promise that is tested @param {() => Promise<void>} fn @param {Options} [options] */
 export function test(name, fn, options = {}) {
   tests.push({ name, fn, options });
