@@ -58,6 +58,12 @@ export function prefixOf(address: Address, length: string): Prefix {
   return { family: address.family, text: `${address.text}/${length}`, length: Number(length), first, last: first + (1n << host) - 1n };
 }
 
+/** Returns the prefix that `address` or `address/length` writes. Throws ValueError. */
+export function ownPrefix(text: string): Prefix {
+  const [address = '', ...length] = text.split('/');
+  return length.length === 0 ? hostPrefix(parseAddress(address)) : prefixOf(parseAddress(address), length.join('/'));
+}
+
 /** Returns the /32 or /128 of one address. */
 export function hostPrefix(address: Address): Prefix {
   return prefixOf(address, String(widthOf(address.family)));

@@ -25,6 +25,8 @@ interface Attached {
   readonly mac: string | undefined;
   /** Host-side link; undefined until libvirt has named it (before `start`). */
   readonly link: string | undefined;
+  /** What libvirt calls it, since somebody gave it another name. */
+  readonly was?: string | undefined;
   /** Absent: with nothing. */
   readonly trust?: Trust | undefined;
   /** Drops are logged. */

@@ -1,7 +1,6 @@
 /** Whose an address is, among the guests of a host: the ends of a flow. */
-import { contains, type Family, hostPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
+import { contains, type Family, hostPrefix, ownPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
 import { claimsOf } from './attachment.js';
-import { ownPrefix } from './filterwords.js';
 import type { Holding, Wired } from './journal.js';
 
 /** One end of a flow. */

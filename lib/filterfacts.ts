@@ -11,14 +11,14 @@ export async function observeFilters(exec: Exec, families: readonly FilterFamily
 }
 
 async function observeFilter(exec: Exec, family: FilterFamily): Promise<FilterFacts> {
-  const stdout = await list(exec, family);
+  const stdout = await listTable(exec, family, '--json');
   if (stdout === undefined) return { there: false, intact: false, chains: new Map(), elements: new Map(), learns: new Set() };
   return parseFilter(stdout, family);
 }
 
-/** A table that is not there, and a host that has never used nft, are both an answer: undefined. */
-async function list(exec: Exec, family: FilterFamily): Promise<string | undefined> {
-  const request: ExecRequest = { tool: 'nft', args: ['--json', 'list', 'table', family, TABLE] };
+/** Returns how nft shows a table. One that is not there, and a host that has never used nft, are both an answer: undefined. Throws CommandError. */
+export async function listTable(exec: Exec, family: FilterFamily, as: '--json' | '--stateless'): Promise<string | undefined> {
+  const request: ExecRequest = { tool: 'nft', args: [as, 'list', 'table', family, TABLE] };
   const result = await exec(request);
   if (/No such file or directory/.test(result.stderr)) return undefined;
   assertSuccess(request, result, `reading the filter of family ${family}`);
@@ -40,7 +40,7 @@ export interface RuleCount {
 export async function countersOf(exec: Exec, families: readonly FilterFamily[]): Promise<RuleCount[]> {
   const counts: RuleCount[] = [];
   for (const family of families) {
-    const stdout = await list(exec, family);
+    const stdout = await listTable(exec, family, '--json');
     for (const { rule } of stdout === undefined ? [] : rulesetOf(countedSchema, stdout)) {
       const counter = rule?.expr.find((expr) => expr.counter !== undefined)?.counter;
       if (rule === undefined || counter === undefined) continue;

@@ -7,6 +7,7 @@ import { createKernel } from './kernel.js';
 import type { Lock } from './lock.js';
 import { quarantineIn } from './quarantine.js';
 import type { Host } from './reconcile.js';
+import { followRenames } from './renamed.js';
 import type { Settings } from './settings.js';
 
 export interface HostParts {
@@ -30,7 +31,7 @@ export function hostFrom({ settings, exec, warn, log = () => undefined, lock, ..
   let config: HostConfig | undefined;
   return {
     kernel: createKernel(lock === undefined ? exec : (request) => exec({ ...request, fd: lock.fd })),
-    journal: parts.journal ?? createJournal(settings.stateDir, warn),
+    journal: followRenames(parts.journal ?? createJournal(settings.stateDir, warn)),
     log, isQuarantined: quarantineIn(settings.quarantine),
     protectedOn: (bridge) => protectedOn(config ??= load())(bridge),
   };

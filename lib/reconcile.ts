@@ -5,7 +5,7 @@
  */
 import { type Attachment, madeOf, type Placed, placedOf } from './attachment.js';
 import { CommandError, HostError, RollbackError, VerifyError } from './errors.js';
-import type { Entry, Holding, Journal, Wired } from './journal.js';
+import type { Entry, Holding, Journal } from './journal.js';
 import type { Kernel, RunMode } from './kernel.js';
 import { EMPTY_SCOPE, type Observation } from './observation.js';
 import { describe } from './operation.js';
@@ -14,6 +14,7 @@ import { familiesOf } from './filter.js';
 import { isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planUndo, type StartMode } from './plan.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
+import { underNewNames } from './renamed.js';
 import { rivalsOf, withQuarantineOf } from './rivals.js';
 import { scopeOf } from './scope.js';
 import { ofRunning, planTakeBack, type TakeBack } from './takeback.js';
@@ -48,8 +49,9 @@ export interface WireRequest extends StartMode {
  * wanted any more is given up. Throws when the host cannot give it, or does not hold it afterwards; then nothing changed.
  */
 export async function wire(host: Host, request: WireRequest): Promise<Plan> {
-  const { guest, attachments } = request;
-  const plan = await wireAnew(host, request, { asksFilters: false });
+  const { guest } = request;
+  const attachments = request.fresh ? request.attachments : underNewNames(request.attachments, host.journal.read(guest.uuid)?.wired ?? []);
+  const plan = await wireAnew(host, { ...request, attachments }, { asksFilters: false });
   for (const { nic, mac, link, kind } of request.keepsUnspoken === true ? plan.wired : []) {
     if (kind !== 'made-link' && !attachments.some((attachment) => attachment.link === link)) {
       host.log(`${nicLabel(guest.name, { index: nic, mac })}: ${UNSPOKEN}`);
@@ -118,19 +120,16 @@ async function settle(host: Host, { guest, incoming, plan, past }: Settling): Pr
     await rollBack(host, { guest, plan, past }, error as Error);
     throw error;
   }
-  const wired = plan.wired.map((one) => (isPending(one) ? numbered(one, after) : one));
+  const wired = plan.wired.map((one) => (isPending(one) ? { ...one, ifindex: after?.links.get(one.link)?.ifindex ?? one.ifindex } : one));
   if (plan.touched.length > plan.wired.length || wired.some((one, index) => one !== plan.wired[index])) host.journal.write({ ...entry, wired });
   logPlan(host.log, guest.name, plan);
   return plan;
 }
 
-function numbered(wired: Wired, after: Observation | undefined): Wired {
-  return { ...wired, ifindex: after?.links.get(wired.link)?.ifindex ?? wired.ifindex };
-}
-
 /** Returns what wiring would do now, with every check made and nothing changed. */
 export async function planWiring(host: Host, request: WireRequest, past: Past): Promise<Plan> {
-  return planFrom(await check(host, request.guest, request.attachments), request, past);
+  const attachments = underNewNames(request.attachments, past.entry?.wired ?? []);
+  return planFrom(await check(host, request.guest, attachments), { ...request, attachments }, past);
 }
 
 function planFrom(observation: Observation, { guest, attachments, ...mode }: WireRequest, past: Past): Plan {

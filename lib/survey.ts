@@ -44,6 +44,24 @@ export function labelOf({ guest, nic }: Owner): string {
   return nic === undefined ? `guest ${quote(guest.name)}` : nicLabel(guest.name, { index: nic.nic, mac: nic.mac });
 }
 
+/** A guest for which something is to be done, and what its XML asks for. */
+export type Task = Subject & { readonly attachments: readonly Attachment[] };
+
+/**
+ * Returns the guests that something is to be done for. What guests share is mended with any of them, so then it is all; and
+ * of one whose links are not all known, or that came by migration, a survey does not see all.
+ */
+export function tasksOf({ subjects, changes, observation: { links } }: Survey): Task[] {
+  const shared = changes.some(({ guest }) => guest === undefined);
+  const concerned = new Set(changes.map(({ guest }) => guest?.uuid));
+  return subjects.flatMap((subject) => {
+    const { guest, entry, attachments } = subject;
+    if (attachments === undefined) return [];
+    const waits = entry?.incoming === true || attachments.some(({ link }) => link === undefined || !links.has(link));
+    return shared || waits || concerned.has(guest.uuid) ? [{ ...subject, attachments }] : [];
+  });
+}
+
 /** By UUID, what the XML of guests that run asks for. */
 export type Wishes = ReadonlyMap<string, { readonly guest: Guest; readonly attachments: readonly Attachment[] }>;
 

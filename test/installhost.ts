@@ -22,6 +22,8 @@ export interface RunOptions {
 export interface InstallHost {
   /** Where this checkout is inside; a test may change it. */
   readonly repo: string;
+  /** The process inside, for nsenter and /proc. */
+  readonly target: string;
   /** Runs `guestwire` without a terminal. */
   guestwire(...args: string[]): Result;
   /** Runs `guestwire` on a terminal where somebody types `keys` when asked; the answer is what the terminal shows. */
@@ -77,7 +79,8 @@ find /etc /usr/lib -maxdepth 1 -printf '%p %y %m %u:%g %l\\n' | sort | sha256sum
 /** Returns a host, once it is ready. */
 export async function openInstallHost(): Promise<InstallHost> {
   const holder = spawn('unshare', ['-m', '-n', '-p', '-f', '--kill-child', 'sh', '-c', INIT, 'sh', TOP, process.execPath]);
-  const inside = ['-m', '-n', '-p', '--wd=/', '-t', await pidOf(holder)];
+  const target = await pidOf(holder);
+  const inside = ['-m', '-n', '-p', '--wd=/', '-t', target];
   const path = `/mnt/bin:${process.env['PATH'] ?? ''}`;
   const run: InstallHost['run'] = (file, args, { input = '', env = {} } = {}) => {
     const { status, stdout, stderr } = spawnSync('nsenter', [...inside, file, ...args], { encoding: 'utf8', input, env: { PATH: path, ...env } });
@@ -90,6 +93,7 @@ export async function openInstallHost(): Promise<InstallHost> {
   };
   return {
     repo: '/mnt/repo',
+    target,
     guestwire: (...args) => run('node', ['/mnt/repo/dist/cli.js', ...args]),
     terminal: (keys, ...args) => onTerminal(spawn('nsenter', [...inside, 'script', '-qec', ['node', '/mnt/repo/dist/cli.js', ...args].join(' '), '/dev/null'], { env: { PATH: path, TERM: 'dumb' } }), keys),
     run,

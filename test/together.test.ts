@@ -8,7 +8,7 @@ import { ConflictError } from '../lib/errors.js';
 import { createJournal } from '../lib/journal.js';
 import { type Host, release, wire } from '../lib/reconcile.js';
 import { canGoTogether, partOf, type Wish, wireTogether } from '../lib/together.js';
-import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';
+import { type FakeHost, type FakeKernel, fakeKernel, type FakeLink } from './fakekernel.js';
 import { POLICY } from './policies.js';
 
 const COUNT = 4;
@@ -28,7 +28,7 @@ const ALL = numbers.map((number) => wishOf(number, port(number), link(number)));
 const HOST: FakeHost = {
   links: {
     br0: { ifindex: 2, bridge: {} }, eno1: { ifindex: 3, mac: '52:54:00:00:02:01', up: true, addresses: ['203.0.113.2/24'] }, eno2: { ifindex: 4, master: 'br0', vlans: { 1: 'pvid untagged' } },
-    ...Object.fromEntries(numbers.flatMap((number) => [
+    ...Object.fromEntries(numbers.flatMap((number): [string, FakeLink][] => [
       [`vnet${number}`, { ifindex: 10 + number, master: 'br0', vlans: { 1: 'pvid untagged' } }],
       [`tap${number}`, { ifindex: 20 + number, addresses: [`fe80::fc54:ff:fe00:10${number}/64`] }],
     ])),

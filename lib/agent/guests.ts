@@ -1,9 +1,13 @@
 /** The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again. */
 import type { Io } from '../cli/command.js';
 import { type GuestWork, type Inquiry, journalOf, type Life, lifeOf, OvertakenError, releaseGuest, stampOf, wireGuest } from '../cli/guest.js';
+import { closely } from '../cli/reconcile-all.js';
+import { readGuests } from '../cli/wishes.js';
 import { GuestwireError } from '../errors.js';
+import { hostFrom } from '../host.js';
 import { type CallOptions, type Connection, type DomainRef, LibvirtConnectionError, LibvirtError } from '../libvirt/index.js';
 import { oneLine, quote } from '../quote.js';
+import { survey, tasksOf } from '../survey.js';
 import type { Concerns } from './concerns.js';
 import { createTurns } from './turns.js';
 import { createWork, type Reason, type Work } from './work.js';
@@ -16,7 +20,7 @@ export interface Guests {
   readonly hear: (domain: DomainRef) => void;
   /** libvirt said something of a network: what hangs on it is looked at. */
   readonly hearNetwork: (name: string) => void;
-  /** Looks at every guest that runs and every one that is wired. Never rejects. */
+  /** Looks at every guest that runs and every one that is wired, and works on those that are not as they should be. Never rejects. */
   readonly checkAll: () => Promise<void>;
   readonly stop: () => Promise<void>;
 }
@@ -58,14 +62,21 @@ export function createGuests(io: Io, concerns: Concerns): Guests {
   };
 }
 
+/** Looks at all from one observation, a close one, and wants those that something is to be done for. */
 async function checkAll(state: State, work: Work): Promise<void> {
+  const { io, concerns } = state;
   try {
-    const running = await libvirtOf(state).listDomains({ state: 'active', ...CALL });
-    const wired = journalOf(state.io).list().map(({ guest }) => guest);
-    for (const { uuid, name } of [...wired, ...running]) {
-      state.names.set(uuid, name);
-      state.thorough.add(uuid);
-      work.want(uuid, 'afresh');
+    // Whom it concerns is told of it when its turn comes.
+    const { wishes, running, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (uuid, domain, asked) => {
+      state.names.set(uuid, domain.name);
+      concerns.set(uuid, domain, asked);
+    });
+    const host = closely(io, hostFrom(io));
+    const gone = host.journal.list().filter(({ guest }) => !running.has(guest.uuid));
+    for (const { guest } of [...gone, ...faults, ...tasksOf(await survey(host, wishes))]) {
+      state.names.set(guest.uuid, guest.name);
+      state.thorough.add(guest.uuid);
+      work.want(guest.uuid, 'afresh');
     }
   } catch (error) {
     // Without a connection there comes a resync, and with it the next check.

@@ -1,7 +1,8 @@
 /**
  * The host's lock, shared by guests that are due at the same time: whoever comes while it is at work waits, and those who
- * waited are then wired together. So one guest alone waits for nothing, and twenty cost two rounds.
+ * waited are then wired together. So one guest alone hardly waits, and twenty cost a round or two.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Io } from '../cli/command.js';
 import { type Concerned, type Part, serve, stampOf, type UnderLock, type Wiring, wireNow } from '../cli/guest.js';
 import { locked } from '../cli/host.js';
@@ -38,6 +39,7 @@ export function createTurns(io: Io): (turn: Turn) => UnderLock {
     return mine;
   };
   const takeAll = async (): Promise<void> => {
+    if (waiting.length > 0) await sleep(GATHER);
     const due = waiting;
     waiting = [];
     if (due.length > 0) await wireAll(io, due);
@@ -52,6 +54,8 @@ export function createTurns(io: Io): (turn: Turn) => UnderLock {
 }
 
 const HOLDER = 'guestwire watch';
+/** Milliseconds for which the first waits for those that libvirt was asked about at the same time. */
+const GATHER = 20;
 
 async function wireAll(io: Io, due: readonly Due[]): Promise<void> {
   const [first] = due;

@@ -15,7 +15,7 @@ import { quote } from '../quote.js';
 import { type Guest, type Host, release } from '../reconcile.js';
 import { byLife } from '../rivals.js';
 import { serveGuest } from '../serving.js';
-import { survey } from '../survey.js';
+import { survey, tasksOf } from '../survey.js';
 import type { UplinkRecord } from '../uplink.js';
 import { surplusUplinks } from '../uplinkgarbage.js';
 import { type Acts, realActs, toldActs } from './acts.js';
@@ -143,12 +143,7 @@ async function heal(acts: Acts, task: Task): Promise<void> {
   const { asked: { wishes, faults }, done, io } = task;
   for (const { text } of faults) io.warn(text);
   done.failures += faults.length;
-  const found = await survey(acts.host, wishes);
-  const shared = found.changes.some(({ guest }) => guest === undefined);
-  const concerned = new Set(found.changes.map(({ guest }) => guest?.uuid));
-  for (const { guest, entry, attachments } of found.subjects) {
-    const waits = entry?.incoming === true || attachments?.some(({ link }) => link === undefined || !found.observation.links.has(link)) === true;
-    if (attachments === undefined || (!shared && !waits && !concerned.has(guest.uuid))) continue;
+  for (const { guest, attachments } of tasksOf(await survey(acts.host, wishes))) {
     await attempt(task, async () => { done.touched.push({ guest, plan: await right(acts, guest, attachments) }); });
   }
 }
