@@ -1,10 +1,10 @@
 /** The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again. */
 import type { Io } from '../cli/command.js';
 import { type GuestWork, type Inquiry, journalOf, type Life, lifeOf, OvertakenError, releaseGuest, stampOf, wireGuest } from '../cli/guest.js';
-import { hostFrom } from '../host.js';
 import { closely } from '../cli/reconcile-all.js';
 import { readGuests } from '../cli/wishes.js';
 import { GuestwireError } from '../errors.js';
+import { hostFrom } from '../host.js';
 import { type CallOptions, type Connection, type DomainRef, LibvirtConnectionError, LibvirtError } from '../libvirt/index.js';
 import { oneLine, quote } from '../quote.js';
 import { survey, tasksOf } from '../survey.js';
