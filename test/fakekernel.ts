@@ -211,6 +211,8 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
       const found = link(dev);
       if (master === undefined) delete found.master;
       else found.master = master;
+      const bridge = host.links[master ?? '']?.bridge;
+      if (bridge !== undefined) found.vlans = bridge.defaultPvid === 0 ? {} : { [bridge.defaultPvid ?? 1]: 'pvid untagged' };
       // As the kernel does when it takes the link down for it.
       found.addresses = found.addresses?.filter((address) => !address.includes(':')) ?? [];
       host.routes = host.routes.filter((route) => route.dev !== dev);

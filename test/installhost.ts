@@ -60,6 +60,7 @@ mkdir -p /etc/libvirt/hooks
 # Network daemons are there only for the tests that put them there.
 rm -rf /etc/iproute2/rt_protos.d/guestwire.conf /etc/NetworkManager /etc/systemd/networkd.conf.d /usr/lib/systemd/systemd-networkd
 mkdir -p /etc/iproute2/rt_protos.d
+rm -rf /usr/share/bash-completion
 [ "$2" -ef /usr/bin/node ] || ln -sf "$2" /usr/bin/node
 ip link set lo up
 echo "$pid"
