@@ -13,7 +13,7 @@ import { hostFrom } from './host.js';
 import { createJournal, type Journal } from './journal.js';
 import { createKernel } from './kernel.js';
 import { acquireLock, isHeld } from './lock.js';
-import { createLog, type Log } from './log.js';
+import { createLog, type Log, once } from './log.js';
 import { probeNeighbours } from './probe.js';
 import { agentLockOf, type Settings } from './settings.js';
 import { nicLabel, oneLine, quote } from './quote.js';
@@ -83,15 +83,6 @@ export async function runHook(call: HookCall): Promise<HookResult> {
   }
   await log.flush();
   return result;
-}
-
-/** The journal is read several times a run. */
-function once(tell: (line: string) => void): (line: string) => void {
-  const told = new Set<string>();
-  return (line) => {
-    if (!told.has(line)) tell(line);
-    told.add(line);
-  };
 }
 
 /** The destination of a migration learns here, and only here, that the next start is not a fresh one. */

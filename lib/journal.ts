@@ -39,6 +39,8 @@ export type Holding = Omit<Entry, 'original'>;
 export interface Journal {
   /** Returns the guest's entry; undefined when there is none or it cannot be read, which `onDamage` is told. */
   readonly read: (uuid: string) => Entry | undefined;
+  /** Returns whether the guest has an entry, readable or not. What is no UUID has none. */
+  readonly has: (uuid: string) => boolean;
   /** Returns what guests hold; what they held before, which is most of an entry, is not read for that. */
   readonly list: () => Holding[];
   readonly write: (entry: Entry) => void;
@@ -89,6 +91,7 @@ export function createJournal(dir: string, onDamage: (message: string) => void):
   };
   return {
     read,
+    has: (uuid) => UUID.test(uuid) && ageOf(file(uuid, 'json')) !== undefined,
     list: () => uuidsOf('json').flatMap((uuid) => readHolding(uuid) ?? []),
     write: (entry) => {
       makeDir(dir);

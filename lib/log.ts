@@ -37,3 +37,12 @@ export function createLog(exec: Exec): Log {
     },
   };
 }
+
+/** Returns what tells each line once: the journal, for one, is read several times a run. */
+export function once(tell: (line: string) => void): (line: string) => void {
+  const told = new Set<string>();
+  return (line) => {
+    if (!told.has(line)) tell(line);
+    told.add(line);
+  };
+}

@@ -60,7 +60,8 @@ export function allowedEncapsulations(nic: HostileNic): string[] {
 
 const TAP = { hostile: 'vnet1', victim: 'vnet2', herald: 'vnet3' };
 
-function sceneOf(topology: Topology): Scene {
+/** Returns who is there; on a routed link the host's end has the MAC that libvirt gives a tap. */
+export function sceneOf(topology: Topology): Scene {
   const guest = { mac: '52:54:00:00:00:0a', a4: '192.0.2.10', a6: '2001:db8:0:10::a', ll: linkLocalOf('52:54:00:00:00:0a') };
   const victim = { mac: '52:54:00:00:00:0b', a4: '192.0.2.11', a6: '2001:db8:0:10::b', ll: linkLocalOf('52:54:00:00:00:0b') };
   const world = { mac: '52:54:00:00:00:0c', a4: '203.0.113.2', a6: '2001:db8:ffff::2', ll: linkLocalOf('52:54:00:00:00:0c') };
@@ -84,7 +85,7 @@ export interface AttackHost {
 }
 
 /** What the host's stack takes in: after every other chain, and after reassembly. And it says nothing of its own. */
-const PROBE = `
+export const PROBE = `
 add table inet probe
 add set inet probe seen4 { typeof ip id; size 65535; flags dynamic; }
 add set inet probe seen6 { typeof ip6 flowlabel; size 65535; flags dynamic; }
@@ -95,7 +96,7 @@ add chain inet probe mute { type filter hook output priority 0; policy drop; }
 `;
 
 /** Groups that some server on a host listens to: routers, DHCP servers, multicast routers, mDNS. */
-const GROUPS = ['ff02::2', 'ff02::16', 'ff02::1:2', 'ff02::fb', '224.0.0.2', '224.0.0.22', '224.0.0.251', '239.1.2.3'];
+export const GROUPS = ['ff02::2', 'ff02::16', 'ff02::1:2', 'ff02::fb', '224.0.0.2', '224.0.0.22', '224.0.0.251', '239.1.2.3'];
 
 export async function openAttackHost(topology: Topology): Promise<AttackHost> {
   const scene = sceneOf(topology);
@@ -148,7 +149,7 @@ async function listenOnBridge(frames: Frames): Promise<void> {
 }
 
 /** IEEE 802.2, ARP, RARP, LLDP, EAPOL and slow protocols: what listens to them is no part of nft's inet. */
-const LINK_PROTOCOLS = [0x0004, TYPE.arp, TYPE.rarp, TYPE.lldp, 0x888e, 0x8809];
+export const LINK_PROTOCOLS = [0x0004, TYPE.arp, TYPE.rarp, TYPE.lldp, 0x888e, 0x8809];
 
 function bridged({ host, victim, world }: Scene): string {
   // Sticky: MAC flapping has a test of its own, and shall not change where the frames after it go. Snooping would keep
@@ -190,7 +191,7 @@ function endOf(scene: Scene): { tap: string; frame: Buffer; place: string; numbe
   return { tap: TAP.herald, frame: stamped(ip(path, udp(path, [4000, 4000])), END), place: 'uplink', number: String(END) };
 }
 
-function takenBy(netns: Netns): Record<string, number> {
+export function takenBy(netns: Pick<Netns, 'sh'>): Record<string, number> {
   const taken: Record<string, number> = {};
   for (const set of ['seen4', 'seen6']) {
     const { nftables } = JSON.parse(netns.sh(`nft -j list set inet probe ${set}; nft flush set inet probe ${set}`)) as { nftables: { set?: { elem?: number[] } }[] };
@@ -199,7 +200,8 @@ function takenBy(netns: Netns): Record<string, number> {
   return taken;
 }
 
-function arrivals(places: Readonly<Record<string, Readonly<Record<string, number>>>>): Map<string, string> {
+/** Returns where each number was seen. */
+export function arrivals(places: Readonly<Record<string, Readonly<Record<string, number>>>>): Map<string, string> {
   const where = new Map<string, string>();
   for (const place of Object.keys(places).sort()) {
     for (const number of Object.keys(places[place] ?? {})) where.set(number, `${where.has(number) ? `${where.get(number) ?? ''} ` : ''}${place}`);

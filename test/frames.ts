@@ -26,6 +26,8 @@ export interface Frames {
   sniff(place: string, options: { dev: string; pid?: string; protocols?: readonly number[]; groups?: readonly string[] }): Promise<void>;
   /** Writes frames to a tap, then `end` to another; returns how often each arrived where, by the number on it. */
   volley(request: Volley): Promise<Record<string, Record<string, number>>>;
+  /** How often each number arrived where somebody sniffs, since the last call. */
+  arrived(): Promise<Record<string, Record<string, number>>>;
   close(): void;
 }
 
@@ -37,7 +39,7 @@ export interface Volley {
   readonly end: { readonly tap: string; readonly frame: Buffer; readonly place: string; readonly number: string };
 }
 
-export function openFrames(host: Netns): Frames {
+export function openFrames(host: Pick<Netns, 'target' | 'sh'>): Frames {
   const child = spawn('nsenter', ['--net', '--target', host.target, 'python3', resolve('test/lab/frames.py')], { stdio: ['pipe', 'pipe', 'inherit'] }) as unknown as ChildProcessWithoutNullStreams;
   const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const call = async (request: object): Promise<unknown> => {
@@ -97,6 +99,7 @@ export function openFrames(host: Netns): Frames {
     volley: async ({ frames, end, ...rest }) => await call({
       op: 'volley', ...rest, frames: frames.map((frame) => frame.toString('hex')), end: { ...end, frame: end.frame.toString('hex') },
     }) as Record<string, Record<string, number>>,
+    arrived: async () => await call({ op: 'arrived' }) as Record<string, Record<string, number>>,
     close: () => { child.stdin.end(); },
   };
 }

@@ -3,7 +3,7 @@
  * are real, and what `guestwire explain` says of each is compared with what becomes of it.
  */
 import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
@@ -142,6 +142,25 @@ describe('quarantine', () => {
     expect([meets('world', 'open', 443), meets('open', 'world', 443), meets('host', 'open', 443), meets('web', 'open', 443)]).toEqual([NO, NO, NO, NO]);
     expect(meets('world', 'web', 443)).toEqual(YES);
     expect(quarantine('--lift', 'open')).toEqual({ status: 0, last: "guest 'open': now not in quarantine", stderr: '' });
+    expect([meets('world', 'open', 443), meets('open', 'world', 443)]).toEqual([YES, YES]);
+  }, 60_000);
+
+  policyTest('of a guest whose entry is damaged says that it is not cut off yet, and what does it', () => {
+    const file = join(dir, 'state', `${uuidOf('open')}.json`);
+    writeFileSync(file, '{');
+    const refused = (noted: string, does: string): object => ({ status: 1, last: '', stderr: `guestwire: journal '${file}' is damaged and was taken for empty: what it recorded is not undone\nguestwire: guest '${uuidOf('open')}': its quarantine is ${noted}, but nothing is changed on its NICs now, because its journal entry is damaged and nobody can tell which they are: if it runs, run 'guestwire reconcile ${uuidOf('open')}', which ${does}\n` });
+    expect(quarantine(uuidOf('open'))).toEqual(refused('noted', 'cuts it off'));
+    expect(meetings([{ place: placeOf('world'), targets: [[addressOf('open'), 443]] }])).toEqual([[true]]);
+    // What reconcile does with the XML that libvirt gives it.
+    const reconnect = (): void => {
+      const env = { PATH: process.env['PATH'] ?? '', GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'config.toml'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine') };
+      expect(host.run(resolve('hooks/qemu'), ['open', 'reconnect', 'begin', '-'], { input: xmlOf('open'), env }).stderr).toBe('');
+    };
+    reconnect();
+    expect([meets('world', 'open', 443), meets('open', 'world', 443)]).toEqual([NO, NO]);
+    writeFileSync(file, '{');
+    expect(quarantine('--lift', uuidOf('open'))).toEqual(refused('lifted', 'lets it back in'));
+    reconnect();
     expect([meets('world', 'open', 443), meets('open', 'world', 443)]).toEqual([YES, YES]);
   }, 60_000);
 

@@ -1,6 +1,7 @@
 /** `guestwire quarantine`: cuts a guest off at once, and keeps it so until that is lifted. */
 import { HostError, UsageError } from '../errors.js';
 import { createJournal, type Journal } from '../journal.js';
+import { once } from '../log.js';
 import { liftQuarantine, listQuarantine, putIntoQuarantine } from '../quarantine.js';
 import type { Plan } from '../plan.js';
 import { quote } from '../quote.js';
@@ -19,7 +20,7 @@ Nothing passes to or from the NICs that guestwire wires for the guest, at once, 
 starts and stops as before, and stays cut off over restarts of guest, libvirtd and host, until --lift. Its VLANs,
 addresses and routes stay as they are. NICs that guestwire does not wire are not cut off.
 
-  DOMAIN   name or UUID
+  DOMAIN   name or UUID; where the journal entry of the guest is damaged, 'guestwire reconcile DOMAIN' must follow
   --lift   let it back in
   --json   print {"version", "guests": [{"name", "uuid", "since"}]}
 
@@ -46,12 +47,15 @@ function list(io: Io, json: boolean): void {
 
 /** The file comes first: a guest that starts meanwhile waits for the lock, and reads it then. */
 async function change(io: Io, name: string, lift: boolean): Promise<void> {
-  const journal = createJournal(io.settings.stateDir, io.warn);
+  const journal = createJournal(io.settings.stateDir, once(io.warn));
   const guest = await guestOf(io, journal, { name, lift });
   const dir = io.settings.quarantine;
   const changed = lift ? liftQuarantine(dir, guest.uuid) : putIntoQuarantine(dir, guest);
   const plans: (Plan | undefined)[] = [];
   await locked(io, { journal, holder: `guestwire quarantine ${quote(guest.name)}` }, async (host) => { plans.push(await refilter(host, guest.uuid)); });
+  if (plans[0] === undefined && journal.has(guest.uuid)) {
+    throw new HostError(`guest ${quote(guest.name)}: its quarantine is ${lift ? 'lifted' : 'noted'}, but nothing is changed on its NICs now, because its journal entry is damaged and nobody can tell which they are: if it runs, run 'guestwire reconcile ${guest.name}', which ${lift ? 'lets it back in' : 'cuts it off'}`);
+  }
   const state = lift ? 'not in quarantine' : 'in quarantine';
   io.print(`guest ${quote(guest.name)}: ${changed ? `now ${state}` : `is ${state}`}${plans[0] !== undefined || lift ? '' : '; none of its NICs is wired by guestwire now: what it wires at the next start is cut off'}`);
 }
@@ -63,6 +67,7 @@ async function guestOf(io: Io, journal: Journal, { name, lift }: { name: string;
   const [guest, ...others] = [...new Map(found.map((one) => [one.uuid, one])).values()];
   if (others.length > 0) throw new HostError(`guest ${quote(name)} is known by more than one UUID: ${found.map(({ uuid }) => uuid).join(', ')}: give one of them`);
   if (guest !== undefined) return { name: guest.name, uuid: guest.uuid };
+  if (journal.has(name)) return { name, uuid: name };
   const [uuid, shown] = await Promise.all([askLibvirt(io, ['domuuid', '--domain', name], 'asking for the UUID'), askLibvirt(io, ['domname', '--domain', name], 'asking for the name')]);
   return { name: shown.trim(), uuid: uuid.trim() };
 }

@@ -257,6 +257,13 @@ def volley(tap, frames, watched, end):
     return seen
 
 
+def arrived():
+    """How often each number arrived at sniffers since the last call."""
+    seen = {}
+    drain(seen, {})
+    return seen
+
+
 def write(fd, data):
     """What the tap itself refuses arrives nowhere, which is for the test to find out."""
     try:
@@ -266,7 +273,7 @@ def write(fd, data):
             raise
 
 
-OPERATIONS = {'sniff': sniff, 'volley': volley, 'tap': open_tap, 'udp': send_udp, 'solicit': solicit, 'report': report, 'ask': ask, 'read': read,
+OPERATIONS = {'sniff': sniff, 'volley': volley, 'arrived': arrived, 'tap': open_tap, 'udp': send_udp, 'solicit': solicit, 'report': report, 'ask': ask, 'read': read,
               'listen': listen, 'heard': heard, 'close': lambda name: os.close(taps.pop(name))}
 
 for line in sys.stdin:
