@@ -1,6 +1,6 @@
 // Builds dist/: the library with its types (tsc), the hook as one file that needs no node_modules (esbuild).
 import { execFileSync } from 'node:child_process';
-import { chmodSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -27,10 +27,14 @@ const shared = {
 // operator may have to read it.
 await build({ ...shared, entryPoints: ['hooks/hook.ts', 'hooks/hook-cached.ts'], outdir: made, outExtension: { '.js': '.cjs' }, format: 'cjs' });
 // ESM, because it waits at its top level; what it bundles of CommonJS asks for node's own modules by require.
-await build({
-  ...shared, entryPoints: ['hooks/agent.ts'], outdir: made, outExtension: { '.js': '.mjs' }, format: 'esm',
-  banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
-});
+const esm = {
+  ...shared, format: /** @type {const} */ ('esm'), banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+};
+await build({ ...esm, entryPoints: ['hooks/agent.ts'], outfile: join(made, 'agent.mjs') });
+// Over what tsc made of it: every command then loads one file, where it took 0.25 s of a CPU to load some hundred.
+await build({ ...esm, entryPoints: ['lib/cli/main.ts'], outfile: join(made, 'cli/main.js'), allowOverwrite: true });
+// What `install` gives to bash, made by the command itself.
+writeFileSync(join(made, 'completion.bash'), execFileSync(process.execPath, [join(made, 'cli.js'), 'completion', 'bash']));
 // For this node; where another runs the hook, it is made anew by `guestwire install`, or not used.
 execFileSync(process.execPath, [join(made, 'hook-cached.cjs'), '--make-cache']);
 

@@ -50,11 +50,18 @@ export function prefixOf(address: Address, length: string): Prefix {
   if (!/^(0|[1-9][0-9]{0,2})$/.test(length) || Number(length) > bits) {
     throw new ValueError(`prefix length ${quote(length)} of ${quote(address.text)} is outside 0-${bits}`);
   }
-  const prefix = prefixAround(address, Number(length));
-  if (prefix.first !== valueOf(address)) {
-    throw new ValueError(`prefix '${address.text}/${length}' has host bits set: write '${prefix.text}'`);
+  const host = BigInt(bits - Number(length));
+  const first = valueOf(address);
+  if ((first >> host) << host !== first) {
+    throw new ValueError(`prefix '${address.text}/${length}' has host bits set: write '${addressText((first >> host) << host, address.family)}/${length}'`);
   }
-  return prefix;
+  return { family: address.family, text: `${address.text}/${length}`, length: Number(length), first, last: first + (1n << host) - 1n };
+}
+
+/** Returns the prefix that `address` or `address/length` writes. Throws ValueError. */
+export function ownPrefix(text: string): Prefix {
+  const [address = '', ...length] = text.split('/');
+  return length.length === 0 ? hostPrefix(parseAddress(address)) : prefixOf(parseAddress(address), length.join('/'));
 }
 
 /** Returns the /32 or /128 of one address. */
@@ -163,13 +170,6 @@ function canonicalText(text: string, family: Family): string | undefined {
   }
 }
 
-/** Returns the prefix of `length` bits that an address is in. */
-function prefixAround({ family, text }: Address, length: number): Prefix {
-  const host = BigInt(widthOf(family) - length);
-  const first = (valueOf({ family, text }) >> host) << host;
-  return { family, text: `${addressText(first, family)}/${length}`, length, first, last: first + (1n << host) - 1n };
-}
-
 function valueOf(address: Address): bigint {
   if (address.family === 'inet') return joined(address.text.split('.').map(Number), 8n);
   const [head = [], tail = []] = address.text.split('::').map(groupsOf);
@@ -179,8 +179,8 @@ function valueOf(address: Address): bigint {
 /** Returns the 16-bit groups of one side of '::'; a dotted end counts for two. */
 function groupsOf(text: string): number[] {
   return text === '' ? [] : text.split(':').flatMap((group) => {
-    const [a, b, c, d] = group.split('.').map(Number);
-    if (a === undefined || b === undefined || c === undefined || d === undefined) return [Number(`0x${group}`)];
+    if (!group.includes('.')) return [Number(`0x${group}`)];
+    const [a = 0, b = 0, c = 0, d = 0] = group.split('.').map(Number);
     return [a * 256 + b, c * 256 + d];
   });
 }

@@ -29,15 +29,24 @@ export async function announce(exec: Exec, log: Pick<Log, 'info' | 'warn'>, anno
   try {
     const { faults } = await exchange(exec, frames, [0]);
     const failed = new Map(faults.map(({ dev, reason }) => [dev, reason]));
-    for (const { dev, addresses } of told) {
-      const reason = failed.get(dev);
-      if (reason === undefined) log.info(`guest ${quote(guest)}: announced ${addresses.join(', ')} on ${quote(dev)}`);
-      else log.warn(`guest ${quote(guest)} is not announced on ${quote(dev)}: ${reason}: neighbours that knew it elsewhere find it later`);
+    for (const one of told) {
+      const reason = failed.get(one.dev);
+      if (reason === undefined) log.info(wordsOf(guest, one));
+      else log.warn(`guest ${quote(guest)} is not announced on ${quote(one.dev)}: ${reason}: neighbours that knew it elsewhere find it later`);
     }
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     log.warn(`guest ${quote(guest)} is not announced: ${error.message}: neighbours that knew it elsewhere find it later; install perl (package perl-base), or set 'announce = false' in [routed] of the host config`);
   }
+}
+
+/** Returns what {@link announce} says of an announcement that succeeds. */
+export function wordsOfAnnouncement(announcement: Announcement): string[] {
+  return toldBy(announcement).map((told) => wordsOf(announcement.guest, told));
+}
+
+function wordsOf(guest: string, { dev, addresses }: Plan['proxies']['presence'][number]): string {
+  return `guest ${quote(guest)}: announced ${addresses.join(', ')} on ${quote(dev)}`;
 }
 
 function toldBy({ plan, fresh }: Announcement): Plan['proxies']['presence'] {

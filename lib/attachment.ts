@@ -25,6 +25,8 @@ interface Attached {
   readonly mac: string | undefined;
   /** Host-side link; undefined until libvirt has named it (before `start`). */
   readonly link: string | undefined;
+  /** What libvirt calls it, since somebody gave it another name. */
+  readonly was?: string | undefined;
   /** Absent: with nothing. */
   readonly trust?: Trust | undefined;
   /** Drops are logged. */
@@ -144,10 +146,15 @@ function vlanPort(where: string, { nic, vlan, isolated, filter }: Intent, config
   }
   const uplinks = bridge === undefined ? [] : (config.bridges.get(bridge)?.uplinks ?? []);
   return {
-    kind: 'vlan-port', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vlans: vlan, isolated, uplinks,
+    kind: 'vlan-port', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vlans: vlan, isolated: isolated ?? isolatedByLibvirt(nic), uplinks,
     ...guardedBy(where, filter, { config, permit: bridge === undefined ? undefined : permitOf(bridge, config) }),
     ...declaredBy(where, filter),
   };
+}
+
+/** libvirt sets it when it makes the port, and it is lost with the bridge. */
+function isolatedByLibvirt({ isolated }: Nic): true | undefined {
+  return isolated === 'yes' ? true : undefined;
 }
 
 function permitOf(bridge: string, { bridges }: HostConfig): TrustPermit {
@@ -251,7 +258,14 @@ export function holdsAny(link: RoutedLink, claims: readonly Prefix[]): boolean {
   return claimsOf(link).some((held) => claims.some((claim) => overlaps(held, claim)));
 }
 
+/** Who looks at all guests at once asks for each of them again and again, and reading addresses takes most of that time. */
+const CLAIMS = new WeakMap<RoutedLink, readonly Prefix[]>();
+
 /** Returns every destination that the host routes to this link. */
-export function claimsOf(link: RoutedLink): Prefix[] {
-  return [...link.addresses.map((text) => hostPrefix(parseAddress(text))), ...link.routes.map((route) => parsePrefix(route.to))];
+export function claimsOf(link: RoutedLink): readonly Prefix[] {
+  const known = CLAIMS.get(link);
+  if (known !== undefined) return known;
+  const claims = [...link.addresses.map((text) => hostPrefix(parseAddress(text))), ...link.routes.map((route) => parsePrefix(route.to))];
+  CLAIMS.set(link, claims);
+  return claims;
 }

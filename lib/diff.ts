@@ -22,18 +22,20 @@ export function diff(desired: NetState, observed: NetState): Operation[] {
   const operations = keys
     .map((key): Operation => ({ key, before: before.get(key), after: after.get(key) }))
     .filter((operation) => isChange(operation));
-  const added = new Set(operations.map(({ before: old, after: wanted }) => (old === undefined ? destinationOf(wanted) : undefined)));
-  // The kernel has one place for a destination in a table, so a route that moves has to make room first.
-  const rank = (operation: Operation): number =>
-    (operation.after === undefined && added.has(destinationOf(operation.before) ?? '') ? ROOM : rankOf(operation));
+  const added = new Set(operations.map(({ before: old, after: wanted }) => (old === undefined ? placeOf(wanted) : undefined)));
+  const rank = (operation: Operation): number => (operation.after === undefined && added.has(placeOf(operation.before) ?? '') ? roomRankOf(operation.before) : rankOf(operation));
   return operations.sort((a, b) => rank(a) - rank(b));
 }
 
-/** After addresses and before routes. */
-const ROOM = 30.5;
+/** Returns what the kernel has one place for: what is to take it waits until what is there has made room. */
+function placeOf(object: NetObject | undefined): string | undefined {
+  if (object?.kind === 'route') return `${object.to} ${object.table}`;
+  return object?.kind === 'address' && object.address.includes(':') ? `${object.dev} ${object.address}` : undefined;
+}
 
-function destinationOf(object: NetObject | undefined): string | undefined {
-  return object?.kind === 'route' ? `${object.to} ${object.table}` : undefined;
+/** Just before what then takes the place is made. */
+function roomRankOf(object: NetObject | undefined): number {
+  return object?.kind === 'address' ? 29.5 : 30.5;
 }
 
 function isChange({ before, after }: Operation): boolean {

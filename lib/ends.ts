@@ -1,7 +1,6 @@
 /** Whose an address is, among the guests of a host: the ends of a flow. */
-import { contains, type Family, hostPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
+import { contains, type Family, hostPrefix, ownPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
 import { claimsOf } from './attachment.js';
-import { ownPrefix } from './filterwords.js';
 import type { Holding, Wired } from './journal.js';
 
 /** One end of a flow. */
@@ -35,7 +34,7 @@ export function nicsOf({ guests }: Pick<Parties, 'guests'>): Omit<NicEnd, 'addre
 }
 
 /** Returns the addresses and prefixes that are a NIC's own. */
-export function ownOf(wired: WiredNic): Prefix[] {
+export function ownOf(wired: WiredNic): readonly Prefix[] {
   return wired.kind === 'routed-link' ? claimsOf(wired) : (wired.declared ?? []).map(ownPrefix);
 }
 

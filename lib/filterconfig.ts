@@ -3,9 +3,10 @@
  * table says in place of its metadata.
  */
 import * as z from 'zod/mini';
+import { ownPrefix } from './address.js';
 import { allowOf, itemsOf } from './allow.js';
 import { ValueError } from './errors.js';
-import { declaredOf, type FilterWords, groupsOf, ownPrefix } from './filterwords.js';
+import { declaredOf, type FilterWords, groupsOf } from './filterwords.js';
 import { type Profile, PROFILES, PROTOS, type TrustWord, TRUST_WORDS } from './policy.js';
 import { quote } from './quote.js';
 import { read, table, type TablePath, within } from './toml.js';

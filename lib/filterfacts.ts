@@ -11,14 +11,14 @@ export async function observeFilters(exec: Exec, families: readonly FilterFamily
 }
 
 async function observeFilter(exec: Exec, family: FilterFamily): Promise<FilterFacts> {
-  const stdout = await list(exec, family);
+  const stdout = await listTable(exec, family, '--json');
   if (stdout === undefined) return { there: false, intact: false, chains: new Map(), elements: new Map(), learns: new Set() };
   return parseFilter(stdout, family);
 }
 
-/** A table that is not there, and a host that has never used nft, are both an answer: undefined. */
-async function list(exec: Exec, family: FilterFamily): Promise<string | undefined> {
-  const request: ExecRequest = { tool: 'nft', args: ['--json', 'list', 'table', family, TABLE] };
+/** Returns how nft shows a table. One that is not there, and a host that has never used nft, are both an answer: undefined. Throws CommandError. */
+export async function listTable(exec: Exec, family: FilterFamily, as: '--json' | '--stateless'): Promise<string | undefined> {
+  const request: ExecRequest = { tool: 'nft', args: [as, 'list', 'table', family, TABLE] };
   const result = await exec(request);
   if (/No such file or directory/.test(result.stderr)) return undefined;
   assertSuccess(request, result, `reading the filter of family ${family}`);
@@ -40,8 +40,8 @@ export interface RuleCount {
 export async function countersOf(exec: Exec, families: readonly FilterFamily[]): Promise<RuleCount[]> {
   const counts: RuleCount[] = [];
   for (const family of families) {
-    const stdout = await list(exec, family);
-    for (const { rule } of stdout === undefined ? [] : rulesetOf(stdout)) {
+    const stdout = await listTable(exec, family, '--json');
+    for (const { rule } of stdout === undefined ? [] : rulesetOf(countedSchema, stdout)) {
       const counter = rule?.expr.find((expr) => expr.counter !== undefined)?.counter;
       if (rule === undefined || counter === undefined) continue;
       counts.push({ family, chain: rule.chain, rule: rule.comment ?? '', verdict: rule.expr.some((expr) => 'drop' in expr) ? 'drop' : 'pass', ...counter });
@@ -54,10 +54,15 @@ const exprSchema = z.looseObject({ counter: z.optional(z.object({ packets: z.num
 
 const setSchema = z.object({ name: z.string(), type: z.unknown(), elem: z._default(z.array(z.unknown()), []) });
 
+const ruleKeys = { chain: z.string(), comment: z.optional(z.string()) };
+
+const countedSchema = z.object({ nftables: z.array(z.object({ rule: z.optional(z.object({ ...ruleKeys, expr: z._default(z.array(exprSchema), []) })) })) });
+
+/** Without the expressions, which are most of what nft prints and take most of the time. */
 const rulesetSchema = z.object({
   nftables: z.array(z.object({
     chain: z.optional(z.object({ name: z.string(), type: z.optional(z.string()), hook: z.optional(z.string()), prio: z.optional(z.number()), policy: z.optional(z.string()) })),
-    rule: z.optional(z.object({ chain: z.string(), comment: z.optional(z.string()), expr: z._default(z.array(exprSchema), []) })),
+    rule: z.optional(z.object(ruleKeys)),
     set: z.optional(setSchema),
     map: z.optional(setSchema),
   })),
@@ -67,7 +72,7 @@ type Ruleset = z.infer<typeof rulesetSchema>['nftables'];
 
 /** Returns the facts of `nft --json list table FAMILY guestwire`; it is intact when it holds all that guestwire writes without guests. */
 export function parseFilter(stdout: string, family: FilterFamily): FilterFacts {
-  const ruleset = rulesetOf(stdout);
+  const ruleset = rulesetOf(rulesetSchema, stdout);
   const comments = new Map<string, string[]>(ruleset.flatMap(({ chain }) => (chain === undefined ? [] : [[chain.name, []]])));
   for (const { rule } of ruleset) if (rule !== undefined) comments.get(rule.chain)?.push(rule.comment ?? '');
   const sets = ruleset.flatMap(({ set, map }) => set ?? map ?? []);
@@ -93,9 +98,9 @@ function isIntact(ruleset: Ruleset, { family, comments }: { family: FilterFamily
 
 const HOOK_KEYS = ['type', 'hook', 'prio', 'policy'] as const;
 
-function rulesetOf(stdout: string): Ruleset {
+function rulesetOf<T extends { readonly nftables: unknown }>(schema: z.ZodMiniType<T>, stdout: string): T['nftables'] {
   try {
-    const result = z.safeParse(rulesetSchema, JSON.parse(stdout), { jitless: true });
+    const result = z.safeParse(schema, JSON.parse(stdout), { jitless: true });
     if (result.success) return result.data.nftables;
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;

@@ -2,7 +2,7 @@
  * What a source of intent says of a NIC's filters, and how the sources are merged: per element the metadata wins over
  * the host's table for this guest. The words are judged here; whether they fit the kind of attachment, in filterwish.ts.
  */
-import { type Address, assertOwnable, bare, type Family, hostPrefix, parseAddress, type Prefix, prefixOf, widthOf } from './address.js';
+import { type Address, assertOwnable, bare, type Family, hostPrefix, parseAddress, type Prefix, prefixOf } from './address.js';
 import { allowOf, groupName, itemsOf } from './allow.js';
 import type { Filterref } from './domain.js';
 import { locate, ValueError } from './errors.js';
@@ -72,13 +72,6 @@ export function groupsOf(names: readonly string[]): string[] | undefined {
   const groups = names.map(groupName);
   assertOnce(groups);
   return someOf(groups);
-}
-
-/** Returns the prefix that `address` or `address/length` writes. Throws ValueError. */
-export function ownPrefix(text: string): Prefix {
-  const [address = '', ...length] = text.split('/');
-  const own = parseAddress(address);
-  return prefixOf(own, length.length === 0 ? String(widthOf(own.family)) : length.join('/'));
 }
 
 function assertOnce(list: readonly string[]): void {

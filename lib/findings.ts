@@ -2,7 +2,7 @@
 import { type Alteration, closeLook } from './closelook.js';
 import { differenceOf, isOfFilters } from './difference.js';
 import type { Exec } from './exec.js';
-import { garbageIn, observeHost } from './garbage.js';
+import { garbageIn, type Kept, observeHost } from './garbage.js';
 import type { Wired } from './journal.js';
 import { render } from './operation.js';
 import { diff } from './diff.js';
@@ -53,19 +53,19 @@ function absences({ subjects, observation }: Survey, { running }: Question): Fin
   });
 }
 
-function findingOf({ ifindex, text }: Alteration, { subjects }: Survey): Finding {
-  for (const { guest, entry } of subjects) {
-    const one = ifindex === undefined ? undefined : entry?.wired.find((wired) => wired.ifindex === ifindex);
+/** A guest that was never wired has no entry that knows its link. */
+function findingOf({ ifindex, text }: Alteration, { subjects, observation }: Survey): Finding {
+  for (const { guest, entry, attachments = [] } of ifindex === undefined ? [] : subjects) {
+    const one = entry?.wired.find((wired) => wired.ifindex === ifindex) ?? attachments.find(({ link }) => link !== undefined && observation.links.get(link)?.ifindex === ifindex);
     if (one !== undefined) return { guest, nic: { nic: one.nic, mac: one.mac }, text };
   }
   return { guest: undefined, nic: undefined, text };
 }
 
-async function leftovers({ subjects, observation }: Survey, { exec, protocols }: Question): Promise<Finding[]> {
-  const entries = subjects.flatMap(({ entry }) => entry ?? []);
-  const wired = entries.flatMap((entry) => entry.wired);
-  const kept = { wired: livingOf(wired, observation), uuids: new Set(entries.map(({ guest }) => guest.uuid)), protocols: allProtocols(wired, protocols) };
-  const garbage = garbageIn(await observeHost(exec, kept.protocols), { ...kept, wired });
+async function leftovers({ subjects }: Survey, { exec, protocols, running }: Question): Promise<Finding[]> {
+  const held = subjects.flatMap(({ entry, attachments }) => [...(entry?.wired ?? []), ...(attachments ?? [])]);
+  const kept = { held, uuids: new Set([...subjects.map(({ guest }) => guest.uuid), ...(running ?? [])]), protocols: allProtocols(held, protocols) };
+  const garbage = garbageIn(await observeHost(exec, kept), kept);
   return render(diff([], garbage)).flatMap(({ lines }) => lines).flatMap((line): Finding[] => {
     const text = differenceOf(line);
     return text === undefined ? [] : [{ guest: undefined, nic: undefined, text: `${text}: it is guestwire's, and no guest's`, leftover: true }];
@@ -73,6 +73,6 @@ async function leftovers({ subjects, observation }: Survey, { exec, protocols }:
 }
 
 /** Returns the host's route protocols and those of guests that were wired under another config. */
-export function allProtocols(wired: readonly Wired[], protocols: readonly number[]): number[] {
-  return [...new Set([...protocols, ...wired.flatMap((one) => (one.kind === 'routed-link' ? [one.protocol] : []))])];
+export function allProtocols(held: Kept['held'], protocols: readonly number[]): number[] {
+  return [...new Set([...protocols, ...held.flatMap((one) => (one.kind === 'routed-link' ? [one.protocol] : []))])];
 }

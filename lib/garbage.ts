@@ -3,11 +3,11 @@
  * its mark, an alias, its protocol number or its table's name. Pure, but for the questions.
  */
 import { parsePrefix } from './address.js';
-import { claimsOf } from './attachment.js';
+import { type Attachment, claimsOf } from './attachment.js';
 import type { Exec, ExecRequest } from './exec.js';
 import { assertSuccess } from './exec.js';
 import { observeFilters } from './filterfacts.js';
-import type { Wired } from './journal.js';
+import { isUuid, type Wired } from './journal.js';
 import { ALIAS_PREFIX } from './madelink.js';
 import { isMade, netState, type NetObject, type NetState } from './netstate.js';
 import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, RuleFacts } from './observation.js';
@@ -26,8 +26,8 @@ export interface HostFacts {
   readonly filters: ReadonlyMap<FilterFamily, FilterFacts>;
 }
 
-/** Returns the facts. Throws CommandError or ToolOutputError. */
-export async function observeHost(exec: Exec, protocols: readonly number[]): Promise<HostFacts> {
+/** Returns the facts of what may not be in `kept`. Throws CommandError or ToolOutputError. */
+export async function observeHost(exec: Exec, { held, protocols }: Kept): Promise<HostFacts> {
   const questions = ['link show', 'neigh show proxy', 'rule show', ...protocols.map((protocol) => `route show table all proto ${protocol}`)];
   const request: ExecRequest = { tool: 'ip', args: [...ANSWER_FLAGS.ip, '-batch', '-'], input: `${questions.join('\n')}\n` };
   const result = await exec(request);
@@ -39,15 +39,15 @@ export async function observeHost(exec: Exec, protocols: readonly number[]): Pro
     proxies: proxies.flatMap((entry) => parseProxies([entry]).map((proxy) => ({ ...proxy, dev: (entry as { readonly dev?: string }).dev ?? '' }))),
     rules: [...parseRules(rules, 'inet'), ...parseRules(rules6, 'inet6')],
     routes: protocols.flatMap((number, index) => parseRoutes(routes[index] ?? [], { protocol: String(number) }).map((route) => ({ ...route, number }))),
-    filters: await observeFilters(exec, FILTER_FAMILIES),
+    filters: await observeFilters(exec, FILTER_FAMILIES.filter((family) => !isNeeded(family, held))),
   };
 }
 
 /** What may stay. */
 export interface Kept {
-  /** As the journal has it, of guests whose links are there. */
-  readonly wired: readonly Wired[];
-  /** UUIDs of guests that have an entry: what they have is looked after with them. */
+  /** What guests have as the journal has it, and what those that run ask for: an entry may be lost. */
+  readonly held: readonly (Wired | Attachment)[];
+  /** UUIDs of guests that have an entry or run: what they have is looked after with them. */
   readonly uuids: ReadonlySet<string>;
   readonly protocols: readonly number[];
 }
@@ -59,7 +59,7 @@ export function garbageIn(facts: HostFacts, kept: Kept): NetState {
 
 /** An alias names the guest. Of a veth pair both ends carry it, and go together. */
 function links({ links: all }: HostFacts, { uuids }: Kept): NetObject[] {
-  const orphans = all.filter(({ alias }) => alias?.startsWith(ALIAS_PREFIX) === true && !uuids.has(alias.slice(ALIAS_PREFIX.length)));
+  const orphans = all.filter(({ alias }) => isOfGuest(alias) && !uuids.has(alias.slice(ALIAS_PREFIX.length)));
   const gone = new Set<string>();
   return orphans.flatMap(({ ifname: dev, peer, tap }): NetObject[] => {
     if (gone.has(dev)) return [];
@@ -69,10 +69,15 @@ function links({ links: all }: HostFacts, { uuids }: Kept): NetObject[] {
   });
 }
 
+/** An alias may be an admin's own, who may write anything. */
+function isOfGuest(alias: string | undefined): alias is string {
+  return alias?.startsWith(ALIAS_PREFIX) === true && isUuid(alias.slice(ALIAS_PREFIX.length));
+}
+
 /** Of a guest's link the routes are looked after with the guest; what goes with a link need not be removed before. */
 function routes(facts: HostFacts, kept: Kept): NetObject[] {
-  const links = new Set([...kept.wired.map(({ link }) => link), ...namesOf(facts, kept)]);
-  const tables = new Set(kept.wired.flatMap((one) => (one.kind === 'routed-link' ? [one.table] : [])));
+  const links = new Set<string | undefined>([...kept.held.map(({ link }) => link), ...namesOf(facts, kept)]);
+  const tables = new Set(kept.held.flatMap((one) => (one.kind === 'routed-link' ? [one.table] : [])));
   return facts.routes.flatMap(({ type, to, dev, via, table, number: protocol }): NetObject[] => {
     if (type === 'unreachable') return to.length === 0 && !tables.has(table) ? [{ kind: 'last-resort', dev: 'lo', family: to.family, table, protocol }] : [];
     return type !== 'unicast' || dev === undefined || links.has(dev) ? [] : [{ kind: 'route', dev, to: to.text, via, table, protocol }];
@@ -83,21 +88,25 @@ function namesOf(facts: HostFacts, kept: Kept): string[] {
   return links(facts, kept).filter(isMade).map(({ dev }) => dev);
 }
 
-function rules({ rules: all }: HostFacts, { wired, protocols }: Kept): NetObject[] {
-  const links = new Set(wired.map(({ link }) => link));
-  const claims = new Set(wired.flatMap((one) => (one.kind === 'routed-link' ? claimsOf(one).map(({ text }) => text) : [])));
+function rules({ rules: all }: HostFacts, { held, protocols }: Kept): NetObject[] {
+  const links = new Set<string | undefined>(held.map(({ link }) => link));
+  const claims = new Set<string | undefined>(held.flatMap((one) => (one.kind === 'routed-link' ? claimsOf(one).map(({ text }) => text) : [])));
   return all.filter(({ protocol, iif, to }) => protocols.includes(protocol) && (iif !== undefined ? !links.has(iif) : to !== undefined && !claims.has(parsePrefix(to).text)))
     .map(({ family, priority, iif, to, table, protocol }): NetObject => ({ kind: 'rule', dev: iif ?? 'lo', family, priority, to, table, protocol }));
 }
 
-function proxies({ proxies: all }: HostFacts, { wired, protocols }: Kept): NetObject[] {
-  const wanted = new Set(wired.flatMap((one) => (one.kind === 'routed-link' ? (one.proxy ?? []).flatMap((dev) => one.addresses.map((address) => `${dev} ${address}`)) : [])));
+function proxies({ proxies: all }: HostFacts, { held, protocols }: Kept): NetObject[] {
+  const wanted = new Set<string | undefined>(held.flatMap((one) => (one.kind === 'routed-link' ? (one.proxy ?? []).flatMap((dev) => one.addresses.map((address) => `${dev} ${address}`)) : [])));
   return all.filter(({ protocol, dev, address }) => protocols.includes(Number(protocol)) && !wanted.has(`${dev} ${address}`))
     .map(({ dev, address, protocol }): NetObject => ({ kind: 'neighbour-proxy', dev, address, protocol: Number(protocol) }));
 }
 
 /** A table without NICs is nobody's; what is wrong within one that is needed is mended with its guests. */
-function filters({ filters: all }: HostFacts, { wired }: Kept): NetObject[] {
-  return [...all].filter(([family, { there }]) => there && !wired.some(({ kind }) => kind === (family === 'bridge' ? 'vlan-port' : 'routed-link')))
+function filters({ filters: all }: HostFacts, { held }: Kept): NetObject[] {
+  return [...all].filter(([family, { there }]) => there && !isNeeded(family, held))
     .map(([family]): NetObject => ({ kind: 'filter-table', dev: TABLE, family }));
+}
+
+function isNeeded(family: FilterFamily, held: Kept['held']): boolean {
+  return held.some(({ kind }) => kind === (family === 'bridge' ? 'vlan-port' : 'routed-link'));
 }

@@ -19,6 +19,7 @@ import { quarantineIn } from './quarantine.js';
 import { agentLockOf, type Settings } from './settings.js';
 import { nicLabel, oneLine, quote } from './quote.js';
 import { type Host, make, release, unwire, wire, UNSPOKEN } from './reconcile.js';
+import { followRenames } from './renamed.js';
 import { serveGuest, silence } from './serving.js';
 
 export interface HookCall {
@@ -195,7 +196,7 @@ async function locked<T>(
   });
   try {
     const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
-    const host: Host = { kernel: createKernel(exec), journal, log: log.info, protectedOn: protectedByConfig(call.settings), isQuarantined: quarantineIn(call.settings.quarantine) };
+    const host: Host = { kernel: createKernel(exec), journal: followRenames(journal), log: log.info, protectedOn: protectedByConfig(call.settings), isQuarantined: quarantineIn(call.settings.quarantine) };
     await releaseEnded(host, journal.listEnded().filter((ended) => ended !== uuid), log);
     const done = await act(host);
     const { operation } = call;

@@ -71,6 +71,10 @@ const ENDINGS = ['json', 'incoming', 'ended'].flatMap((ending) => [ending, `${en
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
+export function isUuid(text: string): boolean {
+  return UUID.test(text);
+}
+
 /** Returns the journal in `dir`, which is made when first written to. Every error is a JournalError. */
 export function createJournal(dir: string, onDamage: (message: string) => void): Journal {
   const file = (uuid: string, ending: string): string => join(dir, `${assertUuid(uuid)}.${ending}`);

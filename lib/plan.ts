@@ -149,7 +149,8 @@ export function isPending(wired: Wired): wired is Extract<Wired, { kind: 'made-l
 }
 
 function planTowards(own: NetState, observation: Observation, { wired, past, incoming }: { wired: readonly Wired[]; past: Past; incoming: boolean }): Plan {
-  const touched = [...(past.entry?.wired ?? []).filter((old) => !wired.some((now) => isEqual(now, old))), ...wired];
+  const same = new Set(wired.map((one) => JSON.stringify(one)));
+  const touched = [...(past.entry?.wired ?? []).filter((old) => !same.has(JSON.stringify(old))), ...wired];
   const ports = portsPlan(observation, { wired, touched }, past);
   const links = linksPlan(observation, { wired, touched }, past);
   const filters = filtersPlan(observation, { wired, touched }, past);
@@ -216,10 +217,6 @@ function isBroken(object: NetObject): boolean {
 
 const SHARED_KINDS: ReadonlySet<NetObject['kind']> = new Set(['neighbour-proxy', 'proxy-sysctl', 'uplink-vlan', 'rule', 'last-resort', 'host-sysctl'] as const);
 const FILTER_KINDS: ReadonlySet<NetObject['kind']> = new Set(['filter-table', 'nic-filter', 'filter-set'] as const);
-
-function isEqual(a: Wired, b: Wired): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
-}
 
 function portsOf(attachments: readonly Wired[]): WiredPort[] {
   return attachments.filter((attachment) => attachment.kind === 'vlan-port');

@@ -5,18 +5,19 @@
  */
 import { type Attachment, madeOf, type Placed, placedOf } from './attachment.js';
 import { CommandError, HostError, RollbackError, VerifyError } from './errors.js';
-import type { Entry, Holding, Journal, Wired } from './journal.js';
+import type { Entry, Holding, Journal } from './journal.js';
 import type { Kernel, RunMode } from './kernel.js';
-import { downOf, type NetState, withoutVlans } from './netstate.js';
-import { EMPTY_SCOPE, type FilterFacts, type Observation, type Scope } from './observation.js';
+import { EMPTY_SCOPE, type Observation } from './observation.js';
 import { describe } from './operation.js';
 import { logPlan } from './planlog.js';
 import { familiesOf } from './filter.js';
-import { isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planRelease, planUndo, type StartMode } from './plan.js';
+import { isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planUndo, type StartMode } from './plan.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
+import { underNewNames } from './renamed.js';
 import { rivalsOf, withQuarantineOf } from './rivals.js';
 import { scopeOf } from './scope.js';
+import { ofRunning, planTakeBack, type TakeBack } from './takeback.js';
 
 /** Where effects go: injected at the top, so that tests put fakes in. */
 export interface Host {
@@ -48,8 +49,9 @@ export interface WireRequest extends StartMode {
  * wanted any more is given up. Throws when the host cannot give it, or does not hold it afterwards; then nothing changed.
  */
 export async function wire(host: Host, request: WireRequest): Promise<Plan> {
-  const { guest, attachments } = request;
-  const plan = await wireAnew(host, request, { asksFilters: false });
+  const { guest } = request;
+  const attachments = request.fresh ? request.attachments : underNewNames(request.attachments, host.journal.read(guest.uuid)?.wired ?? []);
+  const plan = await wireAnew(host, { ...request, attachments }, { asksFilters: false });
   for (const { nic, mac, link, kind } of request.keepsUnspoken === true ? plan.wired : []) {
     if (kind !== 'made-link' && !attachments.some((attachment) => attachment.link === link)) {
       host.log(`${nicLabel(guest.name, { index: nic, mac })}: ${UNSPOKEN}`);
@@ -118,19 +120,16 @@ async function settle(host: Host, { guest, incoming, plan, past }: Settling): Pr
     await rollBack(host, { guest, plan, past }, error as Error);
     throw error;
   }
-  const wired = plan.wired.map((one) => (isPending(one) ? numbered(one, after) : one));
+  const wired = plan.wired.map((one) => (isPending(one) ? { ...one, ifindex: after?.links.get(one.link)?.ifindex ?? one.ifindex } : one));
   if (plan.touched.length > plan.wired.length || wired.some((one, index) => one !== plan.wired[index])) host.journal.write({ ...entry, wired });
   logPlan(host.log, guest.name, plan);
   return plan;
 }
 
-function numbered(wired: Wired, after: Observation | undefined): Wired {
-  return { ...wired, ifindex: after?.links.get(wired.link)?.ifindex ?? wired.ifindex };
-}
-
 /** Returns what wiring would do now, with every check made and nothing changed. */
 export async function planWiring(host: Host, request: WireRequest, past: Past): Promise<Plan> {
-  return planFrom(await check(host, request.guest, request.attachments), request, past);
+  const attachments = underNewNames(request.attachments, past.entry?.wired ?? []);
+  return planFrom(await check(host, request.guest, attachments), { ...request, attachments }, past);
 }
 
 function planFrom(observation: Observation, { guest, attachments, ...mode }: WireRequest, past: Past): Plan {
@@ -191,7 +190,7 @@ export async function release(host: Host, uuid: string): Promise<void> {
  */
 export async function releaseRunning(host: Host, uuid: string, { keepMade = true, keepLinksUp = false } = {}): Promise<void> {
   const keeps = keepMade && host.journal.read(uuid)?.wired.some(({ kind }) => kind === 'made-link') === true;
-  await takeBack(host, uuid, { keepMade, target: (original) => withoutVlans(keepLinksUp ? original : downOf(host.journal.read(uuid)?.wired ?? [], original)) });
+  await takeBack(host, uuid, ofRunning(host, uuid, { keepMade, keepLinksUp }));
   if (!keeps) host.journal.remove(uuid);
 }
 
@@ -215,36 +214,14 @@ export async function refilter(host: Host, uuid: string): Promise<Plan | undefin
   return plan;
 }
 
-interface TakeBack {
-  readonly keepMade: boolean;
-  /** What of the state before the guest is put back. */
-  readonly target?: (original: NetState) => NetState;
-}
-
-async function takeBack(host: Host, uuid: string, { keepMade, target = (original) => original }: TakeBack): Promise<void> {
-  const past = pastOf(host, uuid);
-  if (past.entry === undefined) return;
-  const entry = { ...past.entry, original: target(past.entry.original) };
-  const { observation, blind } = await look(host, scopeOf([], entry.wired));
-  const plan = planRelease(entry, observation, { keepMade, past });
+async function takeBack(host: Host, uuid: string, how: TakeBack): Promise<void> {
+  const planned = await planTakeBack(host, uuid, how);
+  if (planned === undefined) return;
+  const { entry, past, plan, blind } = planned;
   await runPlan(host, plan, { past, mode: 'carry-on' });
   writeShared(host, past, { uplinks: plan.uplinks.after, proxies: plan.proxies.after });
   logPlan(host.log, entry.guest.name, plan);
   if (blind !== undefined) throw blind;
-}
-
-/** A table that nobody could read: where it is needed it is made anew. */
-const UNREAD: FilterFacts = { there: true, intact: false, chains: new Map(), elements: new Map(), learns: new Set() };
-
-/** Observes for teardown: where the filter cannot be read, all the rest goes all the same. */
-async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Observation; blind?: CommandError }> {
-  try {
-    return { observation: await kernel.observe(scope) };
-  } catch (error) {
-    if (!(error instanceof CommandError) || error.failure.tool !== 'nft') throw error;
-    const observation = await kernel.observe({ ...scope, filters: [] });
-    return { observation: { ...observation, filters: new Map(scope.filters.map((family) => [family, UNREAD])) }, blind: error };
-  }
 }
 
 async function carryOut(host: Host, plan: Plan, past: Past): Promise<Observation | undefined> {

@@ -2,38 +2,30 @@
  * Ports that lost their bridge: it was deleted and made again, and nobody puts running guests' taps back (libvirt 9.0 does
  * so only when its daemon starts). An action before the plan, no operation of it: release has nothing to take back.
  */
-import type { Attachment } from './attachment.js';
 import type { Operation } from './diff.js';
-import type { Domain } from './domain.js';
 import { type BridgeFacts, EMPTY_SCOPE } from './observation.js';
 import { render } from './operation.js';
 import { nicLabel, quote } from './quote.js';
 import type { Host } from './reconcile.js';
+import type { Wish } from './together.js';
 
 /**
  * Puts taps that have no master into the bridge that their guest's XML names, if it exists and filters: in one that does not
- * yet, guests of all VLANs would meet. Returns whether there were any. Expects the lock to be held.
+ * yet, guests of all VLANs would meet. Expects the lock to be held.
  */
-export async function rejoin(host: Pick<Host, 'kernel' | 'log'>, { name, nics }: Pick<Domain, 'name' | 'nics'>, attachments: readonly Attachment[]): Promise<boolean> {
-  const ports = attachments.flatMap((port) => (port.kind === 'vlan-port' && port.link !== undefined && port.bridge !== undefined ? [{ ...port, link: port.link, bridge: port.bridge }] : []));
-  if (ports.length === 0) return false;
-  let any = false;
-  const { links } = await host.kernel.observe({ ...EMPTY_SCOPE, links: ports.flatMap(({ link, bridge }) => [link, bridge]) });
-  for (const { link: dev, bridge: master, nic, mac } of ports) {
+export async function rejoin(host: Pick<Host, 'kernel' | 'log'>, wishes: readonly Wish[]): Promise<void> {
+  const ports = wishes.flatMap(({ guest, attachments }) => attachments.flatMap((port) => (
+    port.kind === 'vlan-port' && port.link !== undefined && port.bridge !== undefined ? [{ ...port, guest, link: port.link, bridge: port.bridge }] : [])));
+  if (ports.length === 0) return;
+  const { links } = await host.kernel.observe({ ...EMPTY_SCOPE, links: [...new Set(ports.flatMap(({ link, bridge }) => [link, bridge]))] });
+  for (const { guest, link: dev, bridge: master, nic, mac } of ports) {
     const facts = links.get(dev);
     const bridge = links.get(master)?.bridge;
     if (facts === undefined || facts.master !== undefined || bridge?.filtering !== true) continue;
     const joins: Operation = { key: `master ${dev}`, before: undefined, after: { kind: 'master', dev, master } };
-    await host.kernel.run(render([joins, ...isolates(dev, nics[nic]?.isolated), ...revokes(dev, bridge)]), 'stop-at-failure', EMPTY_SCOPE);
-    host.log(`${nicLabel(name, { index: nic, mac })}: put ${quote(dev)} back into bridge ${quote(master)}`);
-    any = true;
+    await host.kernel.run(render([joins, ...revokes(dev, bridge)]), 'stop-at-failure', EMPTY_SCOPE);
+    host.log(`${nicLabel(guest.name, { index: nic, mac })}: put ${quote(dev)} back into bridge ${quote(master)}`);
   }
-  return any;
-}
-
-/** libvirt's own <port isolated>, which is no intent of guestwire's, is lost with the bridge (libvirt 11 sets it when it makes the port). */
-function isolates(dev: string, isolated: string | undefined): Operation[] {
-  return isolated === 'yes' ? [{ key: `isolated ${dev}`, before: undefined, after: { kind: 'isolated', dev, on: true } }] : [];
 }
 
 /** The default PVID is nobody's grant, and the plan that removes it takes a tenth of a second to be made. */

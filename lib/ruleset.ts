@@ -80,6 +80,13 @@ const NO_GUEST = 'iif != @guests meta sdif != @guests';
 
 const ERRORS = 'destination-unreachable, time-exceeded, parameter-problem';
 
+/**
+ * On kernels from 6.16 on a chain hooks its link by name and lets go of a link that is renamed (nf_tables_netdev_event()).
+ * What comes in on a guest's link without having met the chain is recognised by this bit of its mark, which is set there,
+ * and taken back before anybody else looks.
+ */
+const CHECKED = '0x40000000';
+
 const INET: TableShape = {
   sets: new Map([[QUARANTINE, 'set'], ['routed', 'set'], ['guests', 'set'], ['in', 'map'], ['out', 'map'], ['host', 'map']] as const),
   constants: new Map(),
@@ -95,7 +102,12 @@ const INET: TableShape = {
     },
     // `fib` answers for duplicate address detection and multicast listener reports from ::, and for DHCP from 0.0.0.0, with
     // the link they came in on (net/ipv6/netfilter/nft_fib_ipv6.c, net/ipv4/netfilter/nft_fib_ipv4.c).
-    hooked('from_guests', 'prerouting', { rules: [FROM_QUARANTINE, { match: 'iif @routed fib saddr . iif oif 0', why: 'sources' }] }),
+    hooked('from_guests', 'prerouting', {
+      rules: [
+        FROM_QUARANTINE, { match: `iif @guests meta mark & ${CHECKED} == 0`, why: 'not filtered' }, { match: 'iif @guests', why: 'filtered', verdict: `meta mark set meta mark ^ ${CHECKED}` },
+        { match: 'iif @routed fib saddr . iif oif 0', why: 'sources' },
+      ],
+    }),
     // `send_redirects` is the or of the link's and that of all links, and IPv6 has no such sysctl.
     hooked('to_guests', 'output', {
       rules: [TO_QUARANTINE, { match: 'oif @guests icmp type redirect', why: 'redirects' }, { match: 'oif @guests icmpv6 type nd-redirect', why: 'IPv6 redirects' }],
@@ -144,7 +156,7 @@ function portFilter(port: Of<'vlan-port'>): NicFilter {
 function ingressFilter(link: Of<'routed-link'>): NicFilter {
   const learns = `learnt_${link.ifindex}`;
   const spoofing = linkRules(link, learns);
-  const rules = [{ match: `iif != ${link.ifindex}`, why: 'another link', verdict: 'accept' }, FROM_QUARANTINE, ...logging(link, spoofing.frame), ...leadsOf(link)];
+  const rules = [{ match: `iif != ${link.ifindex}`, why: 'another link', verdict: 'accept' }, FROM_QUARANTINE, { match: '', why: 'filtered', verdict: `meta mark set meta mark | ${CHECKED}` }, ...logging(link, spoofing.frame), ...leadsOf(link)];
   return {
     chains: [...protocolChains(link, spoofing), { ...hooked(`nic_${link.ifindex}`, 'ingress', { rules }), device: link.link }],
     elements: [{ set: 'nics' }, ...quarantineOf(link)], named: [], learns,

@@ -3,8 +3,8 @@
  * (nftables family bridge) and a routed link (netdev). `meta protocol` and not `ether type` is written before every inner
  * header: it sees through a VLAN tag, where the other reads the tag (nft_payload.c, nft_meta.c).
  */
-import { addressText, bare, contains, type Family, hostPrefix, linkLocalOf, parseAddress, parsePrefix, type Prefix } from './address.js';
-import type { PlacedLink, PlacedPort } from './attachment.js';
+import { addressText, bare, contains, type Family, hostPrefix, linkLocalOf, ownPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
+import { claimsOf, type PlacedLink, type PlacedPort } from './attachment.js';
 import { NO_TRUST, type Trust } from './policy.js';
 
 /** A rule of a NIC's chain: what it matches, and in the kernel as its comment why. */
@@ -32,7 +32,7 @@ interface Sender {
 /** Returns the rules for what comes in on a port of a bridge. */
 export function portRules(port: PlacedPort): SpoofRules {
   const { mac, trust = NO_TRUST } = port;
-  const declared = (port.declared ?? []).map(prefixFrom);
+  const declared = (port.declared ?? []).map(ownPrefix);
   const own = (family: Family): readonly Prefix[] | undefined => orUnchecked(declared.filter((prefix) => prefix.family === family));
   const access = port.vlans.length === 1 && port.vlans[0]?.untagged === true;
   return rulesFor({
@@ -45,12 +45,12 @@ export function portRules(port: PlacedPort): SpoofRules {
 
 /** Returns the rules for what comes in on a routed link; `counted` is the set of the link-local addresses it uses. */
 export function linkRules(link: PlacedLink, counted: string): SpoofRules {
-  const claims = [...link.addresses, ...link.routes.map(({ to }) => to)].map(prefixFrom);
+  const claims = claimsOf(link);
   const own = (family: Family): Prefix[] => claims.filter((prefix) => prefix.family === family);
   const [inet, inet6] = [own('inet'), own('inet6')];
   return rulesFor({
     mac: link.mac, trust: link.trust ?? NO_TRUST, own: { inet: orUnchecked(inet), inet6: orUnchecked(inet6) }, tagged: 'never', counted,
-    linkLocal: inet6.length > 0 ? linkLocalsWithout(link.gateways.filter((gateway) => contains(LINK_LOCAL, prefixFrom(gateway)))) : [],
+    linkLocal: inet6.length > 0 ? linkLocalsWithout(link.gateways.filter((gateway) => contains(LINK_LOCAL, ownPrefix(gateway)))) : [],
     protocols: [...(inet.length > 0 ? ['ip', 'arp'] : []), ...(inet6.length > 0 ? ['ip6'] : []), RARP],
   });
 }
@@ -61,10 +61,6 @@ function orUnchecked(own: readonly Prefix[]): readonly Prefix[] | undefined {
 }
 
 const LINK_LOCAL = parsePrefix('fe80::/10');
-
-function prefixFrom(text: string): Prefix {
-  return text.includes('/') ? parsePrefix(text) : hostPrefix(parseAddress(text));
-}
 
 /** Most values that are compared one by one, in a rule of at most 128 expressions (NFT_RULE_MAXEXPRS). */
 const FEW = 24;
@@ -209,11 +205,10 @@ function optionRules(mac: string): Rule[] {
 function inetSources(own: readonly Prefix[]): Rule[] {
   const unspecified = 'meta protocol ip ip saddr 0.0.0.0';
   return [
-    noneOf('ip saddr', ['0.0.0.0', ...own.map(bare)]),
-  ].map((match) => drop(`meta protocol ip ${match}`, 'source address')).concat([
+    `meta protocol ip ${noneOf('ip saddr', ['0.0.0.0', ...own.map(bare)])}`,
     `${unspecified} ${noneOf('meta l4proto', ['udp', 'igmp'])}`, `${unspecified} ${noneOf('ip daddr', ['255.255.255.255', '224.0.0.0/4'])}`,
     `${unspecified} ip frag-off & 0x1fff != 0`, `${unspecified} udp sport != 68`, `${unspecified} udp dport != 67`,
-  ].map((match) => drop(match, 'source address')));
+  ].map((match) => drop(match, 'source address'));
 }
 
 /** From :: a guest looks for duplicates, solicits routers and joins groups (RFC 4861, RFC 3590). */

@@ -12,6 +12,7 @@ import type { BatchLine } from './operation.js';
 import { livingOf, type Past, type Plan, planFor } from './plan.js';
 import { furtherScope, preflight } from './preflight.js';
 import { type Guest, type Host, pastOf } from './reconcile.js';
+import { nicLabel, quote } from './quote.js';
 import { scopeOf } from './scope.js';
 
 /** One guest as it is surveyed. */
@@ -35,6 +36,30 @@ export interface Survey {
   /** Lines that would be fed to the tools, each with whom it is for. */
   readonly changes: readonly (Owner & { readonly line: BatchLine })[];
   readonly plans: readonly Plan[];
+}
+
+/** Returns how messages name an owner: `guest 'web1' NIC 1 (52:54:00:12:34:56)`. */
+export function labelOf({ guest, nic }: Owner): string {
+  if (guest === undefined) return 'host';
+  return nic === undefined ? `guest ${quote(guest.name)}` : nicLabel(guest.name, { index: nic.nic, mac: nic.mac });
+}
+
+/** A guest for which something is to be done, and what its XML asks for. */
+export type Task = Subject & { readonly attachments: readonly Attachment[] };
+
+/**
+ * Returns the guests that something is to be done for. What guests share is mended with any of them, so then it is all; and
+ * of one whose links are not all known, or that came by migration, a survey does not see all.
+ */
+export function tasksOf({ subjects, changes, observation: { links } }: Survey): Task[] {
+  const shared = changes.some(({ guest }) => guest === undefined);
+  const concerned = new Set(changes.map(({ guest }) => guest?.uuid));
+  return subjects.flatMap((subject) => {
+    const { guest, entry, attachments } = subject;
+    if (attachments === undefined) return [];
+    const waits = entry?.incoming === true || attachments.some(({ link }) => link === undefined || !links.has(link));
+    return shared || waits || concerned.has(guest.uuid) ? [{ ...subject, attachments }] : [];
+  });
 }
 
 /** By UUID, what the XML of guests that run asks for. */
@@ -100,8 +125,8 @@ const ABSENT = '00000000-0000-0000-0000-000000000000';
 
 type Named = { readonly kind: string; readonly dev: string; readonly address?: string; readonly vid?: number } | undefined;
 
-/** What is on a guest's link is the guest's, and so is what is elsewhere for its sake alone. */
-function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): (object: Named) => Owner {
+/** Returns whose an object of these plans is: what is on a guest's link is the guest's, and what is elsewhere for its sake alone. */
+export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): (object: Named) => Owner {
   const wired = new Map<string, Owner>();
   const byAddress = new Map<string, Owner>();
   const owned = subjects.flatMap(({ guest, entry, attachments }) => [...(entry?.wired ?? []), ...placedOf(attachments ?? [])].map((one) => ({ one, owner: { guest, nic: { nic: one.nic, mac: one.mac } } })));

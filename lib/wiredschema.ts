@@ -39,7 +39,7 @@ const policy = z.object({
   })),
 });
 
-const attached = { nic: z.number(), mac: z.optional(word), link: word, ifindex: z.number(), trust: z.optional(trust), logged: z.optional(z.literal(true)) };
+const attached = { nic: z.number(), mac: z.optional(word), link: word, was: z.optional(word), ifindex: z.number(), trust: z.optional(trust), logged: z.optional(z.literal(true)) };
 /** Of an attachment that was wired. */
 export const wiredSchema = z.discriminatedUnion('kind', [
   z.object({

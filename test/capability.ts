@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { test } from '@jest/globals';
 
-export type Capability = 'root' | 'netns' | 'libvirt' | 'dash' | 'bash' | 'busybox' | 'serve' | 'systemd' | 'netplan' | 'python3' | 'nft' | 'tapset';
+export type Capability = 'root' | 'netns' | 'libvirt' | 'dash' | 'bash' | 'busybox' | 'serve' | 'systemd' | 'netplan' | 'python3' | 'nft' | 'tapset' | 'firewalls';
 
 const PROBES: Record<Capability, () => boolean> = {
   root: () => process.geteuid?.() === 0,
@@ -19,6 +19,8 @@ const PROBES: Record<Capability, () => boolean> = {
   nft: () => spawnSync('unshare', ['--net', 'nft', 'add table inet probe']).status === 0,
   // In libvirt-daemon-system of Debian 12, in libvirt-common, which it needs, of 13: test/lab/setup installs both.
   tapset: () => existsSync('/usr/share/systemtap/tapset/libvirt_functions.stp'),
+  // All three: a machine that has two of them is not set up.
+  firewalls: () => ['firewall-offline-cmd', 'dockerd', 'ufw'].every((program) => spawnSync(program, ['--help']).status === 0) && spawnSync('dbus-daemon', ['--version']).status === 0,
   busybox: () => spawnSync('busybox', ['sh', '-c', ':']).status === 0,
 };
 

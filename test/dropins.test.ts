@@ -71,6 +71,29 @@ describe('the name of the route protocol', () => {
   });
 });
 
+describe('completion for bash', () => {
+  const COMPLETION = '/usr/share/bash-completion/completions/guestwire';
+
+  hostTest('is where package bash-completion is, and goes with guestwire', () => {
+    expect(install().said).toEqual([`wrote '${PROTOCOLS}'`]);
+    host.sh('mkdir -p /usr/share/bash-completion/completions');
+    expect(install().said).toEqual([`'${PROTOCOLS}' is up to date`, `wrote '${COMPLETION}'`]);
+    expect(host.sh(`cat ${COMPLETION}`)).toBe(MARK + host.guestwire('completion', 'bash').stdout);
+    expect(host.sh(`bash -c '. ${COMPLETION}; complete -p guestwire'`)).toBe('complete -F _guestwire guestwire\n');
+    host.sh(`echo old >>${COMPLETION}`);
+    expect(install().said).toEqual([`'${PROTOCOLS}' is up to date`, `replaced '${COMPLETION}'`]);
+    expect(host.guestwire('uninstall').stdout).toContain(`removed '${COMPLETION}'\n`);
+    expect(host.sh('ls -A /usr/share/bash-completion/completions')).not.toMatch(/^guestwire$/m);
+  });
+
+  hostTest('leaves a file that is not its own', () => {
+    host.sh(`mkdir -p /usr/share/bash-completion/completions; echo mine >${COMPLETION}`);
+    expect(install()).toEqual({ status: 0, said: [`wrote '${PROTOCOLS}'`], stderr: `guestwire: '${COMPLETION}' is not written: what stands there is not guestwire's\n` });
+    host.guestwire('uninstall');
+    expect(host.sh(`cat ${COMPLETION}`)).toBe('mine\n');
+  });
+});
+
 describe('drop-ins for network daemons', () => {
   hostTest('are offered where a daemon is, and written only when asked for', () => {
     expect(install().said).toEqual([`wrote '${PROTOCOLS}'`]);

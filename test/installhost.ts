@@ -22,6 +22,8 @@ export interface RunOptions {
 export interface InstallHost {
   /** Where this checkout is inside; a test may change it. */
   readonly repo: string;
+  /** The process inside, for nsenter and /proc. */
+  readonly target: string;
   /** Runs `guestwire` without a terminal. */
   guestwire(...args: string[]): Result;
   /** Runs `guestwire` on a terminal where somebody types `keys` when asked; the answer is what the terminal shows. */
@@ -58,6 +60,7 @@ mkdir -p /etc/libvirt/hooks
 # Network daemons are there only for the tests that put them there.
 rm -rf /etc/iproute2/rt_protos.d/guestwire.conf /etc/NetworkManager /etc/systemd/networkd.conf.d /usr/lib/systemd/systemd-networkd
 mkdir -p /etc/iproute2/rt_protos.d
+rm -rf /usr/share/bash-completion
 [ "$2" -ef /usr/bin/node ] || ln -sf "$2" /usr/bin/node
 ip link set lo up
 echo "$pid"
@@ -76,7 +79,8 @@ find /etc /usr/lib -maxdepth 1 -printf '%p %y %m %u:%g %l\\n' | sort | sha256sum
 /** Returns a host, once it is ready. */
 export async function openInstallHost(): Promise<InstallHost> {
   const holder = spawn('unshare', ['-m', '-n', '-p', '-f', '--kill-child', 'sh', '-c', INIT, 'sh', TOP, process.execPath]);
-  const inside = ['-m', '-n', '-p', '--wd=/', '-t', await pidOf(holder)];
+  const target = await pidOf(holder);
+  const inside = ['-m', '-n', '-p', '--wd=/', '-t', target];
   const path = `/mnt/bin:${process.env['PATH'] ?? ''}`;
   const run: InstallHost['run'] = (file, args, { input = '', env = {} } = {}) => {
     const { status, stdout, stderr } = spawnSync('nsenter', [...inside, file, ...args], { encoding: 'utf8', input, env: { PATH: path, ...env } });
@@ -89,6 +93,7 @@ export async function openInstallHost(): Promise<InstallHost> {
   };
   return {
     repo: '/mnt/repo',
+    target,
     guestwire: (...args) => run('node', ['/mnt/repo/dist/cli.js', ...args]),
     terminal: (keys, ...args) => onTerminal(spawn('nsenter', [...inside, 'script', '-qec', ['node', '/mnt/repo/dist/cli.js', ...args].join(' '), '/dev/null'], { env: { PATH: path, TERM: 'dumb' } }), keys),
     run,

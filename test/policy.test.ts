@@ -2,13 +2,14 @@
  * Whom routed guests meet, on a real kernel: guests are namespaces behind the links that the real hook wires, connections
  * are real, and what `guestwire explain` says of each is compared with what becomes of it.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from './capability.js';
 import { type Netns, openNetns } from './netns.js';
+import { joinGuest, meetings, serve } from './peers.js';
 import { hookIn, type RoutedHook } from './routedhost.js';
 
 const NEEDED = ['root', 'netns', 'python3', 'nft'] as const;
@@ -36,16 +37,6 @@ function xmlOf(name: string, words = WORDS[name] ?? ''): string {
     + `<devices><interface type='ethernet'><mac address='${mac}'/><target dev='vnet${number}'/></interface></devices></domain>`;
 }
 
-/** Listens on two TCP ports, and takes whoever comes. */
-const SERVER = `
-import socket, threading
-def serve(port):
-    s = socket.socket(socket.AF_INET6); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('::', port)); s.listen(64)
-    while True: s.accept()[0].close()
-for port in (22, 443): threading.Thread(target=serve, args=(port,)).start()
-print('ready', flush=True)`;
-const CLIENT = 'import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=0.4).recv(1)';
-
 const dir = mkdtempSync(join(tmpdir(), 'guestwire-policy-'));
 const places = new Map<string, Netns>();
 const servers: ChildProcess[] = [];
@@ -58,10 +49,10 @@ beforeAll(async () => {
   places.set('host', host);
   for (const name of [...NAMES, 'world']) places.set(name, await openNetns());
   host.sh('for f in accept_dad dad_transmits; do echo 0 > /proc/sys/net/ipv6/conf/default/$f; done; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding');
-  for (const [at, name] of NAMES.entries()) joinGuest(name, at + 1);
+  for (const name of NAMES) joinAgain(name);
   host.sh(`ip link add up0 type veth peer name eth0 netns ${places.get('world')?.target ?? ''}; ip link set up0 up; ip addr add ${HOST}/64 dev up0 nodad`);
   places.get('world')?.sh(`ip link set eth0 up; ip addr add ${WORLD}/64 dev eth0 nodad; ip -6 route add 2001:db8:0:10::/64 via ${HOST}`);
-  for (const [, netns] of places) await serve(netns);
+  for (const [, netns] of places) servers.push(await serve(netns));
   hook = hookIn(host, dir);
   for (const name of NAMES) expect(hook('start', xmlOf(name))).toEqual({ status: 0, stdout: '', stderr: '' });
 }, 60_000);
@@ -72,26 +63,25 @@ afterAll(() => {
   rmSync(dir, { recursive: true });
 });
 
-function joinGuest(name: string, number: number): void {
-  const guest = places.get(name);
-  host.sh(`ip link add vnet${number} type veth peer name eth0 address 52:54:00:aa:bb:0${number} netns ${guest?.target ?? ''}; ip link set vnet${number} up`);
-  guest?.sh(`echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad; ip link set eth0 up; ip addr add ${addressOf(name)}/128 dev eth0 nodad; ip -6 route add default via fe80::1 dev eth0`);
+function joinAgain(name: string): void {
+  const number = NAMES.indexOf(name) + 1;
+  joinGuest(host, placeOf(name), { tap: `vnet${number}`, mac: `52:54:00:aa:bb:0${number}`, addresses: [addressOf(name)] });
 }
 
-async function serve({ target }: Netns): Promise<void> {
-  const server = spawn('nsenter', ['--net', '--target', target, 'python3', '-c', SERVER], { stdio: ['ignore', 'pipe', 'inherit'] });
-  servers.push(server);
-  await new Promise((done) => { server.stdout.once('data', done); });
+function placeOf(name: string): Netns {
+  const place = places.get(name);
+  if (place === undefined) throw new Error(`no place for ${name}`);
+  return place;
 }
 
 /** Whether it connects, and whether `guestwire explain` says so; of what concerns no guest it says nothing. */
 function meets(from: string, to: string, port: number): [boolean, boolean] {
-  const connects = places.get(from)?.run('python3', ['-c', CLIENT, addressOf(to), String(port)]).status === 0;
+  const isMet = meetings([{ place: placeOf(from), targets: [[addressOf(to), port]] }])[0]?.[0] === true;
   const env = { GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'config.toml'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine') };
   const guest = NAMES.includes(from) ? from : to;
   const { status, stderr } = host.run(process.execPath, [resolve('dist/cli.js'), 'explain', guest, '--from', addressOf(from), '--to', addressOf(to), '--proto', 'tcp', '--port', String(port)], { env });
   expect([from, to, port, stderr]).toEqual([from, to, port, '']);
-  return [connects, status === 0];
+  return [isMet, status === 0];
 }
 
 const YES = [true, true];
@@ -133,7 +123,7 @@ describe('a guest that comes and goes', () => {
     for (const operation of ['stopped', 'release']) hook(operation, xmlOf('web'));
     expect(meets('world', 'db', 22)).toEqual(YES);
     host.sh('ip link del vnet1');
-    joinGuest('web', 1);
+    joinAgain('web');
     expect(hook('start', xmlOf('web'))).toEqual({ status: 0, stdout: '', stderr: '' });
     expect([meets('web', 'db', 443), meets('web', 'db', 22)]).toEqual([YES, NO]);
   }, 60_000);

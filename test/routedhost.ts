@@ -11,6 +11,8 @@ export interface RoutedGuest {
   /** Attributes of `<gw:routed>`. */
   readonly more?: string;
   readonly profile?: 'open' | 'isolated' | 'closed';
+  /** What its `<gw:interface>` has besides. */
+  readonly words?: string;
 }
 
 /** Returns the MAC of the guest on a tap: it follows from the tap's number. */
@@ -23,14 +25,14 @@ function numberOf(tap: string): string {
 }
 
 /** Returns the guest's domain XML; its UUID, too, follows from its tap's number. */
-export function guestXml({ name, tap, addresses, routes = [], more = '', profile }: RoutedGuest): string {
+export function guestXml({ name, tap, addresses, routes = [], more = '', profile, words = '' }: RoutedGuest): string {
   const [number, mac] = [numberOf(tap), guestMac(tap)];
   const inner = [
     ...addresses.map((address) => `<gw:ip address='${address}'/>`),
     ...routes.map((route) => `<gw:route address='${route.replace('/', "' prefix='")}'/>`),
   ].join('');
   return `<domain type='kvm'><name>${name}</name><uuid>4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c${number}</uuid><metadata><gw:guestwire xmlns:gw='urn:guestwire:1'>` +
-    `<gw:interface mac='${mac}'><gw:routed${more}>${inner}</gw:routed>${profile === undefined ? '' : `<gw:policy profile='${profile}'/>`}</gw:interface></gw:guestwire></metadata>` +
+    `<gw:interface mac='${mac}'><gw:routed${more}>${inner}</gw:routed>${profile === undefined ? '' : `<gw:policy profile='${profile}'/>`}${words}</gw:interface></gw:guestwire></metadata>` +
     `<devices><interface type='ethernet'><mac address='${mac}'/><target dev='${tap}'/></interface></devices></domain>`;
 }
 

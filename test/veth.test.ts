@@ -173,6 +173,8 @@ describe.each([['a veth pair through macvtap passthrough', VETH], ['an unmanaged
     await host.ok('virsh', ['start', 'web1']);
     // The kernel gives the link its own link-local when it has a carrier.
     await waitFor(async () => (await host.ok('ip', ['-6', 'address', 'show', 'dev', 'web1', 'scope', 'link', '-tentative'])).split('inet6').length === 3, { what: "the link's own address" });
+    // Nor does a macvtap have its carrier the moment the link below has.
+    await waitFor(async () => !(await world()).includes('LOWERLAYERDOWN'), { what: 'the carrier' });
     const wired = await world();
     await host.stopLibvirtd();
     await host.ok('sh', ['-c', 'ip route del 192.0.2.10; ip address del fe80::1/64 dev web1']);

@@ -1,11 +1,15 @@
 /** The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again. */
 import type { Io } from '../cli/command.js';
 import { type GuestWork, type Inquiry, journalOf, type Life, lifeOf, OvertakenError, releaseGuest, stampOf, wireGuest } from '../cli/guest.js';
+import { lookingHost } from '../cli/host.js';
+import { closely } from '../cli/reconcile-all.js';
+import { readGuests } from '../cli/wishes.js';
 import { GuestwireError } from '../errors.js';
 import { type CallOptions, type Connection, type DomainRef, LibvirtConnectionError, LibvirtError } from '../libvirt/index.js';
 import { oneLine, quote } from '../quote.js';
+import { survey, tasksOf } from '../survey.js';
 import type { Concerns } from './concerns.js';
-import { createTurns, type Turns } from './turns.js';
+import { createTurns } from './turns.js';
 import { createWork, type Reason, type Work } from './work.js';
 
 export interface Guests {
@@ -16,14 +20,14 @@ export interface Guests {
   readonly hear: (domain: DomainRef) => void;
   /** libvirt said something of a network: what hangs on it is looked at. */
   readonly hearNetwork: (name: string) => void;
-  /** Looks at every guest that runs and every one that is wired. Never rejects. */
+  /** Looks at every guest that runs and every one that is wired, and works on those that are not as they should be. Never rejects. */
   readonly checkAll: () => Promise<void>;
   readonly stop: () => Promise<void>;
 }
 
 /** Milliseconds for each question to libvirt: a guest whose hook waits for the lock answers nothing meanwhile. */
 const CALL: CallOptions = { timeout: 10_000 };
-const WORK = { debounce: 100, most: 4, backoff: { first: 500, most: 60_000 } };
+const WORK = { debounce: 100, most: 64, backoff: { first: 500, most: 60_000 } };
 
 interface State {
   readonly io: Io;
@@ -31,13 +35,15 @@ interface State {
   readonly names: Map<string, string>;
   /** What was told of a guest last: told again when it is another, or was gone meanwhile. */
   readonly told: Map<string, ReadonlySet<string>>;
-  readonly turns: Turns;
+  readonly turns: ReturnType<typeof createTurns>;
+  /** Guests that the next look at is to be a close one. */
+  readonly thorough: Set<string>;
   libvirt: Connection | undefined;
 }
 
 /** Returns the guests of a host, none known yet. */
 export function createGuests(io: Io, concerns: Concerns): Guests {
-  const state: State = { io, concerns, names: new Map(), told: new Map(), turns: createTurns(io), libvirt: undefined };
+  const state: State = { io, concerns, names: new Map(), told: new Map(), turns: createTurns(io), thorough: new Set(), libvirt: undefined };
   const work: Work = createWork({
     ...WORK,
     run: (uuid) => reconcileGuest(state, uuid),
@@ -56,13 +62,21 @@ export function createGuests(io: Io, concerns: Concerns): Guests {
   };
 }
 
+/** Looks at all from one observation, a close one, and wants those that something is to be done for. */
 async function checkAll(state: State, work: Work): Promise<void> {
+  const { io, concerns } = state;
   try {
-    const running = await libvirtOf(state).listDomains({ state: 'active', ...CALL });
-    const wired = journalOf(state.io).list().map(({ guest }) => guest);
-    for (const { uuid, name } of [...wired, ...running]) {
-      state.names.set(uuid, name);
-      work.want(uuid, 'afresh');
+    // Whom it concerns is told of it when its turn comes.
+    const { wishes, running, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (uuid, domain, asked) => {
+      state.names.set(uuid, domain.name);
+      concerns.set(uuid, domain, asked.attachments);
+    });
+    const host = closely(io, lookingHost(io));
+    const gone = host.journal.list().filter(({ guest }) => !running.has(guest.uuid));
+    for (const { guest } of [...gone, ...faults, ...tasksOf(await survey(host, wishes))]) {
+      state.names.set(guest.uuid, guest.name);
+      state.thorough.add(guest.uuid);
+      work.want(guest.uuid, 'afresh');
     }
   } catch (error) {
     // Without a connection there comes a resync, and with it the next check.
@@ -75,7 +89,7 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
   const guest = { uuid, name: names.get(uuid) ?? uuid };
   const lines = new Set<string>();
   const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
-  const work: GuestWork = { io, inquiry: inquiryOf(state, guest), underLock: ({ journal }, act) => state.turns({ io, journal, uuid }, act) };
+  const work: GuestWork = { io, inquiry: inquiryOf(state, guest), underLock: state.turns({ io, isThorough: state.thorough.has(uuid) }) };
   // Before libvirt is asked: whoever starts the guest after that leaves another.
   const seen = stampOf(journalOf(io), guest);
   try {
@@ -89,6 +103,7 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
       names.delete(uuid);
       lines.clear();
     }
+    state.thorough.delete(uuid);
     tell(state, uuid, lines);
   } catch (error) {
     for (const line of lines) state.io.warn(line);

@@ -1,98 +1,101 @@
 /**
- * The host's lock, shared by guests that are due at the same time: taken once for a row of them, and given back before a
- * hook has to wait long. What nft holds is asked once a row: listing its tables is the dearest question of all (110 ms with
- * twenty guests, nft 1.0.6), and what is done for one guest changes nothing of another's in them.
+ * The host's lock, shared by guests that are due at the same time: whoever comes while it is at work waits, and those who
+ * waited are then wired together. So one guest alone hardly waits, and twenty cost a round or two.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Io } from '../cli/command.js';
-import { hostOf } from '../cli/host.js';
-import { LOCK_WAIT } from '../cli/requirements.js';
-import type { Exec, ExecResult } from '../exec.js';
-import type { Journal } from '../journal.js';
-import { acquireLock, type Lock } from '../lock.js';
-import { createLog, type Log } from '../log.js';
+import { type Concerned, type Part, serve, stampOf, type UnderLock, type Wiring, wireNow } from '../cli/guest.js';
+import { locked } from '../cli/host.js';
+import { closely } from '../cli/reconcile-all.js';
+import { GuestwireError } from '../errors.js';
 import type { Host } from '../reconcile.js';
+import { rejoin } from '../rejoin.js';
+import { canGoTogether, partOf, wireTogether } from '../together.js';
 
+/** One guest's wish to be wired. `io` is told what concerns this guest alone. */
+interface Due {
+  readonly io: Io;
+  readonly concerned: Concerned;
+  readonly wiring: Wiring;
+  readonly isThorough: boolean;
+  readonly done: (part: Part) => void;
+  readonly failed: (error: unknown) => void;
+}
+
+/** For whom a turn is. */
 export interface Turn {
   readonly io: Io;
-  readonly journal: Journal;
-  /** The guest it is for. */
-  readonly uuid: string;
+  /** What nobody's event tells, such as a rule that somebody altered, is looked for, too. */
+  readonly isThorough: boolean;
 }
 
-/** Runs `act` under the host's lock, one at a time, each change printed and logged. Returns how many there were. */
-export type Turns = (turn: Turn, act: (host: Host, io: Io) => Promise<void>) => Promise<number>;
-
-/** Milliseconds that one row of guests may keep hooks waiting. */
-const LONGEST = 1_000;
-
-interface Row {
-  readonly lock: Lock;
-  readonly log: Log;
-  readonly since: number;
-  readonly answers: Map<string, Promise<ExecResult>>;
-  readonly served: Set<string>;
-}
-
-/** Returns the turns of one agent. */
-export function createTurns(io: Io): Turns {
-  let waiting = 0;
+/** Returns what gives each guest of an agent its turn. */
+export function createTurns(io: Io): (turn: Turn) => UnderLock {
   let last: Promise<unknown> = Promise.resolve();
-  let row: Row | undefined;
-  const end = async (): Promise<void> => {
-    const ended = row;
-    row = undefined;
-    ended?.lock.release();
-    await ended?.log.flush();
-  };
-  const take = async (turn: Turn, act: (host: Host, io: Io) => Promise<void>): Promise<number> => {
-    row ??= await open(io);
-    try {
-      return await serve(row, turn, act);
-    } finally {
-      if (waiting === 1 || performance.now() - row.since > LONGEST) await end();
-    }
-  };
-  return async (turn, act) => {
-    waiting += 1;
-    const mine = last.then(() => take(turn, act)).finally(() => { waiting -= 1; });
+  let waiting: Due[] = [];
+  const inTurn = async <T>(act: () => Promise<T>): Promise<T> => {
+    const mine = last.then(act);
     last = mine.catch(() => undefined);
     return mine;
   };
-}
-
-async function open(io: Io): Promise<Row> {
-  const lock = await acquireLock(io.exec, { path: io.settings.lock, wait: LOCK_WAIT, holder: 'guestwire watch' });
-  return { lock, log: createLog(io.exec), since: performance.now(), answers: new Map(), served: new Set() };
-}
-
-async function serve(row: Row, { io, journal, uuid }: Turn, act: (host: Host, io: Io) => Promise<void>): Promise<number> {
-  // What was asked before this guest's own change does not tell what is now.
-  if (row.served.has(uuid)) row.answers.clear();
-  row.served.add(uuid);
-  let changes = 0;
-  const log = (line: string): void => {
-    changes += 1;
-    row.log.info(line);
-    io.print(line);
+  const takeAll = async (): Promise<void> => {
+    if (waiting.length > 0) await sleep(GATHER);
+    const due = waiting;
+    waiting = [];
+    if (due.length > 0) await wireAll(io, due);
   };
-  const sharing: Io = { ...io, exec: remembering(io.exec, row) };
-  await act(hostOf(sharing, row.lock, { journal, log }), sharing);
-  return changes;
+  return (turn) => ({
+    run: ({ journal }, act) => inTurn(async () => { await locked(turn.io, { journal, holder: HOLDER }, (host) => act(host, turn.io)); }),
+    wire: (concerned, wiring) => new Promise<Part>((done, failed) => {
+      waiting.push({ ...turn, concerned, wiring, done, failed });
+      inTurn(takeAll).catch(failed);
+    }),
+  });
 }
 
-/** Answers `nft list` from what was heard in this row, unless a table itself was made, removed or found wanting since. */
-function remembering(exec: Exec, { answers }: Row): Exec {
-  return async (request) => {
-    if (request.tool !== 'nft') return exec(request);
-    if (request.args.includes('list')) {
-      const key = request.args.join(' ');
-      const answer = answers.get(key) ?? exec(request);
-      answers.set(key, answer);
-      if ((await answer).exitCode !== 0) answers.delete(key);
-      return answer;
+const HOLDER = 'guestwire watch';
+/** Milliseconds for which the first waits for those that libvirt was asked about at the same time. */
+const GATHER = 20;
+
+async function wireAll(io: Io, due: readonly Due[]): Promise<void> {
+  const [first] = due;
+  if (first === undefined) return;
+  try {
+    await locked(io, { journal: first.concerned.journal, holder: HOLDER }, async (host) => {
+      const seen = due.some(({ isThorough }) => isThorough) ? closely(io, host) : host;
+      for (const alone of await wireThoseThatCan(io, seen, due)) await wireAlone(seen, alone);
+    });
+  } catch (error) {
+    for (const { failed } of due) failed(error);
+  }
+}
+
+/** Returns those that are still to be wired, each alone. */
+async function wireThoseThatCan(io: Io, host: Host, due: readonly Due[]): Promise<readonly Due[]> {
+  const together = due.filter(({ concerned: { guest, journal }, wiring: { attachments, stamp } }) => attachments.length > 0 && stampOf(journal, guest) === stamp);
+  const wishes = together.map(({ concerned: { guest }, wiring: { attachments } }) => ({ guest, attachments }));
+  if (together.length < 2 || !canGoTogether(host, wishes)) return due;
+  try {
+    await rejoin(host, wishes);
+    const plan = await wireTogether(host, wishes);
+    for (const { concerned, wiring, done } of together) {
+      await serve(io, host, concerned);
+      done(partOf(plan, wiring.attachments));
     }
-    const result = await exec(request);
-    if (result.exitCode !== 0 || /^\s*(?:(?:add|create|delete|destroy) table|flush|table) /m.test(request.input ?? '')) answers.clear();
-    return result;
-  };
+    return due.filter((one) => !together.includes(one));
+  } catch (error) {
+    // One that cannot be wired keeps no other from it.
+    if (error instanceof GuestwireError) return due;
+    throw error;
+  }
+}
+
+async function wireAlone(host: Host, { io, concerned, wiring, done, failed }: Due): Promise<void> {
+  try {
+    const plan = await wireNow(host, concerned, wiring);
+    await serve(io, host, concerned);
+    done(plan);
+  } catch (error) {
+    failed(error);
+  }
 }

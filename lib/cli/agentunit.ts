@@ -99,7 +99,8 @@ StartLimitIntervalSec=0
 Type=notify
 # systemd-notify is a child of the agent.
 NotifyAccess=all
-ExecStart=/usr/bin/node ${AGENT}
+# Half the memory for a tenth more CPU: it works for seconds a day, and stays.
+ExecStart=/usr/bin/node --max-semi-space-size=1 --optimize-for-size ${AGENT}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=1

@@ -2,14 +2,14 @@
 import { loadConfig } from '../config.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
 import { type Finding, findingsOf } from '../findings.js';
-import { nicLabel, quote } from '../quote.js';
-import { survey } from '../survey.js';
-import { type Command, type Io, JSON_VERSION, parseOptions } from './command.js';
+import { quote } from '../quote.js';
+import { labelOf, survey } from '../survey.js';
+import { command, type Io, JSON_VERSION } from './command.js';
 import { lookingHost } from './host.js';
 import { assertRootToRead } from './requirements.js';
 import { askGuests } from './wishes.js';
 
-export const check: Command = {
+export const check = command({
   name: 'check',
   summary: 'say what differs from what guests should have',
   help: `Usage: guestwire check [GUEST] [--json]
@@ -24,8 +24,9 @@ what guestwire left behind for guests that are gone. Changes nothing; 'guestwire
           null, "text"}]}: without a guest it is about the host, or all guests
 
 Needs root. Exit status: 0 as it should be, 1 there are differences, 2 it cannot be told.`,
-  run: async (args, io) => {
-    const { values, positionals: [name, extra] } = parseOptions(args, { json: { type: 'boolean' } });
+  options: { json: { type: 'boolean' } },
+  operand: 'guest',
+  run: async ({ values, positionals: [name, extra] }, io) => {
     if (extra !== undefined) throw new UsageError('give the name of one guest');
     assertRootToRead('check');
     const differences = await orUnknown(io, () => differencesOn(io, name));
@@ -34,7 +35,7 @@ Needs root. Exit status: 0 as it should be, 1 there are differences, 2 it cannot
     else for (const one of differences) io.print(wordsOf(one));
     return differences.length === 0 ? 0 : 1;
   },
-};
+});
 
 /** Status 1 is the answer "there are differences": what keeps from answering must not look like it. */
 async function orUnknown<T>(io: Io, act: () => Promise<T>): Promise<T | undefined> {
@@ -67,9 +68,8 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Finding[
 
 function wordsOf({ guest, nic, text }: Finding): string {
   if (guest === undefined) return `host: ${text}`;
-  const where = nic === undefined ? `guest ${quote(guest.name)}` : nicLabel(guest.name, { index: nic.nic, mac: nic.mac });
   // Refusals of the pipeline name the guest themselves.
-  return text.startsWith(`guest ${quote(guest.name)}`) ? text : `${where}: ${text}`;
+  return text.startsWith(`guest ${quote(guest.name)}`) ? text : `${labelOf({ guest, nic })}: ${text}`;
 }
 
 function toJson(findings: readonly Finding[]): string {

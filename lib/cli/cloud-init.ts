@@ -3,9 +3,9 @@ import { deriveAttachments } from '../attachment.js';
 import { netplanFile, networkConfig } from '../cloudinit.js';
 import { loadConfig } from '../config.js';
 import { parseDomain } from '../domain.js';
-import { type Command, parseOptions, readDomainXml } from './command.js';
+import { command, readDomainXml } from './command.js';
 
-export const cloudInit: Command = {
+export const cloudInit = command({
   name: 'cloud-init',
   summary: 'print the network-config of a guest for cloud-init or netplan',
   help: `Usage: guestwire cloud-init (-f FILE | DOMAIN) [--netplan]
@@ -17,12 +17,13 @@ it to the guest as the 'network-config' of a NoCloud seed. No root, no kernel.
   -f, --file FILE  read the domain XML from FILE, '-' is standard input
   DOMAIN           ask libvirt for it (virsh dumpxml)
   --netplan        print it below 'network:', as a file in /etc/netplan has it`,
-  run: async (args, io) => {
-    const { values, positionals } = parseOptions(args, { file: { type: 'string', short: 'f' }, netplan: { type: 'boolean' } });
+  options: { file: { type: 'string', short: 'f' }, netplan: { type: 'boolean' } },
+  operand: 'guest',
+  run: async ({ values, positionals }, io) => {
     const domain = parseDomain(await readDomainXml(io, values.file, positionals));
     const config = loadConfig(io.settings.config);
     const document = networkConfig(domain, deriveAttachments(domain, config), config);
     io.print((values.netplan === true ? netplanFile(document) : document).trimEnd());
     return 0;
   },
-};
+});

@@ -12,6 +12,9 @@ export interface Command {
   readonly summary: string;
   /** The whole of `guestwire NAME --help`. */
   readonly help: string;
+  readonly options: Options;
+  /** What it takes besides options; undefined: nothing. */
+  readonly operand: 'guest' | 'shell' | undefined;
   /** Returns the exit status. Throws UsageError for wrong arguments, any other GuestwireError for status 1. */
   readonly run: (args: readonly string[], io: Io) => Promise<number>;
 }
@@ -30,24 +33,38 @@ export interface Io {
 export const JSON_VERSION = 1;
 
 /** Options by long name, as `util.parseArgs` takes them. */
-type Options = Readonly<Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string; readonly multiple?: boolean }>>;
+export type Options = Readonly<Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string; readonly multiple?: boolean }>>;
 type Values<T extends Options> = { readonly [K in keyof T]?: T[K]['type'] extends 'string' ? (T[K] extends { readonly multiple: true } ? string[] : string) : boolean };
 
-/** Returns the arguments as `options` declares them. Throws UsageError. */
-export function parseOptions<T extends Options>(args: readonly string[], options: T): { values: Values<T>; positionals: string[] } {
+interface Parsed<T extends Options> {
+  readonly values: Values<T>;
+  readonly positionals: readonly string[];
+}
+
+interface Given<T extends Options> extends Omit<Command, 'options' | 'operand' | 'run'> {
+  readonly options: T;
+  readonly operand?: 'guest' | 'shell';
+  readonly run: (parsed: Parsed<T>, io: Io) => Promise<number>;
+}
+
+/** Returns a command that takes the options it declares and no others, so that completion, which reads them, is right. */
+export function command<T extends Options>({ run, operand, ...given }: Given<T>): Command {
+  return { ...given, operand, run: async (args, io) => run(parse(args, given.options, operand), io) };
+}
+
+function parse<T extends Options>(args: readonly string[], options: T, operand: Command['operand']): Parsed<T> {
+  const parsed = parseOrThrow(args, options);
+  if (operand === undefined && parsed.positionals[0] !== undefined) throw new UsageError(`unexpected argument ${quote(parsed.positionals[0])}`);
+  return parsed;
+}
+
+function parseOrThrow<T extends Options>(args: readonly string[], options: T): Parsed<T> {
   try {
     const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
     return { values: values, positionals };
   } catch (error) {
     throw new UsageError(oneLine((error as Error).message).replace(/\.? To specify .*$/, ''), { cause: error });
   }
-}
-
-/** Returns the options of a command that takes nothing else. Throws UsageError. */
-export function parseFlags<T extends Options>(args: readonly string[], options: T): Values<T> {
-  const { values, positionals } = parseOptions(args, options);
-  if (positionals[0] !== undefined) throw new UsageError(`unexpected argument ${quote(positionals[0])}`);
-  return values;
 }
 
 /** Returns the domain XML of `-f FILE` ('-' is standard input), or of libvirt's DOMAIN through `virsh dumpxml`. */

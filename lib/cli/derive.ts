@@ -5,9 +5,9 @@ import { type Domain, parseDomain } from '../domain.js';
 import type { MadeLink } from '../madelink.js';
 import { quote } from '../quote.js';
 import { formatMembership } from '../vlan.js';
-import { type Command, JSON_VERSION, parseOptions, readDomainXml } from './command.js';
+import { command, JSON_VERSION, readDomainXml } from './command.js';
 
-export const derive: Command = {
+export const derive = command({
   name: 'derive',
   summary: 'show what the XML of a guest asks for',
   help: `Usage: guestwire derive (-f FILE | DOMAIN) [--json]
@@ -18,17 +18,15 @@ kernel. A NIC that nothing speaks of is left alone.
   -f, --file FILE  read the domain XML from FILE, '-' is standard input
   DOMAIN           ask libvirt for it (virsh dumpxml)
   --json           print {"version", "guest": {"name", "uuid"}, "attachments": [...]}`,
-  run: async (args, io) => {
-    const { values, positionals } = parseOptions(args, {
-      file: { type: 'string', short: 'f' },
-      json: { type: 'boolean' },
-    });
+  options: { file: { type: 'string', short: 'f' }, json: { type: 'boolean' } },
+  operand: 'guest',
+  run: async ({ values, positionals }, io) => {
     const domain = parseDomain(await readDomainXml(io, values.file, positionals));
     const attachments = deriveAttachments(domain, loadConfig(io.settings.config));
     io.print(values.json === true ? toJson(domain, attachments) : toText(domain, attachments));
     return 0;
   },
-};
+});
 
 function toJson({ name, uuid }: Domain, attachments: readonly Attachment[]): string {
   return JSON.stringify({ version: JSON_VERSION, guest: { name, uuid: uuid ?? null }, attachments }, undefinedAsNull, 2);

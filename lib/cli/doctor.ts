@@ -10,13 +10,13 @@ import { type Exec, type ExecRequest } from '../exec.js';
 import { createKernel } from '../kernel.js';
 import { connect } from '../libvirt/index.js';
 import { EMPTY_SCOPE } from '../observation.js';
-import { type Command, type Io, JSON_VERSION, parseFlags } from './command.js';
+import { command, type Io, JSON_VERSION } from './command.js';
 import { untoldServices } from './dropins.js';
 import { hookIlls } from './hookhealth.js';
 import { assertRootToRead } from './requirements.js';
 import { painted } from './table.js';
 
-export const doctor: Command = {
+export const doctor = command({
   name: 'doctor',
   summary: 'say what is wrong with this host, and what mends it',
   help: `Usage: guestwire doctor [--json]
@@ -28,15 +28,15 @@ it matters and what mends it. Changes nothing.
   --json  print {"version", "findings": [{"severity": "error", "warning" or "note", "what", "why", "cure"}]}
 
 Needs root. Exit status: 0 no error is found, 1 one is.`,
-  run: async (args, io) => {
-    const { json = false } = parseFlags(args, { json: { type: 'boolean' } });
+  options: { json: { type: 'boolean' } },
+  run: async ({ values: { json = false } }, io) => {
     assertRootToRead('doctor');
     const findings = diagnose(await factsOf(io));
     if (json) io.print(JSON.stringify({ version: JSON_VERSION, findings }, null, 2));
     else io.print(findings.length === 0 ? 'nothing is wrong with this host' : findings.map((ill) => wordsOf(ill, io.colours === true)).join('\n'));
     return findings.some(({ severity }) => severity === 'error') ? 1 : 0;
   },
-};
+});
 
 const COLOURS = { error: 'red', warning: 'yellow', note: undefined } as const;
 

@@ -1,6 +1,6 @@
 /**
- * Small files that make other programs of the host get along with guestwire: a name for its route protocol, and, when
- * asked for, the word to network daemons that its routes and taps are not theirs. A file is guestwire's when its first
+ * Small files that make other programs of the host get along with guestwire: a name for its route protocol, completion for
+ * bash, and, when asked for, the word to network daemons that its routes and taps are not theirs. A file is guestwire's when its first
  * line says so; any other stays, and so does a directory that cannot be trusted.
  */
 import { readFileSync } from 'node:fs';
@@ -13,6 +13,10 @@ import { assertSafeDirectory, lstatOf } from './layout.js';
 const MARK = "# guestwire: written by 'guestwire install', removed by 'guestwire uninstall'";
 
 const PROTOCOLS = '/etc/iproute2/rt_protos.d/guestwire.conf';
+
+/** Where package bash-completion looks, by the name of the command; it loads a file when it is first needed. */
+const COMPLETIONS = '/usr/share/bash-completion/completions';
+const COMPLETION = `${COMPLETIONS}/guestwire`;
 
 interface Service {
   readonly name: string;
@@ -42,8 +46,11 @@ const SERVICES: readonly Service[] = [
 ];
 
 /** Every file that this part may have written, and every directory that it may have made, parents first. */
-export const DROP_IN_FILES: readonly string[] = [PROTOCOLS, ...SERVICES.map(({ path }) => path)];
-export const DROP_IN_DIRS: readonly string[] = DROP_IN_FILES.flatMap((path) => [dirname(dirname(path)), dirname(path)]).filter((path) => path !== '/etc/systemd');
+export const DROP_IN_FILES: readonly string[] = [PROTOCOLS, COMPLETION, ...SERVICES.map(({ path }) => path)];
+export const DROP_IN_DIRS: readonly string[] = [PROTOCOLS, ...SERVICES.map(({ path }) => path)].flatMap((path) => [dirname(dirname(path)), dirname(path)]).filter((path) => path !== '/etc/systemd');
+
+/** Where a run that was killed may have left drafts. */
+export const DRAFT_DIRS: readonly string[] = [...DROP_IN_DIRS, COMPLETIONS];
 
 export interface DropIns {
   readonly files: readonly FileSpec[];
@@ -58,16 +65,19 @@ export interface DropIns {
 export interface DropInWish {
   /** undefined: the host config cannot be read, and the file stays as it is. */
   readonly protocol: number | undefined;
+  /** The script for bash. */
+  readonly completion: string;
   /** Whether the files for other daemons are asked for; those that are there already are kept up to date anyway. */
   readonly services: boolean;
 }
 
 /** Returns what to write on this host. */
-export function dropIns({ protocol, services }: DropInWish): DropIns {
+export function dropIns({ protocol, completion, services }: DropInWish): DropIns {
   const present = SERVICES.filter(({ signs }) => signs.some((sign) => lstatOf(sign) !== undefined));
   const asked = present.filter(({ path }) => services || isOurDropIn(path));
   const wanted = [
     ...(protocol === undefined ? [] : [{ path: PROTOCOLS, text: `${protocol}\tguestwire\n` }]),
+    ...(lstatOf(COMPLETIONS) === undefined ? [] : [{ path: COMPLETION, text: completion }]),
     ...asked.map(({ path, text }) => ({ path, text })),
   ];
   const obstacles = new Map(wanted.map(({ path }) => [path, obstacleTo(path)]));
@@ -105,7 +115,7 @@ function adviceOn(names: readonly string[]): string[] {
 
 function obstacleTo(path: string): string | undefined {
   try {
-    for (const directory of DROP_IN_DIRS.filter((each) => path.startsWith(`${each}/`))) assertSafeDirectory(directory);
+    for (const directory of [COMPLETIONS, ...DROP_IN_DIRS].filter((each) => path.startsWith(`${each}/`))) assertSafeDirectory(directory);
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
     return error.message;

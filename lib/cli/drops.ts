@@ -4,13 +4,13 @@ import { countersOf, type RuleCount } from '../filterfacts.js';
 import { familiesOf } from '../filter.js';
 import { createJournal, type Wired } from '../journal.js';
 import { nicLabel, quote } from '../quote.js';
-import { type Command, type Io, JSON_VERSION, parseOptions } from './command.js';
+import { command, type Io, JSON_VERSION } from './command.js';
 import { assertRoot } from './requirements.js';
 
 /** Of a NIC's chain, by what it starts with. */
 const DIRECTIONS: Readonly<Record<string, string>> = { nic: 'sends', arp: 'sends', ip: 'sends', ip6: 'sends', in: 'gets', out: 'sends on', host: 'sends to the host' };
 
-export const drops: Command = {
+export const drops = command({
   name: 'drops',
   summary: 'show what the filters of a guest met',
   help: `Usage: guestwire drops DOMAIN [--all] [--json]
@@ -22,8 +22,9 @@ Prints, for each NIC of a running guest, the rules that dropped packets, with pa
   --json  print {"version", "guest": {"name", "uuid"}, "rules": [{"nic", "mac", "link", "direction", "rule", "verdict", "packets", "bytes"}]}
 
 Needs root. 'guestwire explain' tells which rule would decide.`,
-  run: async (args, io) => {
-    const { values: { all = false, json = false }, positionals: [name, extra] } = parseOptions(args, { all: { type: 'boolean' }, json: { type: 'boolean' } });
+  options: { all: { type: 'boolean' }, json: { type: 'boolean' } },
+  operand: 'guest',
+  run: async ({ values: { all = false, json = false }, positionals: [name, extra] }, io) => {
     if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
     assertRoot('drops');
     const entry = createJournal(io.settings.stateDir, io.warn).list().find(({ guest }) => guest.name === name || guest.uuid === name);
@@ -33,7 +34,7 @@ Needs root. 'guestwire explain' tells which rule would decide.`,
     else io.print(toText(entry.guest.name, counts));
     return 0;
   },
-};
+});
 
 interface NicCount {
   readonly nic: Wired;

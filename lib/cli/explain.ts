@@ -10,9 +10,9 @@ import { PROTOS } from '../policy.js';
 import { listQuarantine } from '../quarantine.js';
 import { nicLabel, quote } from '../quote.js';
 import { byLife } from '../rivals.js';
-import { type Command, type Io, JSON_VERSION, parseOptions } from './command.js';
+import { command, type Io, JSON_VERSION } from './command.js';
 
-export const explain: Command = {
+export const explain = command({
   name: 'explain',
   summary: 'say which rule lets a flow pass or drops it',
   help: `Usage: guestwire explain GUEST --from ADDR --to ADDR [--proto PROTO [--port PORT]] [--json]
@@ -29,10 +29,9 @@ it is written. One of the two addresses is the guest's. Answers to what passed, 
 
 Reads the state directory and the host's addresses, changes nothing. Needs root. Exit status: 0 passes, 1 dropped, 2 it
 cannot be told.`,
-  run: async (args, io) => {
-    const { values, positionals: [name, extra] } = parseOptions(args, {
-      from: { type: 'string' }, to: { type: 'string' }, proto: { type: 'string' }, port: { type: 'string' }, json: { type: 'boolean' },
-    });
+  options: { from: { type: 'string' }, to: { type: 'string' }, proto: { type: 'string' }, port: { type: 'string' }, json: { type: 'boolean' } },
+  operand: 'guest',
+  run: async ({ values, positionals: [name, extra] }, io) => {
     if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
     const flow = flowOf(values);
     try {
@@ -48,7 +47,7 @@ cannot be told.`,
       return 2;
     }
   },
-};
+});
 
 function flowOf(values: { readonly from?: string; readonly to?: string; readonly proto?: string; readonly port?: string }): Flow {
   const [from, to] = [addressOf('from', values.from), addressOf('to', values.to)];

@@ -11,18 +11,31 @@ import { DomainXmlError, HostError } from '../errors.js';
 import { createJournal, type Journal } from '../journal.js';
 import type { Plan } from '../plan.js';
 import { quote } from '../quote.js';
-import { type Guest, type Host, release, releaseRunning, wire, type WireRequest } from '../reconcile.js';
+import { type Guest, type Host, release, releaseRunning, wire } from '../reconcile.js';
 import { rejoin } from '../rejoin.js';
 import { serveGuest } from '../serving.js';
 import type { Io } from './command.js';
 
-/** Gives `act` the host, and the exec that it shares with whoever else runs under this lock. */
-export type UnderLock = (concerned: Concerned, act: (host: Host, io: Pick<Io, 'exec'>) => Promise<void>) => Promise<number>;
+/** What happens under the host's lock. `act` gets the exec that it shares with whoever else runs under it. */
+export interface UnderLock {
+  readonly run: (concerned: Concerned, act: (host: Host, io: Pick<Io, 'exec'>) => Promise<void>) => Promise<void>;
+  /** Does what {@link wireNow} does, for this guest alone or together with others that are due. */
+  readonly wire: (concerned: Concerned, wiring: Wiring) => Promise<Part>;
+}
 
 export interface Concerned {
   readonly guest: Guest;
   readonly journal: Journal;
 }
+
+export interface Wiring {
+  readonly attachments: readonly Attachment[];
+  /** Of the guest's entry before libvirt was asked. */
+  readonly stamp: string | undefined;
+}
+
+/** What of a plan tells whom to announce; undefined: what was wired was released, because the guest asks for nothing any more. */
+export type Part = Pick<Plan, 'operations' | 'proxies'> | undefined;
 
 /** What libvirt answers about one guest. */
 export interface Inquiry {
@@ -38,7 +51,6 @@ export type Life = { readonly kind: 'here' } | { readonly kind: 'gone' } | { rea
 export interface GuestWork {
   readonly io: Io;
   readonly inquiry: Inquiry;
-  /** Runs `act` under the host's lock and returns how many changes it made. */
   readonly underLock: UnderLock;
   /** Told what the XML asks for, before anything is done for it, and also when that then fails. */
   readonly onAsked?: (domain: Domain, attachments: readonly Attachment[]) => void;
@@ -46,7 +58,6 @@ export interface GuestWork {
 
 export interface Done {
   readonly guest: Guest;
-  readonly changes: number;
   /** What the guest's XML asks for. */
   readonly asks: 'something' | 'nothing';
 }
@@ -80,38 +91,36 @@ export async function wireGuest(work: GuestWork): Promise<Done> {
   const attachments = deriveAttachments(domain, config, io.warn);
   work.onAsked?.(domain, attachments);
   const asks = attachments.length === 0 ? 'nothing' : 'something';
-  if (asks === 'nothing' && stamp === undefined) return { guest, changes: 0, asks };
-  const plans: Plan[] = [];
-  const changes = await reconciled(work, { guest, journal }, async (host) => {
-    if (stampOf(journal, guest) !== stamp) throw new OvertakenError(`guest ${quote(guest.name)} was started or ended meanwhile`);
-    if (asks === 'nothing') await releaseRunning(host, guest.uuid);
-    else plans.push(await wireRejoined(host, domain, { guest, attachments, fresh: false, incoming: false }));
-  });
+  if (asks === 'nothing' && stamp === undefined) return { guest, asks };
+  const plan = await work.underLock.wire({ guest, journal }, { attachments, stamp });
   await assertSame(work, { guest, journal, id });
-  for (const plan of config.routed.announce ? plans : []) {
-    await announce(io.exec, { info: io.print, warn: io.warn }, { guest: guest.name, plan, fresh: false });
-  }
-  return { guest, changes, asks };
+  if (plan !== undefined && config.routed.announce) await announce(io.exec, { info: io.print, warn: io.warn }, { guest: guest.name, plan, fresh: false });
+  return { guest, asks };
 }
 
-/** To look for ports without a bridge each time would be one more program, at a tenth of the cost of all the rest. */
-async function wireRejoined(host: Host, domain: Domain, request: WireRequest): Promise<Plan> {
-  try {
-    return await wire(host, request);
-  } catch (error) {
-    if (!(error instanceof HostError) || !await rejoin(host, domain, request.attachments)) throw error;
-    return wire(host, request);
+/** Makes the host agree with a guest that runs. Expects the lock to be held. Throws OvertakenError. */
+export async function wireNow(host: Host, { guest, journal }: Concerned, { attachments, stamp }: Wiring): Promise<Plan | undefined> {
+  assertStamp({ guest, journal }, stamp);
+  if (attachments.length === 0) {
+    await releaseRunning(host, guest.uuid);
+    return undefined;
   }
+  await rejoin(host, [{ guest, attachments }]);
+  return wire(host, { guest, attachments, fresh: false, incoming: false });
+}
+
+function assertStamp({ guest, journal }: Concerned, stamp: string | undefined): void {
+  if (stampOf(journal, guest) !== stamp) throw new OvertakenError(`guest ${quote(guest.name)} was started or ended meanwhile`);
 }
 
 /**
  * Releases what is left of a guest that does not run. `seen`: the stamp of its entry before libvirt was asked; when it is
- * another by now the guest has been started since. Returns how many changes were made.
+ * another by now the guest has been started since.
  */
-export async function releaseGuest(work: Omit<GuestWork, 'inquiry'>, guest: Guest, seen: string | undefined): Promise<number> {
+export async function releaseGuest(work: Omit<GuestWork, 'inquiry'>, guest: Guest, seen: string | undefined): Promise<void> {
   const journal = journalOf(work.io);
-  return reconciled(work, { guest, journal }, async (host) => {
-    if (stampOf(journal, guest) !== seen) throw new OvertakenError(`guest ${quote(guest.name)} was started meanwhile`);
+  await reconciled(work, { guest, journal }, async (host) => {
+    assertStamp({ guest, journal }, seen);
     await release(host, guest.uuid);
   });
 }
@@ -143,10 +152,14 @@ function idIn(xml: string): string | undefined {
   return /<domain\b[^>]*?\sid=['"](\d+)['"]/.exec(xml)?.[1];
 }
 
-/** Returns how many changes were made. */
-async function reconciled({ io, underLock }: Omit<GuestWork, 'inquiry'>, { guest, journal }: Concerned, act: (host: Host) => Promise<void>): Promise<number> {
-  return underLock({ guest, journal }, async (host, { exec }) => {
+async function reconciled({ io, underLock }: Omit<GuestWork, 'inquiry'>, concerned: Concerned, act: (host: Host) => Promise<void>): Promise<void> {
+  await underLock.run(concerned, async (host, { exec }) => {
     await act(host);
-    await serveGuest({ journal, exec, log: { info: host.log, warn: io.warn }, settings: io.settings }, { uuid: guest.uuid, ended: false });
+    await serve({ ...io, exec }, host, concerned);
   });
+}
+
+/** Serves what the guest has by now. Expects the lock to be held. */
+export async function serve({ exec, settings, warn }: Pick<Io, 'exec' | 'settings' | 'warn'>, { log }: Pick<Host, 'log'>, { guest, journal }: Concerned): Promise<void> {
+  await serveGuest({ journal, exec, log: { info: log, warn }, settings }, { uuid: guest.uuid, ended: false });
 }

@@ -8,6 +8,7 @@ import { acquireLock, type Lock } from '../lock.js';
 import { createLog } from '../log.js';
 import { quarantineIn } from '../quarantine.js';
 import type { Host } from '../reconcile.js';
+import { followRenames } from '../renamed.js';
 import type { Io } from './command.js';
 import { LOCK_WAIT } from './requirements.js';
 
@@ -16,7 +17,7 @@ export function hostOf(io: Io, lock: Lock, { journal, log }: Pick<Host, 'journal
   const exec: Exec = (request) => io.exec({ ...request, fd: lock.fd });
   let config: HostConfig | undefined;
   return {
-    kernel: createKernel(exec), journal, log, isQuarantined: quarantineIn(io.settings.quarantine),
+    kernel: createKernel(exec), journal: followRenames(journal), log, isQuarantined: quarantineIn(io.settings.quarantine),
     protectedOn: (bridge) => protectedOn(config ??= loadConfig(io.settings.config))(bridge),
   };
 }
@@ -25,7 +26,7 @@ export function hostOf(io: Io, lock: Lock, { journal, log }: Pick<Host, 'journal
 export function lookingHost(io: Io): Host {
   let config: HostConfig | undefined;
   return {
-    kernel: createKernel(io.exec), journal: createJournal(io.settings.stateDir, io.warn), log: () => undefined, isQuarantined: quarantineIn(io.settings.quarantine),
+    kernel: createKernel(io.exec), journal: followRenames(createJournal(io.settings.stateDir, io.warn)), log: () => undefined, isQuarantined: quarantineIn(io.settings.quarantine),
     protectedOn: (bridge) => protectedOn(config ??= loadConfig(io.settings.config))(bridge),
   };
 }

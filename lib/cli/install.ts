@@ -6,7 +6,7 @@ import { ConfigError, HostError, UsageError } from '../errors.js';
 import { acquireLock } from '../lock.js';
 import { quote } from '../quote.js';
 import { agentFiles, startAgent } from './agentunit.js';
-import { type Command, type Io, parseFlags } from './command.js';
+import { command, type Io } from './command.js';
 import { type DropIns, dropIns } from './dropins.js';
 import { applyFileSet, type FileSet, type FileSpec } from './fileset.js';
 import {
@@ -18,7 +18,7 @@ import { type Consent, daemonKey, reloadDaemons } from './reload.js';
 import { assertHost, assertRoot, type Build, LOCK_WAIT, readBuild } from './requirements.js';
 import { reloadUnits, unitFiles } from './units.js';
 
-export const install: Command = {
+export const install = command({
   name: 'install',
   summary: "install or update libvirt's hook on this host",
   help: `Usage: guestwire install [--yes | --no-reload] [--drop-ins] [--agent]
@@ -28,7 +28,8 @@ launcher goes beside it, to /etc/libvirt/hooks/qemu.d/guestwire, which libvirt r
 it is installed already. Files are replaced atomically, so guests may start meanwhile; after a failure everything is as
 it was before. Nothing that is not guestwire's is touched. Run it again after every update of guestwire.
 
-guestwire's route protocol gets a name, for 'ip route show proto guestwire', in /etc/iproute2/rt_protos.d/guestwire.conf.
+guestwire's route protocol gets a name, for 'ip route show proto guestwire', in /etc/iproute2/rt_protos.d/guestwire.conf,
+and bash completes the command's words, where package bash-completion is: /usr/share/bash-completion/completions/guestwire.
 
 libvirtd and virtqemud learn of a new hook when they start or reload. A reload does not touch running guests, but
 libvirtd then starts every inactive network and storage pool that is set to autostart: they are named first, and you are
@@ -47,19 +48,19 @@ updates it, uninstall removes it.
       --agent      install the agent, too
 
 Needs root, /usr/bin/node 20.19 or newer, and the packages iproute2 and util-linux.`,
-  run: async (args, io) => {
-    const flags = parseFlags(args, { yes: { type: 'boolean', short: 'y' }, 'no-reload': { type: 'boolean' }, 'drop-ins': { type: 'boolean' }, agent: { type: 'boolean' } });
+  options: { yes: { type: 'boolean', short: 'y' }, 'no-reload': { type: 'boolean' }, 'drop-ins': { type: 'boolean' }, agent: { type: 'boolean' } },
+  run: async ({ values: flags }, io) => {
     const consent = consentOf(flags);
     assertRoot('install');
     await assertHost(io);
     const build = await readBuild(io);
-    const extra = dropIns({ protocol: protocolOfHost(io), services: flags['drop-ins'] === true });
+    const extra = dropIns({ protocol: protocolOfHost(io), completion: build.completion, services: flags['drop-ins'] === true });
     const record = await installFiles(io, build, { extra, agent: flags.agent === true });
     const reloaded = await reloadDaemons(io, record, consent);
     if (reloaded.length > 0) remember({ ...record, told: [...record.told, ...reloaded.map(daemonKey)] });
     return 0;
   },
-};
+});
 
 function consentOf(flags: { readonly yes?: boolean; readonly 'no-reload'?: boolean }): Consent {
   if (flags.yes === true && flags['no-reload'] === true) throw new UsageError("'--yes' and '--no-reload' exclude each other");

@@ -12,10 +12,11 @@ import { quarantineIn } from '../quarantine.js';
 import { quote } from '../quote.js';
 import { type Plan, planFor } from '../plan.js';
 import { check, type Host, pastOf } from '../reconcile.js';
+import { followRenames } from '../renamed.js';
 import { accessPort } from '../vlan.js';
-import { type Command, type Io, JSON_VERSION, parseOptions, readDomainXml } from './command.js';
+import { command, type Io, JSON_VERSION, readDomainXml } from './command.js';
 
-export const plan: Command = {
+export const plan = command({
   name: 'plan',
   summary: 'show what starting a guest would change on this host now',
   help: `Usage: guestwire plan (-f FILE | DOMAIN) [--json]
@@ -26,23 +27,21 @@ now. Reads the host, changes nothing. A tap that libvirt has not named yet stand
   -f, --file FILE  read the domain XML from FILE, '-' is standard input
   DOMAIN           ask libvirt for it (virsh dumpxml)
   --json           print {"version", "guest": {"name", "uuid"}, "batches": [{"tool", "lines"}]}`,
-  run: async (args, io) => {
-    const { values, positionals } = parseOptions(args, {
-      file: { type: 'string', short: 'f' },
-      json: { type: 'boolean' },
-    });
+  options: { file: { type: 'string', short: 'f' }, json: { type: 'boolean' } },
+  operand: 'guest',
+  run: async ({ values, positionals }, io) => {
     const domain = parseDomain(await readDomainXml(io, values.file, positionals));
     const { batches } = await planNow(io, domain);
     io.print(values.json === true ? toJson(domain, batches) : toText(domain, batches));
     return 0;
   },
-};
+});
 
 async function planNow(io: Io, domain: Domain): Promise<Plan> {
   const config = loadConfig(io.settings.config);
   const attachments = deriveAttachments(domain, config);
   const host: Host = {
-    kernel: createKernel(io.exec), journal: createJournal(io.settings.stateDir, io.warn), log: () => undefined,
+    kernel: createKernel(io.exec), journal: followRenames(createJournal(io.settings.stateDir, io.warn)), log: () => undefined,
     protectedOn: protectedOn(config), isQuarantined: quarantineIn(io.settings.quarantine),
   };
   const guest = { name: domain.name, uuid: domain.uuid ?? '00000000-0000-0000-0000-000000000000' };

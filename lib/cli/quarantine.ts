@@ -5,11 +5,11 @@ import { liftQuarantine, listQuarantine, putIntoQuarantine } from '../quarantine
 import type { Plan } from '../plan.js';
 import { quote } from '../quote.js';
 import { type Guest, refilter } from '../reconcile.js';
-import { askLibvirt, type Command, type Io, JSON_VERSION, parseOptions } from './command.js';
+import { askLibvirt, command, type Io, JSON_VERSION } from './command.js';
 import { locked } from './host.js';
 import { assertRoot } from './requirements.js';
 
-export const quarantine: Command = {
+export const quarantine = command({
   name: 'quarantine',
   summary: 'cut a guest off, or lift that',
   help: `Usage: guestwire quarantine DOMAIN [--lift]
@@ -24,8 +24,9 @@ addresses and routes stay as they are. NICs that guestwire does not wire are not
   --json   print {"version", "guests": [{"name", "uuid", "since"}]}
 
 Without DOMAIN it lists the guests in quarantine. Needs root.`,
-  run: async (args, io) => {
-    const { values: { lift = false, json = false }, positionals: [name, extra] } = parseOptions(args, { lift: { type: 'boolean' }, json: { type: 'boolean' } });
+  options: { lift: { type: 'boolean' }, json: { type: 'boolean' } },
+  operand: 'guest',
+  run: async ({ values: { lift = false, json = false }, positionals: [name, extra] }, io) => {
     if (extra !== undefined) throw new UsageError('give the name of one guest');
     if (name === undefined && lift) throw new UsageError('--lift needs the name of a guest');
     if (name !== undefined && json) throw new UsageError('--json is for the list');
@@ -34,7 +35,7 @@ Without DOMAIN it lists the guests in quarantine. Needs root.`,
     else await change(io, name, lift);
     return 0;
   },
-};
+});
 
 function list(io: Io, json: boolean): void {
   const guests = listQuarantine(io.settings.quarantine);

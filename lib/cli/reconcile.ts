@@ -4,13 +4,13 @@ import { loadConfig } from '../config.js';
 import { parseDomain } from '../domain.js';
 import { HostError, UsageError } from '../errors.js';
 import { quote } from '../quote.js';
-import { askLibvirt, type Command, type Io, parseOptions } from './command.js';
-import { guestOf, type Inquiry, journalOf, lifeOf, releaseGuest, stampOf, type UnderLock, wireGuest } from './guest.js';
-import { locked, lookingHost } from './host.js';
+import { askLibvirt, command, type Io } from './command.js';
+import { guestOf, type Inquiry, journalOf, lifeOf, type Part, releaseGuest, serve, stampOf, type UnderLock, wireGuest, wireNow } from './guest.js';
+import { locked } from './host.js';
 import { closely, preview, previewAll, reconcileAll } from './reconcile-all.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
 
-export const reconcile: Command = {
+export const reconcile = command({
   name: 'reconcile',
   summary: 'make the host agree with the XML of a running guest',
   help: `Usage: guestwire reconcile DOMAIN [--dry-run]
@@ -27,8 +27,9 @@ does not run, whatever is left is released. Where the agent runs ('guestwire wat
   --dry-run  print what would be done, and change nothing
 
 Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start or stop meanwhile are done.`,
-  run: async (args, io) => {
-    const { values, positionals: [name, extra] } = parseOptions(args, { all: { type: 'boolean' }, 'dry-run': { type: 'boolean' } });
+  options: { all: { type: 'boolean' }, 'dry-run': { type: 'boolean' } },
+  operand: 'guest',
+  run: async ({ values, positionals: [name, extra] }, io) => {
     if (values.all === true && name !== undefined) throw new UsageError('give either --all or the name of one guest');
     if (values.all !== true && (name === undefined || extra !== undefined)) throw new UsageError('give the name of one guest');
     assertRoot('reconcile');
@@ -40,34 +41,59 @@ Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start 
       throw new HostError(`guest ${quote(name)} does not run here yet (${life.shown}): reconcile it when its migration is done`);
     }
     if (dry) return previewGuest(io, inquiry, life.kind === 'here');
-    await (life.kind === 'here' ? wireNow(io, name, inquiry) : releaseNow(io, name, inquiry));
+    await (life.kind === 'here' ? wireByName(io, name, inquiry) : releaseByName(io, name, inquiry));
     return 0;
   },
-};
+});
 
 async function previewGuest(io: Io, inquiry: Inquiry, active: boolean): Promise<number> {
   const domain = parseDomain(await inquiry.xml());
   const guest = guestOf(domain);
-  const attachments = active ? deriveAttachments(domain, loadConfig(io.settings.config), io.warn) : [];
-  const wishes = new Map([[guest.uuid, { guest, attachments }]]);
-  return preview(io, closely(io, lookingHost(io)), { wishes, faults: [], isMeant: (owner) => owner.guest === undefined || owner.guest.uuid === guest.uuid });
+  const config = loadConfig(io.settings.config);
+  const attachments = active ? deriveAttachments(domain, config, io.warn) : [];
+  return preview(io, async (acts) => {
+    if (!active) await acts.release(guest);
+    else if (attachments.length === 0) await acts.releaseRunning(guest);
+    else {
+      const plan = await acts.wire(guest, attachments);
+      if (config.routed.announce) await acts.announce({ guest: guest.name, plan, fresh: false });
+    }
+    return 0;
+  });
 }
 
-async function wireNow(io: Io, name: string, inquiry: Inquiry): Promise<void> {
-  const { guest, changes, asks } = await wireGuest({ io, inquiry, underLock: underLock(io, name) });
+async function wireByName(io: Io, name: string, inquiry: Inquiry): Promise<void> {
+  let changes = 0;
+  const underLock = underLockOf(io, name, (count) => { changes += count; });
+  const { guest, asks } = await wireGuest({ io, inquiry, underLock });
   if (changes === 0) io.print(`guest ${quote(guest.name)}: ${asks === 'nothing' ? 'its XML asks for nothing' : 'as its XML says, nothing changed'}`);
 }
 
-async function releaseNow(io: Io, name: string, inquiry: Inquiry): Promise<void> {
+async function releaseByName(io: Io, name: string, inquiry: Inquiry): Promise<void> {
   const guest = guestOf(parseDomain(await inquiry.xml()));
   const stamp = stampOf(journalOf(io), guest);
   if ((await inquiry.life()).kind !== 'gone') throw new HostError(`guest ${quote(name)} was started meanwhile`);
-  const changes = await releaseGuest({ io, underLock: underLock(io, name) }, guest, stamp);
+  let changes = 0;
+  await releaseGuest({ io, underLock: underLockOf(io, name, (count) => { changes += count; }) }, guest, stamp);
   if (changes === 0) io.print(`guest ${quote(guest.name)}: it does not run, and nothing is left of it`);
 }
 
-function underLock(io: Io, name: string): UnderLock {
-  return ({ journal }, act) => locked(io, { journal, holder: `guestwire reconcile ${quote(name)}` }, (host) => act(closely(io, host), io));
+/** `onChanges` is told how many changes were made. */
+function underLockOf(io: Io, name: string, onChanges: (count: number) => void): UnderLock {
+  const run: UnderLock['run'] = async ({ journal }, act) => {
+    onChanges(await locked(io, { journal, holder: `guestwire reconcile ${quote(name)}` }, (host) => act(closely(io, host), io)));
+  };
+  return {
+    run,
+    wire: async (concerned, wiring) => {
+      const parts: Part[] = [];
+      await run(concerned, async (host) => {
+        parts.push(await wireNow(host, concerned, wiring));
+        await serve(io, host, concerned);
+      });
+      return parts[0];
+    },
+  };
 }
 
 /** By virsh, which takes a name, an id or a UUID for DOMAIN. */

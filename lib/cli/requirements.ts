@@ -25,6 +25,7 @@ export const LOCK_WAIT = 10;
 export interface Build {
   readonly library: readonly { readonly name: string; readonly content: Buffer }[];
   readonly launcher: Buffer;
+  readonly completion: string;
 }
 
 /** Throws unless root runs `command`. */
@@ -55,7 +56,12 @@ export async function readBuild(io: Io): Promise<Build> {
   const { exitCode, stderr } = await io.exec({ tool: NODE, args: [main.path, 'install', 'check'] });
   if (exitCode !== 0) throw new HostError(`${quote(main.path)} does not run: ${/^\w*Error\b.*/m.exec(stderr)?.[0] ?? `node ended with status ${exitCode ?? 'unknown'}`}`);
   const library = [main, ...companions.filter(({ path }) => existsSync(path))].map(({ name, path }) => ({ name, content: readFileSync(path) }));
-  return { library, launcher: readLauncher(join(top, 'hooks/qemu')) };
+  return { library, launcher: readLauncher(join(top, 'hooks/qemu')), completion: readCompletion(join(top, 'dist/completion.bash')) };
+}
+
+function readCompletion(path: string): string {
+  if (!existsSync(path)) throw new HostError(`${quote(path)} is missing: run 'npm run build'`);
+  return readFileSync(path, 'utf8');
 }
 
 /** Returns the agent as it was built. */

@@ -7,7 +7,7 @@ import { assertNic, domainWith, elementOf, type IntentChange, intentsIn, withCha
 import { connect, type Connection, type DomainRef, LibvirtError } from '../libvirt/index.js';
 import type { NicIntent } from '../metadata.js';
 import { quote } from '../quote.js';
-import { type Command, type Io, parseOptions } from './command.js';
+import { command, type Io } from './command.js';
 
 const WHERE = `  -n, --nic MAC    which NIC
       --live       of the running guest only; without --live and --config of both, where the guest runs
@@ -16,7 +16,9 @@ const WHERE = `  -n, --nic MAC    which NIC
 Nothing is written unless all of it is allowed. Where the agent runs ('guestwire watch'), a running guest is rewired at
 once; without it 'guestwire reconcile GUEST' does it.`;
 
-export const set: Command = {
+const SHARED = { nic: { type: 'string', short: 'n' }, live: { type: 'boolean' }, config: { type: 'boolean' } } as const;
+
+export const set = command({
   name: 'set',
   summary: "write into a guest's metadata what a NIC is on the network",
   help: `Usage: guestwire set GUEST --nic MAC (--vlan VID | --trunk VIDS [--native VID]) [--isolated]
@@ -32,11 +34,9 @@ other way round, loses what it was.
       --ip ADDRESS an address of the guest; again for each. They replace those there are
       --route ...  a prefix behind the guest, via GATEWAY or the guest's first address; again for each
 ${WHERE}`,
-  run: async (args, io) => {
-    const { values, positionals } = parseOptions(args, {
-      ...SHARED, vlan: { type: 'string' }, trunk: { type: 'string' }, native: { type: 'string' }, isolated: { type: 'boolean' },
-      ip: { type: 'string', multiple: true }, route: { type: 'string', multiple: true },
-    });
+  options: { ...SHARED, vlan: { type: 'string' }, trunk: { type: 'string' }, native: { type: 'string' }, isolated: { type: 'boolean' }, ip: { type: 'string', multiple: true }, route: { type: 'string', multiple: true } },
+  operand: 'guest',
+  run: async ({ values, positionals }, io) => {
     const { vlan, trunk, native, isolated, ip: ips, route: routes } = values;
     const change: IntentChange = { vlan, trunk, native, isolated, ips, routes };
     // Told before libvirt is asked.
@@ -44,9 +44,9 @@ ${WHERE}`,
     await edit(io, { ...targetOf(values, positionals), make: (intents, mac) => withChange(intents, mac, change) });
     return 0;
   },
-};
+});
 
-export const unset: Command = {
+export const unset = command({
   name: 'unset',
   summary: "take a NIC out of a guest's metadata",
   help: `Usage: guestwire unset GUEST --nic MAC
@@ -54,14 +54,13 @@ export const unset: Command = {
 Removes what the guest's metadata say of the NIC.
 
 ${WHERE}`,
-  run: async (args, io) => {
-    const { values, positionals } = parseOptions(args, SHARED);
+  options: SHARED,
+  operand: 'guest',
+  run: async ({ values, positionals }, io) => {
     await edit(io, { ...targetOf(values, positionals), make: withoutNic });
     return 0;
   },
-};
-
-const SHARED = { nic: { type: 'string', short: 'n' }, live: { type: 'boolean' }, config: { type: 'boolean' } } as const;
+});
 
 interface Target {
   readonly name: string;

@@ -10,11 +10,11 @@ import { type NicState, nicsIn, type SurveyedNic } from '../nicstate.js';
 import { quote } from '../quote.js';
 import { survey } from '../survey.js';
 import { formatMembership } from '../vlan.js';
-import { askLibvirt, type Command, type Io, JSON_VERSION, parseOptions } from './command.js';
+import { askLibvirt, command, type Io, JSON_VERSION } from './command.js';
 import { lookingHost } from './host.js';
 import { type Cell, type Colour, type Column, tableLines } from './table.js';
 
-export const status: Command = {
+export const status = command({
   name: 'status',
   summary: 'show what is wired on this host, and whether it is as it should be',
   help: `Usage: guestwire status [GUEST] [--json]
@@ -32,8 +32,9 @@ Shows each NIC that guestwire wires: its link, its VLANs or addresses, its state
   --json  print {"version", "nics": [{"guest": {"name", "uuid"}, "nic", "mac", "link", "kind", "bridge", "vlans",
           "addresses", "routes", "state", "differences", "traffic": {"received", "sent"}, "since"}]}: null where
           there is none, traffic in bytes`,
-  run: async (args, io) => {
-    const { values, positionals: [name, extra] } = parseOptions(args, { json: { type: 'boolean' } });
+  options: { json: { type: 'boolean' } },
+  operand: 'guest',
+  run: async ({ values, positionals: [name, extra] }, io) => {
     if (extra !== undefined) throw new UsageError('give the name of one guest');
     const host = lookingHost(io);
     const nics = nicsIn(await survey(host), host.isQuarantined);
@@ -42,7 +43,7 @@ Shows each NIC that guestwire wires: its link, its VLANs or addresses, its state
     io.print(values.json === true ? JSON.stringify({ version: JSON_VERSION, nics: shown }, null, 2) : toText(shown, io, name));
     return 0;
   },
-};
+});
 
 /** As `--json` prints it. */
 interface Shown {

@@ -11,8 +11,8 @@ import { byLife } from '../rivals.js';
 import { serveNobody } from '../serving.js';
 import { agentLockOf } from '../settings.js';
 import { AGENT_UNIT, isAgentInstalled, stopAgent } from './agentunit.js';
-import { type Command, type Io, parseFlags } from './command.js';
-import { DROP_IN_DIRS, DROP_IN_FILES, isOurDropIn } from './dropins.js';
+import { command, type Io } from './command.js';
+import { DRAFT_DIRS, DROP_IN_DIRS, DROP_IN_FILES, isOurDropIn } from './dropins.js';
 import { leftoversIn, reasonOf } from './fileset.js';
 import { hostOf } from './host.js';
 import { AGENT, BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt } from './layout.js';
@@ -21,7 +21,7 @@ import { assertRoot, LOCK_WAIT } from './requirements.js';
 
 import { installedUnits, reloadUnits, UNITS_DIR } from './units.js';
 
-export const uninstall: Command = {
+export const uninstall = command({
   name: 'uninstall',
   summary: "remove libvirt's hook from this host",
   help: `Usage: guestwire uninstall [--unwire | --keep-wiring]
@@ -38,14 +38,14 @@ them first, or choose:
                  goes away when the guests stop, or 'guestwire uninstall --unwire' takes it away
 
 Needs root.`,
-  run: async (args, io) => {
-    const { unwire, 'keep-wiring': keep } = parseFlags(args, { unwire: { type: 'boolean' }, 'keep-wiring': { type: 'boolean' } });
+  options: { unwire: { type: 'boolean' }, 'keep-wiring': { type: 'boolean' } },
+  run: async ({ values: { unwire, 'keep-wiring': keep } }, io) => {
     if (unwire === true && keep === true) throw new UsageError("'--unwire' and '--keep-wiring' exclude each other");
     assertRoot('uninstall');
     await remove(io, unwire === true ? 'unwire' : keep === true ? 'keep' : 'refuse');
     return 0;
   },
-};
+});
 
 type Wiring = 'refuse' | 'unwire' | 'keep';
 
@@ -135,7 +135,7 @@ function removeFiles(io: Io): void {
 function installedFiles(): string[] {
   // Behind a symlink lie somebody else's files.
   const library = lstatOf(LIBRARY_DIR)?.isDirectory() === true ? [...LIBRARY_FILES.map((name) => join(LIBRARY_DIR, name)), AGENT, RECORD].filter(isFile) : [];
-  return [...[MAIN, BESIDE].filter(isOurs), ...(isAgentInstalled() ? [AGENT_UNIT] : []), ...installedUnits(), ...[HOOKS_DIR, LIBRARY_DIR, UNITS_DIR, ...DROP_IN_DIRS].flatMap(leftoversIn), ...DROP_IN_FILES.filter(isOurDropIn), ...library];
+  return [...[MAIN, BESIDE].filter(isOurs), ...(isAgentInstalled() ? [AGENT_UNIT] : []), ...installedUnits(), ...[HOOKS_DIR, LIBRARY_DIR, UNITS_DIR, ...DRAFT_DIRS].flatMap(leftoversIn), ...DROP_IN_FILES.filter(isOurDropIn), ...library];
 }
 
 /** A link to a launcher is not what install made. */

@@ -3,11 +3,11 @@ import { runAgent } from '../agent/agent.js';
 import { createSupervisor } from '../agent/supervisor.js';
 import { connect } from '../libvirt/index.js';
 import { createLog } from '../log.js';
-import { type Command, type Io, parseFlags } from './command.js';
+import { command, type Io } from './command.js';
 import { follow } from './exec.js';
 import { assertRoot } from './requirements.js';
 
-export const watch: Command = {
+export const watch = command({
   name: 'watch',
   summary: 'the agent: keep running guests as their XML says',
   help: `Usage: guestwire watch [--connect URI]
@@ -22,8 +22,8 @@ While it runs, guests with routed links may migrate here. 'guestwire install --a
   -c, --connect URI  the libvirt to watch; default LIBVIRT_DEFAULT_URI, else the daemon that is here
 
 Needs root, and a libvirt on this host.`,
-  run: async (args, io) => {
-    const { connect: uri } = parseFlags(args, { connect: { type: 'string', short: 'c' } });
+  options: { connect: { type: 'string', short: 'c' } },
+  run: async ({ values: { connect: uri } }, io) => {
     assertRoot('watch');
     const ending = new AbortController();
     const told = loggedIo(io);
@@ -40,7 +40,7 @@ Needs root, and a libvirt on this host.`,
     }
     return 0;
   },
-};
+});
 
 /** Warnings go to the system's journal, too: what is printed may go nowhere. Changes are written there by who makes them. */
 function loggedIo(io: Io): { readonly io: Io; readonly flush: () => Promise<void> } {

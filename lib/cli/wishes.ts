@@ -1,7 +1,7 @@
 /** What libvirt's guests ask for now: the XML of all that run, through one connection. */
-import { deriveAttachments } from '../attachment.js';
-import { loadConfig } from '../config.js';
-import { parseDomain } from '../domain.js';
+import { type Attachment, deriveAttachments } from '../attachment.js';
+import { type HostConfig, loadConfig } from '../config.js';
+import { type Domain, parseDomain } from '../domain.js';
 import { GuestwireError } from '../errors.js';
 import { type Connection, connect, type DomainRef } from '../libvirt/index.js';
 import type { Guest } from '../reconcile.js';
@@ -16,6 +16,8 @@ export interface Asked {
   readonly faults: readonly { readonly guest: Guest; readonly text: string }[];
 }
 
+export type OnAsked = (uuid: string, domain: Domain, asked: { readonly attachments: readonly Attachment[]; readonly config: HostConfig }) => void;
+
 /** Milliseconds for one question: a daemon that hangs must not hang a command that could do without it. */
 const PATIENCE = 10_000;
 
@@ -24,7 +26,7 @@ export async function askGuests(io: Io): Promise<Asked | string> {
   let connection: Connection | undefined;
   try {
     connection = await connect(undefined, { readOnly: true, reconnect: false, keepalive: false, timeout: PATIENCE, exec: io.exec });
-    return await read(connection, io);
+    return await readGuests(connection, io);
   } catch (error) {
     if (!(error instanceof GuestwireError) || !error.code.startsWith('ERR_LIBVIRT')) throw error;
     return error.message;
@@ -33,15 +35,19 @@ export async function askGuests(io: Io): Promise<Asked | string> {
   }
 }
 
-async function read(connection: Connection, io: Io): Promise<Asked> {
+/** Returns what the guests of a connection that run ask for; `onAsked` is told of each whose XML can be understood. */
+export async function readGuests(connection: Connection, io: Pick<Io, 'settings' | 'warn'>, onAsked: OnAsked = () => undefined): Promise<Asked> {
   const config = loadConfig(io.settings.config);
   const domains = await connection.listDomains({ state: 'active' });
-  const found = await Promise.all(domains.map(async (domain) => {
-    const guest = { name: domain.name, uuid: domain.uuid };
-    const xml = await xmlOf(connection, domain);
+  const found = await Promise.all(domains.map(async (ref) => {
+    const guest = { name: ref.name, uuid: ref.uuid };
+    const xml = await xmlOf(connection, ref);
     if (xml === undefined) return undefined;
     try {
-      return { guest, attachments: deriveAttachments(parseDomain(xml), config, io.warn) };
+      const domain = parseDomain(xml);
+      const attachments = deriveAttachments(domain, config, io.warn);
+      onAsked(ref.uuid, domain, { attachments, config });
+      return { guest, attachments };
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;
       return { guest, text: error.message };

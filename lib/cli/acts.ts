@@ -1,0 +1,136 @@
+/**
+ * What reconciling does to a host, for real or in words only. Whoever reconciles goes the same way with either, so that
+ * what a dry run prints is what the run then does.
+ */
+import { type Announcement, announce, wordsOfAnnouncement } from '../announce.js';
+import type { Attachment } from '../attachment.js';
+import type { Exec } from '../exec.js';
+import type { Journal } from '../journal.js';
+import type { Kernel } from '../kernel.js';
+import { EMPTY_SCOPE, type Observation, type Scope } from '../observation.js';
+import type { Batch, BatchLine } from '../operation.js';
+import type { Plan } from '../plan.js';
+import { logPlan } from '../planlog.js';
+import { type Guest, type Host, pastOf, planWiring, release, releaseRunning, wire } from '../reconcile.js';
+import { rejoin } from '../rejoin.js';
+import { ofRunning, planTakeBack, type TakeBack } from '../takeback.js';
+import { rivalsOf } from '../rivals.js';
+import { quote } from '../quote.js';
+import { accessPort } from '../vlan.js';
+
+export interface Acts {
+  readonly host: Host;
+  /** Puts taps back into their bridge and wires the guest. */
+  readonly wire: (guest: Guest, attachments: readonly Attachment[]) => Promise<Plan>;
+  readonly release: (guest: Guest) => Promise<void>;
+  readonly releaseRunning: (guest: Guest) => Promise<void>;
+  /** Runs batches that are no guest's, as far as they go; `look` says what is then still to do, by what the kernel holds. */
+  readonly run: (batches: readonly Batch[], look: () => Promise<readonly Batch[]>) => Promise<{ readonly done: readonly BatchLine[]; readonly left: readonly BatchLine[] }>;
+  /** Does what is no change of the kernel. */
+  readonly apart: (act: () => void) => void;
+  readonly announce: (announcement: Announcement) => Promise<void>;
+}
+
+/** Returns the acts that change the host; the lock is held while they do. */
+export function realActs(host: Host, { exec, log }: { readonly exec: Exec; readonly log: Parameters<typeof announce>[1] }): Acts {
+  return {
+    host,
+    wire: async (guest, attachments) => {
+      await rejoin(host, [{ guest, attachments }]);
+      return wire(host, { guest, attachments, fresh: false, incoming: false });
+    },
+    release: ({ uuid }) => release(host, uuid),
+    releaseRunning: ({ uuid }) => releaseRunning(host, uuid),
+    run: async (batches, look) => {
+      if (batches.length === 0) return { done: [], left: [] };
+      await host.kernel.run(batches, 'carry-on', EMPTY_SCOPE);
+      const left = linesOf(await look());
+      return { done: linesOf(batches).filter(({ text }) => !left.some((line) => line.text === text)), left };
+    },
+    apart: (act) => { act(); },
+    announce: (announcement) => announce(exec, log, announcement),
+  };
+}
+
+/** Returns the acts that change nothing, and tell `host.log` what would be done. */
+export function toldActs(real: Host): Acts {
+  const host = { ...real, kernel: untouched(real.kernel), journal: overlaid(real.journal) };
+  const said = new Set<string>();
+  /** What is done for one guest needs no doing for the next: tables are shared. */
+  const unsaid = (batches: readonly Batch[]): Batch[] => batches.flatMap(({ tool, lines }) => {
+    const fresh = lines.filter(({ text }) => !said.has(text));
+    for (const { text } of fresh) said.add(text);
+    return fresh.length === 0 ? [] : [{ tool, lines: fresh }];
+  });
+  const takeBack = async ({ name, uuid }: Guest, how: TakeBack): Promise<void> => {
+    const planned = await planTakeBack(host, uuid, how);
+    if (planned !== undefined) logPlan(host.log, name, { ...planned.plan, batches: unsaid(planned.plan.batches) });
+    host.journal.remove(uuid);
+  };
+  return {
+    host,
+    wire: async (guest, attachments) => {
+      await rejoin(host, [{ guest, attachments }]);
+      const { stale } = await rivalsOf(host, attachments, pastOf(host, guest.uuid));
+      for (const { guest: rival } of stale) {
+        await takeBack(rival, { keepMade: false });
+        host.log(`guest ${quote(rival.name)}: forgotten: its links are gone`);
+      }
+      const plan = await planWiring(host, { guest, attachments, fresh: false, incoming: false }, pastOf(host, guest.uuid));
+      logPlan(host.log, guest.name, { ...plan, batches: unsaid(plan.batches) });
+      return plan;
+    },
+    release: (guest) => takeBack(guest, { keepMade: false }),
+    releaseRunning: (guest) => takeBack(guest, ofRunning(host, guest.uuid)),
+    run: (batches) => Promise.resolve({ done: linesOf(unsaid(batches)), left: [] }),
+    apart: () => undefined,
+    announce: (announcement) => {
+      for (const line of wordsOfAnnouncement(announcement)) host.log(line);
+      return Promise.resolve();
+    },
+  };
+}
+
+function linesOf(batches: readonly Batch[]): BatchLine[] {
+  return batches.flatMap(({ lines }) => lines);
+}
+
+/** Returns a kernel that runs nothing; links that would be put into a bridge are seen there, in its default VLAN. */
+function untouched(kernel: Kernel): Kernel {
+  const joined = new Map<string, string>();
+  const observe = async (scope: Scope): Promise<Observation> => {
+    const observation = await kernel.observe(scope);
+    const [links, vlans] = [new Map(observation.links), new Map(observation.vlans)];
+    for (const [dev, master] of joined) {
+      const facts = links.get(dev);
+      if (facts === undefined) continue;
+      links.set(dev, { ...facts, master });
+      const vid = links.get(master)?.bridge?.defaultPvid ?? 0;
+      if (vid > 0) vlans.set(dev, accessPort(vid));
+    }
+    return { ...observation, links, vlans };
+  };
+  return {
+    observe,
+    run: async (batches, _mode, scope) => {
+      for (const { after } of batches.flatMap(({ lines }) => lines.flatMap(({ operations }) => operations))) {
+        if (after?.kind === 'master') joined.set(after.dev, after.master);
+      }
+      return { observation: await observe(scope), failure: undefined };
+    },
+  };
+}
+
+/** Returns a journal that forgets guests for whoever reads it, and writes nothing. */
+function overlaid(journal: Journal): Journal {
+  const removed = new Set<string>();
+  const ignore = (): void => undefined;
+  return {
+    ...journal,
+    read: (uuid) => (removed.has(uuid) ? undefined : journal.read(uuid)),
+    list: () => journal.list().filter(({ guest }) => !removed.has(guest.uuid)),
+    remove: (uuid) => { removed.add(uuid); },
+    write: ignore, markIncoming: ignore, markEnded: ignore, writeUplinks: ignore, writeProxies: ignore,
+    takeIncoming: (uuid) => journal.expectsIncoming(uuid),
+  };
+}

@@ -1,0 +1,96 @@
+/** The table of commands, and what picks one: prints what it returns, ends with its status. */
+import { readFileSync } from 'node:fs';
+import { check } from './check.js';
+import { cloudInit } from './cloud-init.js';
+import { completionOf } from './completion.js';
+import { derive } from './derive.js';
+import { doctor } from './doctor.js';
+import { drops } from './drops.js';
+import { exec } from './exec.js';
+import { explain } from './explain.js';
+import type { Command, Io } from './command.js';
+import { install } from './install.js';
+import { plan } from './plan.js';
+import { quarantine } from './quarantine.js';
+import { reconcile } from './reconcile.js';
+import { set, unset } from './set.js';
+import { status } from './status.js';
+import { uninstall } from './uninstall.js';
+import { watch } from './watch.js';
+import { GuestwireError, UsageError } from '../errors.js';
+import { settingsFrom } from '../settings.js';
+
+export const COMMANDS: readonly Command[] = [status, check, doctor, derive, plan, explain, drops, reconcile, watch, set, unset, quarantine, install, uninstall, cloudInit, completionOf(() => COMMANDS)];
+
+/** Returns the process's own streams, settings and tools. */
+export function processIo(): Io {
+  return {
+    print: (text) => { process.stdout.write(`${text}\n`); },
+    warn: (text) => { process.stderr.write(`guestwire: ${text}\n`); },
+    settings: settingsFrom(process.env),
+    exec,
+    // https://no-color.org: whatever it says, unless it is empty.
+    colours: process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '' && process.env['TERM'] !== 'dumb',
+  };
+}
+
+/** Returns the exit status: 0 done, 1 the answer is no, 2 wrong usage. */
+export async function main(args: readonly string[], io: Io): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    io.print(help());
+    return name === undefined ? 2 : 0;
+  }
+  if (name === '--version' || name === '-V') {
+    io.print(version());
+    return 0;
+  }
+  const command = COMMANDS.find((candidate) => candidate.name === name);
+  if (command === undefined) {
+    io.warn(`there is no command '${name}': 'guestwire --help' lists them`);
+    return 2;
+  }
+  if (rest.includes('--help') || rest.includes('-h')) {
+    io.print(command.help);
+    return 0;
+  }
+  return run(command, rest, io);
+}
+
+async function run(command: Command, args: readonly string[], io: Io): Promise<number> {
+  try {
+    return await command.run(args, io);
+  } catch (error) {
+    if (error instanceof UsageError) {
+      io.warn(`${error.message}: see 'guestwire ${command.name} --help'`);
+      return 2;
+    }
+    if (!(error instanceof GuestwireError)) throw error;
+    io.warn(error.message);
+    return 1;
+  }
+}
+
+function help(): string {
+  const width = Math.max(...COMMANDS.map((command) => command.name.length));
+  return [
+    'guestwire wires libvirt guests to the network as their domain XML says.',
+    'libvirt calls its hook when a guest starts and stops; this command shows, installs and removes it.',
+    '',
+    'Usage: guestwire COMMAND [OPTION]...',
+    '',
+    ...COMMANDS.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`),
+    '',
+    "  guestwire COMMAND --help says more, guestwire --version which version this is.",
+    '',
+    'Environment: GUESTWIRE_CONFIG (default /etc/guestwire/config.toml), GUESTWIRE_STATE_DIR (default',
+    '/run/guestwire), GUESTWIRE_LOCK (default: the state directory with .lock behind it),',
+    'GUESTWIRE_QUARANTINE_DIR (default /var/lib/guestwire/quarantine).',
+    'Exit status: 0 done, 1 the answer is no, 2 wrong usage.',
+  ].join('\n');
+}
+
+function version(): string {
+  const { version: number } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+  return number;
+}
