@@ -9,7 +9,7 @@ import { addBox, IPS, lxc, MAC, reached, removeBox, restartDaemon } from './box.
 const UNIT = 'guestwire-agent.service';
 
 /** @param {...string} args */
-const guestwire = (...args) => ok('node', ['dist/cli.js', ...args], { timeout: 120_000 });
+const guestwire = (...args) => ok('env', ['LIBVIRT_DEFAULT_URI=lxc:///', 'node', 'dist/cli.js', ...args], { timeout: 120_000 });
 
 /** @param {string} name */
 async function property(name) {
@@ -26,6 +26,13 @@ async function healed(addresses, what) {
   await waitFor(async () => (await routes()).join() === [...addresses].sort().join(), { what: `the routes after ${what}`, timeout: 30_000 });
 }
 
+/** @param {string} name @param {string} setting */
+async function dropIn(name, setting) {
+  await sh(`mkdir -p /run/systemd/system/${UNIT}.d`);
+  writeFileSync(`/run/systemd/system/${UNIT}.d/${name}.conf`, `[Service]\n${setting}\n`);
+  await ok('systemctl', ['daemon-reload']);
+}
+
 /** @param {(pid: number) => Promise<unknown>} act what ends the agent @param {string} what */
 async function comesBackAfter(act, what) {
   const pid = Number(await property('MainPID'));
@@ -36,6 +43,8 @@ async function comesBackAfter(act, what) {
 test('the agent is a service: ready, watched, started again, and it heals what it may', async () => {
   rmSync('/etc/libvirt/hooks/qemu', { force: true });
   try {
+    // The agent watches one driver, by default QEMU's.
+    await dropIn('driver', 'Environment=LIBVIRT_DEFAULT_URI=lxc:///');
     note(await guestwire('install', '--agent', '--yes'));
     await addBox('/etc/libvirt/hooks/qemu');
     await waitFor(async () => await property('ActiveState') === 'active', { what: 'READY=1', timeout: 60_000 });
@@ -61,9 +70,7 @@ test('the agent is a service: ready, watched, started again, and it heals what i
     await restartDaemon();
     await healed(IPS.slice(0, 1), 'a restart of libvirtd');
 
-    await sh(`mkdir -p /run/systemd/system/${UNIT}.d`);
-    writeFileSync(`/run/systemd/system/${UNIT}.d/quick.conf`, '[Service]\nWatchdogSec=15\n');
-    await ok('systemctl', ['daemon-reload']);
+    await dropIn('quick', 'WatchdogSec=15');
     await comesBackAfter(() => ok('systemctl', ['restart', UNIT]), 'a restart');
     await sleep(20_000);
     assert.equal(await property('NRestarts'), '0', 'it gives signs of life in time');
@@ -80,6 +87,6 @@ test('the agent is a service: ready, watched, started again, and it heals what i
     await run('node', ['dist/cli.js', 'uninstall']);
     rmSync(`/run/systemd/system/${UNIT}.d`, { recursive: true, force: true });
     await removeBox();
-    await run('ln', ['-s', `${process.cwd()}/hooks/qemu`, '/etc/libvirt/hooks/qemu']);
+    await run('ln', ['-sf', `${process.cwd()}/hooks/qemu`, '/etc/libvirt/hooks/qemu']);
   }
 }, { timeout: 600_000 });
