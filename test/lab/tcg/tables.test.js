@@ -43,6 +43,8 @@ for (const [what, more, { table, uplink }] of /** @type {const} */ ([['a VRF', "
       await addSpace(guest);
       await setUpByHand(guest);
     }
+    // The first guest makes it, and it stays.
+    await sh('mkdir -p -m 700 /run/guestwire');
     const before = await worldState();
     for (const guest of [own, also, MAIN]) await call(guest, 'prepare', 'start');
     const { check, end } = checks();
