@@ -77,8 +77,9 @@ interface Edit extends Target {
 function targetOf({ nic, live, config }: { nic?: string; live?: boolean; config?: boolean }, [name, extra]: readonly string[]): Target {
   if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
   if (nic === undefined) throw new UsageError("'--nic' is missing: give the MAC of the NIC");
-  const affect = [...(live === true ? ['live' as const] : []), ...(config === true ? ['config' as const] : [])];
-  return { name, mac: nic, affect: affect.length === 0 ? ['live', 'config'] : affect, isDefault: affect.length === 0 };
+  // The config first: what cannot be saved must not be changed in the running guest alone.
+  const affect = [...(config === true ? ['config' as const] : []), ...(live === true ? ['live' as const] : [])];
+  return { name, mac: nic, affect: affect.length === 0 ? ['config', 'live'] : affect, isDefault: affect.length === 0 };
 }
 
 async function edit(io: Io, { name, mac, affect, isDefault, make }: Edit): Promise<void> {
@@ -90,7 +91,7 @@ async function edit(io: Io, { name, mac, affect, isDefault, make }: Edit): Promi
     for (const place of places) drafts.push({ place, xml: await draft(io, libvirt, { domain, place, mac, make }) });
     for (const { place, xml } of drafts) {
       const isWritten = await write(libvirt, domain, { affect: place, xml, mayLack: isDefault && drafts.length > 1 });
-      if (!isWritten) io.warn(`guest ${quote(domain.name)} has no config that lasts: only the running guest is changed`);
+      if (!isWritten) io.warn(`guest ${quote(domain.name)} has no config that lasts`);
       else io.print(`guest ${quote(domain.name)}: ${place === 'live' ? 'the running guest' : 'its config'} ${xml === undefined ? 'has no guestwire metadata now' : 'is changed'}`);
     }
   } finally {

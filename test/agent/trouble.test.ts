@@ -43,7 +43,7 @@ describe('guestwire set and unset', () => {
   libvirtTest('write metadata, and the running guest follows at once', async () => {
     const since = performance.now();
     expect(await guestwire('set', 'web1', '--nic', MAC, '--ip', ADDRESS, '--ip', '192.0.2.11', '--route', '198.51.100.0/28,192.0.2.11')).toEqual({
-      code: 0, stderr: '', stdout: "guest 'web1': the running guest is changed\nguest 'web1': its config is changed\n",
+      code: 0, stderr: '', stdout: "guest 'web1': its config is changed\nguest 'web1': the running guest is changed\n",
     });
     await until(holds(ADDRESS, '192.0.2.11', '198.51.100.0/28'), { what: 'the new routes', since });
     const libvirt = place.libvirt;
@@ -76,6 +76,18 @@ describe('guestwire set and unset', () => {
       expect(result.stderr).toContain(says);
     }
     expect([await place.libvirt.domainXml(web1), await place.libvirt.domainXml(web1, { from: 'inactive' })]).toEqual(before);
+  }, 60_000);
+
+  libvirtTest('write nothing when the config cannot be saved', async () => {
+    const web1 = await place.libvirt.lookupDomain({ uuid: UUID });
+    const before = await place.libvirt.domainXml(web1);
+    await place.host.ok('sh', ['-ec', 'mount --bind /etc/libvirt/qemu /etc/libvirt/qemu; mount -o remount,ro,bind /etc/libvirt/qemu']);
+    const { code, stdout, stderr } = await guestwire('set', 'web1', '--nic', MAC, '--ip', '192.0.2.77');
+    await place.host.ok('umount', ['/etc/libvirt/qemu']);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toContain('Read-only file system');
+    expect(await place.libvirt.domainXml(web1)).toBe(before);
+    expect(await destinations()).toEqual([ADDRESS]);
   }, 60_000);
 });
 
