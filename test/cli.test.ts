@@ -12,6 +12,7 @@ import { nicFilter, type NicFilter, nicLines, tableLines } from '../lib/ruleset.
 import { testWith } from './capability.js';
 import { type Netns, openNetns } from './netns.js';
 
+const rootTest = testWith('root');
 const netnsTest = testWith('root', 'netns');
 const CLI = resolve('dist/cli.js');
 const domainOf = (name: string): string => resolve(`fixtures/cases/${name}/domain.xml`);
@@ -48,8 +49,34 @@ describe('guestwire', () => {
     expect(stdout).toMatch(new RegExp(`^Usage: guestwire ${name}`));
   });
 
+  test('help COMMAND is COMMAND --help', () => {
+    expect(guestwire(['help', 'status'])).toEqual(guestwire(['status', '--help']));
+    expect(guestwire(['help', 'help'])).toEqual(guestwire(['--help']));
+  });
+
+  // bash waits until the reader has gone.
+  const output = (target: string): { status: number | null; stderr: string } => {
+    const { status, stderr } = spawnSync('bash', ['-c', `${target}; "$@" >&"$out"`, 'bash', process.execPath, CLI, '--help'], { encoding: 'utf8' });
+    return { status, stderr };
+  };
+  test('says nothing of a reader that has gone', () => {
+    expect(output('exec {out}> >(exec true); wait $!')).toEqual({ status: 0, stderr: '' });
+  });
+
+  test('says that what it prints went nowhere', () => {
+    expect(output('exec {out}>/dev/full')).toEqual({ status: 1, stderr: 'guestwire: what it found cannot be printed: ENOSPC: no space left on device, write\n' });
+  });
+
+  rootTest('tells who is not root that a reading command reads', () => {
+    for (const [command, ...args] of [['drops', 'web1'], ['quarantine']]) {
+      const { status, stderr } = spawnSync('setpriv', ['--reuid', '65534', '--clear-groups', process.execPath, CLI, String(command), ...args], { encoding: 'utf8' });
+      expect({ status, stderr }).toEqual({ status: 1, stderr: `guestwire: 'guestwire ${String(command)}' reads what only root may: run it as root\n` });
+    }
+  });
+
   test.each<[string, string[], string]>([
     ['an unknown command', ['wire'], "guestwire: there is no command 'wire': 'guestwire --help' lists them\n"],
+    ['help for an unknown command', ['help', 'wire'], "guestwire: there is no command 'wire': 'guestwire --help' lists them\n"],
     ['an unknown option', ['derive', '--jsn'], "guestwire: Unknown option '--jsn': see 'guestwire derive --help'\n"],
     ['neither file nor guest', ['derive'], "guestwire: give either -f FILE or the name of a guest: see 'guestwire derive --help'\n"],
     ['file and guest', ['plan', '-f', 'a', 'b'], "guestwire: give either -f FILE or the name of a guest: see 'guestwire plan --help'\n"],

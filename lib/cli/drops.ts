@@ -5,7 +5,7 @@ import { familiesOf } from '../filter.js';
 import { createJournal, type Wired } from '../journal.js';
 import { nicLabel, quote } from '../quote.js';
 import { command, type Io, JSON_VERSION } from './command.js';
-import { assertRoot } from './requirements.js';
+import { assertRootToRead } from './requirements.js';
 
 /** Of a NIC's chain, by what it starts with. */
 const DIRECTIONS: Readonly<Record<string, string>> = { nic: 'sends', arp: 'sends', ip: 'sends', ip6: 'sends', in: 'gets', out: 'sends on', host: 'sends to the host' };
@@ -26,7 +26,7 @@ Needs root. 'guestwire explain' tells which rule would decide.`,
   operand: 'guest',
   run: async ({ values: { all = false, json = false }, positionals: [name, extra] }, io) => {
     if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
-    assertRoot('drops');
+    assertRootToRead('drops');
     const entry = createJournal(io.settings.stateDir, io.warn).list().find(({ guest }) => guest.name === name || guest.uuid === name);
     if (entry === undefined) throw new HostError(`guest ${quote(name)} does not run here, or nothing is wired for it: only a wired guest has filters`);
     const counts = (await countsOf(io, entry.wired)).filter(({ count }) => all || (count.verdict === 'drop' && count.packets > 0));

@@ -34,9 +34,25 @@ export function processIo(): Io {
   };
 }
 
+/**
+ * Keeps what cannot be printed from ending the command with a stack trace. A reader that has gone, as of `| head -1`, wants no
+ * more: a command that changes the host goes on all the same, because half done is worse.
+ */
+export function mindStreams(): void {
+  let told = false;
+  process.stderr.on('error', () => undefined);
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE' || told) return;
+    told = true;
+    process.stderr.write(`guestwire: what it found cannot be printed: ${error.message}\n`);
+    process.once('exit', () => { process.exitCode ||= 1; });
+  });
+}
+
 /** Returns the exit status: 0 done, 1 the answer is no, 2 wrong usage. */
 export async function main(args: readonly string[], io: Io): Promise<number> {
   const [name, ...rest] = args;
+  if (name === 'help' && rest[0] !== undefined) return main([rest[0], '--help'], io);
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     io.print(help());
     return name === undefined ? 2 : 0;
@@ -86,7 +102,7 @@ function help(): string {
     'Environment: GUESTWIRE_CONFIG (default /etc/guestwire/config.toml), GUESTWIRE_STATE_DIR (default',
     '/run/guestwire), GUESTWIRE_LOCK (default: the state directory with .lock behind it),',
     'GUESTWIRE_QUARANTINE_DIR (default /var/lib/guestwire/quarantine).',
-    'Exit status: 0 done, 1 the answer is no, 2 wrong usage.',
+    'Exit status: 0 done, 1 the answer is no, 2 wrong usage, or, of check and explain, it cannot be told.',
   ].join('\n');
 }
 

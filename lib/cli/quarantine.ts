@@ -8,7 +8,7 @@ import { quote } from '../quote.js';
 import { type Guest, refilter } from '../reconcile.js';
 import { askLibvirt, command, type Io, JSON_VERSION } from './command.js';
 import { locked } from './host.js';
-import { assertRoot } from './requirements.js';
+import { assertRoot, assertRootToRead } from './requirements.js';
 
 export const quarantine = command({
   name: 'quarantine',
@@ -31,7 +31,7 @@ Without DOMAIN it lists the guests in quarantine. Needs root.`,
     if (extra !== undefined) throw new UsageError('give the name of one guest');
     if (name === undefined && lift) throw new UsageError('--lift needs the name of a guest');
     if (name !== undefined && json) throw new UsageError('--json is for the list');
-    assertRoot('quarantine');
+    (name === undefined ? assertRootToRead : assertRoot)('quarantine');
     if (name === undefined) list(io, json);
     else await change(io, name, lift);
     return 0;
