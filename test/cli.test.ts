@@ -49,6 +49,11 @@ describe('guestwire', () => {
     expect(stdout).toMatch(new RegExp(`^Usage: guestwire ${name}`));
   });
 
+  test('help tells what plan shows, and what set leaves to later', () => {
+    expect(guestwire(['plan', '--help']).stdout).toContain("'ip', 'bridge' and 'nft'");
+    expect(guestwire(['set', '--help']).stdout).toContain('What another guest holds is refused later');
+  });
+
   test('help COMMAND is COMMAND --help', () => {
     expect(guestwire(['help', 'status'])).toEqual(guestwire(['status', '--help']));
     expect(guestwire(['help', 'help'])).toEqual(guestwire(['--help']));

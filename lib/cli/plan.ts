@@ -18,8 +18,8 @@ export const plan = command({
   summary: 'show what starting a guest would change on this host now',
   help: `Usage: guestwire plan (-f FILE | DOMAIN) [--json]
 
-Shows the exact text that 'ip' and 'bridge' would be fed, and the sysctls that would be written, if the guest started
-now. Reads the host, changes nothing. A tap that libvirt has not named yet stands as NIC-0, NIC-1 and so on.
+Shows the exact text that 'ip', 'bridge' and 'nft' would be fed, and the sysctls that would be written, if the guest
+started now. Reads the host, changes nothing. A tap that libvirt has not named yet stands as NIC-0, NIC-1 and so on.
 
   -f, --file FILE  read the domain XML from FILE, '-' is standard input
   DOMAIN           ask libvirt for it (virsh dumpxml)

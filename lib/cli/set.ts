@@ -13,7 +13,8 @@ const WHERE = `  -n, --nic MAC    which NIC
       --live       of the running guest only; without --live and --config of both, where the guest runs
       --config     of what it starts with next only
 
-Nothing is written unless all of it is allowed. Where the agent runs ('guestwire watch'), a running guest is rewired at
+Nothing is written unless the guest and the host config allow all of it. What another guest holds is refused later, when
+the guest starts or is reconciled. Where the agent runs ('guestwire watch'), a running guest is rewired at
 once; without it 'guestwire reconcile GUEST' does it.`;
 
 const SHARED = { nic: { type: 'string', short: 'n' }, live: { type: 'boolean' }, config: { type: 'boolean' } } as const;
