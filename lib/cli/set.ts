@@ -5,8 +5,10 @@ import { METADATA_NAMESPACE, parseDomain } from '../domain.js';
 import { UsageError } from '../errors.js';
 import { assertNic, domainWith, elementOf, type IntentChange, intentsIn, withChange, withoutNic } from '../intentedit.js';
 import { connect, type Connection, type DomainRef, LibvirtError } from '../libvirt/index.js';
+import { isHeld } from '../lock.js';
 import type { NicIntent } from '../metadata.js';
 import { quote } from '../quote.js';
+import { agentLockOf } from '../settings.js';
 import { command, type Io } from './command.js';
 
 const WHERE = `  -n, --nic MAC    which NIC
@@ -94,6 +96,9 @@ async function edit(io: Io, { name, mac, affect, isDefault, make }: Edit): Promi
       const isWritten = await write(libvirt, domain, { affect: place, xml, mayLack: isDefault && drafts.length > 1 });
       if (!isWritten) io.warn(`guest ${quote(domain.name)} has no config that lasts`);
       else io.print(`guest ${quote(domain.name)}: ${place === 'live' ? 'the running guest' : 'its config'} ${xml === undefined ? 'has no guestwire metadata now' : 'is changed'}`);
+    }
+    if (places.includes('live') && libvirt.transport === 'socket' && process.geteuid?.() === 0 && !await isHeld(io.exec, agentLockOf(io.settings))) {
+      io.print(`guest ${quote(domain.name)}: no agent runs here, so 'guestwire reconcile ${domain.name}' is what rewires it`);
     }
   } finally {
     await libvirt.close();

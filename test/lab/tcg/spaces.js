@@ -68,7 +68,7 @@ export async function addWorld(name, net, more = '') {
 
 /** Everything of the host's own that guestwire may have had a hand in, sorted: a link that was in a VRF gets its routes anew. */
 export async function worldState() {
-  const text = await ok('sh', ['-c', `ip rule; ip -6 rule; ip route show table all; ip -6 route show table all; ip -br link; ip -br address; nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//; s/ expires [0-9a-z]*//'
+  const text = await ok('sh', ['-c', `ip rule; ip -6 rule; ip route show table all; ip -6 route show table all; ip -br link; ip -br address; nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//; /elements = { fe80::/d'
     ls -R /run/guestwire /run/guestwire.serve 2>/dev/null || true`]);
   return text.split('\n').map((line) => line.trim()).sort().join('\n');
 }
