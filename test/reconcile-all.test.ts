@@ -48,6 +48,23 @@ async function expectForetold(...args: string[]): Promise<string[]> {
   return real.stdout.split('\n').slice(0, -1);
 }
 
+describe('a guest that cannot be made right', () => {
+  kernelTest('has its filters all the same', async () => {
+    const before = host.netns.sh('nft list tables');
+    host.netns.sh('sysctl -qw net.ipv4.ip_forward=0; nft flush ruleset');
+    for (const args of [['reconcile', 'web1'], ['reconcile', '--all']]) {
+      const { status, stderr } = await host.command(...args);
+      expect({ status, tables: host.netns.sh('nft list tables') }).toEqual({ status: 1, tables: before });
+      expect(stderr).toContain('net.ipv4.ip_forward=1');
+      expect(host.netns.sh('nft list table netdev guestwire')).toContain('vnet1');
+    }
+    expect(host.netns.sh('nft list table netdev guestwire')).toContain('vnet2');
+    host.netns.sh('sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1');
+    expect((await host.command('reconcile', '--all')).status).toBe(0);
+    expect((await host.command('check')).stdout).toBe('');
+  });
+});
+
 describe('a dry run', () => {
   kernelTest('says that there is nothing to do', async () => {
     expect(await host.command('reconcile', '--all', '--dry-run')).toEqual({ status: 0, stdout: 'all is as it should be, nothing to change\n', stderr: '' });

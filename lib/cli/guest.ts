@@ -7,11 +7,11 @@ import { announce } from '../announce.js';
 import { type Attachment, deriveAttachments } from '../attachment.js';
 import { loadConfig } from '../config.js';
 import { type Domain, parseDomain } from '../domain.js';
-import { DomainXmlError, HostError } from '../errors.js';
+import { DomainXmlError, GuestwireError, HostError } from '../errors.js';
 import { createJournal, type Journal } from '../journal.js';
 import type { Plan } from '../plan.js';
 import { quote } from '../quote.js';
-import { type Guest, type Host, release, releaseRunning, wire } from '../reconcile.js';
+import { type Guest, type Host, refilter, release, releaseRunning, wire } from '../reconcile.js';
 import { rejoin } from '../rejoin.js';
 import { serveGuest } from '../serving.js';
 import type { Wish } from '../together.js';
@@ -121,8 +121,19 @@ export async function wireRejoined(host: Host, wish: Wish): Promise<Plan> {
   try {
     return await wire(host, request);
   } catch (error) {
-    if (!(error instanceof HostError) || !await rejoin(host, wish)) throw error;
-    return wire(host, request);
+    if (error instanceof HostError && await rejoin(host, wish)) return wire(host, request);
+    if (error instanceof GuestwireError) await filterAllTheSame(host, wish.guest);
+    throw error;
+  }
+}
+
+/** A guest that cannot be wired as it should be, for want of forwarding for instance, runs on: not without its filters. */
+async function filterAllTheSame(host: Host, { name, uuid }: Guest): Promise<void> {
+  try {
+    await refilter(host, uuid);
+  } catch (error) {
+    if (!(error instanceof GuestwireError)) throw error;
+    host.log(`guest ${quote(name)}: its filters are not as they should be, either: ${error.message}`);
   }
 }
 
