@@ -20,11 +20,15 @@ export function linkNames(procSys = '/proc/sys', sysNet = '/sys/class/net'): Lin
   // sysfs may be that of another network namespace (`nsenter --net`), this is never.
   const has = (name: string): boolean => existsSync(join(procSys, 'net/ipv4/conf', name));
   let names: Map<number, string> | undefined;
-  return { has, of: (ifindex) => (names ??= namesIn(sysNet, has)).get(ifindex) };
+  const of = (ifindex: number): string | undefined => {
+    const name = (names ??= namesIn(sysNet)).get(ifindex);
+    return name !== undefined && has(name) ? name : undefined;
+  };
+  return { has, of };
 }
 
-function namesIn(sysNet: string, has: LinkNames['has']): Map<number, string> {
-  return new Map(entriesOf(sysNet).filter(has).flatMap((name) => {
+function namesIn(sysNet: string): Map<number, string> {
+  return new Map(entriesOf(sysNet).flatMap((name) => {
     const ifindex = numberIn(join(sysNet, name, 'ifindex'));
     return ifindex === undefined ? [] : [[ifindex, name]];
   }));
