@@ -43,7 +43,7 @@ export async function wireTogether(host: Host, wishes: readonly Wish[]): Promise
   const attachments = wishes.flatMap((wish) => wish.attachments);
   const subjects = wishes.map((wish) => ({ ...wish, entry: journal.read(wish.guest.uuid) }));
   const all: Host = {
-    ...host, log: () => undefined, journal: journalOf(journal, wishes),
+    ...host, log: () => undefined, journal: journalOf(journal, subjects),
     isQuarantined: (uuid) => uuid !== ALL.uuid && isQuarantined(uuid),
   };
   const plan = await wire(all, { guest: ALL, attachments, fresh: false, incoming: false });
@@ -67,16 +67,15 @@ export function partOf({ operations, proxies }: Plan, attachments: readonly Atta
 /** No guest has this UUID (RFC 9562, 5.9), and nothing is ever written under it. */
 const ALL: Guest = { name: 'all', uuid: '00000000-0000-0000-0000-000000000000' };
 
-function journalOf(journal: Journal, wishes: readonly Wish[]): Journal {
-  const uuids = new Set(wishes.map(({ guest }) => guest.uuid));
-  const before = wishes.map((wish) => ({ ...wish, entry: journal.read(wish.guest.uuid) }));
-  const known = before.flatMap(({ entry }) => entry ?? []);
+/** `before`: the members, each with its entry as it is now. */
+function journalOf(journal: Journal, before: readonly (Wish & { entry: Entry | undefined })[]): Journal {
+  const uuids = new Set(before.map(({ guest }) => guest.uuid));
   const now = new Date().toISOString();
   return {
     ...journal,
     read: (uuid) => {
       if (uuid !== ALL.uuid) return journal.read(uuid);
-      if (known.length === 0) return undefined;
+      if (before.every(({ entry }) => entry === undefined)) return undefined;
       const entries = before.flatMap(({ guest }) => journal.read(guest.uuid) ?? []);
       return {
         version: 1, guest: ALL, since: now, incoming: false,
