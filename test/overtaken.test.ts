@@ -37,7 +37,7 @@ function workWith(meanwhile: () => Promise<void>): GuestWork {
   const ids = ['7'];
   const run: UnderLock['run'] = async (_, act) => {
     await meanwhile();
-    await act(host, io);
+    await act(host);
   };
   return {
     io, underLock: { run, wire: (concerned, wiring) => wireNow(host, concerned, wiring) },

@@ -44,7 +44,7 @@ export function createTurns(io: Io): (turn: Turn) => UnderLock {
     if (due.length > 0) await wireAll(io, due);
   };
   return (turn) => ({
-    run: ({ journal }, act) => inTurn(async () => { await locked(turn.io, { journal, holder: HOLDER }, (host) => act(host, turn.io)); }),
+    run: ({ journal }, act) => inTurn(async () => { await locked(turn.io, { journal, holder: HOLDER }, act); }),
     wire: (concerned, wiring) => new Promise<Part>((done, failed) => {
       waiting.push({ ...turn, concerned, wiring, done, failed });
       inTurn(takeAll).catch(failed);

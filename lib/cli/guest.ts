@@ -17,9 +17,9 @@ import { serveGuest } from '../serving.js';
 import type { Wish } from '../together.js';
 import type { Io } from './command.js';
 
-/** What happens under the host's lock. `act` gets the exec that it shares with whoever else runs under it. */
+/** What happens under the host's lock. */
 export interface UnderLock {
-  readonly run: (concerned: Concerned, act: (host: Host, io: Pick<Io, 'exec'>) => Promise<void>) => Promise<void>;
+  readonly run: (concerned: Concerned, act: (host: Host) => Promise<void>) => Promise<void>;
   /** Does what {@link wireNow} does, for this guest alone or together with others that are due. */
   readonly wire: (concerned: Concerned, wiring: Wiring) => Promise<Part>;
 }
@@ -181,9 +181,9 @@ function idIn(xml: string): string | undefined {
 }
 
 async function reconciled({ io, underLock }: Omit<GuestWork, 'inquiry'>, concerned: Concerned, act: (host: Host) => Promise<void>): Promise<void> {
-  await underLock.run(concerned, async (host, { exec }) => {
+  await underLock.run(concerned, async (host) => {
     await act(host);
-    await serve({ ...io, exec }, host, concerned);
+    await serve(io, host, concerned);
   });
 }
 

@@ -82,7 +82,7 @@ async function releaseByName(io: Io, name: string, inquiry: Inquiry): Promise<vo
 /** `onChanges` is told how many changes were made. */
 function underLockOf(io: Io, name: string, onChanges: (count: number) => void): UnderLock {
   const run: UnderLock['run'] = async ({ journal }, act) => {
-    onChanges(await locked(io, { journal, holder: `guestwire reconcile ${quote(name)}` }, (host) => act(closely(io, host), io)));
+    onChanges(await locked(io, { journal, holder: `guestwire reconcile ${quote(name)}` }, (host) => act(closely(io, host))));
   };
   return {
     run,
