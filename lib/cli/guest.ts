@@ -93,7 +93,7 @@ export async function wireGuest(work: GuestWork): Promise<Done> {
   const asks = attachments.length === 0 ? 'nothing' : 'something';
   if (asks === 'nothing' && stamp === undefined) return { guest, asks };
   const plan = await work.underLock.wire({ guest, journal }, { nics: domain.nics, attachments, stamp });
-  await assertSame(work, { guest, journal, id });
+  await assertSame(work, { guest, journal, id, stamp: stampOf(journal, guest) });
   if (plan !== undefined && config.routed.announce) await announce(io.exec, { info: io.print, warn: io.warn }, { guest: guest.name, plan, fresh: false });
   return { guest, asks };
 }
@@ -164,11 +164,15 @@ export function guestOf({ name, uuid }: { readonly name: string; readonly uuid: 
 }
 
 /** What was wired for a guest that ended meanwhile would stay; of one that was started again its hook has seen to it. */
-async function assertSame(work: GuestWork, { guest, journal, id }: { readonly guest: Guest; readonly journal: Journal; readonly id: string }): Promise<void> {
+async function assertSame(work: GuestWork, { guest, journal, id, stamp }: Concerned & { readonly id: string; readonly stamp: string | undefined }): Promise<void> {
   const now = await work.inquiry.id();
   if (now === id) return;
   if (now !== undefined) throw new OvertakenError(`guest ${quote(guest.name)} was started again meanwhile`);
-  await reconciled(work, { guest, journal }, (host) => release(host, guest.uuid));
+  await reconciled(work, { guest, journal }, async (host) => {
+    // Its hook may have started it since, and waited for the lock no longer than this did.
+    assertStamp({ guest, journal }, stamp);
+    await release(host, guest.uuid);
+  });
   throw new OvertakenError(`guest ${quote(guest.name)} ended meanwhile: what was wired for it is released`);
 }
 

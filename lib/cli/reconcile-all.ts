@@ -20,6 +20,7 @@ import type { UplinkRecord } from '../uplink.js';
 import { surplusUplinks } from '../uplinkgarbage.js';
 import { type Acts, realActs, toldActs } from './acts.js';
 import type { Io } from './command.js';
+import { stampOf } from './guest.js';
 import { locked } from './host.js';
 import { removeLeftFiles } from './leftfiles.js';
 import { type Asked, askGuests } from './wishes.js';
@@ -184,11 +185,14 @@ async function announceThem(acts: Acts, touched: Done['touched']): Promise<void>
 
 /** A guest may have ended between the question and the lock; then nobody else releases what was wired since. Returns the others. */
 async function releaseEnded(io: Io, touched: Done['touched']): Promise<Done['touched']> {
+  const journal = createJournal(io.settings.stateDir, io.warn);
+  const stamps = new Map(touched.map(({ guest }) => [guest.uuid, stampOf(journal, guest)]));
   const after = touched.length === 0 ? '' : await askGuests(io);
   const ended = typeof after === 'string' ? [] : touched.filter(({ guest }) => !after.running.has(guest.uuid));
   if (ended.length === 0) return touched;
-  await locked(io, { journal: createJournal(io.settings.stateDir, io.warn), holder: 'guestwire reconcile --all' }, async (host) => {
-    for (const { guest } of ended) await release(host, guest.uuid);
+  await locked(io, { journal, holder: 'guestwire reconcile --all' }, async (host) => {
+    // One that was started since has another stamp.
+    for (const { guest } of ended) if (stampOf(journal, guest) === stamps.get(guest.uuid)) await release(host, guest.uuid);
   });
   return touched.filter((one) => !ended.includes(one));
 }
