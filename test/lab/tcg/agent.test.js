@@ -80,11 +80,13 @@ test('the agent is a service: ready, watched, started again, and it heals what i
     const said = await ok('journalctl', ['-q', '-o', 'cat', '-u', UNIT, '-p', 'warning']);
     note(said);
     assert.doesNotMatch(said, /bug|Operation not permitted|Permission denied|Read-only/);
-    await guestwire('uninstall', '--keep-wiring');
-    assert.equal((await run('systemctl', ['is-active', UNIT])).stdout.trim(), 'inactive');
     await reached(IPS.slice(0, 1));
+    await lxc('destroy', 'box');
+    await healed([], 'its end');
+    await guestwire('uninstall');
+    assert.equal((await run('systemctl', ['is-active', UNIT])).stdout.trim(), 'inactive');
   } finally {
-    await run('node', ['dist/cli.js', 'uninstall', '--keep-wiring']);
+    await run('node', ['dist/cli.js', 'uninstall', '--unwire']);
     rmSync(`/run/systemd/system/${UNIT}.d`, { recursive: true, force: true });
     await removeBox();
     await run('ln', ['-sf', `${process.cwd()}/hooks/qemu`, '/etc/libvirt/hooks/qemu']);
