@@ -85,9 +85,9 @@ async function serve(options: AgentOptions, guests: Guests): Promise<void> {
     let libvirt: Connection | undefined;
     try {
       libvirt = await options.connect(signal);
-      [pause, said] = [PAUSE.first, ''];
       guests.use(libvirt);
-      await listen(options, libvirt, guests);
+      // A daemon that takes a connection and refuses its events is not there, either.
+      await listen(options, libvirt, { guests, onHeard: () => { [pause, said] = [PAUSE.first, '']; } });
     } catch (error) {
       if (isAborted(signal)) return;
       if (error instanceof LibvirtUnsupportedError || error instanceof LibvirtArgumentError || !(error instanceof GuestwireError)) throw error;
@@ -102,9 +102,10 @@ async function serve(options: AgentOptions, guests: Guests): Promise<void> {
   }
 }
 
-async function listen({ io, signal, supervisor }: AgentOptions, libvirt: Connection, guests: Guests): Promise<void> {
+async function listen({ io, signal, supervisor }: AgentOptions, libvirt: Connection, { guests, onHeard }: { readonly guests: Guests; readonly onHeard: () => void }): Promise<void> {
   void listenToNetworks({ io, signal }, libvirt, guests);
   for await (const event of libvirt.events({ kinds: DOMAIN_KINDS, signal })) {
+    onHeard();
     if (event.kind === 'resync') void guests.checkAll().then(() => supervisor.tell('READY=1', 'STATUS=watching'));
     else if (event.kind === 'disconnected') io.warn(`libvirt is gone, and is waited for: ${event.cause.message}`);
     else if ('domain' in event && isOfConcern(event)) guests.hear(event.domain);

@@ -49,8 +49,11 @@ export function createConcerns(): Concerns {
       const own = having(({ links, uplinks }) => links.has(ifname) || (lost !== undefined && holdsAny(uplinks.get(ifname), lost)));
       if (essence === undefined || essences.get(ifname) === essence) return { own, sharing: [] };
       const sharing = having(({ shared }) => shared.has(ifname));
-      // Kept for shared links only: names of taps come and go without end.
+      // What is kept is kept up to date, also while nobody shares it. No name is kept that was neither there at first nor
+      // ever shared, and none that is gone: names of taps come and go without end.
       if (sharing.length > 0) essences.set(ifname, essence);
+      else if (essence.startsWith(GONE)) essences.delete(ifname);
+      else if (essences.has(ifname)) essences.set(ifname, essence);
       return { own, sharing };
     },
     byNetwork: (name) => having(({ networks }) => networks.has(name)),
@@ -81,6 +84,8 @@ function concernOf({ nics }: Domain, attachments: readonly Attachment[]): Concer
   }
   return { links, shared, uplinks, networks };
 }
+
+const GONE = 'Deleted ';
 
 /** Returns what a line of `ip -o -d monitor link` says; undefined: nothing. */
 export function readLinkLine(line: string): LinkChange | undefined {

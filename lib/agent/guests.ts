@@ -5,7 +5,7 @@ import { closely } from '../cli/reconcile-all.js';
 import { readGuests } from '../cli/wishes.js';
 import { GuestwireError } from '../errors.js';
 import { hostFrom } from '../host.js';
-import { type CallOptions, type Connection, type DomainRef, LibvirtConnectionError, LibvirtError } from '../libvirt/index.js';
+import { type CallOptions, type Connection, type DomainRef, LibvirtClosedError, LibvirtConnectionError, LibvirtError } from '../libvirt/index.js';
 import { oneLine, quote } from '../quote.js';
 import { survey, tasksOf } from '../survey.js';
 import type { Concerns } from './concerns.js';
@@ -28,12 +28,16 @@ export interface Guests {
 /** Milliseconds for each question to libvirt: a guest whose hook waits for the lock answers nothing meanwhile. */
 const CALL: CallOptions = { timeout: 10_000 };
 const WORK = { debounce: 100, most: 64, backoff: { first: 500, most: 60_000 } };
+/** Of looking at all again when that failed: whoever lost events is found by it alone. */
+const CHECK = { debounce: 1_000, most: 1, backoff: { first: 2_000, most: 60_000 } };
+/** Under which it is told what concerns no one guest. */
+const HOST = 'host';
 
 interface State {
   readonly io: Io;
   readonly concerns: Concerns;
   readonly names: Map<string, string>;
-  /** What was told of a guest last: told again when it is another, or was gone meanwhile. */
+  /** What was told of a guest, or of the host, last: told again when it is another, or was gone meanwhile. */
   readonly told: Map<string, ReadonlySet<string>>;
   readonly turns: ReturnType<typeof createTurns>;
   /** Guests that the next look at is to be a close one. */
@@ -49,6 +53,7 @@ export function createGuests(io: Io, concerns: Concerns): Guests {
     run: (uuid) => reconcileGuest(state, uuid),
     onFailure: (uuid, error, failures) => { tellFailure(state, uuid, { error, failures }); },
   });
+  const checks = createWork({ ...CHECK, run: () => lookAtAll(state, work), onFailure: (_, error) => { tellUnseen(state, error); } });
   return {
     use: (libvirt) => { state.libvirt = libvirt; },
     want: work.want,
@@ -57,31 +62,45 @@ export function createGuests(io: Io, concerns: Concerns): Guests {
       work.want(uuid, 'afresh');
     },
     hearNetwork: (name) => { for (const uuid of concerns.byNetwork(name)) work.want(uuid, 'afresh'); },
-    checkAll: () => checkAll(state, work),
-    stop: work.stop,
+    checkAll: async () => {
+      try {
+        await lookAtAll(state, work);
+      } catch (error) {
+        tellUnseen(state, error);
+        // Without a connection there comes a resync, and with it the next check.
+        if (!isWithout(error)) checks.want(HOST, 'again');
+      }
+    },
+    stop: async () => { await Promise.all([work.stop(), checks.stop()]); },
   };
 }
 
 /** Looks at all from one observation, a close one, and wants those that something is to be done for. */
-async function checkAll(state: State, work: Work): Promise<void> {
-  const { io, concerns } = state;
-  try {
-    // Whom it concerns is told of it when its turn comes.
-    const { wishes, running, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (uuid, domain, attachments) => {
-      state.names.set(uuid, domain.name);
-      concerns.set(uuid, domain, attachments);
-    });
-    const host = closely(io, hostFrom(io));
-    const gone = host.journal.list().filter(({ guest }) => !running.has(guest.uuid));
-    for (const { guest } of [...gone, ...faults, ...tasksOf(await survey(host, wishes))]) {
-      state.names.set(guest.uuid, guest.name);
-      state.thorough.add(guest.uuid);
-      work.want(guest.uuid, 'afresh');
-    }
-  } catch (error) {
-    // Without a connection there comes a resync, and with it the next check.
-    if (!(error instanceof LibvirtConnectionError)) state.io.warn(`not all guests could be looked at: ${sentenceOf(error)}`);
+async function lookAtAll(state: State, work: Work): Promise<void> {
+  const { concerns } = state;
+  const lines = new Set<string>();
+  const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
+  // Whom it concerns is told of it when its turn comes.
+  const { wishes, running, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (uuid, domain, attachments) => {
+    state.names.set(uuid, domain.name);
+    concerns.set(uuid, domain, attachments);
+  });
+  const host = closely(io, hostFrom(io));
+  const gone = host.journal.list().filter(({ guest }) => !running.has(guest.uuid));
+  for (const { guest } of [...gone, ...faults, ...tasksOf(await survey(host, wishes))]) {
+    state.names.set(guest.uuid, guest.name);
+    state.thorough.add(guest.uuid);
+    work.want(guest.uuid, 'afresh');
   }
+  tell(state, HOST, lines);
+}
+
+function tellUnseen(state: State, error: unknown): void {
+  if (!isWithout(error)) tell(state, HOST, new Set([`not all guests could be looked at: ${sentenceOf(error)}: it is tried again`]));
+}
+
+function isWithout(error: unknown): boolean {
+  return error instanceof LibvirtConnectionError || error instanceof LibvirtClosedError;
 }
 
 async function reconcileGuest(state: State, uuid: string): Promise<void> {
@@ -89,9 +108,11 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
   const guest = { uuid, name: names.get(uuid) ?? uuid };
   const lines = new Set<string>();
   const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
-  const work: GuestWork = { io, inquiry: inquiryOf(state, guest), underLock: state.turns({ io, isThorough: state.thorough.has(uuid) }) };
   // Before libvirt is asked: whoever starts the guest after that leaves another.
   const seen = stampOf(journalOf(io), guest);
+  // A check that asks for it while this runs asks for the next.
+  const isThorough = state.thorough.delete(uuid);
+  const work: GuestWork = { io, inquiry: inquiryOf(state, guest), underLock: state.turns({ io, isThorough }) };
   try {
     const life = await work.inquiry.life();
     // Its last step, 'resumed', is an event.
@@ -103,12 +124,18 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
       names.delete(uuid);
       lines.clear();
     }
-    state.thorough.delete(uuid);
     tell(state, uuid, lines);
+    state.told.delete(failureOf(uuid));
   } catch (error) {
-    for (const line of lines) state.io.warn(line);
+    if (isThorough) state.thorough.add(uuid);
+    if (lines.size > 0) tell(state, uuid, lines);
     throw error;
   }
+}
+
+/** Under which it is told why a guest cannot be wired: what is told besides stays told. */
+function failureOf(uuid: string): string {
+  return `failure of ${uuid}`;
 }
 
 /** The same thing is said once, not every time it is met. */
@@ -125,7 +152,7 @@ function tellFailure(state: State, uuid: string, { error, failures }: { readonly
   if (error instanceof OvertakenError || error instanceof LibvirtConnectionError) return;
   const label = `guest ${quote(state.names.get(uuid) ?? uuid)}`;
   const sentence = sentenceOf(error);
-  tell(state, uuid, new Set([`${sentence.includes(label) ? '' : `${label}: `}${sentence}: it is tried again`]));
+  tell(state, failureOf(uuid), new Set([`${sentence.includes(label) ? '' : `${label}: `}${sentence}: it is tried again`]));
 }
 
 function inquiryOf(state: State, { uuid, name }: { readonly uuid: string; readonly name: string }): Inquiry {

@@ -56,27 +56,31 @@ const HOLDER = 'guestwire watch';
 /** Milliseconds for which the first waits for those that libvirt was asked about at the same time. */
 const GATHER = 20;
 
+/** Of those that cannot go together each has the lock for itself: a guest that starts waits for one of them, not for all. */
 async function wireAll(io: Io, due: readonly Due[]): Promise<void> {
-  const [first] = due;
-  if (first === undefined) return;
+  let left = due;
   try {
-    await locked(io, { journal: first.concerned.journal, holder: HOLDER }, async (host) => {
-      const seen = due.some(({ isThorough }) => isThorough) ? closely(io, host) : host;
-      for (const alone of await wireThoseThatCan(io, seen, due)) await wireAlone(seen, alone);
-    });
+    for (let [first] = left; first !== undefined; [first] = left) {
+      await locked(io, { journal: first.concerned.journal, holder: HOLDER }, async (host) => {
+        const seen = left.some(({ isThorough }) => isThorough) ? closely(io, host) : host;
+        const [alone, ...others] = left === due ? await wireThoseThatCan(seen, due) : left;
+        left = others;
+        if (alone !== undefined) await wireAlone(seen, alone);
+      });
+    }
   } catch (error) {
     for (const { failed } of due) failed(error);
   }
 }
 
 /** Returns those that are still to be wired, each alone. */
-async function wireThoseThatCan(io: Io, host: Host, due: readonly Due[]): Promise<readonly Due[]> {
+async function wireThoseThatCan(host: Host, due: readonly Due[]): Promise<readonly Due[]> {
   const together = due.filter(({ concerned: { guest, journal }, wiring: { attachments, stamp } }) => attachments.length > 0 && stampOf(journal, guest) === stamp);
   const wishes = together.map(({ concerned: { guest }, wiring: { attachments } }) => ({ guest, attachments }));
   if (together.length < 2 || !canGoTogether(host, wishes)) return due;
   try {
     const plan = await wireTogether(host, wishes);
-    for (const { concerned, wiring, done } of together) {
+    for (const { io, concerned, wiring, done } of together) {
       await serve(io, host, concerned);
       done(partOf(plan, wiring.attachments));
     }

@@ -101,3 +101,13 @@ test('a bridge that nobody knows is news once', () => {
   expect(hear([readLinkLine(line.replace('mtu 1500', 'mtu 1400'))])).toEqual([]);
   expect(hear([readLinkLine(`Deleted ${line}`)])).toEqual(ALL);
 });
+
+test('a bridge that goes back to what it was, and changed while nobody was on it, is news', () => {
+  const line = '9: br9: <BROADCAST,UP> mtu 1500 promiscuity 0 bridge vlan_filtering 1 vlan_default_pvid 1 ';
+  const known = readLinkLine(line);
+  if (known !== undefined) concerns.know(known);
+  expect(hear([readLinkLine(line.replace('pvid 1', 'pvid 0'))])).toEqual([]);
+  concerns.set('its own', DOMAIN, [{ ...PORT, bridge: 'br9' }]);
+  expect(hear([readLinkLine(line.replace('pvid 1', 'pvid 0'))])).toEqual([]);
+  expect(hear([readLinkLine(line)])).toEqual(['its own: afresh']);
+});

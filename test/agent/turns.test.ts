@@ -1,0 +1,43 @@
+/** Whose turn it is: guests that cannot be wired together do not keep the lock from a guest that starts. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { createTurns } from '../../lib/agent/turns.js';
+import type { RoutedLink } from '../../lib/attachment.js';
+import type { Io } from '../../lib/cli/command.js';
+import { createJournal } from '../../lib/journal.js';
+import { settingsFrom } from '../../lib/settings.js';
+import { POLICY } from '../policies.js';
+
+const LINK: RoutedLink = {
+  kind: 'routed-link', nic: 0, mac: '52:54:00:00:01:01', link: 'tap1', addresses: ['192.0.2.1'], routes: [],
+  gateways: ['169.254.0.1'], table: 'main', protocol: 117, policy: POLICY, proxy: [],
+};
+
+let dir: string;
+beforeEach(() => { dir = mkdtempSync(join(tmpdir(), 'guestwire-turns-')); });
+afterEach(() => { rmSync(dir, { recursive: true }); });
+
+test('guests that must be wired one by one have the lock one by one', async () => {
+  const tools: string[] = [];
+  const io: Io = {
+    settings: settingsFrom({ GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none.toml'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine') }),
+    print: () => undefined, warn: () => undefined,
+    exec: ({ tool }) => {
+      tools.push(tool);
+      return Promise.resolve({ exitCode: tool === 'flock' ? 0 : 1, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: 'no' });
+    },
+  };
+  const turns = createTurns(io);
+  const journal = createJournal(join(dir, 'state'), () => undefined);
+  // All claim the same address.
+  const results = await Promise.allSettled([1, 2, 3].map((number) => turns({ io, isThorough: false }).wire(
+    { guest: { name: `web${number}`, uuid: `11111111-2222-3333-4444-00000000000${number}` }, journal },
+    { nics: [], attachments: [LINK], stamp: undefined },
+  )));
+  expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+  const holders = tools.join(' ').split('flock').slice(1);
+  expect(holders).toHaveLength(3);
+  for (const holder of holders) expect(holder).toContain('ip');
+});
