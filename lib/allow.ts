@@ -91,7 +91,7 @@ function isOfOther(proto: Proto, prefix: string): boolean {
 function peerOf(text: string, key: 'from' | 'to'): Peer {
   if (text === '') throw new ValueError('an item is empty: remove the comma beside it');
   if (text === 'host') {
-    if (key === 'from') throw new ValueError("'host' cannot be here: what this host itself sends always comes in");
+    if (key === 'from') throw new ValueError("'host' cannot be here: on a routed link what this host itself sends always comes in, and for a VLAN port name this host's addresses");
     return { kind: 'host' };
   }
   const [, kind, name] = /^(guest|group):(.*)$/s.exec(text) ?? [];

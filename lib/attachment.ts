@@ -7,7 +7,7 @@ import { type Address, bare, contains, type Family, hostPrefix, overlaps, parseA
 import type { HostConfig } from './config.js';
 import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, NotAllowedError, UnsupportedError } from './errors.js';
-import { asksForFilters, declaredBy, guardedBy, nowhereError, policyBy, type TrustPermit } from './filterwish.js';
+import { asksForFilters, declaredBy, guardedBy, nowhereError, policyBy, portPolicyBy, type TrustPermit } from './filterwish.js';
 import { assertIfname } from './ifname.js';
 import { type Intent, type RoutedWish, wishesOf } from './intent.js';
 import { assertMtuCarries, assertNamesApart, linkWishOf, type MadeLink } from './madelink.js';
@@ -45,6 +45,8 @@ export interface VlanPort extends Attached {
   readonly uplinks: readonly string[];
   /** Addresses and prefixes the guest declares as its own, canonical; of a family without any, sources are not checked. */
   readonly declared?: readonly string[] | undefined;
+  /** Absent in entries of releases that knew none on VLAN ports: then as if nobody said a word. */
+  readonly policy?: Policy | undefined;
 }
 
 /** A point-to-point link: gateways on the host's end, a host route for each address of the guest. */
@@ -131,10 +133,10 @@ function attach(domain: Domain, config: HostConfig, intent: Intent): Attachment 
     const permit: TrustPermit = { place: 'routed links', table: 'routed', words: config.routed.trust };
     return { ...link, ...guardedBy(where, intent.filter, { config, permit }), policy: policyBy(where, intent.filter, { config, name: domain.name }) };
   }
-  return vlanPort(where, intent, config);
+  return vlanPort(where, intent, { config, domain });
 }
 
-function vlanPort(where: string, { nic, vlan, isolated, filter }: Intent, config: HostConfig): VlanPort {
+function vlanPort(where: string, { nic, vlan, isolated, filter }: Intent, { config, domain }: { config: HostConfig; domain: Domain }): VlanPort {
   if (vlan === undefined) {
     if (isolated === undefined && asksForFilters(filter)) throw nowhereError(where, filter);
     throw new UnsupportedError(`${where}: <port isolated> without a VLAN: add the <vlan> of this port, or set isolated in the <interface> itself`);
@@ -148,7 +150,7 @@ function vlanPort(where: string, { nic, vlan, isolated, filter }: Intent, config
   return {
     kind: 'vlan-port', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vlans: vlan, isolated, uplinks,
     ...guardedBy(where, filter, { config, permit: bridge === undefined ? undefined : permitOf(bridge, config) }),
-    ...declaredBy(where, filter),
+    ...declaredBy(filter), policy: portPolicyBy(where, filter, domain.name),
   };
 }
 

@@ -11,7 +11,7 @@ import type { Wired } from './journal.js';
 import type { Kernel } from './kernel.js';
 import type { FilterFacts } from './observation.js';
 import { quote } from './quote.js';
-import { type FilterFamily, nicFilter, nicLines, TABLE, tableLines } from './ruleset.js';
+import { chainNamesOf, type FilterFamily, nicFilter, nicLines, TABLE, tableLines } from './ruleset.js';
 
 /** Something in a table that is not as guestwire writes it. */
 export interface Alteration {
@@ -60,7 +60,7 @@ function withAltered(facts: FilterFacts, altered: readonly Alteration[]): Filter
   if (!facts.there || altered.length === 0) return facts;
   const chains = new Map(facts.chains);
   for (const { ifindex } of altered) {
-    const name = ['nic', 'arp', 'ip', 'ip6', 'in', 'out', 'host'].map((start) => `${start}_${String(ifindex)}`).find((each) => chains.has(each));
+    const name = chainNamesOf(String(ifindex)).find((each) => chains.has(each));
     // What is no NIC's, or cannot be marked, is made anew with the whole table.
     if (ifindex === undefined || name === undefined) return { ...facts, intact: false };
     chains.set(name, [...(chains.get(name) ?? []), 'altered']);

@@ -86,11 +86,11 @@ function rulingsOf(flow: Flow, { from, to, quarantined }: Ends & Pick<Parties, '
 const QUARANTINE: Reason = { verdict: 'dropped', rule: 'the guest is in quarantine', origin: 'guestwire quarantine' };
 
 function outOf(flow: Flow, { wired }: NicEnd, to: End): Reason {
-  if (wired.kind === 'vlan-port') return portOf(wired, to);
+  if (wired.kind === 'vlan-port') return outOfPort(flow, wired, to);
   const { policy } = wired;
   const offered = offeredTo(flow, policy, to);
   if (offered !== undefined) return always(offered);
-  const ruled = byRules(flow, policy, { direction: 'out', other: to });
+  const ruled = byRules(flow, policy, { direction: 'out', other: to, fellow: isRouted(to) ? to.wired.policy : undefined });
   if (ruled !== undefined) return ruled;
   if (to.kind !== 'host' || policy.profile === 'open') {
     return byProfile(policy, 'passes', to.kind === 'host' ? 'lets it reach all of this host' : to.kind === 'world' ? 'lets it reach the world' : 'leaves it to the receiver');
@@ -108,13 +108,20 @@ function offeredTo({ to, proto, port }: Flow, { offers }: Policy, end: End): str
 }
 
 function intoIt(flow: Flow, from: End, { wired }: NicEnd): Reason {
-  if (wired.kind === 'vlan-port') return portOf(wired, from);
+  if (wired.kind === 'vlan-port') return intoPort(flow, from, wired);
   const { policy } = wired;
   if (from.kind === 'host') return always('what this host itself sends comes in');
-  const isGuest = isRouted(from);
+  return arriving(flow, policy, { other: from, fellow: isRouted(from) ? from.wired.policy : undefined });
+}
+
+/** Who is a guest for the other, and of what policy; undefined: it is of the world. */
+type Met = { readonly other: End; readonly fellow: Policy | undefined };
+
+function arriving(flow: Flow, policy: Policy, met: Met): Reason {
+  const isGuest = met.fellow !== undefined;
   // RFC 4890 section 4.3.1: who is reached from the world answers echo requests.
   if (!isGuest && (flow.proto === 'icmp' || flow.proto === 'icmpv6')) return always('echo from the world comes in');
-  const ruled = byRules(flow, policy, { direction: 'in', other: from });
+  const ruled = byRules(flow, policy, { direction: 'in', ...met });
   if (ruled !== undefined) return ruled;
   if (policy.profile === 'open') return byProfile(policy, 'passes', 'lets all in');
   if (policy.profile === 'closed') return byProfile(policy, 'dropped', 'lets in only what a permission names');
@@ -126,27 +133,58 @@ function isRouted(end: End): end is NicEnd & { readonly wired: { readonly kind: 
   return end.kind === 'nic' && end.wired.kind === 'routed-link';
 }
 
-function portOf(wired: Extract<NicEnd['wired'], { kind: 'vlan-port' }>, other: End): Reason {
-  if (other.kind === 'nic' && other.wired.kind === 'vlan-port') {
-    const peer = other.wired;
-    const meets = peer.bridge === wired.bridge && peer.vlans.some(({ vid }) => wired.vlans.some((own) => own.vid === vid));
-    if (meets && wired.isolated === true && peer.isolated === true) return { verdict: 'dropped', rule: `both are isolated ports of bridge ${quote(wired.bridge)}`, origin: '<port isolated>' };
-  }
-  return always('a VLAN port has no policy: what its VLANs reach, it reaches');
+type Port = Extract<NicEnd['wired'], { kind: 'vlan-port' }>;
+
+function outOfPort(flow: Flow, port: Port, to: End): Reason {
+  const { policy } = port;
+  const peer = neighbourOf(port, to);
+  if (peer !== undefined && port.isolated === true && peer.isolated === true) return isolatedPorts(port);
+  if (policy === undefined || isFree(policy, 'out')) return FREE;
+  const ruled = byRules(flow, policy, { direction: 'out', other: to, fellow: peer?.policy });
+  return ruled ?? byProfile(policy, 'passes', peer === undefined ? 'lets it reach the world' : 'leaves it to the receiver');
+}
+
+/** What this host sends or routes comes over the bridge, like all the world. */
+function intoPort(flow: Flow, from: End, port: Port): Reason {
+  const { policy } = port;
+  const peer = neighbourOf(port, from);
+  if (peer !== undefined && port.isolated === true && peer.isolated === true) return isolatedPorts(port);
+  if (policy === undefined || isFree(policy, 'in')) return FREE;
+  return arriving(flow, policy, { other: from, fellow: peer && (peer.policy ?? NAMELESS) });
+}
+
+/** What no permission can name. */
+const NAMELESS: Policy = { profile: 'open', allows: [], guest: '', groups: [], offers: { dhcp: false, dns: [] } };
+
+const FREE = always('its VLANs decide, and it has no policy for this direction');
+
+function isolatedPorts({ bridge }: Port): Reason {
+  return { verdict: 'dropped', rule: `both are isolated ports of bridge ${quote(bridge)}`, origin: '<port isolated>' };
+}
+
+function isFree({ profile, allows }: Policy, way: Direction): boolean {
+  return profile === 'open' && !allows.some(({ direction }) => direction === way);
+}
+
+/** Returns the port, if it is one, that shares a VLAN of the same bridge. */
+function neighbourOf(port: Port, other: End): Port | undefined {
+  if (other.kind !== 'nic' || other.wired.kind !== 'vlan-port') return undefined;
+  const peer = other.wired;
+  return peer.bridge === port.bridge && peer.vlans.some(({ vid }) => port.vlans.some((own) => own.vid === vid)) ? peer : undefined;
 }
 
 /** undefined: the NIC has no rule for this direction. */
-function byRules(flow: Flow, { allows }: Policy, way: { readonly direction: Direction; readonly other: End }): Reason | undefined {
+function byRules(flow: Flow, { allows }: Policy, way: Met & { readonly direction: Direction }): Reason | undefined {
   const rules = allows.filter(({ direction }) => direction === way.direction);
   const [first] = rules;
   if (first === undefined) return undefined;
-  const match = rules.find((allow) => allowsFlow(allow, flow, way.other));
+  const match = rules.find((allow) => allowsFlow(allow, flow, way));
   if (match !== undefined) return { verdict: 'passes', rule: `allows ${shown(match)}`, origin: match.origin };
   if (rules.length === 1) return { verdict: 'dropped', rule: `allows only ${shown(first)}`, origin: first.origin };
   return { verdict: 'dropped', rule: `none of its ${rules.length} permissions for what ${way.direction === 'in' ? 'comes in' : 'goes out'}`, origin: sourceOf(first) };
 }
 
-function allowsFlow({ proto, ports, peers }: Allow, flow: Flow, other: End): boolean {
+function allowsFlow({ proto, ports, peers }: Allow, flow: Flow, { other, fellow }: Met): boolean {
   if (proto !== undefined && proto !== flow.proto) return false;
   const { port } = flow;
   if (ports.length > 0 && (port === undefined || !ports.some(({ first, last }) => first <= port && port <= last))) return false;
@@ -155,9 +193,9 @@ function allowsFlow({ proto, ports, peers }: Allow, flow: Flow, other: End): boo
       case 'prefix':
         return holds(peer.prefix, other.address);
       case 'guest':
-        return isRouted(other) && other.wired.policy.guest === peer.name;
+        return fellow?.guest === peer.name;
       case 'group':
-        return isRouted(other) && other.wired.policy.groups.includes(peer.name);
+        return fellow?.groups.includes(peer.name) === true;
       case 'host':
         return other.kind === 'host';
     }

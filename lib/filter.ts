@@ -5,7 +5,7 @@
 import type { Wired } from './journal.js';
 import type { NetObject, NetState } from './netstate.js';
 import type { FilterFacts, Observation } from './observation.js';
-import { commentsOf, FILTER_FAMILIES, type FilterFamily, markOf, nicFilter, type NicFilter, TABLE, TABLES } from './ruleset.js';
+import { chainNamesOf, commentsOf, FILTER_FAMILIES, type FilterFamily, markOf, nicFilter, type NicFilter, TABLE, TABLES } from './ruleset.js';
 
 /** Whose filters are planned. */
 export interface FilterRequest {
@@ -97,7 +97,7 @@ function names(chains: NicFilter['chains']): string {
 }
 
 function heldOf(ifindex: number, shown: string, { facts }: Found): NicFilter | undefined {
-  const chains = ['nic', 'arp', 'ip', 'ip6', 'in', 'out', 'host'].map((start) => `${start}_${ifindex}`).filter((name) => facts.chains.has(name));
+  const chains = chainNamesOf(ifindex).filter((name) => facts.chains.has(name));
   const sets = [...facts.elements].filter(([, elements]) => elements.has(shown)).map(([set]) => set);
   const learns = facts.learns.has(`learnt_${ifindex}`) ? `learnt_${ifindex}` : undefined;
   if (chains.length === 0 && sets.length === 0 && learns === undefined) return undefined;

@@ -25,6 +25,19 @@ export async function listTable(exec: Exec, family: FilterFamily, as: '--json' |
   return result.stdout;
 }
 
+/**
+ * Returns whether this kernel can do what policies of VLAN ports need: track connections in bridges, and mark them. nft tries it
+ * and takes it back; the kernel loads the modules for it if it has them. Throws CommandError.
+ */
+export async function tracksBridges(exec: Exec): Promise<boolean> {
+  const lines = [`add table bridge ${TABLE}_try`, `add chain bridge ${TABLE}_try try`, `add rule bridge ${TABLE}_try try ct state established,related ct direction reply ct mark 1`, `add rule bridge ${TABLE}_try try ct mark set 1`];
+  const request: ExecRequest = { tool: 'nft', args: ['--check', '-f', '-'], input: `${lines.join('\n')}\n` };
+  const result = await exec(request);
+  if (/Protocol error|No such file or directory|not supported/.test(result.stderr)) return false;
+  assertSuccess(request, result, 'trying whether connections in bridges can be tracked');
+  return true;
+}
+
 /** What one rule met. */
 export interface RuleCount {
   readonly family: FilterFamily;

@@ -50,39 +50,45 @@ function definedOf(words: FilterWords['trust']): Partial<Trust> {
   return Object.fromEntries(Object.entries(words ?? {}).filter(([, on]) => on !== undefined));
 }
 
-/** Returns the addresses that a VLAN port declares. Throws UnsupportedError for words that a bridge cannot honour. */
-export function declaredBy(where: string, { metadata, filterref, guest }: FilterWish): { readonly declared?: readonly string[] } {
-  const words = [
-    ['<gw:allow>', metadata?.allows], ["profile of <gw:policy>", metadata?.profile], ['<gw:group>', metadata?.groups],
-    ["'allow' of [guest] in the host config", guest?.allows], ["'profile' of [guest] in the host config", guest?.profile], ["'groups' of [guest] in the host config", guest?.groups],
-  ] as const;
-  const asked = words.find(([, value]) => value !== undefined)?.[0];
-  if (asked !== undefined) {
-    throw new UnsupportedError(`${where}: ${asked} on a VLAN port: a bridge filters without connection tracking on most kernels, so answers could not be told from attacks: use a routed link, or <gw:port isolated='yes'> to keep guests apart`);
-  }
+/** Returns the addresses that a VLAN port declares. */
+export function declaredBy({ metadata, filterref, guest }: FilterWish): { readonly declared?: readonly string[] } {
   const declared = metadata?.ips ?? filterref?.ips ?? guest?.ips;
   return declared === undefined ? {} : { declared };
 }
 
+/**
+ * Returns the policy of a VLAN port: unless its own words say otherwise, its VLANs decide. Throws UnsupportedError for the word
+ * that no bridge can honour.
+ */
+export function portPolicyBy(where: string, wish: FilterWish, name: string): Policy {
+  const policy = { ...profileOf(wish, 'open'), ...whomOf(wish, name), offers: { dhcp: false, dns: [] } };
+  const toHost = policy.allows.find(({ peers }) => peers.some(({ kind }) => kind === 'host'));
+  if (toHost === undefined) return policy;
+  throw new UnsupportedError(`${where}: ${toHost.origin ?? '<gw:allow>'}: 'host' on a VLAN port: a bridge cannot tell what is for this host from what this host will route: name this host's addresses, and let its own firewall guard it`);
+}
+
 /** Returns the policy of a routed link. Throws UnsupportedError for addresses that are said in the wrong place. */
-export function policyBy(where: string, { metadata, guest }: FilterWish, { config, name }: { readonly config: HostConfig; readonly name: string }): Policy {
+export function policyBy(where: string, wish: FilterWish, { config, name }: { readonly config: HostConfig; readonly name: string }): Policy {
+  const { metadata, guest } = wish;
   if (metadata?.ips !== undefined) throw new UnsupportedError(`${where}: <gw:ip> beside <gw:routed>: put it into <gw:routed>`);
   if (guest?.ips !== undefined) throw new UnsupportedError(`${where}: 'ip' of [guest] in the host config beside a routed link: put it into 'routed'`);
   const { serve, filter } = config;
   return {
-    ...profileOf([[metadata?.profile, 'its metadata'], [guest?.profile, '[guest] in the host config'], [filter.profile, '[filter] in the host config']]),
-    allows: metadata?.allows ?? guest?.allows ?? NO_ALLOWS,
-    guest: name,
-    groups: metadata?.groups ?? guest?.groups ?? [],
+    ...profileOf(wish, DEFAULT_PROFILE, filter.profile), ...whomOf(wish, name),
     offers: { dhcp: serve?.on === true, dns: (serve?.dns ?? []).map(({ text }) => text) },
   };
 }
 
 const NO_ALLOWS: readonly Allow[] = [];
 
-function profileOf(sources: readonly (readonly [Profile | undefined, string])[]): Pick<Policy, 'profile' | 'profileOrigin'> {
+function whomOf({ metadata, guest }: FilterWish, name: string): Pick<Policy, 'allows' | 'guest' | 'groups'> {
+  return { allows: metadata?.allows ?? guest?.allows ?? NO_ALLOWS, guest: name, groups: metadata?.groups ?? guest?.groups ?? [] };
+}
+
+function profileOf({ metadata, guest }: FilterWish, fallback: Profile, ofHost?: Profile): Pick<Policy, 'profile' | 'profileOrigin'> {
+  const sources = [[metadata?.profile, 'its metadata'], [guest?.profile, '[guest] in the host config'], [ofHost, '[filter] in the host config']] as const;
   for (const [profile, profileOrigin] of sources) if (profile !== undefined) return { profile, profileOrigin };
-  return { profile: DEFAULT_PROFILE };
+  return { profile: fallback };
 }
 
 /** Returns the error for words on a NIC that is neither. */

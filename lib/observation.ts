@@ -36,6 +36,8 @@ export interface Scope {
   readonly routers?: boolean;
   /** Whether all routing rules and the last resorts of this protocol are listed; absent: no. */
   readonly tables?: { readonly protocol: number } | undefined;
+  /** Whether it is asked if this kernel can track connections in bridges, which costs a program; absent: no. */
+  readonly tracking?: boolean;
 }
 
 export const EMPTY_SCOPE: Scope = {
@@ -69,6 +71,8 @@ export interface Observation {
   readonly routers?: readonly string[] | undefined;
   /** undefined: not asked. */
   readonly rules?: readonly RuleFacts[] | undefined;
+  /** Whether connections in bridges can be tracked; undefined: not asked. */
+  readonly tracking?: boolean | undefined;
   readonly lastResorts?: readonly { readonly family: Family; readonly table: string; readonly protocol: number }[] | undefined;
   /** By path; a sysctl this kernel does not have is absent. */
   readonly sysctls: ReadonlyMap<string, string>;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
 import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from './exec.js';
-import { observeFilters } from './filterfacts.js';
+import { observeFilters, tracksBridges } from './filterfacts.js';
 import type { LinkFacts, Observation, ProxyFacts, RouteFacts, RuleFacts, Scope, Subinterface } from './observation.js';
 import { oneLine } from './quote.js';
 import { askRules6, parseLastResorts, parseRules, RULE_QUESTION } from './rules.js';
@@ -45,6 +45,7 @@ export async function observe(exec: Exec, scope: Scope, { procSys, answers }: { 
     nowhere: new Set(queries.flatMap((query, index) => (query.kind === 'lookup' && NOWHERE.test(reasons.get(index) ?? '') ? [query.address] : []))),
     vlans: await observeVlans(exec, { ports: [...new Set(ports)], dev: deviceOf(scope), answer: answers.bridge }),
     filters: await observeFilters(exec, scope.filters),
+    tracking: scope.tracking === true ? await tracksBridges(exec) : undefined,
     hasLink: (dev) => existsSync(join(procSys, 'net/ipv4/conf', dev)),
     rules: scope.tables && [...rules, ...parseRules(parseJson('ip', answers['ip -6'] ?? await askRules6(exec, ANSWER_FLAGS.ip)), 'inet6')],
     routers: scope.routers === true ? routers.filter((dev) => acceptsRouters(dev, procSys)) : undefined,

@@ -64,7 +64,7 @@ export interface Allow {
   readonly origin?: string | undefined;
 }
 
-/** The policy of one routed link. */
+/** The policy of one routed link or VLAN port. */
 export interface Policy {
   readonly profile: Profile;
   /** Where the profile is written, as {@link Allow.origin}; absent: nowhere, it is the default. */

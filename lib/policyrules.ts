@@ -12,6 +12,8 @@ export interface PolicyRules {
   readonly in?: readonly Rule[];
   readonly out?: readonly Rule[];
   readonly host?: readonly Rule[];
+  /** A chain that others lead to: the connection is the guest's own. Of VLAN ports alone. */
+  readonly opens?: readonly Rule[];
   /** Sets of links by which rules speak of guests and groups: those this NIC is in, and those its own rules name. */
   readonly member: readonly string[];
   readonly named: readonly string[];
@@ -25,8 +27,15 @@ export function policyRules(policy: Policy): PolicyRules {
     ...inRules(policy, incoming),
     ...(outgoing.length > 0 && { out: outRules(policy, outgoing) }),
     ...(policy.profile === 'open' && outgoing.length === 0 ? {} : { host: hostRules(policy, outgoing) }),
-    member: [setName({ kind: 'guest', name: policy.guest }), ...policy.groups.map((name) => setName({ kind: 'group', name }))],
-    named: [...new Set(policy.allows.flatMap(({ peers }) => peers.flatMap((peer) => (isNamed(peer) ? [setName(peer)] : []))))],
+    ...setsOf(policy),
+  };
+}
+
+/** Returns the sets that a policy has to do with. */
+export function setsOf({ guest, groups, allows }: Policy): Pick<PolicyRules, 'member' | 'named'> {
+  return {
+    member: [setName({ kind: 'guest', name: guest }), ...groups.map((name) => setName({ kind: 'group', name }))],
+    named: [...new Set(allows.flatMap(({ peers }) => peers.flatMap((peer) => (isNamed(peer) ? [setName(peer)] : []))))],
   };
 }
 
@@ -67,29 +76,34 @@ function hostRules(policy: Policy, allows: readonly Allow[]): Rule[] {
 const SIDES = ['iif', 'meta sdif'] as const;
 
 /** How the other end is written. */
-interface Side {
+export interface Side {
   readonly address: 'saddr' | 'daddr';
   /** Empty: a guest is not on this side. */
   readonly links: readonly string[];
   readonly host: boolean;
+  /** Where the guest's side of an answer has the port that the permission names. */
+  readonly port: 'dport' | 'sport';
+  /** What comes before `ip` and `ip6`. In family bridge `ip saddr` alone looks at the outer ethertype, which a tag hides. */
+  readonly network: Readonly<Record<'ip' | 'ip6', string>>;
 }
 
-const ARRIVING: Side = { address: 'saddr', links: SIDES, host: false };
-const LEAVING: Side = { address: 'daddr', links: ['oif'], host: false };
-const STAYING: Side = { address: 'daddr', links: [], host: true };
+const NETWORK = { ip: 'ip', ip6: 'ip6' };
+const ARRIVING: Side = { address: 'saddr', links: SIDES, host: false, port: 'dport', network: NETWORK };
+const LEAVING: Side = { ...ARRIVING, address: 'daddr', links: ['oif'] };
+const STAYING: Side = { ...LEAVING, links: [], host: true };
 
 /** Returns a match for each peer, or one when anybody is meant; none when nobody of this side is. */
-function matchesOf({ proto, ports, peers }: Allow, side: Side): string[] {
+export function matchesOf({ proto, ports, peers }: Allow, side: Side): string[] {
   const range = ports.map(({ first, last }) => (first === last ? String(first) : `${first}-${last}`)).join(', ');
-  const what = proto === undefined ? '' : ports.length > 0 ? `${proto} dport { ${range} }` : `meta l4proto ${proto === 'icmpv6' ? 'ipv6-icmp' : proto}`;
+  const what = proto === undefined ? '' : ports.length > 0 ? `${proto} ${side.port} { ${range} }` : `meta l4proto ${proto === 'icmpv6' ? 'ipv6-icmp' : proto}`;
   if (peers.length === 0) return [what];
   return peers.flatMap((peer) => peerMatches(peer, side).map((who) => [who, what].filter((part) => part !== '').join(' ')));
 }
 
-function peerMatches(peer: Peer, { address, links, host }: Side): string[] {
+function peerMatches(peer: Peer, { address, links, host, network }: Side): string[] {
   if (isNamed(peer)) return links.map((link) => `${link} @${setName(peer)}`);
   if (peer.kind === 'host') return host ? [''] : [];
-  return [`${peer.prefix.includes(':') ? 'ip6' : 'ip'} ${address} ${peer.prefix}`];
+  return [`${network[peer.prefix.includes(':') ? 'ip6' : 'ip']} ${address} ${peer.prefix}`];
 }
 
 type Named = Extract<Peer, { readonly name: string }>;
@@ -104,10 +118,10 @@ function setName({ kind, name }: Named): string {
   return `${kind}_${createHash('sha256').update(name).digest('hex').slice(0, 16)}`;
 }
 
-function permit(match: string, verdict: string): Rule {
+export function permit(match: string, verdict: string): Rule {
   return { match, why: 'allowed', verdict };
 }
 
-function drop(why: string): Rule {
+export function drop(why: string): Rule {
   return { match: '', why };
 }

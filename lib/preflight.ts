@@ -8,6 +8,7 @@ import { ConflictError, HostError } from './errors.js';
 import { assertForwarding, lacksForwarding6 } from './forwarding.js';
 import { assertMade, type GuestName } from './madecheck.js';
 import type { LinkFacts, Observation, RouteFacts, Scope } from './observation.js';
+import { trackedBy } from './portpolicy.js';
 import { nicLabel, quote } from './quote.js';
 import { probesOf } from './scope.js';
 
@@ -66,7 +67,11 @@ function inVrfs(attachments: readonly Attachment[], links: Observation['links'])
   });
 }
 
-function assertPort(where: string, { bridge, link }: VlanPort, { links }: Observation): void {
+function assertPort(where: string, { bridge, link, policy }: VlanPort, { links, tracking }: Observation): void {
+  const word = trackedBy(policy);
+  if (tracking === false && word !== undefined) {
+    throw new HostError(`${where}: ${word}: on a VLAN port this needs connections tracked in bridges, which this kernel cannot do: see what 'modprobe nf_conntrack_bridge' says (CONFIG_NF_CONNTRACK_BRIDGE), use a routed link, or keep guests apart with <gw:port isolated='yes'/>`);
+  }
   if (bridge === undefined) return;
   const facts = links.get(bridge);
   if (facts === undefined) {

@@ -5,7 +5,8 @@
  */
 import { createHash } from 'node:crypto';
 import type { Wired } from './journal.js';
-import { policyRules } from './policyrules.js';
+import { policyRules, type PolicyRules } from './policyrules.js';
+import { PORT_CONSTANTS, portPolicyRules } from './portpolicy.js';
 import { CONSTANTS, linkRules, portRules, type Rule, type SpoofRules } from './spoofing.js';
 
 export type FilterFamily = 'bridge' | 'netdev' | 'inet';
@@ -59,16 +60,19 @@ const QUARANTINE = 'quarantined';
 const FROM_QUARANTINE: Rule = { match: `iif @${QUARANTINE}`, why: 'quarantine' };
 const TO_QUARANTINE: Rule = { match: `oif @${QUARANTINE}`, why: 'quarantine' };
 
+const FROM_POLICY: Rule = { match: '', why: 'what guests send', verdict: 'iif vmap @out' };
+const TO_POLICY: Rule = { match: '', why: 'what guests get', verdict: 'oif vmap @in' };
+
 const BRIDGE: TableShape = {
-  sets: new Map([[QUARANTINE, 'set'], ['ports', 'map']] as const),
-  constants: CONSTANTS,
+  sets: new Map([[QUARANTINE, 'set'], ['ports', 'map'], ['guests', 'set'], ['in', 'map'], ['out', 'map']] as const),
+  constants: new Map([...CONSTANTS, ...PORT_CONSTANTS]),
   chains: [
     hooked('from_guests', 'prerouting', { rules: [FROM_QUARANTINE, { match: '', why: 'guests', verdict: 'iif vmap @ports' }] }),
     // Frames for 802.1D's reserved groups never meet prerouting, and their source is learnt on the way. Those of LLDP meet no
     // hook of bridges at all (br_handle_frame, Linux 6.18): against them the bridge has `no_linklocal_learn`.
-    hooked('from_guests_to_bridge', 'input', { rules: [FROM_QUARANTINE, { match: 'ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00', why: 'guests', verdict: 'iif vmap @ports' }] }),
-    hooked('to_guests', 'forward', { rules: [TO_QUARANTINE] }),
-    hooked('from_host', 'output', { rules: [TO_QUARANTINE] }),
+    hooked('from_guests_to_bridge', 'input', { rules: [FROM_QUARANTINE, FROM_POLICY, { match: 'ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00', why: 'guests', verdict: 'iif vmap @ports' }] }),
+    hooked('to_guests', 'forward', { rules: [TO_QUARANTINE, FROM_POLICY, TO_POLICY] }),
+    hooked('from_host', 'output', { rules: [TO_QUARANTINE, TO_POLICY] }),
   ],
 };
 
@@ -122,7 +126,7 @@ const INET: TableShape = {
         { match: `oif != @guests icmpv6 type { ${ERRORS}, packet-too-big }`, why: 'RFC 4890', verdict: 'accept' },
         { match: `oif != @guests icmp type { ${ERRORS} }`, why: 'as in IPv6', verdict: 'accept' },
         ...['iif', 'meta sdif'].map((side) => ({ match: '', why: 'what guests send', verdict: `${side} vmap @out` })),
-        { match: '', why: 'what guests get', verdict: 'oif vmap @in' },
+        TO_POLICY,
       ],
     }),
     hooked('to_host', 'input', {
@@ -146,9 +150,10 @@ type Of<Kind extends Wired['kind']> = Extract<Wired, { readonly kind: Kind }>;
 function portFilter(port: Of<'vlan-port'>): NicFilter {
   const name = `nic_${port.ifindex}`;
   const rules = portRules(port);
+  const policy = policyParts(port, port.policy === undefined ? NO_RULES : portPolicyRules(port.policy, port.ifindex), ['guests']);
   return {
-    chains: [...protocolChains(port, rules), { name, rules: [...logging(port, rules.frame), ...leadsOf(port)] }],
-    elements: [{ set: 'ports', verdict: `goto ${name}` }, ...quarantineOf(port)], named: [],
+    chains: [...protocolChains(port, rules), { name, rules: [...logging(port, rules.frame), ...leadsOf(port)] }, ...policy.chains],
+    elements: [{ set: 'ports', verdict: `goto ${name}` }, ...policy.elements, ...quarantineOf(port)], named: policy.named,
   };
 }
 
@@ -174,15 +179,23 @@ function leadsOf({ ifindex }: Wired): Rule[] {
 }
 
 function policyFilter(link: Of<'routed-link'>): NicFilter {
-  const rules = policyRules(link.policy);
-  const directions = (['in', 'out', 'host'] as const).filter((direction) => rules[direction] !== undefined);
-  const chains = directions.map((direction): Chain => ({ name: `${direction}_${link.ifindex}`, rules: logging(link, rules[direction] ?? []) }));
-  const leads = directions.map((direction) => ({ set: direction, verdict: `${direction === 'out' ? 'jump' : 'goto'} ${direction}_${link.ifindex}` }));
-  const sets = ['guests', ...(link.trust?.ip === true ? [] : ['routed']), ...rules.member];
-  return {
-    chains, elements: [...leads, ...sets.map((set) => ({ set })), ...quarantineOf(link)],
-    named: [...new Set([...rules.member, ...rules.named])],
-  };
+  const { chains, elements, named } = policyParts(link, policyRules(link.policy), ['guests', ...(link.trust?.ip === true ? [] : ['routed'])]);
+  return { chains, elements: [...elements, ...quarantineOf(link)], named };
+}
+
+const NO_RULES: PolicyRules = { member: [], named: [] };
+
+/** What goes out may still have to come in somewhere, so its chain returns. */
+function policyParts(wired: Of<'vlan-port' | 'routed-link'>, rules: PolicyRules, sets: readonly string[]): Pick<NicFilter, 'chains' | 'elements' | 'named'> {
+  const directions = (['opens', 'in', 'out', 'host'] as const).filter((direction) => rules[direction] !== undefined);
+  const chains = directions.map((direction): Chain => ({ name: `${direction}_${wired.ifindex}`, rules: logging(wired, rules[direction] ?? []) }));
+  const leads = directions.filter((direction) => direction !== 'opens').map((set) => ({ set, verdict: `${set === 'out' ? 'jump' : 'goto'} ${set}_${wired.ifindex}` }));
+  return { chains, elements: [...leads, ...[...sets, ...rules.member].map((set) => ({ set }))], named: [...new Set([...rules.member, ...rules.named])] };
+}
+
+/** Returns the names that a NIC's chains have in any table. */
+export function chainNamesOf(ifindex: number | string): string[] {
+  return ['nic', ...PROTOCOLS, 'opens', 'in', 'out', 'host'].map((start) => `${start}_${ifindex}`);
 }
 
 function quarantineOf({ quarantined }: Wired): NicFilter['elements'] {

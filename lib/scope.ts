@@ -10,6 +10,7 @@ import { disableIpv6Path, IPV6_PROBE } from './madestate.js';
 import { proxyLinksOf, proxySysctlPaths } from './neighbour.js';
 import { sysctlsOf } from './netstate.js';
 import type { Scope } from './observation.js';
+import { trackedBy } from './portpolicy.js';
 import { hasTable } from './tables.js';
 
 /** Returns what to ask for `wanted`, checks of the host included, and for `recorded`, which may only be given up. */
@@ -30,6 +31,7 @@ export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attac
     subinterfaces: wanted.some((attachment) => attachment.kind === 'vlan-port' && attachment.uplinks.length > 0),
     tables: all.some(hasTable) ? { protocol: routed[0]?.protocol ?? 0 } : undefined,
     filters: familiesOf(recorded),
+    tracking: wanted.some((attachment) => attachment.kind === 'vlan-port' && trackedBy(attachment.policy) !== undefined),
     routes: routed.flatMap(({ link: dev, protocol }) => (dev === undefined ? [] : [{ dev, protocol }])),
     lookups: distinct(claims.flatMap(probesOf)),
     locals: distinct(claims.filter((claim) => probesOf(claim).length > 1).map(({ text }) => text)),

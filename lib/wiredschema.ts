@@ -43,7 +43,7 @@ const attached = { nic: z.number(), mac: z.optional(word), link: word, was: z.op
 /** Of an attachment that was wired. */
 export const wiredSchema = z.discriminatedUnion('kind', [
   z.object({
-    kind: z.literal('vlan-port'), ...attached, bridge: word, uplinks: z.array(word), isolated: z.optional(z.boolean()), declared: z.optional(z.array(prefix)),
+    kind: z.literal('vlan-port'), ...attached, bridge: word, uplinks: z.array(word), isolated: z.optional(z.boolean()), declared: z.optional(z.array(prefix)), policy: z.optional(policy),
     vlans: z.array(z.object({ vid: z.number(), pvid: z.boolean(), untagged: z.boolean() })),
   }),
   z.object({

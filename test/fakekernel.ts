@@ -28,6 +28,8 @@ export interface FakeHost {
   lastResorts?: { family: 'inet' | 'inet6'; table: string; protocol: number }[];
   /** Links with a default route from router advertisements. */
   routers?: string[];
+  /** Connections in bridges can be tracked. */
+  tracking?: boolean;
 }
 
 export interface FakeLink {
@@ -64,7 +66,7 @@ export interface FakeKernel extends Kernel {
 export function fakeKernel(start: FakeHost): FakeKernel {
   const host: Required<FakeHost> = {
     links: {}, routes: [], networks: [], sysctls: {}, subinterfaces: [], proxies: [], nft: {},
-    rules: [], lastResorts: [], routers: [], ...structuredClone(start),
+    rules: [], lastResorts: [], routers: [], tracking: true, ...structuredClone(start),
   };
   const kernel: FakeKernel = {
     host,
@@ -130,6 +132,7 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     subinterfaces: scope.subinterfaces ? host.subinterfaces.map((link) => ({ protocol: '802.1Q', ...link })) : [],
     proxies: new Map(scope.proxies.filter((dev) => host.links[dev] !== undefined).map((dev) => [dev, host.proxies.filter((proxy) => proxy.dev === dev).map(({ address, protocol = '0' }) => ({ address, protocol }))])),
     hasLink: (dev) => host.links[dev] !== undefined,
+    tracking: scope.tracking === true ? host.tracking : undefined,
     filters: new Map(scope.filters.map((family) => [family, filterFacts(host.nft, family, (ifindex) => nameOf(host, ifindex))])),
     routers: scope.routers === true ? host.routers.filter((dev) => host.sysctls[`net/ipv6/conf/${dev}/accept_ra`] === '1') : undefined,
     rules: scope.tables && [...host.rules],
