@@ -33,6 +33,8 @@ const CORRUPTIONS = [
   ['an uplink lost all', 'bridge vlan del dev up0 vid 10; bridge vlan del dev up0 vid 20; bridge vlan del dev up0 vid 30; bridge vlan del dev up0 vid 40', /VLAN 10 is missing on 'up0'/],
   ['the table bridge is gone', 'nft delete table bridge guestwire', /host: nftables table bridge is missing/],
   ['a port is not filtered', 'nft delete element bridge guestwire ports { I }', /is missing in map 'ports'/],
+  ['whom a port meets is no matter', 'nft delete element bridge guestwire in { I }', /is missing in map 'in'/],
+  ['answers are anybody\'s', 'nft flush chain bridge guestwire opens_I', /rule '.*ct mark set .*' is missing in chain 'opens_I'/],
   ['a filter lets all by', 'nft insert rule bridge guestwire nic_I accept', /rule 'accept' should not be in chain 'nic_I'/],
   ['a bridge is made anew', 'ip link del br0; ip link add br0 type bridge vlan_filtering 1 vlan_default_pvid 1; ip link set br0 up; ip link set up0 master br0', /'a' NIC 1/],
 ];
@@ -42,7 +44,7 @@ test('every corruption of a VLAN port is named, mended and then gone', async () 
   await addPort('up0');
   setConfig('[bridge.br0]\nuplinks = ["up0"]\n');
   const trunk = { trunk: /** @type {const} */ ('yes'), tags: [{ id: 20 }, { id: 30 }, { id: 40, nativeMode: /** @type {const} */ ('untagged') }] };
-  const guest = await startGuest({ name: 'a', nics: [{ vlan: tagged(10), isolated: true }, { vlan: trunk }] });
+  const guest = await startGuest({ name: 'a', nics: [{ vlan: tagged(10), isolated: true, words: '<gw:policy profile="isolated"/>' }, { vlan: trunk }] });
   const [access = '', tap = ''] = await guest.taps();
   const { check, end } = checks();
   for (const [name, script, says] of CORRUPTIONS) {

@@ -15,6 +15,7 @@ import { indent, libvirt, note, ok, readText, virsh, waitFor } from './programs.
  * @property {string} [target]
  * @property {Vlan} [vlan]
  * @property {boolean} [isolated]
+ * @property {string} [words] what else guestwire's metadata say of it, whoever is told of vlan and isolated
  * @property {'native' | 'metadata'} [via] who is told of vlan and isolated: libvirt's own elements, or guestwire's. What this libvirt
  *   can, unless given: native from 11 on
  *
@@ -70,8 +71,8 @@ export function domainXml({ name, uuid, nics, boots, kernel, slots = 0 }) {
 
 /** guestwire's element in a guest's metadata; '' for none. @param {Nic[]} nics */
 export function metadataXml(nics) {
-  const interfaces = nics.filter(({ via = usual, vlan, isolated: alone }) => via === 'metadata' && (vlan ?? alone) !== undefined)
-    .map((nic) => `<gw:interface mac='${String(nic.mac)}'>${elements(nic, 'gw:')}</gw:interface>`).join('');
+  const interfaces = nics.map((nic) => ({ mac: nic.mac, inner: `${(nic.via ?? usual) === 'metadata' ? elements(nic, 'gw:') : ''}${nic.words ?? ''}` }))
+    .filter(({ inner }) => inner !== '').map(({ mac, inner }) => `<gw:interface mac='${String(mac)}'>${inner}</gw:interface>`).join('');
   return interfaces === '' ? '' : `<gw:guestwire xmlns:gw='urn:guestwire:1'>${interfaces}</gw:guestwire>`;
 }
 
