@@ -72,6 +72,26 @@ describe('sources', () => {
   });
 });
 
+describe('the policy of a VLAN port', () => {
+  const policyOf = (...args: Parameters<typeof port>): unknown => {
+    const attachment = port(...args);
+    return attachment?.kind === 'vlan-port' && attachment.policy;
+  };
+  const OPEN = { profile: 'open', allows: [], guest: 'web1', groups: [], offers: { dhcp: false, dns: [] } };
+
+  test('is open when nobody speaks of it, whatever routed links have and are offered', () => {
+    expect(policyOf('')).toEqual(OPEN);
+    expect(policyOf('', '[filter]\nprofile = "closed"\n[serve]\ndns = ["192.0.2.53"]')).toEqual(OPEN);
+    expect(policyOf('<gw:group name="a"/>')).toEqual({ ...OPEN, groups: ['a'] });
+  });
+
+  test('has the words of the metadata, else of the host config', () => {
+    const config = `${TABLE}\nprofile = "closed"\ngroups = ["b"]\nallow = [{ direction = "in" }]`;
+    expect(policyOf('', config)).toMatchObject({ profile: 'closed', profileOrigin: '[guest] in the host config', groups: ['b'], allows: [{ direction: 'in' }] });
+    expect(policyOf('<gw:policy profile="isolated"/><gw:group name="a"/><gw:allow direction="out"/>', config)).toMatchObject({ profile: 'isolated', profileOrigin: 'its metadata', groups: ['a'], allows: [{ direction: 'out' }] });
+  });
+});
+
 describe('addresses of a VLAN port', () => {
   const filterref = (...parameters: readonly (readonly [string, string])[]): string =>
     `<filterref filter="clean-traffic">${parameters.map(([name, value]) => `<parameter name="${name}" value="${value}"/>`).join('')}</filterref>`;
@@ -109,20 +129,11 @@ describe('addresses of a VLAN port', () => {
 });
 
 describe('words in the wrong place', () => {
-  const ON_PORT = "on a VLAN port: a bridge filters without connection tracking on most kernels, so answers could not be told from attacks: use a routed link, or <gw:port isolated='yes'> to keep guests apart";
   test.each([
-    ['<gw:allow direction="in"/>', '', '<gw:allow>'],
-    ['<gw:policy profile="open" log="yes"/>', '', 'profile of <gw:policy>'],
-    ['<gw:group name="a"/>', '', '<gw:group>'],
-    ['', `${TABLE}\nallow = [{ direction = "in" }]`, "'allow' of [guest] in the host config"],
-    ['', `${TABLE}\nprofile = "open"`, "'profile' of [guest] in the host config"],
-    ['', `${TABLE}\ngroups = ["a"]`, "'groups' of [guest] in the host config"],
-  ])('%j %j on a VLAN port', (words, config, what) => {
-    expect(refusal(() => port(words, config))).toBe(`ERR_UNSUPPORTED ${WHERE}: ${what} ${ON_PORT}`);
-  });
-
-  test('a default profile is for routed links and no fault of a VLAN port', () => {
-    expect(port('', '[filter]\nprofile = "closed"')).not.toHaveProperty('policy');
+    ['<gw:allow direction="in"/><gw:allow direction="out" to="192.0.2.1,host"/>', '', '<gw:allow> 2 in its metadata'],
+    ['', `${TABLE}\nallow = [{ direction = "out", to = ["host"] }]`, 'allow[0] of [guest] in the host config'],
+  ])('%j %j: this host on a VLAN port', (words, config, what) => {
+    expect(refusal(() => port(words, config))).toBe(`ERR_UNSUPPORTED ${WHERE}: ${what}: 'host' on a VLAN port: a bridge cannot tell what is for this host from what this host will route: name this host's addresses, and let its own firewall guard it`);
   });
 
   test.each([

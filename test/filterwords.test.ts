@@ -58,7 +58,7 @@ const WRONG: [string, string][] = [
   ['direction="out" from="192.0.2.1"', "'from' with direction 'out': what goes out has receivers, write 'to'"],
   ['direction="in" from="web1"', "from: 'web1' is neither an address nor a prefix: for a guest or a group write 'guest:web1' or 'group:web1'"],
   ['direction="out" to="world"', "to: 'world' is neither an address nor a prefix: for a guest or a group write 'guest:world' or 'group:world'"],
-  ['direction="in" from="host"', "from: 'host' cannot be here: what this host itself sends always comes in"],
+  ['direction="in" from="host"', "from: 'host' cannot be here: on a routed link what this host itself sends always comes in, and for a VLAN port name this host's addresses"],
   ['direction="in" from="guests:web1"', "from: 'guests:web1' begins with 'guests:': only 'guest:' and 'group:' are known"],
   ['direction="in" from="guest:"', "from: 'guest:' has no name: write 'guest:' and the name"],
   ['direction="in" from="group:a b"', "from: group name 'a b' is not of 1 to 63 letters, digits and '_', '.', '-', a letter or digit first"],

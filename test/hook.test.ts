@@ -117,7 +117,10 @@ describe('an operation', () => {
     expect(calls[0]?.fd).toEqual(expect.any(Number));
   });
 
-  test('start of a VLAN port runs seven tools, of which those that change the host also answer', async () => {
+  const PERMITS = WIRED.replace('</gw:vlan>', '</gw:vlan><gw:policy profile="closed"/>');
+  test.each([
+    ['seven tools', WIRED, ['nft']], ['seven tools with a group', WIRED.replace('</gw:vlan>', '</gw:vlan><gw:group name="g"/>'), ['nft']], ['one more with a policy', PERMITS, ['nft', 'nft']],
+  ])('start of a VLAN port runs %s, of which those that change the host also answer', async (_, xml, nft) => {
     const tap = { ifname: 'vnet0', ifindex: 7, flags: ['UP'], txqlen: 1000, master: 'br0', linkinfo: { info_kind: 'tun', info_slave_kind: 'bridge', info_slave_data: {} } };
     const answer = (request: ExecRequest): ExecResult => {
       const { tool, args, input = '' } = request;
@@ -127,9 +130,9 @@ describe('an operation', () => {
       const questions = input.trim().split('\n').filter((line) => !line.startsWith('link set'));
       return { ...OK, stdout: questions.map((line) => `${JSON.stringify(line.endsWith(' br0') ? [BRIDGE] : line.endsWith(' vnet0') ? [tap] : [])}\n`).join('') };
     };
-    expect(await hook('start', WIRED, (request) => (request.args[0] === '-f' ? OK : answer(request)))).toEqual(DONE);
-    expect(tools()).toEqual(['flock', 'ip', 'bridge', 'nft', 'bridge', 'ip', 'logger']);
-    expect(calls[4]?.input).toBe('vlan del dev vnet0 vid 1\nvlan add dev vnet0 vid 10 pvid untagged\nvlan show dev vnet0\n');
+    expect(await hook('start', xml, (request) => (request.args.includes('-f') ? OK : answer(request)))).toEqual(DONE);
+    expect(tools()).toEqual(['flock', 'ip', 'bridge', ...nft, 'bridge', 'ip', 'logger']);
+    expect(calls.at(-3)?.input).toBe('vlan del dev vnet0 vid 1\nvlan add dev vnet0 vid 10 pvid untagged\nvlan show dev vnet0\n');
   });
 
   test('that meets a bug says so, and still no running guest is killed', async () => {

@@ -11,15 +11,18 @@ import type { Proto } from '../lib/policy.js';
 
 const DOC = readFileSync('docs/segmentation.md', 'utf8');
 const blocks = (language: string): string[] => [...DOC.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map(([, text = '']) => text);
-const NAMES = ['web1', 'db1', 'dns1', 'backup1', 'router1'];
+const NAMES = ['web1', 'db1', 'dns1', 'backup1', 'router1', 'db2'];
 const NICS = [
   "<interface type='ethernet'><mac address='52:54:00:aa:bb:01'/><target dev='vnet0'/></interface>",
   "<interface type='bridge'><mac address='52:54:00:aa:bb:02'/><source bridge='br0'/><target dev='vnet1'/></interface>",
 ];
 
+/** The router has both, and the database of a VLAN has the port alone. */
+const nicsOf = (name: string): string => (name === 'router1' ? NICS.join('') : name === 'db2' ? (NICS[1] ?? '').replace('bb:02', 'bb:01') : NICS[0] ?? '');
+
 function derive(name: string, xml: string): Attachment[] {
   const config = name === 'router1' ? parseConfig(blocks('toml').at(-1) ?? '', 'config.toml') : defaultConfig();
-  return deriveAttachments(parseDomain(`<domain><name>${name}</name><metadata>${xml}</metadata><devices>${NICS.slice(0, name === 'router1' ? 2 : 1).join('')}</devices></domain>`), config);
+  return deriveAttachments(parseDomain(`<domain><name>${name}</name><metadata>${xml}</metadata><devices>${nicsOf(name)}</devices></domain>`), config);
 }
 
 const guests = (): Parties['guests'] => NAMES.map((name, index) => ({
@@ -30,7 +33,7 @@ const guests = (): Parties['guests'] => NAMES.map((name, index) => ({
 describe('docs/segmentation.md', () => {
   test('has an example a guest, and each is derived', () => {
     expect(blocks('xml')).toHaveLength(NAMES.length);
-    expect(guests().map(({ wired }) => wired.map(({ kind }) => kind))).toEqual([['routed-link'], ['routed-link'], ['routed-link'], ['routed-link'], ['routed-link', 'vlan-port']]);
+    expect(guests().map(({ wired }) => wired.map(({ kind }) => kind))).toEqual([['routed-link'], ['routed-link'], ['routed-link'], ['routed-link'], ['routed-link', 'vlan-port'], ['vlan-port']]);
   });
 
   test.each(blocks('toml'))('host config %#', (toml) => { expect(() => parseConfig(toml, 'config.toml')).not.toThrow(); });
@@ -54,6 +57,10 @@ describe('docs/segmentation.md', () => {
     [BACKUP, DB, 'tcp', 22, 'dropped'],
     [WORLD, LAN, 'tcp', 80, 'passes'],
     [WEB, LAN, 'tcp', 80, 'passes'],
+    ['192.0.2.10', '192.0.2.13', 'tcp', 5432, 'dropped'],
+    ['192.0.2.13', '192.0.2.53', 'udp', 53, 'passes'],
+    ['192.0.2.13', '198.51.100.1', 'tcp', 443, 'passes'],
+    ['192.0.2.13', '198.51.100.1', 'tcp', 22, 'dropped'],
   ])('from %s to %s, %s %s: %s', (from, to, proto, port, verdict) => {
     expect(decide({ from, to, proto, port }, { guests: guests(), host: new Set(), quarantined: new Set() }).verdict).toBe(verdict);
   });

@@ -4,9 +4,10 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { decide } from '../../../dist/index.js';
 import { addBridge, addPort, hook, journal, ok, readText, run, sh, waitFor } from './lab.js';
 import { checks, test } from './testing.js';
+
+const { decide } = /** @type {typeof import('../../../lib/index.js')} */ (await import('../../../dist/index.js'));
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const FLOWS = join(here, 'flows.py');
@@ -126,7 +127,8 @@ async function whoMeetsWhom() {
   const row = (/** @type {unknown[]} */ answers) => TABLE.map(([from, to, port], index) => `${from} to ${to}, ${port}: ${String(answers[index])}`);
   assert.deepEqual(row(met), row(TABLE.map(([, , , allowed]) => allowed)), 'what becomes of it');
   // As `guestwire explain` does, which takes a second a row in here.
-  const guests = journal().map((name) => /** @type {Parameters<typeof decide>[1]['guests'][number]} */ (JSON.parse(readText(`/run/guestwire/${name}`))));
+  const entries = journal().map((name) => /** @type {unknown} */ (JSON.parse(readText(`/run/guestwire/${name}`))));
+  const guests = /** @type {import('../../../lib/journal.js').Holding[]} */ (entries);
   const said = TABLE.map(([from, to, port]) => decide({ from: towards(from, to), to: towards(to, from), proto: 'tcp', port }, { guests, host: new Set([addressOf('host')]), quarantined: new Set() }).verdict === 'passes');
   assert.deepEqual(row(said), row(TABLE.map(([, , , allowed]) => allowed)), 'what is said of it');
   const { code, stdout } = await guestwire('explain', 'iso', '--from', addressOf('web'), '--to', addressOf('iso'), '--proto', 'tcp', '--port', '443');
