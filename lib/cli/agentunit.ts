@@ -78,7 +78,8 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectSystem=strict
 RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6 AF_PACKET
-RestrictNamespaces=yes
+# In them nftables' rules are written once more, to be compared.
+RestrictNamespaces=net user
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 SystemCallArchitectures=native

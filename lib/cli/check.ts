@@ -58,7 +58,7 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Finding[
   if (name !== undefined && uuids.size === 0) throw new HostError(`guest ${quote(name)} does not run here, and nothing is wired for it`);
   const findings = await findingsOf(host, found, {
     exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol], mayRun: typeof asked === 'string' ? undefined : asked.mayRun,
-    onCoarse: () => { io.warn("rules of nftables are known by their comments alone, because 'unshare --net' does not work here"); },
+    onCoarse: () => { io.warn("rules of nftables are known by their comments alone, because neither 'unshare --net' nor 'unshare --user --net' works here"); },
   });
   const faults = typeof asked === 'string' ? [] : asked.faults.map((fault): Finding => ({ ...fault, nic: undefined }));
   return [...faults, ...findings]
