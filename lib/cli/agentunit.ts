@@ -9,7 +9,7 @@ import type { Io } from './command.js';
 import type { FileSet } from './fileset.js';
 import { AGENT, lstatOf } from './layout.js';
 import { agentBuild } from './requirements.js';
-import { UNITS_DIR } from './units.js';
+import { SYSTEMCTL_DEADLINE, UNITS_DIR } from './units.js';
 
 const UNIT = 'guestwire-agent.service';
 export const AGENT_UNIT = join(UNITS_DIR, UNIT);
@@ -55,12 +55,12 @@ export async function startAgent(io: Io, lines: readonly string[]): Promise<void
 /** Ends the agent for good; its files are still there afterwards. Never throws. */
 export async function stopAgent(io: Io): Promise<void> {
   if (!isAgentInstalled() || !existsSync(SYSTEMD)) return;
-  const { exitCode, stderr, errno } = await io.exec({ tool: 'systemctl', args: ['disable', '--now', UNIT] });
+  const { exitCode, stderr, errno } = await io.exec({ tool: 'systemctl', args: ['disable', '--now', UNIT], deadline: SYSTEMCTL_DEADLINE });
   if (exitCode !== 0) io.warn(`the agent may still run: systemctl disable --now ${UNIT} failed: ${errno ?? oneLine(stderr)}`);
 }
 
 async function systemctl(io: Io, args: readonly string[]): Promise<void> {
-  const request = { tool: 'systemctl', args };
+  const request = { tool: 'systemctl', args, deadline: SYSTEMCTL_DEADLINE };
   assertSuccess(request, await io.exec(request), 'starting the agent');
 }
 
