@@ -85,7 +85,8 @@ RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
-UMask=0077
+# As the hook has it from libvirtd: dnsmasq and radvd read as others what it writes for them.
+UMask=0022
 `;
 
 /** Returns the unit. What is left out would break it: node's compiler writes code, and /proc/sys/net is what it sets. */
