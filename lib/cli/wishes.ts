@@ -5,7 +5,7 @@ import { type Domain, parseDomain } from '../domain.js';
 import { GuestwireError } from '../errors.js';
 import { type Guest, isOfDriver } from '../guest.js';
 import { createJournal } from '../journal.js';
-import { type Connection, connect, type DomainRef, LibvirtArgumentError } from '../libvirt/index.js';
+import { type Connection, connect, type DomainRef, LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError } from '../libvirt/index.js';
 import { parseUri } from '../libvirt/uri.js';
 import { quote } from '../quote.js';
 import type { Wishes } from '../survey.js';
@@ -45,15 +45,16 @@ export async function readGuests(connection: Connection, io: Pick<Io, 'settings'
   const domains = await connection.listDomains({ state: 'active' });
   const found = await Promise.all(domains.map(async (ref) => {
     const guest = { name: ref.name, uuid: ref.uuid };
-    const xml = await xmlOf(connection, ref);
-    if (xml === undefined) return undefined;
     try {
+      const xml = await xmlOf(connection, ref);
+      if (xml === undefined) return undefined;
       const domain = parseDomain(xml);
       const attachments = deriveAttachments(domain, config, io.warn);
       onAsked(ref.uuid, domain, attachments);
       return { guest, attachments, nics: domain.nics };
     } catch (error) {
-      if (!(error instanceof GuestwireError)) throw error;
+      // One guest that libvirt cannot speak of, because it hangs for instance, keeps nobody from asking for the others.
+      if (!(error instanceof GuestwireError) || error instanceof LibvirtConnectionError || error instanceof LibvirtClosedError) throw error;
       return { guest, text: error.message };
     }
   }));
