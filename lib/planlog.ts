@@ -1,7 +1,7 @@
 /** A plan that was carried out, in words. */
-import { describeLine } from './operation.js';
 import type { Plan } from './plan.js';
 import { nicLabel, quote } from './quote.js';
+import { describeLine } from './words.js';
 
 /** A line of a batch is a line of the log: a range of 4,000 VIDs is one change. */
 export function logPlan(log: (line: string) => void, name: string, { touched, batches, uplinks, proxies }: Plan): void {

@@ -11,6 +11,11 @@ export function quote(value: string): string {
   return `'${cut.replace(/[\\']/g, '\\$&').replace(/[\p{C}\u2028\u2029]/gu, escapeCodePoint)}'`;
 }
 
+/** Returns a path below /proc/sys as sysctl(8) takes it; a dot in the name of a link is a slash there. */
+export function sysctlName(path: string): string {
+  return path.split('/').map((part) => part.replaceAll('.', '/')).join('.');
+}
+
 /** Returns tool output as one line, for use at the end of a message. */
 export function oneLine(text: string): string {
   return text.trim().replace(/\s+/g, ' ').replace(/\p{C}/gu, escapeCodePoint);

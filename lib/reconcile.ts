@@ -8,7 +8,6 @@ import { CommandError, HostError, RollbackError, VerifyError } from './errors.js
 import type { Entry, Holding, Journal } from './journal.js';
 import type { Kernel, RunMode } from './kernel.js';
 import { EMPTY_SCOPE, type Observation } from './observation.js';
-import { describe } from './operation.js';
 import { logPlan } from './planlog.js';
 import { familiesOf } from './filter.js';
 import { isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planUndo, type StartMode } from './plan.js';
@@ -18,6 +17,7 @@ import { underNewNames } from './renamed.js';
 import { rivalsOf, withQuarantineOf } from './rivals.js';
 import { scopeOf } from './scope.js';
 import { ofRunning, planTakeBack, type TakeBack } from './takeback.js';
+import { describe } from './words.js';
 
 /** Where effects go: injected at the top, so that tests put fakes in. */
 export interface Host {

@@ -5,10 +5,10 @@
 import { type Attachment, claimsOf, holdsAny } from './attachment.js';
 import type { Nic } from './domain.js';
 import type { Entry, Journal } from './journal.js';
-import { describeLine } from './operation.js';
 import type { Plan } from './plan.js';
 import { type Guest, type Host, wire } from './reconcile.js';
 import { labelOf, ownersOf } from './survey.js';
+import { describeLine } from './words.js';
 
 /** A guest that runs, and what its XML asks for. */
 export interface Wish {

@@ -67,7 +67,7 @@ describe('guestwire reconcile', () => {
     // libvirt declares the prefix of --key itself, on the outermost element only.
     const set = (xml: string): Promise<string> => here.ok('virsh', ['metadata', 'web1', 'urn:guestwire:1', '--live', '--key', 'gw', '--set', xml.replace('xmlns:gw', 'xmlns').replaceAll('gw:', '')]);
     await set(WISHES.replace('192.0.2.10', '192.0.2.11'));
-    expect((await reconcile(here, 'web1')).stdout).toBe(`${LABEL}: set filter on 'vnet0'\n${LABEL}: add route 192.0.2.11/32 on 'vnet0'\n${LABEL}: remove route 192.0.2.10/32 on 'vnet0'\n`);
+    expect((await reconcile(here, 'web1')).stdout).toBe(`${LABEL}: renew filter of 'vnet0' (nftables table netdev guestwire)\n${LABEL}: add route 192.0.2.11/32 on 'vnet0'\n${LABEL}: remove route 192.0.2.10/32 on 'vnet0'\n`);
     await here.ok('virsh', ['metadata', 'web1', 'urn:guestwire:1', '--live', '--remove']);
     expect((await reconcile(here, 'web1')).stdout).toContain(`remove route 192.0.2.11/32 on 'vnet0'\n`);
     expect(await routes(here)).toEqual([]);

@@ -4,7 +4,7 @@ import { GuestwireError, HostError, UsageError } from '../errors.js';
 import { type Finding, findingsOf } from '../findings.js';
 import { quote } from '../quote.js';
 import { hostFrom } from '../host.js';
-import { labelOf, survey } from '../survey.js';
+import { labelOf, survey, withOwner } from '../survey.js';
 import { command, type Io, JSON_VERSION } from './command.js';
 import { assertRootToRead } from './requirements.js';
 import { askGuests } from './wishes.js';
@@ -60,16 +60,14 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Finding[
     exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol], running: typeof asked === 'string' ? undefined : asked.running,
     onCoarse: () => { io.warn("rules of nftables are known by their comments alone, because 'unshare --net' does not work here"); },
   });
-  const faults = typeof asked === 'string' ? [] : asked.faults.map((fault): Finding => ({ ...fault, nic: undefined }));
+  const faults = typeof asked === 'string' ? [] : asked.faults.map(({ guest, text }): Finding => withOwner(guest, text));
   return [...faults, ...findings]
     // What all guests share is wrong for each of them; what is left of others is not.
     .filter(({ guest, leftover }) => name === undefined || (guest !== undefined && uuids.has(guest.uuid)) || (guest === undefined && leftover !== true));
 }
 
 function wordsOf({ guest, nic, text }: Finding): string {
-  if (guest === undefined) return `host: ${text}`;
-  // Refusals of the pipeline name the guest themselves.
-  return text.startsWith(`guest ${quote(guest.name)}`) ? text : `${labelOf({ guest, nic })}: ${text}`;
+  return `${labelOf({ guest, nic })}: ${text}`;
 }
 
 function toJson(findings: readonly Finding[]): string {
