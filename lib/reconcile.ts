@@ -25,6 +25,8 @@ export interface Host {
   readonly journal: Journal;
   /** Told what was done, a line a change. */
   readonly log: (line: string) => void;
+  /** Told what is not as it should be, and what guestwire changes does not mend; absent: `log` is. */
+  readonly warn?: ((line: string) => void) | undefined;
   /** VIDs that the host config says never to remove from the uplinks of a bridge. */
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
   /** Whether nothing may pass to or from the guest of this UUID. */
@@ -122,7 +124,7 @@ async function settle(host: Host, { guest, incoming, plan, past }: Settling): Pr
   }
   const wired = plan.wired.map((one) => (isPending(one) ? { ...one, ifindex: after?.links.get(one.link)?.ifindex ?? one.ifindex } : one));
   if (plan.touched.length > plan.wired.length || wired.some((one, index) => one !== plan.wired[index])) host.journal.write({ ...entry, wired });
-  logPlan(host.log, guest.name, plan);
+  logPlan(host, guest, plan);
   return plan;
 }
 
@@ -210,7 +212,7 @@ export async function refilter(host: Host, uuid: string): Promise<Plan | undefin
   // nft carries out a file whole or not at all, so there is nothing to undo.
   await host.kernel.run(plan.batches, 'stop-at-failure', EMPTY_SCOPE);
   host.journal.write({ ...past.entry, wired: plan.touched });
-  logPlan(host.log, past.entry.guest.name, plan);
+  logPlan(host, past.entry.guest, plan);
   return plan;
 }
 
@@ -220,7 +222,7 @@ async function takeBack(host: Host, uuid: string, how: TakeBack): Promise<void> 
   const { entry, past, plan, blind } = planned;
   await runPlan(host, plan, { past, mode: 'carry-on' });
   writeShared(host, past, { uplinks: plan.uplinks.after, proxies: plan.proxies.after });
-  logPlan(host.log, entry.guest.name, plan);
+  logPlan(host, entry.guest, plan);
   if (blind !== undefined) throw blind;
 }
 
