@@ -90,7 +90,7 @@ describe('guestwire reconcile', () => {
   libvirtTest('of a guest that libvirt does not know says so', async () => {
     const { code, stderr } = await reconcile(here, 'web9');
     expect(code).toBe(1);
-    expect(stderr).toBe("guestwire: virsh failed (asking for the state): error: failed to get domain 'web9'\n");
+    expect(stderr).toBe("guestwire: there is no guest 'web9': 'virsh list --all' lists those there are\n");
   }, 60_000);
 });
 

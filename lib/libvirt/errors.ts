@@ -22,6 +22,9 @@ const PASSING: ReadonlySet<Reason> = new Set<Reason>([
   'VIR_ERR_OPERATION_TIMEOUT', 'VIR_ERR_RESOURCE_BUSY', 'VIR_ERR_AGENT_UNRESPONSIVE', 'VIR_ERR_AGENT_COMMAND_TIMEOUT',
 ]);
 
+/** Said of a libvirt that is down. */
+export const START_LIBVIRT = "start it with 'systemctl start libvirtd', or virtqemud where there is that";
+
 /** libvirt was asked and refused. Test `refusal.reason`, for example 'VIR_ERR_NO_DOMAIN'. */
 export class LibvirtError extends GuestwireError {
   readonly code = 'ERR_LIBVIRT';
