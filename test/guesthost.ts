@@ -51,8 +51,6 @@ case $command in
   domstate) if [ -e "$dir/state-of/$domain" ]; then cat "$dir/state-of/$domain"; elif grep -q " $domain\\$\\|^$domain " "$dir"/running/* 2>/dev/null; then echo 'running (booted)'; else echo 'shut off (destroyed)'; fi ;;
   dumpxml) cat "$dir/xml/$domain" ;;
   domid) sed -n "s/^<domain[^>]* id='\\([0-9]*\\)'.*/\\1/p" "$dir/xml/$domain" ;;
-  domuuid) sed -n 's/.*<uuid>\\(.*\\)<\\/uuid>.*/\\1/p' "$dir/xml/$domain" ;;
-  domname) sed -n 's/^<domain[^>]*><name>\\([^<]*\\)<.*/\\1/p' "$dir/xml/$domain" ;;
 esac
 `;
 

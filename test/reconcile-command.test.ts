@@ -34,8 +34,6 @@ function reconcile({ state = 'running (booted)', xml = XML, ids = ['3'] }: { sta
   writeFileSync(join(dir, 'ids'), [...ids, ids.at(-1)].join('\n'));
   writeFileSync(join(dir, 'virsh'), `#!/bin/sh
 case $2 in
-  domuuid) echo ${UUID} ;;
-  domname) echo web1 ;;
   domstate) echo '${state}' ;;
   dumpxml) cat ${dir}/xml ;;
   domid) head -n 1 ${dir}/ids; sed -i 1d ${dir}/ids ;;

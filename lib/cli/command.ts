@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { CommandError, DomainXmlError, HostError, UsageError } from '../errors.js';
 import { assertSuccess, type Exec, type ExecRequest } from '../exec.js';
-import { START_LIBVIRT } from '../libvirt/errors.js';
+import { ASK_HOSTS, START_LIBVIRT } from '../libvirt/errors.js';
 import { parseUri } from '../libvirt/uri.js';
 import { oneLine, quote } from '../quote.js';
 import type { Settings } from '../settings.js';
@@ -80,8 +80,12 @@ export async function readDomainXml(io: Io, file: string | undefined, positional
 
 /** Returns what is said of a guest that libvirt does not know. */
 export function noSuchGuest(by: string): HostError {
-  const isSession = process.geteuid?.() !== 0 && process.env['LIBVIRT_DEFAULT_URI'] === undefined;
-  return new HostError(`there is no guest ${quote(by)}: 'virsh list --all' lists those there are${isSession ? ', of this user alone: set LIBVIRT_DEFAULT_URI=qemu:///system for those of the host' : ''}`);
+  return new HostError(`there is no guest ${quote(by)}: 'virsh list --all' lists those there are${isOwn() ? `, of this user alone: ${ASK_HOSTS}` : ''}`);
+}
+
+/** Whether libvirt's clients ask a daemon of the user's own. */
+export function isOwn(): boolean {
+  return process.geteuid?.() !== 0 && (process.env['LIBVIRT_DEFAULT_URI'] ?? '') === '';
 }
 
 /**
@@ -99,8 +103,10 @@ export async function askLibvirt(io: Pick<Io, 'exec'>, args: readonly string[], 
     assertSuccess(request, result, what);
   } catch (error) {
     // Whoever asks another host has another cure.
-    if (!(error instanceof CommandError) || !result.stderr.includes('failed to connect to the hypervisor') || parseUri(uri ?? '').way !== 'socket') throw error;
-    throw new CommandError(`libvirt does not answer: ${START_LIBVIRT} (${error.failure.stderr})`, error.failure, { cause: error });
+    const why = /^error: failed to connect to the hypervisor\n(?:error: )?(.*)/m.exec(result.stderr)?.[1];
+    if (!(error instanceof CommandError) || why === undefined || parseUri(uri ?? '').way !== 'socket') throw error;
+    const sentence = isOwn() ? `no libvirt of this user's own answers: ${ASK_HOSTS}` : `libvirt does not answer: ${START_LIBVIRT}`;
+    throw new CommandError(`${sentence} (${oneLine(why)})`, error.failure, { cause: error });
   }
   return result.stdout;
 }

@@ -1,4 +1,5 @@
 /** Guests as a command line names them: by name, by UUID or, of one that runs, by id; and one sentence for who is none. */
+import { parseDomain } from '../domain.js';
 import { CommandError, HostError } from '../errors.js';
 import type { Exec } from '../exec.js';
 import { type Connection, type DomainRef, LibvirtError } from '../libvirt/index.js';
@@ -6,15 +7,16 @@ import { isUuid } from '../libvirt/refs.js';
 import { quote } from '../quote.js';
 import type { Guest } from '../reconcile.js';
 import { askLibvirt, noSuchGuest } from './command.js';
+import { guestOf } from './guest.js';
 
 interface Asking {
   readonly exec: Exec;
 }
 
-/** Returns the guest that libvirt knows by this name, UUID or id. Throws HostError when it knows none, CommandError. */
+/** Returns the guest that libvirt knows by this name, UUID or id. Throws HostError when it knows none, CommandError, DomainXmlError. */
 export async function guestOfLibvirt(io: Asking, by: string): Promise<Guest> {
-  const [uuid, name] = await Promise.all([askLibvirt(io, ['domuuid', '--domain', by], 'asking for the UUID'), askLibvirt(io, ['domname', '--domain', by], 'asking for the name')]);
-  return { name: name.trim(), uuid: uuid.trim() };
+  // domuuid takes no UUID, and domname no name (virsh 9.0).
+  return guestOf(parseDomain(await askLibvirt(io, ['dumpxml', '--domain', by], 'reading the domain XML')));
 }
 
 /** Returns who of `known` has this name or UUID. Throws HostError when two have the name. */

@@ -10,7 +10,7 @@ import { isHeld } from '../lock.js';
 import type { NicIntent } from '../metadata.js';
 import { quote } from '../quote.js';
 import { agentLockOf } from '../settings.js';
-import { command, type Io } from './command.js';
+import { command, type Io, isOwn } from './command.js';
 import { assertFree } from './held.js';
 import { domainNamed } from './named.js';
 
@@ -94,7 +94,7 @@ function targetOf({ nic, live, config }: { nic?: string; live?: boolean; config?
 
 async function edit(io: Io, { name, mac, affect, isDefault, make }: Edit): Promise<void> {
   // Whoever is not root is given a libvirt of its own, whose guests no hook wires.
-  if (process.geteuid?.() !== 0 && (process.env['LIBVIRT_DEFAULT_URI'] ?? '') === '') {
+  if (isOwn()) {
     throw new HostError("'guestwire set' and 'unset' change guests of this host: run them as root, or, in the group libvirt, with LIBVIRT_DEFAULT_URI=qemu:///system");
   }
   const libvirt = await connect(undefined, { exec: io.exec });
