@@ -1,7 +1,8 @@
 /** A plan that was carried out, in words. */
 import type { Plan } from './plan.js';
 import { nicLabel, quote } from './quote.js';
-import type { Guest, Host } from './reconcile.js';
+import type { Guest } from './guest.js';
+import type { Host } from './reconcile.js';
 import { describeLine } from './words.js';
 
 /** A line of a batch is a line of the log: a range of 4,000 VIDs is one change. */

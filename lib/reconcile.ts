@@ -10,6 +10,7 @@ import type { Kernel, RunMode } from './kernel.js';
 import { EMPTY_SCOPE, type Observation } from './observation.js';
 import { logPlan } from './planlog.js';
 import { familiesOf } from './filter.js';
+import type { Guest } from './guest.js';
 import { isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planUndo, type StartMode } from './plan.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
@@ -35,11 +36,6 @@ export interface Host {
 
 /** Said of what the guest has and nobody speaks of any more. */
 export const UNSPOKEN = "stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' takes it away";
-
-export interface Guest {
-  readonly name: string;
-  readonly uuid: string;
-}
 
 export interface WireRequest extends StartMode {
   readonly guest: Guest;

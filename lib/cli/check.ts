@@ -58,8 +58,8 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Finding[
   const only = name === undefined ? undefined : await guestMeant(io, known, name);
   if (name !== undefined && only === undefined) throw new HostError(`guest ${quote(name)} does not run here, and nothing is wired for it`);
   const findings = await findingsOf(host, found, {
-    exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol], running: typeof asked === 'string' ? undefined : asked.running,
-    onCoarse: () => { io.warn("rules of nftables are known by their comments alone, because 'unshare --net' does not work here"); },
+    exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol], mayRun: typeof asked === 'string' ? undefined : asked.mayRun,
+    onCoarse: () => { io.warn("rules of nftables are known by their comments alone, because neither 'unshare --net' nor 'unshare --user --net' works here"); },
   });
   const faults = typeof asked === 'string' ? [] : asked.faults.map(({ guest, text }): Finding => withOwner(guest, text));
   return [...faults, ...findings]

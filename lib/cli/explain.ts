@@ -9,7 +9,7 @@ import { EMPTY_SCOPE } from '../observation.js';
 import { PROTOS } from '../policy.js';
 import { listQuarantine } from '../quarantine.js';
 import { nicLabel, quote } from '../quote.js';
-import type { Guest } from '../reconcile.js';
+import type { Guest } from '../guest.js';
 import { byLife } from '../rivals.js';
 import { command, type Io, JSON_VERSION } from './command.js';
 import { guestMeant } from './named.js';

@@ -2,12 +2,11 @@
 import { parseDomain } from '../domain.js';
 import { CommandError, HostError } from '../errors.js';
 import type { Exec } from '../exec.js';
+import { type Guest, guestOf } from '../guest.js';
 import { type Connection, type DomainRef, LibvirtError } from '../libvirt/index.js';
 import { isUuid } from '../libvirt/refs.js';
 import { quote } from '../quote.js';
-import type { Guest } from '../reconcile.js';
 import { askLibvirt, noSuchGuest } from './command.js';
-import { guestOf } from './guest.js';
 
 interface Asking {
   readonly exec: Exec;

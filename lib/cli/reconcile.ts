@@ -3,13 +3,15 @@ import { deriveAttachments } from '../attachment.js';
 import { loadConfig } from '../config.js';
 import { parseDomain } from '../domain.js';
 import { HostError, UsageError } from '../errors.js';
+import { guestOf } from '../guest.js';
 import { quote } from '../quote.js';
 import { askLibvirt, command, type Io } from './command.js';
-import { guestOf, type Inquiry, journalOf, lifeOf, type Part, releaseGuest, serve, stampOf, type UnderLock, wireGuest, wireNow } from './guest.js';
+import { type Inquiry, journalOf, lifeOf, type Part, releaseGuest, serve, stampOf, type UnderLock, wireGuest, wireNow } from './guest.js';
 import { locked } from './host.js';
 import { guestOfLibvirt } from './named.js';
 import { closely, preview, previewAll, reconcileAll } from './reconcile-all.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
+import { assertCallsHooks } from './wishes.js';
 
 export const reconcile = command({
   name: 'reconcile',
@@ -37,6 +39,7 @@ no other from being made right. Exit status: 0 all is right, 1 something is not.
     assertRoot('reconcile');
     const dry = values['dry-run'] === true;
     if (by === undefined) return (dry ? previewAll : reconcileAll)(io, async (uuid) => (await virshInquiry(io, uuid).life()).kind === 'coming');
+    assertCallsHooks(process.env['LIBVIRT_DEFAULT_URI'] ?? '');
     // Asked of libvirt also where the journal has it: a name may be another guest's by now.
     const { name, uuid } = await guestOfLibvirt(io, by);
     const inquiry = virshInquiry(io, uuid);

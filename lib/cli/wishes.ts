@@ -3,16 +3,19 @@ import { type Attachment, deriveAttachments } from '../attachment.js';
 import { loadConfig } from '../config.js';
 import { type Domain, parseDomain } from '../domain.js';
 import { GuestwireError } from '../errors.js';
-import { type Connection, connect, type DomainRef } from '../libvirt/index.js';
-import type { Guest } from '../reconcile.js';
+import { type Guest, isOfDriver } from '../guest.js';
+import { createJournal } from '../journal.js';
+import { type Connection, connect, type DomainRef, LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError } from '../libvirt/index.js';
+import { parseUri } from '../libvirt/uri.js';
+import { quote } from '../quote.js';
 import type { Wishes } from '../survey.js';
 import type { Wish } from '../together.js';
 import type { Io } from './command.js';
 
 export interface Asked {
   readonly wishes: Wishes;
-  /** UUIDs of guests that run. */
-  readonly running: ReadonlySet<string>;
+  /** UUIDs of guests that run, and of those that another driver's libvirt runs: who was asked knows nothing of these. */
+  readonly mayRun: ReadonlySet<string>;
   /** Guests whose XML or config cannot be understood, and why. */
   readonly faults: readonly { readonly guest: Guest; readonly text: string }[];
 }
@@ -38,10 +41,11 @@ export async function askGuests(io: Io): Promise<Asked | string> {
 
 /** Returns what the guests of a connection that run ask for; `onAsked` is told of each whose XML can be understood. */
 export async function readGuests(connection: Connection, io: Pick<Io, 'settings' | 'warn'>, onAsked: OnAsked = () => undefined): Promise<Asked> {
+  assertCallsHooks(connection.uri);
   const domains = await connection.listDomains({ state: 'active' });
   const found = await readDomains({ connection, io }, domains, onAsked);
   return {
-    running: new Set(domains.map(({ uuid }) => uuid)),
+    mayRun: new Set([...domains, ...strangersTo(connection, io)].map(({ uuid }) => uuid)),
     wishes: new Map(found.flatMap((one) => ('text' in one ? [] : [[one.guest.uuid, one] as const]))),
     faults: found.flatMap((one) => ('text' in one ? [one] : [])),
   };
@@ -54,19 +58,37 @@ export async function readDomains({ connection, io }: { readonly connection: Con
   const config = loadConfig(io.settings.config);
   const found = await Promise.all(domains.map(async (ref): Promise<Found | undefined> => {
     const guest = { name: ref.name, uuid: ref.uuid };
-    const xml = await xmlOf(connection, ref);
-    if (xml === undefined) return undefined;
     try {
+      const xml = await xmlOf(connection, ref);
+      if (xml === undefined) return undefined;
       const domain = parseDomain(xml);
       const attachments = deriveAttachments(domain, config, io.warn);
       onAsked(ref.uuid, domain, attachments);
       return { guest, attachments, nics: domain.nics };
     } catch (error) {
-      if (!(error instanceof GuestwireError)) throw error;
+      // One guest that libvirt cannot speak of, because it hangs for instance, keeps nobody from asking for the others.
+      if (!(error instanceof GuestwireError) || error instanceof LibvirtConnectionError || error instanceof LibvirtClosedError) throw error;
       return { guest, text: error.message };
     }
   }));
   return found.filter((one) => one !== undefined);
+}
+
+/** Returns the wired guests of other drivers than the connection's. */
+function strangersTo({ uri }: Connection, { settings }: Pick<Io, 'settings'>): Guest[] {
+  return createJournal(settings.stateDir, () => undefined).list().map(({ guest }) => guest).filter((guest) => !isOfDriver(guest, uri));
+}
+
+/**
+ * Throws LibvirtArgumentError for a libvirt that calls no hook of this host, that of another host or a user's own: that a
+ * guest does not run there says nothing of the guests that were wired here.
+ */
+export function assertCallsHooks(uri: string): void {
+  const parsed = parseUri(uri);
+  const isElsewhere = parsed.way === 'virsh' && !parsed.uri.includes(':///');
+  if (!isElsewhere && !(parsed.way === 'socket' && parsed.session)) return;
+  const whose = isElsewhere ? "another host's" : "a user's own";
+  throw new LibvirtArgumentError(`${quote(uri)} is ${whose} libvirt, and what is wired here is for guests of this host's: use 'qemu:///system'`);
 }
 
 /** A guest that ended since it was listed asks for nothing. */
