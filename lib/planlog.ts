@@ -1,7 +1,7 @@
 /** A plan that was carried out, in words. */
+import type { Guest } from './guest.js';
 import type { Plan } from './plan.js';
 import { nicLabel, quote } from './quote.js';
-import type { Guest } from './guest.js';
 import type { Host } from './reconcile.js';
 import { describeLine } from './words.js';
 
