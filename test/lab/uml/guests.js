@@ -15,6 +15,7 @@ import { indent, libvirt, note, ok, readText, virsh, waitFor } from './programs.
  * @property {string} [target]
  * @property {Vlan} [vlan]
  * @property {boolean} [isolated]
+ * @property {string[]} [ips] the addresses it declares, in metadata
  * @property {'native' | 'metadata'} [via] who is told of vlan and isolated: libvirt's own elements, or guestwire's. What this libvirt
  *   can, unless given: native from 11 on
  *
@@ -24,6 +25,7 @@ import { indent, libvirt, note, ok, readText, virsh, waitFor } from './programs.
  * @property {Nic[]} nics
  * @property {string} [boots] the gw. words of arm-init for a guest that boots; without it the guest's CPU sleeps for good
  * @property {string} [kernel] another kernel
+ * @property {string} [initrd] another for a guest that boots
  * @property {number} [slots] how many NICs can be plugged in while it runs
  */
 
@@ -42,12 +44,12 @@ function hex(byte) {
 }
 
 /** @param {DomainOptions} options */
-export function domainXml({ name, uuid, nics, boots, kernel, slots = 0 }) {
+export function domainXml({ name, uuid, nics, boots, kernel, initrd = '/image/initrd', slots = 0 }) {
   const full = nics.map((nic) => ({ mac: makeMac(), ...nic }));
   const metadata = metadataXml(full);
   const image = boots === undefined
     ? `<kernel>${kernel ?? '/image/idle'}</kernel>`
-    : `<kernel>/image/vmlinuz</kernel><initrd>/image/initrd</initrd><cmdline>console=ttyAMA0 panic=-1 quiet nokaslr ${boots}</cmdline>`;
+    : `<kernel>/image/vmlinuz</kernel><initrd>${initrd}</initrd><cmdline>console=ttyAMA0 panic=-1 quiet nokaslr ${boots}</cmdline>`;
   return `<domain type='qemu'>
   <name>${name}</name>${uuid === undefined ? '' : `<uuid>${uuid}</uuid>`}
   ${metadata === '' ? '' : `<metadata>${metadata}</metadata>`}
@@ -71,7 +73,7 @@ export function domainXml({ name, uuid, nics, boots, kernel, slots = 0 }) {
 /** guestwire's element in a guest's metadata; '' for none. @param {Nic[]} nics */
 export function metadataXml(nics) {
   const interfaces = nics.filter(({ via = usual, vlan, isolated: alone }) => via === 'metadata' && (vlan ?? alone) !== undefined)
-    .map((nic) => `<gw:interface mac='${String(nic.mac)}'>${elements(nic, 'gw:')}</gw:interface>`).join('');
+    .map((nic) => `<gw:interface mac='${String(nic.mac)}'>${elements(nic, 'gw:')}${(nic.ips ?? []).map((address) => `<gw:ip address='${address}'/>`).join('')}</gw:interface>`).join('');
   return interfaces === '' ? '' : `<gw:guestwire xmlns:gw='urn:guestwire:1'>${interfaces}</gw:guestwire>`;
 }
 
