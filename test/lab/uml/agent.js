@@ -1,10 +1,11 @@
 // The agent beside the lab's libvirtd: started as its service is, and what it, libvirt and the kernel say with the time.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
+import { metadataXml } from './guests.js';
 import { vlanTables } from './host.js';
 import { note, ok, run, waitFor } from './programs.js';
 import { figures } from './testing.js';
@@ -70,6 +71,27 @@ export async function closeAgent() {
   for (const child of children) child.kill('SIGKILL');
   await Promise.all(ended);
 }
+
+/** What has virsh give a running guest these NICs in its metadata. @param {string} name @param {import('./guests.js').Nic[]} nics */
+export function metadataCommand(name, nics) {
+  return ['metadata', name, 'urn:guestwire:1', '--live', '--key', 'gw', '--set', metadataXml(nics).replace(" xmlns:gw='urn:guestwire:1'", '').replaceAll('gw:', '')];
+}
+
+/** @param {string} name @param {import('./guests.js').Nic[]} nics */
+export async function setMetadata(name, nics) {
+  if (metadataXml(nics) !== '') await ok('virsh', ['-q', ...metadataCommand(name, nics)]);
+}
+
+/** @param {string} name @param {string} command @param {string} xml */
+export async function device(name, command, xml) {
+  writeFileSync('/run/device.xml', xml);
+  await ok('virsh', ['-q', command, name, '/run/device.xml', '--live']);
+}
+
+/** @param {string} kind @returns {(word: Word) => boolean} */
+export const event = (kind) => ({ from, line }) => from === 'libvirt' && line.includes(`event '${kind}'`);
+/** What the kernel says of a port. @param {string} port @returns {(word: Word) => boolean} */
+export const ofPort = (port) => ({ from, line }) => (from === 'vlan' || from === 'link') && line.split(/[\s:@]+/).includes(port);
 
 /** What was said since a moment. @param {number} since @param {Word['from'][]} from */
 export function saidSince(since, ...from) {
