@@ -90,8 +90,13 @@ async function expectedOf(exec: Exec, living: readonly Wired[], families: readon
     'set -e', "ip -batch - <<'EOF'", ...links, 'EOF', "nft -f - <<'EOF'", ...rules, 'EOF',
     ...families.flatMap((family) => [`nft --stateless list table ${family} ${TABLE}`, `echo '${MARK}'`]),
   ];
-  const { exitCode, stdout } = await exec({ tool: 'unshare', args: ['--net', 'sh'], input: `${script.join('\n')}\n` });
-  return exitCode === 0 ? stdout.split(`${MARK}\n`) : undefined;
+  // The agent's service may not make a network namespace, but a user namespace, in which it may: as nobody, for to be root
+  // there takes CAP_SETFCAP here (user_namespaces(7), Linux 5.12).
+  for (const ways of [['--net'], ['--user', '--keep-caps', '--net']]) {
+    const { exitCode, stdout } = await exec({ tool: 'unshare', args: [...ways, 'sh'], input: `${script.join('\n')}\n` });
+    if (exitCode === 0) return stdout.split(`${MARK}\n`);
+  }
+  return undefined;
 }
 
 /** Returns the blocks of `nft --stateless list table`. */

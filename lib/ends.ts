@@ -1,6 +1,7 @@
 /** Whose an address is, among the guests of a host: the ends of a flow. */
 import { contains, type Family, hostPrefix, ownPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
 import { claimsOf } from './attachment.js';
+import type { Guest } from './guest.js';
 import type { Holding, Wired } from './journal.js';
 
 /** One end of a flow. */
@@ -13,7 +14,7 @@ export type End =
 export interface NicEnd {
   readonly kind: 'nic';
   readonly address: string;
-  readonly guest: { readonly name: string; readonly uuid: string };
+  readonly guest: Guest;
   readonly wired: WiredNic;
 }
 

@@ -3,12 +3,13 @@ import { type Alteration, closeLook } from './closelook.js';
 import { differenceOf, isOfFilters } from './difference.js';
 import type { Exec } from './exec.js';
 import { garbageIn, type Kept, observeHost } from './garbage.js';
+import type { Guest } from './guest.js';
 import type { Wired } from './journal.js';
 import { render } from './operation.js';
 import { diff } from './diff.js';
 import { livingOf } from './plan.js';
 import { quote } from './quote.js';
-import type { Guest, Host } from './reconcile.js';
+import type { Host } from './reconcile.js';
 import { refusals, type Survey } from './survey.js';
 
 export interface Finding {
@@ -22,8 +23,8 @@ export interface Finding {
 
 export interface Question {
   readonly exec: Exec;
-  /** UUIDs of guests that run; undefined: nobody asked libvirt. */
-  readonly running: ReadonlySet<string> | undefined;
+  /** UUIDs of guests that run, or that nobody asked about; undefined: nobody asked libvirt at all. */
+  readonly mayRun: ReadonlySet<string> | undefined;
   /** Route protocols that mark what is guestwire's. */
   readonly protocols: readonly number[];
 }
@@ -44,10 +45,10 @@ export async function findingsOf(host: Host, found: Survey, question: Question &
 }
 
 /** What an operation cannot show: there is nothing to change where there is no link. */
-function absences({ subjects, observation }: Survey, { running }: Question): Finding[] {
+function absences({ subjects, observation }: Survey, { mayRun }: Question): Finding[] {
   return subjects.flatMap(({ guest, entry, attachments }): Finding[] => {
     const wired = entry?.wired ?? [];
-    if (running?.has(guest.uuid) === false) return [{ guest, nic: undefined, text: 'it does not run, and what was wired for it is still there' }];
+    if (mayRun?.has(guest.uuid) === false) return [{ guest, nic: undefined, text: 'it does not run, and what was wired for it is still there' }];
     const gone = wired.filter((one) => livingOf([one], observation).length === 0 && one.kind !== 'made-link').filter(({ link }) => attachments === undefined || attachments.some((one) => one.link === link));
     return gone.map(({ nic, mac, link }) => ({ guest, nic: { nic, mac }, text: observation.links.has(link) ? `link ${quote(link)} is another than the one that was wired` : `link ${quote(link)} is gone` }));
   });
@@ -62,9 +63,9 @@ function findingOf({ ifindex, text }: Alteration, { subjects, observation }: Sur
   return { guest: undefined, nic: undefined, text };
 }
 
-async function leftovers({ subjects }: Survey, { exec, protocols, running }: Question): Promise<Finding[]> {
+async function leftovers({ subjects }: Survey, { exec, protocols, mayRun }: Question): Promise<Finding[]> {
   const held = subjects.flatMap(({ entry, attachments }) => [...(entry?.wired ?? []), ...(attachments ?? [])]);
-  const kept = { held, uuids: new Set([...subjects.map(({ guest }) => guest.uuid), ...(running ?? [])]), protocols: allProtocols(held, protocols) };
+  const kept = { held, uuids: new Set([...subjects.map(({ guest }) => guest.uuid), ...(mayRun ?? [])]), protocols: allProtocols(held, protocols) };
   const garbage = garbageIn(await observeHost(exec, kept), kept);
   return render(diff([], garbage)).flatMap(({ lines }) => lines).flatMap((line): Finding[] => {
     const text = differenceOf(line);

@@ -9,6 +9,7 @@ import { configMentions, defaultConfig, type HostConfig, loadConfig } from './co
 import { type Domain, METADATA_NAMESPACE, parseDomain } from './domain.js';
 import { ConfigError, DomainXmlError, GuestwireError, NotAllowedError } from './errors.js';
 import type { Exec } from './exec.js';
+import { guestOf } from './guest.js';
 import { hostFrom } from './host.js';
 import { createJournal, type Journal } from './journal.js';
 import { createKernel } from './kernel.js';
@@ -92,7 +93,7 @@ async function announceIncoming({ call, journal }: Run): Promise<void> {
   if (routed !== undefined && config.routed.migration !== 'manual' && !await isHeld(call.exec, agentLockOf(call.settings))) {
     throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here, because nothing would tell when it runs here: start guestwire's agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`);
   }
-  if (attachments.length > 0) journal.markIncoming(uuidOf(domain));
+  if (attachments.length > 0) journal.markIncoming(guestOf(domain).uuid);
 }
 
 async function prepare(run: Run): Promise<void> {
@@ -101,7 +102,7 @@ async function prepare(run: Run): Promise<void> {
     await forget(run, domain);
     return;
   }
-  const guest = { name: domain.name, uuid: uuidOf(domain) };
+  const guest = guestOf(domain);
   // Without the lock: others start meanwhile. One that comes by migration answers where it still runs.
   if (config.routed.probe && !run.journal.expectsIncoming(guest.uuid)) {
     await probeNeighbours({ exec: run.call.exec, kernel: createKernel(run.call.exec), log: run.log }, guest.name, attachments);
@@ -128,7 +129,7 @@ async function forget(run: Run, { uuid }: Domain): Promise<void> {
 async function start(run: Run): Promise<void> {
   const { domain, attachments, config } = understand(run.call, run.log);
   if (attachments.length === 0) return;
-  const guest = { name: domain.name, uuid: uuidOf(domain) };
+  const guest = guestOf(domain);
   const plan = await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
     const incoming = run.journal.read(guest.uuid)?.incoming ?? false;
     await silence({ ...run, ...run.call }, attachments.map(({ link }) => link));
@@ -148,7 +149,7 @@ async function reconnect(run: Run): Promise<void> {
     run.log.warn(`guest ${quote(domain.name)}: ${UNSPOKEN}`);
     return;
   }
-  const guest = { name: domain.name, uuid: uuidOf(domain) };
+  const guest = guestOf(domain);
   const plan = await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, (host) => wire(host, { guest, attachments, fresh: false, incoming: false, keepsUnspoken: true }));
   if (config.routed.announce) await announce(run.call.exec, run.log, { guest: guest.name, plan, fresh: false });
 }
@@ -254,11 +255,6 @@ function concerns({ guest, stdin, settings }: HookCall): boolean {
     // A config that cannot be read names nobody.
     return false;
   }
-}
-
-function uuidOf(domain: Domain): string {
-  if (domain.uuid === undefined) throw new DomainXmlError(`guest ${quote(domain.name)}: the domain XML has no <uuid>: libvirt's own XML has one`);
-  return domain.uuid;
 }
 
 /** A guest whose XML cannot be read is found by its name: it must not stay wired for that. */

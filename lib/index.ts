@@ -12,6 +12,7 @@ export {
 } from './errors.js';
 export type { End, NicEnd, Parties } from './ends.js';
 export { type Exec, exec, type ExecRequest, type ExecResult } from './exec.js';
+export type { Guest } from './guest.js';
 export { hostFrom, type HostParts } from './host.js';
 export { type HookCall, type HookResult, runHook } from './hook.js';
 export { createJournal, type Entry, type Journal, type Wired } from './journal.js';
@@ -25,6 +26,6 @@ export type { LinkFacts, Observation, RouteFacts, Scope } from './observation.js
 export { type Batch, type BatchLine, describe, render } from './operation.js';
 export type { Allow, Direction, Peer, Policy, PortRange, Profile, Proto, Trust, TrustWord } from './policy.js';
 export { type Past, type Plan, planFor, planRelease } from './plan.js';
-export { type Guest, type Host, pastOf, planWiring, release, releaseRunning, unwire, wire, type WireRequest } from './reconcile.js';
+export { type Host, pastOf, planWiring, release, releaseRunning, unwire, wire, type WireRequest } from './reconcile.js';
 export { type Settings, settingsFrom } from './settings.js';
 export { formatMembership, type VlanMember, vlanMembership } from './vlan.js';

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import * as z from 'zod/mini';
 import type { Placed } from './attachment.js';
 import { JournalError } from './errors.js';
+import type { Guest } from './guest.js';
 import type { ProxyRecord } from './neighbour.js';
 import type { NetState } from './netstate.js';
 import type { UplinkRecord } from './uplink.js';
@@ -24,7 +25,7 @@ export type Wired = Placed & {
 /** What this host did for one guest. */
 export interface Entry {
   readonly version: 1;
-  readonly guest: { readonly name: string; readonly uuid: string };
+  readonly guest: Guest;
   /** When the guest was wired first, ISO 8601. */
   readonly since: string;
   /** The guest comes by migration and may not run here yet: nothing that attracts its traffic is made. */
@@ -153,7 +154,7 @@ const proxiesSchema = z.array(z.object({ dev: word, ifindex: z.number(), origina
 
 const holdingSchema = z.object({
   version: z.literal(1),
-  guest: z.object({ name: z.string(), uuid: z.string() }),
+  guest: z.object({ name: z.string(), uuid: z.string(), driver: z.optional(z.string()) }),
   since: z.string(),
   incoming: z.boolean(),
   wired: z.array(wiredSchema),

@@ -2,9 +2,9 @@
 import { differenceOf, isOfFilters } from './difference.js';
 import type { WiredNic } from './ends.js';
 import { familiesOf } from './filter.js';
+import type { Guest } from './guest.js';
 import type { Wired } from './journal.js';
 import { livingOf } from './plan.js';
-import type { Guest } from './reconcile.js';
 import type { Subject, Survey } from './survey.js';
 
 /** 'not-wired': its link is gone, or was never wired. */

@@ -11,6 +11,7 @@ import { EMPTY_SCOPE, type Observation } from './observation.js';
 import { describe } from './operation.js';
 import { logPlan } from './planlog.js';
 import { familiesOf } from './filter.js';
+import type { Guest } from './guest.js';
 import { isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planUndo, type StartMode } from './plan.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
 import { nicLabel, oneLine, quote } from './quote.js';
@@ -33,11 +34,6 @@ export interface Host {
 
 /** Said of what the guest has and nobody speaks of any more. */
 export const UNSPOKEN = "stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' takes it away";
-
-export interface Guest {
-  readonly name: string;
-  readonly uuid: string;
-}
 
 export interface WireRequest extends StartMode {
   readonly guest: Guest;

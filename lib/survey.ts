@@ -6,12 +6,13 @@ import { type Attachment, claimsOf, type Placed, placedOf } from './attachment.j
 import { bare } from './address.js';
 import { GuestwireError } from './errors.js';
 import { familiesOf } from './filter.js';
+import type { Guest } from './guest.js';
 import type { Entry, Wired } from './journal.js';
 import { EMPTY_SCOPE, type Observation } from './observation.js';
 import type { BatchLine } from './operation.js';
 import { livingOf, type Past, type Plan, planFor } from './plan.js';
 import { furtherScope, preflight } from './preflight.js';
-import { type Guest, type Host, pastOf } from './reconcile.js';
+import { type Host, pastOf } from './reconcile.js';
 import { nicLabel, quote } from './quote.js';
 import { underNewNames } from './renamed.js';
 import { scopeOf } from './scope.js';

@@ -4,10 +4,11 @@
  */
 import { type Attachment, claimsOf, holdsAny } from './attachment.js';
 import type { Nic } from './domain.js';
+import type { Guest } from './guest.js';
 import type { Entry, Journal } from './journal.js';
 import { describeLine } from './operation.js';
 import type { Plan } from './plan.js';
-import { type Guest, type Host, wire } from './reconcile.js';
+import { type Host, wire } from './reconcile.js';
 import { labelOf, ownersOf } from './survey.js';
 
 /** A guest that runs, and what its XML asks for. */

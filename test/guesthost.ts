@@ -42,7 +42,7 @@ for word; do case $word in
   *) if [ "$next" ]; then domain=$word; next=; elif [ -z "$command" ]; then command=$word; fi ;;
 esac; done
 case $command in
-  uri) echo qemu+ssh://test/system ;;
+  uri) echo qemu+ssh:///system ;;
   version) echo "Running against daemon: 9.0.0"; exit 0 ;;
   list) case "$*" in *--all*) cat "$dir"/defined/* ;; *) cat "$dir"/running/* ;; esac 2>/dev/null; exit 0 ;;
   *) [ -e "$dir/xml/$domain" ] || { echo "error: failed to get domain '$domain'" >&2; exit 1; } ;;
@@ -105,7 +105,7 @@ export async function openGuestHost(config = ''): Promise<GuestHost> {
   const hook = hookIn(netns, dir, config);
   const env = {
     PATH: `${dir}:${process.env['PATH'] ?? ''}`, GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'config.toml'),
-    GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'), LIBVIRT_DEFAULT_URI: 'qemu+ssh://test/system',
+    GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'), LIBVIRT_DEFAULT_URI: 'qemu+ssh:///system',
   };
   const say: GuestHost['say'] = (xml, running = true) => {
     const [name = '', uuid = ''] = ['name', 'uuid'].map((word) => new RegExp(`<${word}>(.*?)</${word}>`).exec(xml)?.[1] ?? '');

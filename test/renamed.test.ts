@@ -55,6 +55,16 @@ function guestwire(...args: string[]): { status: number | null; stdout: string; 
   return host.run(process.execPath, [resolve('dist/cli.js'), ...args], { env });
 }
 
+describe('linkNames', () => {
+  kernelTest('knows links that are up and links that are down by their ifindex', () => {
+    host.sh('ip link add up1 type bridge; ip link set up1 up; ip link add down1 type bridge');
+    const program = `import { linkNames } from '${resolve('dist/renamed.js')}'; const names = linkNames(); console.log(process.argv.slice(1).map((index) => names.of(Number(index))).join())`;
+    const [up, down] = ['up1', 'down1'].map((name) => host.sh(`cat /sys/class/net/${name}/ifindex`).trim());
+    const { stdout, stderr } = host.run(process.execPath, ['--input-type=module', '-e', program, String(up), String(down), String(Number(down) + 1)]);
+    expect({ stdout, stderr }).toEqual({ stdout: 'up1,down1,\n', stderr: '' });
+  });
+});
+
 /** One answer is enough: after a quarantine neighbours are asked for again, once a second. */
 const isMet = (): boolean => guest.run('ping', ['-6', '-c', '6', '-i', '0.5', '-W', '1', '-I', WEB.addresses[1] ?? '', '2001:db8:ff::2']).status === 0;
 

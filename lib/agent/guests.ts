@@ -83,12 +83,12 @@ async function lookAtAll(state: State, work: Work): Promise<void> {
   const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
   const host = closely(io, hostFrom(io));
   // Whom it concerns is told of it when its turn comes.
-  const { wishes, running, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (uuid, domain, attachments) => {
+  const { wishes, mayRun, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (uuid, domain, attachments) => {
     state.names.set(uuid, domain.name);
     concerns.set(uuid, domain, attachments);
     hold(concerns, host, uuid);
   });
-  const gone = host.journal.list().filter(({ guest }) => !running.has(guest.uuid));
+  const gone = host.journal.list().filter(({ guest }) => !mayRun.has(guest.uuid));
   for (const { guest } of [...gone, ...faults, ...tasksOf(await survey(host, wishes))]) {
     state.names.set(guest.uuid, guest.name);
     state.thorough.add(guest.uuid);

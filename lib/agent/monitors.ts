@@ -27,7 +27,7 @@ const MONITORS: readonly Monitor[] = [
 ];
 
 /** Milliseconds: the first pause before a monitor is started again, and the longest. */
-const PAUSE = { first: 100, most: 10_000 };
+const PAUSE = { first: 100, most: 60_000 };
 /** A monitor that lived as long did its work. */
 const SOUND = 10_000;
 
@@ -42,13 +42,14 @@ export function startMonitors(options: MonitorOptions): () => Promise<void> {
 }
 
 async function keep(monitor: Monitor, options: MonitorOptions, signal: AbortSignal): Promise<void> {
-  let pause = PAUSE.first;
+  let [pause, told] = [PAUSE.first, ''];
   while (!signal.aborted) {
     const started = performance.now();
     const why = await runOnce(monitor, options, signal);
     if (isAborted(signal)) return;
-    if (performance.now() - started >= SOUND) pause = PAUSE.first;
-    options.warn(`'${monitor.tool} ${monitor.args.join(' ')}' ended (${why}): it is started again in ${pause} ms`);
+    if (performance.now() - started >= SOUND) [pause, told] = [PAUSE.first, ''];
+    if (why !== told) options.warn(`'${monitor.tool} ${monitor.args.join(' ')}' ended (${why}): it is started again, and until it lives changes are seen by the check of all guests alone`);
+    told = why;
     await sleep(pause, undefined, { signal }).catch(() => undefined);
     pause = Math.min(2 * pause, PAUSE.most);
     options.onGap();

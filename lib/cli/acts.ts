@@ -4,13 +4,14 @@
  */
 import { type Announcement, announce, wordsOfAnnouncement } from '../announce.js';
 import type { Exec } from '../exec.js';
+import type { Guest } from '../guest.js';
 import type { Journal } from '../journal.js';
 import type { Kernel } from '../kernel.js';
 import { EMPTY_SCOPE, type Observation, type Scope } from '../observation.js';
 import type { Batch, BatchLine } from '../operation.js';
 import type { Plan } from '../plan.js';
 import { logPlan } from '../planlog.js';
-import { type Guest, type Host, pastOf, planWiring, release, releaseRunning } from '../reconcile.js';
+import { type Host, pastOf, planWiring, release, releaseRunning } from '../reconcile.js';
 import { rejoin } from '../rejoin.js';
 import type { Wish } from '../together.js';
 import { wireRejoined } from './guest.js';

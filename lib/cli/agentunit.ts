@@ -9,7 +9,7 @@ import type { Io } from './command.js';
 import type { FileSet } from './fileset.js';
 import { AGENT, lstatOf } from './layout.js';
 import { agentBuild } from './requirements.js';
-import { UNITS_DIR } from './units.js';
+import { SYSTEMCTL_DEADLINE, UNITS_DIR } from './units.js';
 
 const UNIT = 'guestwire-agent.service';
 export const AGENT_UNIT = join(UNITS_DIR, UNIT);
@@ -55,12 +55,12 @@ export async function startAgent(io: Io, lines: readonly string[]): Promise<void
 /** Ends the agent for good; its files are still there afterwards. Never throws. */
 export async function stopAgent(io: Io): Promise<void> {
   if (!isAgentInstalled() || !existsSync(SYSTEMD)) return;
-  const { exitCode, stderr, errno } = await io.exec({ tool: 'systemctl', args: ['disable', '--now', UNIT] });
+  const { exitCode, stderr, errno } = await io.exec({ tool: 'systemctl', args: ['disable', '--now', UNIT], deadline: SYSTEMCTL_DEADLINE });
   if (exitCode !== 0) io.warn(`the agent may still run: systemctl disable --now ${UNIT} failed: ${errno ?? oneLine(stderr)}`);
 }
 
 async function systemctl(io: Io, args: readonly string[]): Promise<void> {
-  const request = { tool: 'systemctl', args };
+  const request = { tool: 'systemctl', args, deadline: SYSTEMCTL_DEADLINE };
   assertSuccess(request, await io.exec(request), 'starting the agent');
 }
 
@@ -78,13 +78,15 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectSystem=strict
 RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6 AF_PACKET
-RestrictNamespaces=yes
+# In them nftables' rules are written once more, to be compared.
+RestrictNamespaces=net user
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
-UMask=0077
+# As the hook has it from libvirtd: dnsmasq and radvd read as others what it writes for them.
+UMask=0022
 `;
 
 /** Returns the unit. What is left out would break it: node's compiler writes code, and /proc/sys/net is what it sets. */

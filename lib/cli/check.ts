@@ -57,8 +57,8 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Finding[
   const uuids = new Set(known.filter((guest) => guest.name === name || guest.uuid === name).map(({ uuid }) => uuid));
   if (name !== undefined && uuids.size === 0) throw new HostError(`guest ${quote(name)} does not run here, and nothing is wired for it`);
   const findings = await findingsOf(host, found, {
-    exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol], running: typeof asked === 'string' ? undefined : asked.running,
-    onCoarse: () => { io.warn("rules of nftables are known by their comments alone, because 'unshare --net' does not work here"); },
+    exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol], mayRun: typeof asked === 'string' ? undefined : asked.mayRun,
+    onCoarse: () => { io.warn("rules of nftables are known by their comments alone, because neither 'unshare --net' nor 'unshare --user --net' works here"); },
   });
   const faults = typeof asked === 'string' ? [] : asked.faults.map((fault): Finding => ({ ...fault, nic: undefined }));
   return [...faults, ...findings]

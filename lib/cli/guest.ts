@@ -7,11 +7,12 @@ import { announce } from '../announce.js';
 import { type Attachment, deriveAttachments } from '../attachment.js';
 import { loadConfig } from '../config.js';
 import { type Domain, parseDomain } from '../domain.js';
-import { DomainXmlError, GuestwireError, HostError } from '../errors.js';
+import { GuestwireError, HostError } from '../errors.js';
+import { type Guest, guestOf } from '../guest.js';
 import { createJournal, type Journal } from '../journal.js';
 import type { Plan } from '../plan.js';
 import { quote } from '../quote.js';
-import { type Guest, type Host, refilter, release, releaseRunning, wire } from '../reconcile.js';
+import { type Host, refilter, release, releaseRunning, wire } from '../reconcile.js';
 import { rejoin } from '../rejoin.js';
 import { serveGuest } from '../serving.js';
 import type { Wish } from '../together.js';
@@ -156,11 +157,6 @@ export function stampOf(journal: Pick<Journal, 'read'>, { uuid }: Pick<Guest, 'u
 
 export function journalOf(io: Io): Journal {
   return createJournal(io.settings.stateDir, io.warn);
-}
-
-export function guestOf({ name, uuid }: { readonly name: string; readonly uuid: string | undefined }): Guest {
-  if (uuid === undefined) throw new DomainXmlError(`guest ${quote(name)}: the domain XML has no <uuid>: libvirt's own XML has one`);
-  return { name, uuid };
 }
 
 /** What was wired for a guest that ended meanwhile would stay; of one that was started again its hook has seen to it. */

@@ -10,11 +10,11 @@ import type { Asked } from './wishes.js';
 const LASTS = 60_000;
 
 /** Removes them. An entry that cannot be read stays while its guest runs: who wires the guest anew replaces it. */
-export function removeLeftFiles({ host, apart }: Pick<Acts, 'host' | 'apart'>, dir: string, { running, wishes }: Pick<Asked, 'running' | 'wishes'>): void {
+export function removeLeftFiles({ host, apart }: Pick<Acts, 'host' | 'apart'>, dir: string, { mayRun, wishes }: Pick<Asked, 'mayRun' | 'wishes'>): void {
   // As it is on disk: what is only said to be gone is still there, and goes with its guest.
   const journal = createJournal(dir, () => undefined);
   const known = new Set(journal.list().map(({ guest }) => guest.uuid));
-  const asks = (uuid: string): boolean => running.has(uuid) && wishes.get(uuid)?.attachments.length !== 0;
+  const asks = (uuid: string): boolean => mayRun.has(uuid) && wishes.get(uuid)?.attachments.length !== 0;
   const remove = (name: string, why: string): void => {
     apart(() => { rmSync(join(dir, name), { force: true }); });
     host.log(`host: remove ${quote(name)} from the state directory: ${why}`);

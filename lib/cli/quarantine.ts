@@ -1,11 +1,12 @@
 /** `guestwire quarantine`: cuts a guest off at once, and keeps it so until that is lifted. */
 import { HostError, UsageError } from '../errors.js';
+import type { Guest } from '../guest.js';
 import { createJournal, type Journal } from '../journal.js';
 import { once } from '../log.js';
 import { liftQuarantine, listQuarantine, putIntoQuarantine } from '../quarantine.js';
 import type { Plan } from '../plan.js';
 import { quote } from '../quote.js';
-import { type Guest, refilter } from '../reconcile.js';
+import { refilter } from '../reconcile.js';
 import { askLibvirt, command, type Io, JSON_VERSION } from './command.js';
 import { locked } from './host.js';
 import { assertRoot, assertRootToRead } from './requirements.js';
@@ -48,7 +49,7 @@ function list(io: Io, json: boolean): void {
 /** The file comes first: a guest that starts meanwhile waits for the lock, and reads it then. */
 async function change(io: Io, name: string, lift: boolean): Promise<void> {
   const journal = createJournal(io.settings.stateDir, once(io.warn));
-  const guest = await guestOf(io, journal, { name, lift });
+  const guest = await guestNamed(io, journal, { name, lift });
   const dir = io.settings.quarantine;
   const changed = lift ? liftQuarantine(dir, guest.uuid) : putIntoQuarantine(dir, guest);
   const plans: (Plan | undefined)[] = [];
@@ -61,7 +62,7 @@ async function change(io: Io, name: string, lift: boolean): Promise<void> {
 }
 
 /** Libvirt is asked only for a guest that nothing here knows, so that the command works while libvirtd does not. */
-async function guestOf(io: Io, journal: Journal, { name, lift }: { name: string; lift: boolean }): Promise<Guest> {
+async function guestNamed(io: Io, journal: Journal, { name, lift }: { name: string; lift: boolean }): Promise<Guest> {
   const known = [...journal.list().map(({ guest }) => guest), ...(lift ? listQuarantine(io.settings.quarantine) : [])];
   const found = known.filter((guest) => guest.uuid === name || guest.name === name);
   const [guest, ...others] = [...new Map(found.map((one) => [one.uuid, one])).values()];

@@ -6,12 +6,13 @@ import { diff } from '../diff.js';
 import { GuestwireError, HostError } from '../errors.js';
 import { allProtocols } from '../findings.js';
 import { garbageIn, observeHost } from '../garbage.js';
+import type { Guest } from '../guest.js';
 import { hostFrom } from '../host.js';
 import { createJournal, type Holding, type Wired } from '../journal.js';
 import { type Batch, type BatchLine, describeLine, render } from '../operation.js';
 import type { Plan } from '../plan.js';
 import { quote } from '../quote.js';
-import { type Guest, type Host, release } from '../reconcile.js';
+import { type Host, release } from '../reconcile.js';
 import { byLife } from '../rivals.js';
 import { serveGuest } from '../serving.js';
 import { survey, tasksOf } from '../survey.js';
@@ -88,7 +89,7 @@ async function asking(io: Io, isOnItsWay: IsOnItsWay): Promise<Asked> {
   if (typeof asked === 'string') throw new HostError(`'guestwire reconcile --all' needs libvirt to know which guests run: ${asked}`);
   const known = new Map(createJournal(io.settings.stateDir, io.warn).list().map((entry) => [entry.guest.uuid, entry]));
   const away = new Set<string>();
-  for (const uuid of asked.running) {
+  for (const uuid of asked.wishes.keys()) {
     if (known.get(uuid)?.incoming === false) continue;
     if (await isOnItsWay(uuid)) away.add(uuid);
   }
@@ -134,8 +135,8 @@ async function attempt({ io, done }: Pick<Task, 'io' | 'done'>, act: () => Promi
 
 async function goneOf(host: Host, { asked, since }: Pick<Task, 'asked' | 'since'>): Promise<Holding[]> {
   const entries = host.journal.list();
-  const absent = entries.filter((entry) => !asked.running.has(entry.guest.uuid) && entry.since < since);
-  const { stale } = await byLife(host, entries.filter((entry) => asked.running.has(entry.guest.uuid) && !asked.wishes.has(entry.guest.uuid)));
+  const absent = entries.filter((entry) => !asked.mayRun.has(entry.guest.uuid) && entry.since < since);
+  const { stale } = await byLife(host, entries.filter((entry) => asked.mayRun.has(entry.guest.uuid) && !asked.wishes.has(entry.guest.uuid)));
   return [...absent, ...stale];
 }
 
@@ -165,7 +166,7 @@ async function garbageOn({ host }: Acts, { io, asked }: Task): Promise<Garbage> 
   const wired = entries.flatMap((entry) => entry.wired);
   const held = [...wired, ...[...asked.wishes.values()].flatMap(({ attachments }) => attachments)];
   const protocols = allProtocols(held, [loadConfig(io.settings.config).routed.protocol]);
-  const kept = { held, uuids: new Set([...entries.map(({ guest }) => guest.uuid), ...asked.running]), protocols };
+  const kept = { held, uuids: new Set([...entries.map(({ guest }) => guest.uuid), ...asked.mayRun]), protocols };
   const uplinks = await surplusUplinks(host, wired);
   return { batches: render(diff([], [...garbageIn(await observeHost(io.exec, kept), kept), ...uplinks.surplus])), uplinks: uplinks.records };
 }
@@ -188,7 +189,7 @@ async function releaseEnded(io: Io, touched: Done['touched']): Promise<Done['tou
   const journal = createJournal(io.settings.stateDir, io.warn);
   const stamps = new Map(touched.map(({ guest }) => [guest.uuid, stampOf(journal, guest)]));
   const after = touched.length === 0 ? '' : await askGuests(io);
-  const ended = typeof after === 'string' ? [] : touched.filter(({ guest }) => !after.running.has(guest.uuid));
+  const ended = typeof after === 'string' ? [] : touched.filter(({ guest }) => !after.mayRun.has(guest.uuid));
   if (ended.length === 0) return touched;
   await locked(io, { journal, holder: 'guestwire reconcile --all' }, async (host) => {
     // One that was started since has another stamp.

@@ -3,12 +3,14 @@ import { deriveAttachments } from '../attachment.js';
 import { loadConfig } from '../config.js';
 import { parseDomain } from '../domain.js';
 import { HostError, UsageError } from '../errors.js';
+import { guestOf } from '../guest.js';
 import { quote } from '../quote.js';
 import { askLibvirt, command, type Io } from './command.js';
-import { guestOf, type Inquiry, journalOf, lifeOf, type Part, releaseGuest, serve, stampOf, type UnderLock, wireGuest, wireNow } from './guest.js';
+import { type Inquiry, journalOf, lifeOf, type Part, releaseGuest, serve, stampOf, type UnderLock, wireGuest, wireNow } from './guest.js';
 import { locked } from './host.js';
 import { closely, preview, previewAll, reconcileAll } from './reconcile-all.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
+import { assertCallsHooks } from './wishes.js';
 
 export const reconcile = command({
   name: 'reconcile',
@@ -36,6 +38,7 @@ no other from being made right. Exit status: 0 all is right, 1 something is not.
     assertRoot('reconcile');
     const dry = values['dry-run'] === true;
     if (name === undefined) return (dry ? previewAll : reconcileAll)(io, async (uuid) => (await virshInquiry(io, uuid).life()).kind === 'coming');
+    assertCallsHooks(process.env['LIBVIRT_DEFAULT_URI'] ?? '');
     const inquiry = virshInquiry(io, name);
     const life = await inquiry.life();
     if (life.kind === 'coming') {

@@ -37,11 +37,14 @@ export function installedUnits(): string[] {
   return SERVICES.map(pathOf).filter((path) => lstatOf(path)?.isFile() === true && isOurs(path));
 }
 
+/** Milliseconds: longer than systemd gives a unit to stop (DefaultTimeoutStopSec, 90 s) or a busy one needs to read all units. */
+export const SYSTEMCTL_DEADLINE = 100_000;
+
 /** Makes a running systemd read its files again when one of `lines`, which say what was done, is about a template. */
 export async function reloadUnits(io: Io, lines: readonly string[]): Promise<void> {
   const touched = lines.some((line) => line === quote(join(UNITS_DIR, 'guestwire-agent.service'))) || SERVICES.map(pathOf).some((path) => lines.some((line) => line.includes(quote(path)) && !line.endsWith('is up to date')));
   if (!touched || !existsSync('/run/systemd/system')) return;
-  const request = { tool: 'systemctl', args: ['daemon-reload'] };
+  const request = { tool: 'systemctl', args: ['daemon-reload'], deadline: SYSTEMCTL_DEADLINE };
   assertSuccess(request, await io.exec(request), 'making systemd read its units');
 }
 

@@ -6,6 +6,7 @@ import { createLog } from '../log.js';
 import { command, type Io } from './command.js';
 import { follow } from './exec.js';
 import { assertRoot } from './requirements.js';
+import { assertCallsHooks } from './wishes.js';
 
 export const watch = command({
   name: 'watch',
@@ -25,6 +26,7 @@ Needs root, and a libvirt on this host.`,
   options: { connect: { type: 'string', short: 'c' } },
   run: async ({ values: { connect: uri } }, io) => {
     assertRoot('watch');
+    assertCallsHooks(uri ?? process.env['LIBVIRT_DEFAULT_URI'] ?? '');
     const ending = new AbortController();
     const told = loggedIo(io);
     for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => { ending.abort(); });

@@ -3,15 +3,18 @@ import { type Attachment, deriveAttachments } from '../attachment.js';
 import { loadConfig } from '../config.js';
 import { type Domain, parseDomain } from '../domain.js';
 import { GuestwireError } from '../errors.js';
-import { type Connection, connect, type DomainRef } from '../libvirt/index.js';
-import type { Guest } from '../reconcile.js';
+import { type Guest, isOfDriver } from '../guest.js';
+import { createJournal } from '../journal.js';
+import { type Connection, connect, type DomainRef, LibvirtArgumentError } from '../libvirt/index.js';
+import { parseUri } from '../libvirt/uri.js';
+import { quote } from '../quote.js';
 import type { Wishes } from '../survey.js';
 import type { Io } from './command.js';
 
 export interface Asked {
   readonly wishes: Wishes;
-  /** UUIDs of guests that run. */
-  readonly running: ReadonlySet<string>;
+  /** UUIDs of guests that run, and of those that another driver's libvirt runs: who was asked knows nothing of these. */
+  readonly mayRun: ReadonlySet<string>;
   /** Guests whose XML or config cannot be understood, and why. */
   readonly faults: readonly { readonly guest: Guest; readonly text: string }[];
 }
@@ -37,6 +40,7 @@ export async function askGuests(io: Io): Promise<Asked | string> {
 
 /** Returns what the guests of a connection that run ask for; `onAsked` is told of each whose XML can be understood. */
 export async function readGuests(connection: Connection, io: Pick<Io, 'settings' | 'warn'>, onAsked: OnAsked = () => undefined): Promise<Asked> {
+  assertCallsHooks(connection.uri);
   const config = loadConfig(io.settings.config);
   const domains = await connection.listDomains({ state: 'active' });
   const found = await Promise.all(domains.map(async (ref) => {
@@ -54,10 +58,27 @@ export async function readGuests(connection: Connection, io: Pick<Io, 'settings'
     }
   }));
   return {
-    running: new Set(domains.map(({ uuid }) => uuid)),
+    mayRun: new Set([...domains, ...strangersTo(connection, io)].map(({ uuid }) => uuid)),
     wishes: new Map(found.flatMap((one) => (one?.attachments === undefined ? [] : [[one.guest.uuid, one] as const]))),
     faults: found.flatMap((one) => (one?.text === undefined ? [] : [one])),
   };
+}
+
+/** Returns the wired guests of other drivers than the connection's. */
+function strangersTo({ uri }: Connection, { settings }: Pick<Io, 'settings'>): Guest[] {
+  return createJournal(settings.stateDir, () => undefined).list().map(({ guest }) => guest).filter((guest) => !isOfDriver(guest, uri));
+}
+
+/**
+ * Throws LibvirtArgumentError for a libvirt that calls no hook of this host, that of another host or a user's own: that a
+ * guest does not run there says nothing of the guests that were wired here.
+ */
+export function assertCallsHooks(uri: string): void {
+  const parsed = parseUri(uri);
+  const isElsewhere = parsed.way === 'virsh' && !parsed.uri.includes(':///');
+  if (!isElsewhere && !(parsed.way === 'socket' && parsed.session)) return;
+  const whose = isElsewhere ? "another host's" : "a user's own";
+  throw new LibvirtArgumentError(`${quote(uri)} is ${whose} libvirt, and what is wired here is for guests of this host's: use 'qemu:///system'`);
 }
 
 /** A guest that ended since it was listed asks for nothing. */

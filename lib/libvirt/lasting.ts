@@ -4,7 +4,8 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError, type Call, type LimitedOptions } from './calls.js';
-import { LibvirtClosedError, LibvirtTimeoutError } from './errors.js';
+import { quote } from '../quote.js';
+import { LibvirtClosedError, LibvirtConnectionError, LibvirtTimeoutError } from './errors.js';
 import type { Registrar } from './registrar.js';
 import type { Session, SessionOptions } from './session.js';
 
@@ -43,15 +44,18 @@ interface State extends LastingOptions {
   failure: Error | undefined;
   pause: number;
   openedAt: number;
+  /** What the first session opened; whoever asks relies on it. */
+  uri: string;
 }
 
 /** Resolves when the first session is open, and throws what openSession() throws. */
 export async function openLasting(options: LastingOptions): Promise<Lasting> {
   const state: State = {
     ...options, session: undefined, waiting: new Set(), closing: new AbortController(), over: undefined, failure: undefined,
-    pause: options.backoff?.first ?? 0, openedAt: 0,
+    pause: options.backoff?.first ?? 0, openedAt: 0, uri: '',
   };
   const first = await open(state, options.signal);
+  state.uri = first.uri;
   adopt(state, first);
   let closed: Promise<void> | undefined;
   return {
@@ -61,7 +65,7 @@ export async function openLasting(options: LastingOptions): Promise<Lasting> {
       const session = await nextSession(state, name, limits);
       return session.call(name, args, { ...limits, timeout: Math.max(1, Math.round(limits.timeout - (performance.now() - started))) });
     },
-    uri: () => first.uri,
+    uri: () => state.uri,
     close: () => { closed ??= close(state); return closed; },
   };
 }
@@ -107,12 +111,19 @@ async function reopen(state: State, { most }: BackoffOptions): Promise<void> {
       await sleep(pause, undefined, { signal });
       const session = await open(state, signal);
       if (signal.aborted) await session.close(new LibvirtClosedError(`${state.where}: closed`));
+      else if (session.uri !== state.uri) await refuse(state, session);
       else adopt(state, session);
       return;
     } catch (error) {
       state.failure = error as Error;
     }
   }
+}
+
+/** Without a URI the next driver's daemon answers while the one that was found first is away, and knows none of its guests. */
+async function refuse(state: State, session: Session): Promise<never> {
+  await session.close(new LibvirtClosedError(`${state.where}: closed`));
+  throw new LibvirtConnectionError(`${state.where}: ${quote(session.uri)} answers, and ${quote(state.uri)} was connected to`);
 }
 
 function nextSession(state: State, name: string, { timeout, signal }: LimitedOptions): Promise<Session> {

@@ -39,6 +39,7 @@ afterEach(async () => {
 test('a look at all that fails is tried again, and told once', async () => {
   let asked = 0;
   guests.use({
+    uri: 'qemu:///system',
     listDomains: () => {
       asked += 1;
       return asked < 3 ? Promise.reject(new LibvirtTimeoutError('no answer')) : Promise.resolve([]);
@@ -52,6 +53,7 @@ test('a look at all that fails is tried again, and told once', async () => {
 test('what is warned of in each attempt that fails is told once', async () => {
   let asked = 0;
   guests.use({
+    uri: 'qemu:///system',
     domainStatus: () => Promise.resolve({ state: 'running', reason: 'booted' }),
     domainXml: () => {
       asked += 1;

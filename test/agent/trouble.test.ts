@@ -121,6 +121,20 @@ describe('the agent', () => {
     await until(holds(ADDRESS), { what: 'the route', timeout: 30_000 });
   }, 60_000);
 
+  libvirtTest('makes altered rules as they were when it looks at all guests', async () => {
+    const tap = await tapOf(ADDRESS);
+    const chain = `nic_${(await place.host.ok('cat', [`/sys/class/net/${tap}/ifindex`])).trim()}`;
+    const list = (): Promise<string> => place.host.ok('nft', ['--stateless', 'list', 'chain', 'netdev', 'guestwire', chain]);
+    const before = await list();
+    // With a rule's own comment: by comments alone all is well.
+    const open = [...before.matchAll(/comment "[^"]*"/g)].map(([comment]) => `add rule netdev guestwire ${chain} accept ${comment}`);
+    await place.host.ok('sh', ['-ec', `nft -f - <<'EOF'
+${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
+    expect(await list()).not.toBe(before);
+    agent.kill('SIGHUP');
+    await until(async () => (await list().catch(() => '')) === before, { what: 'the rules' });
+  }, 60_000);
+
   libvirtTest('starts its monitors again when they end', async () => {
     const tap = await tapOf(ADDRESS);
     const pid = async (): Promise<string> => (await place.host.run('pgrep', ['-o', '-f', '^ip -o -d monitor link'])).stdout.trim();

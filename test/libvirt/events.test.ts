@@ -173,9 +173,23 @@ describe('a connection that breaks', () => {
     expect(await patient).toBe('fake');
   }, 20_000);
 
+  test('is not made anew with the daemon of another driver, which knows none of the guests', async () => {
+    const libvirt = await open();
+    const answerAs = (uri: string): void => { daemon.answer({ connect_get_uri: (peer, call) => { peer.reply('connect_get_uri', call, { uri }); } }); };
+    answerAs('other:///system');
+    const attempts = daemon.peers.length;
+    last().socket.destroy();
+    await waitFor(() => daemon.peers.length > attempts + 1, { what: 'two more attempts' });
+    await expect(libvirt.hostname({ timeout: 300 })).rejects.toMatchObject({
+      code: 'ERR_LIBVIRT_TIMEOUT', message: expect.stringContaining("'other:///system' answers, and 'fake:///system' was connected to"),
+    });
+    answerAs('fake:///system');
+    expect(await libvirt.hostname({ timeout: 10_000 })).toBe('fake');
+  }, 20_000);
+
   test('is not asked again in a hurry by a daemon that drops every client', async () => {
     await open();
-    daemon.answer({ connect_get_uri: (peer, call) => { peer.reply('connect_get_uri', call, { uri: '' }); peer.socket.end(); } });
+    daemon.answer({ connect_get_uri: (peer, call) => { peer.reply('connect_get_uri', call, { uri: 'fake:///system' }); peer.socket.end(); } });
     last().socket.destroy();
     await new Promise((resolve) => { setTimeout(resolve, 500); });
     // 20, 40, 80, 80, ... with a quarter less each at most.

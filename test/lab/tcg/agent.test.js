@@ -63,6 +63,12 @@ test('the agent is a service: ready, watched, started again, and it heals what i
     await sh('ip route flush proto 117');
     await ok('systemctl', ['reload', UNIT]);
     await healed(IPS.slice(0, 1), 'reload');
+    // With its own comment: only the rules themselves tell.
+    const chain = `inet guestwire host_${(await sh('cat /sys/class/net/box/ifindex')).trim()}`;
+    await sh(`nft replace rule ${chain} handle $(nft -a list chain ${chain} | sed -n 's/.*"to this host" # handle //p') accept comment '"to this host"'`);
+    assert.match(await sh(`nft list chain ${chain}`), /accept comment "to this host"/);
+    await ok('systemctl', ['reload', UNIT]);
+    await waitFor(async () => (await sh(`nft list chain ${chain} || true`)).includes('drop comment "to this host"'), { what: 'the altered rule to be as it was', timeout: 30_000 });
 
     await comesBackAfter((pid) => sh(`kill -9 ${pid}; ip route flush proto 117`), 'kill -9');
     await healed(IPS.slice(0, 1), 'kill -9');

@@ -18,6 +18,9 @@ test('a guest of lxc is wired from its start to its end, and over a restart of l
     await restartDaemon();
     await waitFor(async () => (await lxc('domstate', 'box')).trim() === 'running', { what: 'libvirtd to know its guest' });
     await reached();
+    // Another driver than the guest's does not know it.
+    assert.match(await sh(`LIBVIRT_DEFAULT_URI=test:///default node ${process.cwd()}/dist/cli.js reconcile --all`), /nothing changed/);
+    await reached();
     await lxc('destroy', 'box');
     await waitFor(async () => (await worldState()) === before, { what: 'nothing to be left', timeout: 15_000 }).catch(() => undefined);
     assert.equal(await worldState(), before);

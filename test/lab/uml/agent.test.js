@@ -104,24 +104,25 @@ test("the agent follows metadata, and takes back what an admin did to a guest's 
   }
 });
 
-test('the agent makes the ports of twenty guests exact whose metadata change in one moment', async () => {
+test('the agent makes twenty ports exact whose metadata change in one moment', async () => {
   await addHost();
   const others = await addBystander();
-  const guests = Array.from({ length: 20 }, (_, index) => ({ name: `g${index}`, mac: makeMac(), vid: 101 + index }));
-  const nic = (/** @type {typeof guests[number]} */ { mac, vid }, more = 0) => ({ mac, vlan: tagged(vid + more) });
-  for (const guest of guests) await startGuest({ name: guest.name, nics: [nic(guest)] });
+  // Twenty guests would take six minutes to start here.
+  const guests = ['c', 'd', 'e', 'f', 'g'].map((name, guest) => ({ name, nics: [1, 2, 3, 4].map((nic) => ({ mac: makeMac(), vid: 100 + 10 * guest + nic })) }));
+  const all = guests.flatMap(({ nics }) => nics);
+  const nicsOf = (/** @type {typeof guests[number]} */ { nics }, more = 0) => nics.map(({ mac, vid }) => ({ mac, vlan: tagged(vid + more) }));
+  for (const guest of guests) await startGuest({ name: guest.name, nics: nicsOf(guest) });
   const before = await wiring();
+  assert.deepEqual(before.ports['up0']?.vlans, ['10', '20', '30', ...all.map(({ vid }) => String(vid))]);
   // Another VLAN is no other filter.
   const after = structuredClone(before);
-  for (const { mac, vid } of guests) (after.ports[mac] ?? assert.fail(mac)).vlans = [`${vid + 100} pvid untagged`];
-  assert.deepEqual(before.ports['up0']?.vlans, ['10', '20', '30', ...guests.map(({ vid }) => String(vid))]);
-  (after.ports['up0'] ?? assert.fail()).vlans = ['10', '20', '30', ...guests.map(({ vid }) => String(vid + 100))];
+  for (const { mac, vid } of all) (after.ports[mac] ?? assert.fail(mac)).vlans = [`${vid + 100} pvid untagged`];
+  (after.ports['up0'] ?? assert.fail()).vlans = ['10', '20', '30', ...all.map(({ vid }) => String(vid + 100))];
   await openAgent();
-  const change = (/** @type {number} */ more) => () => ok('virsh', ['-q', guests.map((guest) => metadataCommand(guest.name, [nic(guest, more)]).map((word) => `"${word}"`).join(' ')).join('; ')]);
-  await exactAfter('twenty', change(100), { event: event('metadata-change'), expected: after, untouched: others, timeout: 60_000 });
-  await exactAfter('twenty back', change(0), { event: event('metadata-change'), expected: before, untouched: others, timeout: 60_000 });
-  // Under libvirt 11 they say it in their own <vlan>.
-}, { when: before11, timeout: 400_000 });
+  const commands = guests.map((guest) => metadataCommand(guest.name, nicsOf(guest, 100)).map((word) => `"${word}"`).join(' '));
+  await exactAfter('twenty', () => ok('virsh', ['-q', commands.join('; ')]), { event: event('metadata-change'), expected: after, untouched: others, timeout: 60_000 });
+  // Under libvirt 11 guests say it in their own <vlan>.
+}, { when: before11, timeout: 240_000 });
 
 test("the agent puts every port back after its bridge was deleted, once the bridge is there again and filters", async () => {
   await addHost();
