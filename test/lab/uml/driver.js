@@ -14,7 +14,7 @@ const top = resolve(here, '../../..');
 const cache = process.env['GUESTWIRE_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'guestwire');
 
 /** Minutes after which a kernel is ended. */
-const DEADLINE = Number(process.env['GUESTWIRE_LAB_MINUTES'] ?? 35);
+const DEADLINE = Number(process.env['GUESTWIRE_LAB_MINUTES'] ?? 45);
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
