@@ -14,6 +14,7 @@ import { livingOf, type Past, type Plan, planFor } from './plan.js';
 import { furtherScope, preflight } from './preflight.js';
 import { type Host, pastOf } from './reconcile.js';
 import { nicLabel, quote } from './quote.js';
+import { underNewNames } from './renamed.js';
 import { scopeOf } from './scope.js';
 import type { Wish } from './together.js';
 
@@ -79,7 +80,7 @@ export type Wishes = ReadonlyMap<string, Wish>;
 export async function survey(host: Host, wishes: Wishes = new Map()): Promise<Survey> {
   const subjects = subjectsOf(host, wishes);
   const recorded = subjects.flatMap(({ entry }) => entry?.wired ?? []);
-  const wanted = [...wishes.values()].flatMap(({ attachments }) => attachments);
+  const wanted = subjects.flatMap(({ attachments }) => attachments ?? []);
   const scope = { ...scopeOf([], [...recorded, ...wanted]), filters: familiesOf([...recorded, ...wanted]) };
   const first = await host.kernel.observe(scope);
   const { routers } = furtherScope([...recorded, ...wanted].filter(isAttachment), first);
@@ -96,7 +97,10 @@ export async function survey(host: Host, wishes: Wishes = new Map()): Promise<Su
 
 function subjectsOf({ journal }: Host, wishes: Wishes): Subject[] {
   const entries = journal.list().flatMap(({ guest }) => journal.read(guest.uuid) ?? []);
-  const known = entries.map((entry): Subject => ({ guest: entry.guest, entry, attachments: wishes.get(entry.guest.uuid)?.attachments }));
+  const known = entries.map((entry): Subject => {
+    const wish = wishes.get(entry.guest.uuid);
+    return { guest: entry.guest, entry, attachments: wish && underNewNames(wish.attachments, entry.wired) };
+  });
   const further = [...wishes.values()].filter(({ guest, attachments }) => attachments.length > 0 && !entries.some((entry) => entry.guest.uuid === guest.uuid));
   return [...known, ...further.map((wish): Subject => ({ ...wish, entry: undefined }))];
 }
@@ -142,6 +146,7 @@ export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): 
   const owned = subjects.flatMap(({ guest, entry, attachments }) => [...(entry?.wired ?? []), ...placedOf(attachments ?? [])].map((one) => ({ one, owner: { guest, nic: { nic: one.nic, mac: one.mac } } })));
   for (const { one, owner } of owned) {
     wired.set(one.link, owner);
+    if ('was' in one && one.was !== undefined) wired.set(one.was, owner);
     if (one.kind === 'made-link' && one.made.kind === 'veth') wired.set(one.made.peer, owner);
     if (one.kind === 'routed-link') for (const claim of claimsOf(one)) byAddress.set(bare(claim), owner);
   }

@@ -15,6 +15,8 @@ import { indent, libvirt, note, ok, readText, virsh, waitFor } from './programs.
  * @property {string} [target]
  * @property {Vlan} [vlan]
  * @property {boolean} [isolated]
+ * @property {string[]} [ips] the addresses it declares, in metadata
+ * @property {string[]} [routed] its addresses on a routed link
  * @property {'native' | 'metadata'} [via] who is told of vlan and isolated: libvirt's own elements, or guestwire's. What this libvirt
  *   can, unless given: native from 11 on
  *
@@ -24,6 +26,7 @@ import { indent, libvirt, note, ok, readText, virsh, waitFor } from './programs.
  * @property {Nic[]} nics
  * @property {string} [boots] the gw. words of arm-init for a guest that boots; without it the guest's CPU sleeps for good
  * @property {string} [kernel] another kernel
+ * @property {string} [initrd] another for a guest that boots
  * @property {number} [slots] how many NICs can be plugged in while it runs
  */
 
@@ -42,12 +45,12 @@ function hex(byte) {
 }
 
 /** @param {DomainOptions} options */
-export function domainXml({ name, uuid, nics, boots, kernel, slots = 0 }) {
+export function domainXml({ name, uuid, nics, boots, kernel, initrd = '/image/initrd', slots = 0 }) {
   const full = nics.map((nic) => ({ mac: makeMac(), ...nic }));
   const metadata = metadataXml(full);
   const image = boots === undefined
     ? `<kernel>${kernel ?? '/image/idle'}</kernel>`
-    : `<kernel>/image/vmlinuz</kernel><initrd>/image/initrd</initrd><cmdline>console=ttyAMA0 panic=-1 quiet nokaslr ${boots}</cmdline>`;
+    : `<kernel>/image/vmlinuz</kernel><initrd>${initrd}</initrd><cmdline>console=ttyAMA0 panic=-1 quiet nokaslr ${boots}</cmdline>`;
   return `<domain type='qemu'>
   <name>${name}</name>${uuid === undefined ? '' : `<uuid>${uuid}</uuid>`}
   ${metadata === '' ? '' : `<metadata>${metadata}</metadata>`}
@@ -70,16 +73,22 @@ export function domainXml({ name, uuid, nics, boots, kernel, slots = 0 }) {
 
 /** guestwire's element in a guest's metadata; '' for none. @param {Nic[]} nics */
 export function metadataXml(nics) {
-  const interfaces = nics.filter(({ via = usual, vlan, isolated: alone }) => via === 'metadata' && (vlan ?? alone) !== undefined)
-    .map((nic) => `<gw:interface mac='${String(nic.mac)}'>${elements(nic, 'gw:')}</gw:interface>`).join('');
+  const interfaces = nics.filter(({ via = usual, vlan, isolated: alone, routed }) => routed !== undefined || (via === 'metadata' && (vlan ?? alone) !== undefined))
+    .map((nic) => `<gw:interface mac='${String(nic.mac)}'>${elements(nic, 'gw:')}${addresses(nic.ips)}${nic.routed === undefined ? '' : `<gw:routed>${addresses(nic.routed)}</gw:routed>`}</gw:interface>`).join('');
   return interfaces === '' ? '' : `<gw:guestwire xmlns:gw='urn:guestwire:1'>${interfaces}</gw:guestwire>`;
+}
+
+/** @param {string[]} [ips] */
+function addresses(ips = []) {
+  return ips.map((address) => `<gw:ip address='${address}'/>`).join('');
 }
 
 /** What is plugged in goes into a slot: virtio-mmio has none. @param {Nic} nic @param {{plugged?: boolean, state?: 'up' | 'down'}} [options] */
 export function interfaceXml(nic, { plugged = false, state } = {}) {
   const group = nic.portgroup === undefined ? '' : ` portgroup='${nic.portgroup}'`;
+  const kind = nic.routed !== undefined ? 'ethernet' : nic.network === undefined ? 'bridge' : 'network';
   const source = nic.network === undefined ? `bridge='${nic.bridge ?? 'br0'}'` : `network='${nic.network}'${group}`;
-  return `<interface type='${nic.network === undefined ? 'bridge' : 'network'}'><mac address='${String(nic.mac)}'/><source ${source}/>${
+  return `<interface type='${kind}'><mac address='${String(nic.mac)}'/>${nic.routed === undefined ? `<source ${source}/>` : ''}${
     (nic.via ?? usual) === 'native' ? elements(nic, '') : ''}${nic.target === undefined ? '' : `<target dev='${nic.target}'/>`
   }<model type='virtio'/>${state === undefined ? '' : `<link state='${state}'/>`}${plugged ? "<rom enabled='no'/>" : "<address type='virtio-mmio'/>"}</interface>`;
 }
