@@ -89,7 +89,8 @@ function namesOf(facts: HostFacts, kept: Kept): string[] {
 }
 
 function rules({ rules: all }: HostFacts, { held, protocols }: Kept): NetObject[] {
-  const links = new Set<string | undefined>(held.map(({ link }) => link));
+  // Rules keep the name that a link had when they were made: those go with its guest.
+  const links = new Set<string | undefined>(held.flatMap(({ link, was }) => [link, was]));
   const claims = new Set<string | undefined>(held.flatMap((one) => (one.kind === 'routed-link' ? claimsOf(one).map(({ text }) => text) : [])));
   return all.filter(({ protocol, iif, to }) => protocols.includes(protocol) && (iif !== undefined ? !links.has(iif) : to !== undefined && !claims.has(parsePrefix(to).text)))
     .map(({ family, priority, iif, to, table, protocol }): NetObject => ({ kind: 'rule', dev: iif ?? 'lo', family, priority, to, table, protocol }));

@@ -7,14 +7,15 @@ import { type BridgeFacts, EMPTY_SCOPE } from './observation.js';
 import { render } from './operation.js';
 import { nicLabel, quote } from './quote.js';
 import type { Host } from './reconcile.js';
+import { underNewNames } from './renamed.js';
 import type { Wish } from './together.js';
 
 /**
  * Puts taps that have no master into the bridge that their guest's XML names, if it exists and filters: in one that does not
  * yet, guests of all VLANs would meet. Returns whether there were any. Expects the lock to be held.
  */
-export async function rejoin(host: Pick<Host, 'kernel' | 'log'>, { guest, nics = [], attachments }: Wish): Promise<boolean> {
-  const ports = attachments.flatMap((port) => (port.kind === 'vlan-port' && port.link !== undefined && port.bridge !== undefined ? [{ ...port, link: port.link, bridge: port.bridge }] : []));
+export async function rejoin(host: Pick<Host, 'kernel' | 'log' | 'journal'>, { guest, nics = [], attachments }: Wish): Promise<boolean> {
+  const ports = underNewNames(attachments, host.journal.read(guest.uuid)?.wired ?? []).flatMap((port) => (port.kind === 'vlan-port' && port.link !== undefined && port.bridge !== undefined ? [{ ...port, link: port.link, bridge: port.bridge }] : []));
   if (ports.length === 0) return false;
   let any = false;
   const { links } = await host.kernel.observe({ ...EMPTY_SCOPE, links: ports.flatMap(({ link, bridge }) => [link, bridge]) });

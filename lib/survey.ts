@@ -14,6 +14,7 @@ import { livingOf, type Past, type Plan, planFor } from './plan.js';
 import { furtherScope, preflight } from './preflight.js';
 import { type Host, pastOf } from './reconcile.js';
 import { nicLabel, quote } from './quote.js';
+import { underNewNames } from './renamed.js';
 import { scopeOf } from './scope.js';
 import type { Wish } from './together.js';
 
@@ -46,6 +47,14 @@ export function labelOf({ guest, nic }: Owner): string {
   return nic === undefined ? `guest ${quote(guest.name)}` : nicLabel(guest.name, { index: nic.nic, mac: nic.mac });
 }
 
+/** Returns a message of this guest without its label, and with whom that names: the other way round {@link labelOf}. */
+export function withOwner(guest: Guest, message: string): Owner & { readonly text: string } {
+  const label = labelOf({ guest, nic: undefined });
+  if (!message.startsWith(label)) return { guest, nic: undefined, text: message };
+  const [whole = '', nic, mac] = /^(?: NIC (\d+)(?: \(([0-9a-f:]{17})\))?)?: /.exec(message.slice(label.length)) ?? [];
+  return { guest, nic: nic === undefined ? undefined : { nic: Number(nic), mac }, text: whole === '' ? message : message.slice(label.length + whole.length) };
+}
+
 /** A guest for which something is to be done, and what its XML asks for. */
 export type Task = Subject & { readonly attachments: readonly Attachment[] };
 
@@ -71,7 +80,7 @@ export type Wishes = ReadonlyMap<string, Wish>;
 export async function survey(host: Host, wishes: Wishes = new Map()): Promise<Survey> {
   const subjects = subjectsOf(host, wishes);
   const recorded = subjects.flatMap(({ entry }) => entry?.wired ?? []);
-  const wanted = [...wishes.values()].flatMap(({ attachments }) => attachments);
+  const wanted = subjects.flatMap(({ attachments }) => attachments ?? []);
   const scope = { ...scopeOf([], [...recorded, ...wanted]), filters: familiesOf([...recorded, ...wanted]) };
   const first = await host.kernel.observe(scope);
   const { routers } = furtherScope([...recorded, ...wanted].filter(isAttachment), first);
@@ -88,7 +97,10 @@ export async function survey(host: Host, wishes: Wishes = new Map()): Promise<Su
 
 function subjectsOf({ journal }: Host, wishes: Wishes): Subject[] {
   const entries = journal.list().flatMap(({ guest }) => journal.read(guest.uuid) ?? []);
-  const known = entries.map((entry): Subject => ({ guest: entry.guest, entry, attachments: wishes.get(entry.guest.uuid)?.attachments }));
+  const known = entries.map((entry): Subject => {
+    const wish = wishes.get(entry.guest.uuid);
+    return { guest: entry.guest, entry, attachments: wish && underNewNames(wish.attachments, entry.wired) };
+  });
   const further = [...wishes.values()].filter(({ guest, attachments }) => attachments.length > 0 && !entries.some((entry) => entry.guest.uuid === guest.uuid));
   return [...known, ...further.map((wish): Subject => ({ ...wish, entry: undefined }))];
 }
@@ -134,6 +146,7 @@ export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): 
   const owned = subjects.flatMap(({ guest, entry, attachments }) => [...(entry?.wired ?? []), ...placedOf(attachments ?? [])].map((one) => ({ one, owner: { guest, nic: { nic: one.nic, mac: one.mac } } })));
   for (const { one, owner } of owned) {
     wired.set(one.link, owner);
+    if ('was' in one && one.was !== undefined) wired.set(one.was, owner);
     if (one.kind === 'made-link' && one.made.kind === 'veth') wired.set(one.made.peer, owner);
     if (one.kind === 'routed-link') for (const claim of claimsOf(one)) byAddress.set(bare(claim), owner);
   }
@@ -155,7 +168,7 @@ const NOBODY: Owner = { guest: undefined, nic: undefined };
  * Returns why guests could not be wired anew, a sentence a guest: what no operation shows, such as a bridge that no longer
  * filters, a host that no longer forwards, or an address that somebody else holds by now.
  */
-export async function refusals(host: Host, { subjects }: Survey): Promise<{ readonly guest: Guest; readonly text: string }[]> {
+export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner & { readonly text: string })[]> {
   const asked = subjects.map((subject) => ({ ...subject, wanted: (subject.attachments ?? subject.entry?.wired ?? []).filter(isAttachment) }));
   const recorded = asked.flatMap(({ entry }) => entry?.wired ?? []);
   const wanted = asked.flatMap((subject) => subject.wanted);
@@ -171,7 +184,7 @@ export async function refusals(host: Host, { subjects }: Survey): Promise<{ read
       return [];
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;
-      return [{ guest, text: error.message }];
+      return [withOwner(guest, error.message)];
     }
   });
 }

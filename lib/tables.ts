@@ -42,10 +42,11 @@ export function planTables(
     observation.links.get(link)?.ifindex === ifindex || !theirs.some((other) => other.link === link);
   const facts = observation.rules ?? [];
   const own = known.filter(isOurs);
-  const rules = [...known.flatMap(towards), ...own.flatMap(from), ...own.flatMap((link) => strays(link, facts))];
+  const names = new Set([...own.map(({ link }) => link), ...own.flatMap(({ was }) => was ?? []).filter((was) => !theirs.some((other) => other.link === was))]);
+  const rules = [...known.flatMap(towards), ...own.flatMap(from), ...strays({ names, known }, facts)];
   const needed = (table: string): boolean =>
     [...wanted.filter(isTabled), ...theirs].some((link) => link.table === table) ||
-    facts.some((rule) => rule.iif !== undefined && rule.table === table && known.some(({ protocol }) => protocol === rule.protocol) && !own.some(({ link }) => link === rule.iif));
+    facts.some((rule) => rule.iif !== undefined && rule.table === table && known.some(({ protocol }) => protocol === rule.protocol) && !names.has(rule.iif));
   const resorts = known.flatMap(lastResorts);
   return {
     desired: [...resorts.filter(({ table }) => needed(table)), ...wanted.filter(isTabled).flatMap((link) => [...from(link), ...towards(link)])],
@@ -79,10 +80,10 @@ function towards(link: Tabled): Rule[] {
     { kind: 'rule', dev: link.link, family, priority: TO_GUEST + widthOf(family) - length, to, table: link.table, protocol: link.protocol }));
 }
 
-/** Rules of ours for a link of ours that lead elsewhere: left by somebody who had its name. */
-function strays({ link: dev, protocol }: Tabled, facts: readonly RuleFacts[]): Rule[] {
-  return facts.filter((fact) => fact.iif === dev && fact.protocol === protocol && fact.priority === FROM_GUEST)
-    .map(({ family, table }) => ({ kind: 'rule', dev, family, priority: FROM_GUEST, to: undefined, table, protocol }));
+/** Rules of ours for a link of ours that lead elsewhere, left by somebody who had its name, and those that name it as it was before it was renamed. */
+function strays({ names, known }: { names: ReadonlySet<string>; known: readonly Tabled[] }, facts: readonly RuleFacts[]): Rule[] {
+  return facts.flatMap(({ iif: dev, protocol, priority, family, table }): Rule[] => (
+    dev !== undefined && names.has(dev) && priority === FROM_GUEST && known.some((link) => link.protocol === protocol) ? [{ kind: 'rule', dev, family, priority, to: undefined, table, protocol }] : []));
 }
 
 function lastResorts({ table, protocol }: Tabled): LastResort[] {

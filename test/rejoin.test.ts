@@ -2,6 +2,7 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { VlanPort } from '../lib/attachment.js';
 import { parseDomain } from '../lib/domain.js';
+import type { Entry, Journal } from '../lib/journal.js';
 import { rejoin } from '../lib/rejoin.js';
 import { type FakeHost, fakeKernel, type FakeLink } from './fakekernel.js';
 
@@ -14,12 +15,14 @@ const LABEL = "guest 'web1' NIC 1 (52:54:00:aa:bb:01)";
 let log: string[];
 beforeEach(() => { log = []; });
 
-async function rejoined(links: Record<string, FakeLink>, port: VlanPort = PORT, isolated = ''): Promise<string[]> {
+const journalOf = (wired: Entry['wired']): Journal => ({ read: () => ({ version: 1, guest: { name: 'web1', uuid: '' }, since: '', incoming: false, wired, original: [] }) } as unknown as Journal);
+
+async function rejoined(links: Record<string, FakeLink>, port: VlanPort = PORT, isolated = '', wired: Entry['wired'] = []): Promise<string[]> {
   const host: FakeHost = { links: { vnet0: { ifindex: 10, vlans: {} }, ...links } };
   const kernel = fakeKernel(host);
   const nic = "<interface type='bridge'><source bridge='br0'/></interface>";
   const { name, nics } = parseDomain(`<domain><name>web1</name><devices>${nic}${nic.replace('</', `${isolated}</`)}</devices></domain>`);
-  expect(await rejoin({ kernel, log: (line) => log.push(line) }, { guest: { name, uuid: '11111111-2222-3333-4444-555555555555' }, nics, attachments: [port] })).toBe(kernel.done.length > 0);
+  expect(await rejoin({ kernel, journal: journalOf(wired), log: (line) => log.push(line) }, { guest: { name, uuid: '11111111-2222-3333-4444-555555555555' }, nics, attachments: [port] })).toBe(kernel.done.length > 0);
   return kernel.done;
 }
 
@@ -48,6 +51,12 @@ describe('a tap without a master', () => {
     expect(await rejoined(links)).toEqual([]);
     expect(log).toEqual([]);
   });
+});
+
+test('a tap that was renamed is put back under its name of now', async () => {
+  const wired: Entry['wired'][number] = { ...PORT, link: 'foo', was: 'vnet0', bridge: 'br0', ifindex: 11 };
+  // The other of its old name is somebody else's.
+  expect(await rejoined({ foo: { ifindex: 11, vlans: {} }, br0: { ifindex: 2, bridge: { defaultPvid: 0 } } }, PORT, '', [wired])).toEqual(['link set dev foo master br0']);
 });
 
 test('a tap that has a master stays there', async () => {

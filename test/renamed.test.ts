@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect } from '@jest/globals';
 import { canRun, testWith } from './capability.js';
+import { type GuestHost, openGuestHost } from './guesthost.js';
 import { type Netns, openNetns } from './netns.js';
 import { ip, udp } from './packet.js';
 import { joinGuest } from './peers.js';
@@ -131,5 +132,72 @@ describe('a routed link with another name than libvirt gave it', () => {
     expect(hook('start', guestXml(OTHER))).toEqual(DONE);
     expect([isMet(), forged()]).toEqual([true, 0]);
     expect(host.sh('nft list map inet guestwire host')).toContain('"foo" : goto host_');
+  }, 60_000);
+});
+
+describe('the commands beside a libvirt that has the old name', () => {
+  let known: GuestHost;
+  beforeEach(async () => {
+    if (!able) return;
+    known = await openGuestHost();
+    known.netns.sh('sysctl -qw net.ipv6.conf.default.accept_dad=0; for tap in vnet1 vnet2; do ip tuntap add $tap mode tap; ip link set $tap up; done');
+    known.start(guestXml(WEB));
+    known.start(guestXml({ ...OTHER, more: " table='100'" }));
+  });
+  afterEach(() => { if (able) known.close(); });
+
+  /** What `status` says of a guest's link, and whether the rest of the host is as it should be, too. */
+  async function states(): Promise<Record<string, string>> {
+    const { stdout } = await known.command('status', '--json');
+    const { nics } = JSON.parse(stdout) as { nics: { guest: { name: string }; link: string; state: string; differences: string[] }[] };
+    return Object.fromEntries(nics.map(({ guest: { name }, link, state, differences }) => [name, [link, state, ...differences].join(' ')]));
+  }
+
+  const AS_IT_SHOULD_BE = { status: 0, stdout: '', stderr: '' };
+  const NOTHING_TO_DO = { status: 0, stdout: 'all is as it should be, nothing changed\n', stderr: '' };
+
+  for (const [how, script] of [['while it is up', 'ip link set vnet1 name foo; ip link set vnet2 name bar'], ['while it is down', 'for names in vnet1:foo vnet2:bar; do ip link set ${names%:*} down; ip link set ${names%:*} name ${names#*:}; ip link set ${names#*:} up; done']] as const) {
+    kernelTest(`find the link that was renamed ${how}, mend what the renaming cost, and are then silent`, async () => {
+      known.netns.sh(script);
+      const { stdout, stderr } = await known.command('check');
+      // Rules know a link by the name that they were made with.
+      const others = stdout.split('\n').filter((line) => !/^guest '(web|other)' NIC 0 .* (rule .* (in|should not be in) chain|inet6? rule iif vnet2 lookup 100 on 'vnet2' should not)/.test(line));
+      expect([...others, stderr].join('\n')).not.toMatch(/vnet|is gone|no guest's|should not|^host/m);
+      for (const name of ['web', 'other']) expect(await known.command('reconcile', name)).toMatchObject({ status: 0, stderr: '' });
+      expect(await known.command('check')).toEqual(AS_IT_SHOULD_BE);
+      expect(await states()).toEqual({ web: 'foo wired', other: 'bar wired' });
+      const before = known.dump();
+      expect(await known.command('reconcile', '--all', '--dry-run')).toMatchObject({ status: 0, stdout: expect.stringContaining('nothing to change'), stderr: '' });
+      expect(await known.command('reconcile', '--all')).toEqual(NOTHING_TO_DO);
+      expect(known.dump()).toBe(before);
+    }, 60_000);
+
+    kernelTest(`reconcile --all mends all that were renamed ${how}, as its dry run says`, async () => {
+      known.netns.sh(`${script}; ip route flush table 100; ip -6 route flush table 100; nft flush ruleset`);
+      const dry = await known.command('reconcile', '--all', '--dry-run');
+      const real = await known.command('reconcile', '--all');
+      expect({ status: dry.status, stdout: dry.stdout.replaceAll(/^would: /gm, ''), stderr: dry.stderr }).toEqual(real);
+      expect(real).toMatchObject({ status: 0, stderr: '' });
+      expect(await known.command('check')).toEqual(AS_IT_SHOULD_BE);
+      expect(await states()).toEqual({ web: 'foo wired', other: 'bar wired' });
+      expect(known.netns.sh('ip -6 rule; ip -6 route show table all proto 117')).not.toMatch(/vnet/);
+    }, 60_000);
+  }
+
+  kernelTest('say what is wrong with the link, by its name of now', async () => {
+    known.netns.sh('ip link set vnet1 name foo; ip route flush dev foo proto 117');
+    const { status, stdout } = await known.command('check', 'web');
+    expect(status).toBe(1);
+    expect(stdout).toMatch(/guest 'web' NIC 0 .*192\.0\.2\.11\/?.* is missing on 'foo'/);
+    expect(stdout.split('\n').filter((line) => line.includes('vnet1') && !line.includes('hook ingress'))).toEqual([]);
+    expect((await states())['web']).toMatch(/^foo drifted .*192\.0\.2\.11/);
+  }, 60_000);
+
+  kernelTest('collect all of a guest that ended under another name', async () => {
+    known.netns.sh('ip link set vnet1 name foo; ip link set vnet2 name bar');
+    for (const guest of [guestXml(WEB), guestXml({ ...OTHER, more: " table='100'" })]) known.say(guest, false);
+    expect(await known.command('reconcile', '--all')).toMatchObject({ status: 0, stderr: '' });
+    expect(await known.command('check')).toEqual(AS_IT_SHOULD_BE);
+    expect(known.netns.sh('nft list tables; ip route show table all proto 117; ip -6 route show table all proto 117; ip rule | grep -c 117 || true')).toBe('0\n');
   }, 60_000);
 });

@@ -19,7 +19,8 @@ echo "guest: replay ended with $?"
 while :; do sleep 1000; done
 `;
 
-const packed = (frames: readonly Buffer[]): Buffer => Buffer.concat(frames.flatMap((frame) => {
+/** Frames as a guest reads them: each its length in two bytes, and itself. */
+export const packed = (frames: readonly Buffer[]): Buffer => Buffer.concat(frames.flatMap((frame) => {
   const length = Buffer.alloc(2);
   length.writeUInt16BE(frame.length);
   return [length, frame];

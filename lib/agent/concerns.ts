@@ -4,11 +4,14 @@
  */
 import type { Attachment } from '../attachment.js';
 import type { Domain } from '../domain.js';
+import type { Wired } from '../journal.js';
 import type { VidRange } from '../vlan.js';
 
 /** What a line of `ip -o -d monitor link` or `bridge monitor link vlan` says. */
 export interface LinkChange {
   readonly ifname: string;
+  /** Absent: the line does not tell. */
+  readonly ifindex?: number;
   /** Of a shared link: what matters of it; undefined when the line does not tell. */
   readonly essence: string | undefined;
   /** VIDs that a port lost; absent: it lost none. */
@@ -23,8 +26,13 @@ interface Concern {
   readonly networks: ReadonlySet<string>;
 }
 
+/** Links by what outlasts their names, and the names they have now. */
+type Held = readonly Pick<Wired, 'link' | 'ifindex'>[];
+
 export interface Concerns {
   readonly set: (uuid: string, domain: Domain, attachments: readonly Attachment[]) => void;
+  /** Takes links for the guest's own whatever they are called: libvirt does not hear that somebody renames them. */
+  readonly hold: (uuid: string, held: Held) => void;
   readonly forget: (uuid: string) => void;
   /** Takes a shared link for known as it is: of what is not known the first word counts as a change. */
   readonly know: (change: LinkChange) => void;
@@ -39,14 +47,21 @@ export interface Concerns {
 /** Returns concerns of nobody. */
 export function createConcerns(): Concerns {
   const concerns = new Map<string, Concern>();
+  const holdings = new Map<string, Held>();
   const essences = new Map<string, string>();
   const having = (has: (concern: Concern) => boolean): string[] => [...concerns].filter(([, concern]) => has(concern)).map(([uuid]) => uuid);
   return {
     set: (uuid, domain, attachments) => { concerns.set(uuid, concernOf(domain, attachments)); },
-    forget: (uuid) => { concerns.delete(uuid); },
+    hold: (uuid, held) => { holdings.set(uuid, held); },
+    forget: (uuid) => {
+      concerns.delete(uuid);
+      holdings.delete(uuid);
+    },
     know: ({ ifname, essence }) => { if (essence !== undefined) essences.set(ifname, essence); },
-    byLink: ({ ifname, essence, lost }) => {
-      const own = having(({ links, uplinks }) => links.has(ifname) || (lost !== undefined && holdsAny(uplinks.get(ifname), lost)));
+    byLink: ({ ifname, ifindex, essence, lost }) => {
+      const holders = [...holdings].filter(([, held]) => held.some((one) => one.link === ifname || one.ifindex === ifindex)).map(([uuid]) => uuid);
+      const named = having(({ links, uplinks }) => links.has(ifname) || (lost !== undefined && holdsAny(uplinks.get(ifname), lost)));
+      const own = [...new Set([...named, ...holders])];
       if (essence === undefined || essences.get(ifname) === essence) return { own, sharing: [] };
       const sharing = having(({ shared }) => shared.has(ifname));
       // What is kept is kept up to date, also while nobody shares it. No name is kept that was neither there at first nor
@@ -92,10 +107,10 @@ export function readLinkLine(line: string): LinkChange | undefined {
   const [, deleted = '', index, ifname] = /^(Deleted )?(\d+): ([^\s:@]+)/.exec(line) ?? [];
   if (index === undefined || ifname === undefined) return undefined;
   // Messages of the bridge about a port come in between, and are short.
-  if (!line.includes(' promiscuity ')) return { ifname, essence: undefined };
+  if (!line.includes(' promiscuity ')) return { ifname, ifindex: Number(index), essence: undefined };
   const flags = /<([^>]*)>/.exec(line)?.[1]?.split(',') ?? [];
   const words = ['master (\\S+)', 'vlan_filtering (\\d+)', 'vlan_default_pvid (\\d+)'].map((word) => new RegExp(`\\s${word}`).exec(line)?.[1] ?? '');
-  return { ifname, essence: [deleted, index, String(flags.includes('UP')), ...words].join(' ') };
+  return { ifname, ifindex: Number(index), essence: [deleted, index, String(flags.includes('UP')), ...words].join(' ') };
 }
 
 /** Returns what a line of `bridge monitor link vlan` says; undefined: nothing. */

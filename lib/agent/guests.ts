@@ -7,6 +7,7 @@ import { GuestwireError } from '../errors.js';
 import { hostFrom } from '../host.js';
 import { type CallOptions, type Connection, type DomainRef, LibvirtClosedError, LibvirtConnectionError, LibvirtError } from '../libvirt/index.js';
 import { oneLine, quote } from '../quote.js';
+import type { Host } from '../reconcile.js';
 import { survey, tasksOf } from '../survey.js';
 import type { Concerns } from './concerns.js';
 import { createTurns } from './turns.js';
@@ -80,12 +81,13 @@ async function lookAtAll(state: State, work: Work): Promise<void> {
   const { concerns } = state;
   const lines = new Set<string>();
   const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
+  const host = closely(io, hostFrom(io));
   // Whom it concerns is told of it when its turn comes.
   const { wishes, mayRun, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (uuid, domain, attachments) => {
     state.names.set(uuid, domain.name);
     concerns.set(uuid, domain, attachments);
+    hold(concerns, host, uuid);
   });
-  const host = closely(io, hostFrom(io));
   const gone = host.journal.list().filter(({ guest }) => !mayRun.has(guest.uuid));
   for (const { guest } of [...gone, ...faults, ...tasksOf(await survey(host, wishes))]) {
     state.names.set(guest.uuid, guest.name);
@@ -117,8 +119,10 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
     const life = await work.inquiry.life();
     // Its last step, 'resumed', is an event.
     if (life.kind === 'coming') return;
-    if (life.kind === 'here') await wireGuest({ ...work, onAsked: (domain, attachments) => { concerns.set(uuid, domain, attachments); } });
-    else {
+    if (life.kind === 'here') {
+      await wireGuest({ ...work, onAsked: (domain, attachments) => { concerns.set(uuid, domain, attachments); } });
+      hold(concerns, hostFrom(io), uuid);
+    } else {
       concerns.forget(uuid);
       if (seen !== undefined) await releaseGuest(work, guest, seen);
       names.delete(uuid);
@@ -131,6 +135,10 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
     if (lines.size > 0) tell(state, uuid, lines);
     throw error;
   }
+}
+
+function hold(concerns: Concerns, { journal }: Pick<Host, 'journal'>, uuid: string): void {
+  concerns.hold(uuid, journal.read(uuid)?.wired ?? []);
 }
 
 /** Under which it is told why a guest cannot be wired: what is told besides stays told. */

@@ -44,7 +44,8 @@ export function realActs(host: Host, { exec, log }: { readonly exec: Exec; reado
       if (batches.length === 0) return { done: [], left: [] };
       await host.kernel.run(batches, 'carry-on', EMPTY_SCOPE);
       const left = linesOf(await look());
-      return { done: linesOf(batches).filter(({ text }) => !left.some((line) => line.text === text)), left };
+      const still = new Set(left.map(identityOf));
+      return { done: linesOf(batches).filter((line) => !still.has(identityOf(line))), left };
     },
     apart: (act) => { act(); },
     announce: (announcement) => announce(exec, log, announcement),
@@ -57,14 +58,14 @@ export function toldActs(real: Host): Acts {
   const said = new Set<string>();
   /** What is done for one guest needs no doing for the next: tables are shared. */
   const unsaid = (batches: readonly Batch[]): Batch[] => batches.flatMap(({ tool, lines }) => {
-    const fresh = lines.filter(({ text }) => !said.has(text));
-    for (const { text } of fresh) said.add(text);
+    const fresh = lines.filter((line) => !said.has(identityOf(line)));
+    for (const line of fresh) said.add(identityOf(line));
     return fresh.length === 0 ? [] : [{ tool, lines: fresh }];
   });
-  const takeBack = async ({ name, uuid }: Guest, how: TakeBack): Promise<void> => {
-    const planned = await planTakeBack(host, uuid, how);
-    if (planned !== undefined) logPlan(host.log, name, { ...planned.plan, batches: unsaid(planned.plan.batches) });
-    host.journal.remove(uuid);
+  const takeBack = async (guest: Guest, how: TakeBack): Promise<void> => {
+    const planned = await planTakeBack(host, guest.uuid, how);
+    if (planned !== undefined) logPlan(host, guest, { ...planned.plan, batches: unsaid(planned.plan.batches) });
+    host.journal.remove(guest.uuid);
   };
   return {
     host,
@@ -77,7 +78,7 @@ export function toldActs(real: Host): Acts {
         host.log(`guest ${quote(rival.name)}: forgotten: its links are gone`);
       }
       const plan = await planWiring(host, { guest, attachments, fresh: false, incoming: false }, pastOf(host, guest.uuid));
-      logPlan(host.log, guest.name, { ...plan, batches: unsaid(plan.batches) });
+      logPlan(host, guest, { ...plan, batches: unsaid(plan.batches) });
       return plan;
     },
     release: (guest) => takeBack(guest, { keepMade: false }),
@@ -89,6 +90,11 @@ export function toldActs(real: Host): Acts {
       return Promise.resolve();
     },
   };
+}
+
+/** The text alone is not enough: rules of both families have the same. */
+function identityOf({ text, operations }: BatchLine): string {
+  return `${operations[0]?.key ?? ''} ${text}`;
 }
 
 function linesOf(batches: readonly Batch[]): BatchLine[] {

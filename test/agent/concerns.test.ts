@@ -111,3 +111,14 @@ test('a bridge that goes back to what it was, and changed while nobody was on it
   expect(hear([readLinkLine(line.replace('pvid 1', 'pvid 0'))])).toEqual([]);
   expect(hear([readLinkLine(line)])).toEqual(['its own: afresh']);
 });
+
+test('a link that is renamed stays its own, and nobody hears of it any more when its guest is gone', () => {
+  const line = '17: foo: <BROADCAST,UP> mtu 1500 master br0 promiscuity 1 bridge_slave state forwarding ';
+  expect(hear([readLinkLine(line), readVlanLine('foo              10')])).toEqual([]);
+  concerns.hold('its own', [{ link: 'tap0', ifindex: 17 }]);
+  expect(hear([readLinkLine(line)])).toEqual(OWN);
+  concerns.hold('its own', [{ link: 'foo', ifindex: 17 }]);
+  expect(hear([readVlanLine('Deleted foo              10')])).toEqual(OWN);
+  concerns.forget('its own');
+  expect(hear([readLinkLine(line), readVlanLine('foo              10')])).toEqual([]);
+});

@@ -104,6 +104,21 @@ describe('a NIC of a running guest', () => {
     note('tap down and up', took);
     expect(took).toBeLessThan(SLOW);
   }, 60_000);
+
+  libvirtTest('whose tap is renamed is filtered under its new name at once, and looked after there', async () => {
+    const guest = await startGuest(4, { wishes: wish({ mac: macOf(4), ips: [addressOf(4)] }) });
+    const tap = (await routesOf(place.host)).find((route) => route.startsWith(addressOf(4)))?.split(' ')[1] ?? '';
+    const since = performance.now();
+    await place.host.ok('sh', ['-ec', `ip link set ${tap} down; ip link set ${tap} name foo4; ip link set foo4 up`]);
+    const isRight = async (): Promise<boolean> => (await routesOf(place.host)).some((route) => route.startsWith(`${addressOf(4)} foo4`)) &&
+      (await place.host.ok('nft', ['list', 'table', 'netdev', 'guestwire'])).includes('hook ingress device "foo4"');
+    note('renamed', await until(isRight, { what: 'route and filter under the new name', since }));
+    await place.host.ok('ip', ['route', 'flush', 'dev', 'foo4', 'proto', '117']);
+    await place.host.ok('sh', ['-c', 'ip link set foo4 down; ip link set foo4 up']);
+    await until(isRight, { what: 'the route again' });
+    await place.host.virsh('destroy', guest.name);
+    await until(hasNot(addressOf(4)), { what: 'no route' });
+  }, 60_000);
 });
 
 describe('twenty guests', () => {

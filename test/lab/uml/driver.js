@@ -6,6 +6,7 @@ import { accessSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, re
 import { homedir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { buildSync } from 'esbuild';
 import { emulator, writeJob } from '../tcg/boot.js';
 
 const here = import.meta.dirname;
@@ -13,7 +14,7 @@ const top = resolve(here, '../../..');
 const cache = process.env['GUESTWIRE_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'guestwire');
 
 /** Minutes after which a kernel is ended. */
-const DEADLINE = Number(process.env['GUESTWIRE_LAB_MINUTES'] ?? 35);
+const DEADLINE = Number(process.env['GUESTWIRE_LAB_MINUTES'] ?? 45);
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -73,6 +74,7 @@ function uml({ version, index, files }) {
   const [tree, image, cpu] = [treeOf(version), script('arm-image'), cpus().at(-1 - (index % cpus().length)) ?? 0];
   const prepare = (/** @type {string} */ out, /** @type {Record<string, string>} */ words) => {
     writeFileSync(join(out, 'job'), jobText({ tree, top, image, capabilities: capabilitiesOf(tree), ...words }));
+    buildSync({ entryPoints: [join(here, 'attacktables.ts')], outfile: join(out, 'attacktables.mjs'), bundle: true, platform: 'node', format: 'esm', logLevel: 'warning' });
     const linux = ['linux.uml', 'mem=3G', 'root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${join(here, 'uml-init')}`, `OUT=${out}`, 'con=null', 'con0=fd:0,fd:1', 'quiet'];
     // Pinned: on two CPUs the kernel takes five times as long.
     return ['taskset', '-c', String(cpu), ...linux];

@@ -3,6 +3,7 @@
  *
  *   frames watch DEV...                       counts received frames; each SIGUSR1 writes the counts to /tmp/frames
  *   frames send DEV DST TAG ETHERTYPE TEXT    one frame; DST a MAC, TAG a VLAN ID or -, ETHERTYPE in hex
+ *   frames replay DEV FILE                    every frame of a file, each its length in two bytes and itself
  *
  * A line of /tmp/frames: COUNT DEV TAG ETHERTYPE SOURCE DESTINATION TEXT. TAG is - or the VLAN ID on the wire, priority
  * tags included. TEXT is the printable start of the payload up to a space, - if there is none.
@@ -148,9 +149,36 @@ static void send_frame(char **words) {
   if (send(fd, frame, sizeof frame, 0) != sizeof frame) fail("send");
 }
 
+/* What the link refuses is told; where its queue is full there is room again soon. */
+static int send_whole(int fd, const unsigned char *frame, size_t length) {
+  while (send(fd, frame, length, 0) < 0) {
+    if (errno != ENOBUFS && errno != EAGAIN) return 0;
+    usleep(2000);
+  }
+  return 1;
+}
+
+static void replay(const char *dev, const char *path) {
+  unsigned char head[2], frame[2048];
+  struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(dev)};
+  /* Protocol 0: it hears nothing, not even itself. */
+  int fd = socket(AF_PACKET, SOCK_RAW, 0), sent = 0, refused = 0;
+  FILE *file = fopen(path, "r");
+  if (file == NULL) fail(path);
+  if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0) fail(dev);
+  while (fread(head, 1, sizeof head, file) == sizeof head) {
+    size_t length = (size_t)head[0] << 8 | head[1];
+    if (length > sizeof frame || fread(frame, 1, length, file) != length) exit(2);
+    if (send_whole(fd, frame, length)) sent++;
+    else refused++;
+  }
+  printf("sent %d, refused %d\n", sent, refused);
+}
+
 int main(int argc, char **argv) {
   if (argc >= 3 && strcmp(argv[1], "watch") == 0) watch(argc - 2, argv + 2);
   else if (argc == 7 && strcmp(argv[1], "send") == 0) send_frame(argv + 2);
+  else if (argc == 4 && strcmp(argv[1], "replay") == 0) replay(argv[2], argv[3]);
   else return 2;
   return 0;
 }

@@ -16,6 +16,8 @@ import { indent, libvirt, note, ok, readText, virsh, waitFor } from './programs.
  * @property {Vlan} [vlan]
  * @property {boolean} [isolated]
  * @property {string} [words] what else guestwire's metadata say of it, whoever is told of vlan and isolated
+ * @property {string[]} [ips] the addresses it declares, in metadata
+ * @property {string[]} [routed] its addresses on a routed link
  * @property {'native' | 'metadata'} [via] who is told of vlan and isolated: libvirt's own elements, or guestwire's. What this libvirt
  *   can, unless given: native from 11 on
  *
@@ -25,6 +27,7 @@ import { indent, libvirt, note, ok, readText, virsh, waitFor } from './programs.
  * @property {Nic[]} nics
  * @property {string} [boots] the gw. words of arm-init for a guest that boots; without it the guest's CPU sleeps for good
  * @property {string} [kernel] another kernel
+ * @property {string} [initrd] another for a guest that boots
  * @property {number} [slots] how many NICs can be plugged in while it runs
  */
 
@@ -43,12 +46,12 @@ function hex(byte) {
 }
 
 /** @param {DomainOptions} options */
-export function domainXml({ name, uuid, nics, boots, kernel, slots = 0 }) {
+export function domainXml({ name, uuid, nics, boots, kernel, initrd = '/image/initrd', slots = 0 }) {
   const full = nics.map((nic) => ({ mac: makeMac(), ...nic }));
   const metadata = metadataXml(full);
   const image = boots === undefined
     ? `<kernel>${kernel ?? '/image/idle'}</kernel>`
-    : `<kernel>/image/vmlinuz</kernel><initrd>/image/initrd</initrd><cmdline>console=ttyAMA0 panic=-1 quiet nokaslr ${boots}</cmdline>`;
+    : `<kernel>/image/vmlinuz</kernel><initrd>${initrd}</initrd><cmdline>console=ttyAMA0 panic=-1 quiet nokaslr ${boots}</cmdline>`;
   return `<domain type='qemu'>
   <name>${name}</name>${uuid === undefined ? '' : `<uuid>${uuid}</uuid>`}
   ${metadata === '' ? '' : `<metadata>${metadata}</metadata>`}
@@ -71,16 +74,29 @@ export function domainXml({ name, uuid, nics, boots, kernel, slots = 0 }) {
 
 /** guestwire's element in a guest's metadata; '' for none. @param {Nic[]} nics */
 export function metadataXml(nics) {
-  const interfaces = nics.map((nic) => ({ mac: nic.mac, inner: `${(nic.via ?? usual) === 'metadata' ? elements(nic, 'gw:') : ''}${nic.words ?? ''}` }))
+  const interfaces = nics.map((nic) => ({ mac: nic.mac, inner: `${toldOf(nic)}${nic.words ?? ''}` }))
     .filter(({ inner }) => inner !== '').map(({ mac, inner }) => `<gw:interface mac='${String(mac)}'>${inner}</gw:interface>`).join('');
   return interfaces === '' ? '' : `<gw:guestwire xmlns:gw='urn:guestwire:1'>${interfaces}</gw:guestwire>`;
+}
+
+/** What guestwire is told, and not libvirt. @param {Nic} nic */
+function toldOf(nic) {
+  const { via = usual, vlan, isolated: alone, ips, routed } = nic;
+  if (routed === undefined && (via !== 'metadata' || (vlan ?? alone) === undefined)) return '';
+  return `${elements(nic, 'gw:')}${addresses(ips)}${routed === undefined ? '' : `<gw:routed>${addresses(routed)}</gw:routed>`}`;
+}
+
+/** @param {string[]} [ips] */
+function addresses(ips = []) {
+  return ips.map((address) => `<gw:ip address='${address}'/>`).join('');
 }
 
 /** What is plugged in goes into a slot: virtio-mmio has none. @param {Nic} nic @param {{plugged?: boolean, state?: 'up' | 'down'}} [options] */
 export function interfaceXml(nic, { plugged = false, state } = {}) {
   const group = nic.portgroup === undefined ? '' : ` portgroup='${nic.portgroup}'`;
+  const kind = nic.routed !== undefined ? 'ethernet' : nic.network === undefined ? 'bridge' : 'network';
   const source = nic.network === undefined ? `bridge='${nic.bridge ?? 'br0'}'` : `network='${nic.network}'${group}`;
-  return `<interface type='${nic.network === undefined ? 'bridge' : 'network'}'><mac address='${String(nic.mac)}'/><source ${source}/>${
+  return `<interface type='${kind}'><mac address='${String(nic.mac)}'/>${nic.routed === undefined ? `<source ${source}/>` : ''}${
     (nic.via ?? usual) === 'native' ? elements(nic, '') : ''}${nic.target === undefined ? '' : `<target dev='${nic.target}'/>`
   }<model type='virtio'/>${state === undefined ? '' : `<link state='${state}'/>`}${plugged ? "<rom enabled='no'/>" : "<address type='virtio-mmio'/>"}</interface>`;
 }
