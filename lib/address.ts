@@ -10,6 +10,11 @@ import { quote } from './quote.js';
 /** iproute2's names of the two families. */
 export type Family = 'inet' | 'inet6';
 
+/** Returns how messages name a family. */
+export function familyName(family: Family): 'IPv4' | 'IPv6' {
+  return family === 'inet' ? 'IPv4' : 'IPv6';
+}
+
 export interface Address {
   readonly family: Family;
   /** Canonical, without a prefix length. */

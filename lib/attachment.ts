@@ -3,7 +3,7 @@
  * three sources are read in their order, per element, and checked against what the host permits. A NIC that no source
  * speaks of yields nothing, and its guest starts whatever else its XML holds.
  */
-import { type Address, bare, contains, type Family, hostPrefix, overlaps, parseAddress, parsePrefix, type Prefix } from './address.js';
+import { type Address, bare, contains, type Family, familyName, hostPrefix, overlaps, parseAddress, parsePrefix, type Prefix } from './address.js';
 import type { HostConfig } from './config.js';
 import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, NotAllowedError, UnsupportedError } from './errors.js';
@@ -192,7 +192,7 @@ function routedLink(where: string, nic: Nic, { wish, config, domain }: { wish: R
   const gateways = config.routed.gateways.filter((gateway) => families.has(gateway.family));
   for (const family of families) {
     if (gateways.some((gateway) => gateway.family === family)) continue;
-    const shown = family === 'inet' ? 'IPv4' : 'IPv6';
+    const shown = familyName(family);
     throw new NotAllowedError(`${where}: no ${shown} gateway on this host: add one to 'gateways' in [routed] of the host config, or remove the guest's ${shown} addresses`);
   }
   assertMtuCarries(where, mtu, families.has('inet6'));

@@ -11,7 +11,7 @@ import type { Wired } from './journal.js';
 import type { Kernel } from './kernel.js';
 import type { FilterFacts } from './observation.js';
 import { quote } from './quote.js';
-import { type FilterFamily, nicFilter, nicLines, TABLE, tableLines } from './ruleset.js';
+import { type FilterFamily, nicFilter, nicLines, TABLE, tableLines, tableName } from './ruleset.js';
 
 /** Something in a table that is not as guestwire writes it. */
 export interface Alteration {
@@ -19,6 +19,8 @@ export interface Alteration {
   /** Of the NIC's link; undefined: it belongs to no NIC, or to all. */
   readonly ifindex: number | undefined;
   readonly text: string;
+  /** It is the whole table, and so about all who need it. */
+  readonly isWhole?: true;
 }
 
 /** Chains, sets and maps of a table by what they are and their names: definition and rules, and elements. */
@@ -36,7 +38,7 @@ export async function closeLook(exec: Exec, wired: readonly Wired[]): Promise<Al
   const found: Alteration[] = [];
   for (const [index, family] of families.entries()) {
     const actual = await listTable(exec, family, '--stateless');
-    if (actual === undefined) found.push({ family, ifindex: undefined, text: `nftables table ${family} is missing` });
+    if (actual === undefined) found.push({ family, ifindex: undefined, text: `${tableName(family)} is missing`, isWhole: true });
     else found.push(...alterations({ family, living }, parseBlocks(actual), parseBlocks(expected[index] ?? '')));
   }
   return found;
@@ -113,8 +115,9 @@ interface Place {
   readonly living: readonly Wired[];
 }
 
-/** Returns the differences of two tables, block by block. */
+/** Returns the differences of two tables, block by block; of a table that somebody flushed, that it is so. */
 export function alterations({ family, living }: Place, actual: Blocks, expected: Blocks): Alteration[] {
+  if (hasRules(expected) && !hasRules(actual)) return [{ family, ifindex: undefined, text: `${tableName(family)} has lost all its rules`, isWhole: true }];
   const known = new Set(living.map(({ ifindex }) => ifindex));
   const nicOfBlock = (name: string): number | undefined => of(Number(/_([0-9]+)$/.exec(name)?.[1]), known);
   const nicOfElement = (element: string): number | undefined => {
@@ -124,7 +127,7 @@ export function alterations({ family, living }: Place, actual: Blocks, expected:
   const found: Alteration[] = [];
   for (const name of new Set([...expected.keys(), ...actual.keys()])) {
     const [there, wanted] = [actual.get(name), expected.get(name)];
-    const tell = (text: string, ifindex = nicOfBlock(name)): void => { found.push({ family, ifindex, text: `${text} (nftables table ${family})` }); };
+    const tell = (text: string, ifindex = nicOfBlock(name)): void => { found.push({ family, ifindex, text: `${text} (${tableName(family)})` }); };
     if (there === undefined) tell(`${named(name)} is missing`);
     else if (wanted === undefined) tell(`${named(name)} should not be there`);
     else {
@@ -140,13 +143,25 @@ export function alterations({ family, living }: Place, actual: Blocks, expected:
 
 function linesApart(name: string, there: readonly string[], wanted: readonly string[]): string[] {
   if (there.join('\n') === wanted.join('\n')) return [];
-  const [missing, surplus] = [without(wanted, there), without(there, wanted)];
+  const isEmptied = rulesIn(name, wanted).length > 0 && rulesIn(name, there).length === 0;
+  const expected = isEmptied ? without(wanted, rulesIn(name, wanted)) : wanted;
+  const [missing, surplus] = [without(expected, there), without(there, expected)];
   const what = name.startsWith('chain ') ? 'rule' : 'line';
   const words = [
+    ...(isEmptied ? [`${named(name)} has lost all its rules`] : []),
     ...missing.map((line) => `${what} ${quote(line)} is missing in ${named(name)}`),
     ...surplus.map((line) => `${what} ${quote(line)} should not be in ${named(name)}`),
   ];
   return words.length > 0 ? words : [`the rules of ${named(name)} are in another order, or there more than once`];
+}
+
+function hasRules(blocks: Blocks): boolean {
+  return [...blocks].some(([name, { lines }]) => rulesIn(name, lines).length > 0);
+}
+
+/** What hangs a chain into the kernel is no rule. */
+function rulesIn(block: string, lines: readonly string[]): string[] {
+  return block.startsWith('chain ') ? lines.filter((line) => !line.startsWith('type ')) : [];
 }
 
 function of(ifindex: number, known: ReadonlySet<number>): number | undefined {

@@ -1,6 +1,6 @@
 /** What may be wrong with a host that is to carry guests: facts to findings. Pure; each finding says what mends it. */
 import type { Subinterface } from './observation.js';
-import { quote } from './quote.js';
+import { quote, sysctlName } from './quote.js';
 import { formatVids } from './vlan.js';
 
 export interface Ill {
@@ -141,9 +141,9 @@ function uses(facts: DoctorFacts, mark: ':' | '.'): boolean {
 
 const forwardingIlls: readonly Check[] = [
   (facts) => (uses(facts, '.') && facts.sysctls.get('net/ipv4/ip_forward') === '0' ? [{ severity: 'error', what: 'this host does not forward IPv4', why: 'guests on routed links do not start', cure: 'sysctl -w net.ipv4.ip_forward=1' }] : []),
-  (facts) => (uses(facts, ':') && facts.sysctls.get('net/ipv6/conf/all/forwarding') === '0' ? [{ severity: 'error', what: 'this host does not forward IPv6', why: 'guests on routed links do not start', cure: `sysctl -w ${[...raLinks(facts, '1').map((dev) => `${dotted(`net/ipv6/conf/${dev}/accept_ra`)}=2`), 'net.ipv6.conf.all.forwarding=1'].join(' ')}` }] : []),
+  (facts) => (uses(facts, ':') && facts.sysctls.get('net/ipv6/conf/all/forwarding') === '0' ? [{ severity: 'error', what: 'this host does not forward IPv6', why: 'guests on routed links do not start', cure: `sysctl -w ${[...raLinks(facts, '1').map((dev) => `${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`), 'net.ipv6.conf.all.forwarding=1'].join(' ')}` }] : []),
   (facts) => (facts.sysctls.get('net/ipv6/conf/all/forwarding') !== '1' ? [] : raLinks(facts, '1').map((dev) => ({
-    severity: 'warning', what: `${quote(dev)} takes no router advertisements, because this host forwards`, why: 'a default route learned from them is gone, or goes when it expires', cure: `sysctl -w ${dotted(`net/ipv6/conf/${dev}/accept_ra`)}=2`,
+    severity: 'warning', what: `${quote(dev)} takes no router advertisements, because this host forwards`, why: 'a default route learned from them is gone, or goes when it expires', cure: `sysctl -w ${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`,
   }))),
 ];
 
@@ -153,7 +153,7 @@ function raLinks({ uplinks, sysctls }: DoctorFacts, value: string): string[] {
 
 const sourceIlls: readonly Check[] = [
   ({ uplinks, sysctls }) => uplinks.filter((dev) => Math.max(...['all', dev].map((name) => Number(sysctls.get(`net/ipv4/conf/${name}/rp_filter`) ?? 0))) === 1).map((dev) => ({
-    severity: 'note', what: `rp_filter is strict on ${quote(dev)}`, why: 'answers that come in by another uplink than they would leave by are dropped', cure: `sysctl -w ${dotted(`net/ipv4/conf/${dev}/rp_filter`)}=2`,
+    severity: 'note', what: `rp_filter is strict on ${quote(dev)}`, why: 'answers that come in by another uplink than they would leave by are dropped', cure: `sysctl -w ${sysctlName(`net/ipv4/conf/${dev}/rp_filter`)}=2`,
   })),
   // The greater of the two is in force, so a loose `all` takes the strict check from every guest's link.
   ({ sysctls }) => (sysctls.get('net/ipv4/conf/all/rp_filter') === '2' ? [{ severity: 'warning', what: 'rp_filter of all links is loose', why: "it overrides the strict check on guests' links, and the host answers ARP requests of forged senders", cure: 'sysctl -w net.ipv4.conf.all.rp_filter=0' }] : []),
@@ -199,11 +199,6 @@ const daemonIlls: readonly Check[] = [
 
 function atLeast([major, minor]: readonly [number, number], [least, lesser]: readonly [number, number]): boolean {
   return major > least || (major === least && minor >= lesser);
-}
-
-/** A dot in a link's name is a slash in the name of its sysctl (sysctl(8)). */
-function dotted(path: string): string {
-  return path.split('/').map((part) => part.replaceAll('.', '/')).join('.');
 }
 
 /** Returns a name as one word of a shell. */

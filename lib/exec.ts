@@ -72,12 +72,17 @@ export const exec: Exec = (request) => {
 /** Throws CommandError unless `result` is a success. `what` says what the tool was doing, for the message. */
 export function assertSuccess(request: ExecRequest, result: ExecResult, what?: string): void {
   if (result.exitCode === 0) return;
-  const { tool } = request;
+  const { exitCode, signal, timedOut, errno } = result;
+  const failure = { tool: request.tool, args: request.args, exitCode, signal, stderr: oneLine(result.stderr), timedOut, errno, line: lineOf(result.stderr) };
+  throw new CommandError(failureOf(request, result, what), failure);
+}
+
+/** Returns why a run is no success: `ip failed at line 3 (reading links): RTNETLINK answers: ...`. */
+export function failureOf(request: ExecRequest, result: ExecResult, what?: string): string {
   const stderr = oneLine(result.stderr);
   const line = lineOf(result.stderr);
-  const failure = { tool, args: request.args, exitCode: result.exitCode, signal: result.signal, stderr, timedOut: result.timedOut, errno: result.errno, line };
   const doing = what === undefined ? '' : ` (${what})`;
-  throw new CommandError(`${tool} ${reasonOf(request, result)}${line === undefined ? '' : ` at line ${line}`}${doing}${stderr === '' ? '' : `: ${stderr}`}`, failure);
+  return `${request.tool} ${reasonOf(request, result)}${line === undefined ? '' : ` at line ${line}`}${doing}${stderr === '' ? '' : `: ${stderr}`}`;
 }
 
 /** Returns the 1-based line a batch stopped at: `Command failed -:4`. Blank and comment lines count. */

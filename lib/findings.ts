@@ -1,16 +1,21 @@
 /** All that is not as it should be on a host, in words, with whom it is about. */
 import { type Alteration, closeLook } from './closelook.js';
-import { differenceOf, isOfFilters } from './difference.js';
+import { differenceOf } from './difference.js';
 import type { Exec } from './exec.js';
+import { familiesOf } from './filter.js';
+import { FORWARDING } from './forwarding.js';
 import { garbageIn, type Kept, observeHost } from './garbage.js';
 import type { Guest } from './guest.js';
 import type { Wired } from './journal.js';
-import { render } from './operation.js';
+import type { NetObject } from './netstate.js';
+import { type BatchLine, render } from './operation.js';
 import { diff } from './diff.js';
 import { livingOf } from './plan.js';
 import { quote } from './quote.js';
 import type { Host } from './reconcile.js';
-import { refusals, type Survey } from './survey.js';
+import type { FilterFamily } from './ruleset.js';
+import { refusals, type Subject, type Survey } from './survey.js';
+import { isFilter } from './words.js';
 
 export interface Finding {
   /** undefined: it is the host's. */
@@ -33,15 +38,37 @@ export interface Question {
 export async function findingsOf(host: Host, found: Survey, question: Question & { readonly onCoarse: () => void }): Promise<Finding[]> {
   const altered = await closeLook(question.exec, found.plans.flatMap(({ wired }) => wired));
   if (altered === undefined) question.onCoarse();
-  const changes = found.changes.filter(({ line }) => altered === undefined || !isOfFilters(line)).flatMap(({ guest, nic, line }): Finding[] => {
+  const changes = found.changes.filter(({ line }) => !isImplied(line, { found, isClose: altered !== undefined })).flatMap(({ guest, nic, line }): Finding[] => {
     const text = differenceOf(line);
     return text === undefined ? [] : [{ guest, nic, text }];
   });
   const all = [
     ...absences(found, question), ...changes, ...(altered ?? []).map((one) => findingOf(one, found)),
-    ...(await refusals(host, found)).map(({ guest, text }): Finding => ({ guest, nic: undefined, text })), ...await leftovers(found, question),
+    ...(await refusals(host, found)), ...await leftovers(found, question),
   ];
   return [...new Map(all.map((one) => [`${one.guest?.uuid ?? ''} ${one.nic?.nic ?? ''} ${one.text}`, one])).values()];
+}
+
+/** Returns whether something else that is told says the same. `isClose`: rules of nftables were compared one by one. */
+function isImplied(line: BatchLine, { found: { changes, observation: { sysctls } }, isClose }: { readonly found: Survey; readonly isClose: boolean }): boolean {
+  const object = objectOf(line);
+  if (object === undefined || !isFilter(object)) return object?.kind === 'sysctl' && isOfUnforwarding(object.path, sysctls);
+  const families = changes.flatMap((change) => {
+    const other = objectOf(change.line);
+    return other?.kind === 'filter-table' ? other.family : [];
+  });
+  return isClose || (object.kind === 'nic-filter' && families.includes(object.family));
+}
+
+function objectOf({ operations: [first] }: BatchLine): NetObject | undefined {
+  return first?.after ?? first?.before;
+}
+
+/** A host that forwards no more forwards on no link: that is refused once, with the command that mends both. */
+function isOfUnforwarding(path: string, sysctls: ReadonlyMap<string, string>): boolean {
+  const [, family] = /^net\/(ipv[46])\/conf\/[^/]+\/forwarding$/.exec(path) ?? [];
+  if (family === 'ipv4') return sysctls.get(FORWARDING.inet) === '0';
+  return family === 'ipv6' && sysctls.get(FORWARDING.inet6) === '0' && sysctls.get(FORWARDING.forced6) !== '1';
 }
 
 /** What an operation cannot show: there is nothing to change where there is no link. */
@@ -55,13 +82,24 @@ function absences({ subjects, observation }: Survey, { mayRun }: Question): Find
 }
 
 /** A guest that was never wired has no entry that knows its link. */
-function findingOf({ ifindex, text }: Alteration, { subjects, observation }: Survey): Finding {
+function findingOf({ family, ifindex, text, isWhole }: Alteration, { subjects, observation }: Survey): Finding {
+  if (isWhole === true) return { guest: undefined, nic: undefined, text: `${text}${filtered(family, subjects)}` };
   for (const { guest, entry, attachments = [] } of ifindex === undefined ? [] : subjects) {
     const one = entry?.wired.find((wired) => wired.ifindex === ifindex) ?? attachments.find(({ link }) => link !== undefined && observation.links.get(link)?.ifindex === ifindex);
     if (one !== undefined) return { guest, nic: { nic: one.nic, mac: one.mac }, text };
   }
   return { guest: undefined, nic: undefined, text };
 }
+
+/** Returns whom a table filters, for behind its name. */
+function filtered(family: FilterFamily, subjects: readonly Subject[]): string {
+  const names = subjects.filter(({ entry, attachments }) => familiesOf([...(entry?.wired ?? []), ...(attachments ?? [])]).includes(family)).map(({ guest }) => quote(guest.name));
+  if (names.length === 0) return '';
+  const shown = names.slice(0, MOST_NAMES).join(', ');
+  return `: it filters ${names.length === 1 ? 'guest' : 'guests'} ${shown}${names.length > MOST_NAMES ? ` and ${names.length - MOST_NAMES} more` : ''}`;
+}
+
+const MOST_NAMES = 5;
 
 async function leftovers({ subjects }: Survey, { exec, protocols, mayRun }: Question): Promise<Finding[]> {
   const held = subjects.flatMap(({ entry, attachments }) => [...(entry?.wired ?? []), ...(attachments ?? [])]);

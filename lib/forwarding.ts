@@ -9,6 +9,7 @@ import { HostError } from './errors.js';
 import type { Wired } from './journal.js';
 import { familiesOf, type NetObject } from './netstate.js';
 import type { Observation } from './observation.js';
+import { sysctlName } from './quote.js';
 
 export const FORWARDING = {
   inet: 'net/ipv4/conf/all/forwarding',
@@ -45,7 +46,7 @@ export function assertForwarding(where: string, routed: RoutedLink, observation:
     throw new HostError(`${where}: this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1'${cure}`);
   }
   if (!lacksForwarding6(routed, observation)) return;
-  const routers = (observation.routers ?? []).map((dev) => `net.ipv6.conf.${dev.replaceAll('.', '/')}.accept_ra=2`);
+  const routers = (observation.routers ?? []).map((dev) => `${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`);
   const set = `'sysctl -w ${[...routers, 'net.ipv6.conf.all.forwarding=1'].join(' ')}'`;
   const why = routers.length === 0
     ? ' (and before that accept_ra=2 on a link that is to learn a default route from router advertisements: a host that forwards takes none where it is 1)'

@@ -13,7 +13,7 @@ import type { Settings } from './settings.js';
 export interface HostParts {
   readonly settings: Settings;
   readonly exec: Exec;
-  /** Told what of the journal is damaged. */
+  /** Told what of the journal is damaged, and what else is not as it should be. */
   readonly warn: (message: string) => void;
   /** Told each change, a line each; without it nobody is. */
   readonly log?: Host['log'];
@@ -32,7 +32,7 @@ export function hostFrom({ settings, exec, warn, log = () => undefined, lock, ..
   return {
     kernel: createKernel(lock === undefined ? exec : (request) => exec({ ...request, fd: lock.fd })),
     journal: followRenames(parts.journal ?? createJournal(settings.stateDir, warn)),
-    log, isQuarantined: quarantineIn(settings.quarantine),
+    log, warn, isQuarantined: quarantineIn(settings.quarantine),
     protectedOn: (bridge) => protectedOn(config ??= load())(bridge),
   };
 }

@@ -4,13 +4,13 @@
  * settings of the link, shared by all guests on it: who still needs them is read from the entries, not counted, and what
  * they were before the first guest is kept in the journal.
  */
-import { type Family, parseAddress } from './address.js';
+import { type Family, familyName, parseAddress } from './address.js';
 import type { PlacedLink, RoutedLink } from './attachment.js';
 import { turnsOn } from './forwarding.js';
 import type { NetObject } from './netstate.js';
 import type { Speaker } from './frame.js';
 import type { LinkFacts, Observation } from './observation.js';
-import { quote } from './quote.js';
+import { quote, sysctlName } from './quote.js';
 
 /** What the settings of one proxy link were before guestwire changed them, by path below /proc/sys. */
 export interface ProxyRecord {
@@ -179,7 +179,7 @@ function warningsOf(dev: string, { fault, families }: { fault: string | undefine
   const where = `proxy link ${quote(dev)} of the host config`;
   if (fault !== undefined) return [`${where} ${fault}: no neighbour on it finds the guest`];
   return families.filter((family) => sysctls.get(forwardingOf(dev, family)) === '0').map((family) =>
-    `${where} does not forward ${family === 'inet' ? 'IPv4' : 'IPv6'}, so the kernel does not answer for the guest there: set '${forwardingOf(dev, family).replaceAll('/', '.')}' to 1`);
+    `${where} does not forward ${familyName(family)}, so the kernel does not answer for the guest there: set '${sysctlName(forwardingOf(dev, family))}' to 1`);
 }
 
 function familiesIn(addresses: readonly string[]): Family[] {

@@ -47,92 +47,13 @@ export function flushBatch(taps: readonly { readonly dev: string; readonly txqle
   return { tool: 'ip', lines };
 }
 
-/** Returns an operation in words, for messages and the log: `add VLAN 42 pvid untagged on 'vnet7'`. */
-export function describe({ before, after }: Operation, vids?: string): string {
-  const object = after ?? before;
-  if (object === undefined) return 'change nothing';
-  const verb = after === undefined ? 'remove' : before === undefined ? 'add' : 'set';
-  return `${verb} ${nameOf(object, vids)} on '${object.dev}'`;
-}
-
-/** Returns a line's operations in words: `add VLAN 20-29 on 'eno1'`. Of a line that is no operation, undefined. */
-export function describeLine({ operations }: BatchLine): string | undefined {
-  const [first] = operations;
-  return first && describe(first, vidsIn({ operations }));
-}
-
-/** Returns the VIDs of a line's operations: `20-29`; undefined when it is not about VLANs. */
-export function vidsIn({ operations }: Pick<BatchLine, 'operations'>): string | undefined {
-  const [from, to] = [operations[0], operations.at(-1)].map((operation) => vidOf(operation?.after ?? operation?.before));
-  return from === undefined || to === undefined ? undefined : formatRange({ first: from, last: to });
-}
-
-function vidOf(object: NetObject | undefined): number | undefined {
-  return object?.kind === 'vlan' || object?.kind === 'uplink-vlan' ? object.vid : undefined;
-}
-
-/** Returns an object in words: `VLAN 42 pvid untagged`. */
-export function nameOf(object: NetObject, vids?: string): string {
-  if (isOfMade(object)) return nameOfMade(object);
-  switch (object.kind) {
-    case 'vlan':
-      return `VLAN ${vids ?? object.vid}${flagsOf(object)}`;
-    case 'uplink-vlan':
-      return `VLAN ${vids ?? object.vid}`;
-    case 'filter-table':
-      return `nftables table ${object.family}`;
-    case 'nic-filter':
-      return object.family === 'inet' ? 'policy' : 'filter';
-    case 'filter-set':
-      return `nftables set of ${object.family}`;
-    case 'master':
-      return `master ${object.master}`;
-    case 'last-resort':
-      return `unreachable ${object.family} default of table ${object.table}`;
-    case 'rule':
-      return `${object.family} rule ${selectorOf(object)} lookup ${object.table}`;
-    case 'isolated':
-      return `isolated ${onOff(object.on)}`;
-    case 'link':
-      return `link ${object.up ? 'up' : 'down'}`;
-    case 'txqlen':
-      return `txqueuelen ${object.length}`;
-    case 'sysctl':
-    case 'host-sysctl':
-    case 'proxy-sysctl':
-      return `sysctl ${object.path}=${object.value}`;
-    case 'neighbour-proxy':
-      return `neighbour proxy ${object.address}`;
-    case 'address':
-      return `address ${object.address}/${object.length}`;
-    case 'route':
-      return `route ${object.to}${object.via === undefined ? '' : ` via ${object.via}`}`;
-  }
-}
-
-type OfMade = Exclude<MadeObject, { readonly kind: 'link' }>;
+export type OfMade = Exclude<MadeObject, { readonly kind: 'link' }>;
 
 const OF_MADE: ReadonlySet<string> = new Set<OfMade['kind']>(['veth', 'tap', 'alias', 'mtu', 'ipv6', 'allmulticast']);
 
-function isOfMade(object: NetObject): object is OfMade {
+/** Returns whether an object is one of a link that guestwire makes. */
+export function isOfMade(object: NetObject): object is OfMade {
   return OF_MADE.has(object.kind);
-}
-
-function nameOfMade(object: OfMade): string {
-  switch (object.kind) {
-    case 'veth':
-      return `veth pair with '${object.peer}'`;
-    case 'tap':
-      return `tap${object.multiQueue ? ' multi_queue' : ''}`;
-    case 'alias':
-      return `alias '${object.alias}' of '${object.end}'`;
-    case 'mtu':
-      return `mtu ${object.bytes} of '${object.end}'`;
-    case 'ipv6':
-      return `IPv6 ${onOff(object.on)} of '${object.end}'`;
-    case 'allmulticast':
-      return `allmulticast ${onOff(object.on)}`;
-  }
 }
 
 /** Neighbouring VIDs with the same change become one line: a range of 4,000 VIDs is one line, not 4,000. */
@@ -271,7 +192,8 @@ function addressFlags(address: string): string {
   return address.startsWith('169.254.') ? ' scope link' : '';
 }
 
-function selectorOf({ dev, to }: Extract<NetObject, { kind: 'rule' }>): string {
+/** Returns what a rule goes by, as ip-rule(8) has it. */
+export function selectorOf({ dev, to }: Extract<NetObject, { kind: 'rule' }>): string {
   return to === undefined ? `iif ${dev}` : `to ${to}`;
 }
 
@@ -279,10 +201,12 @@ function vids(vid: number, range: VidRange | undefined): string {
   return formatRange(range ?? { first: vid, last: vid });
 }
 
-function flagsOf({ pvid, untagged }: { readonly pvid: boolean; readonly untagged: boolean }): string {
+/** Returns the flags of a VLAN as bridge(8) has them, with a space before each. */
+export function flagsOf({ pvid, untagged }: { readonly pvid: boolean; readonly untagged: boolean }): string {
   return `${pvid ? ' pvid' : ''}${untagged ? ' untagged' : ''}`;
 }
 
-function onOff(on: boolean): string {
+/** Returns a switch as the tools write it. */
+export function onOff(on: boolean): string {
   return on ? 'on' : 'off';
 }

@@ -145,7 +145,8 @@ function assertVrf(where: string, { vrf }: RoutedLink, { links }: Observation): 
   if (!facts.up) throw new HostError(`${where}: VRF ${quote(vrf)} is down, so nothing is routed in it: set it up with 'ip link set dev ${vrf} up'`);
 }
 
-function assertUnclaimed(where: string, claim: Prefix, holders: readonly Holder[]): void {
+/** Throws ConflictError when one of `holders` has something of what `claim` covers. */
+export function assertUnclaimed(where: string, claim: Prefix, holders: readonly Holder[]): void {
   for (const holder of holders) {
     for (const attachment of holder.attachments) {
       if (attachment.kind !== 'routed-link') continue;

@@ -7,8 +7,17 @@ const LONGEST = 200;
 
 /** Returns `value` in single quotes, control characters and quotes escaped, cut after 200 characters. */
 export function quote(value: string): string {
-  const cut = value.length > LONGEST ? shortened(value) : value;
-  return `'${cut.replace(/[\\']/g, '\\$&').replace(/[\p{C}\u2028\u2029]/gu, escapeCodePoint)}'`;
+  return `'${harmless(cut(value).replace(/[\\']/g, '\\$&'))}'`;
+}
+
+/** Returns `value` for where nothing stands around it: only control characters are escaped, and it is cut, too. */
+export function unquoted(value: string): string {
+  return harmless(cut(value));
+}
+
+/** Returns a path below /proc/sys as sysctl(8) takes it; a dot in the name of a link is a slash there. */
+export function sysctlName(path: string): string {
+  return path.split('/').map((part) => part.replaceAll('.', '/')).join('.');
 }
 
 /** Returns tool output as one line, for use at the end of a message. */
@@ -19,6 +28,14 @@ export function oneLine(text: string): string {
 /** Returns how messages name a NIC: `guest 'web1' NIC 1 (52:54:00:12:34:56)`. */
 export function nicLabel(guest: string, nic: { readonly index: number; readonly mac: string | undefined }): string {
   return `guest ${quote(guest)} NIC ${nic.index}${nic.mac === undefined ? '' : ` (${nic.mac})`}`;
+}
+
+function harmless(text: string): string {
+  return text.replace(/[\p{C}\u2028\u2029]/gu, escapeCodePoint);
+}
+
+function cut(value: string): string {
+  return value.length > LONGEST ? shortened(value) : value;
 }
 
 function shortened(value: string): string {

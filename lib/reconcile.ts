@@ -8,7 +8,6 @@ import { CommandError, HostError, RollbackError, VerifyError } from './errors.js
 import type { Entry, Holding, Journal } from './journal.js';
 import type { Kernel, RunMode } from './kernel.js';
 import { EMPTY_SCOPE, type Observation } from './observation.js';
-import { describe } from './operation.js';
 import { logPlan } from './planlog.js';
 import { familiesOf } from './filter.js';
 import type { Guest } from './guest.js';
@@ -19,6 +18,7 @@ import { underNewNames } from './renamed.js';
 import { rivalsOf, withQuarantineOf } from './rivals.js';
 import { scopeOf } from './scope.js';
 import { ofRunning, planTakeBack, type TakeBack } from './takeback.js';
+import { describe } from './words.js';
 
 /** Where effects go: injected at the top, so that tests put fakes in. */
 export interface Host {
@@ -26,6 +26,8 @@ export interface Host {
   readonly journal: Journal;
   /** Told what was done, a line a change. */
   readonly log: (line: string) => void;
+  /** Told what is not as it should be, and what guestwire changes does not mend; absent: `log` is. */
+  readonly warn?: ((line: string) => void) | undefined;
   /** VIDs that the host config says never to remove from the uplinks of a bridge. */
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
   /** Whether nothing may pass to or from the guest of this UUID. */
@@ -118,7 +120,7 @@ async function settle(host: Host, { guest, incoming, plan, past }: Settling): Pr
   }
   const wired = plan.wired.map((one) => (isPending(one) ? { ...one, ifindex: after?.links.get(one.link)?.ifindex ?? one.ifindex } : one));
   if (plan.touched.length > plan.wired.length || wired.some((one, index) => one !== plan.wired[index])) host.journal.write({ ...entry, wired });
-  logPlan(host.log, guest.name, plan);
+  logPlan(host, guest, plan);
   return plan;
 }
 
@@ -206,7 +208,7 @@ export async function refilter(host: Host, uuid: string): Promise<Plan | undefin
   // nft carries out a file whole or not at all, so there is nothing to undo.
   await host.kernel.run(plan.batches, 'stop-at-failure', EMPTY_SCOPE);
   host.journal.write({ ...past.entry, wired: plan.touched });
-  logPlan(host.log, past.entry.guest.name, plan);
+  logPlan(host, past.entry.guest, plan);
   return plan;
 }
 
@@ -216,7 +218,7 @@ async function takeBack(host: Host, uuid: string, how: TakeBack): Promise<void> 
   const { entry, past, plan, blind } = planned;
   await runPlan(host, plan, { past, mode: 'carry-on' });
   writeShared(host, past, { uplinks: plan.uplinks.after, proxies: plan.proxies.after });
-  logPlan(host.log, entry.guest.name, plan);
+  logPlan(host, entry.guest, plan);
   if (blind !== undefined) throw blind;
 }
 

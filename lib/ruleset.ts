@@ -14,6 +14,11 @@ export const FILTER_FAMILIES: readonly FilterFamily[] = ['bridge', 'netdev', 'in
 
 export const TABLE = 'guestwire';
 
+/** Returns how messages name one of guestwire's tables. */
+export function tableName(family: FilterFamily): string {
+  return `nftables table ${family} ${TABLE}`;
+}
+
 /** A chain with its rules. nft prints the same rule differently from version to version, so rules are known by their comments. */
 export interface Chain {
   readonly name: string;

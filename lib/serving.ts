@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync
 import { join } from 'node:path';
 import { loadConfig } from './config.js';
 import { ConfigError } from './errors.js';
-import type { Exec, ExecRequest } from './exec.js';
+import { type Exec, type ExecRequest, failureOf } from './exec.js';
 import type { Journal, Wired } from './journal.js';
 import type { Log } from './log.js';
 import { nicLabel, oneLine, quote } from './quote.js';
@@ -159,10 +159,9 @@ async function start(serving: Serving, { wanted, uuid, guest }: Start): Promise<
 
 async function systemctl({ exec, log }: Serving, args: readonly string[]): Promise<void> {
   const request: ExecRequest = { tool: 'systemctl', args, deadline: DEADLINE };
-  const { exitCode, stderr, errno, timedOut } = await exec(request);
-  if (exitCode === 0) return;
-  const why = timedOut ? `no answer in ${DEADLINE / 1000} s` : (errno ?? oneLine(stderr));
-  log.warn(`systemctl ${args.join(' ')} failed: ${why}: 'guestwire install' brings the units, once [serve] is in the host config`);
+  const result = await exec(request);
+  if (result.exitCode === 0) return;
+  log.warn(`${failureOf(request, result, args.join(' '))}: 'guestwire install' brings the units, once [serve] is in the host config`);
 }
 
 /** systemd's escaping of instance names, systemd-escape(1): the units turn it back with %I. */

@@ -47,6 +47,14 @@ export function labelOf({ guest, nic }: Owner): string {
   return nic === undefined ? `guest ${quote(guest.name)}` : nicLabel(guest.name, { index: nic.nic, mac: nic.mac });
 }
 
+/** Returns a message of this guest without its label, and with whom that names: the other way round {@link labelOf}. */
+export function withOwner(guest: Guest, message: string): Owner & { readonly text: string } {
+  const label = labelOf({ guest, nic: undefined });
+  if (!message.startsWith(label)) return { guest, nic: undefined, text: message };
+  const [whole = '', nic, mac] = /^(?: NIC (\d+)(?: \(([0-9a-f:]{17})\))?)?: /.exec(message.slice(label.length)) ?? [];
+  return { guest, nic: nic === undefined ? undefined : { nic: Number(nic), mac }, text: whole === '' ? message : message.slice(label.length + whole.length) };
+}
+
 /** A guest for which something is to be done, and what its XML asks for. */
 export type Task = Subject & { readonly attachments: readonly Attachment[] };
 
@@ -160,7 +168,7 @@ const NOBODY: Owner = { guest: undefined, nic: undefined };
  * Returns why guests could not be wired anew, a sentence a guest: what no operation shows, such as a bridge that no longer
  * filters, a host that no longer forwards, or an address that somebody else holds by now.
  */
-export async function refusals(host: Host, { subjects }: Survey): Promise<{ readonly guest: Guest; readonly text: string }[]> {
+export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner & { readonly text: string })[]> {
   const asked = subjects.map((subject) => ({ ...subject, wanted: (subject.attachments ?? subject.entry?.wired ?? []).filter(isAttachment) }));
   const recorded = asked.flatMap(({ entry }) => entry?.wired ?? []);
   const wanted = asked.flatMap((subject) => subject.wanted);
@@ -176,7 +184,7 @@ export async function refusals(host: Host, { subjects }: Survey): Promise<{ read
       return [];
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;
-      return [{ guest, text: error.message }];
+      return [withOwner(guest, error.message)];
     }
   });
 }

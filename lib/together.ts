@@ -6,10 +6,11 @@ import { type Attachment, claimsOf, holdsAny } from './attachment.js';
 import type { Nic } from './domain.js';
 import type { Guest } from './guest.js';
 import type { Entry, Journal } from './journal.js';
-import { describeLine } from './operation.js';
 import type { Plan } from './plan.js';
+import { warningsOf } from './planlog.js';
 import { type Host, wire } from './reconcile.js';
 import { labelOf, ownersOf } from './survey.js';
+import { describeLine } from './words.js';
 
 /** A guest that runs, and what its XML asks for. */
 export interface Wish {
@@ -37,25 +38,32 @@ export function canGoTogether({ journal, isQuarantined }: Pick<Host, 'journal' |
 
 /**
  * Does what {@link wire} does for each of several guests that run and that {@link canGoTogether}: all of it or, when it
- * throws, nothing. What is thrown names no guest: whoever wires them one by one then learns whom it is about.
+ * throws, nothing. What is thrown names no guest: whoever wires them one by one then learns whom it is about. Of what is not
+ * as it should be nobody is told: see {@link warningsFor}.
  */
 export async function wireTogether(host: Host, wishes: readonly Wish[]): Promise<Plan> {
   const { log, journal, isQuarantined } = host;
   const attachments = wishes.flatMap((wish) => wish.attachments);
   const subjects = wishes.map((wish) => ({ ...wish, entry: journal.read(wish.guest.uuid) }));
   const all: Host = {
-    ...host, log: () => undefined, journal: journalOf(journal, subjects),
+    ...host, log: () => undefined, warn: () => undefined, journal: journalOf(journal, subjects),
     isQuarantined: (uuid) => uuid !== ALL.uuid && isQuarantined(uuid),
   };
   const plan = await wire(all, { guest: ALL, attachments, fresh: false, incoming: false });
   const owner = ownersOf(subjects, [plan]);
-  for (const warning of plan.proxies.warnings) log(`host: ${warning}`);
   for (const line of plan.batches.flatMap(({ lines }) => lines)) {
     const said = describeLine(line);
     const [operation] = line.operations;
     if (said !== undefined && operation !== undefined) log(`${labelOf(owner(operation.after ?? operation.before))}: ${said}`);
   }
   return plan;
+}
+
+/** Returns what of a plan for several guests concerns this one, and is not mended by any change. */
+export function warningsFor({ uplinks, proxies }: Plan, { guest, attachments }: Pick<Wish, 'guest' | 'attachments'>): string[] {
+  const own = new Set(attachments.flatMap((one) => (one.kind === 'vlan-port' ? one.uplinks : [])));
+  const hasProxies = attachments.some((one) => one.kind === 'routed-link' && (one.proxy ?? []).length > 0);
+  return warningsOf(guest.name, { missing: uplinks.missing.filter((dev) => own.has(dev)), warnings: hasProxies ? proxies.warnings : [] });
 }
 
 /** Returns what of a plan for several guests announces this one. */

@@ -51,7 +51,7 @@ describe('guestwire', () => {
 
   test('help tells what plan shows, and what set leaves to later', () => {
     expect(guestwire(['plan', '--help']).stdout).toContain("'ip', 'bridge' and 'nft'");
-    expect(guestwire(['set', '--help']).stdout).toContain('What another guest holds is refused later');
+    expect(guestwire(['set', '--help']).stdout).toContain('and no other guest has it');
   });
 
   test('help COMMAND is COMMAND --help', () => {

@@ -46,9 +46,11 @@ function offered(line: string): string[] {
 
 describe('completion', () => {
   bashTest('offers every command, and of each all its options', () => {
-    expect(offered('guestwire ')).toEqual([...COMMANDS.map(({ name }) => name), '--help', '--version']);
+    expect(offered('guestwire ')).toEqual([...COMMANDS.map(({ name }) => name), 'help', '--help', '--version']);
     for (const { name, options } of COMMANDS) expect(offered(`guestwire ${name} --`)).toEqual([...Object.keys(options).map((option) => `--${option}`), '--help']);
     expect(offered('guestwire re')).toEqual(['reconcile']);
+    expect(offered('guestwire help ')).toEqual(COMMANDS.map(({ name }) => name));
+    expect(offered('guestwire help pl')).toEqual(['plan']);
     expect(offered('guestwire reconcile --dr')).toEqual(['--dry-run']);
     expect(offered('guestwire nothing ')).toEqual([]);
   });

@@ -50,7 +50,7 @@ esac
 case $command in
   domstate) if [ -e "$dir/state-of/$domain" ]; then cat "$dir/state-of/$domain"; elif grep -q " $domain\\$\\|^$domain " "$dir"/running/* 2>/dev/null; then echo 'running (booted)'; else echo 'shut off (destroyed)'; fi ;;
   dumpxml) cat "$dir/xml/$domain" ;;
-  domid) echo 3 ;;
+  domid) sed -n "s/^<domain[^>]* id='\\([0-9]*\\)'.*/\\1/p" "$dir/xml/$domain" ;;
 esac
 `;
 
@@ -109,11 +109,14 @@ export async function openGuestHost(config = ''): Promise<GuestHost> {
   };
   const say: GuestHost['say'] = (xml, running = true) => {
     const [name = '', uuid = ''] = ['name', 'uuid'].map((word) => new RegExp(`<${word}>(.*?)</${word}>`).exec(xml)?.[1] ?? '');
-    // As libvirt's own XML of a guest that runs.
-    for (const file of [name, uuid]) writeFileSync(join(dir, 'xml', file), running ? xml.replace(/<domain (?!.*\bid=)/, "<domain id='3' ") : xml);
+    // As virsh takes it, which knows a UUID in capitals, too, and a guest that runs by its id.
+    const id = /^<domain[^>]* id='(\d+)'/.exec(xml)?.[1] ?? String(100 + Number.parseInt(uuid.slice(-2), 16));
+    rmSync(join(dir, 'xml', id), { force: true });
+    const shown = running ? xml.replace(/^<domain (?![^>]* id=)/, `<domain id='${id}' `) : xml;
+    for (const file of [name, uuid, uuid.toUpperCase(), ...(running ? [id] : [])]) writeFileSync(join(dir, 'xml', file), shown);
     rmSync(join(dir, 'running', uuid), { force: true });
-    writeFileSync(join(dir, 'defined', uuid), `${uuid} ${running ? '3' : '-'} ${name}\n`);
-    if (running) writeFileSync(join(dir, 'running', uuid), `${uuid} 3 ${name}\n`);
+    writeFileSync(join(dir, 'defined', uuid), `${uuid} ${running ? id : '-'} ${name}\n`);
+    if (running) writeFileSync(join(dir, 'running', uuid), `${uuid} ${id} ${name}\n`);
   };
   let server: Server | undefined;
   return {

@@ -85,8 +85,8 @@ describe('without a terminal', () => {
 
   hostTest('a daemon that started after the installation, or in place of the one that was told, needs no reload', () => {
     install();
-    // The moment of the installation is known to a second.
-    host.sh('sleep 1.2');
+    // The moment of the installation is known to a hundredth of a second.
+    host.sh('sleep 0.05');
     const first = daemon();
     expect(host.guestwire('install', '--yes').stdout).toContain(`libvirtd (pid ${first}) knows the hook\n`);
     host.sh(`kill -9 ${first}`);

@@ -218,7 +218,7 @@ describe('what is missing is a warning, and the guest starts', () => {
     host.recorded('logger', path);
     await start(ONE);
     host.sh('umount /etc/systemd/system');
-    expect(warnings()).toEqual(["<28>systemctl --no-block restart guestwire-dhcp@vnet1.service guestwire-ra@vnet1.service failed: Failed to restart guestwire-dhcp@vnet1.service: Unit guestwire-dhcp@vnet1.service not found.: 'guestwire install' brings the units, once [serve] is in the host config"]);
+    expect(warnings()).toEqual(["<28>systemctl failed (--no-block restart guestwire-dhcp@vnet1.service guestwire-ra@vnet1.service): Failed to restart guestwire-dhcp@vnet1.service: Unit guestwire-dhcp@vnet1.service not found.: 'guestwire install' brings the units, once [serve] is in the host config"]);
   }, 60_000);
 
   serveTest('no daemon', async () => {

@@ -96,7 +96,7 @@ describe('guestwire status', () => {
     expect(statusOf('db1')).toMatchObject([{ state: 'quarantined', differences: [] }]);
     expect(host.guestwire(['quarantine', 'db1', '--lift']).status).toBe(0);
     host.netns.sh('nft delete table inet guestwire');
-    expect(statusOf('db1')).toMatchObject([{ state: 'drifted', differences: ["policy of 'vnet2' in nftables table inet is missing", 'nftables table inet is missing'] }]);
+    expect(statusOf('db1')).toMatchObject([{ state: 'drifted', differences: ["policy of 'vnet2' (nftables table inet guestwire) is missing", 'nftables table inet guestwire is missing'] }]);
     host.netns.sh('ip link del vnet2');
     expect(statusOf('db1')).toMatchObject([{ state: 'not-wired', traffic: null }]);
   });

@@ -7,7 +7,7 @@ import type { Attachment, RoutedLink, VlanPort } from '../lib/attachment.js';
 import { ConflictError } from '../lib/errors.js';
 import { createJournal } from '../lib/journal.js';
 import { type Host, release, wire } from '../lib/reconcile.js';
-import { canGoTogether, partOf, type Wish, wireTogether } from '../lib/together.js';
+import { canGoTogether, partOf, type Wish, warningsFor, wireTogether } from '../lib/together.js';
 import { type FakeHost, type FakeKernel, fakeKernel, type FakeLink } from './fakekernel.js';
 import { POLICY } from './policies.js';
 
@@ -112,6 +112,17 @@ describe('guests that are wired together', () => {
       expect(log.some((line) => line.startsWith(`guest 'web${number}' NIC 1 (52:54:00:00:01:0${number}): `) && line.includes(`192.0.2.${number}`))).toBe(true);
     }
     expect(log.filter((line) => line.includes("'all'"))).toEqual([]);
+  });
+
+  test('are each told what no change mends, if it concerns them', async () => {
+    const { host, log } = place();
+    const wishes = [wishOf(0, port(0), { ...link(0), proxy: ['eno9'] }), wishOf(1, { ...port(1), uplinks: ['eno9'] })];
+    const plan = await wireTogether(host, wishes);
+    expect(wishes.map((wish) => warningsFor(plan, wish))).toEqual([
+      ["guest 'web0': proxy link 'eno9' of the host config does not exist: no neighbour on it finds the guest"],
+      ["guest 'web1': uplink 'eno9' of the host config is no port of its bridge: the guest's VLANs do not leave this host by it"],
+    ]);
+    expect(log.filter((line) => line.includes('host config'))).toEqual([]);
   });
 
   test('are each announced with what is theirs', async () => {

@@ -2,8 +2,7 @@
  * What systemd is told of the agent: that it is ready and that it lives. Node has no unix datagram sockets, hence the
  * program; it waits until systemd has read (sd_notify_barrier, systemd 246), so it is not gone before it is asked for.
  */
-import type { Exec } from '../exec.js';
-import { oneLine } from '../quote.js';
+import { type Exec, type ExecRequest, failureOf } from '../exec.js';
 
 export interface Supervisor {
   /** Tells states such as 'READY=1'. Never rejects. */
@@ -19,8 +18,9 @@ export function createSupervisor(exec: Exec, env: Readonly<Record<string, string
   const socket = env['NOTIFY_SOCKET'];
   if (socket === undefined) return { tell: () => Promise.resolve(), stop: () => undefined };
   const tell = async (...states: readonly string[]): Promise<void> => {
-    const { exitCode, errno, stderr } = await exec({ tool: 'systemd-notify', args: states, env: { NOTIFY_SOCKET: socket }, deadline: DEADLINE });
-    if (exitCode !== 0) warn(`systemd could not be told ${states.join(' ')}: ${errno ?? oneLine(stderr)}`);
+    const request: ExecRequest = { tool: 'systemd-notify', args: states, env: { NOTIFY_SOCKET: socket }, deadline: DEADLINE };
+    const result = await exec(request);
+    if (result.exitCode !== 0) warn(`systemd could not be told ${states.join(' ')}: ${failureOf(request, result)}`);
   };
   // Microseconds; three signs within the time it allows.
   const allowed = Number(env['WATCHDOG_USEC'] ?? 0) / 1000;

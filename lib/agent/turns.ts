@@ -9,7 +9,7 @@ import { locked } from '../cli/host.js';
 import { closely } from '../cli/reconcile-all.js';
 import { GuestwireError } from '../errors.js';
 import type { Host } from '../reconcile.js';
-import { canGoTogether, partOf, wireTogether } from '../together.js';
+import { canGoTogether, partOf, warningsFor, wireTogether } from '../together.js';
 
 /** One guest's wish to be wired. `io` is told what concerns this guest alone. */
 interface Due {
@@ -81,6 +81,7 @@ async function wireThoseThatCan(host: Host, due: readonly Due[]): Promise<readon
   try {
     const plan = await wireTogether(host, wishes);
     for (const { io, concerned, wiring, done } of together) {
+      for (const line of warningsFor(plan, { guest: concerned.guest, attachments: wiring.attachments })) io.warn(line);
       await serve(io, host, concerned);
       done(partOf(plan, wiring.attachments));
     }
@@ -94,7 +95,7 @@ async function wireThoseThatCan(host: Host, due: readonly Due[]): Promise<readon
 
 async function wireAlone(host: Host, { io, concerned, wiring, done, failed }: Due): Promise<void> {
   try {
-    const plan = await wireNow(host, concerned, wiring);
+    const plan = await wireNow({ ...host, warn: io.warn }, concerned, wiring);
     await serve(io, host, concerned);
     done(plan);
   } catch (error) {

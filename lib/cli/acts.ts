@@ -62,10 +62,10 @@ export function toldActs(real: Host): Acts {
     for (const line of fresh) said.add(identityOf(line));
     return fresh.length === 0 ? [] : [{ tool, lines: fresh }];
   });
-  const takeBack = async ({ name, uuid }: Guest, how: TakeBack): Promise<void> => {
-    const planned = await planTakeBack(host, uuid, how);
-    if (planned !== undefined) logPlan(host.log, name, { ...planned.plan, batches: unsaid(planned.plan.batches) });
-    host.journal.remove(uuid);
+  const takeBack = async (guest: Guest, how: TakeBack): Promise<void> => {
+    const planned = await planTakeBack(host, guest.uuid, how);
+    if (planned !== undefined) logPlan(host, guest, { ...planned.plan, batches: unsaid(planned.plan.batches) });
+    host.journal.remove(guest.uuid);
   };
   return {
     host,
@@ -78,7 +78,7 @@ export function toldActs(real: Host): Acts {
         host.log(`guest ${quote(rival.name)}: forgotten: its links are gone`);
       }
       const plan = await planWiring(host, { guest, attachments, fresh: false, incoming: false }, pastOf(host, guest.uuid));
-      logPlan(host.log, guest.name, { ...plan, batches: unsaid(plan.batches) });
+      logPlan(host, guest, { ...plan, batches: unsaid(plan.batches) });
       return plan;
     },
     release: (guest) => takeBack(guest, { keepMade: false }),

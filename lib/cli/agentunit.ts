@@ -2,8 +2,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { HostError } from '../errors.js';
-import { assertSuccess } from '../exec.js';
-import { oneLine, quote } from '../quote.js';
+import { assertSuccess, failureOf } from '../exec.js';
+import { quote } from '../quote.js';
 import type { Settings } from '../settings.js';
 import type { Io } from './command.js';
 import type { FileSet } from './fileset.js';
@@ -55,8 +55,9 @@ export async function startAgent(io: Io, lines: readonly string[]): Promise<void
 /** Ends the agent for good; its files are still there afterwards. Never throws. */
 export async function stopAgent(io: Io): Promise<void> {
   if (!isAgentInstalled() || !existsSync(SYSTEMD)) return;
-  const { exitCode, stderr, errno } = await io.exec({ tool: 'systemctl', args: ['disable', '--now', UNIT], deadline: SYSTEMCTL_DEADLINE });
-  if (exitCode !== 0) io.warn(`the agent may still run: systemctl disable --now ${UNIT} failed: ${errno ?? oneLine(stderr)}`);
+  const request = { tool: 'systemctl', args: ['disable', '--now', UNIT], deadline: SYSTEMCTL_DEADLINE };
+  const result = await io.exec(request);
+  if (result.exitCode !== 0) io.warn(`the agent may still run: disabling ${UNIT}: ${failureOf(request, result)}`);
 }
 
 async function systemctl(io: Io, args: readonly string[]): Promise<void> {

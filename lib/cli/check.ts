@@ -4,8 +4,9 @@ import { GuestwireError, HostError, UsageError } from '../errors.js';
 import { type Finding, findingsOf } from '../findings.js';
 import { quote } from '../quote.js';
 import { hostFrom } from '../host.js';
-import { labelOf, survey } from '../survey.js';
+import { labelOf, survey, withOwner } from '../survey.js';
 import { command, type Io, JSON_VERSION } from './command.js';
+import { guestMeant } from './named.js';
 import { assertRootToRead } from './requirements.js';
 import { askGuests } from './wishes.js';
 
@@ -19,7 +20,7 @@ nftables rule. Says nothing when all is as it should be, and a line for each dif
 the XML of the guests that run says now; where libvirt does not answer, it is what was wired last. Without GUEST also
 what guestwire left behind for guests that are gone. Changes nothing; 'guestwire reconcile' mends.
 
-  GUEST   name or UUID
+  GUEST   name, UUID or id
   --json  print {"version", "differences": [{"guest": {"name", "uuid"} or null, "nic": number or null, "mac": text or
           null, "text"}]}: without a guest it is about the host, or all guests
 
@@ -54,22 +55,20 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Finding[
   if (typeof asked === 'string') io.warn(`guests' XML is not looked at, because libvirt does not answer: ${asked}`);
   const found = await survey(host, typeof asked === 'string' ? undefined : asked.wishes);
   const known = found.subjects.map(({ guest }) => guest).concat(typeof asked === 'string' ? [] : [...asked.faults.map(({ guest }) => guest), ...[...asked.wishes.values()].map(({ guest }) => guest)]);
-  const uuids = new Set(known.filter((guest) => guest.name === name || guest.uuid === name).map(({ uuid }) => uuid));
-  if (name !== undefined && uuids.size === 0) throw new HostError(`guest ${quote(name)} does not run here, and nothing is wired for it`);
+  const only = name === undefined ? undefined : await guestMeant(io, known, name);
+  if (name !== undefined && only === undefined) throw new HostError(`guest ${quote(name)} does not run here, and nothing is wired for it`);
   const findings = await findingsOf(host, found, {
     exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol], mayRun: typeof asked === 'string' ? undefined : asked.mayRun,
     onCoarse: () => { io.warn("rules of nftables are known by their comments alone, because neither 'unshare --net' nor 'unshare --user --net' works here"); },
   });
-  const faults = typeof asked === 'string' ? [] : asked.faults.map((fault): Finding => ({ ...fault, nic: undefined }));
+  const faults = typeof asked === 'string' ? [] : asked.faults.map(({ guest, text }): Finding => withOwner(guest, text));
   return [...faults, ...findings]
     // What all guests share is wrong for each of them; what is left of others is not.
-    .filter(({ guest, leftover }) => name === undefined || (guest !== undefined && uuids.has(guest.uuid)) || (guest === undefined && leftover !== true));
+    .filter(({ guest, leftover }) => only === undefined || (guest === undefined ? leftover !== true : guest.uuid === only.uuid));
 }
 
 function wordsOf({ guest, nic, text }: Finding): string {
-  if (guest === undefined) return `host: ${text}`;
-  // Refusals of the pipeline name the guest themselves.
-  return text.startsWith(`guest ${quote(guest.name)}`) ? text : `${labelOf({ guest, nic })}: ${text}`;
+  return `${labelOf({ guest, nic })}: ${text}`;
 }
 
 function toJson(findings: readonly Finding[]): string {

@@ -1,8 +1,10 @@
 /** What every subcommand is made of, and what they share: arguments, reading a domain, printing JSON. */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { DomainXmlError, UsageError } from '../errors.js';
+import { CommandError, DomainXmlError, HostError, UsageError } from '../errors.js';
 import { assertSuccess, type Exec, type ExecRequest } from '../exec.js';
+import { ASK_HOSTS, START_LIBVIRT } from '../libvirt/errors.js';
+import { parseUri } from '../libvirt/uri.js';
 import { oneLine, quote } from '../quote.js';
 import type { Settings } from '../settings.js';
 
@@ -67,7 +69,7 @@ function parseOrThrow<T extends Options>(args: readonly string[], options: T): P
   }
 }
 
-/** Returns the domain XML of `-f FILE` ('-' is standard input), or of libvirt's DOMAIN through `virsh dumpxml`. */
+/** Returns the domain XML of `-f FILE` ('-' is standard input), or of libvirt's guest through `virsh dumpxml`. */
 export async function readDomainXml(io: Io, file: string | undefined, positionals: readonly string[]): Promise<string | Uint8Array> {
   const [domain, ...rest] = positionals;
   if (rest.length > 0) throw new UsageError(`one guest at a time, not also ${quote(rest[0] ?? '')}`);
@@ -76,12 +78,36 @@ export async function readDomainXml(io: Io, file: string | undefined, positional
   return askLibvirt(io, ['dumpxml', '--domain', domain ?? ''], 'reading the domain XML');
 }
 
-/** Returns what `virsh` prints; `what` says what it was to do, for the message of a CommandError. */
-export async function askLibvirt(io: Io, args: readonly string[], what: string): Promise<string> {
+/** Returns what is said of a guest that libvirt does not know. */
+export function noSuchGuest(by: string): HostError {
+  return new HostError(`there is no guest ${quote(by)}: 'virsh list --all' lists those there are${isOwn() ? `, of this user alone: ${ASK_HOSTS}` : ''}`);
+}
+
+/** Whether libvirt's clients ask a daemon of the user's own. */
+export function isOwn(): boolean {
+  return process.geteuid?.() !== 0 && (process.env['LIBVIRT_DEFAULT_URI'] ?? '') === '';
+}
+
+/**
+ * Returns what `virsh` prints; `what` says what it was to do, for the message of a CommandError. Throws HostError when there
+ * is no guest as `--domain` names it.
+ */
+export async function askLibvirt(io: Pick<Io, 'exec'>, args: readonly string[], what: string): Promise<string> {
   const uri = process.env['LIBVIRT_DEFAULT_URI'];
   const request: ExecRequest = { tool: 'virsh', args: ['--readonly', ...args], env: uri === undefined ? {} : { LIBVIRT_DEFAULT_URI: uri } };
   const result = await io.exec(request);
-  assertSuccess(request, result, what);
+  const by = args[args.indexOf('--domain') + 1];
+  if (by !== undefined && args.includes('--domain') && /^error: (failed to get domain|Domain not found)/m.test(result.stderr)) throw noSuchGuest(by);
+  if (result.exitCode === 0) return result.stdout;
+  try {
+    assertSuccess(request, result, what);
+  } catch (error) {
+    // Whoever asks another host has another cure.
+    const why = /^error: failed to connect to the hypervisor\n(?:error: )?(.*)/m.exec(result.stderr)?.[1];
+    if (!(error instanceof CommandError) || why === undefined || parseUri(uri ?? '').way !== 'socket') throw error;
+    const sentence = isOwn() ? `no libvirt of this user's own answers: ${ASK_HOSTS}` : `libvirt does not answer: ${START_LIBVIRT}`;
+    throw new CommandError(`${sentence} (${oneLine(why)})`, error.failure, { cause: error });
+  }
   return result.stdout;
 }
 

@@ -34,7 +34,8 @@ export function bashCompletion(commands: readonly Command[]): string {
   const all = new Map(commands.flatMap(({ options }) => Object.entries(options)));
   const patterns = (wanted: (name: string, type: string) => boolean): string => [...all].filter(([name, { type }]) => wanted(name, type))
     .flatMap(([name, { short }]) => [`--${name}`, ...(short === undefined ? [] : [`-${short}`])]).join('|');
-  return `${HEAD}${commands.map(({ name }) => name).join(' ')} --help --version${BODY_START}
+  return `${HEAD}${commands.map(({ name }) => name).join('\\n')}${BODY_START}
+    help) operand=command ;;
 ${cases.join('\n')}
 ${BODY_MIDDLE}
     ${patterns((name) => FILES.has(name))}) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
@@ -44,16 +45,17 @@ ${BODY_END}`;
 }
 
 const HEAD = `_guestwire() {
-  local IFS=$' \\t\\n' line candidate words= options= operand= text=\${COMP_LINE:0:COMP_POINT} word previous
+  local IFS=$' \\t\\n' line candidate commands words= options= operand= text=\${COMP_LINE:0:COMP_POINT} word previous
   read -ra line <<<"$text"
   [[ $text == *[[:space:]] ]] && line+=('')
   COMPREPLY=()
   ((\${#line[@]} > 1)) || return
+  commands=$'`;
+
+const BODY_START = `'
   word=\${line[-1]} previous=\${line[-2]}
   if ((\${#line[@]} == 2)); then
-    mapfile -t COMPREPLY < <(compgen -W '`;
-
-const BODY_START = `' -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "$commands help --help --version" -- "$word")
     return
   fi
   case \${line[1]} in`;
@@ -68,6 +70,7 @@ const BODY_END = `    *)
         case $operand in
           guest) words=$(virsh --readonly --quiet list --all --name 2>/dev/null) ;;
           shell) words=bash ;;
+          command) words=$commands ;;
           *) return ;;
         esac
       fi ;;

@@ -10,13 +10,13 @@ import { command, JSON_VERSION, readDomainXml } from './command.js';
 export const derive = command({
   name: 'derive',
   summary: 'show what the XML of a guest asks for',
-  help: `Usage: guestwire derive (-f FILE | DOMAIN) [--json]
+  help: `Usage: guestwire derive (-f FILE | GUEST) [--json]
 
 Shows how each NIC of a guest would join the network, from its domain XML and the host config alone: no root, no
 kernel. A NIC that nothing speaks of is left alone.
 
   -f, --file FILE  read the domain XML from FILE, '-' is standard input
-  DOMAIN           ask libvirt for it (virsh dumpxml)
+  GUEST            name, UUID or id: ask libvirt for it (virsh dumpxml)
   --json           print {"version", "guest": {"name", "uuid"}, "attachments": [...]}`,
   options: { file: { type: 'string', short: 'f' }, json: { type: 'boolean' } },
   operand: 'guest',

@@ -5,6 +5,7 @@ import { familiesOf } from '../filter.js';
 import { createJournal, type Wired } from '../journal.js';
 import { nicLabel, quote } from '../quote.js';
 import { command, type Io, JSON_VERSION } from './command.js';
+import { guestMeant } from './named.js';
 import { assertRootToRead } from './requirements.js';
 
 /** Of a NIC's chain, by what it starts with. */
@@ -13,11 +14,11 @@ const DIRECTIONS: Readonly<Record<string, string>> = { nic: 'sends', arp: 'sends
 export const drops = command({
   name: 'drops',
   summary: 'show what the filters of a guest met',
-  help: `Usage: guestwire drops DOMAIN [--all] [--json]
+  help: `Usage: guestwire drops GUEST [--all] [--json]
 
 Prints, for each NIC of a running guest, the rules that dropped packets, with packets and bytes since it was wired.
 
-  DOMAIN  name or UUID
+  GUEST   name, UUID or id
   --all   rules that met nothing, or let pass, too
   --json  print {"version", "guest": {"name", "uuid"}, "rules": [{"nic", "mac", "link", "direction", "rule", "verdict", "packets", "bytes"}]}
 
@@ -27,7 +28,9 @@ Needs root. 'guestwire explain' tells which rule would decide.`,
   run: async ({ values: { all = false, json = false }, positionals: [name, extra] }, io) => {
     if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
     assertRootToRead('drops');
-    const entry = createJournal(io.settings.stateDir, io.warn).list().find(({ guest }) => guest.name === name || guest.uuid === name);
+    const entries = createJournal(io.settings.stateDir, io.warn).list();
+    const meant = await guestMeant(io, entries.map(({ guest }) => guest), name);
+    const entry = entries.find(({ guest }) => guest.uuid === meant?.uuid);
     if (entry === undefined) throw new HostError(`guest ${quote(name)} does not run here, or nothing is wired for it: only a wired guest has filters`);
     const counts = (await countsOf(io, entry.wired)).filter(({ count }) => all || (count.verdict === 'drop' && count.packets > 0));
     if (json) io.print(JSON.stringify({ version: JSON_VERSION, guest: entry.guest, rules: counts.map(toObject) }, null, 2));

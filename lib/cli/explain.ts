@@ -3,6 +3,7 @@ import { bare, parseAddress } from '../address.js';
 import { type Decision, decide, type Flow, type Ruling } from '../decide.js';
 import { type End, nicsOf, ownOf, type Parties } from '../ends.js';
 import { GuestwireError, HostError, locate, UsageError } from '../errors.js';
+import type { Guest } from '../guest.js';
 import { createJournal } from '../journal.js';
 import { createKernel } from '../kernel.js';
 import { EMPTY_SCOPE } from '../observation.js';
@@ -11,6 +12,7 @@ import { listQuarantine } from '../quarantine.js';
 import { nicLabel, quote } from '../quote.js';
 import { byLife } from '../rivals.js';
 import { command, type Io, JSON_VERSION } from './command.js';
+import { guestMeant } from './named.js';
 
 export const explain = command({
   name: 'explain',
@@ -20,7 +22,7 @@ export const explain = command({
 Says whether the first packet of a flow to or from a running guest passes, which rule of which NIC decides, and where
 it is written. One of the two addresses is the guest's. Answers to what passed, and ICMP errors, always pass.
 
-  GUEST         name or UUID
+  GUEST         name, UUID or id
   --from ADDR   who sends
   --to ADDR     who receives
   --proto PROTO tcp, udp, sctp, icmp or icmpv6 (an echo request); without it only rules that name none apply
@@ -36,7 +38,7 @@ cannot be told.`,
     const flow = flowOf(values);
     try {
       const parties = await partiesOf(io, flow);
-      const asked = withGuest(flow, name, parties);
+      const asked = withGuest(flow, await guestIn(io, parties, name), parties);
       const decision = decide(asked, parties);
       io.print(values.json === true ? toJson(flow, decision) : toText(decision));
       return decision.verdict === 'passes' ? 0 : 1;
@@ -75,10 +77,14 @@ async function partiesOf(io: Io, { from, to }: Flow): Promise<Parties> {
   return { guests: live, host: new Set([from, to].filter((address) => lookups.get(address)?.type === 'local')), quarantined: new Set(listQuarantine(io.settings.quarantine).map(({ uuid }) => uuid)) };
 }
 
-/** Returns the flow with its sender, when the guest may send from what is not its address. */
-function withGuest(flow: Flow, name: string, parties: Parties): Flow {
-  const guest = parties.guests.map((entry) => entry.guest).find((one) => one.name === name || one.uuid === name);
+async function guestIn(io: Io, { guests }: Parties, name: string): Promise<Guest> {
+  const guest = await guestMeant(io, guests.map((entry) => entry.guest), name);
   if (guest === undefined) throw new HostError(`guest ${quote(name)} does not run here, or nothing is wired for it: only the rules of a running guest are in force`);
+  return guest;
+}
+
+/** Returns the flow with its sender, when the guest may send from what is not its address. */
+function withGuest(flow: Flow, guest: Guest, parties: Parties): Flow {
   const { from, to } = decide(flow, parties);
   if ([from, to].some((end) => end.kind === 'nic' && end.guest.uuid === guest.uuid)) return flow;
   const mine = nicsOf(parties).filter((nic) => nic.guest.uuid === guest.uuid);

@@ -130,11 +130,12 @@ export async function wireRejoined(host: Host, wish: Wish): Promise<Plan> {
 
 /** A guest that cannot be wired as it should be, for want of forwarding for instance, runs on: not without its filters. */
 async function filterAllTheSame(host: Host, { name, uuid }: Guest): Promise<void> {
+  const { log, warn = log } = host;
   try {
     await refilter(host, uuid);
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
-    host.log(`guest ${quote(name)}: its filters are not as they should be, either: ${error.message}`);
+    warn(`guest ${quote(name)}: its filters are not as they should be, either: ${error.message}`);
   }
 }
 

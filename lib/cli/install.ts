@@ -95,7 +95,7 @@ async function installFiles(io: Io, build: Build, { extra, agent }: { readonly e
     const agents = agentFiles(io, agent);
     const set = fileSet(build, { place, extra }, draft);
     const lines = applyFileSet({ directories: [...set.directories, ...units.directories], files: [...units.files, ...set.files, ...agents.files], surplus: [...set.surplus, ...units.surplus] });
-    const record = { ...draft, placed: draft.placed ?? now() };
+    const record = { ...draft, placed: draft.placed ?? await now(io.exec) };
     remember(record);
     if (place.launcher === BESIDE && existsSync(MAIN)) io.print(`${quote(MAIN)} is another script: the launcher goes beside it`);
     [...lines, ...extra.advice(lines)].forEach(io.print);

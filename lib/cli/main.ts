@@ -102,7 +102,9 @@ function help(): string {
     'Environment: GUESTWIRE_CONFIG (default /etc/guestwire/config.toml), GUESTWIRE_STATE_DIR (default',
     '/run/guestwire), GUESTWIRE_LOCK (default: the state directory with .lock behind it),',
     'GUESTWIRE_QUARANTINE_DIR (default /var/lib/guestwire/quarantine).',
-    'Exit status: 0 done, 1 the answer is no, 2 wrong usage, or, of check and explain, it cannot be told.',
+    'A guest is given by its name, its UUID or, while it runs, its id.',
+    'Exit status: 0 done, 1 the answer is no, 2 wrong usage or a wrong value, or, of check and explain, it cannot',
+    'be told.',
   ].join('\n');
 }
 

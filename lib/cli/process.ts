@@ -1,5 +1,6 @@
 /** Processes, and when they started: by the kernel's ticks since boot, because a clock may be set. */
 import { readFileSync } from 'node:fs';
+import type { Exec } from '../exec.js';
 
 /** A point in the life of this machine. */
 export interface Moment {
@@ -13,16 +14,10 @@ export interface Process {
   readonly started: Moment;
 }
 
-/** Added to what is measured from this process's start: node's own clock starts a little after it. */
-const MARGIN = 100;
-
 /** Returns the process `pid`; undefined when there is none. */
-export function processOf(pid: number | 'self'): Process | undefined {
+export function processOf(pid: number): Process | undefined {
   try {
-    // A name may hold anything, a parenthesis too (proc(5)).
-    const [, name = '', rest = ''] = /^\d+ \((.*)\) (.*)/s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? [];
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-    return { name, started: { boot, ticks: Number(rest.split(' ')[19]) } };
+    return processIn(readFileSync(`/proc/${pid}/stat`, 'utf8'));
   } catch (error) {
     // ESRCH: it ended between open and read.
     if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
@@ -30,10 +25,19 @@ export function processOf(pid: number | 'self'): Process | undefined {
   }
 }
 
-/** Returns a moment not before this one, and at most a second or so after it. */
-export function now(): Moment | undefined {
-  const own = processOf('self')?.started;
-  return own && { ...own, ticks: own.ticks + Math.ceil(performance.now() / 10) + MARGIN };
+/**
+ * Returns this moment: when a process began that is begun for it, because a daemon's start is to be compared with it, and
+ * of the clocks that node can read none is the kernel's for that (in a container /proc/uptime may be its own).
+ */
+export async function now(exec: Exec): Promise<Moment | undefined> {
+  const { exitCode, stdout } = await exec({ tool: 'cat', args: ['/proc/self/stat'] });
+  return exitCode === 0 ? processIn(stdout).started : undefined;
+}
+
+function processIn(stat: string): Process {
+  // A name may hold anything, a parenthesis too (proc(5)).
+  const [, name = '', rest = ''] = /^\d+ \((.*)\) (.*)/s.exec(stat) ?? [];
+  return { name, started: { boot: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(), ticks: Number(rest.split(' ')[19]) } };
 }
 
 /** Returns whether a process that runs now, and started then, did so after `moment`. */

@@ -5,27 +5,28 @@ import { createJournal, type Journal } from '../journal.js';
 import { once } from '../log.js';
 import { liftQuarantine, listQuarantine, putIntoQuarantine } from '../quarantine.js';
 import type { Plan } from '../plan.js';
-import { quote } from '../quote.js';
+import { quote, unquoted } from '../quote.js';
 import { refilter } from '../reconcile.js';
-import { askLibvirt, command, type Io, JSON_VERSION } from './command.js';
+import { command, type Io, JSON_VERSION } from './command.js';
 import { locked } from './host.js';
+import { guestAmong, guestOfLibvirt } from './named.js';
 import { assertRoot, assertRootToRead } from './requirements.js';
 
 export const quarantine = command({
   name: 'quarantine',
   summary: 'cut a guest off, or lift that',
-  help: `Usage: guestwire quarantine DOMAIN [--lift]
+  help: `Usage: guestwire quarantine GUEST [--lift]
        guestwire quarantine [--json]
 
 Nothing passes to or from the NICs that guestwire wires for the guest, at once, and whether it runs or not: the guest
 starts and stops as before, and stays cut off over restarts of guest, libvirtd and host, until --lift. Its VLANs,
 addresses and routes stay as they are. NICs that guestwire does not wire are not cut off.
 
-  DOMAIN   name or UUID; where the journal entry of the guest is damaged, 'guestwire reconcile DOMAIN' must follow
+  GUEST    name, UUID or id; where the journal entry of the guest is damaged, 'guestwire reconcile GUEST' must follow
   --lift   let it back in
   --json   print {"version", "guests": [{"name", "uuid", "since"}]}
 
-Without DOMAIN it lists the guests in quarantine. Needs root.`,
+Without GUEST it lists the guests in quarantine. Needs root.`,
   options: { lift: { type: 'boolean' }, json: { type: 'boolean' } },
   operand: 'guest',
   run: async ({ values: { lift = false, json = false }, positionals: [name, extra] }, io) => {
@@ -43,7 +44,7 @@ function list(io: Io, json: boolean): void {
   const guests = listQuarantine(io.settings.quarantine);
   if (json) io.print(JSON.stringify({ version: JSON_VERSION, guests }, null, 2));
   else if (guests.length === 0) io.print('no guest is in quarantine');
-  else for (const { name, uuid, since } of guests) io.print(`${name}  ${uuid}  since ${since}`);
+  else for (const { name, uuid, since } of guests) io.print(`${unquoted(name)}  ${uuid}  since ${since}`);
 }
 
 /** The file comes first: a guest that starts meanwhile waits for the lock, and reads it then. */
@@ -64,11 +65,7 @@ async function change(io: Io, name: string, lift: boolean): Promise<void> {
 /** Libvirt is asked only for a guest that nothing here knows, so that the command works while libvirtd does not. */
 async function guestNamed(io: Io, journal: Journal, { name, lift }: { name: string; lift: boolean }): Promise<Guest> {
   const known = [...journal.list().map(({ guest }) => guest), ...(lift ? listQuarantine(io.settings.quarantine) : [])];
-  const found = known.filter((guest) => guest.uuid === name || guest.name === name);
-  const [guest, ...others] = [...new Map(found.map((one) => [one.uuid, one])).values()];
-  if (others.length > 0) throw new HostError(`guest ${quote(name)} is known by more than one UUID: ${found.map(({ uuid }) => uuid).join(', ')}: give one of them`);
+  const guest = guestAmong(known, name);
   if (guest !== undefined) return { name: guest.name, uuid: guest.uuid };
-  if (journal.has(name)) return { name, uuid: name };
-  const [uuid, shown] = await Promise.all([askLibvirt(io, ['domuuid', '--domain', name], 'asking for the UUID'), askLibvirt(io, ['domname', '--domain', name], 'asking for the name')]);
-  return { name: shown.trim(), uuid: uuid.trim() };
+  return journal.has(name) ? { name, uuid: name } : guestOfLibvirt(io, name);
 }

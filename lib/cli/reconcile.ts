@@ -8,6 +8,7 @@ import { quote } from '../quote.js';
 import { askLibvirt, command, type Io } from './command.js';
 import { type Inquiry, journalOf, lifeOf, type Part, releaseGuest, serve, stampOf, type UnderLock, wireGuest, wireNow } from './guest.js';
 import { locked } from './host.js';
+import { guestOfLibvirt } from './named.js';
 import { closely, preview, previewAll, reconcileAll } from './reconcile-all.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
 import { assertCallsHooks } from './wishes.js';
@@ -15,7 +16,7 @@ import { assertCallsHooks } from './wishes.js';
 export const reconcile = command({
   name: 'reconcile',
   summary: 'make the host agree with the XML of a running guest',
-  help: `Usage: guestwire reconcile DOMAIN [--dry-run]
+  help: `Usage: guestwire reconcile GUEST [--dry-run]
        guestwire reconcile --all [--dry-run]
 
 Wires a running guest as its XML says now, and prints a line for each change: after its routes or VLANs were
@@ -23,7 +24,7 @@ disturbed, after its metadata was edited ('virsh metadata --live'), when it was 
 installed, and when it has come by migration and runs here. What is in order already stays untouched. Of a guest that
 does not run, whatever is left is released. Where the agent runs ('guestwire watch') it does all this by itself.
 
-  DOMAIN     name, id or UUID, as virsh takes it
+  GUEST      name, UUID or id
   --all      every guest that runs, and what is left of those that are gone: links that guestwire made, routes, rules
              and neighbour proxies of its protocol, its nftables tables, VLANs it put on uplinks, state files
   --dry-run  print, each behind 'would: ', the lines that the same command would print without it, and change nothing
@@ -32,14 +33,16 @@ Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start 
 no other from being made right. Exit status: 0 all is right, 1 something is not.`,
   options: { all: { type: 'boolean' }, 'dry-run': { type: 'boolean' } },
   operand: 'guest',
-  run: async ({ values, positionals: [name, extra] }, io) => {
-    if (values.all === true && name !== undefined) throw new UsageError('give either --all or the name of one guest');
-    if (values.all !== true && (name === undefined || extra !== undefined)) throw new UsageError('give the name of one guest');
+  run: async ({ values, positionals: [by, extra] }, io) => {
+    if (values.all === true && by !== undefined) throw new UsageError('give either --all or the name of one guest');
+    if (values.all !== true && (by === undefined || extra !== undefined)) throw new UsageError('give the name of one guest');
     assertRoot('reconcile');
     const dry = values['dry-run'] === true;
-    if (name === undefined) return (dry ? previewAll : reconcileAll)(io, async (uuid) => (await virshInquiry(io, uuid).life()).kind === 'coming');
+    if (by === undefined) return (dry ? previewAll : reconcileAll)(io, async (uuid) => (await virshInquiry(io, uuid).life()).kind === 'coming');
     assertCallsHooks(process.env['LIBVIRT_DEFAULT_URI'] ?? '');
-    const inquiry = virshInquiry(io, name);
+    // Asked of libvirt also where the journal has it: a name may be another guest's by now.
+    const { name, uuid } = await guestOfLibvirt(io, by);
+    const inquiry = virshInquiry(io, uuid);
     const life = await inquiry.life();
     if (life.kind === 'coming') {
       throw new HostError(`guest ${quote(name)} does not run here yet (${life.shown}): reconcile it when its migration is done`);
@@ -100,18 +103,17 @@ function underLockOf(io: Io, name: string, onChanges: (count: number) => void): 
   };
 }
 
-/** By virsh, which takes a name, an id or a UUID for DOMAIN. */
-function virshInquiry(io: Io, name: string): Inquiry {
+function virshInquiry(io: Io, uuid: string): Inquiry {
   return {
     life: async () => {
-      const text = (await askLibvirt(io, ['domstate', '--reason', '--domain', name], 'asking for the state')).trim();
+      const text = (await askLibvirt(io, ['domstate', '--reason', '--domain', uuid], 'asking for the state')).trim();
       const [, state = text, reason] = /^(.*?)(?: \((.*)\))?$/.exec(text) ?? [];
       return lifeOf(state, reason);
     },
     id: async () => {
-      const id = (await askLibvirt(io, ['domid', '--domain', name], 'asking for the id')).trim();
+      const id = (await askLibvirt(io, ['domid', '--domain', uuid], 'asking for the id')).trim();
       return id === '-' ? undefined : id;
     },
-    xml: () => askLibvirt(io, ['dumpxml', '--domain', name], 'reading the domain XML'),
+    xml: () => askLibvirt(io, ['dumpxml', '--domain', uuid], 'reading the domain XML'),
   };
 }

@@ -1,23 +1,29 @@
 /** `guestwire set` and `guestwire unset`: a guest's metadata through libvirt's API, judged before anything is written. */
-import { deriveAttachments } from '../attachment.js';
+import { type Attachment, deriveAttachments } from '../attachment.js';
 import { loadConfig } from '../config.js';
-import { METADATA_NAMESPACE, parseDomain } from '../domain.js';
-import { UsageError } from '../errors.js';
+import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain.js';
+import { DomainXmlError, GuestwireError, HostError, UsageError } from '../errors.js';
+import type { HostConfig } from '../hostconfig.js';
 import { assertNic, domainWith, elementOf, type IntentChange, intentsIn, withChange, withoutNic } from '../intentedit.js';
 import { connect, type Connection, type DomainRef, LibvirtError } from '../libvirt/index.js';
 import { isHeld } from '../lock.js';
 import type { NicIntent } from '../metadata.js';
 import { quote } from '../quote.js';
 import { agentLockOf } from '../settings.js';
-import { command, type Io } from './command.js';
+import { command, type Io, isOwn } from './command.js';
+import { assertFree } from './held.js';
+import { domainNamed } from './named.js';
 
 const WHERE = `  -n, --nic MAC    which NIC
       --live       of the running guest only; without --live and --config of both, where the guest runs
       --config     of what it starts with next only
 
-Nothing is written unless the guest and the host config allow all of it. What another guest holds is refused later, when
-the guest starts or is reconciled. Where the agent runs ('guestwire watch'), a running guest is rewired at
-once; without it 'guestwire reconcile GUEST' does it.`;
+Nothing is written unless the guest and the host config allow all of it, and no other guest has it: neither one that is
+wired here nor one that this host's libvirt defines. Where the agent runs ('guestwire watch'), a running guest is rewired
+at once; without it 'guestwire reconcile GUEST' does it.
+
+GUEST is a name, a UUID or an id. Needs root, or the group libvirt and LIBVIRT_DEFAULT_URI=qemu:///system. Exit status:
+0 written, 1 the guest may not have that, or there is no such guest or NIC, 2 an option or a value is wrong.`;
 
 const SHARED = { nic: { type: 'string', short: 'n' }, live: { type: 'boolean' }, config: { type: 'boolean' } } as const;
 
@@ -80,15 +86,20 @@ interface Edit extends Target {
 function targetOf({ nic, live, config }: { nic?: string; live?: boolean; config?: boolean }, [name, extra]: readonly string[]): Target {
   if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
   if (nic === undefined) throw new UsageError("'--nic' is missing: give the MAC of the NIC");
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(nic)) throw new UsageError(`--nic: ${quote(nic)} is no MAC: write it as '52:54:00:12:34:56'`);
   // The config first: what cannot be saved must not be changed in the running guest alone.
   const affect = [...(config === true ? ['config' as const] : []), ...(live === true ? ['live' as const] : [])];
   return { name, mac: nic, affect: affect.length === 0 ? ['config', 'live'] : affect, isDefault: affect.length === 0 };
 }
 
 async function edit(io: Io, { name, mac, affect, isDefault, make }: Edit): Promise<void> {
+  // Whoever is not root is given a libvirt of its own, whose guests no hook wires.
+  if (isOwn()) {
+    throw new HostError("'guestwire set' and 'unset' change guests of this host: run them as root, or, in the group libvirt, with LIBVIRT_DEFAULT_URI=qemu:///system");
+  }
   const libvirt = await connect(undefined, { exec: io.exec });
   try {
-    const domain = await findDomain(libvirt, name);
+    const domain = await domainNamed(libvirt, name);
     const places = affect.filter((place) => place === 'config' || domain.id !== undefined || !isDefault);
     const drafts = [];
     for (const place of places) drafts.push({ place, xml: await draft(io, libvirt, { domain, place, mac, make }) });
@@ -105,10 +116,6 @@ async function edit(io: Io, { name, mac, affect, isDefault, make }: Edit): Promi
   }
 }
 
-function findDomain(libvirt: Connection, name: string): Promise<DomainRef> {
-  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(name) ? libvirt.lookupDomain({ uuid: name }) : libvirt.lookupDomain({ name });
-}
-
 interface Draft extends Pick<Edit, 'mac' | 'make'> {
   readonly domain: DomainRef;
   readonly place: 'live' | 'config';
@@ -116,13 +123,44 @@ interface Draft extends Pick<Edit, 'mac' | 'make'> {
 
 /** Returns the element to write. Throws when the guest may not have what it then asks for. */
 async function draft(io: Io, libvirt: Connection, { domain: ref, place, mac, make }: Draft): Promise<string | undefined> {
+  const config = loadConfig(io.settings.config);
   const domain = parseDomain(await libvirt.domainXml(ref, { from: place === 'live' ? 'live' : 'inactive' }));
   const intents = intentsIn(domain);
   // What is left of a NIC that was detached can be taken away, too.
   const nic = intents.some((intent) => intent.mac === mac.toLowerCase()) ? mac.toLowerCase() : assertNic(domain, mac);
   const changed = make(intents, nic);
-  deriveAttachments(domainWith(domain, changed), loadConfig(io.settings.config), io.warn);
+  const isOfNic = (one: Attachment): boolean => one.mac === nic;
+  const wanted = judged(domain, changed, { config, warn: io.warn, without: withoutNic(changed, nic) }).filter(isOfNic);
+  if (wanted.length > 0) await assertFree({ io, libvirt }, ref, { wanted, had: orNothing(() => deriveAttachments(domain, config, () => undefined)).filter(isOfNic) });
   return elementOf(changed);
+}
+
+interface Judging {
+  readonly config: HostConfig;
+  readonly warn: (line: string) => void;
+  /** The metadata without the NIC that is changed. */
+  readonly without: readonly NicIntent[];
+}
+
+/** Returns what the guest would ask for. A value that is none is the command line's fault when all is well without it. */
+function judged(domain: Domain, changed: readonly NicIntent[], { config, warn, without }: Judging): Attachment[] {
+  try {
+    return deriveAttachments(domainWith(domain, changed), config, warn);
+  } catch (error) {
+    if (!(error instanceof DomainXmlError)) throw error;
+    deriveAttachments(domainWith(domain, without), config, () => undefined);
+    throw new UsageError(error.message, { cause: error });
+  }
+}
+
+/** What it had before may be what is to be mended. */
+function orNothing(derive: () => Attachment[]): Attachment[] {
+  try {
+    return derive();
+  } catch (error) {
+    if (error instanceof GuestwireError) return [];
+    throw error;
+  }
 }
 
 interface Written {

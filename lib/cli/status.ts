@@ -8,10 +8,11 @@ import { bare } from '../address.js';
 import { UsageError } from '../errors.js';
 import { hostFrom } from '../host.js';
 import { type NicState, nicsIn, type SurveyedNic } from '../nicstate.js';
-import { quote } from '../quote.js';
+import { quote, unquoted } from '../quote.js';
 import { survey } from '../survey.js';
 import { formatMembership } from '../vlan.js';
 import { askLibvirt, command, type Io, JSON_VERSION } from './command.js';
+import { guestAmong, guestOfLibvirt } from './named.js';
 import { type Cell, type Colour, type Column, tableLines } from './table.js';
 
 export const status = command({
@@ -28,7 +29,7 @@ Shows each NIC that guestwire wires: its link, its VLANs or addresses, its state
   waiting      the guest comes by migration, and its routes wait for it
   not wired    its link is gone
 
-  GUEST   name or UUID; also one that guestwire does not wire, if libvirt knows it
+  GUEST   name, UUID or id; also one that guestwire does not wire, if libvirt knows it
   --json  print {"version", "nics": [{"guest": {"name", "uuid"}, "nic", "mac", "link", "kind", "bridge", "vlans",
           "addresses", "routes", "state", "differences", "traffic": {"received", "sent"}, "since"}]}: null where
           there is none, traffic in bytes`,
@@ -38,8 +39,7 @@ Shows each NIC that guestwire wires: its link, its VLANs or addresses, its state
     if (extra !== undefined) throw new UsageError('give the name of one guest');
     const host = hostFrom(io);
     const nics = nicsIn(await survey(host), host.isQuarantined);
-    const shown = nics.filter(({ guest }) => name === undefined || guest.name === name || guest.uuid === name).map(shownOf);
-    if (name !== undefined && shown.length === 0) shown.push(...await unwiredOf(io, name));
+    const shown = name === undefined ? nics.map(shownOf) : await shownOfGuest(io, nics, name);
     io.print(values.json === true ? JSON.stringify({ version: JSON_VERSION, nics: shown }, null, 2) : toText(shown, io, name));
     return 0;
   },
@@ -87,9 +87,15 @@ function trafficOf(link: string): Shown['traffic'] {
   return received === undefined || sent === undefined ? null : { received, sent };
 }
 
+async function shownOfGuest(io: Io, nics: readonly SurveyedNic[], name: string): Promise<Shown[]> {
+  const guest = guestAmong(nics.map((nic) => nic.guest), name) ?? await guestOfLibvirt(io, name);
+  const own = nics.filter((nic) => nic.guest.uuid === guest.uuid);
+  return own.length > 0 ? own.map(shownOf) : unwiredOf(io, guest.uuid);
+}
+
 /** Of a guest that guestwire has not wired, what libvirt knows. */
-async function unwiredOf(io: Io, name: string): Promise<Shown[]> {
-  const domain = parseDomain(await askLibvirt(io, ['dumpxml', '--domain', name], 'reading the domain XML'));
+async function unwiredOf(io: Io, uuid: string): Promise<Shown[]> {
+  const domain = parseDomain(await askLibvirt(io, ['dumpxml', '--domain', uuid], 'reading the domain XML'));
   const attachments = deriveAttachments(domain, loadConfig(io.settings.config), io.warn);
   return domain.nics.map(({ index, mac, target }): Shown => {
     const asked = attachments.find(({ nic }) => nic === index);
@@ -118,15 +124,10 @@ function toText(nics: readonly Shown[], { colours = false }: Io, name: string | 
   if (nics.length === 0) return name === undefined ? 'guestwire wires no guest on this host now' : `guest ${quote(name)} has no NIC`;
   const now = Date.now();
   const rows = nics.map(({ guest, nic, link, state, traffic, since, ...rest }): Cell[] => [
-    { text: plain(guest.name) }, { text: String(nic) }, { text: link ?? '-' }, { text: networkOf(rest) }, WORDS[state],
+    { text: unquoted(guest.name) }, { text: String(nic) }, { text: link ?? '-' }, { text: networkOf(rest) }, WORDS[state],
     { text: traffic === null ? '-' : size(traffic.received) }, { text: traffic === null ? '-' : size(traffic.sent) }, { text: since === null ? '-' : age(now - Date.parse(since)) },
   ]);
   return tableLines(COLUMNS, rows, { width: WIDTH, colours }).join('\n');
-}
-
-/** A name may hold what moves the cursor. */
-function plain(name: string): string {
-  return quote(name).slice(1, -1);
 }
 
 function networkOf({ kind, bridge, vlans, addresses, routes }: Pick<Shown, 'kind' | 'bridge' | 'vlans' | 'addresses' | 'routes'>): string {

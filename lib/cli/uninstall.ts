@@ -6,7 +6,7 @@ import { hostFrom } from '../host.js';
 import { createJournal, type Journal } from '../journal.js';
 import { acquireLock, type Lock } from '../lock.js';
 import { createLog } from '../log.js';
-import { quote } from '../quote.js';
+import { quote, sysctlName } from '../quote.js';
 import { release, releaseRunning } from '../reconcile.js';
 import { byLife } from '../rivals.js';
 import { serveNobody } from '../serving.js';
@@ -154,7 +154,7 @@ function removeState(io: Io): void {
     io.warn(`uplink ${quote(dev)} may still have VLANs ${vids.join(', ')}, which guestwire put there for guests that are gone: 'bridge vlan show dev ${dev}' shows them`);
   }
   for (const { dev, originals } of quietJournal(io).readProxies()) {
-    const were = Object.entries(originals).map(([path, value]) => `${path.replaceAll('/', '.')} = ${value}`);
+    const were = Object.entries(originals).map(([path, value]) => `${sysctlName(path)} = ${value}`);
     io.warn(`proxy link ${quote(dev)} may still have settings that guestwire made for guests that are gone: they were ${were.join(', ')}`);
   }
   for (const name of namesIn(stateDir).filter((each) => STATE_FILE.test(each))) removeFile(io, join(stateDir, name));

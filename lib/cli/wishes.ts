@@ -5,10 +5,11 @@ import { type Domain, parseDomain } from '../domain.js';
 import { GuestwireError } from '../errors.js';
 import { type Guest, isOfDriver } from '../guest.js';
 import { createJournal } from '../journal.js';
-import { type Connection, connect, type DomainRef, LibvirtArgumentError } from '../libvirt/index.js';
+import { type Connection, connect, type DomainRef, LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError } from '../libvirt/index.js';
 import { parseUri } from '../libvirt/uri.js';
 import { quote } from '../quote.js';
 import type { Wishes } from '../survey.js';
+import type { Wish } from '../together.js';
 import type { Io } from './command.js';
 
 export interface Asked {
@@ -41,27 +42,36 @@ export async function askGuests(io: Io): Promise<Asked | string> {
 /** Returns what the guests of a connection that run ask for; `onAsked` is told of each whose XML can be understood. */
 export async function readGuests(connection: Connection, io: Pick<Io, 'settings' | 'warn'>, onAsked: OnAsked = () => undefined): Promise<Asked> {
   assertCallsHooks(connection.uri);
-  const config = loadConfig(io.settings.config);
   const domains = await connection.listDomains({ state: 'active' });
-  const found = await Promise.all(domains.map(async (ref) => {
+  const found = await readDomains({ connection, io }, domains, onAsked);
+  return {
+    mayRun: new Set([...domains, ...strangersTo(connection, io)].map(({ uuid }) => uuid)),
+    wishes: new Map(found.flatMap((one) => ('text' in one ? [] : [[one.guest.uuid, one] as const]))),
+    faults: found.flatMap((one) => ('text' in one ? [one] : [])),
+  };
+}
+
+type Found = Wish | Asked['faults'][number];
+
+/** Returns what each of these domains asks for, or why that cannot be understood; of one that is gone by now, nothing. */
+export async function readDomains({ connection, io }: { readonly connection: Connection; readonly io: Pick<Io, 'settings' | 'warn'> }, domains: readonly DomainRef[], onAsked: OnAsked = () => undefined): Promise<Found[]> {
+  const config = loadConfig(io.settings.config);
+  const found = await Promise.all(domains.map(async (ref): Promise<Found | undefined> => {
     const guest = { name: ref.name, uuid: ref.uuid };
-    const xml = await xmlOf(connection, ref);
-    if (xml === undefined) return undefined;
     try {
+      const xml = await xmlOf(connection, ref);
+      if (xml === undefined) return undefined;
       const domain = parseDomain(xml);
       const attachments = deriveAttachments(domain, config, io.warn);
       onAsked(ref.uuid, domain, attachments);
       return { guest, attachments, nics: domain.nics };
     } catch (error) {
-      if (!(error instanceof GuestwireError)) throw error;
+      // One guest that libvirt cannot speak of, because it hangs for instance, keeps nobody from asking for the others.
+      if (!(error instanceof GuestwireError) || error instanceof LibvirtConnectionError || error instanceof LibvirtClosedError) throw error;
       return { guest, text: error.message };
     }
   }));
-  return {
-    mayRun: new Set([...domains, ...strangersTo(connection, io)].map(({ uuid }) => uuid)),
-    wishes: new Map(found.flatMap((one) => (one?.attachments === undefined ? [] : [[one.guest.uuid, one] as const]))),
-    faults: found.flatMap((one) => (one?.text === undefined ? [] : [one])),
-  };
+  return found.filter((one) => one !== undefined);
 }
 
 /** Returns the wired guests of other drivers than the connection's. */

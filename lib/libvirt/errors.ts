@@ -22,6 +22,11 @@ const PASSING: ReadonlySet<Reason> = new Set<Reason>([
   'VIR_ERR_OPERATION_TIMEOUT', 'VIR_ERR_RESOURCE_BUSY', 'VIR_ERR_AGENT_UNRESPONSIVE', 'VIR_ERR_AGENT_COMMAND_TIMEOUT',
 ]);
 
+/** The cure of a libvirt that is down. */
+export const START_LIBVIRT = "start it with 'systemctl start libvirtd', or virtqemud where there is that";
+/** The cure of one who asked a libvirt of its own, as whoever is not root does without a URI. */
+export const ASK_HOSTS = 'LIBVIRT_DEFAULT_URI=qemu:///system asks that of the host';
+
 /** libvirt was asked and refused. Test `refusal.reason`, for example 'VIR_ERR_NO_DOMAIN'. */
 export class LibvirtError extends GuestwireError {
   readonly code = 'ERR_LIBVIRT';

@@ -6,7 +6,7 @@ import { access } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { quote } from '../quote.js';
-import { LibvirtArgumentError, LibvirtConnectionError } from './errors.js';
+import { ASK_HOSTS, LibvirtArgumentError, LibvirtConnectionError, START_LIBVIRT } from './errors.js';
 
 /** A URI that this machine's own daemon serves. */
 export interface LocalUri {
@@ -98,7 +98,8 @@ export async function findSocket({ driver, session, socket, mode }: LocalUri, { 
   for (const path of tried) {
     if (await exists(path)) return path;
   }
-  throw new LibvirtConnectionError(`libvirt has no socket here, neither ${tried.map(quote).join(' nor ')}: is libvirtd or virtqemud running`);
+  if (own) throw new LibvirtConnectionError(`no libvirt of this user's own runs: ${ASK_HOSTS} (it has no socket in ${quote(where)})`);
+  throw new LibvirtConnectionError(`libvirt does not run here: ${START_LIBVIRT} (it has no socket in ${quote(where)})`);
 }
 
 function userDirectory(): string {

@@ -4,7 +4,7 @@
 import { connect as connectSocket, type Socket } from 'node:net';
 import { locate } from '../errors.js';
 import { quote } from '../quote.js';
-import { LibvirtConnectionError, LibvirtProtocolError } from './errors.js';
+import { LibvirtConnectionError, LibvirtProtocolError, START_LIBVIRT } from './errors.js';
 import { createSplitter, type Message } from './frame.js';
 
 export interface Wire {
@@ -105,7 +105,7 @@ function connected(path: string): Promise<Socket> {
 }
 
 const WHY: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such socket: is libvirtd or virtqemud running',
-  ECONNREFUSED: 'nobody listens there: the daemon has ended, or is starting',
+  ENOENT: `there is no such socket: ${START_LIBVIRT}`,
+  ECONNREFUSED: `nobody listens there, the daemon has ended or is starting: ${START_LIBVIRT}`,
   EACCES: 'not permitted: be root or in the group libvirt',
 };

@@ -1,14 +1,19 @@
 /** The agent's guests when what it asks and does fails: tried again, and told once. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { createConcerns } from '../../lib/agent/concerns.js';
 import { createGuests, type Guests } from '../../lib/agent/guests.js';
 import type { Io } from '../../lib/cli/command.js';
 import { type Connection, type DomainRef, LibvirtTimeoutError } from '../../lib/libvirt/index.js';
 import { settingsFrom } from '../../lib/settings.js';
+import { testWith } from '../capability.js';
 import { waitFor } from '../lab/host.js';
+import { openNetns } from '../netns.js';
+import { guestXml } from '../routedhost.js';
+
+const kernelTest = testWith('root', 'netns', 'nft');
 
 const REF: DomainRef = { name: 'web1', uuid: '11111111-2222-3333-4444-555555555555', id: 7 };
 const MAC = '52:54:00:aa:bb:01';
@@ -66,3 +71,46 @@ test('what is warned of in each attempt that fails is told once', async () => {
   expect(warnings.filter((line) => line.includes('52:54:00:aa:bb:99'))).toHaveLength(1);
   expect(warnings.filter((line) => line.endsWith('it is tried again'))).toHaveLength(1);
 }, 30_000);
+
+/** Hears of guests three times, of both at once and then of one, and prints what was told. In the namespace: sysctls are read by whoever runs. */
+const HEARING = `
+const [dist, dir, guests] = process.argv.slice(1);
+const { createGuests } = await import(dist + '/agent/guests.js');
+const { createConcerns } = await import(dist + '/agent/concerns.js');
+const { exec } = await import(dist + '/cli/exec.js');
+const { settingsFrom } = await import(dist + '/settings.js');
+const refs = JSON.parse(guests);
+const [told, done, looks] = [[], [], new Map()];
+const agent = createGuests({ settings: settingsFrom(process.env), exec, print: (line) => done.push(line), warn: (line) => told.push(line) }, createConcerns());
+agent.use({
+  domainStatus: async () => ({ state: 'running', reason: 'booted' }),
+  domainXml: async ({ uuid }) => refs.find((ref) => ref.uuid === uuid).xml,
+  lookupDomain: async ({ uuid }) => { looks.set(uuid, (looks.get(uuid) ?? 0) + 1); return refs.find((ref) => ref.uuid === uuid); },
+});
+// Of each run of a guest there are two: before the lock, and after.
+for (const [run, those] of [refs, refs, refs.slice(0, 1)].entries()) {
+  for (const ref of those) agent.hear(ref);
+  while (!those.every(({ uuid }) => looks.get(uuid) === 2 * (run + 1))) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+await agent.stop();
+console.log(JSON.stringify({ told, done }));`;
+
+kernelTest('what no change mends is told once a guest, whether it is wired alone or with others', async () => {
+  const netns = await openNetns();
+  try {
+    netns.sh('sysctl -qw net.ipv4.ip_forward=1; for tap in vnet1 vnet2; do ip tuntap add $tap mode tap; ip link set $tap up; done');
+    writeFileSync(join(dir, 'proxy.toml'), '[routed]\nproxy = ["gone0"]\nannounce = false\n', { mode: 0o600 });
+    const refs = ['1', '2'].map((number) => {
+      const xml = guestXml({ name: `web${number}`, tap: `vnet${number}`, addresses: [`192.0.2.${number}`] }).replace('<domain ', "<domain id='3' ");
+      return { name: `web${number}`, uuid: /<uuid>(.*)<\/uuid>/.exec(xml)?.[1], id: 3, xml };
+    });
+    const env = { PATH: process.env['PATH'] ?? '', GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'proxy.toml'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine') };
+    const { stdout, stderr } = netns.run(process.execPath, ['--input-type=module', '-e', HEARING, resolve('dist'), dir, JSON.stringify(refs)], { env });
+    const { told, done } = JSON.parse(stdout || `"${stderr}"`) as { told: string[]; done: string[] };
+    expect(told.sort()).toEqual(refs.map(({ name }) => `guest '${name}': proxy link 'gone0' of the host config does not exist: no neighbour on it finds the guest`));
+    expect(done.filter((line) => line.includes('proxy link'))).toEqual([]);
+    expect(done.filter((line) => line.includes('add route 192.0.2.'))).toHaveLength(2);
+  } finally {
+    netns.close();
+  }
+}, 60_000);

@@ -97,4 +97,4 @@ test('the agent is a service: ready, watched, started again, and it heals what i
     await removeBox();
     await run('ln', ['-sf', `${process.cwd()}/hooks/qemu`, '/etc/libvirt/hooks/qemu']);
   }
-}, { timeout: 600_000 });
+}, { timeout: 900_000 });

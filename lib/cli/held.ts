@@ -1,0 +1,49 @@
+/** Whether another guest has what one is to be given: of this host's, those that are wired and those that are only defined. */
+import { type Attachment, claimsOf } from '../attachment.js';
+import { hostFrom } from '../host.js';
+import type { Connection, DomainRef } from '../libvirt/index.js';
+import { assertUnclaimed, type Holder } from '../preflight.js';
+import { nicLabel } from '../quote.js';
+import { pastOf } from '../reconcile.js';
+import { rivalsOf } from '../rivals.js';
+import type { Io } from './command.js';
+import { readDomains } from './wishes.js';
+
+interface Wanted {
+  readonly wanted: readonly Attachment[];
+  /** What the guest had before: whoever has that too is no news. */
+  readonly had: readonly Attachment[];
+}
+
+/**
+ * Throws ConflictError when another guest has an address or a prefix that is new. Through virsh nobody is asked: a host
+ * elsewhere has its own, and each guest costs a login there.
+ */
+export async function assertFree({ io, libvirt }: { readonly io: Io; readonly libvirt: Connection }, guest: DomainRef, { wanted, had }: Wanted): Promise<void> {
+  const before = new Set(claimsIn(had).map(({ text }) => text));
+  if (libvirt.transport !== 'socket' || claimsIn(wanted).every(({ text }) => before.has(text))) return;
+  const holders = [...await wiredBeside(io, guest, wanted), ...await definedBeside({ io, libvirt }, guest)];
+  for (const one of wanted) {
+    const where = nicLabel(guest.name, { index: one.nic, mac: one.mac });
+    for (const claim of claimsIn([one])) if (!before.has(claim.text)) assertUnclaimed(where, claim, holders);
+  }
+}
+
+function claimsIn(attachments: readonly Attachment[]): ReturnType<typeof claimsOf> {
+  return attachments.flatMap((one) => (one.kind === 'routed-link' ? claimsOf(one) : []));
+}
+
+/** A guest may be wired for what its XML says no more. The state directory is root's. */
+async function wiredBeside(io: Io, { uuid }: DomainRef, wanted: readonly Attachment[]): Promise<Holder[]> {
+  if (process.geteuid?.() !== 0) return [];
+  const host = hostFrom(io);
+  const { live } = await rivalsOf(host, wanted, pastOf(host, uuid));
+  return live.map(({ guest, wired }) => ({ name: guest.name, attachments: wired }));
+}
+
+async function definedBeside({ io, libvirt }: { readonly io: Io; readonly libvirt: Connection }, { uuid }: DomainRef): Promise<Holder[]> {
+  const others = (await libvirt.listDomains()).filter((domain) => domain.uuid !== uuid);
+  // What is wrong with others is theirs.
+  const found = await readDomains({ connection: libvirt, io: { ...io, warn: () => undefined } }, others);
+  return found.flatMap((one) => ('text' in one ? [] : [{ name: one.guest.name, attachments: one.attachments }]));
+}
