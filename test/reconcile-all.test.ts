@@ -153,7 +153,7 @@ describe('garbage', () => {
 
   kernelTest('is the last resort of a table that nobody has, of each family', async () => {
     host.netns.sh('for family in -4 -6; do ip $family route add unreachable default table 78 metric 4294967295 proto 117; done');
-    expect(await expectForetold('--all')).toEqual(['inet', 'inet6'].map((family) => `host: remove unreachable ${family} default of table 78 on 'lo': it was no guest's any more`));
+    expect(await expectForetold('--all')).toEqual(['IPv4', 'IPv6'].map((family) => `host: remove unreachable ${family} default of table 78: it was no guest's any more`));
     expect(host.netns.sh('ip route show table 78; ip -6 route show table 78')).not.toContain('117');
   });
 
