@@ -79,7 +79,8 @@ function routes(facts: HostFacts, kept: Kept): NetObject[] {
   const links = new Set<string | undefined>([...kept.held.map(({ link }) => link), ...namesOf(facts, kept)]);
   const tables = new Set(kept.held.flatMap((one) => (one.kind === 'routed-link' ? [one.table] : [])));
   return facts.routes.flatMap(({ type, to, dev, via, table, number: protocol }): NetObject[] => {
-    if (type === 'unreachable') return to.length === 0 && !tables.has(table) ? [{ kind: 'last-resort', dev: 'lo', family: to.family, table, protocol }] : [];
+    // Of both families it is 'default'; those of IPv6 are on lo.
+    if (type === 'unreachable') return to.length === 0 && !tables.has(table) ? [{ kind: 'last-resort', dev: 'lo', family: dev === undefined ? 'inet' : 'inet6', table, protocol }] : [];
     return type !== 'unicast' || dev === undefined || links.has(dev) ? [] : [{ kind: 'route', dev, to: to.text, via, table, protocol }];
   });
 }

@@ -10,6 +10,9 @@ export interface Guest {
   readonly driver?: string | undefined;
 }
 
+/** No guest has this UUID (RFC 9562, 5.9), and nothing is ever written under it. */
+export const NIL_UUID = '00000000-0000-0000-0000-000000000000';
+
 /** Types of a domain that the driver 'qemu' runs (docs/schemas/domaincommon.rng of libvirt 9.0); others are named as theirs. */
 const OF_QEMU: readonly (string | undefined)[] = [undefined, 'qemu', 'kvm', 'hvf', 'kqemu'];
 

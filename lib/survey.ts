@@ -6,7 +6,7 @@ import { type Attachment, claimsOf, type Placed, placedOf } from './attachment.j
 import { bare } from './address.js';
 import { GuestwireError } from './errors.js';
 import { familiesOf } from './filter.js';
-import type { Guest } from './guest.js';
+import { type Guest, NIL_UUID } from './guest.js';
 import type { Entry, Wired } from './journal.js';
 import { EMPTY_SCOPE, type Observation } from './observation.js';
 import type { BatchLine } from './operation.js';
@@ -126,16 +126,13 @@ function planAll(host: Host, subjects: readonly Subject[], { incoming, observati
     version: 1, guest: { name: '', uuid: '' }, since: '', incoming,
     wired: entries.flatMap(({ wired }) => wired), original: entries.flatMap(({ original }) => original),
   };
-  const past: Past = { ...pastOf(host, entries[0]?.guest.uuid ?? ABSENT), entry: one, others: () => others, quarantined: false };
+  const past: Past = { ...pastOf(host, entries[0]?.guest.uuid ?? NIL_UUID), entry: one, others: () => others, quarantined: false };
   const placed = part.flatMap((subject) => {
     const quarantined = host.isQuarantined(subject.guest.uuid) ? { quarantined: true as const } : { quarantined: undefined };
     return wantedOf(subject, observation).map((attachment) => ({ ...attachment, ...quarantined }));
   });
   return planFor(placed, observation, { mode: { fresh: false, incoming }, past });
 }
-
-/** No guest has it: nothing is recorded under it. */
-const ABSENT = '00000000-0000-0000-0000-000000000000';
 
 type Named = { readonly kind: string; readonly dev: string; readonly address?: string; readonly vid?: number } | undefined;
 

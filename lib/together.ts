@@ -4,7 +4,7 @@
  */
 import { type Attachment, claimsOf, holdsAny } from './attachment.js';
 import type { Nic } from './domain.js';
-import type { Guest } from './guest.js';
+import { type Guest, NIL_UUID } from './guest.js';
 import type { Entry, Journal } from './journal.js';
 import type { Plan } from './plan.js';
 import { warningsOf } from './planlog.js';
@@ -73,8 +73,7 @@ export function partOf({ operations, proxies }: Plan, attachments: readonly Atta
   return { operations, proxies: { ...proxies, presence: presence.filter(({ addresses }) => addresses.length > 0) } };
 }
 
-/** No guest has this UUID (RFC 9562, 5.9), and nothing is ever written under it. */
-const ALL: Guest = { name: 'all', uuid: '00000000-0000-0000-0000-000000000000' };
+const ALL: Guest = { name: 'all', uuid: NIL_UUID };
 
 /** `before`: the members, each with its entry as it is now. */
 function journalOf(journal: Journal, before: readonly (Wish & { entry: Entry | undefined })[]): Journal {

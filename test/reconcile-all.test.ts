@@ -151,6 +151,12 @@ describe('garbage', () => {
     host.netns.sh('ip link del kept0');
   });
 
+  kernelTest('is the last resort of a table that nobody has, of each family', async () => {
+    host.netns.sh('for family in -4 -6; do ip $family route add unreachable default table 78 metric 4294967295 proto 117; done');
+    expect(await expectForetold('--all')).toEqual(['IPv4', 'IPv6'].map((family) => `host: remove unreachable ${family} default of table 78: it was no guest's any more`));
+    expect(host.netns.sh('ip route show table 78; ip -6 route show table 78')).not.toContain('117');
+  });
+
   kernelTest('is a damaged entry of a guest that is gone', async () => {
     writeFileSync(state(`${GONE}.json`), '{ damaged', { mode: 0o600 });
     expect((await expectForetold('--all'))).toEqual([`host: remove '${GONE}.json' from the state directory: it cannot be read, and no guest needs it`]);

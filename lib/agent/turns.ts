@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Io } from '../cli/command.js';
-import { type Concerned, type Part, serve, stampOf, type UnderLock, type Wiring, wireNow } from '../cli/guest.js';
+import { type Concerned, type Part, serve, stampOf, type UnderLock, type Wiring, wireServed } from '../cli/guest.js';
 import { locked } from '../cli/host.js';
 import { closely } from '../cli/reconcile-all.js';
 import { GuestwireError } from '../errors.js';
@@ -95,9 +95,7 @@ async function wireThoseThatCan(host: Host, due: readonly Due[]): Promise<readon
 
 async function wireAlone(host: Host, { io, concerned, wiring, done, failed }: Due): Promise<void> {
   try {
-    const plan = await wireNow({ ...host, warn: io.warn }, concerned, wiring);
-    await serve(io, host, concerned);
-    done(plan);
+    done(await wireServed({ io, host: { ...host, warn: io.warn } }, concerned, wiring));
   } catch (error) {
     failed(error);
   }

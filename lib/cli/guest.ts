@@ -109,6 +109,13 @@ export async function wireNow(host: Host, { guest, journal }: Concerned, { stamp
   return wireRejoined(host, { guest, nics, attachments });
 }
 
+/** Does what {@link wireNow} does, and serves what the guest has by then. */
+export async function wireServed({ io, host }: { readonly io: Io; readonly host: Host }, concerned: Concerned, wiring: Wiring): Promise<Part> {
+  const plan = await wireNow(host, concerned, wiring);
+  await serve(io, host, concerned);
+  return plan;
+}
+
 function assertStamp({ guest, journal }: Concerned, stamp: string | undefined): void {
   if (stampOf(journal, guest) !== stamp) throw new OvertakenError(`guest ${quote(guest.name)} was started or ended meanwhile`);
 }

@@ -1,6 +1,7 @@
 /** `guestwire plan`: the exact batches that would run now, with every check made and nothing changed. */
 import { type Attachment, deriveAttachments, type Placed, placedOf } from '../attachment.js';
 import { loadConfig } from '../config.js';
+import { NIL_UUID } from '../guest.js';
 import { hostFrom } from '../host.js';
 import { type Domain, parseDomain } from '../domain.js';
 import type { Kernel } from '../kernel.js';
@@ -38,7 +39,7 @@ async function planNow(io: Io, domain: Domain): Promise<Plan> {
   const config = loadConfig(io.settings.config);
   const attachments = deriveAttachments(domain, config);
   const host = hostFrom({ ...io, config: () => config });
-  const guest = { name: domain.name, uuid: domain.uuid ?? '00000000-0000-0000-0000-000000000000' };
+  const guest = { name: domain.name, uuid: domain.uuid ?? NIL_UUID };
   const absent = await absentLinks(host.kernel, attachments);
   const there = attachments.map((attachment): Attachment => (absent.has(attachment.link) ? { ...attachment, link: undefined } : attachment));
   const observation = await check(host, guest, there);

@@ -6,7 +6,7 @@ import { HostError, UsageError } from '../errors.js';
 import { guestOf } from '../guest.js';
 import { quote } from '../quote.js';
 import { askLibvirt, command, type Io } from './command.js';
-import { type Inquiry, journalOf, lifeOf, type Part, releaseGuest, serve, stampOf, type UnderLock, wireGuest, wireNow } from './guest.js';
+import { type Inquiry, journalOf, lifeOf, type Part, releaseGuest, stampOf, type UnderLock, wireGuest, wireServed } from './guest.js';
 import { locked } from './host.js';
 import { guestOfLibvirt } from './named.js';
 import { closely, preview, previewAll, reconcileAll } from './reconcile-all.js';
@@ -94,10 +94,7 @@ function underLockOf(io: Io, name: string, onChanges: (count: number) => void): 
     run,
     wire: async (concerned, wiring) => {
       const parts: Part[] = [];
-      await run(concerned, async (host) => {
-        parts.push(await wireNow(host, concerned, wiring));
-        await serve(io, host, concerned);
-      });
+      await run(concerned, async (host) => { parts.push(await wireServed({ io, host }, concerned, wiring)); });
       return parts[0];
     },
   };

@@ -122,7 +122,7 @@ test('the agent makes twenty ports exact whose metadata change in one moment', a
   const commands = guests.map((guest) => metadataCommand(guest.name, nicsOf(guest, 100)).map((word) => `"${word}"`).join(' '));
   await exactAfter('twenty', () => ok('virsh', ['-q', commands.join('; ')]), { event: event('metadata-change'), expected: after, untouched: others, timeout: 60_000 });
   // Under libvirt 11 guests say it in their own <vlan>.
-}, { when: before11, timeout: 240_000 });
+}, { when: before11, timeout: 400_000 });
 
 test("the agent puts every port back after its bridge was deleted, once the bridge is there again and filters", async () => {
   await addHost();
