@@ -53,8 +53,11 @@ const IP = 'meta protocol ip';
 const IP6 = 'meta protocol ip6';
 const RELATED = ['ct state related'];
 const ANSWER = 'ct state established,related ct direction reply';
-/** What this host sends or routes has come in on no port, and what is for it goes out on none. */
-const [FROM_WORLD, TO_WORLD] = ['iif != @guests', 'oif != @guests'];
+/** Of the mark of what a guest sends to this host, from there on: when this host routes it to a port, it comes from no port. */
+export const OF_GUEST = '0x20000000';
+
+/** What this host sends has come in on no port, and what is for it goes out on none. */
+const [FROM_WORLD, TO_WORLD] = [`iif != @guests meta mark & ${OF_GUEST} == 0`, 'oif != @guests'];
 
 function inRules({ policy, ifindex, incoming }: Ways): Rule[] {
   const isIsolated = incoming.length === 0 && policy.profile === 'isolated';
@@ -62,7 +65,7 @@ function inRules({ policy, ifindex, incoming }: Ways): Rule[] {
     ...(isIsolated ? [{ match: FROM_WORLD, why: 'from the world', verdict: 'accept' }] : []),
     { match: `${ANSWER} ct mark ${ifindex}`, why: 'answers', verdict: 'accept' },
     ...needed('accept', { errors: isIsolated ? RELATED : [FROM_WORLD, ...RELATED], dhcp: ['udp sport 67 udp dport 68', 'udp sport 547 udp dport 546'] }),
-    ...(isIsolated ? [] : fromHost()),
+    ...fromHost(),
     ...(isIsolated ? [] : echo('request').map((match): Rule => ({ match: `${FROM_WORLD} ${match}`, why: 'RFC 4890', verdict: 'accept' }))),
     ...matches(incoming, ARRIVING).map((match) => permit(match, 'accept')),
     drop(incoming.length > 0 ? 'no rule lets it in' : isIsolated ? 'isolated: from another guest' : 'closed'),

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { Wired } from './journal.js';
 import { policyRules, type PolicyRules } from './policyrules.js';
-import { PORT_CONSTANTS, portPolicyRules } from './portpolicy.js';
+import { OF_GUEST, PORT_CONSTANTS, portPolicyRules } from './portpolicy.js';
 import { CONSTANTS, linkRules, portRules, type Rule, type SpoofRules } from './spoofing.js';
 
 export type FilterFamily = 'bridge' | 'netdev' | 'inet';
@@ -75,7 +75,7 @@ const BRIDGE: TableShape = {
     hooked('from_guests', 'prerouting', { rules: [FROM_QUARANTINE, { match: '', why: 'guests', verdict: 'iif vmap @ports' }] }),
     // Frames for 802.1D's reserved groups never meet prerouting, and their source is learnt on the way. Those of LLDP meet no
     // hook of bridges at all (br_handle_frame, Linux 6.18): against them the bridge has `no_linklocal_learn`.
-    hooked('from_guests_to_bridge', 'input', { rules: [FROM_QUARANTINE, FROM_POLICY, { match: 'ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00', why: 'guests', verdict: 'iif vmap @ports' }] }),
+    hooked('from_guests_to_bridge', 'input', { rules: [FROM_QUARANTINE, FROM_POLICY, { match: 'iif @guests', why: 'of a guest', verdict: `meta mark set meta mark | ${OF_GUEST}` }, { match: 'ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00', why: 'guests', verdict: 'iif vmap @ports' }] }),
     hooked('to_guests', 'forward', { rules: [TO_QUARANTINE, FROM_POLICY, TO_POLICY] }),
     hooked('from_host', 'output', { rules: [TO_QUARANTINE, TO_POLICY] }),
   ],

@@ -50,8 +50,8 @@ describe('rules of a port', () => {
   });
 
   test('let the world in or not before they ask anything else', () => {
-    expect(textOf(rulesOf(ISOLATED).in)?.[0]).toBe('iif != @guests accept');
-    for (const words of [IN, CLOSED, IN + ISOLATED]) expect(textOf(rulesOf(words).in)).not.toContain('iif != @guests accept');
+    expect(textOf(rulesOf(ISOLATED).in)?.[0]).toBe('iif != @guests meta mark & 0x20000000 == 0 accept');
+    for (const words of [IN, CLOSED, IN + ISOLATED]) expect(textOf(rulesOf(words).in)).not.toContain('iif != @guests meta mark & 0x20000000 == 0 accept');
     for (const words of [IN, CLOSED, ISOLATED]) expect(textOf(rulesOf(words).in)?.at(-1)).toBe('drop');
   });
 

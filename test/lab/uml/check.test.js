@@ -34,7 +34,7 @@ const CORRUPTIONS = [
   ['the table bridge is gone', 'nft delete table bridge guestwire', /host: nftables table bridge guestwire is missing/],
   ['a port is not filtered', 'nft delete element bridge guestwire ports { I }', /is missing in map 'ports'/],
   ['whom a port meets is no matter', 'nft delete element bridge guestwire in { I }', /is missing in map 'in'/],
-  ['answers are anybody\'s', 'nft flush chain bridge guestwire opens_I', /rule '.*ct mark set .*' is missing in chain 'opens_I'/],
+  ['answers are anybody\'s', 'nft flush chain bridge guestwire opens_I', /chain 'opens_I' has lost all its rules/],
   ['a filter lets all by', 'nft insert rule bridge guestwire nic_I accept', /rule 'accept' should not be in chain 'nic_I'/],
   ['a bridge is made anew', 'ip link del br0; ip link add br0 type bridge vlan_filtering 1 vlan_default_pvid 1; ip link set br0 up; ip link set up0 master br0', /'a' NIC 1/],
 ];

@@ -167,6 +167,16 @@ async function sameAddresses() {
   assert.equal(await flows('twin', 'send', '7000', '10.0.0.100', '7001', '1'), '0', 'nobody listens there');
 }
 
+/** Who sends to a neighbour by this host, which routes it back, is a guest all the same; an answer is let in that way, too. */
+async function throughTheHost() {
+  const routes = (/** @type {string} */ verb) => ['web', 'world'].map((who) => `ip -n ${who} route ${verb} ${addressOf('iso')} via ${addressOf('host')}; ip -n iso route ${verb} ${addressOf(who)} via ${addressOf('host')}`).join('\n');
+  await sh(`sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.br0/10.send_redirects=0\n${routes('add')}`);
+  /** @type {[string, string, number, boolean][]} */
+  const rows = [['web', 'iso', 443, false], ['iso', 'web', 443, true], ['world', 'iso', 443, true], ['iso', 'world', 443, true]];
+  assert.deepEqual(await meetings(rows), rows.map(([, , , allowed]) => allowed));
+  await sh(`sysctl -qw net.ipv4.ip_forward=0\n${routes('del')}`);
+}
+
 async function quarantine() {
   /** @type {[string, string, number, boolean][]} */
   const rows = [['world', 'iso', 443, false], ['iso', 'world', 443, false], ['world', 'web', 443, true]];
@@ -196,6 +206,7 @@ test('guests on VLAN ports meet by permission', async () => {
     await check('what passes always', whatPassesAlways);
     await check('large packets', largePackets);
     await check('the same addresses in two VLANs', sameAddresses);
+    await check('neighbours through the host', throughTheHost);
     await check('what was dropped is counted', counted);
     await check('quarantine', quarantine);
     await check('without such words nothing is tracked', untracked);
