@@ -57,8 +57,8 @@ beforeEach(async () => {
     connect_list_all_domains: (peer, call) => { peer.reply('connect_list_all_domains', call, { domains: GUESTS, count: GUESTS.length }); },
     domain_get_xml_desc: (peer, call) => {
       const { domain, flags } = decode(PROCEDURES.domain_get_xml_desc.args, call.payload);
-      const { xml = '', next = xml } = found(({ name }) => name === domain.name) ?? {};
-      peer.reply('domain_get_xml_desc', call, { xml: (flags & INACTIVE) === 0 ? xml : next });
+      const guest = found(({ name }) => name === domain.name);
+      peer.reply('domain_get_xml_desc', call, { xml: ((flags & INACTIVE) === 0 ? undefined : guest?.next) ?? guest?.xml ?? '' });
     },
     domain_set_metadata: (peer, call) => {
       written.push(decode(PROCEDURES.domain_set_metadata.args, call.payload).metadata ?? '');
