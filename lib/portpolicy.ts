@@ -12,6 +12,7 @@ import type { Rule } from './spoofing.js';
 /** Constants of these rules, as sets that all ports share. */
 export const PORT_CONSTANTS: ReadonlyMap<string, string> = new Map([
   ['resolution', '{ type ether_type; elements = { arp, 0x8035 }; }'],
+  ['internet', '{ type ether_type; elements = { ip, ip6 }; }'],
   // RFC 4890 section 4.4.1. Who may say which of them is decided where it enters.
   ['neighbours', '{ type icmpv6_type; elements = { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report }; }'],
   ['errors6', '{ type icmpv6_type; elements = { destination-unreachable, packet-too-big, time-exceeded, parameter-problem }; }'],
@@ -115,6 +116,8 @@ const ARRIVING: Side = { address: 'saddr', links: ['iif'], host: false, port: 'd
 const LEAVING: Side = { ...ARRIVING, address: 'daddr', links: ['oif'] };
 const ANSWERING: Side = { ...LEAVING, port: 'sport' };
 
+/** Who names neither protocol nor address means any of IP: a bridge carries the rest as well, VLAN tags under a tag among it. */
 function matches(allows: readonly Allow[], side: Side): string[] {
-  return allows.flatMap((allow) => matchesOf(allow, side));
+  return allows.flatMap((allow) => matchesOf(allow, side).map((match) => (
+    allow.proto === undefined && !match.startsWith('meta protocol ') ? `meta protocol @internet ${match}`.trim() : match)));
 }

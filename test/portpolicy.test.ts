@@ -65,6 +65,16 @@ describe('rules of a port', () => {
     expect(textOf(rulesOf(words).out)?.filter((text) => text.startsWith(start))).toEqual(answers.map((answer) => `${start}${answer} return`));
   });
 
+  test.each<[string, string[], string[]]>([
+    ['<gw:allow direction="in"/><gw:allow direction="out"/>', ['meta protocol @internet accept'], ['meta protocol @internet goto opens_7']],
+    ['<gw:allow direction="in" from="guest:a,192.0.2.0/24"/><gw:allow direction="out" to="group:b"/>',
+      ['meta protocol @internet iif @guest-a accept', 'meta protocol ip ip saddr 192.0.2.0/24 accept'], ['meta protocol @internet oif @group-b goto opens_7']],
+  ])('of %j permit IP and nothing else', (words, ...permitted) => {
+    const texts = (['in', 'out'] as const).map((way) => rulesOf(words)[way]?.filter(({ why }) => why === 'allowed'));
+    expect(texts.map(textOf)).toEqual(permitted);
+    expect(PORT_CONSTANTS.get('internet')).toContain('elements = { ip, ip6 }');
+  });
+
   test('look under a tag, as those against forgery do', () => {
     const all = ['in', 'out'] as const;
     const texts = all.flatMap((way) => textOf(rulesOf(IN + OUT)[way]) ?? []);

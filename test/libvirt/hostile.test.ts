@@ -119,7 +119,7 @@ describe('a handshake that is wrong', () => {
   test('nobody there', async () => {
     daemon = await startFakeDaemon();
     await daemon.close();
-    expect(await failureOf(connect(daemon.uri))).toEqual({ code: 'ERR_LIBVIRT_CONNECTION', message: "libvirt at 'SOCK': there is no such socket: is libvirtd or virtqemud running" });
+    expect(await failureOf(connect(daemon.uri))).toEqual({ code: 'ERR_LIBVIRT_CONNECTION', message: "libvirt at 'SOCK': there is no such socket: start it with 'systemctl start libvirtd', or virtqemud where there is that" });
   });
 });
 
