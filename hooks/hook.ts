@@ -2,7 +2,7 @@
  * Entry point of dist/hook.cjs: reads what libvirt gives and ends with what libvirt understands. The launcher
  * (hooks/qemu) has already let go the guests and operations that need no work.
  */
-import { readSync } from 'node:fs';
+import { readSync, writeSync } from 'node:fs';
 import { exec } from '../lib/exec.js';
 import { runHook } from '../lib/hook.js';
 import { settingsFrom } from '../lib/settings.js';
@@ -11,10 +11,19 @@ import { MOST_XML } from '../lib/xml.js';
 const [, , guest = '', operation = ''] = process.argv;
 
 void runHook({ guest, operation, stdin: readStdin(), settings: settingsFrom(process.env), exec }).then((result) => {
-  if (result.stderr !== '') process.stderr.write(result.stderr);
+  tell(result.stderr);
   // Not waited for: node takes its heap apart.
   process.exit(result.exitCode);
 });
+
+/** Whole before it returns: process.stderr leaves for later what a pipe has no room for (64 KiB), and there is no later. */
+function tell(text: string): void {
+  try {
+    if (text !== '') writeSync(2, text);
+  } catch {
+    // Nobody reads it any more. The status counts: with node's own, 1, the guest would start.
+  }
+}
 
 /** Reads one byte more than is allowed, so that the parser sees that it is too much. */
 function readStdin(): Uint8Array {

@@ -175,8 +175,13 @@ function forwardingOf(dev: string, family: Family): string {
   return `net/${family === 'inet' ? 'ipv4' : 'ipv6'}/conf/${dev}/forwarding`;
 }
 
+/** Returns how each warning about a proxy link begins. */
+export function proxyLabel(dev: string): string {
+  return `proxy link ${quote(dev)} of the host config`;
+}
+
 function warningsOf(dev: string, { fault, families }: { fault: string | undefined; families: readonly Family[] }, { sysctls }: Observation): string[] {
-  const where = `proxy link ${quote(dev)} of the host config`;
+  const where = proxyLabel(dev);
   if (fault !== undefined) return [`${where} ${fault}: no neighbour on it finds the guest`];
   return families.filter((family) => sysctls.get(forwardingOf(dev, family)) === '0').map((family) =>
     `${where} does not forward ${familyName(family)}, so the kernel does not answer for the guest there: set '${sysctlName(forwardingOf(dev, family))}' to 1`);

@@ -6,6 +6,7 @@ import { type Attachment, claimsOf, holdsAny } from './attachment.js';
 import type { Nic } from './domain.js';
 import { type Guest, NIL_UUID } from './guest.js';
 import type { Entry, Journal } from './journal.js';
+import { proxyLabel } from './neighbour.js';
 import type { Plan } from './plan.js';
 import { warningsOf } from './planlog.js';
 import { type Host, wire } from './reconcile.js';
@@ -62,8 +63,9 @@ export async function wireTogether(host: Host, wishes: readonly Wish[]): Promise
 /** Returns what of a plan for several guests concerns this one, and is not mended by any change. */
 export function warningsFor({ uplinks, proxies }: Plan, { guest, attachments }: Pick<Wish, 'guest' | 'attachments'>): string[] {
   const own = new Set(attachments.flatMap((one) => (one.kind === 'vlan-port' ? one.uplinks : [])));
-  const hasProxies = attachments.some((one) => one.kind === 'routed-link' && (one.proxy ?? []).length > 0);
-  return warningsOf(guest.name, { missing: uplinks.missing.filter((dev) => own.has(dev)), warnings: hasProxies ? proxies.warnings : [] });
+  const labels = attachments.flatMap((one) => (one.kind === 'routed-link' ? (one.proxy ?? []).map(proxyLabel) : []));
+  const warnings = proxies.warnings.filter((warning) => labels.some((label) => warning.startsWith(label)));
+  return warningsOf(guest.name, { missing: uplinks.missing.filter((dev) => own.has(dev)), warnings });
 }
 
 /** Returns what of a plan for several guests announces this one. */

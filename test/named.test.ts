@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { COMMANDS } from '../lib/cli/main.js';
 import { askLibvirt } from '../lib/cli/command.js';
+import { guestOfLibvirt } from '../lib/cli/named.js';
 import { now, processOf, isAfter } from '../lib/cli/process.js';
 import { exec } from '../lib/cli/exec.js';
 import { canRun, testWith } from './capability.js';
@@ -64,6 +65,26 @@ describe('a guest', () => {
     const { stdout } = await host.command('status');
     expect(stdout).toContain('it\'s "long');
     for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+  });
+});
+
+describe('digits', () => {
+  const none = "error: failed to get domain '5'\n";
+  /** As virsh 9.0 does: dumpxml takes an id first, domid takes none. */
+  const asked = (by: string, domid: { stdout: string } | { stderr: string }): Promise<unknown> => guestOfLibvirt({
+    exec: ({ args }) => Promise.resolve({
+      exitCode: args.includes('domid') && 'stderr' in domid ? 1 : 0, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '',
+      ...(args.includes('dumpxml') ? { stdout: `<domain type='kvm' id='5'><name>web1</name><uuid>${UUID}</uuid></domain>` } : domid),
+    }),
+  }, by);
+  test('are the id of a guest when none has them for its name', async () => {
+    expect(await asked('5', { stderr: none })).toEqual({ name: 'web1', uuid: UUID });
+  });
+  test.each(['-', '7'])('that are the name of another guest, whose id is %s, mean neither', async (id) => {
+    await expect(asked('5', { stdout: `${id}\n\n` })).rejects.toThrow(/^'5' is the name of one guest and the id of guest 'web1': give a UUID$/);
+  });
+  test('of a name with more than digits say nothing', async () => {
+    expect(await asked('web1', { stdout: '7\n' })).toEqual({ name: 'web1', uuid: UUID });
   });
 });
 

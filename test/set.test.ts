@@ -17,15 +17,19 @@ import { guestMac, guestXml } from './routedhost.js';
 
 const rootTest = testWith('root');
 const NO_DOMAIN = 42;
+/** VIR_DOMAIN_XML_INACTIVE. */
+const INACTIVE = 2;
 
-interface Defined { readonly name: string; readonly xml: string; readonly uuid: Uint8Array; readonly id: number }
+/** `next`: the XML it starts with next, if that is another. */
+interface Defined { readonly name: string; readonly xml: string; readonly next?: string; readonly uuid: Uint8Array; readonly id: number }
 function defined(name: string, tap: string, { addresses, id = -1 }: { addresses: readonly string[]; id?: number }): Defined {
   const xml = guestXml({ name, tap, addresses });
   return { name, xml, id, uuid: Uint8Array.from(Buffer.from((/<uuid>(.*)<\/uuid>/.exec(xml)?.[1] ?? '').replaceAll('-', ''), 'hex')) };
 }
 
 const GUESTS = [
-  defined('web1', 'vnet1', { addresses: ['192.0.2.10'] }), defined('db1', 'vnet2', { addresses: ['192.0.2.20', '2001:db8::20'] }), defined('7', 'vnet3', { addresses: ['192.0.2.30'], id: 9 }),
+  defined('web1', 'vnet1', { addresses: ['192.0.2.10'] }), defined('db1', 'vnet2', { addresses: ['192.0.2.20', '2001:db8::20'] }),
+  { ...defined('7', 'vnet3', { addresses: ['192.0.2.30'], id: 9 }), next: guestXml({ name: '7', tap: 'vnet3', addresses: ['192.0.2.39'] }) },
 ];
 const [MAC, UUID] = [guestMac('vnet1'), '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01'];
 
@@ -52,8 +56,9 @@ beforeEach(async () => {
     },
     connect_list_all_domains: (peer, call) => { peer.reply('connect_list_all_domains', call, { domains: GUESTS, count: GUESTS.length }); },
     domain_get_xml_desc: (peer, call) => {
-      const { domain } = decode(PROCEDURES.domain_get_xml_desc.args, call.payload);
-      peer.reply('domain_get_xml_desc', call, { xml: found(({ name }) => name === domain.name)?.xml ?? '' });
+      const { domain, flags } = decode(PROCEDURES.domain_get_xml_desc.args, call.payload);
+      const guest = found(({ name }) => name === domain.name);
+      peer.reply('domain_get_xml_desc', call, { xml: ((flags & INACTIVE) === 0 ? undefined : guest?.next) ?? guest?.xml ?? '' });
     },
     domain_set_metadata: (peer, call) => {
       written.push(decode(PROCEDURES.domain_set_metadata.args, call.payload).metadata ?? '');
@@ -83,6 +88,11 @@ describe('what another guest has', () => {
   ])('is refused, and its owner named, though it does not run: %s', async (_, args, says) => {
     const [more, asked] = [says.includes('::') ? ['--ip', '2001:db8:1::1'] : [], args];
     expect(await set('web1', '--nic', MAC, ...more, ...asked)).toEqual({ status: 1, told: [`guest 'web1' NIC 0 (${MAC}): ${says}: give one of the two another address`] });
+    expect(written).toEqual([]);
+  });
+
+  test.each([['runs with it', '192.0.2.30'], ['runs, and starts with it next', '192.0.2.39']])('is refused when its owner %s', async (_, address) => {
+    expect(await set('web1', '--nic', MAC, '--ip', address)).toMatchObject({ status: 1, told: [expect.stringContaining(`'${address}' is held by guest '7' NIC 0`)] });
     expect(written).toEqual([]);
   });
 

@@ -116,11 +116,12 @@ describe('guests that are wired together', () => {
 
   test('are each told what no change mends, if it concerns them', async () => {
     const { host, log } = place();
-    const wishes = [wishOf(0, port(0), { ...link(0), proxy: ['eno9'] }), wishOf(1, { ...port(1), uplinks: ['eno9'] })];
+    const wishes = [wishOf(0, port(0), { ...link(0), proxy: ['eno9'] }), wishOf(1, { ...port(1), uplinks: ['eno9'] }), wishOf(2, { ...link(2), proxy: ['eno8'] })];
     const plan = await wireTogether(host, wishes);
     expect(wishes.map((wish) => warningsFor(plan, wish))).toEqual([
       ["guest 'web0': proxy link 'eno9' of the host config does not exist: no neighbour on it finds the guest"],
       ["guest 'web1': uplink 'eno9' of the host config is no port of its bridge: the guest's VLANs do not leave this host by it"],
+      ["guest 'web2': proxy link 'eno8' of the host config does not exist: no neighbour on it finds the guest"],
     ]);
     expect(log.filter((line) => line.includes('host config'))).toEqual([]);
   });

@@ -44,6 +44,11 @@ async function wiredBeside(io: Io, { uuid }: DomainRef, wanted: readonly Attachm
 async function definedBeside({ io, libvirt }: { readonly io: Io; readonly libvirt: Connection }, { uuid }: DomainRef): Promise<Holder[]> {
   const others = (await libvirt.listDomains()).filter((domain) => domain.uuid !== uuid);
   // What is wrong with others is theirs.
-  const found = await readDomains({ connection: libvirt, io: { ...io, warn: () => undefined } }, others);
+  const quiet = { ...io, warn: () => undefined };
+  // One that runs may start next with another than it has now.
+  const next: Connection = { ...libvirt, domainXml: (domain, options) => libvirt.domainXml(domain, { ...options, from: 'inactive' }) };
+  const found = (await Promise.all([
+    readDomains({ connection: libvirt, io: quiet }, others.filter(({ id }) => id !== undefined)), readDomains({ connection: next, io: quiet }, others),
+  ])).flat();
   return found.flatMap((one) => ('text' in one ? [] : [{ name: one.guest.name, attachments: one.attachments }]));
 }

@@ -12,10 +12,27 @@ interface Asking {
   readonly exec: Exec;
 }
 
-/** Returns the guest that libvirt knows by this name, UUID or id. Throws HostError when it knows none, CommandError, DomainXmlError. */
+/**
+ * Returns the guest that libvirt knows by this name, UUID or id. Throws HostError when it knows none, or one by this name and
+ * another by this id, CommandError, DomainXmlError.
+ */
 export async function guestOfLibvirt(io: Asking, by: string): Promise<Guest> {
   // domuuid takes no UUID, and domname no name (virsh 9.0).
-  return guestOf(parseDomain(await askLibvirt(io, ['dumpxml', '--domain', by], 'reading the domain XML')));
+  const guest = guestOf(parseDomain(await askLibvirt(io, ['dumpxml', '--domain', by], 'reading the domain XML')));
+  if (/^\d+$/.test(by) && guest.name !== by && await isOthersName(io, by)) {
+    throw new HostError(`${quote(by)} is the name of one guest and the id of guest ${quote(guest.name)}: give a UUID`);
+  }
+  return guest;
+}
+
+/** virsh takes digits for an id before it takes them for a name; `domid` alone takes no id (9.0). */
+async function isOthersName(io: Asking, id: string): Promise<boolean> {
+  try {
+    return (await askLibvirt(io, ['domid', '--domain', id], 'asking for the id')).trim() !== id;
+  } catch (error) {
+    if (error instanceof HostError) return false;
+    throw error;
+  }
 }
 
 /** Returns who of `known` has this name or UUID. Throws HostError when two have the name. */
