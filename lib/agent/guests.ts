@@ -118,7 +118,10 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
   try {
     const life = await work.inquiry.life();
     // Its last step, 'resumed', is an event.
-    if (life.kind === 'coming') return;
+    if (life.kind === 'coming') {
+      if (isThorough) state.thorough.add(uuid);
+      return;
+    }
     if (life.kind === 'here') {
       await wireGuest({ ...work, onAsked: (domain, attachments) => { concerns.set(uuid, domain, attachments); } });
       hold(concerns, hostFrom(io), uuid);

@@ -104,11 +104,20 @@ export async function askLibvirt(io: Pick<Io, 'exec'>, args: readonly string[], 
   } catch (error) {
     // Whoever asks another host has another cure.
     const why = /^error: failed to connect to the hypervisor\n(?:error: )?(.*)/m.exec(result.stderr)?.[1];
-    if (!(error instanceof CommandError) || why === undefined || parseUri(uri ?? '').way !== 'socket') throw error;
+    if (!(error instanceof CommandError) || why === undefined || !isLocal(uri)) throw error;
     const sentence = isOwn() ? `no libvirt of this user's own answers: ${ASK_HOSTS}` : `libvirt does not answer: ${START_LIBVIRT}`;
     throw new CommandError(`${sentence} (${oneLine(why)})`, error.failure, { cause: error });
   }
   return result.stdout;
+}
+
+function isLocal(uri = ''): boolean {
+  try {
+    return parseUri(uri).way === 'socket';
+  } catch {
+    // An alias of libvirt.conf, which virsh knows.
+    return false;
+  }
 }
 
 function readXmlFile(file: string): Uint8Array {
