@@ -77,7 +77,13 @@ async function addEnd(name, vids) {
     ip -n ${name} addr add ${addressOf(name)}/24 dev eth0; ip -n ${name} addr add ${address6Of(name)}/64 dev eth0 nodad`);
 }
 
+/** Other tests want the host's links silent. */
+const IPV6 = ['all', 'default'].map((which) => `net.ipv6.conf.${which}.disable_ipv6`);
+let settings = '';
+
 async function build() {
+  settings = await ok('sysctl', IPV6);
+  await ok('sysctl', ['-qw', ...IPV6.map((name) => `${name}=0`)]);
   await addBridge({ pvid: 0 });
   for (const name of NAMES) await addEnd(name, []);
   await addEnd('world', ['10 pvid untagged']);
@@ -94,6 +100,7 @@ async function build() {
 }
 
 async function takeDown() {
+  await ok('sysctl', ['-qw', ...settings.trim().split('\n').map((line) => line.replaceAll(' ', ''))]);
   for (const server of servers.splice(0)) server.kill('SIGKILL');
   for (const name of NAMES) for (const operation of ['stopped', 'release']) await hook(name, operation, xmlOf(name));
 }
