@@ -15,6 +15,8 @@ const cache = process.env['GUESTWIRE_CACHE'] ?? join(process.env['XDG_CACHE_HOME
 
 /** Minutes after which a kernel is ended. */
 const DEADLINE = Number(process.env['GUESTWIRE_LAB_MINUTES'] ?? 45);
+/** Milliseconds from the end of the tests to the end of the kernel. */
+const POWER_OFF = 60_000;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -164,11 +166,15 @@ async function runTests(kernel, several) {
   for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text) => (console_ += String(text)));
   const prefix = several ? `[${kernel.name}] `.padEnd(13) : '';
   let shown = 0;
+  /** @type {NodeJS.Timeout | undefined} */
+  let ending;
   const show = () => {
     const text = existsSync(join(out, 'results')) ? readFileSync(join(out, 'results'), 'utf8') : '';
     const end = text.lastIndexOf('\n') + 1;
     if (end > shown) process.stdout.write(text.slice(shown, end).replace(/^(?=.)/gm, prefix));
     shown = Math.max(shown, end);
+    // Its tests are done. User-Mode Linux may crash while it powers off, and then tries for ever.
+    if (existsSync(join(out, 'status'))) ending ??= setTimeout(() => child.kill('SIGKILL'), POWER_OFF);
   };
   const ticker = setInterval(show, 300);
   const began = performance.now();
@@ -176,6 +182,7 @@ async function runTests(kernel, several) {
   await new Promise((resolve) => child.on('close', resolve));
   clearInterval(ticker);
   clearTimeout(deadline);
+  clearTimeout(ending);
   show();
   const text = existsSync(join(out, 'results')) ? readFileSync(join(out, 'results'), 'utf8') : '';
   const status = existsSync(join(out, 'status')) ? readFileSync(join(out, 'status'), 'utf8').trim() : 'none';
