@@ -7,7 +7,6 @@ import { GuestwireError } from '../errors.js';
 import { hostFrom } from '../host.js';
 import { type CallOptions, type Connection, type DomainRef, LibvirtClosedError, LibvirtConnectionError, LibvirtError } from '../libvirt/index.js';
 import { oneLine, quote } from '../quote.js';
-import type { Host } from '../reconcile.js';
 import { survey, tasksOf } from '../survey.js';
 import type { Concerns } from './concerns.js';
 import { createTurns } from './turns.js';
@@ -86,9 +85,11 @@ async function lookAtAll(state: State, work: Work): Promise<void> {
   const { wishes, mayRun, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (uuid, domain, attachments) => {
     state.names.set(uuid, domain.name);
     concerns.set(uuid, domain, attachments);
-    hold(concerns, host, uuid);
   });
-  const gone = host.journal.list().filter(({ guest }) => !mayRun.has(guest.uuid));
+  const entries = host.journal.list();
+  const wiredOf = new Map(entries.map(({ guest, wired }) => [guest.uuid, wired]));
+  for (const uuid of wishes.keys()) concerns.hold(uuid, wiredOf.get(uuid) ?? []);
+  const gone = entries.filter(({ guest }) => !mayRun.has(guest.uuid));
   for (const { guest } of [...gone, ...faults, ...tasksOf(await survey(host, wishes))]) {
     state.names.set(guest.uuid, guest.name);
     state.thorough.add(guest.uuid);
@@ -124,7 +125,7 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
     }
     if (life.kind === 'here') {
       await wireGuest({ ...work, onAsked: (domain, attachments) => { concerns.set(uuid, domain, attachments); } });
-      hold(concerns, hostFrom(io), uuid);
+      concerns.hold(uuid, hostFrom(io).journal.read(uuid)?.wired ?? []);
     } else {
       concerns.forget(uuid);
       if (seen !== undefined) await releaseGuest(work, guest, seen);
@@ -138,10 +139,6 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
     if (lines.size > 0) tell(state, uuid, lines);
     throw error;
   }
-}
-
-function hold(concerns: Concerns, { journal }: Pick<Host, 'journal'>, uuid: string): void {
-  concerns.hold(uuid, journal.read(uuid)?.wired ?? []);
 }
 
 /** Under which it is told why a guest cannot be wired: what is told besides stays told. */
