@@ -46,9 +46,9 @@ async function definedBeside({ io, libvirt }: { readonly io: Io; readonly libvir
   // What is wrong with others is theirs.
   const quiet = { ...io, warn: () => undefined };
   // One that runs may start next with another than it has now.
-  const next: Connection = { ...libvirt, domainXml: (domain, options) => libvirt.domainXml(domain, { ...options, from: 'inactive' }) };
   const found = (await Promise.all([
-    readDomains({ connection: libvirt, io: quiet }, others.filter(({ id }) => id !== undefined)), readDomains({ connection: next, io: quiet }, others),
+    readDomains({ connection: libvirt, io: quiet }, others.filter(({ id }) => id !== undefined)),
+    readDomains({ connection: libvirt, io: quiet, from: 'inactive' }, others),
   ])).flat();
   return found.flatMap((one) => ('text' in one ? [] : [{ name: one.guest.name, attachments: one.attachments }]));
 }

@@ -5,7 +5,7 @@ import { type Domain, parseDomain } from '../domain.js';
 import { GuestwireError } from '../errors.js';
 import { type Guest, isOfDriver } from '../guest.js';
 import { createJournal } from '../journal.js';
-import { type Connection, connect, type DomainRef, LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError } from '../libvirt/index.js';
+import { type Connection, connect, type DomainRef, type DomainXmlOptions, LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError } from '../libvirt/index.js';
 import { parseUri } from '../libvirt/uri.js';
 import { quote } from '../quote.js';
 import type { Wishes } from '../survey.js';
@@ -53,13 +53,18 @@ export async function readGuests(connection: Connection, io: Pick<Io, 'settings'
 
 type Found = Wish | Asked['faults'][number];
 
+interface Reading extends Pick<DomainXmlOptions, 'from'> {
+  readonly connection: Connection;
+  readonly io: Pick<Io, 'settings' | 'warn'>;
+}
+
 /** Returns what each of these domains asks for, or why that cannot be understood; of one that is gone by now, nothing. */
-export async function readDomains({ connection, io }: { readonly connection: Connection; readonly io: Pick<Io, 'settings' | 'warn'> }, domains: readonly DomainRef[], onAsked: OnAsked = () => undefined): Promise<Found[]> {
+export async function readDomains({ connection, io, ...options }: Reading, domains: readonly DomainRef[], onAsked: OnAsked = () => undefined): Promise<Found[]> {
   const config = loadConfig(io.settings.config);
   const found = await Promise.all(domains.map(async (ref): Promise<Found | undefined> => {
     const guest = { name: ref.name, uuid: ref.uuid };
     try {
-      const xml = await xmlOf(connection, ref);
+      const xml = await xmlOf(connection, ref, options);
       if (xml === undefined) return undefined;
       const domain = parseDomain(xml);
       const attachments = deriveAttachments(domain, config, io.warn);
@@ -92,9 +97,9 @@ export function assertCallsHooks(uri: string): void {
 }
 
 /** A guest that ended since it was listed asks for nothing. */
-async function xmlOf(connection: Connection, domain: DomainRef): Promise<string | undefined> {
+async function xmlOf(connection: Connection, domain: DomainRef, options: DomainXmlOptions): Promise<string | undefined> {
   try {
-    return await connection.domainXml(domain);
+    return await connection.domainXml(domain, options);
   } catch (error) {
     if ((error as { readonly refusal?: { readonly reason?: string } }).refusal?.reason === 'VIR_ERR_NO_DOMAIN') return undefined;
     throw error;
