@@ -98,7 +98,6 @@ export async function askLibvirt(io: Pick<Io, 'exec'>, args: readonly string[], 
   const result = await io.exec(request);
   const by = args[args.indexOf('--domain') + 1];
   if (by !== undefined && args.includes('--domain') && /^error: (failed to get domain|Domain not found)/m.test(result.stderr)) throw noSuchGuest(by);
-  if (result.exitCode === 0) return result.stdout;
   try {
     assertSuccess(request, result, what);
   } catch (error) {

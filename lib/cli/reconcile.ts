@@ -3,7 +3,7 @@ import { deriveAttachments } from '../attachment.js';
 import { loadConfig } from '../config.js';
 import { parseDomain } from '../domain.js';
 import { HostError, UsageError } from '../errors.js';
-import { guestOf } from '../guest.js';
+import { type Guest, guestOf } from '../guest.js';
 import { quote } from '../quote.js';
 import { askLibvirt, command, type Io } from './command.js';
 import { type Inquiry, journalOf, lifeOf, type Part, releaseGuest, stampOf, type UnderLock, wireGuest, wireServed } from './guest.js';
@@ -41,14 +41,15 @@ no other from being made right. Exit status: 0 all is right, 1 something is not.
     if (by === undefined) return (dry ? previewAll : reconcileAll)(io, async (uuid) => (await virshInquiry(io, uuid).life()).kind === 'coming');
     assertCallsHooks(process.env['LIBVIRT_DEFAULT_URI'] ?? '');
     // Asked of libvirt also where the journal has it: a name may be another guest's by now.
-    const { name, uuid } = await guestOfLibvirt(io, by);
-    const inquiry = virshInquiry(io, uuid);
+    const guest = await guestOfLibvirt(io, by);
+    const { name } = guest;
+    const inquiry = virshInquiry(io, guest.uuid);
     const life = await inquiry.life();
     if (life.kind === 'coming') {
       throw new HostError(`guest ${quote(name)} does not run here yet (${life.shown}): reconcile it when its migration is done`);
     }
     if (dry) return previewGuest(io, inquiry, life.kind === 'here');
-    await (life.kind === 'here' ? wireByName(io, name, inquiry) : releaseByName(io, name, inquiry));
+    await (life.kind === 'here' ? wireRunning(io, name, inquiry) : releaseEnded(io, guest, inquiry));
     return 0;
   },
 });
@@ -69,20 +70,20 @@ async function previewGuest(io: Io, inquiry: Inquiry, active: boolean): Promise<
   });
 }
 
-async function wireByName(io: Io, name: string, inquiry: Inquiry): Promise<void> {
+async function wireRunning(io: Io, name: string, inquiry: Inquiry): Promise<void> {
   let changes = 0;
   const underLock = underLockOf(io, name, (count) => { changes += count; });
   const { guest, asks } = await wireGuest({ io, inquiry, underLock });
   if (changes === 0) io.print(`guest ${quote(guest.name)}: ${asks === 'nothing' ? 'its XML asks for nothing' : 'as its XML says, nothing changed'}`);
 }
 
-async function releaseByName(io: Io, name: string, inquiry: Inquiry): Promise<void> {
-  const guest = guestOf(parseDomain(await inquiry.xml()));
+async function releaseEnded(io: Io, guest: Guest, inquiry: Inquiry): Promise<void> {
+  const { name } = guest;
   const stamp = stampOf(journalOf(io), guest);
   if ((await inquiry.life()).kind !== 'gone') throw new HostError(`guest ${quote(name)} was started meanwhile`);
   let changes = 0;
   await releaseGuest({ io, underLock: underLockOf(io, name, (count) => { changes += count; }) }, guest, stamp);
-  if (changes === 0) io.print(`guest ${quote(guest.name)}: it does not run, and nothing is left of it`);
+  if (changes === 0) io.print(`guest ${quote(name)}: it does not run, and nothing is left of it`);
 }
 
 /** `onChanges` is told how many changes were made. */
