@@ -8,8 +8,8 @@ import type { Exec } from './exec.js';
 import { announcementFrames } from './frame.js';
 import type { Log } from './log.js';
 import type { Plan } from './plan.js';
-import { quote } from './quote.js';
 import { exchange, type Frame } from './rawsocket.js';
+import { quote } from './values/quote.js';
 
 export interface Announcement {
   readonly guest: string;

@@ -3,18 +3,23 @@
  * three sources are read in their order, per element, and checked against what the host permits. A NIC that no source
  * speaks of yields nothing, and its guest starts whatever else its XML holds.
  */
-import { type Address, bare, contains, type Family, familyName, hostPrefix, overlaps, parseAddress, parsePrefix, type Prefix } from './address.js';
-import type { HostConfig } from './config.js';
 import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, NotAllowedError, UnsupportedError } from './errors.js';
-import { asksForFilters, declaredBy, guardedBy, nowhereError, policyBy, portPolicyBy, type TrustPermit } from './filterwish.js';
-import { assertIfname } from './ifname.js';
+import {
+  asksForFilters, declaredBy, guardedBy, nowhereError, policyBy, portPolicyBy, type TrustPermit,
+} from './filterwish.js';
+import type { HostConfig } from './hostconfig.js';
 import { type Intent, type RoutedWish, wishesOf } from './intent.js';
 import { assertMtuCarries, assertNamesApart, linkWishOf, type MadeLink } from './madelink.js';
 import type { OnStray } from './metadata.js';
-import { nicLabel, quote } from './quote.js';
 import type { Policy, Trust } from './policy.js';
-import { formatVids, type VlanMember } from './vlan.js';
+import { nicLabel } from './quote.js';
+import {
+  type Address, bare, contains, type Family, familyName, hostPrefix, overlaps, parseAddress, parsePrefix, type Prefix,
+} from './values/address.js';
+import { assertIfname } from './values/ifname.js';
+import { quote } from './values/quote.js';
+import { formatVids, type VlanMember } from './values/vlan.js';
 
 export type Attachment = VlanPort | RoutedLink;
 

@@ -10,8 +10,8 @@ import { listTable } from './filterfacts.js';
 import type { Wired } from './journal.js';
 import type { Kernel } from './kernel.js';
 import type { FilterFacts } from './observation.js';
-import { quote } from './quote.js';
 import { chainNamesOf, type FilterFamily, nicFilter, nicLines, TABLE, tableLines, tableName } from './ruleset.js';
+import { quote } from './values/quote.js';
 
 /** Something in a table that is not as guestwire writes it. */
 export interface Alteration {

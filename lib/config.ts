@@ -7,9 +7,9 @@ import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { geteuid } from 'node:process';
 import { ConfigError, locate, ValueError } from './errors.js';
-import { defaultConfig, hostConfig, type HostConfig } from './hostconfig.js';
-import { quote } from './quote.js';
+import { defaultConfig, type HostConfig, hostConfig } from './hostconfig.js';
 import { readToml } from './toml.js';
+import { quote } from './values/quote.js';
 
 export type { BridgeConfig, HostConfig, RoutedConfig } from './hostconfig.js';
 export { defaultConfig } from './hostconfig.js';

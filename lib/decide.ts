@@ -6,7 +6,7 @@
 import { wordOf } from './allow.js';
 import { type End, endOf, holds, type NicEnd, type Parties, unboundNicOf } from './ends.js';
 import type { Allow, Direction, Policy, Proto } from './policy.js';
-import { quote } from './quote.js';
+import { quote } from './values/quote.js';
 
 export interface Flow {
   /** Canonical, both of one family. */

@@ -7,7 +7,8 @@
  * `<mac>` is therefore passed over here too, as libvirt 9.0 does on define; what libvirt prints never holds one.
  */
 import { DomainXmlError } from './errors.js';
-import { quote } from './quote.js';
+import { quote } from './values/quote.js';
+import type { NativeVlan } from './values/vlan.js';
 import { parseXml, type XmlElement } from './xml.js';
 
 /** Namespace of guestwire's element in a domain's `<metadata>`. */
@@ -83,12 +84,6 @@ export interface NicSource {
   readonly network: string | undefined;
   readonly portgroup: string | undefined;
   readonly portid: string | undefined;
-}
-
-/** libvirt's `<vlan>` or its twin in guestwire's metadata, as written. */
-export interface NativeVlan {
-  readonly trunk: string | undefined;
-  readonly tags: readonly { readonly id: string | undefined; readonly nativeMode: string | undefined }[];
 }
 
 export interface Filterref {

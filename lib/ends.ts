@@ -1,8 +1,10 @@
 /** Whose an address is, among the guests of a host: the ends of a flow. */
-import { contains, type Family, hostPrefix, ownPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
 import { claimsOf } from './attachment.js';
 import type { Guest } from './guest.js';
 import type { Holding, Wired } from './journal.js';
+import {
+  contains, type Family, hostPrefix, ownPrefix, parseAddress, parsePrefix, type Prefix,
+} from './values/address.js';
 
 /** One end of a flow. */
 export type End =

@@ -4,7 +4,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { CommandError } from './errors.js';
-import { oneLine, quote } from './quote.js';
+import { oneLine, quote } from './values/quote.js';
 
 export interface ExecRequest {
   readonly tool: string;

@@ -5,7 +5,9 @@
 import type { Wired } from './journal.js';
 import type { NetObject, NetState } from './netstate.js';
 import type { FilterFacts, Observation } from './observation.js';
-import { chainNamesOf, commentsOf, FILTER_FAMILIES, type FilterFamily, markOf, nicFilter, type NicFilter, TABLE, TABLES } from './ruleset.js';
+import {
+  chainNamesOf, commentsOf, FILTER_FAMILIES, type FilterFamily, markOf, nicFilter, type NicFilter, TABLE, TABLES,
+} from './ruleset.js';
 
 /** Whose filters are planned. */
 export interface FilterRequest {

@@ -3,13 +3,13 @@
  * table says in place of its metadata.
  */
 import * as z from 'zod/mini';
-import { ownPrefix } from './address.js';
 import { allowOf, itemsOf } from './allow.js';
 import { ValueError } from './errors.js';
 import { declaredOf, type FilterWords, groupsOf } from './filterwords.js';
-import { type Profile, PROFILES, PROTOS, type TrustWord, TRUST_WORDS } from './policy.js';
-import { quote } from './quote.js';
+import { type Profile, PROFILES, PROTOS, TRUST_WORDS, type TrustWord } from './policy.js';
 import { read, table, type TablePath, within } from './toml.js';
+import { ownPrefix } from './values/address.js';
+import { quote } from './values/quote.js';
 
 /** The part of the host config that this file is about. */
 export interface FilterTable {

@@ -2,10 +2,10 @@
  * The words of all sources to what a NIC's filters are to do: merged, and held against what the host permits and what a
  * kind of attachment can honour.
  */
-import type { HostConfig } from './config.js';
 import { NotAllowedError, UnsupportedError } from './errors.js';
 import type { FilterWords } from './filterwords.js';
-import { type Allow, NO_TRUST, type Policy, type Profile, type Trust, type TrustWord, TRUST_WORDS } from './policy.js';
+import type { HostConfig } from './hostconfig.js';
+import { type Allow, NO_TRUST, type Policy, type Profile, type Trust, TRUST_WORDS, type TrustWord } from './policy.js';
 
 /** What each source says; a source that says nothing is undefined. */
 export interface FilterWish {

@@ -2,13 +2,15 @@
  * What a source of intent says of a NIC's filters, and how the sources are merged: per element the metadata wins over
  * the host's table for this guest. The words are judged here; whether they fit the kind of attachment, in filterwish.ts.
  */
-import { type Address, assertOwnable, bare, type Family, hostPrefix, parseAddress, type Prefix, prefixOf } from './address.js';
 import { allowOf, groupName, itemsOf } from './allow.js';
 import type { Filterref } from './domain.js';
 import { locate, ValueError } from './errors.js';
 import type { FilterIntent } from './metadata.js';
-import { type Allow, type Profile, PROFILES, type TrustWord, TRUST_WORDS } from './policy.js';
-import { quote } from './quote.js';
+import { type Allow, type Profile, PROFILES, TRUST_WORDS, type TrustWord } from './policy.js';
+import {
+  type Address, assertOwnable, bare, type Family, hostPrefix, parseAddress, type Prefix, prefixOf,
+} from './values/address.js';
+import { quote } from './values/quote.js';
 
 export type TrustWords = Readonly<Partial<Record<TrustWord, boolean | undefined>>>;
 

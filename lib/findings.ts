@@ -1,5 +1,6 @@
 /** All that is not as it should be on a host, in words, with whom it is about. */
 import { type Alteration, closeLook } from './closelook.js';
+import { diff } from './diff.js';
 import { differenceOf } from './difference.js';
 import type { Exec } from './exec.js';
 import { familiesOf } from './filter.js';
@@ -9,12 +10,11 @@ import type { Guest } from './guest.js';
 import type { Wired } from './journal.js';
 import type { NetObject } from './netstate.js';
 import { type BatchLine, render } from './operation.js';
-import { diff } from './diff.js';
 import { livingOf } from './plan.js';
-import { quote } from './quote.js';
 import type { Host } from './reconcile.js';
 import type { FilterFamily } from './ruleset.js';
 import { refusals, type Subject, type Survey } from './survey.js';
+import { quote } from './values/quote.js';
 import { isFilter } from './words.js';
 
 export interface Finding {

@@ -3,13 +3,13 @@
  * the default routes it learned from router advertisements, unless `accept_ra` is 2 on their links before. guestwire
  * says so, and does it only where the host config lets it.
  */
-import type { Family } from './address.js';
 import type { RoutedLink } from './attachment.js';
 import { HostError } from './errors.js';
 import type { Wired } from './journal.js';
 import { familiesOf, type NetObject } from './netstate.js';
 import type { Observation } from './observation.js';
-import { sysctlName } from './quote.js';
+import type { Family } from './values/address.js';
+import { sysctlName } from './values/quote.js';
 
 export const FORWARDING = {
   inet: 'net/ipv4/conf/all/forwarding',

@@ -3,7 +3,7 @@
  * (RFC 4861). Pure. The host's own stack sends none of them for an address that is not the host's.
  */
 import { isIP } from 'node:net';
-import { parseAddress } from './address.js';
+import { parseAddress } from './values/address.js';
 
 const BROADCAST = 'ff:ff:ff:ff:ff:ff';
 const NOBODY = '00:00:00:00:00:00';

@@ -2,19 +2,19 @@
  * What guestwire left on the host for guests that are gone, of which no journal entry speaks any more: all of it carries
  * its mark, an alias, its protocol number or its table's name. Pure, but for the questions.
  */
-import { parsePrefix } from './address.js';
 import { type Attachment, claimsOf } from './attachment.js';
-import type { Exec, ExecRequest } from './exec.js';
-import { assertSuccess } from './exec.js';
+import { assertSuccess, type Exec, type ExecRequest } from './exec.js';
 import { observeFilters } from './filterfacts.js';
-import { isUuid, type Wired } from './journal.js';
+import type { Wired } from './journal.js';
 import { ALIAS_PREFIX } from './madelink.js';
-import { isMade, netState, type NetObject, type NetState } from './netstate.js';
+import { isMade, type NetObject, type NetState, netState } from './netstate.js';
 import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, RuleFacts } from './observation.js';
 import { ANSWER_FLAGS } from './observe.js';
-import { type FilterFamily, FILTER_FAMILIES, TABLE } from './ruleset.js';
 import { askRules6, parseRules } from './rules.js';
+import { FILTER_FAMILIES, type FilterFamily, TABLE } from './ruleset.js';
 import { parseLinks, parseProxies, parseRoutes } from './tooloutput.js';
+import { parsePrefix } from './values/address.js';
+import { isUuid } from './values/uuid.js';
 
 /** All of this host that may be guestwire's, whoever it is for. */
 export interface HostFacts {

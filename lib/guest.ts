@@ -1,7 +1,7 @@
 /** A guest as everything but its XML knows it. */
 import type { Domain } from './domain.js';
 import { DomainXmlError } from './errors.js';
-import { quote } from './quote.js';
+import { quote } from './values/quote.js';
 
 export interface Guest {
   readonly name: string;

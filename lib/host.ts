@@ -1,7 +1,7 @@
 /** The host as the pipeline works on it, put together in one place for the hook, the commands, the agent and other programs. */
-import { type HostConfig, loadConfig } from './config.js';
+import { loadConfig } from './config.js';
 import type { Exec } from './exec.js';
-import { protectedOn } from './hostconfig.js';
+import { type HostConfig, protectedOn } from './hostconfig.js';
 import { createJournal, type Journal } from './journal.js';
 import { createKernel } from './kernel.js';
 import type { Lock } from './lock.js';

@@ -1,14 +1,15 @@
 /** The public API: exports only. */
 export { announce, type Announcement } from './announce.js';
 export { type Attachment, deriveAttachments, type RoutedLink, type VlanPort } from './attachment.js';
-export { type Address, type Family, parseAddress, parsePrefix, type Prefix } from './address.js';
-export { DEFAULT_CONFIG_PATH, defaultConfig, type HostConfig, loadConfig, parseConfig } from './config.js';
+export { type Address, type Family, parseAddress, parsePrefix, type Prefix } from './values/address.js';
+export { DEFAULT_CONFIG_PATH, loadConfig, parseConfig } from './config.js';
+export { defaultConfig, type HostConfig } from './hostconfig.js';
 export { type Decision, decide, type Flow, type Ruling, type Verdict } from './decide.js';
 export { diff, type Operation } from './diff.js';
 export { type Domain, type Nic, METADATA_NAMESPACE, type NicJoin, parseDomain } from './domain.js';
 export {
-  CommandError, type CommandFailure, ConfigError, ConflictError, DomainXmlError, type ErrorCode, GuestwireError, HostError,
-  JournalError, NotAllowedError, RollbackError, ToolOutputError, UnsupportedError, UsageError, VerifyError,
+  CommandError, type CommandFailure, ConfigError, ConflictError, DomainXmlError, type ErrorCode, GuestwireError,
+  HostError, JournalError, NotAllowedError, RollbackError, ToolOutputError, UnsupportedError, UsageError, VerifyError,
 } from './errors.js';
 export type { End, NicEnd, Parties } from './ends.js';
 export { type Exec, exec, type ExecRequest, type ExecResult } from './exec.js';
@@ -28,5 +29,5 @@ export type { Allow, Direction, Peer, Policy, PortRange, Profile, Proto, Trust, 
 export { type Past, type Plan, planFor, planRelease } from './plan.js';
 export { type Host, pastOf, planWiring, release, releaseRunning, unwire, wire, type WireRequest } from './reconcile.js';
 export { type Settings, settingsFrom } from './settings.js';
-export { formatMembership, type VlanMember, vlanMembership } from './vlan.js';
+export { formatMembership, type VlanMember, vlanMembership } from './values/vlan.js';
 export { describe } from './words.js';

@@ -2,18 +2,22 @@
  * The three sources of intent, merged per NIC: libvirt's `<vlan>`, the domain's metadata, the host config. Per element
  * the first source that speaks wins; two that give one NIC different VLANs are an error that names both.
  */
-import { type Address, assertRoutable, hostPrefix, parseAddress, type Prefix, prefixOf, widthOf } from './address.js';
-import type { HostConfig, NicConfig } from './config.js';
 import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, ValueError } from './errors.js';
 import { asksForFilters, type FilterWish } from './filterwish.js';
 import { wordsOfFilterref, wordsOfMetadata } from './filterwords.js';
-import { assertIfname } from './ifname.js';
+import type { HostConfig } from './hostconfig.js';
 import type { VethWish } from './madelink.js';
-import { type NicIntent, readMetadata, type RoutedIntent, type OnStray } from './metadata.js';
-import { nicLabel, quote } from './quote.js';
-import { tableOf } from './rtnames.js';
-import { formatMembership, type VlanMember, vlanMembership } from './vlan.js';
+import { type NicIntent, type OnStray, readMetadata, type RoutedIntent } from './metadata.js';
+import type { NicConfig } from './nicconfig.js';
+import { nicLabel } from './quote.js';
+import {
+  type Address, assertRoutable, hostPrefix, parseAddress, type Prefix, prefixOf, widthOf,
+} from './values/address.js';
+import { assertIfname } from './values/ifname.js';
+import { quote } from './values/quote.js';
+import { tableOf } from './values/route-names.js';
+import { formatMembership, type VlanMember, vlanMembership } from './values/vlan.js';
 
 /** What is asked of one NIC; at least one of the three is defined, or its filters are asked for. */
 export interface Intent {

@@ -3,7 +3,7 @@ import { type Domain, METADATA_NAMESPACE } from './domain.js';
 import { DomainXmlError, UsageError } from './errors.js';
 import { formatMetadata } from './metadata-xml.js';
 import { type NicIntent, readMetadata } from './metadata.js';
-import { quote } from './quote.js';
+import { quote } from './values/quote.js';
 import { parseXml } from './xml.js';
 
 /** What is asked for one NIC, as written; what is undefined stays as it is. */

@@ -3,7 +3,9 @@
  * set right by the next run or by the guest's `release`. It says what this host did for a guest, which is all that
  * teardown may go by: the XML at `stopped` no longer names the tap (libvirt 9.0, 11.3).
  */
-import { closeSync, fstatSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync, fstatSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
 import type { Placed } from './attachment.js';
@@ -12,8 +14,9 @@ import type { Guest } from './guest.js';
 import type { ProxyRecord } from './neighbour.js';
 import type { NetState } from './netstate.js';
 import type { UplinkRecord } from './uplink.js';
+import { oneLine, quote } from './values/quote.js';
+import { UUID } from './values/uuid.js';
 import { wiredSchema, word } from './wiredschema.js';
-import { oneLine, quote } from './quote.js';
 
 /** An attachment that was wired, with the ifindex of its link: names are reused, indexes are not. */
 export type Wired = Placed & {
@@ -71,12 +74,6 @@ const INCOMING_LASTS = 60_000;
 
 /** Of all the files a guest may have; a draft stays when the hook is killed while it writes. */
 const ENDINGS = ['json', 'incoming', 'ended'].flatMap((ending) => [ending, `${ending}.draft`]);
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
-export function isUuid(text: string): boolean {
-  return UUID.test(text);
-}
 
 /** Returns the journal in `dir`, which is made when first written to. Every error is a JournalError. */
 export function createJournal(dir: string, onDamage: (message: string) => void): Journal {

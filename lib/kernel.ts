@@ -9,7 +9,7 @@ import { assertSuccess, type Exec, type ExecRequest, lineOf } from './exec.js';
 import type { Observation, Scope } from './observation.js';
 import { ANSWER_FLAGS, type Answers, observe, questionsOf } from './observe.js';
 import type { Batch, BatchLine } from './operation.js';
-import { oneLine } from './quote.js';
+import { oneLine } from './values/quote.js';
 import { describe } from './words.js';
 
 /** The kernel as the pipeline sees it; tests put a fake in its place. */

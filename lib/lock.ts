@@ -6,7 +6,7 @@
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
 import { JournalError } from './errors.js';
 import type { Exec, ExecResult } from './exec.js';
-import { oneLine, quote } from './quote.js';
+import { oneLine, quote } from './values/quote.js';
 
 export interface Lock {
   /** Pass it to every tool that changes the host. */

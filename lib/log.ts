@@ -3,7 +3,7 @@
  * a run for each would cost a hook more than the change it tells of.
  */
 import type { Exec } from './exec.js';
-import { oneLine } from './quote.js';
+import { oneLine } from './values/quote.js';
 
 export interface Log {
   readonly info: (line: string) => void;

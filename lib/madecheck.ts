@@ -7,7 +7,7 @@ import { ConflictError, HostError } from './errors.js';
 import { ALIAS_PREFIX, type MadeLink, namesOf } from './madelink.js';
 import { isMadeHere } from './madestate.js';
 import type { LinkFacts, Observation } from './observation.js';
-import { quote } from './quote.js';
+import { quote } from './values/quote.js';
 
 /** Returns the name of the guest with this UUID that guestwire knows; undefined: none. */
 export type GuestName = (uuid: string) => string | undefined;

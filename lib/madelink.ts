@@ -5,8 +5,9 @@
  */
 import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, UnsupportedError, ValueError } from './errors.js';
-import { assertIfname } from './ifname.js';
-import { nicLabel, quote } from './quote.js';
+import { nicLabel } from './quote.js';
+import { assertIfname } from './values/ifname.js';
+import { quote } from './values/quote.js';
 
 export type MadeLink = MadeVeth | MadeTap;
 

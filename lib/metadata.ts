@@ -3,11 +3,12 @@
  * to be on the network. Read strictly: a misspelt word here would leave a guest on the wrong network in silence. Whether
  * the values make sense is not judged here. Messages write the prefix gw, whatever the document's is.
  */
-import { type Domain, METADATA_NAMESPACE, type NativeVlan, vlanOf } from './domain.js';
+import { type Domain, METADATA_NAMESPACE, vlanOf } from './domain.js';
 import { DomainXmlError } from './errors.js';
 import type { VethWish } from './madelink.js';
-import { type TrustWord, TRUST_WORDS } from './policy.js';
-import { quote } from './quote.js';
+import { TRUST_WORDS, type TrustWord } from './policy.js';
+import { quote } from './values/quote.js';
+import type { NativeVlan } from './values/vlan.js';
 import type { XmlElement } from './xml.js';
 
 /** What one `<gw:interface>` says, as written; attachment.ts judges the values. */

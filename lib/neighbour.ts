@@ -4,13 +4,13 @@
  * settings of the link, shared by all guests on it: who still needs them is read from the entries, not counted, and what
  * they were before the first guest is kept in the journal.
  */
-import { type Family, familyName, parseAddress } from './address.js';
 import type { PlacedLink, RoutedLink } from './attachment.js';
 import { turnsOn } from './forwarding.js';
-import type { NetObject } from './netstate.js';
 import type { Speaker } from './frame.js';
+import type { NetObject } from './netstate.js';
 import type { LinkFacts, Observation } from './observation.js';
-import { quote, sysctlName } from './quote.js';
+import { type Family, familyName, parseAddress } from './values/address.js';
+import { quote, sysctlName } from './values/quote.js';
 
 /** What the settings of one proxy link were before guestwire changed them, by path below /proc/sys. */
 export interface ProxyRecord {

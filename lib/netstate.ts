@@ -3,11 +3,11 @@
  * say which observed objects are guestwire's. What is not in the desired state is removed, so an object that cannot be
  * proved ours never becomes part of an observed one.
  */
-import { type Family, hostPrefix, parseAddress } from './address.js';
 import type { Placed, PlacedLink, PlacedPort, RoutedLink } from './attachment.js';
 import { desiredMacvtap, desiredMade, type MadeObject, observedMacvtap, observedMade } from './madestate.js';
 import type { Observation } from './observation.js';
 import type { FilterFamily, NicFilter } from './ruleset.js';
+import { type Family, hostPrefix, parseAddress } from './values/address.js';
 
 /** One kernel object, or one setting of a link that always has some value (`link`, `txqlen`, `isolated`, `sysctl`, `mtu` and such). */
 export type NetObject =

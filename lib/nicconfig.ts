@@ -3,15 +3,15 @@
  * those of a portgroup, too.
  */
 import * as z from 'zod/mini';
-import { type Address, parseAddress, type Prefix, prefixOf, widthOf } from './address.js';
 import { ValueError } from './errors.js';
 import { filterKeys, filterWordsOf } from './filterconfig.js';
 import type { FilterWords } from './filterwords.js';
 import { type VethWish, vethWishOf } from './madelink.js';
-import { quote } from './quote.js';
-import { tableOf } from './rtnames.js';
 import { header, mapOf, namedTables, read, table, type TablePath, within } from './toml.js';
-import { accessPort, canonicalMembership, parseVids, type VlanMember, vidsOf } from './vlan.js';
+import { type Address, parseAddress, type Prefix, prefixOf, widthOf } from './values/address.js';
+import { quote } from './values/quote.js';
+import { tableOf } from './values/route-names.js';
+import { accessPort, canonicalMembership, parseVids, vidsOf, type VlanMember } from './values/vlan.js';
 
 /** What the host config says of one NIC. */
 export interface NicConfig {

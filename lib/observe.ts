@@ -4,15 +4,15 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parsePrefix, type Prefix } from './address.js';
 import { ToolOutputError } from './errors.js';
 import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from './exec.js';
 import { observeFilters, tracksBridges } from './filterfacts.js';
 import type { LinkFacts, Observation, ProxyFacts, RouteFacts, RuleFacts, Scope, Subinterface } from './observation.js';
-import { oneLine } from './quote.js';
 import { askRules6, parseLastResorts, parseRules, RULE_QUESTION } from './rules.js';
 import { parseLinks, parseNextHops, parseProxies, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
-import type { VlanMember } from './vlan.js';
+import { parsePrefix, type Prefix } from './values/address.js';
+import { oneLine } from './values/quote.js';
+import type { VlanMember } from './values/vlan.js';
 
 /**
  * Flags for answers that can be read; they change nothing for lines that change the host. -Numeric (iproute2 4.20), because

@@ -7,7 +7,7 @@ import { disableIpv6Path, type MadeObject } from './madestate.js';
 import type { NetObject } from './netstate.js';
 import { nicLines, TABLE, tableLines, withoutNicLines } from './ruleset.js';
 import { LAST_METRIC } from './tables.js';
-import { formatRange, type VidRange } from './vlan.js';
+import { formatRange, type VidRange } from './values/vlan.js';
 
 /** `ip`, `ip -6` (rules have one family a run) and `bridge` are fed to `TOOL -batch -`, `nft` to `nft -f -`; `sysctl` lines are `path=value`, for /proc/sys. */
 export type BatchTool = 'ip' | 'ip -6' | 'bridge' | 'nft' | 'sysctl';

@@ -9,7 +9,10 @@ import { planForwarding } from './forwarding.js';
 import type { Entry, Holding, Wired } from './journal.js';
 import { isHalfMade } from './madestate.js';
 import { planProxies, type ProxyPlan, type ProxyRecord, withoutProxies } from './neighbour.js';
-import { desiredState, downOf, isMade, isSetting, netState, type NetObject, type NetState, observedState, withoutRoutes, withoutVlans } from './netstate.js';
+import {
+  desiredState, downOf, isMade, isSetting, type NetObject, type NetState, netState, observedState, withoutRoutes,
+  withoutVlans,
+} from './netstate.js';
 import type { Observation } from './observation.js';
 import { type Batch, flushBatch, render } from './operation.js';
 import { planTables } from './tables.js';

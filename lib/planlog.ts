@@ -1,8 +1,9 @@
 /** A plan that was carried out, in words. */
 import type { Guest } from './guest.js';
 import type { Plan } from './plan.js';
-import { nicLabel, quote } from './quote.js';
+import { nicLabel } from './quote.js';
 import type { Host } from './reconcile.js';
+import { quote } from './values/quote.js';
 import { describeLine } from './words.js';
 
 /** A line of a batch is a line of the log: a range of 4,000 VIDs is one change. */

@@ -5,8 +5,8 @@
  * as if the guest had, so an answer comes in only when the port itself sent what it answers (the connection's mark is its
  * ifindex), and goes out only when what it answers may come in.
  */
-import { drop, matchesOf, permit, type PolicyRules, setsOf, type Side } from './policyrules.js';
 import type { Allow, Policy } from './policy.js';
+import { drop, matchesOf, permit, type PolicyRules, setsOf, type Side } from './policyrules.js';
 import type { Rule } from './spoofing.js';
 
 /** Constants of these rules, as sets that all ports share. */

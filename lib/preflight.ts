@@ -2,15 +2,16 @@
  * What must be true of the host before the first effect: the bridge exists and filters, the link is where the XML says,
  * the host forwards, and nobody else holds what the guest claims. Pure; each refusal names guest, NIC, cause and cure.
  */
-import { bare, contains, hostPrefix, overlaps, parseAddress, type Prefix } from './address.js';
 import { type Attachment, claimsOf, type Placed, type RoutedLink, type VlanPort } from './attachment.js';
 import { ConflictError, HostError } from './errors.js';
 import { assertForwarding, lacksForwarding6 } from './forwarding.js';
 import { assertMade, type GuestName } from './madecheck.js';
 import type { LinkFacts, Observation, RouteFacts, Scope } from './observation.js';
 import { trackedBy } from './portpolicy.js';
-import { nicLabel, quote } from './quote.js';
+import { nicLabel } from './quote.js';
 import { probesOf } from './scope.js';
+import { bare, contains, hostPrefix, overlaps, parseAddress, type Prefix } from './values/address.js';
+import { quote } from './values/quote.js';
 
 /** A live guest that guestwire wired, for conflicts with it. */
 export interface Holder {

@@ -11,8 +11,9 @@ import type { Kernel } from './kernel.js';
 import type { Log } from './log.js';
 import { proxyLinksOf, unusable } from './neighbour.js';
 import { EMPTY_SCOPE, type LinkFacts } from './observation.js';
-import { nicLabel, quote } from './quote.js';
+import { nicLabel } from './quote.js';
 import { exchange, type Frame } from './rawsocket.js';
+import { quote } from './values/quote.js';
 
 export interface Probing {
   readonly exec: Exec;

@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync }
 import { join } from 'node:path';
 import { JournalError } from './errors.js';
 import type { Guest } from './guest.js';
-import { oneLine, quote } from './quote.js';
+import { oneLine, quote } from './values/quote.js';
 
 /** Returns whether the guest of a UUID is in quarantine. Throws JournalError where nobody can tell: then nothing may start. */
 export function quarantineIn(dir: string): (uuid: string) => boolean {

@@ -5,19 +5,22 @@
  */
 import { type Attachment, madeOf, type Placed, placedOf } from './attachment.js';
 import { CommandError, HostError, RollbackError, VerifyError } from './errors.js';
+import { familiesOf } from './filter.js';
+import type { Guest } from './guest.js';
 import type { Entry, Holding, Journal } from './journal.js';
 import type { Kernel, RunMode } from './kernel.js';
 import { EMPTY_SCOPE, type Observation } from './observation.js';
+import {
+  isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planUndo, type StartMode,
+} from './plan.js';
 import { logPlan } from './planlog.js';
-import { familiesOf } from './filter.js';
-import type { Guest } from './guest.js';
-import { isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planUndo, type StartMode } from './plan.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
-import { nicLabel, oneLine, quote } from './quote.js';
+import { nicLabel } from './quote.js';
 import { underNewNames } from './renamed.js';
 import { rivalsOf, withQuarantineOf } from './rivals.js';
 import { scopeOf } from './scope.js';
 import { ofRunning, planTakeBack, type TakeBack } from './takeback.js';
+import { oneLine, quote } from './values/quote.js';
 import { describe } from './words.js';
 
 /** Where effects go: injected at the top, so that tests put fakes in. */

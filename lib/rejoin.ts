@@ -5,10 +5,11 @@
 import type { Operation } from './diff.js';
 import { type BridgeFacts, EMPTY_SCOPE } from './observation.js';
 import { render } from './operation.js';
-import { nicLabel, quote } from './quote.js';
+import { nicLabel } from './quote.js';
 import type { Host } from './reconcile.js';
 import { underNewNames } from './renamed.js';
 import type { Wish } from './together.js';
+import { quote } from './values/quote.js';
 
 /**
  * Puts taps that have no master into the bridge that their guest's XML names, if it exists and filters: in one that does not

@@ -1,7 +1,6 @@
 /**
  * Attachments to scope: exactly what must be asked of the kernel to wire, check and verify them.
  */
-import { lastAddress, parseAddress, type Prefix } from './address.js';
 import { type Attachment, claimsOf, madeOf, type Placed, type RoutedLink } from './attachment.js';
 import { familiesOf } from './filter.js';
 import { forwardingPathsOf } from './forwarding.js';
@@ -12,6 +11,7 @@ import { sysctlsOf } from './netstate.js';
 import type { Scope } from './observation.js';
 import { trackedBy } from './portpolicy.js';
 import { hasTable } from './tables.js';
+import { lastAddress, parseAddress, type Prefix } from './values/address.js';
 
 /** Returns what to ask for `wanted`, checks of the host included, and for `recorded`, which may only be given up. */
 export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attachment | Placed)[] = []): Scope {

@@ -3,17 +3,20 @@
  * systemd told of them. Nothing here refuses a guest: what cannot be served is a warning in the log. The daemons are
  * systemd's children, never the hook's.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { loadConfig } from './config.js';
 import { ConfigError } from './errors.js';
 import { type Exec, type ExecRequest, failureOf } from './exec.js';
 import type { Journal, Wired } from './journal.js';
 import type { Log } from './log.js';
-import { nicLabel, oneLine, quote } from './quote.js';
+import { nicLabel } from './quote.js';
 import type { ServeConfig } from './serveconfig.js';
 import { FIRST_LEASES, type Served, servedLink, type Service, SERVICES } from './served.js';
 import type { Settings } from './settings.js';
+import { oneLine, quote } from './values/quote.js';
 
 export interface Serving {
   readonly journal: Journal;

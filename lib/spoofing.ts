@@ -3,9 +3,12 @@
  * (nftables family bridge) and a routed link (netdev). `meta protocol` and not `ether type` is written before every inner
  * header: it sees through a VLAN tag, where the other reads the tag (nft_payload.c, nft_meta.c).
  */
-import { addressText, bare, contains, type Family, hostPrefix, linkLocalOf, ownPrefix, parseAddress, parsePrefix, type Prefix } from './address.js';
 import { claimsOf, type PlacedLink, type PlacedPort } from './attachment.js';
 import { NO_TRUST, type Trust } from './policy.js';
+import {
+  addressText, bare, contains, type Family, hostPrefix, linkLocalOf, ownPrefix, parseAddress, parsePrefix,
+  type Prefix,
+} from './values/address.js';
 
 /** A rule of a NIC's chain: what it matches, and in the kernel as its comment why. */
 export interface Rule {

@@ -3,7 +3,6 @@
  * are planned as if they were one, so that a host with hundreds of them costs one run of each tool. Changes nothing.
  */
 import { type Attachment, claimsOf, type Placed, placedOf } from './attachment.js';
-import { bare } from './address.js';
 import { GuestwireError } from './errors.js';
 import { familiesOf } from './filter.js';
 import { type Guest, NIL_UUID } from './guest.js';
@@ -12,11 +11,13 @@ import { EMPTY_SCOPE, type Observation } from './observation.js';
 import type { BatchLine } from './operation.js';
 import { livingOf, type Past, type Plan, planFor } from './plan.js';
 import { furtherScope, preflight } from './preflight.js';
+import { nicLabel } from './quote.js';
 import { type Host, pastOf } from './reconcile.js';
-import { nicLabel, quote } from './quote.js';
 import { underNewNames } from './renamed.js';
 import { scopeOf } from './scope.js';
 import type { Wish } from './together.js';
+import { bare } from './values/address.js';
+import { quote } from './values/quote.js';
 
 /** One guest as it is surveyed. */
 export interface Subject {

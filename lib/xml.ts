@@ -3,10 +3,9 @@
  * root process its time or memory (a DOCTYPE, deep nesting, megabytes). Names are resolved to namespaces here, so that
  * no caller ever looks at a prefix. What the elements mean is for domain.ts and metadata.ts.
  */
-import { SaxesParser, type SaxesAttributeNS, type SaxesTagNS } from 'saxes';
-
+import { type SaxesAttributeNS, SaxesParser, type SaxesTagNS } from 'saxes';
 import { DomainXmlError } from './errors.js';
-import { oneLine, quote } from './quote.js';
+import { oneLine, quote } from './values/quote.js';
 
 /** Longest document, in bytes of UTF-8: a string in libvirt's own protocol cannot be longer (REMOTE_STRING_MAX). */
 export const MOST_XML = 4 * 1024 * 1024;

@@ -2,10 +2,11 @@ import { spawnSync } from 'node:child_process';
 import { BlockList, isIP } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
-import {
-  assertRoutable, assertUnicast, bare, canonicalDestination, contains, type Family, hostPrefix, lastAddress, overlaps, parseAddress, parsePrefix,
-} from '../lib/address.js';
 import { ValueError } from '../lib/errors.js';
+import {
+  assertRoutable, assertUnicast, bare, canonicalDestination, contains, type Family, hostPrefix, lastAddress, overlaps,
+  parseAddress, parsePrefix,
+} from '../lib/values/address.js';
 
 /** As inet_ntop(3) of glibc prints them. */
 const CANONICAL: [string, string][] = [

@@ -1,14 +1,14 @@
 /** The network-config of guests, as text and as netplan and a YAML parser read it. */
-import { describe, expect, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { testWith } from './capability.js';
+import { describe, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../lib/attachment.js';
 import { netplanFile, networkConfig } from '../lib/cloudinit.js';
 import { parseConfig } from '../lib/config.js';
 import { parseDomain } from '../lib/domain.js';
+import { testWith } from './capability.js';
 import { bridgeNic, domainXml, ethernetNic, routedWish, vlanWish } from './hookrun.js';
 
 const CONFIG = '[serve]\non = false\ndns = ["2001:db8::53", "192.0.2.53"]\nsearch = ["example.org"]\n';

@@ -1,12 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { geteuid, umask } from 'node:process';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
-import { configMentions, defaultConfig, loadConfig, parseConfig } from '../lib/config.js';
+import { configMentions, loadConfig, parseConfig } from '../lib/config.js';
 import { ConfigError } from '../lib/errors.js';
+import { defaultConfig } from '../lib/hostconfig.js';
 
 const ROOT = geteuid?.() === 0;
 const WORLD = '[guest.web1."52:54:00:aa:bb:03"]\nisolated = true\n';

@@ -2,9 +2,9 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { diff, type Operation } from '../lib/diff.js';
-import { markOf, type NicFilter, tableLines } from '../lib/ruleset.js';
-import { isSetting, keyOf, netState, type NetObject, type NetState } from '../lib/netstate.js';
+import { isSetting, keyOf, type NetObject, netState, type NetState } from '../lib/netstate.js';
 import { flushBatch, render } from '../lib/operation.js';
+import { markOf, type NicFilter, tableLines } from '../lib/ruleset.js';
 import { describe as inWords } from '../lib/words.js';
 
 const FILTER: NicFilter = { chains: [{ name: 'nic_7', rules: [{ match: 'ether saddr != 52:54:00:aa:bb:01', why: 'source MAC' }] }], elements: [{ set: 'ports', verdict: 'goto nic_7' }], named: [] };

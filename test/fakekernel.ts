@@ -2,14 +2,14 @@
  * A kernel in memory. It understands the few words of `ip -batch` and `bridge -batch` that guestwire writes and fails on
  * any other, prints itself as sorted lines an operator could read, and fails at the nth line when told to.
  */
-import { hostPrefix, parseAddress, parsePrefix, contains, canonicalDestination } from '../lib/address.js';
 import { CommandError } from '../lib/errors.js';
 import type { Kernel } from '../lib/kernel.js';
 import type { LinkFacts, Observation, RouteFacts, RuleFacts, Scope } from '../lib/observation.js';
 import type { Batch } from '../lib/operation.js';
-import { parseVids, type VlanMember, vidsOf } from '../lib/vlan.js';
-import { print } from './fakeprint.js';
+import { canonicalDestination, contains, hostPrefix, parseAddress, parsePrefix } from '../lib/values/address.js';
+import { parseVids, vidsOf, type VlanMember } from '../lib/values/vlan.js';
 import { applyNft, type FakeNft, filterFacts } from './fakenft.js';
+import { print } from './fakeprint.js';
 import { tableHandlers } from './faketables.js';
 
 /** A host as golden cases write it down. */

@@ -3,10 +3,10 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { defaultConfig } from '../lib/config.js';
 import { ConfigError } from '../lib/errors.js';
 import type { Exec, ExecRequest } from '../lib/exec.js';
 import { hostFrom } from '../lib/host.js';
+import { defaultConfig } from '../lib/hostconfig.js';
 import { EMPTY_SCOPE } from '../lib/observation.js';
 import { settingsFrom } from '../lib/settings.js';
 

@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
-import { parseAddress, parsePrefix } from '../lib/address.js';
-import { defaultConfig, parseConfig, parseVidList } from '../lib/config.js';
+import { parseConfig } from '../lib/config.js';
 import { ConfigError, ValueError } from '../lib/errors.js';
-import { formatMembership } from '../lib/vlan.js';
+import { defaultConfig } from '../lib/hostconfig.js';
+import { parseVidList } from '../lib/nicconfig.js';
+import { parseAddress, parsePrefix } from '../lib/values/address.js';
+import { formatMembership } from '../lib/values/vlan.js';
 
 const PATH = '/etc/guestwire/config.toml';
 const NIC = '[guest.web1."52:54:00:aa:bb:03"]';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { ValueError } from '../lib/errors.js';
-import { assertIfname } from '../lib/ifname.js';
+import { assertIfname } from '../lib/values/ifname.js';
 
 describe('assertIfname', () => {
   test.each(['eno1', 'br0', 'vnet12', 'eno1.100', 'veth_a-b+c', 'x', '0x', 'abcdefghijklmno', 'all1', 'Default'])(

@@ -1,15 +1,15 @@
 /** Guests as command lines name them: by name, UUID or id, the same everywhere, and one sentence for who is none. */
+import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
-import { COMMANDS } from '../lib/cli/main.js';
 import { askLibvirt } from '../lib/cli/command.js';
-import { guestOfLibvirt } from '../lib/cli/named.js';
-import { now, processOf, isAfter } from '../lib/cli/process.js';
 import { exec } from '../lib/cli/exec.js';
+import { COMMANDS } from '../lib/cli/main.js';
+import { guestOfLibvirt } from '../lib/cli/named.js';
+import { isAfter, now, processOf } from '../lib/cli/process.js';
 import { canRun, testWith } from './capability.js';
 import { type GuestHost, openGuestHost } from './guesthost.js';
 import { guestXml } from './routedhost.js';
-import { spawn } from 'node:child_process';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 const kernelTest = testWith('root', 'netns', 'nft');
 jest.setTimeout(60_000);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
-import { nicLabel, oneLine, quote } from '../lib/quote.js';
+import { nicLabel } from '../lib/values/quote.js';
+import { oneLine, quote } from '../lib/values/quote.js';
 
 describe('quote', () => {
   test.each([

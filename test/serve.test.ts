@@ -2,15 +2,15 @@
  * Serving on a real kernel with the real dnsmasq and radvd: what guests behind veth pairs are told, what they never hear,
  * and what is left. fixtures/tools/systemctl stands in for systemd and runs the templates' own ExecStart.
  */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { canRun, testWith } from './capability.js';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { unitText } from '../lib/cli/units.js';
 import { SERVICES } from '../lib/served.js';
 import { settingsFrom } from '../lib/settings.js';
-import { DONE, domainXml, ethernetNic, type HookHost, openHookHost } from './hookrun.js';
+import { canRun, testWith } from './capability.js';
+import { domainXml, DONE, ethernetNic, type HookHost, openHookHost } from './hookrun.js';
 
 const serveTest = testWith('root', 'netns', 'serve');
 const able = canRun('root', 'netns', 'serve');

@@ -1,18 +1,18 @@
 /** What [serve] may say, and the text that dnsmasq, radvd and systemd are given for a link, as those programs read it. */
-import { describe, expect, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { testWith } from './capability.js';
+import { describe, expect, test } from '@jest/globals';
+import { deriveAttachments } from '../lib/attachment.js';
 import { unitText } from '../lib/cli/units.js';
 import { parseConfig } from '../lib/config.js';
-import { deriveAttachments } from '../lib/attachment.js';
 import { parseDomain } from '../lib/domain.js';
 import type { Wired } from '../lib/journal.js';
-import { ADVERTISER, DHCP, FIRST_LEASES, servedLink, SERVICES } from '../lib/served.js';
 import type { ServeConfig } from '../lib/serveconfig.js';
+import { ADVERTISER, DHCP, FIRST_LEASES, servedLink, SERVICES } from '../lib/served.js';
 import { settingsFrom } from '../lib/settings.js';
+import { testWith } from './capability.js';
 import { domainXml, ethernetNic, routedWish, UUID } from './hookrun.js';
 import { POLICY } from './policies.js';
 

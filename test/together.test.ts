@@ -7,7 +7,7 @@ import type { Attachment, RoutedLink, VlanPort } from '../lib/attachment.js';
 import { ConflictError } from '../lib/errors.js';
 import { createJournal } from '../lib/journal.js';
 import { type Host, release, wire } from '../lib/reconcile.js';
-import { canGoTogether, partOf, type Wish, warningsFor, wireTogether } from '../lib/together.js';
+import { canGoTogether, partOf, warningsFor, wireTogether, type Wish } from '../lib/together.js';
 import { type FakeHost, type FakeKernel, fakeKernel, type FakeLink } from './fakekernel.js';
 import { POLICY } from './policies.js';
 

@@ -1,10 +1,10 @@
 /** iproute2's and nft's JSON to facts: what the versions print differently must come out the same, anything odd is an error. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
-import { parsePrefix } from '../lib/address.js';
 import { ToolOutputError } from '../lib/errors.js';
 import { parseFilter } from '../lib/filterfacts.js';
 import { parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans } from '../lib/tooloutput.js';
+import { parsePrefix } from '../lib/values/address.js';
 
 /** Captured by test/lab/uml/capture.js, which says how this host was made. */
 describe.each(['6.1', '6.15'])('what iproute2 %s printed on a host with VLAN-aware bridges', (version) => {

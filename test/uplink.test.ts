@@ -6,9 +6,9 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { VlanPort } from '../lib/attachment.js';
 import { CommandError, HostError } from '../lib/errors.js';
 import { createJournal } from '../lib/journal.js';
-import { type Host, release, unwire, wire, type WireRequest } from '../lib/reconcile.js';
 import { NO_TRUST } from '../lib/policy.js';
-import { accessPort, type VlanMember } from '../lib/vlan.js';
+import { type Host, release, unwire, wire, type WireRequest } from '../lib/reconcile.js';
+import { accessPort, type VlanMember } from '../lib/values/vlan.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';
 import { filtered } from './fakenft.js';
 

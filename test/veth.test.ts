@@ -2,8 +2,8 @@
  * Links that guestwire makes, under a real libvirtd and with real guests: a veth pair that the guest joins through macvtap
  * passthrough, and a tap that libvirt is told not to make.
  */
-import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
 import { resolve } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
 import { formatMetadata } from '../lib/metadata-xml.js';
 import { canRun, testWith } from './capability.js';
 import { domainXml } from './lab/domain.js';

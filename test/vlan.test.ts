@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
-import type { NativeVlan } from '../lib/domain.js';
 import { ValueError } from '../lib/errors.js';
 import {
-  accessPort, canonicalMembership, formatMembership, formatRange, formatVids, parseVids, runsOf, vidsOf, vlanMembership, type VlanMember,
-} from '../lib/vlan.js';
+  accessPort, canonicalMembership, formatMembership, formatRange, formatVids, type NativeVlan, parseVids, runsOf,
+  vidsOf, type VlanMember, vlanMembership,
+} from '../lib/values/vlan.js';
 
 const anyVid = fc.integer({ min: 1, max: 4094 });
 const anyRange = fc.tuple(anyVid, anyVid).map(([a, b]) => ({ first: Math.min(a, b), last: Math.max(a, b) }));

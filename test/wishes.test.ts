@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { assertCallsHooks, readGuests } from '../lib/cli/wishes.js';
 import { createJournal } from '../lib/journal.js';
-import { type Connection, type DomainRef, LibvirtConnectionError, LibvirtError, LibvirtTimeoutError } from '../lib/libvirt/index.js';
+import { LibvirtConnectionError, LibvirtError, LibvirtTimeoutError } from '../lib/libvirt/errors.js';
+import type { Connection, DomainRef } from '../lib/libvirt/types.js';
 import { settingsFrom } from '../lib/settings.js';
 
 const uuidOf = (number: number): string => `11111111-2222-3333-4444-00000000000${number}`;

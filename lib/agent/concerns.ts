@@ -5,7 +5,7 @@
 import type { Attachment } from '../attachment.js';
 import type { Domain } from '../domain.js';
 import type { Wired } from '../journal.js';
-import type { VidRange } from '../vlan.js';
+import type { VidRange } from '../values/vlan.js';
 
 /** What a line of `ip -o -d monitor link` or `bridge monitor link vlan` says. */
 export interface LinkChange {

@@ -1,13 +1,17 @@
 /** The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again. */
 import type { Io } from '../cli/command.js';
-import { type GuestWork, type Inquiry, journalOf, type Life, lifeOf, OvertakenError, releaseGuest, stampOf, wireGuest } from '../cli/guest.js';
+import {
+  type GuestWork, type Inquiry, journalOf, type Life, lifeOf, OvertakenError, releaseGuest, stampOf, wireGuest,
+} from '../cli/guest.js';
 import { closely } from '../cli/reconcile-all.js';
 import { readGuests } from '../cli/wishes.js';
 import { GuestwireError } from '../errors.js';
 import { hostFrom } from '../host.js';
-import { type CallOptions, type Connection, type DomainRef, LibvirtClosedError, LibvirtConnectionError, LibvirtError } from '../libvirt/index.js';
-import { oneLine, quote } from '../quote.js';
+import type { CallOptions } from '../libvirt/calls.js';
+import { LibvirtClosedError, LibvirtConnectionError, LibvirtError } from '../libvirt/errors.js';
+import type { Connection, DomainRef } from '../libvirt/types.js';
 import { survey, tasksOf } from '../survey.js';
+import { oneLine, quote } from '../values/quote.js';
 import type { Concerns } from './concerns.js';
 import { createTurns } from './turns.js';
 import { createWork, type Reason, type Work } from './work.js';

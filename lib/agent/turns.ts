@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Io } from '../cli/command.js';
-import { type Concerned, type Part, serve, stampOf, type UnderLock, type Wiring, wireServed } from '../cli/guest.js';
+import { type Concerned, type Part, serve, stampOf, type UnderLock, wireServed, type Wiring } from '../cli/guest.js';
 import { locked } from '../cli/host.js';
 import { closely } from '../cli/reconcile-all.js';
 import { GuestwireError } from '../errors.js';

@@ -2,7 +2,7 @@
  * What reconciling does to a host, for real or in words only. Whoever reconciles goes the same way with either, so that
  * what a dry run prints is what the run then does.
  */
-import { type Announcement, announce, wordsOfAnnouncement } from '../announce.js';
+import { announce, type Announcement, wordsOfAnnouncement } from '../announce.js';
 import type { Exec } from '../exec.js';
 import type { Guest } from '../guest.js';
 import type { Journal } from '../journal.js';
@@ -13,12 +13,12 @@ import type { Plan } from '../plan.js';
 import { logPlan } from '../planlog.js';
 import { type Host, pastOf, planWiring, release, releaseRunning } from '../reconcile.js';
 import { rejoin } from '../rejoin.js';
-import type { Wish } from '../together.js';
-import { wireRejoined } from './guest.js';
-import { ofRunning, planTakeBack, type TakeBack } from '../takeback.js';
 import { rivalsOf } from '../rivals.js';
-import { quote } from '../quote.js';
-import { accessPort } from '../vlan.js';
+import { ofRunning, planTakeBack, type TakeBack } from '../takeback.js';
+import type { Wish } from '../together.js';
+import { quote } from '../values/quote.js';
+import { accessPort } from '../values/vlan.js';
+import { wireRejoined } from './guest.js';
 
 export interface Acts {
   readonly host: Host;

@@ -2,9 +2,9 @@
 import { loadConfig } from '../config.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
 import { type Finding, findingsOf } from '../findings.js';
-import { quote } from '../quote.js';
 import { hostFrom } from '../host.js';
 import { labelOf, survey, withOwner } from '../survey.js';
+import { quote } from '../values/quote.js';
 import { command, type Io, JSON_VERSION } from './command.js';
 import { guestMeant } from './named.js';
 import { assertRootToRead } from './requirements.js';

@@ -5,8 +5,8 @@ import { CommandError, DomainXmlError, HostError, UsageError } from '../errors.j
 import { assertSuccess, type Exec, type ExecRequest } from '../exec.js';
 import { ASK_HOSTS, START_LIBVIRT } from '../libvirt/errors.js';
 import { parseUri } from '../libvirt/uri.js';
-import { oneLine, quote } from '../quote.js';
 import type { Settings } from '../settings.js';
+import { oneLine, quote } from '../values/quote.js';
 
 export interface Command {
   readonly name: string;

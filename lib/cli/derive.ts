@@ -3,8 +3,8 @@ import { type Attachment, deriveAttachments } from '../attachment.js';
 import { loadConfig } from '../config.js';
 import { type Domain, parseDomain } from '../domain.js';
 import type { MadeLink } from '../madelink.js';
-import { quote } from '../quote.js';
-import { formatMembership } from '../vlan.js';
+import { quote } from '../values/quote.js';
+import { formatMembership } from '../values/vlan.js';
 import { command, JSON_VERSION, readDomainXml } from './command.js';
 
 export const derive = command({

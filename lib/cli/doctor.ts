@@ -2,14 +2,17 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { deriveAttachments } from '../attachment.js';
-import { type HostConfig, loadConfig } from '../config.js';
-import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts, type DroppingChain, type Ill } from '../doctor.js';
+import { loadConfig } from '../config.js';
+import {
+  type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts, type DroppingChain, type Ill,
+} from '../doctor.js';
 import { parseDomain } from '../domain.js';
 import { droppingIn, droppingLegacy } from '../dropping.js';
 import { GuestwireError } from '../errors.js';
-import { type Exec, type ExecRequest } from '../exec.js';
+import type { Exec, ExecRequest } from '../exec.js';
+import type { HostConfig } from '../hostconfig.js';
 import { createKernel } from '../kernel.js';
-import { connect } from '../libvirt/index.js';
+import { connect } from '../libvirt/connect.js';
 import { EMPTY_SCOPE } from '../observation.js';
 import { command, type Io, JSON_VERSION } from './command.js';
 import { untoldServices } from './dropins.js';

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { HostError } from '../errors.js';
-import { quote } from '../quote.js';
+import { quote } from '../values/quote.js';
 import type { FileSpec } from './fileset.js';
 import { assertSafeDirectory, lstatOf } from './layout.js';
 

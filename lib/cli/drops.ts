@@ -1,9 +1,10 @@
 /** `guestwire drops`: what the rules of a guest's filters met. */
 import { HostError, UsageError } from '../errors.js';
-import { countersOf, type RuleCount } from '../filterfacts.js';
 import { familiesOf } from '../filter.js';
+import { countersOf, type RuleCount } from '../filterfacts.js';
 import { createJournal, type Wired } from '../journal.js';
-import { nicLabel, quote } from '../quote.js';
+import { nicLabel } from '../quote.js';
+import { quote } from '../values/quote.js';
 import { command, type Io, JSON_VERSION } from './command.js';
 import { guestMeant } from './named.js';
 import { assertRootToRead } from './requirements.js';

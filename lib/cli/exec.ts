@@ -2,8 +2,8 @@
  * `Exec` for the command, on execa. The hook has its own on node:child_process: execa costs 28 ms at every start, which
  * a command can afford and a guest start cannot. One contract test holds for both.
  */
-import { execa } from 'execa';
 import { createInterface } from 'node:readline';
+import { execa } from 'execa';
 import { DEADLINE, type Exec, type ExecRequest, killGroup } from '../exec.js';
 
 /** Runs one tool as {@link Exec} promises. A batch that has begun is carried through even when the command is interrupted. */

@@ -1,6 +1,5 @@
 /** `guestwire explain`: which rule decides on a flow to or from a guest that runs here. */
-import { bare, parseAddress } from '../address.js';
-import { type Decision, decide, type Flow, type Ruling } from '../decide.js';
+import { decide, type Decision, type Flow, type Ruling } from '../decide.js';
 import { type End, nicsOf, ownOf, type Parties } from '../ends.js';
 import { GuestwireError, HostError, locate, UsageError } from '../errors.js';
 import type { Guest } from '../guest.js';
@@ -9,8 +8,10 @@ import { createKernel } from '../kernel.js';
 import { EMPTY_SCOPE } from '../observation.js';
 import { PROTOS } from '../policy.js';
 import { listQuarantine } from '../quarantine.js';
-import { nicLabel, quote } from '../quote.js';
+import { nicLabel } from '../quote.js';
 import { byLife } from '../rivals.js';
+import { bare, parseAddress } from '../values/address.js';
+import { quote } from '../values/quote.js';
 import { command, type Io, JSON_VERSION } from './command.js';
 import { guestMeant } from './named.js';
 

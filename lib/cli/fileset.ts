@@ -4,12 +4,12 @@
  * the way back is a rename, which needs no space. A file is replaced by a rename, so there is never a moment without it.
  */
 import {
-  chmodSync, chownSync, closeSync, fchmodSync, fchownSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync, readFileSync,
-  renameSync, rmdirSync, rmSync, writeFileSync,
+  chmodSync, chownSync, closeSync, fchmodSync, fchownSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync,
+  readFileSync, renameSync, rmdirSync, rmSync, writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { HostError, RollbackError } from '../errors.js';
-import { oneLine, quote } from '../quote.js';
+import { oneLine, quote } from '../values/quote.js';
 import { describe, lstatOf } from './layout.js';
 
 export interface FileSpec {

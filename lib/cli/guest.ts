@@ -11,11 +11,11 @@ import { GuestwireError, HostError } from '../errors.js';
 import { type Guest, guestOf } from '../guest.js';
 import { createJournal, type Journal } from '../journal.js';
 import type { Plan } from '../plan.js';
-import { quote } from '../quote.js';
 import { type Host, refilter, release, releaseRunning, wire } from '../reconcile.js';
 import { rejoin } from '../rejoin.js';
 import { serveGuest } from '../serving.js';
 import type { Wish } from '../together.js';
+import { quote } from '../values/quote.js';
 import type { Io } from './command.js';
 
 /** What happens under the host's lock. */

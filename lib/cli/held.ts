@@ -1,7 +1,7 @@
 /** Whether another guest has what one is to be given: of this host's, those that are wired and those that are only defined. */
 import { type Attachment, claimsOf } from '../attachment.js';
 import { hostFrom } from '../host.js';
-import type { Connection, DomainRef } from '../libvirt/index.js';
+import type { Connection, DomainRef } from '../libvirt/types.js';
 import { assertUnclaimed, type Holder } from '../preflight.js';
 import { nicLabel } from '../quote.js';
 import { pastOf } from '../reconcile.js';

@@ -1,9 +1,9 @@
 /** Whether libvirt will call guestwire's hook, and the hook will run: what `install` would refuse or mend. */
-import type { DoctorFacts } from '../doctor.js';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { DoctorFacts } from '../doctor.js';
 import { GuestwireError } from '../errors.js';
-import { quote } from '../quote.js';
+import { quote } from '../values/quote.js';
 import type { Io } from './command.js';
 import { BESIDE, BESIDE_DIR, HOOK, lstatOf, MAIN, type Standing, standingAt } from './layout.js';
 import { readRecord } from './record.js';

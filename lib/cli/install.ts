@@ -4,13 +4,14 @@ import { join } from 'node:path';
 import { loadConfig } from '../config.js';
 import { ConfigError, HostError, UsageError } from '../errors.js';
 import { acquireLock } from '../lock.js';
-import { quote } from '../quote.js';
+import { quote } from '../values/quote.js';
 import { agentFiles, startAgent } from './agentunit.js';
 import { command, type Io } from './command.js';
-import { type DropIns, dropIns } from './dropins.js';
+import { dropIns, type DropIns } from './dropins.js';
 import { applyFileSet, type FileSet, type FileSpec } from './fileset.js';
 import {
-  assertSafeDirectory, BESIDE, BESIDE_DIR, findPlace, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, type Place, standingAt,
+  assertSafeDirectory, BESIDE, BESIDE_DIR, findPlace, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN,
+  type Place, standingAt,
 } from './layout.js';
 import { now } from './process.js';
 import { type InstallRecord, readRecord, recordFile } from './record.js';

@@ -2,10 +2,10 @@
  * Where `install` puts things on a host and what stands there now. A launcher is guestwire's when its second line says
  * so; everything else in libvirt's hook directories belongs to somebody else and is never written, moved or removed.
  */
-import { closeSync, lstatSync, openSync, readdirSync, readlinkSync, readSync, statSync, type Stats } from 'node:fs';
+import { closeSync, lstatSync, openSync, readdirSync, readlinkSync, readSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { HostError } from '../errors.js';
-import { quote } from '../quote.js';
+import { quote } from '../values/quote.js';
 
 export const LIBRARY_DIR = '/usr/lib/guestwire';
 export const HOOKS_DIR = '/etc/libvirt/hooks';

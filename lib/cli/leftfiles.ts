@@ -1,8 +1,9 @@
 /** Files of the state directory that nothing will use any more: marks of migrations that never came, drafts, damaged entries. */
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { createJournal, isUuid } from '../journal.js';
-import { quote } from '../quote.js';
+import { createJournal } from '../journal.js';
+import { quote } from '../values/quote.js';
+import { isUuid } from '../values/uuid.js';
 import type { Acts } from './acts.js';
 import type { Asked } from './wishes.js';
 

@@ -1,14 +1,16 @@
 /** The table of commands, and what picks one: prints what it returns, ends with its status. */
 import { readFileSync } from 'node:fs';
+import { GuestwireError, UsageError } from '../errors.js';
+import { settingsFrom } from '../settings.js';
 import { check } from './check.js';
 import { cloudInit } from './cloud-init.js';
+import type { Command, Io } from './command.js';
 import { completionOf } from './completion.js';
 import { derive } from './derive.js';
 import { doctor } from './doctor.js';
 import { drops } from './drops.js';
 import { exec } from './exec.js';
 import { explain } from './explain.js';
-import type { Command, Io } from './command.js';
 import { install } from './install.js';
 import { plan } from './plan.js';
 import { quarantine } from './quarantine.js';
@@ -17,8 +19,6 @@ import { set, unset } from './set.js';
 import { status } from './status.js';
 import { uninstall } from './uninstall.js';
 import { watch } from './watch.js';
-import { GuestwireError, UsageError } from '../errors.js';
-import { settingsFrom } from '../settings.js';
 
 export const COMMANDS: readonly Command[] = [status, check, doctor, derive, plan, explain, drops, reconcile, watch, set, unset, quarantine, install, uninstall, cloudInit, completionOf(() => COMMANDS)];
 

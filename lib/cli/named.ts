@@ -3,9 +3,10 @@ import { parseDomain } from '../domain.js';
 import { CommandError, HostError } from '../errors.js';
 import type { Exec } from '../exec.js';
 import { type Guest, guestOf } from '../guest.js';
-import { type Connection, type DomainRef, LibvirtError } from '../libvirt/index.js';
+import { LibvirtError } from '../libvirt/errors.js';
 import { isUuid } from '../libvirt/refs.js';
-import { quote } from '../quote.js';
+import type { Connection, DomainRef } from '../libvirt/types.js';
+import { quote } from '../values/quote.js';
 import { askLibvirt, noSuchGuest } from './command.js';
 
 interface Asking {

@@ -1,17 +1,17 @@
 /** `guestwire plan`: the exact batches that would run now, with every check made and nothing changed. */
 import { type Attachment, deriveAttachments, type Placed, placedOf } from '../attachment.js';
 import { loadConfig } from '../config.js';
+import { type Domain, parseDomain } from '../domain.js';
 import { NIL_UUID } from '../guest.js';
 import { hostFrom } from '../host.js';
-import { type Domain, parseDomain } from '../domain.js';
 import type { Kernel } from '../kernel.js';
 import { sysctlsOf } from '../netstate.js';
 import { EMPTY_SCOPE, type LinkFacts, type Observation } from '../observation.js';
 import type { Batch } from '../operation.js';
-import { quote } from '../quote.js';
 import { type Plan, planFor } from '../plan.js';
 import { check, pastOf } from '../reconcile.js';
-import { accessPort } from '../vlan.js';
+import { quote } from '../values/quote.js';
+import { accessPort } from '../values/vlan.js';
 import { command, type Io, JSON_VERSION, readDomainXml } from './command.js';
 
 export const plan = command({

@@ -1,8 +1,8 @@
 /** `guestwire reconcile --all`: every guest that runs made right, and what is left of those that are gone collected. */
 import { closeKernel } from '../closelook.js';
 import { loadConfig } from '../config.js';
-import { differenceOf } from '../difference.js';
 import { diff } from '../diff.js';
+import { differenceOf } from '../difference.js';
 import { GuestwireError, HostError } from '../errors.js';
 import { allProtocols } from '../findings.js';
 import { garbageIn, observeHost } from '../garbage.js';
@@ -11,7 +11,6 @@ import { hostFrom } from '../host.js';
 import { createJournal, type Holding, type Wired } from '../journal.js';
 import { type Batch, type BatchLine, render } from '../operation.js';
 import type { Plan } from '../plan.js';
-import { quote } from '../quote.js';
 import { type Host, release } from '../reconcile.js';
 import { byLife } from '../rivals.js';
 import { serveGuest } from '../serving.js';
@@ -19,6 +18,7 @@ import { survey, tasksOf } from '../survey.js';
 import type { Wish } from '../together.js';
 import type { UplinkRecord } from '../uplink.js';
 import { surplusUplinks } from '../uplinkgarbage.js';
+import { quote } from '../values/quote.js';
 import { describeLine } from '../words.js';
 import { type Acts, realActs, toldActs } from './acts.js';
 import type { Io } from './command.js';

@@ -4,9 +4,11 @@ import { loadConfig } from '../config.js';
 import { parseDomain } from '../domain.js';
 import { HostError, UsageError } from '../errors.js';
 import { type Guest, guestOf } from '../guest.js';
-import { quote } from '../quote.js';
+import { quote } from '../values/quote.js';
 import { askLibvirt, command, type Io } from './command.js';
-import { type Inquiry, journalOf, lifeOf, type Part, releaseGuest, stampOf, type UnderLock, wireGuest, wireServed } from './guest.js';
+import {
+  type Inquiry, journalOf, lifeOf, type Part, releaseGuest, stampOf, type UnderLock, wireGuest, wireServed,
+} from './guest.js';
 import { locked } from './host.js';
 import { guestOfLibvirt } from './named.js';
 import { closely, preview, previewAll, reconcileAll } from './reconcile-all.js';

@@ -1,8 +1,8 @@
 /** What `install` remembers for later runs: which directories it made, and which daemons know of the hook. */
 import { readFileSync } from 'node:fs';
 import * as z from 'zod/mini';
-import { RECORD } from './layout.js';
 import type { FileSpec } from './fileset.js';
+import { RECORD } from './layout.js';
 
 const schema = z.object({
   version: z.literal(1),

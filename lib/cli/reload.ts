@@ -2,12 +2,12 @@
  * Telling libvirt's daemon that there is a hook now: it looks for hooks when it starts and at SIGHUP only. SIGHUP also
  * starts every inactive network and storage pool that is set to autostart (libvirt 9.0), so somebody has to agree.
  */
-import { existsSync, readFileSync } from 'node:fs';
 import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { CommandError, HostError } from '../errors.js';
 import { assertSuccess, type ExecRequest } from '../exec.js';
-import { oneLine, quote } from '../quote.js';
+import { oneLine, quote } from '../values/quote.js';
 import type { Io } from './command.js';
 import { isAfter, type Moment, processOf } from './process.js';
 import type { InstallRecord } from './record.js';

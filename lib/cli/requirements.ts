@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { HostError } from '../errors.js';
 import { assertSuccess } from '../exec.js';
-import { quote } from '../quote.js';
+import { quote } from '../values/quote.js';
 import type { Io } from './command.js';
 import { HOOK, LIBRARY_FILES } from './layout.js';
 

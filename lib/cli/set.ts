@@ -4,12 +4,16 @@ import { loadConfig } from '../config.js';
 import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain.js';
 import { DomainXmlError, GuestwireError, HostError, UsageError } from '../errors.js';
 import type { HostConfig } from '../hostconfig.js';
-import { assertNic, domainWith, elementOf, type IntentChange, intentsIn, withChange, withoutNic } from '../intentedit.js';
-import { connect, type Connection, type DomainRef, LibvirtError } from '../libvirt/index.js';
+import {
+  assertNic, domainWith, elementOf, type IntentChange, intentsIn, withChange, withoutNic,
+} from '../intentedit.js';
+import { connect } from '../libvirt/connect.js';
+import { LibvirtError } from '../libvirt/errors.js';
+import type { Connection, DomainRef } from '../libvirt/types.js';
 import { isHeld } from '../lock.js';
 import type { NicIntent } from '../metadata.js';
-import { quote } from '../quote.js';
 import { agentLockOf } from '../settings.js';
+import { quote } from '../values/quote.js';
 import { command, type Io, isOwn } from './command.js';
 import { assertFree } from './held.js';
 import { domainNamed } from './named.js';

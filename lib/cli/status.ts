@@ -1,16 +1,15 @@
 /** `guestwire status`: what guestwire wires on this host and whether it is so, NIC by NIC. */
 import { readFileSync } from 'node:fs';
-import { deriveAttachments } from '../attachment.js';
+import { claimsOf, deriveAttachments } from '../attachment.js';
 import { loadConfig } from '../config.js';
 import { parseDomain } from '../domain.js';
-import { claimsOf } from '../attachment.js';
-import { bare } from '../address.js';
 import { UsageError } from '../errors.js';
 import { hostFrom } from '../host.js';
-import { type NicState, nicsIn, type SurveyedNic } from '../nicstate.js';
-import { quote, unquoted } from '../quote.js';
+import { nicsIn, type NicState, type SurveyedNic } from '../nicstate.js';
 import { survey } from '../survey.js';
-import { formatMembership } from '../vlan.js';
+import { bare } from '../values/address.js';
+import { quote, unquoted } from '../values/quote.js';
+import { formatMembership } from '../values/vlan.js';
 import { askLibvirt, command, type Io, JSON_VERSION } from './command.js';
 import { guestAmong, guestOfLibvirt } from './named.js';
 import { type Cell, type Colour, type Column, tableLines } from './table.js';

@@ -6,19 +6,20 @@ import { hostFrom } from '../host.js';
 import { createJournal, type Journal } from '../journal.js';
 import { acquireLock, type Lock } from '../lock.js';
 import { createLog } from '../log.js';
-import { quote, sysctlName } from '../quote.js';
 import { release, releaseRunning } from '../reconcile.js';
 import { byLife } from '../rivals.js';
 import { serveNobody } from '../serving.js';
 import { agentLockOf } from '../settings.js';
+import { quote, sysctlName } from '../values/quote.js';
 import { AGENT_UNIT, isAgentInstalled, stopAgent } from './agentunit.js';
 import { command, type Io } from './command.js';
 import { DRAFT_DIRS, DROP_IN_DIRS, DROP_IN_FILES, isOurDropIn } from './dropins.js';
 import { leftoversIn, reasonOf } from './fileset.js';
-import { AGENT, BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt } from './layout.js';
+import {
+  AGENT, BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt,
+} from './layout.js';
 import { readRecord } from './record.js';
 import { assertRoot, LOCK_WAIT } from './requirements.js';
-
 import { installedUnits, reloadUnits, UNITS_DIR } from './units.js';
 
 export const uninstall = command({

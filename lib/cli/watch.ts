@@ -1,7 +1,7 @@
 /** `guestwire watch`: the agent in the foreground, as systemd's guestwire-agent.service runs it. */
 import { runAgent } from '../agent/agent.js';
 import { createSupervisor } from '../agent/supervisor.js';
-import { connect } from '../libvirt/index.js';
+import { connect } from '../libvirt/connect.js';
 import { createLog } from '../log.js';
 import { command, type Io } from './command.js';
 import { follow } from './exec.js';

@@ -5,11 +5,13 @@ import { type Domain, parseDomain } from '../domain.js';
 import { GuestwireError } from '../errors.js';
 import { type Guest, isOfDriver } from '../guest.js';
 import { createJournal } from '../journal.js';
-import { type Connection, connect, type DomainRef, type DomainXmlOptions, LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError } from '../libvirt/index.js';
+import { connect } from '../libvirt/connect.js';
+import { LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError } from '../libvirt/errors.js';
+import type { Connection, DomainRef, DomainXmlOptions } from '../libvirt/types.js';
 import { parseUri } from '../libvirt/uri.js';
-import { quote } from '../quote.js';
 import type { Wishes } from '../survey.js';
 import type { Wish } from '../together.js';
+import { quote } from '../values/quote.js';
 import type { Io } from './command.js';
 
 export interface Asked {

@@ -1,6 +1,6 @@
 /** The door: from a URI to a connection. */
 import type { Exec } from '../exec.js';
-import { quote } from '../quote.js';
+import { quote } from '../values/quote.js';
 import type { CallOptions } from './calls.js';
 import { LibvirtArgumentError } from './errors.js';
 import type { KeepaliveOptions } from './keepalive.js';

@@ -2,10 +2,10 @@
  * Events in words: libvirt's numbers for what happened to a domain or a network and why, from libvirt-domain.h and
  * libvirt-network.h of libvirt 9.0.0. Numbers of a newer libvirt become 'unknown'; the number itself is kept beside.
  */
-import { decode } from './xdr.js';
 import { EVENTS } from './protocol.js';
 import { domainRef, networkRef } from './refs.js';
 import type { DomainRef, NetworkRef } from './types.js';
+import { decode } from './xdr.js';
 
 /** virDomainEventType, in lower case and by its place. */
 const DOMAIN_EVENTS = ['defined', 'undefined', 'started', 'suspended', 'resumed', 'stopped', 'shutdown', 'pmsuspended', 'crashed'] as const;

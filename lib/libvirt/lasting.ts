@@ -3,8 +3,8 @@
  * meanwhile wait within their own time. A call that was under way is never repeated: it may have taken effect.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { quote } from '../values/quote.js';
 import { abortError, type Call, type LimitedOptions } from './calls.js';
-import { quote } from '../quote.js';
 import { LibvirtClosedError, LibvirtConnectionError, LibvirtTimeoutError } from './errors.js';
 import type { Registrar } from './registrar.js';
 import type { Session, SessionOptions } from './session.js';
@@ -164,4 +164,3 @@ async function close(state: State): Promise<void> {
   state.session = undefined;
   await session?.close(error);
 }
-

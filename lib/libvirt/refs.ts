@@ -1,6 +1,6 @@
 /** Domains and networks between the wire and the caller: UUIDs as text, and no id where there is none. */
+import { quote } from '../values/quote.js';
 import { LibvirtArgumentError } from './errors.js';
-import { quote } from '../quote.js';
 import type { WireDomain, WireNetwork } from './protocol.js';
 import type { DomainRef, DomainState, DomainStatus, NetworkRef } from './types.js';
 

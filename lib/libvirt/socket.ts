@@ -3,8 +3,8 @@ import type { CallOptions, LimitedOptions } from './calls.js';
 import { LibvirtArgumentError, LibvirtError } from './errors.js';
 import type { Lasting } from './lasting.js';
 import { domainRef, networkRef, statusOf, uuidBytes, wireDomain, wireNetwork } from './refs.js';
-import { createSubscription } from './subscription.js';
 import { EVENT_KINDS, type Registrar } from './registrar.js';
+import { createSubscription } from './subscription.js';
 import type { Affect, Connection, EventOptions, ListOptions } from './types.js';
 
 /** virDomainModificationImpact. */

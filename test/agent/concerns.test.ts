@@ -1,7 +1,9 @@
 /** Whom a change of the host concerns, by what `ip monitor` and `bridge monitor` really say (test/lab/uml/capture.js). */
 import { readFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { type Concerns, createConcerns, type LinkChange, readLinkLine, readVlanLine } from '../../lib/agent/concerns.js';
+import {
+  type Concerns, createConcerns, type LinkChange, readLinkLine, readVlanLine,
+} from '../../lib/agent/concerns.js';
 import type { VlanPort } from '../../lib/attachment.js';
 import { parseDomain } from '../../lib/domain.js';
 

@@ -3,7 +3,8 @@ import { resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { agentUnitText } from '../../lib/cli/agentunit.js';
-import { connect, type Connection } from '../../lib/libvirt/index.js';
+import { connect } from '../../lib/libvirt/connect.js';
+import type { Connection } from '../../lib/libvirt/types.js';
 import { type Host, startHost, waitFor } from '../lab/host.js';
 
 export type Agent = ReturnType<Host['start']>;

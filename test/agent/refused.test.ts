@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { runAgent } from '../../lib/agent/agent.js';
 import type { Io } from '../../lib/cli/command.js';
-import { type Connection, LibvirtError } from '../../lib/libvirt/index.js';
+import { LibvirtError } from '../../lib/libvirt/errors.js';
+import type { Connection } from '../../lib/libvirt/types.js';
 import { settingsFrom } from '../../lib/settings.js';
 
 let dir: string;

@@ -1,11 +1,12 @@
 /** The agent on a real libvirtd with QEMU guests: whatever no hook hears of is right within a second of the event. */
-import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
 import { performance } from 'node:perf_hooks';
+import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
+import type { LibvirtEvent } from '../../lib/libvirt/eventnames.js';
+import type { DomainRef } from '../../lib/libvirt/types.js';
 import { canRun, testWith } from '../capability.js';
 import { metadata, nic } from '../guestxml.js';
 import { domainXml } from '../lab/domain.js';
 import { waitFor } from '../lab/host.js';
-import type { DomainRef, LibvirtEvent } from '../../lib/libvirt/index.js';
 import { type Agent, type AgentPlace, isWatched, openAgentPlace, routesOf, until } from './place.js';
 
 const libvirtTest = testWith('root', 'netns', 'libvirt');

@@ -3,13 +3,15 @@
  * libvirt's order, and after kill -9 of the daemon everything goes on.
  */
 import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
+import { exec } from '../../lib/cli/exec.js';
+import { connect, type ConnectOptions } from '../../lib/libvirt/connect.js';
+import type { LibvirtEvent } from '../../lib/libvirt/eventnames.js';
+import { connectVirsh } from '../../lib/libvirt/remote.js';
+import type { Connection, DomainRef } from '../../lib/libvirt/types.js';
 import { canRun, testWith } from '../capability.js';
 import { nic } from '../guestxml.js';
 import { domainXml } from '../lab/domain.js';
 import { guestImage, type Host, startHost, waitFor } from '../lab/host.js';
-import { connect, type Connection, type ConnectOptions, type DomainRef, type LibvirtEvent } from '../../lib/libvirt/index.js';
-import { connectVirsh } from '../../lib/libvirt/remote.js';
-import { exec } from '../../lib/cli/exec.js';
 
 const libvirtTest = testWith('root', 'netns', 'libvirt');
 const able = canRun('root', 'netns', 'libvirt');

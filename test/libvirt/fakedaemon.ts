@@ -7,7 +7,10 @@ import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createSplitter, encodeMessage, type Message } from '../../lib/libvirt/frame.js';
-import { ERROR, EVENT, EVENTS, type EventName, failure, KEEPALIVE_PROGRAM, OK, PROCEDURES, type ProcedureName, REMOTE_PROGRAM, REPLY, type ResultOf, VERSION } from '../../lib/libvirt/protocol.js';
+import {
+  ERROR, EVENT, type EventName, EVENTS, failure, KEEPALIVE_PROGRAM, OK, type ProcedureName, PROCEDURES,
+  REMOTE_PROGRAM, REPLY, type ResultOf, VERSION,
+} from '../../lib/libvirt/protocol.js';
 import { type Codec, encode, type ValueOf } from '../../lib/libvirt/xdr.js';
 
 /** One client, as the daemon sees it. */

@@ -2,7 +2,7 @@
  * Names of links. They reach command lines, batches and paths under /proc/sys, so they are held to a narrower grammar
  * than the kernel's, which takes any byte but '/', ':' and white space.
  */
-import { ValueError } from './errors.js';
+import { ValueError } from '../errors.js';
 import { quote } from './quote.js';
 
 /** IFNAMSIZ less its terminating zero (linux/if.h). */

@@ -2,7 +2,7 @@
  * The numbers of linux/rtnetlink.h and the names iproute2 has for them. `ip` is asked for numbers, because the names in
  * /etc/iproute2 are an admin's own: a route of protocol 117 may be printed as 'guestwire', table 100 as anything.
  */
-import { ValueError } from './errors.js';
+import { ValueError } from '../errors.js';
 import { quote } from './quote.js';
 
 /** The route protocol that marks a route as guestwire's, unless the host config names another. */

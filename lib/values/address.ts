@@ -4,7 +4,7 @@
  * the text; `net.isIP` and the address libraries cost 5 to 11 ms of every guest start, and some read '010.1.1.1' as octal.
  */
 import { SocketAddress } from 'node:net';
-import { ValueError } from './errors.js';
+import { ValueError } from '../errors.js';
 import { quote } from './quote.js';
 
 /** iproute2's names of the two families. */

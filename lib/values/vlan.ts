@@ -2,9 +2,14 @@
  * VLAN membership: the set of `{vid, pvid, untagged}` of a bridge port, and the `<vlan>` grammar that yields it. Shared
  * by libvirt's `<vlan>`, guestwire's metadata and the host config. Canonical form: one entry a VID, ascending.
  */
-import type { NativeVlan } from './domain.js';
-import { ValueError } from './errors.js';
+import { ValueError } from '../errors.js';
 import { quote } from './quote.js';
+
+/** libvirt's `<vlan>` or its twin in guestwire's metadata, as written. */
+export interface NativeVlan {
+  readonly trunk: string | undefined;
+  readonly tags: readonly { readonly id: string | undefined; readonly nativeMode: string | undefined }[];
+}
 
 /** One VID of a port: `pvid` takes untagged frames in as this VID, `untagged` sends this VID out without a tag. */
 export interface VlanMember {
