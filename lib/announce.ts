@@ -4,11 +4,11 @@
  * of it; and since it only shortens the time until neighbours find out by themselves, nothing is refused for it.
  */
 import { CommandError } from './errors.js';
-import type { Exec } from './exec.js';
 import { announcementFrames } from './frame.js';
-import type { Log } from './log.js';
 import type { Plan } from './plan.js';
-import { exchange, type Frame } from './rawsocket.js';
+import type { Exec } from './system/exec.js';
+import type { Log } from './system/log.js';
+import { exchange, type Frame } from './system/raw-socket.js';
 import { quote } from './values/quote.js';
 
 export interface Announcement {

@@ -10,9 +10,9 @@ import {
 } from './filterwish.js';
 import type { HostConfig } from './hostconfig.js';
 import { type Intent, type RoutedWish, wishesOf } from './intent.js';
+import type { Policy, Trust } from './intent/policy.js';
 import { assertMtuCarries, assertNamesApart, linkWishOf, type MadeLink } from './madelink.js';
 import type { OnStray } from './metadata.js';
-import type { Policy, Trust } from './policy.js';
 import { nicLabel } from './quote.js';
 import {
   type Address, bare, contains, type Family, familyName, hostPrefix, overlaps, parseAddress, parsePrefix, type Prefix,

@@ -4,13 +4,14 @@
  * prints of the same tables in an empty network namespace, whose links have the same names and ifindexes.
  */
 import { readFileSync } from 'node:fs';
-import type { Exec } from './exec.js';
 import { familiesOf } from './filter.js';
 import { listTable } from './filterfacts.js';
 import type { Wired } from './journal.js';
 import type { Kernel } from './kernel.js';
 import type { FilterFacts } from './observation.js';
-import { chainNamesOf, type FilterFamily, nicFilter, nicLines, TABLE, tableLines, tableName } from './ruleset.js';
+import { nicFilter, tableLines } from './ruleset.js';
+import { chainNamesOf, type FilterFamily, nicLines, TABLE, tableName } from './state/nft.js';
+import type { Exec } from './system/exec.js';
 import { quote } from './values/quote.js';
 
 /** Something in a table that is not as guestwire writes it. */

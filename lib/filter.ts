@@ -3,11 +3,12 @@
  * there. A table that is broken or gone is made anew with the NICs of all guests, for `nft flush ruleset` takes all at once.
  */
 import type { Wired } from './journal.js';
-import type { NetObject, NetState } from './netstate.js';
 import type { FilterFacts, Observation } from './observation.js';
+import { nicFilter, TABLES } from './ruleset.js';
+import type { NetObject, NetState } from './state/netstate.js';
 import {
-  chainNamesOf, commentsOf, FILTER_FAMILIES, type FilterFamily, markOf, nicFilter, type NicFilter, TABLE, TABLES,
-} from './ruleset.js';
+  chainNamesOf, commentsOf, FILTER_FAMILIES, type FilterFamily, markOf, type NicFilter, TABLE,
+} from './state/nft.js';
 
 /** Whose filters are planned. */
 export interface FilterRequest {

@@ -3,10 +3,10 @@
  * table says in place of its metadata.
  */
 import * as z from 'zod/mini';
-import { allowOf, itemsOf } from './allow.js';
 import { ValueError } from './errors.js';
-import { declaredOf, type FilterWords, groupsOf } from './filterwords.js';
-import { type Profile, PROFILES, PROTOS, TRUST_WORDS, type TrustWord } from './policy.js';
+import { declaredOf, type FilterWords, groupsOf } from './intent/filter-words.js';
+import { allowOf, itemsOf } from './intent/permission.js';
+import { type Profile, PROFILES, PROTOS, TRUST_WORDS, type TrustWord } from './intent/policy.js';
 import { read, table, type TablePath, within } from './toml.js';
 import { ownPrefix } from './values/address.js';
 import { quote } from './values/quote.js';

@@ -1,9 +1,10 @@
 /** What nft says of guestwire's tables. nft prints an ifindex as the link's name if it has one. */
 import * as z from 'zod/mini';
 import { ToolOutputError } from './errors.js';
-import { assertSuccess, type Exec, type ExecRequest } from './exec.js';
 import type { FilterFacts } from './observation.js';
-import { type Chain, commentsOf, type FilterFamily, shapeName, TABLE, TABLES } from './ruleset.js';
+import { shapeName, TABLES } from './ruleset.js';
+import { type Chain, commentsOf, type FilterFamily, TABLE } from './state/nft.js';
+import { assertSuccess, type Exec, type ExecRequest } from './system/exec.js';
 
 /** Returns the facts of each family's table. Throws CommandError or ToolOutputError. */
 export async function observeFilters(exec: Exec, families: readonly FilterFamily[]): Promise<Map<FilterFamily, FilterFacts>> {

@@ -3,9 +3,11 @@
  * kind of attachment can honour.
  */
 import { NotAllowedError, UnsupportedError } from './errors.js';
-import type { FilterWords } from './filterwords.js';
 import type { HostConfig } from './hostconfig.js';
-import { type Allow, NO_TRUST, type Policy, type Profile, type Trust, TRUST_WORDS, type TrustWord } from './policy.js';
+import type { FilterWords } from './intent/filter-words.js';
+import {
+  type Allow, NO_TRUST, type Policy, type Profile, type Trust, TRUST_WORDS, type TrustWord,
+} from './intent/policy.js';
 
 /** What each source says; a source that says nothing is undefined. */
 export interface FilterWish {

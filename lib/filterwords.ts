@@ -1,31 +1,11 @@
-/**
- * What a source of intent says of a NIC's filters, and how the sources are merged: per element the metadata wins over
- * the host's table for this guest. The words are judged here; whether they fit the kind of attachment, in filterwish.ts.
- */
-import { allowOf, groupName, itemsOf } from './allow.js';
 import type { Filterref } from './domain.js';
 import { locate, ValueError } from './errors.js';
+import { declaredOf, type FilterWords, groupsOf, someOf, type TrustWords } from './intent/filter-words.js';
+import { allowOf, itemsOf } from './intent/permission.js';
+import { PROFILES, TRUST_WORDS } from './intent/policy.js';
 import type { FilterIntent } from './metadata.js';
-import { type Allow, type Profile, PROFILES, TRUST_WORDS, type TrustWord } from './policy.js';
-import {
-  type Address, assertOwnable, bare, type Family, hostPrefix, parseAddress, type Prefix, prefixOf,
-} from './values/address.js';
+import { type Address, type Family, hostPrefix, parseAddress, prefixOf } from './values/address.js';
 import { quote } from './values/quote.js';
-
-export type TrustWords = Readonly<Partial<Record<TrustWord, boolean | undefined>>>;
-
-/** An element that is absent leaves the matter to the next source. */
-export interface FilterWords {
-  readonly trust?: TrustWords | undefined;
-  /** Never empty. */
-  readonly allows?: readonly Allow[] | undefined;
-  readonly profile?: Profile | undefined;
-  readonly log?: boolean | undefined;
-  /** Never empty. */
-  readonly groups?: readonly string[] | undefined;
-  /** Addresses and prefixes, canonical; never empty. */
-  readonly ips?: readonly string[] | undefined;
-}
 
 /** Returns what the metadata says. Throws ValueError. */
 export function wordsOfMetadata({ trust, allows, policy, groups, ips }: FilterIntent): FilterWords {
@@ -59,30 +39,6 @@ function addressOf(text: string, family: Family | undefined): Address {
   const address = parseAddress(text);
   if (address.family === family) return address;
   throw new ValueError(`${quote(text)} is an ${family === 'inet' ? 'IPv6' : 'IPv4'} address: name the parameter '${family === 'inet' ? 'IPV6' : 'IP'}'`);
-}
-
-/** Returns addresses that a guest declares as its own, canonical; undefined for none. Throws ValueError. */
-export function declaredOf(prefixes: readonly Prefix[]): string[] | undefined {
-  prefixes.forEach(assertOwnable);
-  const texts = prefixes.map(bare);
-  assertOnce(texts);
-  return someOf(texts);
-}
-
-/** Returns the names of groups; undefined for none. Throws ValueError. */
-export function groupsOf(names: readonly string[]): string[] | undefined {
-  const groups = names.map(groupName);
-  assertOnce(groups);
-  return someOf(groups);
-}
-
-function assertOnce(list: readonly string[]): void {
-  const twice = list.find((item, index) => list.indexOf(item) !== index);
-  if (twice !== undefined) throw new ValueError(`${quote(twice)} is listed twice: list it once`);
-}
-
-function someOf<T>(list: readonly T[]): T[] | undefined {
-  return list.length === 0 ? undefined : [...list];
 }
 
 function trustOf(written: NonNullable<FilterIntent['trust']>): TrustWords {

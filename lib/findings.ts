@@ -1,21 +1,21 @@
 /** All that is not as it should be on a host, in words, with whom it is about. */
 import { type Alteration, closeLook } from './closelook.js';
-import { diff } from './diff.js';
-import { differenceOf } from './difference.js';
-import type { Exec } from './exec.js';
 import { familiesOf } from './filter.js';
 import { FORWARDING } from './forwarding.js';
 import { garbageIn, type Kept, observeHost } from './garbage.js';
 import type { Guest } from './guest.js';
 import type { Wired } from './journal.js';
-import type { NetObject } from './netstate.js';
-import { type BatchLine, render } from './operation.js';
 import { livingOf } from './plan.js';
 import type { Host } from './reconcile.js';
-import type { FilterFamily } from './ruleset.js';
+import { diff } from './state/diff.js';
+import { differenceOf } from './state/differences.js';
+import type { NetObject } from './state/netstate.js';
+import type { FilterFamily } from './state/nft.js';
+import { type BatchLine, render } from './state/render.js';
+import { isFilter } from './state/words.js';
 import { refusals, type Subject, type Survey } from './survey.js';
+import type { Exec } from './system/exec.js';
 import { quote } from './values/quote.js';
-import { isFilter } from './words.js';
 
 export interface Finding {
   /** undefined: it is the host's. */

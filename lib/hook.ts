@@ -8,19 +8,19 @@ import { type Attachment, deriveAttachments } from './attachment.js';
 import { configMentions, loadConfig } from './config.js';
 import { type Domain, METADATA_NAMESPACE, parseDomain } from './domain.js';
 import { ConfigError, DomainXmlError, GuestwireError, NotAllowedError } from './errors.js';
-import type { Exec } from './exec.js';
 import { guestOf } from './guest.js';
 import { hostFrom } from './host.js';
 import { defaultConfig, type HostConfig } from './hostconfig.js';
 import { createJournal, type Journal } from './journal.js';
 import { createKernel } from './kernel.js';
-import { acquireLock, isHeld } from './lock.js';
-import { createLog, type Log, once } from './log.js';
 import { probeNeighbours } from './probe.js';
 import { nicLabel } from './quote.js';
 import { type Host, make, release, UNSPOKEN, unwire, wire } from './reconcile.js';
 import { serveGuest, silence } from './serving.js';
 import { agentLockOf, type Settings } from './settings.js';
+import type { Exec } from './system/exec.js';
+import { acquireLock, isHeld } from './system/lock.js';
+import { createLog, type Log, once } from './system/log.js';
 import { oneLine, quote } from './values/quote.js';
 
 export interface HookCall {

@@ -1,14 +1,14 @@
 /** The host as the pipeline works on it, put together in one place for the hook, the commands, the agent and other programs. */
 import { loadConfig } from './config.js';
-import type { Exec } from './exec.js';
 import { type HostConfig, protectedOn } from './hostconfig.js';
 import { createJournal, type Journal } from './journal.js';
 import { createKernel } from './kernel.js';
-import type { Lock } from './lock.js';
 import { quarantineIn } from './quarantine.js';
 import type { Host } from './reconcile.js';
 import { followRenames } from './renamed.js';
 import type { Settings } from './settings.js';
+import type { Exec } from './system/exec.js';
+import type { Lock } from './system/lock.js';
 
 export interface HostParts {
   readonly settings: Settings;

@@ -5,10 +5,10 @@
 import * as z from 'zod/mini';
 import { locate, ValueError } from './errors.js';
 import { DEFAULT_FILTER, filterConfig, type FilterTable, trustList, trustPermitOf } from './filterconfig.js';
+import type { TrustWord } from './intent/policy.js';
 import {
   guestConfig, membershipOf, type NicConfig, parseVidList, routeTableKey, vidsKey, vlanKey,
 } from './nicconfig.js';
-import type { TrustWord } from './policy.js';
 import { serveConfig, type ServeTable } from './serveconfig.js';
 import { header, mapOf, namedTables, read, table, type Table, type TablePath, within } from './toml.js';
 import { type Address, assertUnicast, parseAddress, parsePrefix, type Prefix } from './values/address.js';

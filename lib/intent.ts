@@ -7,7 +7,7 @@ import { ConflictError, DomainXmlError, locate, ValueError } from './errors.js';
 import { asksForFilters, type FilterWish } from './filterwish.js';
 import { wordsOfFilterref, wordsOfMetadata } from './filterwords.js';
 import type { HostConfig } from './hostconfig.js';
-import type { VethWish } from './madelink.js';
+import type { VethWish } from './intent/veth.js';
 import { type NicIntent, type OnStray, readMetadata, type RoutedIntent } from './metadata.js';
 import type { NicConfig } from './nicconfig.js';
 import { nicLabel } from './quote.js';

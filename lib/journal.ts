@@ -12,7 +12,7 @@ import type { Placed } from './attachment.js';
 import { JournalError } from './errors.js';
 import type { Guest } from './guest.js';
 import type { ProxyRecord } from './neighbour.js';
-import type { NetState } from './netstate.js';
+import type { NetState } from './state/netstate.js';
 import type { UplinkRecord } from './uplink.js';
 import { oneLine, quote } from './values/quote.js';
 import { UUID } from './values/uuid.js';

@@ -5,12 +5,12 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CommandError } from './errors.js';
-import { assertSuccess, type Exec, type ExecRequest, lineOf } from './exec.js';
 import type { Observation, Scope } from './observation.js';
 import { ANSWER_FLAGS, type Answers, observe, questionsOf } from './observe.js';
-import type { Batch, BatchLine } from './operation.js';
+import type { Batch, BatchLine } from './state/render.js';
+import { describe } from './state/words.js';
+import { assertSuccess, type Exec, type ExecRequest, lineOf } from './system/exec.js';
 import { oneLine } from './values/quote.js';
-import { describe } from './words.js';
 
 /** The kernel as the pipeline sees it; tests put a fake in its place. */
 export interface Kernel {

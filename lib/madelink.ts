@@ -5,6 +5,7 @@
  */
 import type { Domain, Nic } from './domain.js';
 import { ConflictError, DomainXmlError, locate, UnsupportedError, ValueError } from './errors.js';
+import type { VethWish } from './intent/veth.js';
 import { nicLabel } from './quote.js';
 import { assertIfname } from './values/ifname.js';
 import { quote } from './values/quote.js';
@@ -34,20 +35,6 @@ export interface MadeTap {
   readonly mtu: number | undefined;
   /** libvirt opens it more than once: a tap made otherwise would be refused, and so would be the reverse (libvirt 9.0). */
   readonly multiQueue: boolean;
-}
-
-/** What metadata or host config say of a veth pair: the name of its host end, and the MTU that `<mtu>` cannot say. */
-export interface VethWish {
-  readonly dev: string;
-  /** As written. */
-  readonly mtu: string | undefined;
-}
-
-/** Returns what the host config says of a veth pair. Throws ValueError. */
-export function vethWishOf({ veth, mtu }: { readonly veth?: string | undefined; readonly mtu?: number | undefined }): VethWish | undefined {
-  if (veth !== undefined) return { dev: veth, mtu: mtu === undefined ? undefined : String(mtu) };
-  if (mtu !== undefined) throw new ValueError("mtu without veth: say it as <mtu size> in the guest's <interface>");
-  return undefined;
 }
 
 /** Which link a routed NIC has on this host, and what guestwire makes of it. */

@@ -4,24 +4,10 @@
  */
 import type { PlacedMacvtap, PlacedMade } from './attachment.js';
 import type { LinkFacts, Observation } from './observation.js';
-
-/** `dev` is the host end, whose life the object shares; `end` the link that is meant, the guest end or `dev` itself. */
-export type MadeObject =
-  | { readonly kind: 'veth'; readonly dev: string; readonly peer: string }
-  | { readonly kind: 'tap'; readonly dev: string; readonly multiQueue: boolean }
-  | { readonly kind: 'alias'; readonly dev: string; readonly end: string; readonly alias: string }
-  | { readonly kind: 'mtu'; readonly dev: string; readonly end: string; readonly bytes: number }
-  | { readonly kind: 'allmulticast'; readonly dev: string; readonly on: boolean }
-  | { readonly kind: 'link'; readonly dev: string; readonly up: boolean }
-  | { readonly kind: 'ipv6'; readonly dev: string; readonly end: string; readonly on: boolean };
+import { disableIpv6Path, type MadeObject } from './state/netstate.js';
 
 /** A kernel without IPv6 does not have it. */
 export const IPV6_PROBE = 'net/ipv6/conf/default/disable_ipv6';
-
-/** Returns the sysctl that takes IPv6 from a link. */
-export function disableIpv6Path(link: string): string {
-  return `net/ipv6/conf/${link}/disable_ipv6`;
-}
 
 /** Returns what a made link is to be like, from `prepare` on. */
 export function desiredMade({ made, link: dev }: PlacedMade, { sysctls }: Observation): MadeObject[] {

@@ -5,8 +5,8 @@
  */
 import { type Domain, METADATA_NAMESPACE, vlanOf } from './domain.js';
 import { DomainXmlError } from './errors.js';
-import type { VethWish } from './madelink.js';
-import { TRUST_WORDS, type TrustWord } from './policy.js';
+import { TRUST_WORDS, type TrustWord } from './intent/policy.js';
+import type { VethWish } from './intent/veth.js';
 import { quote } from './values/quote.js';
 import type { NativeVlan } from './values/vlan.js';
 import type { XmlElement } from './xml.js';

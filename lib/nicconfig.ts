@@ -5,8 +5,8 @@
 import * as z from 'zod/mini';
 import { ValueError } from './errors.js';
 import { filterKeys, filterWordsOf } from './filterconfig.js';
-import type { FilterWords } from './filterwords.js';
-import { type VethWish, vethWishOf } from './madelink.js';
+import type { FilterWords } from './intent/filter-words.js';
+import { type VethWish, vethWishOf } from './intent/veth.js';
 import { header, mapOf, namedTables, read, table, type TablePath, within } from './toml.js';
 import { type Address, parseAddress, type Prefix, prefixOf, widthOf } from './values/address.js';
 import { quote } from './values/quote.js';

@@ -1,10 +1,10 @@
 /** Each NIC of a survey and the state it is in. Pure. */
-import { differenceOf, isOfFilters } from './difference.js';
 import type { WiredNic } from './ends.js';
 import { familiesOf } from './filter.js';
 import type { Guest } from './guest.js';
 import type { Wired } from './journal.js';
 import { livingOf } from './plan.js';
+import { differenceOf, isOfFilters } from './state/differences.js';
 import type { Subject, Survey } from './survey.js';
 
 /** 'not-wired': its link is gone, or was never wired. */

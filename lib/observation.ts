@@ -1,8 +1,8 @@
 /**
- * What the kernel says of the links at hand, as plain facts with nothing judged. kernel.ts fills it in; netstate.ts and
+ * What the kernel says of the links at hand, as plain facts with nothing judged. kernel.ts fills it in; state/netstate.ts and
  * preflight.ts read it. Every value is already canonical.
  */
-import type { FilterFamily } from './ruleset.js';
+import type { FilterFamily } from './state/nft.js';
 import type { Family, Prefix } from './values/address.js';
 import type { VlanMember } from './values/vlan.js';
 

@@ -5,10 +5,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ToolOutputError } from './errors.js';
-import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from './exec.js';
 import { observeFilters, tracksBridges } from './filterfacts.js';
 import type { LinkFacts, Observation, ProxyFacts, RouteFacts, RuleFacts, Scope, Subinterface } from './observation.js';
 import { askRules6, parseLastResorts, parseRules, RULE_QUESTION } from './rules.js';
+import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from './system/exec.js';
 import { parseLinks, parseNextHops, parseProxies, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
 import { parsePrefix, type Prefix } from './values/address.js';
 import { oneLine } from './values/quote.js';

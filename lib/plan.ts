@@ -3,18 +3,18 @@
  * guest. Pure: a plan is a value, so that showing it, carrying it out and undoing it are the same thing.
  */
 import type { Placed, PlacedLink } from './attachment.js';
-import { diff, type Operation } from './diff.js';
 import { type FilterPlan, planFilters } from './filter.js';
 import { planForwarding } from './forwarding.js';
 import type { Entry, Holding, Wired } from './journal.js';
 import { isHalfMade } from './madestate.js';
 import { planProxies, type ProxyPlan, type ProxyRecord, withoutProxies } from './neighbour.js';
-import {
-  desiredState, downOf, isMade, isSetting, type NetObject, type NetState, netState, observedState, withoutRoutes,
-  withoutVlans,
-} from './netstate.js';
+import { desiredState, downOf, observedState } from './netstate.js';
 import type { Observation } from './observation.js';
-import { type Batch, flushBatch, render } from './operation.js';
+import { diff, type Operation } from './state/diff.js';
+import {
+  isMade, isSetting, type NetObject, type NetState, netState, withoutRoutes, withoutVlans,
+} from './state/netstate.js';
+import { type Batch, flushBatch, render } from './state/render.js';
 import { planTables } from './tables.js';
 import { planUplinks, type UplinkRecord, type WiredPort } from './uplink.js';
 

@@ -3,8 +3,8 @@ import type { Guest } from './guest.js';
 import type { Plan } from './plan.js';
 import { nicLabel } from './quote.js';
 import type { Host } from './reconcile.js';
+import { describeLine } from './state/words.js';
 import { quote } from './values/quote.js';
-import { describeLine } from './words.js';
 
 /** A line of a batch is a line of the log: a range of 4,000 VIDs is one change. */
 export function logPlan({ log, warn = log }: Pick<Host, 'log' | 'warn'>, { name }: Pick<Guest, 'name'>, plan: Plan): void {

@@ -5,9 +5,9 @@
  * as if the guest had, so an answer comes in only when the port itself sent what it answers (the connection's mark is its
  * ifindex), and goes out only when what it answers may come in.
  */
-import type { Allow, Policy } from './policy.js';
+import type { Allow, Policy } from './intent/policy.js';
 import { drop, matchesOf, permit, type PolicyRules, setsOf, type Side } from './policyrules.js';
-import type { Rule } from './spoofing.js';
+import type { Rule } from './state/nft.js';
 
 /** Constants of these rules, as sets that all ports share. */
 export const PORT_CONSTANTS: ReadonlyMap<string, string> = new Map([
@@ -18,13 +18,6 @@ export const PORT_CONSTANTS: ReadonlyMap<string, string> = new Map([
   ['errors6', '{ type icmpv6_type; elements = { destination-unreachable, packet-too-big, time-exceeded, parameter-problem }; }'],
   ['errors4', '{ type icmp_type; elements = { destination-unreachable, time-exceeded, parameter-problem }; }'],
 ]);
-
-/** Returns the word of a policy that needs connection tracking, for messages; undefined: none does. */
-export function trackedBy(policy: Policy | undefined): string | undefined {
-  const [first] = policy?.allows ?? [];
-  if (first !== undefined) return first.origin ?? '<gw:allow>';
-  return policy === undefined || policy.profile === 'open' ? undefined : `profile '${policy.profile}' (${policy.profileOrigin ?? 'the default'})`;
-}
 
 /** Returns the rules of a port's policy. */
 export function portPolicyRules(policy: Policy, ifindex: number): PolicyRules {

@@ -5,9 +5,9 @@
 import { type Attachment, claimsOf, type Placed, type RoutedLink, type VlanPort } from './attachment.js';
 import { ConflictError, HostError } from './errors.js';
 import { assertForwarding, lacksForwarding6 } from './forwarding.js';
+import { trackedBy } from './intent/policy.js';
 import { assertMade, type GuestName } from './madecheck.js';
 import type { LinkFacts, Observation, RouteFacts, Scope } from './observation.js';
-import { trackedBy } from './portpolicy.js';
 import { nicLabel } from './quote.js';
 import { probesOf } from './scope.js';
 import { bare, contains, hostPrefix, overlaps, parseAddress, type Prefix } from './values/address.js';

@@ -5,14 +5,14 @@
 import { isIP } from 'node:net';
 import type { Attachment, RoutedLink } from './attachment.js';
 import { CommandError, ConflictError, HostError } from './errors.js';
-import type { Exec } from './exec.js';
 import { claimIn, probeFrame } from './frame.js';
 import type { Kernel } from './kernel.js';
-import type { Log } from './log.js';
 import { proxyLinksOf, unusable } from './neighbour.js';
 import { EMPTY_SCOPE, type LinkFacts } from './observation.js';
 import { nicLabel } from './quote.js';
-import { exchange, type Frame } from './rawsocket.js';
+import type { Exec } from './system/exec.js';
+import type { Log } from './system/log.js';
+import { exchange, type Frame } from './system/raw-socket.js';
 import { quote } from './values/quote.js';
 
 export interface Probing {

@@ -19,9 +19,9 @@ import { nicLabel } from './quote.js';
 import { underNewNames } from './renamed.js';
 import { rivalsOf, withQuarantineOf } from './rivals.js';
 import { scopeOf } from './scope.js';
+import { describe } from './state/words.js';
 import { ofRunning, planTakeBack, type TakeBack } from './takeback.js';
 import { oneLine, quote } from './values/quote.js';
-import { describe } from './words.js';
 
 /** Where effects go: injected at the top, so that tests put fakes in. */
 export interface Host {

@@ -2,12 +2,12 @@
  * Ports that lost their bridge: it was deleted and made again, and nobody puts running guests' taps back (libvirt 9.0 does
  * so only when its daemon starts). An action before the plan, no operation of it: release has nothing to take back.
  */
-import type { Operation } from './diff.js';
 import { type BridgeFacts, EMPTY_SCOPE } from './observation.js';
-import { render } from './operation.js';
 import { nicLabel } from './quote.js';
 import type { Host } from './reconcile.js';
 import { underNewNames } from './renamed.js';
+import type { Operation } from './state/diff.js';
+import { render } from './state/render.js';
 import type { Wish } from './together.js';
 import { quote } from './values/quote.js';
 

@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Attachment } from './attachment.js';
 import type { Holding, Journal, Wired } from './journal.js';
-import type { NetObject } from './netstate.js';
+import type { NetObject } from './state/netstate.js';
 
 /** The names of this network namespace's links. */
 export interface LinkNames {

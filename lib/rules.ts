@@ -4,8 +4,8 @@
  */
 import * as z from 'zod/mini';
 import { ToolOutputError } from './errors.js';
-import { assertSuccess, type Exec, type ExecRequest } from './exec.js';
 import type { Observation, RuleFacts } from './observation.js';
+import { assertSuccess, type Exec, type ExecRequest } from './system/exec.js';
 import { canonicalDestination, type Family } from './values/address.js';
 import { routeTable } from './values/route-names.js';
 

@@ -7,48 +7,10 @@ import { createHash } from 'node:crypto';
 import type { Wired } from './journal.js';
 import { policyRules, type PolicyRules } from './policyrules.js';
 import { OF_GUEST, PORT_CONSTANTS, portPolicyRules } from './portpolicy.js';
-import { CONSTANTS, linkRules, portRules, type Rule, type SpoofRules } from './spoofing.js';
-
-export type FilterFamily = 'bridge' | 'netdev' | 'inet';
-
-export const FILTER_FAMILIES: readonly FilterFamily[] = ['bridge', 'netdev', 'inet'];
-
-export const TABLE = 'guestwire';
-
-/** Returns how messages name one of guestwire's tables. */
-export function tableName(family: FilterFamily): string {
-  return `nftables table ${family} ${TABLE}`;
-}
-
-/** A chain with its rules. nft prints the same rule differently from version to version, so rules are known by their comments. */
-export interface Chain {
-  readonly name: string;
-  /** What hooks it to packets, as nft prints it; absent: rules jump to it. */
-  readonly hook?: { readonly type: string; readonly hook: string; readonly prio: number; readonly policy: string } | undefined;
-  /** The link of a netdev chain. */
-  readonly device?: string | undefined;
-  readonly rules: readonly Rule[];
-}
-
-/** What a table holds whatever guests run. */
-export interface TableShape {
-  /** Sets and maps of ifindexes, by name. */
-  readonly sets: ReadonlyMap<string, 'set' | 'map'>;
-  /** Sets that no guest changes: their definitions, by name. */
-  readonly constants: ReadonlyMap<string, string>;
-  readonly chains: readonly Chain[];
-}
-
-/** What one NIC adds to one table. */
-export interface NicFilter {
-  readonly chains: readonly Chain[];
-  /** Sets and maps that hold its ifindex, a map with the chain it leads to. */
-  readonly elements: readonly { readonly set: string; readonly verdict?: string }[];
-  /** Sets of guests and groups that its rules name; whoever comes first makes them. */
-  readonly named: readonly string[];
-  /** A set of its own, that its rules fill with addresses. */
-  readonly learns?: string | undefined;
-}
+import { CONSTANTS, linkRules, portRules, type SpoofRules } from './spoofing.js';
+import {
+  type Chain, chainLine, type FilterFamily, type NicFilter, PROTOCOLS, type Rule, ruleLines, TABLE, type TableShape,
+} from './state/nft.js';
 
 /**
  * Before connection tracking (-200) and before ebtables' and other people's filters, so that a forged packet costs no
@@ -173,8 +135,6 @@ function ingressFilter(link: Of<'routed-link'>): NicFilter {
   };
 }
 
-const PROTOCOLS = ['arp', 'ip', 'ip6'] as const;
-
 function protocolChains(wired: Of<'vlan-port' | 'routed-link'>, rules: SpoofRules): Chain[] {
   return PROTOCOLS.map((protocol) => ({ name: `${protocol}_${wired.ifindex}`, rules: logging(wired, rules[protocol]) }));
 }
@@ -198,11 +158,6 @@ function policyParts(wired: Of<'vlan-port' | 'routed-link'>, rules: PolicyRules,
   return { chains, elements: [...leads, ...[...sets, ...rules.member].map((set) => ({ set }))], named: [...new Set([...rules.member, ...rules.named])] };
 }
 
-/** Returns the names that a NIC's chains have in any table. */
-export function chainNamesOf(ifindex: number | string): string[] {
-  return ['nic', ...PROTOCOLS, 'opens', 'in', 'out', 'host'].map((start) => `${start}_${ifindex}`);
-}
-
 function quarantineOf({ quarantined }: Wired): NicFilter['elements'] {
   return quarantined === true ? [{ set: QUARANTINE }] : [];
 }
@@ -215,20 +170,10 @@ function logging({ logged, link }: Wired & { readonly logged?: true | undefined 
     : [rule]));
 }
 
-/** Returns what all comments of a NIC's chains in one table start with: another text, another mark. */
-export function markOf(filter: NicFilter): string {
-  return createHash('sha256').update(JSON.stringify(filter)).digest('hex').slice(0, 8);
-}
-
 /** Returns the name of an empty chain that says of what make a table is: rules of another release have the same comments. */
 export function shapeName(family: FilterFamily): string {
   const { sets, constants, chains } = TABLES[family];
   return `shape_${createHash('sha256').update(JSON.stringify([[...sets], [...constants], chains])).digest('hex').slice(0, 8)}`;
-}
-
-/** Returns the comments of a chain, in the order of its rules; those of a NIC's chain start with a counter of all it saw. */
-export function commentsOf({ rules }: Chain, mark?: string): string[] {
-  return [...(mark === undefined ? [] : [`guestwire ${mark}`]), ...rules.map(({ why }) => why)];
 }
 
 /**
@@ -244,46 +189,5 @@ export function tableLines(family: FilterFamily, mayBeThere: boolean): string[] 
     ...[...constants].map(([name, set]) => `add set ${table} ${name} ${set}`),
     ...[...sets].map(([name, kind]) => `add ${kind} ${table} ${name} { type iface_index${kind === 'map' ? ' : verdict' : ''}; }`),
     `add chain ${table} ${shapeName(family)}`, ...chains.map((chain) => chainLine(family, chain)), ...chains.flatMap((chain) => ruleLines(family, chain)),
-  ];
-}
-
-/** Returns the lines that put a NIC of this ifindex into the table. */
-export function nicLines(family: FilterFamily, filter: NicFilter, { ifindex }: { readonly ifindex: number }): string[] {
-  const table = `${family} ${TABLE}`;
-  const mark = markOf(filter);
-  return [
-    ...filter.named.map((name) => `add set ${table} ${name} { type iface_index; }`),
-    // Each address is a neighbour of the host, which has room for few (gc_thresh3): a guest uses one or two.
-    ...(filter.learns === undefined ? [] : [`add set ${table} ${filter.learns} { type ipv6_addr; size 8; flags dynamic,timeout; timeout 10m; }`]),
-    // `create` fails where there is one, whose rules would else come first; then the table is read, and that is replaced.
-    ...filter.chains.map((chain) => chainLine(family, chain).replace(/^add/, 'create')), ...filter.chains.flatMap((chain) => ruleLines(family, chain, mark)),
-    ...filter.elements.map(({ set, verdict }) => `add element ${table} ${set} { ${ifindex}${verdict === undefined ? '' : ` : ${verdict}`} }`),
-  ];
-}
-
-/** Returns the lines that take out of the table what it has of a NIC. */
-export function withoutNicLines(family: FilterFamily, { chains, elements, learns }: NicFilter, { ifindex }: { readonly ifindex: number }): string[] {
-  const table = `${family} ${TABLE}`;
-  return [
-    ...elements.map(({ set }) => `delete element ${table} ${set} { ${ifindex} }`),
-    // A chain that another leads to cannot be deleted.
-    ...['flush', 'delete'].flatMap((verb) => chains.map(({ name }) => `${verb} chain ${table} ${name}`)),
-    ...(learns === undefined ? [] : [`delete set ${table} ${learns}`]),
-  ];
-}
-
-function chainLine(family: FilterFamily, { name, hook, device }: Chain): string {
-  const link = device === undefined ? '' : ` device "${device}"`;
-  return `add chain ${family} ${TABLE} ${name}${hook === undefined ? '' : ` { type ${hook.type} hook ${hook.hook}${link} priority ${hook.prio}; policy ${hook.policy}; }`}`;
-}
-
-function ruleLines(family: FilterFamily, chain: Chain, mark?: string): string[] {
-  const start = `add rule ${family} ${TABLE} ${chain.name}`;
-  return [
-    ...(mark === undefined ? [] : [`${start} counter comment "guestwire ${mark}"`]),
-    ...chain.rules.map(({ match, why, verdict }) => {
-      const counted = verdict?.includes('vmap') === true ? verdict : `counter ${verdict ?? 'drop'}`;
-      return [start, match, counted.trim(), `comment "${why}"`].filter((word) => word !== '').join(' ');
-    }),
   ];
 }

@@ -4,12 +4,13 @@
 import { type Attachment, claimsOf, madeOf, type Placed, type RoutedLink } from './attachment.js';
 import { familiesOf } from './filter.js';
 import { forwardingPathsOf } from './forwarding.js';
+import { trackedBy } from './intent/policy.js';
 import { namesOf } from './madelink.js';
-import { disableIpv6Path, IPV6_PROBE } from './madestate.js';
+import { IPV6_PROBE } from './madestate.js';
 import { proxyLinksOf, proxySysctlPaths } from './neighbour.js';
 import { sysctlsOf } from './netstate.js';
 import type { Scope } from './observation.js';
-import { trackedBy } from './portpolicy.js';
+import { disableIpv6Path } from './state/netstate.js';
 import { hasTable } from './tables.js';
 import { lastAddress, parseAddress, type Prefix } from './values/address.js';
 

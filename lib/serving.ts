@@ -9,13 +9,13 @@ import {
 import { join } from 'node:path';
 import { loadConfig } from './config.js';
 import { ConfigError } from './errors.js';
-import { type Exec, type ExecRequest, failureOf } from './exec.js';
 import type { Journal, Wired } from './journal.js';
-import type { Log } from './log.js';
 import { nicLabel } from './quote.js';
 import type { ServeConfig } from './serveconfig.js';
 import { FIRST_LEASES, type Served, servedLink, type Service, SERVICES } from './served.js';
 import type { Settings } from './settings.js';
+import { type Exec, type ExecRequest, failureOf } from './system/exec.js';
+import type { Log } from './system/log.js';
 import { oneLine, quote } from './values/quote.js';
 
 export interface Serving {

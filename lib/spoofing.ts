@@ -4,19 +4,12 @@
  * header: it sees through a VLAN tag, where the other reads the tag (nft_payload.c, nft_meta.c).
  */
 import { claimsOf, type PlacedLink, type PlacedPort } from './attachment.js';
-import { NO_TRUST, type Trust } from './policy.js';
+import { NO_TRUST, type Trust } from './intent/policy.js';
+import type { Rule } from './state/nft.js';
 import {
   addressText, bare, contains, type Family, hostPrefix, linkLocalOf, ownPrefix, parseAddress, parsePrefix,
   type Prefix,
 } from './values/address.js';
-
-/** A rule of a NIC's chain: what it matches, and in the kernel as its comment why. */
-export interface Rule {
-  readonly match: string;
-  readonly why: string;
-  /** Absent: it drops. */
-  readonly verdict?: string;
-}
 
 /** What is known of the one who sends. */
 interface Sender {

@@ -5,8 +5,8 @@
  */
 import { claimsOf } from './attachment.js';
 import type { Wired } from './journal.js';
-import type { NetObject } from './netstate.js';
 import type { Observation, RuleFacts } from './observation.js';
+import type { NetObject } from './state/netstate.js';
 import { type Family, parsePrefix, widthOf } from './values/address.js';
 
 /**
@@ -16,8 +16,6 @@ import { type Family, parsePrefix, widthOf } from './values/address.js';
 export const FROM_GUEST = 11700;
 /** Priority of `to PREFIX lookup TABLE` for one address; each bit that a prefix is shorter adds one, so that longer win. */
 export const TO_GUEST = 11701;
-/** The highest there is: any default route that the admin puts into the table goes before. */
-export const LAST_METRIC = 4294967295;
 
 export interface TableRequest {
   readonly wanted: readonly Wired[];

@@ -10,8 +10,8 @@ import { proxyLabel } from './neighbour.js';
 import type { Plan } from './plan.js';
 import { warningsOf } from './planlog.js';
 import { type Host, wire } from './reconcile.js';
+import { describeLine } from './state/words.js';
 import { labelOf, ownersOf } from './survey.js';
-import { describeLine } from './words.js';
 
 /** A guest that runs, and what its XML asks for. */
 export interface Wish {

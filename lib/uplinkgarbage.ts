@@ -1,8 +1,8 @@
 /** VLANs that guestwire put on uplinks of bridges on which no guest has a port any more. */
 import type { Wired } from './journal.js';
-import type { NetState } from './netstate.js';
 import { EMPTY_SCOPE } from './observation.js';
 import type { Host } from './reconcile.js';
+import type { NetState } from './state/netstate.js';
 import { planUplinks, type UplinkRecord, type WiredPort } from './uplink.js';
 
 /** Returns what the records say is guestwire's and no port needs, and the records without it. */

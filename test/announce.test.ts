@@ -3,11 +3,11 @@ import { beforeEach, describe, expect, test } from '@jest/globals';
 import { announce } from '../lib/announce.js';
 import type { RoutedLink } from '../lib/attachment.js';
 import { ConflictError, HostError } from '../lib/errors.js';
-import type { Exec, ExecRequest, ExecResult } from '../lib/exec.js';
 import { announcementFrames } from '../lib/frame.js';
 import type { Plan } from '../lib/plan.js';
 import { probeNeighbours } from '../lib/probe.js';
-import { exchange } from '../lib/rawsocket.js';
+import type { Exec, ExecRequest, ExecResult } from '../lib/system/exec.js';
+import { exchange } from '../lib/system/raw-socket.js';
 import { type FakeHost, fakeKernel } from './fakekernel.js';
 import { POLICY } from './policies.js';
 

@@ -8,7 +8,8 @@ import { deriveAttachments } from '../lib/attachment.js';
 import { parseDomain } from '../lib/domain.js';
 import { defaultConfig } from '../lib/hostconfig.js';
 import type { Wired } from '../lib/journal.js';
-import { nicFilter, type NicFilter, nicLines, tableLines } from '../lib/ruleset.js';
+import { nicFilter, tableLines } from '../lib/ruleset.js';
+import { type NicFilter, nicLines } from '../lib/state/nft.js';
 import { testWith } from './capability.js';
 import { type Netns, openNetns } from './netns.js';
 

@@ -5,8 +5,8 @@ import { parseConfig } from '../lib/config.js';
 import { decide, type Flow } from '../lib/decide.js';
 import { METADATA_NAMESPACE, parseDomain } from '../lib/domain.js';
 import type { Parties } from '../lib/ends.js';
+import type { Profile, Proto } from '../lib/intent/policy.js';
 import type { Wired } from '../lib/journal.js';
-import type { Profile, Proto } from '../lib/policy.js';
 
 const uuidOf = (n: number): string => `00000000-0000-0000-0000-00000000000${n}`;
 

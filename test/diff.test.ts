@@ -1,11 +1,12 @@
 /** diff and render as properties: whatever two states there are, carrying out the difference turns one into the other. */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { diff, type Operation } from '../lib/diff.js';
-import { isSetting, keyOf, type NetObject, netState, type NetState } from '../lib/netstate.js';
-import { flushBatch, render } from '../lib/operation.js';
-import { markOf, type NicFilter, tableLines } from '../lib/ruleset.js';
-import { describe as inWords } from '../lib/words.js';
+import { tableLines } from '../lib/ruleset.js';
+import { diff, type Operation } from '../lib/state/diff.js';
+import { isSetting, keyOf, type NetObject, netState, type NetState } from '../lib/state/netstate.js';
+import { markOf, type NicFilter } from '../lib/state/nft.js';
+import { flushBatch, render } from '../lib/state/render.js';
+import { describe as inWords } from '../lib/state/words.js';
 
 const FILTER: NicFilter = { chains: [{ name: 'nic_7', rules: [{ match: 'ether saddr != 52:54:00:aa:bb:01', why: 'source MAC' }] }], elements: [{ set: 'ports', verdict: 'goto nic_7' }], named: [] };
 const OTHER_FILTER: NicFilter = { ...FILTER, chains: [{ name: 'nic_7', rules: [] }] };

@@ -3,9 +3,11 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, describe, expect, test } from '@jest/globals';
-import { exec as commandExec } from '../lib/cli/exec.js';
 import { CommandError } from '../lib/errors.js';
-import { assertSuccess, type Exec, exec as hookExec, type ExecRequest, type ExecResult, lineOf } from '../lib/exec.js';
+import { exec as commandExec } from '../lib/system/exec-async.js';
+import {
+  assertSuccess, type Exec, exec as hookExec, type ExecRequest, type ExecResult, lineOf,
+} from '../lib/system/exec.js';
 
 const tool = (name: string): string => resolve('fixtures/tools', name);
 const dir = mkdtempSync(join(tmpdir(), 'guestwire-exec-'));

@@ -5,7 +5,7 @@
 import { CommandError } from '../lib/errors.js';
 import type { Kernel } from '../lib/kernel.js';
 import type { LinkFacts, Observation, RouteFacts, RuleFacts, Scope } from '../lib/observation.js';
-import type { Batch } from '../lib/operation.js';
+import type { Batch } from '../lib/state/render.js';
 import { canonicalDestination, contains, hostPrefix, parseAddress, parsePrefix } from '../lib/values/address.js';
 import { parseVids, vidsOf, type VlanMember } from '../lib/values/vlan.js';
 import { applyNft, type FakeNft, filterFacts } from './fakenft.js';

@@ -1,5 +1,5 @@
 /** What the fake kernel knows of route tables. */
-import type { Batch } from '../lib/operation.js';
+import type { Batch } from '../lib/state/render.js';
 import type { FakeHost } from './fakekernel.js';
 
 /** What lines of a batch look like, and what the kernel does at them. */

@@ -2,9 +2,8 @@
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { parseFilter } from '../lib/filterfacts.js';
 import type { Wired } from '../lib/journal.js';
-import {
-  type FilterFamily, nicFilter, type NicFilter, nicLines, shapeName, tableLines, TABLES, withoutNicLines,
-} from '../lib/ruleset.js';
+import { nicFilter, shapeName, tableLines, TABLES } from '../lib/ruleset.js';
+import { type FilterFamily, type NicFilter, nicLines, withoutNicLines } from '../lib/state/nft.js';
 import { testWith } from './capability.js';
 import { type Netns, openNetns } from './netns.js';
 import { POLICY } from './policies.js';

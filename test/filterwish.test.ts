@@ -1,6 +1,6 @@
 /** The words of trust and policy from several sources: which wins, what the host permits, where they mean nothing. */
 import { describe, expect, test } from '@jest/globals';
-import { NO_TRUST, TRUST_WORDS } from '../lib/policy.js';
+import { NO_TRUST, TRUST_WORDS } from '../lib/intent/policy.js';
 import { derive, link, port, refusal, ROUTED, TABLE, VLAN, WHERE } from './filterxml.js';
 
 describe('trust', () => {

@@ -2,9 +2,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { parseConfig } from '../lib/config.js';
 import { parseDomain } from '../lib/domain.js';
+import type { Allow } from '../lib/intent/policy.js';
 import { formatMetadata } from '../lib/metadata-xml.js';
 import { type NicIntent, readMetadata } from '../lib/metadata.js';
-import type { Allow } from '../lib/policy.js';
 import { link, MAC, PATH, port, refusal, TABLE, WHERE } from './filterxml.js';
 
 function allowsOf(words: string, config?: string): readonly Allow[] | undefined {

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { JournalError } from '../lib/errors.js';
-import { type Exec, exec } from '../lib/exec.js';
-import { acquireLock, type Lock } from '../lib/lock.js';
+import { type Exec, exec } from '../lib/system/exec.js';
+import { acquireLock, type Lock } from '../lib/system/lock.js';
 
 let dir: string;
 let path: string;

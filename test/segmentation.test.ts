@@ -7,8 +7,8 @@ import { decide } from '../lib/decide.js';
 import { parseDomain } from '../lib/domain.js';
 import type { Parties } from '../lib/ends.js';
 import { defaultConfig } from '../lib/hostconfig.js';
+import type { Proto } from '../lib/intent/policy.js';
 import type { Wired } from '../lib/journal.js';
-import type { Proto } from '../lib/policy.js';
 
 const DOC = readFileSync('docs/segmentation.md', 'utf8');
 const blocks = (language: string): string[] => [...DOC.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map(([, text = '']) => text);

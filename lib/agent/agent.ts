@@ -5,13 +5,13 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Io } from '../cli/command.js';
-import type { Follow } from '../cli/exec.js';
 import { GuestwireError } from '../errors.js';
 import { LibvirtArgumentError, LibvirtError, LibvirtUnsupportedError } from '../libvirt/errors.js';
 import type { LibvirtEvent } from '../libvirt/eventnames.js';
 import type { Connection, EventKind } from '../libvirt/types.js';
-import { acquireLock } from '../lock.js';
 import { agentLockOf } from '../settings.js';
+import type { Follow } from '../system/follow.js';
+import { acquireLock } from '../system/lock.js';
 import { type Concerns, createConcerns, readLinkLine } from './concerns.js';
 import { createGuests, type Guests } from './guests.js';
 import { startMonitors } from './monitors.js';

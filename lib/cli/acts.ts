@@ -3,17 +3,17 @@
  * what a dry run prints is what the run then does.
  */
 import { announce, type Announcement, wordsOfAnnouncement } from '../announce.js';
-import type { Exec } from '../exec.js';
 import type { Guest } from '../guest.js';
 import type { Journal } from '../journal.js';
 import type { Kernel } from '../kernel.js';
 import { EMPTY_SCOPE, type Observation, type Scope } from '../observation.js';
-import type { Batch, BatchLine } from '../operation.js';
 import type { Plan } from '../plan.js';
 import { logPlan } from '../planlog.js';
 import { type Host, pastOf, planWiring, release, releaseRunning } from '../reconcile.js';
 import { rejoin } from '../rejoin.js';
 import { rivalsOf } from '../rivals.js';
+import type { Batch, BatchLine } from '../state/render.js';
+import type { Exec } from '../system/exec.js';
 import { ofRunning, planTakeBack, type TakeBack } from '../takeback.js';
 import type { Wish } from '../together.js';
 import { quote } from '../values/quote.js';

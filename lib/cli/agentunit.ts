@@ -2,8 +2,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { HostError } from '../errors.js';
-import { assertSuccess, failureOf } from '../exec.js';
 import type { Settings } from '../settings.js';
+import { assertSuccess, failureOf } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import type { Io } from './command.js';
 import type { FileSet } from './fileset.js';

@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { CommandError, DomainXmlError, HostError, UsageError } from '../errors.js';
-import { assertSuccess, type Exec, type ExecRequest } from '../exec.js';
 import { ASK_HOSTS, START_LIBVIRT } from '../libvirt/errors.js';
 import { parseUri } from '../libvirt/uri.js';
 import type { Settings } from '../settings.js';
+import { assertSuccess, type Exec, type ExecRequest } from '../system/exec.js';
 import { oneLine, quote } from '../values/quote.js';
 
 export interface Command {

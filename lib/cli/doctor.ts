@@ -9,11 +9,11 @@ import {
 import { parseDomain } from '../domain.js';
 import { droppingIn, droppingLegacy } from '../dropping.js';
 import { GuestwireError } from '../errors.js';
-import type { Exec, ExecRequest } from '../exec.js';
 import type { HostConfig } from '../hostconfig.js';
 import { createKernel } from '../kernel.js';
 import { connect } from '../libvirt/connect.js';
 import { EMPTY_SCOPE } from '../observation.js';
+import type { Exec, ExecRequest } from '../system/exec.js';
 import { command, type Io, JSON_VERSION } from './command.js';
 import { untoldServices } from './dropins.js';
 import { hookIlls } from './hookhealth.js';

@@ -1,9 +1,9 @@
 /** The host for a command that changes it: under the lock, and each change told. */
 import { hostFrom } from '../host.js';
 import type { Journal } from '../journal.js';
-import { acquireLock } from '../lock.js';
-import { createLog } from '../log.js';
 import type { Host } from '../reconcile.js';
+import { acquireLock } from '../system/lock.js';
+import { createLog } from '../system/log.js';
 import type { Io } from './command.js';
 import { LOCK_WAIT } from './requirements.js';
 

@@ -3,7 +3,8 @@ import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadConfig } from '../config.js';
 import { ConfigError, HostError, UsageError } from '../errors.js';
-import { acquireLock } from '../lock.js';
+import { acquireLock } from '../system/lock.js';
+import { now } from '../system/process.js';
 import { quote } from '../values/quote.js';
 import { agentFiles, startAgent } from './agentunit.js';
 import { command, type Io } from './command.js';
@@ -13,7 +14,6 @@ import {
   assertSafeDirectory, BESIDE, BESIDE_DIR, findPlace, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN,
   type Place, standingAt,
 } from './layout.js';
-import { now } from './process.js';
 import { type InstallRecord, readRecord, recordFile } from './record.js';
 import { type Consent, daemonKey, reloadDaemons } from './reload.js';
 import { assertHost, assertRoot, type Build, LOCK_WAIT, readBuild } from './requirements.js';

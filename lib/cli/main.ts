@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { GuestwireError, UsageError } from '../errors.js';
 import { settingsFrom } from '../settings.js';
+import { exec } from '../system/exec-async.js';
 import { check } from './check.js';
 import { cloudInit } from './cloud-init.js';
 import type { Command, Io } from './command.js';
@@ -9,7 +10,6 @@ import { completionOf } from './completion.js';
 import { derive } from './derive.js';
 import { doctor } from './doctor.js';
 import { drops } from './drops.js';
-import { exec } from './exec.js';
 import { explain } from './explain.js';
 import { install } from './install.js';
 import { plan } from './plan.js';

@@ -1,11 +1,11 @@
 /** Guests as a command line names them: by name, by UUID or, of one that runs, by id; and one sentence for who is none. */
 import { parseDomain } from '../domain.js';
 import { CommandError, HostError } from '../errors.js';
-import type { Exec } from '../exec.js';
 import { type Guest, guestOf } from '../guest.js';
 import { LibvirtError } from '../libvirt/errors.js';
 import { isUuid } from '../libvirt/refs.js';
 import type { Connection, DomainRef } from '../libvirt/types.js';
+import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import { askLibvirt, noSuchGuest } from './command.js';
 

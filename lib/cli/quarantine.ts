@@ -2,10 +2,10 @@
 import { HostError, UsageError } from '../errors.js';
 import type { Guest } from '../guest.js';
 import { createJournal, type Journal } from '../journal.js';
-import { once } from '../log.js';
 import type { Plan } from '../plan.js';
 import { liftQuarantine, listQuarantine, putIntoQuarantine } from '../quarantine.js';
 import { refilter } from '../reconcile.js';
+import { once } from '../system/log.js';
 import { quote, unquoted } from '../values/quote.js';
 import { command, type Io, JSON_VERSION } from './command.js';
 import { locked } from './host.js';

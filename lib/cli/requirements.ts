@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync, readFileSync, realpathSync } from 'n
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { HostError } from '../errors.js';
-import { assertSuccess } from '../exec.js';
+import { assertSuccess } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import type { Io } from './command.js';
 import { HOOK, LIBRARY_FILES } from './layout.js';

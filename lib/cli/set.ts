@@ -10,9 +10,9 @@ import {
 import { connect } from '../libvirt/connect.js';
 import { LibvirtError } from '../libvirt/errors.js';
 import type { Connection, DomainRef } from '../libvirt/types.js';
-import { isHeld } from '../lock.js';
 import type { NicIntent } from '../metadata.js';
 import { agentLockOf } from '../settings.js';
+import { isHeld } from '../system/lock.js';
 import { quote } from '../values/quote.js';
 import { command, type Io, isOwn } from './command.js';
 import { assertFree } from './held.js';

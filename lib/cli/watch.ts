@@ -2,9 +2,9 @@
 import { runAgent } from '../agent/agent.js';
 import { createSupervisor } from '../agent/supervisor.js';
 import { connect } from '../libvirt/connect.js';
-import { createLog } from '../log.js';
+import { follow } from '../system/follow.js';
+import { createLog } from '../system/log.js';
 import { command, type Io } from './command.js';
-import { follow } from './exec.js';
 import { assertRoot } from './requirements.js';
 import { assertCallsHooks } from './wishes.js';
 

@@ -1,5 +1,5 @@
 /** The door: from a URI to a connection. */
-import type { Exec } from '../exec.js';
+import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import type { CallOptions } from './calls.js';
 import { LibvirtArgumentError } from './errors.js';
@@ -43,7 +43,7 @@ export async function connect(uri?: string, options: ConnectOptions = {}): Promi
   const wanted = uri ?? process.env['LIBVIRT_DEFAULT_URI'] ?? '';
   const parsed = parseUri(wanted);
   if (parsed.way === 'socket') return connectSocket(parsed, wanted, { ...options, timeout });
-  const exec = options.exec ?? (await import('../cli/exec.js')).exec;
+  const exec = options.exec ?? (await import('../system/exec-async.js')).exec;
   return connectVirsh({ exec, uri: parsed.uri, readOnly: options.readOnly ?? false, timeout }, { signal });
 }
 

@@ -6,7 +6,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Exec, ExecResult } from '../exec.js';
+import type { Exec, ExecResult } from '../system/exec.js';
 import { oneLine, quote } from '../values/quote.js';
 import { abortError, type CallOptions, type LimitedOptions } from './calls.js';
 import { numberOf, type Reason } from './errornames.js';

@@ -3,11 +3,11 @@
  * libvirt's order, and after kill -9 of the daemon everything goes on.
  */
 import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
-import { exec } from '../../lib/cli/exec.js';
 import { connect, type ConnectOptions } from '../../lib/libvirt/connect.js';
 import type { LibvirtEvent } from '../../lib/libvirt/eventnames.js';
 import { connectVirsh } from '../../lib/libvirt/remote.js';
 import type { Connection, DomainRef } from '../../lib/libvirt/types.js';
+import { exec } from '../../lib/system/exec-async.js';
 import { canRun, testWith } from '../capability.js';
 import { nic } from '../guestxml.js';
 import { domainXml } from '../lab/domain.js';

@@ -2,12 +2,11 @@
  * Operations to batches: the only file that writes tool text. Every line knows the operations it carries out, so that a
  * tool that stops at line 4 is reported as the change it could not make.
  */
+import { tableLines } from '../ruleset.js';
+import { formatRange, type VidRange } from '../values/vlan.js';
 import type { Operation } from './diff.js';
-import { disableIpv6Path, type MadeObject } from './madestate.js';
-import type { NetObject } from './netstate.js';
-import { nicLines, TABLE, tableLines, withoutNicLines } from './ruleset.js';
-import { LAST_METRIC } from './tables.js';
-import { formatRange, type VidRange } from './values/vlan.js';
+import { disableIpv6Path, type MadeObject, type NetObject } from './netstate.js';
+import { nicLines, TABLE, withoutNicLines } from './nft.js';
 
 /** `ip`, `ip -6` (rules have one family a run) and `bridge` are fed to `TOOL -batch -`, `nft` to `nft -f -`; `sysctl` lines are `path=value`, for /proc/sys. */
 export type BatchTool = 'ip' | 'ip -6' | 'bridge' | 'nft' | 'sysctl';
@@ -210,3 +209,6 @@ export function flagsOf({ pvid, untagged }: { readonly pvid: boolean; readonly u
 export function onOff(on: boolean): string {
   return on ? 'on' : 'off';
 }
+
+/** The highest there is: any default route that the admin puts into the table goes before. */
+export const LAST_METRIC = 4294967295;

@@ -1,11 +1,11 @@
 /** Operations and what they are about in words, as whoever runs the host would say them: for messages and the log. Pure. */
+import { familyName } from '../values/address.js';
+import { sysctlName } from '../values/quote.js';
+import { formatRange } from '../values/vlan.js';
 import type { Operation } from './diff.js';
 import type { NetObject } from './netstate.js';
-import { type BatchLine, flagsOf, isOfMade, type OfMade, onOff, selectorOf } from './operation.js';
-import { tableName } from './ruleset.js';
-import { familyName } from './values/address.js';
-import { sysctlName } from './values/quote.js';
-import { formatRange } from './values/vlan.js';
+import { tableName } from './nft.js';
+import { type BatchLine, flagsOf, isOfMade, type OfMade, onOff, selectorOf } from './render.js';
 
 /** Returns an operation in words, for messages and the log: `add VLAN 42 pvid untagged on 'vnet7'`. */
 export function describe({ before, after }: Operation, vids?: string): string {

@@ -1,6 +1,6 @@
 /** Processes, and when they started: by the kernel's ticks since boot, because a clock may be set. */
 import { readFileSync } from 'node:fs';
-import type { Exec } from '../exec.js';
+import type { Exec } from './exec.js';
 
 /** A point in the life of this machine. */
 export interface Moment {

@@ -1,7 +1,7 @@
 /** What differs from what should be, in words. Pure. */
+import { quote, sysctlName } from '../values/quote.js';
 import type { NetObject } from './netstate.js';
-import type { BatchLine } from './operation.js';
-import { quote, sysctlName } from './values/quote.js';
+import type { BatchLine } from './render.js';
 import { isFilter, isSysctl, nameOf, placeOf, vidsIn } from './words.js';
 
 /** Returns what a line of a batch would mend: `VLAN 10 pvid untagged is missing on 'vnet7'`; undefined: nothing. */

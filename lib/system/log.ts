@@ -2,8 +2,8 @@
  * The system's journal (`journalctl -t guestwire`): lines are collected and given to one `logger` run at the end, because
  * a run for each would cost a hook more than the change it tells of.
  */
+import { oneLine } from '../values/quote.js';
 import type { Exec } from './exec.js';
-import { oneLine } from './values/quote.js';
 
 export interface Log {
   readonly info: (line: string) => void;

@@ -3,8 +3,8 @@
  * keeps libvirt's pipes, because libvirt waits for every process that holds them (measured on 9.0).
  */
 import { spawnSync } from 'node:child_process';
-import { CommandError } from './errors.js';
-import { oneLine, quote } from './values/quote.js';
+import { CommandError } from '../errors.js';
+import { oneLine, quote } from '../values/quote.js';
 
 export interface ExecRequest {
   readonly tool: string;

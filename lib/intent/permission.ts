@@ -2,10 +2,10 @@
  * The words of one permission to an `Allow`: `<gw:allow>` of the metadata and `allow` of the host config say the same and
  * are read here alike. Whatever would make a rule that never matches is refused: its writer believes that it does.
  */
-import { locate, ValueError } from './errors.js';
+import { locate, ValueError } from '../errors.js';
+import { assertSomebodys, bare, hostPrefix, parseAddress, parsePrefix, type Prefix } from '../values/address.js';
+import { quote } from '../values/quote.js';
 import { type Allow, type Direction, type Peer, type PortRange, type Proto, PROTOS } from './policy.js';
-import { assertSomebodys, bare, hostPrefix, parseAddress, parsePrefix, type Prefix } from './values/address.js';
-import { quote } from './values/quote.js';
 
 /** A permission as written; its items are those of a list, with the commas gone. */
 export interface AllowWords {

@@ -76,3 +76,10 @@ export interface Policy {
   /** What the host offers to this guest, and lets it reach whatever the profile. */
   readonly offers: { readonly dhcp: boolean; readonly dns: readonly string[] };
 }
+
+/** Returns the word of a policy that needs connection tracking, for messages; undefined: none does. */
+export function trackedBy(policy: Policy | undefined): string | undefined {
+  const [first] = policy?.allows ?? [];
+  if (first !== undefined) return first.origin ?? '<gw:allow>';
+  return policy === undefined || policy.profile === 'open' ? undefined : `profile '${policy.profile}' (${policy.profileOrigin ?? 'the default'})`;
+}

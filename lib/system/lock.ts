@@ -4,9 +4,9 @@
  * a tool that outlives the hook keeps it until its last change is made.
  */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
-import { JournalError } from './errors.js';
+import { JournalError } from '../errors.js';
+import { oneLine, quote } from '../values/quote.js';
 import type { Exec, ExecResult } from './exec.js';
-import { oneLine, quote } from './values/quote.js';
 
 export interface Lock {
   /** Pass it to every tool that changes the host. */
