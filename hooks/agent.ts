@@ -1,7 +1,7 @@
 /** Entry point of dist/agent.mjs: `guestwire watch` as one file, for guestwire-agent.service. */
 import { watch } from '../lib/cli/watch.js';
+import { settingsFrom } from '../lib/config/paths.js';
 import { GuestwireError } from '../lib/errors.js';
-import { settingsFrom } from '../lib/settings.js';
 import { exec } from '../lib/system/exec-async.js';
 
 const say = (text: string): void => { process.stdout.write(`${text}\n`); };

@@ -3,17 +3,17 @@
  * three sources are read in their order, per element, and checked against what the host permits. A NIC that no source
  * speaks of yields nothing, and its guest starts whatever else its XML holds.
  */
-import type { Domain, Nic } from './domain.js';
+import type { HostConfig } from './config/host-config.js';
+import type { Domain, Nic } from './domain/domain.js';
+import { nicLabel } from './domain/guest.js';
+import type { OnStray } from './domain/metadata.js';
 import { ConflictError, DomainXmlError, locate, NotAllowedError, UnsupportedError } from './errors.js';
 import {
   asksForFilters, declaredBy, guardedBy, nowhereError, policyBy, portPolicyBy, type TrustPermit,
 } from './filterwish.js';
-import type { HostConfig } from './hostconfig.js';
 import { type Intent, type RoutedWish, wishesOf } from './intent.js';
 import type { Policy, Trust } from './intent/policy.js';
 import { assertMtuCarries, assertNamesApart, linkWishOf, type MadeLink } from './madelink.js';
-import type { OnStray } from './metadata.js';
-import { nicLabel } from './quote.js';
 import {
   type Address, bare, contains, type Family, familyName, hostPrefix, overlaps, parseAddress, parsePrefix, type Prefix,
 } from './values/address.js';

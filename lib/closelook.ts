@@ -5,10 +5,10 @@
  */
 import { readFileSync } from 'node:fs';
 import { familiesOf } from './filter.js';
-import { listTable } from './filterfacts.js';
 import type { Wired } from './journal.js';
-import type { Kernel } from './kernel.js';
-import type { FilterFacts } from './observation.js';
+import type { Kernel } from './kernel/kernel.js';
+import { listTable } from './kernel/nft-output.js';
+import type { FilterFacts } from './kernel/observation.js';
 import { nicFilter, tableLines } from './ruleset.js';
 import { chainNamesOf, type FilterFamily, nicLines, TABLE, tableName } from './state/nft.js';
 import type { Exec } from './system/exec.js';

@@ -3,8 +3,8 @@
  * router advertisements tell a guest otherwise. Pure.
  */
 import type { Attachment, RoutedLink, VlanPort } from './attachment.js';
-import type { Domain, Nic } from './domain.js';
-import type { HostConfig } from './hostconfig.js';
+import type { HostConfig } from './config/host-config.js';
+import type { Domain, Nic } from './domain/domain.js';
 import { type Family, parseAddress, widthOf } from './values/address.js';
 import { oneLine } from './values/quote.js';
 import { formatVids } from './values/vlan.js';

@@ -1,5 +1,5 @@
 /** What may be wrong with a host that is to carry guests: facts to findings. Pure; each finding says what mends it. */
-import type { Subinterface } from './observation.js';
+import type { Subinterface } from './kernel/observation.js';
 import { quote, sysctlName } from './values/quote.js';
 import { formatVids } from './values/vlan.js';
 

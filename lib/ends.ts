@@ -1,6 +1,6 @@
 /** Whose an address is, among the guests of a host: the ends of a flow. */
 import { claimsOf } from './attachment.js';
-import type { Guest } from './guest.js';
+import type { Guest } from './domain/guest.js';
 import type { Holding, Wired } from './journal.js';
 import {
   contains, type Family, hostPrefix, ownPrefix, parseAddress, parsePrefix, type Prefix,

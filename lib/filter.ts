@@ -3,7 +3,7 @@
  * there. A table that is broken or gone is made anew with the NICs of all guests, for `nft flush ruleset` takes all at once.
  */
 import type { Wired } from './journal.js';
-import type { FilterFacts, Observation } from './observation.js';
+import type { FilterFacts, Observation } from './kernel/observation.js';
 import { nicFilter, TABLES } from './ruleset.js';
 import type { NetObject, NetState } from './state/netstate.js';
 import {

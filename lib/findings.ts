@@ -1,9 +1,9 @@
 /** All that is not as it should be on a host, in words, with whom it is about. */
 import { type Alteration, closeLook } from './closelook.js';
+import type { Guest } from './domain/guest.js';
 import { familiesOf } from './filter.js';
 import { FORWARDING } from './forwarding.js';
 import { garbageIn, type Kept, observeHost } from './garbage.js';
-import type { Guest } from './guest.js';
 import type { Wired } from './journal.js';
 import { livingOf } from './plan.js';
 import type { Host } from './reconcile.js';

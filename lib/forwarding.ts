@@ -6,8 +6,8 @@
 import type { RoutedLink } from './attachment.js';
 import { HostError } from './errors.js';
 import type { Wired } from './journal.js';
+import type { Observation } from './kernel/observation.js';
 import { familiesOf } from './netstate.js';
-import type { Observation } from './observation.js';
 import type { NetObject } from './state/netstate.js';
 import type { Family } from './values/address.js';
 import { sysctlName } from './values/quote.js';

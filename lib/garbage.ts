@@ -3,16 +3,16 @@
  * its mark, an alias, its protocol number or its table's name. Pure, but for the questions.
  */
 import { type Attachment, claimsOf } from './attachment.js';
-import { observeFilters } from './filterfacts.js';
 import type { Wired } from './journal.js';
+import { askRules6, parseRules } from './kernel/ip-rule-output.js';
+import { parseLinks, parseProxies, parseRoutes } from './kernel/iproute-output.js';
+import { observeFilters } from './kernel/nft-output.js';
+import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, RuleFacts } from './kernel/observation.js';
+import { ANSWER_FLAGS } from './kernel/observe.js';
 import { ALIAS_PREFIX } from './madelink.js';
-import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, RuleFacts } from './observation.js';
-import { ANSWER_FLAGS } from './observe.js';
-import { askRules6, parseRules } from './rules.js';
 import { isMade, type NetObject, type NetState, netState } from './state/netstate.js';
 import { FILTER_FAMILIES, type FilterFamily, TABLE } from './state/nft.js';
 import { assertSuccess, type Exec, type ExecRequest } from './system/exec.js';
-import { parseLinks, parseProxies, parseRoutes } from './tooloutput.js';
 import { parsePrefix } from './values/address.js';
 import { isUuid } from './values/uuid.js';
 

@@ -1,12 +1,12 @@
 /** The host as the pipeline works on it, put together in one place for the hook, the commands, the agent and other programs. */
-import { loadConfig } from './config.js';
-import { type HostConfig, protectedOn } from './hostconfig.js';
+import { loadConfig } from './config/file.js';
+import { type HostConfig, protectedOn } from './config/host-config.js';
+import type { Settings } from './config/paths.js';
 import { createJournal, type Journal } from './journal.js';
-import { createKernel } from './kernel.js';
+import { createKernel } from './kernel/kernel.js';
 import { quarantineIn } from './quarantine.js';
 import type { Host } from './reconcile.js';
 import { followRenames } from './renamed.js';
-import type { Settings } from './settings.js';
 import type { Exec } from './system/exec.js';
 import type { Lock } from './system/lock.js';
 

@@ -2,15 +2,15 @@
  * The three sources of intent, merged per NIC: libvirt's `<vlan>`, the domain's metadata, the host config. Per element
  * the first source that speaks wins; two that give one NIC different VLANs are an error that names both.
  */
-import type { Domain, Nic } from './domain.js';
+import type { NicConfig } from './config/guest-tables.js';
+import type { HostConfig } from './config/host-config.js';
+import type { Domain, Nic } from './domain/domain.js';
+import { wordsOfFilterref, wordsOfMetadata } from './domain/filter-metadata.js';
+import { nicLabel } from './domain/guest.js';
+import { type NicIntent, type OnStray, readMetadata, type RoutedIntent } from './domain/metadata.js';
 import { ConflictError, DomainXmlError, locate, ValueError } from './errors.js';
 import { asksForFilters, type FilterWish } from './filterwish.js';
-import { wordsOfFilterref, wordsOfMetadata } from './filterwords.js';
-import type { HostConfig } from './hostconfig.js';
 import type { VethWish } from './intent/veth.js';
-import { type NicIntent, type OnStray, readMetadata, type RoutedIntent } from './metadata.js';
-import type { NicConfig } from './nicconfig.js';
-import { nicLabel } from './quote.js';
 import {
   type Address, assertRoutable, hostPrefix, parseAddress, type Prefix, prefixOf, widthOf,
 } from './values/address.js';

@@ -9,8 +9,8 @@ import {
 import { join } from 'node:path';
 import * as z from 'zod/mini';
 import type { Placed } from './attachment.js';
+import type { Guest } from './domain/guest.js';
 import { JournalError } from './errors.js';
-import type { Guest } from './guest.js';
 import type { ProxyRecord } from './neighbour.js';
 import type { NetState } from './state/netstate.js';
 import type { UplinkRecord } from './uplink.js';

@@ -4,9 +4,9 @@
  */
 import type { RoutedLink } from './attachment.js';
 import { ConflictError, HostError } from './errors.js';
+import type { LinkFacts, Observation } from './kernel/observation.js';
 import { ALIAS_PREFIX, type MadeLink, namesOf } from './madelink.js';
 import { isMadeHere } from './madestate.js';
-import type { LinkFacts, Observation } from './observation.js';
 import { quote } from './values/quote.js';
 
 /** Returns the name of the guest with this UUID that guestwire knows; undefined: none. */

@@ -3,10 +3,10 @@
  * macvtap (QEMU) or a macvlan (lxc), or a tap that libvirt is told not to make (`managed='no'`). Their names come from
  * the XML. They are made at `prepare` and removed at `release`.
  */
-import type { Domain, Nic } from './domain.js';
+import type { Domain, Nic } from './domain/domain.js';
+import { nicLabel } from './domain/guest.js';
 import { ConflictError, DomainXmlError, locate, UnsupportedError, ValueError } from './errors.js';
 import type { VethWish } from './intent/veth.js';
-import { nicLabel } from './quote.js';
 import { assertIfname } from './values/ifname.js';
 import { quote } from './values/quote.js';
 

@@ -3,7 +3,7 @@
  * is there, and what proves that guestwire made a link.
  */
 import type { PlacedMacvtap, PlacedMade } from './attachment.js';
-import type { LinkFacts, Observation } from './observation.js';
+import type { LinkFacts, Observation } from './kernel/observation.js';
 import { disableIpv6Path, type MadeObject } from './state/netstate.js';
 
 /** A kernel without IPv6 does not have it. */

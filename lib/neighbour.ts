@@ -7,7 +7,7 @@
 import type { PlacedLink, RoutedLink } from './attachment.js';
 import { turnsOn } from './forwarding.js';
 import type { Speaker } from './frame.js';
-import type { LinkFacts, Observation } from './observation.js';
+import type { LinkFacts, Observation } from './kernel/observation.js';
 import type { NetObject } from './state/netstate.js';
 import { type Family, familyName, parseAddress } from './values/address.js';
 import { quote, sysctlName } from './values/quote.js';

@@ -1,6 +1,6 @@
 import type { Placed, PlacedLink, PlacedPort, RoutedLink } from './attachment.js';
+import type { Observation } from './kernel/observation.js';
 import { desiredMacvtap, desiredMade, observedMacvtap, observedMade } from './madestate.js';
-import type { Observation } from './observation.js';
 import { type NetObject, type NetState, netState } from './state/netstate.js';
 import { type Family, hostPrefix, parseAddress } from './values/address.js';
 

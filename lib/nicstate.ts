@@ -1,7 +1,7 @@
 /** Each NIC of a survey and the state it is in. Pure. */
+import type { Guest } from './domain/guest.js';
 import type { WiredNic } from './ends.js';
 import { familiesOf } from './filter.js';
-import type { Guest } from './guest.js';
 import type { Wired } from './journal.js';
 import { livingOf } from './plan.js';
 import { differenceOf, isOfFilters } from './state/differences.js';

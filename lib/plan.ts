@@ -6,10 +6,10 @@ import type { Placed, PlacedLink } from './attachment.js';
 import { type FilterPlan, planFilters } from './filter.js';
 import { planForwarding } from './forwarding.js';
 import type { Entry, Holding, Wired } from './journal.js';
+import type { Observation } from './kernel/observation.js';
 import { isHalfMade } from './madestate.js';
 import { planProxies, type ProxyPlan, type ProxyRecord, withoutProxies } from './neighbour.js';
 import { desiredState, downOf, observedState } from './netstate.js';
-import type { Observation } from './observation.js';
 import { diff, type Operation } from './state/diff.js';
 import {
   isMade, isSetting, type NetObject, type NetState, netState, withoutRoutes, withoutVlans,

@@ -1,7 +1,6 @@
 /** A plan that was carried out, in words. */
-import type { Guest } from './guest.js';
+import { type Guest, nicLabel } from './domain/guest.js';
 import type { Plan } from './plan.js';
-import { nicLabel } from './quote.js';
 import type { Host } from './reconcile.js';
 import { describeLine } from './state/words.js';
 import { quote } from './values/quote.js';

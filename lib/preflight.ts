@@ -3,12 +3,12 @@
  * the host forwards, and nobody else holds what the guest claims. Pure; each refusal names guest, NIC, cause and cure.
  */
 import { type Attachment, claimsOf, type Placed, type RoutedLink, type VlanPort } from './attachment.js';
+import { nicLabel } from './domain/guest.js';
 import { ConflictError, HostError } from './errors.js';
 import { assertForwarding, lacksForwarding6 } from './forwarding.js';
 import { trackedBy } from './intent/policy.js';
+import type { LinkFacts, Observation, RouteFacts, Scope } from './kernel/observation.js';
 import { assertMade, type GuestName } from './madecheck.js';
-import type { LinkFacts, Observation, RouteFacts, Scope } from './observation.js';
-import { nicLabel } from './quote.js';
 import { probesOf } from './scope.js';
 import { bare, contains, hostPrefix, overlaps, parseAddress, type Prefix } from './values/address.js';
 import { quote } from './values/quote.js';

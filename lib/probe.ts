@@ -4,12 +4,12 @@
  */
 import { isIP } from 'node:net';
 import type { Attachment, RoutedLink } from './attachment.js';
+import { nicLabel } from './domain/guest.js';
 import { CommandError, ConflictError, HostError } from './errors.js';
 import { claimIn, probeFrame } from './frame.js';
-import type { Kernel } from './kernel.js';
+import type { Kernel } from './kernel/kernel.js';
+import { EMPTY_SCOPE, type LinkFacts } from './kernel/observation.js';
 import { proxyLinksOf, unusable } from './neighbour.js';
-import { EMPTY_SCOPE, type LinkFacts } from './observation.js';
-import { nicLabel } from './quote.js';
 import type { Exec } from './system/exec.js';
 import type { Log } from './system/log.js';
 import { exchange, type Frame } from './system/raw-socket.js';

@@ -4,18 +4,17 @@
  * what it could not put back.
  */
 import { type Attachment, madeOf, type Placed, placedOf } from './attachment.js';
+import { type Guest, nicLabel } from './domain/guest.js';
 import { CommandError, HostError, RollbackError, VerifyError } from './errors.js';
 import { familiesOf } from './filter.js';
-import type { Guest } from './guest.js';
 import type { Entry, Holding, Journal } from './journal.js';
-import type { Kernel, RunMode } from './kernel.js';
-import { EMPTY_SCOPE, type Observation } from './observation.js';
+import type { Kernel, RunMode } from './kernel/kernel.js';
+import { EMPTY_SCOPE, type Observation } from './kernel/observation.js';
 import {
   isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planUndo, type StartMode,
 } from './plan.js';
 import { logPlan } from './planlog.js';
 import { furtherScope, type Holder, preflight } from './preflight.js';
-import { nicLabel } from './quote.js';
 import { underNewNames } from './renamed.js';
 import { rivalsOf, withQuarantineOf } from './rivals.js';
 import { scopeOf } from './scope.js';

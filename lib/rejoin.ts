@@ -2,8 +2,8 @@
  * Ports that lost their bridge: it was deleted and made again, and nobody puts running guests' taps back (libvirt 9.0 does
  * so only when its daemon starts). An action before the plan, no operation of it: release has nothing to take back.
  */
-import { type BridgeFacts, EMPTY_SCOPE } from './observation.js';
-import { nicLabel } from './quote.js';
+import { nicLabel } from './domain/guest.js';
+import { type BridgeFacts, EMPTY_SCOPE } from './kernel/observation.js';
 import type { Host } from './reconcile.js';
 import { underNewNames } from './renamed.js';
 import type { Operation } from './state/diff.js';

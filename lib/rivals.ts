@@ -1,8 +1,8 @@
 /** Other guests that may hold what a guest asks for, and which of them are still there. */
 import { type Attachment, claimsOf, holdsAny } from './attachment.js';
 import type { Holding, Wired } from './journal.js';
-import type { Kernel } from './kernel.js';
-import { EMPTY_SCOPE } from './observation.js';
+import type { Kernel } from './kernel/kernel.js';
+import { EMPTY_SCOPE } from './kernel/observation.js';
 import { livingOf, type Past } from './plan.js';
 import { hasTable } from './tables.js';
 

@@ -5,11 +5,11 @@ import { type Attachment, claimsOf, madeOf, type Placed, type RoutedLink } from 
 import { familiesOf } from './filter.js';
 import { forwardingPathsOf } from './forwarding.js';
 import { trackedBy } from './intent/policy.js';
+import type { Scope } from './kernel/observation.js';
 import { namesOf } from './madelink.js';
 import { IPV6_PROBE } from './madestate.js';
 import { proxyLinksOf, proxySysctlPaths } from './neighbour.js';
 import { sysctlsOf } from './netstate.js';
-import type { Scope } from './observation.js';
 import { disableIpv6Path } from './state/netstate.js';
 import { hasTable } from './tables.js';
 import { lastAddress, parseAddress, type Prefix } from './values/address.js';

@@ -7,13 +7,13 @@ import {
   existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { loadConfig } from './config.js';
+import { loadConfig } from './config/file.js';
+import type { Settings } from './config/paths.js';
+import type { ServeConfig } from './config/serve-table.js';
+import { nicLabel } from './domain/guest.js';
 import { ConfigError } from './errors.js';
 import type { Journal, Wired } from './journal.js';
-import { nicLabel } from './quote.js';
-import type { ServeConfig } from './serveconfig.js';
 import { FIRST_LEASES, type Served, servedLink, type Service, SERVICES } from './served.js';
-import type { Settings } from './settings.js';
 import { type Exec, type ExecRequest, failureOf } from './system/exec.js';
 import type { Log } from './system/log.js';
 import { oneLine, quote } from './values/quote.js';

@@ -3,14 +3,13 @@
  * are planned as if they were one, so that a host with hundreds of them costs one run of each tool. Changes nothing.
  */
 import { type Attachment, claimsOf, type Placed, placedOf } from './attachment.js';
+import { type Guest, nicLabel, NIL_UUID } from './domain/guest.js';
 import { GuestwireError } from './errors.js';
 import { familiesOf } from './filter.js';
-import { type Guest, NIL_UUID } from './guest.js';
 import type { Entry, Wired } from './journal.js';
-import { EMPTY_SCOPE, type Observation } from './observation.js';
+import { EMPTY_SCOPE, type Observation } from './kernel/observation.js';
 import { livingOf, type Past, type Plan, planFor } from './plan.js';
 import { furtherScope, preflight } from './preflight.js';
-import { nicLabel } from './quote.js';
 import { type Host, pastOf } from './reconcile.js';
 import { underNewNames } from './renamed.js';
 import { scopeOf } from './scope.js';

@@ -5,7 +5,7 @@
  */
 import { claimsOf } from './attachment.js';
 import type { Wired } from './journal.js';
-import type { Observation, RuleFacts } from './observation.js';
+import type { Observation, RuleFacts } from './kernel/observation.js';
 import type { NetObject } from './state/netstate.js';
 import { type Family, parsePrefix, widthOf } from './values/address.js';
 

@@ -3,8 +3,8 @@
  * many they are. The pipeline is the one of a single guest; the journal shows it one entry and keeps one for each.
  */
 import { type Attachment, claimsOf, holdsAny } from './attachment.js';
-import type { Nic } from './domain.js';
-import { type Guest, NIL_UUID } from './guest.js';
+import type { Nic } from './domain/domain.js';
+import { type Guest, NIL_UUID } from './domain/guest.js';
 import type { Entry, Journal } from './journal.js';
 import { proxyLabel } from './neighbour.js';
 import type { Plan } from './plan.js';

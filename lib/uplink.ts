@@ -4,7 +4,7 @@
  * cannot. A VLAN that somebody else put on an uplink is never added again, which would clear its flags, and never removed.
  */
 import type { PlacedPort } from './attachment.js';
-import type { Observation } from './observation.js';
+import type { Observation } from './kernel/observation.js';
 import type { NetObject } from './state/netstate.js';
 
 /** The VLANs that guestwire put on one uplink, kept in the journal: nothing else tells them from an admin's. */

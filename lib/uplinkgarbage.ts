@@ -1,6 +1,6 @@
 /** VLANs that guestwire put on uplinks of bridges on which no guest has a port any more. */
 import type { Wired } from './journal.js';
-import { EMPTY_SCOPE } from './observation.js';
+import { EMPTY_SCOPE } from './kernel/observation.js';
 import type { Host } from './reconcile.js';
 import type { NetState } from './state/netstate.js';
 import { planUplinks, type UplinkRecord, type WiredPort } from './uplink.js';

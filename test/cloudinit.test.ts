@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../lib/attachment.js';
 import { netplanFile, networkConfig } from '../lib/cloudinit.js';
-import { parseConfig } from '../lib/config.js';
-import { parseDomain } from '../lib/domain.js';
+import { parseConfig } from '../lib/config/file.js';
+import { parseDomain } from '../lib/domain/domain.js';
 import { testWith } from './capability.js';
 import { bridgeNic, domainXml, ethernetNic, routedWish, vlanWish } from './hookrun.js';
 

@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { geteuid, umask } from 'node:process';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
-import { configMentions, loadConfig, parseConfig } from '../lib/config.js';
+import { configMentions, loadConfig, parseConfig } from '../lib/config/file.js';
+import { defaultConfig } from '../lib/config/host-config.js';
 import { ConfigError } from '../lib/errors.js';
-import { defaultConfig } from '../lib/hostconfig.js';
 
 const ROOT = geteuid?.() === 0;
 const WORLD = '[guest.web1."52:54:00:aa:bb:03"]\nisolated = true\n';

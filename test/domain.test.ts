@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
-import { type Domain, type Nic, type NicJoin, parseDomain } from '../lib/domain.js';
+import { type Domain, type Nic, type NicJoin, parseDomain } from '../lib/domain/domain.js';
 import { DomainXmlError } from '../lib/errors.js';
 
 const HOOK_STDIN = new URL('../fixtures/hook-stdin/', import.meta.url);

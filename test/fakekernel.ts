@@ -3,8 +3,8 @@
  * any other, prints itself as sorted lines an operator could read, and fails at the nth line when told to.
  */
 import { CommandError } from '../lib/errors.js';
-import type { Kernel } from '../lib/kernel.js';
-import type { LinkFacts, Observation, RouteFacts, RuleFacts, Scope } from '../lib/observation.js';
+import type { Kernel } from '../lib/kernel/kernel.js';
+import type { LinkFacts, Observation, RouteFacts, RuleFacts, Scope } from '../lib/kernel/observation.js';
 import type { Batch } from '../lib/state/render.js';
 import { canonicalDestination, contains, hostPrefix, parseAddress, parsePrefix } from '../lib/values/address.js';
 import { parseVids, vidsOf, type VlanMember } from '../lib/values/vlan.js';

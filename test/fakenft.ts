@@ -1,5 +1,5 @@
 /** nftables as far as guestwire's lines reach: tables with sets of ifindexes and chains, of whose rules the comments are kept. */
-import type { FilterFacts } from '../lib/observation.js';
+import type { FilterFacts } from '../lib/kernel/observation.js';
 import { shapeName, TABLES } from '../lib/ruleset.js';
 import { commentsOf, type FilterFamily } from '../lib/state/nft.js';
 

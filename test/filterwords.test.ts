@@ -1,10 +1,10 @@
 /** The words of trust and policy: what they mean, and what is said against wrong ones. */
 import { describe, expect, test } from '@jest/globals';
-import { parseConfig } from '../lib/config.js';
-import { parseDomain } from '../lib/domain.js';
+import { parseConfig } from '../lib/config/file.js';
+import { parseDomain } from '../lib/domain/domain.js';
+import { formatMetadata } from '../lib/domain/metadata-writer.js';
+import { type NicIntent, readMetadata } from '../lib/domain/metadata.js';
 import type { Allow } from '../lib/intent/policy.js';
-import { formatMetadata } from '../lib/metadata-xml.js';
-import { type NicIntent, readMetadata } from '../lib/metadata.js';
 import { link, MAC, PATH, port, refusal, TABLE, WHERE } from './filterxml.js';
 
 function allowsOf(words: string, config?: string): readonly Allow[] | undefined {

@@ -1,7 +1,7 @@
 /** A guest with one NIC whose XML and host config hold the words of trust and policy, and what is said against wrong ones. */
 import { type Attachment, deriveAttachments } from '../lib/attachment.js';
-import { parseConfig } from '../lib/config.js';
-import { METADATA_NAMESPACE, parseDomain } from '../lib/domain.js';
+import { parseConfig } from '../lib/config/file.js';
+import { METADATA_NAMESPACE, parseDomain } from '../lib/domain/domain.js';
 import { GuestwireError } from '../lib/errors.js';
 
 export const PATH = '/etc/guestwire/config.toml';

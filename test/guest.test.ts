@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { guestOf, isOfDriver } from '../lib/guest.js';
+import { guestOf, isOfDriver } from '../lib/domain/guest.js';
 
 const UUID = '11111111-2222-3333-4444-555555555555';
 const OF_QEMU = { name: 'web1', uuid: UUID };

@@ -1,6 +1,6 @@
 /** Pieces of domain XML for guests with routed links. */
-import { formatMetadata } from '../lib/metadata-xml.js';
-import type { NicIntent } from '../lib/metadata.js';
+import { formatMetadata } from '../lib/domain/metadata-writer.js';
+import type { NicIntent } from '../lib/domain/metadata.js';
 
 /** Returns guestwire's metadata for these routed NICs. */
 export function metadata(...intents: readonly { mac: string; ips: readonly string[]; routes?: readonly string[]; veth?: string }[]): string {

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
-import { parseConfig } from '../lib/config.js';
+import { parseConfig } from '../lib/config/file.js';
+import { parseVidList } from '../lib/config/guest-tables.js';
+import { defaultConfig } from '../lib/config/host-config.js';
 import { ConfigError, ValueError } from '../lib/errors.js';
-import { defaultConfig } from '../lib/hostconfig.js';
-import { parseVidList } from '../lib/nicconfig.js';
 import { parseAddress, parsePrefix } from '../lib/values/address.js';
 import { formatMembership } from '../lib/values/vlan.js';
 

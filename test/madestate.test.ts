@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../lib/attachment.js';
-import { parseDomain } from '../lib/domain.js';
-import { defaultConfig } from '../lib/hostconfig.js';
+import { defaultConfig } from '../lib/config/host-config.js';
+import { parseDomain } from '../lib/domain/domain.js';
 import { createJournal } from '../lib/journal.js';
+import { parseLinks } from '../lib/kernel/iproute-output.js';
 import { hasShape, isHalfMade, isMadeHere } from '../lib/madestate.js';
 import { type Host, make, release, releaseRunning, unwire, wire } from '../lib/reconcile.js';
-import { parseLinks } from '../lib/tooloutput.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';
 
 const GUEST = { name: 'web1', uuid: '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01' };

@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { METADATA_NAMESPACE, parseDomain } from '../lib/domain.js';
+import { METADATA_NAMESPACE, parseDomain } from '../lib/domain/domain.js';
+import { formatMetadata } from '../lib/domain/metadata-writer.js';
+import { type NicIntent, readMetadata } from '../lib/domain/metadata.js';
 import { DomainXmlError, GuestwireError } from '../lib/errors.js';
-import { formatMetadata } from '../lib/metadata-xml.js';
-import { type NicIntent, readMetadata } from '../lib/metadata.js';
 
 const FIXTURES = new URL('../fixtures/', import.meta.url);
 const MACS = ['52:54:00:aa:bb:01', '52:54:00:aa:bb:02', '52:54:00:aa:bb:03', '52:54:00:aa:bb:04'];

@@ -6,11 +6,11 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../lib/attachment.js';
 import type { Io } from '../lib/cli/command.js';
 import { type GuestWork, OvertakenError, type UnderLock, wireGuest, wireNow } from '../lib/cli/guest.js';
-import { loadConfig } from '../lib/config.js';
-import { parseDomain } from '../lib/domain.js';
+import { loadConfig } from '../lib/config/file.js';
+import { settingsFrom } from '../lib/config/paths.js';
+import { parseDomain } from '../lib/domain/domain.js';
 import { createJournal } from '../lib/journal.js';
 import { type Host, release, wire } from '../lib/reconcile.js';
-import { settingsFrom } from '../lib/settings.js';
 import { fakeKernel, type FakeKernel } from './fakekernel.js';
 
 const GUEST = { name: 'web1', uuid: '11111111-2222-3333-4444-555555555555' };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
-import { nicLabel } from '../lib/values/quote.js';
+import { nicLabel } from '../lib/domain/guest.js';
 import { oneLine, quote } from '../lib/values/quote.js';
 
 describe('quote', () => {

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from '@jest/globals';
 import { deriveAttachments } from '../lib/attachment.js';
-import { loadConfig } from '../lib/config.js';
-import { parseDomain } from '../lib/domain.js';
+import { loadConfig } from '../lib/config/file.js';
+import { parseDomain } from '../lib/domain/domain.js';
 import { testWith } from './capability.js';
 
 const TEXT = readFileSync('README.md', 'utf8');

@@ -1,7 +1,7 @@
 /** Ports that lost their bridge, on a fake kernel. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { VlanPort } from '../lib/attachment.js';
-import { parseDomain } from '../lib/domain.js';
+import { parseDomain } from '../lib/domain/domain.js';
 import type { Entry, Journal } from '../lib/journal.js';
 import { rejoin } from '../lib/rejoin.js';
 import { type FakeHost, fakeKernel, type FakeLink } from './fakekernel.js';

@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { type Attachment, deriveAttachments } from '../lib/attachment.js';
-import { parseConfig } from '../lib/config.js';
+import { parseConfig } from '../lib/config/file.js';
+import { defaultConfig } from '../lib/config/host-config.js';
 import { decide } from '../lib/decide.js';
-import { parseDomain } from '../lib/domain.js';
+import { parseDomain } from '../lib/domain/domain.js';
 import type { Parties } from '../lib/ends.js';
-import { defaultConfig } from '../lib/hostconfig.js';
 import type { Proto } from '../lib/intent/policy.js';
 import type { Wired } from '../lib/journal.js';
 

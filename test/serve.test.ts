@@ -7,8 +7,8 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { unitText } from '../lib/cli/units.js';
+import { settingsFrom } from '../lib/config/paths.js';
 import { SERVICES } from '../lib/served.js';
-import { settingsFrom } from '../lib/settings.js';
 import { canRun, testWith } from './capability.js';
 import { domainXml, DONE, ethernetNic, type HookHost, openHookHost } from './hookrun.js';
 

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
-import { parseConfig } from '../lib/config.js';
+import { parseConfig } from '../lib/config/file.js';
+import { header, readToml } from '../lib/config/toml.js';
 import { ConfigError, ValueError } from '../lib/errors.js';
-import { header, readToml } from '../lib/toml.js';
 
 const PATH = '/etc/guestwire/config.toml';
 const NIC = '[guest.web1."52:54:00:aa:bb:03"]';

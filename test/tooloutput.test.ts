@@ -2,8 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { ToolOutputError } from '../lib/errors.js';
-import { parseFilter } from '../lib/filterfacts.js';
-import { parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans } from '../lib/tooloutput.js';
+import {
+  parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans,
+} from '../lib/kernel/iproute-output.js';
+import { parseFilter } from '../lib/kernel/nft-output.js';
 import { parsePrefix } from '../lib/values/address.js';
 
 /** Captured by test/lab/uml/capture.js, which says how this host was made. */

@@ -4,7 +4,7 @@
  */
 import { resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
-import { formatMetadata } from '../lib/metadata-xml.js';
+import { formatMetadata } from '../lib/domain/metadata-writer.js';
 import { canRun, testWith } from './capability.js';
 import { domainXml } from './lab/domain.js';
 import { addOutside, guestImage, type Host, startHost, waitFor } from './lab/host.js';

@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { assertCallsHooks, readGuests } from '../lib/cli/wishes.js';
+import { settingsFrom } from '../lib/config/paths.js';
 import { createJournal } from '../lib/journal.js';
+import type { Connection } from '../lib/libvirt/connection.js';
 import { LibvirtConnectionError, LibvirtError, LibvirtTimeoutError } from '../lib/libvirt/errors.js';
-import type { Connection, DomainRef } from '../lib/libvirt/types.js';
-import { settingsFrom } from '../lib/settings.js';
+import type { DomainRef } from '../lib/libvirt/refs.js';
 
 const uuidOf = (number: number): string => `11111111-2222-3333-4444-00000000000${number}`;
 const REFS: readonly DomainRef[] = [{ name: 'web1', uuid: uuidOf(1), id: 7 }, { name: 'db1', uuid: uuidOf(2), id: 8 }];

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { describe, expect, test } from '@jest/globals';
+import { MOST_DEPTH, MOST_NODES, MOST_XML, parseXml, type XmlElement } from '../lib/domain/xml.js';
 import { DomainXmlError } from '../lib/errors.js';
-import { MOST_DEPTH, MOST_NODES, MOST_XML, parseXml, type XmlElement } from '../lib/xml.js';
 
 describe('a well-formed document becomes a tree', () => {
   test('with attributes in document order, children and own text', () => {

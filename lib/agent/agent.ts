@@ -5,11 +5,11 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Io } from '../cli/command.js';
+import { agentLockOf } from '../config/paths.js';
 import { GuestwireError } from '../errors.js';
+import type { Connection } from '../libvirt/connection.js';
 import { LibvirtArgumentError, LibvirtError, LibvirtUnsupportedError } from '../libvirt/errors.js';
-import type { LibvirtEvent } from '../libvirt/eventnames.js';
-import type { Connection, EventKind } from '../libvirt/types.js';
-import { agentLockOf } from '../settings.js';
+import type { EventKind, LibvirtEvent } from '../libvirt/events.js';
 import type { Follow } from '../system/follow.js';
 import { acquireLock } from '../system/lock.js';
 import { type Concerns, createConcerns, readLinkLine } from './concerns.js';

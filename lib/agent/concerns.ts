@@ -3,7 +3,7 @@
  * a link that many share only what can disturb a guest counts: a bridge says something at every port that comes and goes.
  */
 import type { Attachment } from '../attachment.js';
-import type { Domain } from '../domain.js';
+import type { Domain } from '../domain/domain.js';
 import type { Wired } from '../journal.js';
 import type { VidRange } from '../values/vlan.js';
 

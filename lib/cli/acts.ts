@@ -3,10 +3,10 @@
  * what a dry run prints is what the run then does.
  */
 import { announce, type Announcement, wordsOfAnnouncement } from '../announce.js';
-import type { Guest } from '../guest.js';
+import type { Guest } from '../domain/guest.js';
 import type { Journal } from '../journal.js';
-import type { Kernel } from '../kernel.js';
-import { EMPTY_SCOPE, type Observation, type Scope } from '../observation.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { EMPTY_SCOPE, type Observation, type Scope } from '../kernel/observation.js';
 import type { Plan } from '../plan.js';
 import { logPlan } from '../planlog.js';
 import { type Host, pastOf, planWiring, release, releaseRunning } from '../reconcile.js';

@@ -1,8 +1,8 @@
 /** systemd's unit of the agent: what it may do, and how it comes and goes with `install --agent` and `uninstall`. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Settings } from '../config/paths.js';
 import { HostError } from '../errors.js';
-import type { Settings } from '../settings.js';
 import { assertSuccess, failureOf } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import type { Io } from './command.js';

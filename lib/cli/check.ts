@@ -1,5 +1,5 @@
 /** `guestwire check`: whether the host is as its guests' XML says, to the last VLAN, route, sysctl and nftables rule. */
-import { loadConfig } from '../config.js';
+import { loadConfig } from '../config/file.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
 import { type Finding, findingsOf } from '../findings.js';
 import { hostFrom } from '../host.js';

@@ -1,8 +1,8 @@
 /** `guestwire cloud-init`: what a guest is to be told of its network when nothing serves it. */
 import { deriveAttachments } from '../attachment.js';
 import { netplanFile, networkConfig } from '../cloudinit.js';
-import { loadConfig } from '../config.js';
-import { parseDomain } from '../domain.js';
+import { loadConfig } from '../config/file.js';
+import { parseDomain } from '../domain/domain.js';
 import { command, readDomainXml } from './command.js';
 
 export const cloudInit = command({

@@ -1,10 +1,10 @@
 /** What every subcommand is made of, and what they share: arguments, reading a domain, printing JSON. */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import type { Settings } from '../config/paths.js';
 import { CommandError, DomainXmlError, HostError, UsageError } from '../errors.js';
 import { ASK_HOSTS, START_LIBVIRT } from '../libvirt/errors.js';
 import { parseUri } from '../libvirt/uri.js';
-import type { Settings } from '../settings.js';
 import { assertSuccess, type Exec, type ExecRequest } from '../system/exec.js';
 import { oneLine, quote } from '../values/quote.js';
 

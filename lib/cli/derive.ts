@@ -1,7 +1,7 @@
 /** `guestwire derive`: what a domain XML means, without root and without looking at the kernel. */
 import { type Attachment, deriveAttachments } from '../attachment.js';
-import { loadConfig } from '../config.js';
-import { type Domain, parseDomain } from '../domain.js';
+import { loadConfig } from '../config/file.js';
+import { type Domain, parseDomain } from '../domain/domain.js';
 import type { MadeLink } from '../madelink.js';
 import { quote } from '../values/quote.js';
 import { formatMembership } from '../values/vlan.js';

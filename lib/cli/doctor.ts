@@ -2,17 +2,17 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { deriveAttachments } from '../attachment.js';
-import { loadConfig } from '../config.js';
+import { loadConfig } from '../config/file.js';
+import type { HostConfig } from '../config/host-config.js';
 import {
   type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts, type DroppingChain, type Ill,
 } from '../doctor.js';
-import { parseDomain } from '../domain.js';
+import { parseDomain } from '../domain/domain.js';
 import { droppingIn, droppingLegacy } from '../dropping.js';
 import { GuestwireError } from '../errors.js';
-import type { HostConfig } from '../hostconfig.js';
-import { createKernel } from '../kernel.js';
+import { createKernel } from '../kernel/kernel.js';
+import { EMPTY_SCOPE } from '../kernel/observation.js';
 import { connect } from '../libvirt/connect.js';
-import { EMPTY_SCOPE } from '../observation.js';
 import type { Exec, ExecRequest } from '../system/exec.js';
 import { command, type Io, JSON_VERSION } from './command.js';
 import { untoldServices } from './dropins.js';

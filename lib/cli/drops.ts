@@ -1,9 +1,9 @@
 /** `guestwire drops`: what the rules of a guest's filters met. */
+import { nicLabel } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
 import { familiesOf } from '../filter.js';
-import { countersOf, type RuleCount } from '../filterfacts.js';
 import { createJournal, type Wired } from '../journal.js';
-import { nicLabel } from '../quote.js';
+import { countersOf, type RuleCount } from '../kernel/nft-output.js';
 import { quote } from '../values/quote.js';
 import { command, type Io, JSON_VERSION } from './command.js';
 import { guestMeant } from './named.js';

@@ -5,10 +5,10 @@
  */
 import { announce } from '../announce.js';
 import { type Attachment, deriveAttachments } from '../attachment.js';
-import { loadConfig } from '../config.js';
-import { type Domain, parseDomain } from '../domain.js';
+import { loadConfig } from '../config/file.js';
+import { type Domain, parseDomain } from '../domain/domain.js';
+import { type Guest, guestOf } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
-import { type Guest, guestOf } from '../guest.js';
 import { createJournal, type Journal } from '../journal.js';
 import type { Plan } from '../plan.js';
 import { type Host, refilter, release, releaseRunning, wire } from '../reconcile.js';

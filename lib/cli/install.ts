@@ -1,7 +1,7 @@
 /** `guestwire install`: puts the hook where libvirt calls it and AppArmor lets it run, and tells libvirt's daemon. */
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadConfig } from '../config.js';
+import { loadConfig } from '../config/file.js';
 import { ConfigError, HostError, UsageError } from '../errors.js';
 import { acquireLock } from '../system/lock.js';
 import { now } from '../system/process.js';

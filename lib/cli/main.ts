@@ -1,7 +1,7 @@
 /** The table of commands, and what picks one: prints what it returns, ends with its status. */
 import { readFileSync } from 'node:fs';
+import { settingsFrom } from '../config/paths.js';
 import { GuestwireError, UsageError } from '../errors.js';
-import { settingsFrom } from '../settings.js';
 import { exec } from '../system/exec-async.js';
 import { check } from './check.js';
 import { cloudInit } from './cloud-init.js';

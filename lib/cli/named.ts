@@ -1,10 +1,10 @@
 /** Guests as a command line names them: by name, by UUID or, of one that runs, by id; and one sentence for who is none. */
-import { parseDomain } from '../domain.js';
+import { parseDomain } from '../domain/domain.js';
+import { type Guest, guestOf } from '../domain/guest.js';
 import { CommandError, HostError } from '../errors.js';
-import { type Guest, guestOf } from '../guest.js';
+import type { Connection } from '../libvirt/connection.js';
 import { LibvirtError } from '../libvirt/errors.js';
-import { isUuid } from '../libvirt/refs.js';
-import type { Connection, DomainRef } from '../libvirt/types.js';
+import { type DomainRef, isUuid } from '../libvirt/refs.js';
 import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import { askLibvirt, noSuchGuest } from './command.js';

@@ -1,12 +1,12 @@
 /** `guestwire plan`: the exact batches that would run now, with every check made and nothing changed. */
 import { type Attachment, deriveAttachments, type Placed, placedOf } from '../attachment.js';
-import { loadConfig } from '../config.js';
-import { type Domain, parseDomain } from '../domain.js';
-import { NIL_UUID } from '../guest.js';
+import { loadConfig } from '../config/file.js';
+import { type Domain, parseDomain } from '../domain/domain.js';
+import { NIL_UUID } from '../domain/guest.js';
 import { hostFrom } from '../host.js';
-import type { Kernel } from '../kernel.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { EMPTY_SCOPE, type LinkFacts, type Observation } from '../kernel/observation.js';
 import { sysctlsOf } from '../netstate.js';
-import { EMPTY_SCOPE, type LinkFacts, type Observation } from '../observation.js';
 import { type Plan, planFor } from '../plan.js';
 import { check, pastOf } from '../reconcile.js';
 import type { Batch } from '../state/render.js';

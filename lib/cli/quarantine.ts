@@ -1,6 +1,6 @@
 /** `guestwire quarantine`: cuts a guest off at once, and keeps it so until that is lifted. */
+import type { Guest } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
-import type { Guest } from '../guest.js';
 import { createJournal, type Journal } from '../journal.js';
 import type { Plan } from '../plan.js';
 import { liftQuarantine, listQuarantine, putIntoQuarantine } from '../quarantine.js';

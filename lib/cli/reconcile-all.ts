@@ -1,10 +1,10 @@
 /** `guestwire reconcile --all`: every guest that runs made right, and what is left of those that are gone collected. */
 import { closeKernel } from '../closelook.js';
-import { loadConfig } from '../config.js';
+import { loadConfig } from '../config/file.js';
+import type { Guest } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
 import { allProtocols } from '../findings.js';
 import { garbageIn, observeHost } from '../garbage.js';
-import type { Guest } from '../guest.js';
 import { hostFrom } from '../host.js';
 import { createJournal, type Holding, type Wired } from '../journal.js';
 import type { Plan } from '../plan.js';

@@ -1,9 +1,9 @@
 /** `guestwire reconcile`: makes the host agree with a running guest's XML, or releases what is left of one that ended. */
 import { deriveAttachments } from '../attachment.js';
-import { loadConfig } from '../config.js';
-import { parseDomain } from '../domain.js';
+import { loadConfig } from '../config/file.js';
+import { parseDomain } from '../domain/domain.js';
+import { type Guest, guestOf } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
-import { type Guest, guestOf } from '../guest.js';
 import { quote } from '../values/quote.js';
 import { askLibvirt, command, type Io } from './command.js';
 import {

@@ -1,17 +1,18 @@
 /** `guestwire set` and `guestwire unset`: a guest's metadata through libvirt's API, judged before anything is written. */
 import { type Attachment, deriveAttachments } from '../attachment.js';
-import { loadConfig } from '../config.js';
-import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain.js';
-import { DomainXmlError, GuestwireError, HostError, UsageError } from '../errors.js';
-import type { HostConfig } from '../hostconfig.js';
+import { loadConfig } from '../config/file.js';
+import type { HostConfig } from '../config/host-config.js';
+import { agentLockOf } from '../config/paths.js';
+import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain/domain.js';
 import {
   assertNic, domainWith, elementOf, type IntentChange, intentsIn, withChange, withoutNic,
-} from '../intentedit.js';
+} from '../domain/metadata-edit.js';
+import type { NicIntent } from '../domain/metadata.js';
+import { DomainXmlError, GuestwireError, HostError, UsageError } from '../errors.js';
 import { connect } from '../libvirt/connect.js';
+import type { Connection } from '../libvirt/connection.js';
 import { LibvirtError } from '../libvirt/errors.js';
-import type { Connection, DomainRef } from '../libvirt/types.js';
-import type { NicIntent } from '../metadata.js';
-import { agentLockOf } from '../settings.js';
+import type { DomainRef } from '../libvirt/refs.js';
 import { isHeld } from '../system/lock.js';
 import { quote } from '../values/quote.js';
 import { command, type Io, isOwn } from './command.js';

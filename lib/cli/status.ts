@@ -1,8 +1,8 @@
 /** `guestwire status`: what guestwire wires on this host and whether it is so, NIC by NIC. */
 import { readFileSync } from 'node:fs';
 import { claimsOf, deriveAttachments } from '../attachment.js';
-import { loadConfig } from '../config.js';
-import { parseDomain } from '../domain.js';
+import { loadConfig } from '../config/file.js';
+import { parseDomain } from '../domain/domain.js';
 import { UsageError } from '../errors.js';
 import { hostFrom } from '../host.js';
 import { nicsIn, type NicState, type SurveyedNic } from '../nicstate.js';

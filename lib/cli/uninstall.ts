@@ -1,13 +1,13 @@
 /** `guestwire uninstall`: takes away what `install` put on a host, and what the hook keeps there. */
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { agentLockOf } from '../config/paths.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
 import { hostFrom } from '../host.js';
 import { createJournal, type Journal } from '../journal.js';
 import { release, releaseRunning } from '../reconcile.js';
 import { byLife } from '../rivals.js';
 import { serveNobody } from '../serving.js';
-import { agentLockOf } from '../settings.js';
 import { acquireLock, type Lock } from '../system/lock.js';
 import { createLog } from '../system/log.js';
 import { quote, sysctlName } from '../values/quote.js';

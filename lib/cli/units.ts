@@ -4,11 +4,11 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadConfig } from '../config.js';
+import { loadConfig } from '../config/file.js';
+import type { Settings } from '../config/paths.js';
 import { ConfigError, HostError } from '../errors.js';
 import { ADVERTISER, type Service, SERVICES } from '../served.js';
 import { serveDir } from '../serving.js';
-import type { Settings } from '../settings.js';
 import { assertSuccess } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import type { Io } from './command.js';

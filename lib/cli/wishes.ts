@@ -1,13 +1,14 @@
 /** What libvirt's guests ask for now: the XML of all that run, through one connection. */
 import { type Attachment, deriveAttachments } from '../attachment.js';
-import { loadConfig } from '../config.js';
-import { type Domain, parseDomain } from '../domain.js';
+import { loadConfig } from '../config/file.js';
+import { type Domain, parseDomain } from '../domain/domain.js';
+import { type Guest, isOfDriver } from '../domain/guest.js';
 import { GuestwireError } from '../errors.js';
-import { type Guest, isOfDriver } from '../guest.js';
 import { createJournal } from '../journal.js';
 import { connect } from '../libvirt/connect.js';
+import type { Connection, DomainXmlOptions } from '../libvirt/connection.js';
 import { LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError } from '../libvirt/errors.js';
-import type { Connection, DomainRef, DomainXmlOptions } from '../libvirt/types.js';
+import type { DomainRef } from '../libvirt/refs.js';
 import { parseUri } from '../libvirt/uri.js';
 import type { Wishes } from '../survey.js';
 import type { Wish } from '../together.js';

@@ -10,7 +10,7 @@ import {
   LibvirtAbortError, LibvirtArgumentError, LibvirtConnectionError, LibvirtError, LibvirtProtocolError,
   LibvirtTimeoutError, refusalOf,
 } from './errors.js';
-import { encodeMessage, type Message } from './frame.js';
+import { encodeMessage, type Message } from './message.js';
 import {
   type ArgsOf, CALL, ERROR, failure, OK, type ProcedureName, PROCEDURES, REMOTE_PROGRAM, REPLY, type ResultOf,
   VERSION,

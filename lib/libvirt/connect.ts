@@ -2,15 +2,15 @@
 import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import type { CallOptions } from './calls.js';
+import type { Connection } from './connection.js';
 import { LibvirtArgumentError } from './errors.js';
 import type { KeepaliveOptions } from './keepalive.js';
-import { type BackoffOptions, openLasting } from './lasting.js';
-import { createRegistrar } from './registrar.js';
-import { connectVirsh } from './remote.js';
+import { type BackoffOptions, openLasting } from './reconnecting.js';
+import { createRegistrar } from './registrations.js';
 import { openSession } from './session.js';
-import { createSocketConnection, limitsOf } from './socket.js';
-import type { Connection } from './types.js';
+import { createSocketConnection, limitsOf } from './socket-connection.js';
 import { findSocket, type LocalUri, parseUri } from './uri.js';
+import { connectVirsh } from './virsh-connection.js';
 
 /** How a connection is made and kept. */
 export interface ConnectOptions extends CallOptions {

@@ -8,9 +8,9 @@ import { type Call, type CallOptions, type Calls, createCalls, type LimitedOptio
 import {
   type LibvirtClosedError, LibvirtConnectionError, LibvirtProtocolError, LibvirtUnsupportedError,
 } from './errors.js';
-import { type LibvirtObjectEvent, readEvent } from './eventnames.js';
-import { encodeMessage, type Message } from './frame.js';
+import { type LibvirtObjectEvent, readEvent } from './events.js';
 import { type Keepalive, type KeepaliveOptions, startKeepalive } from './keepalive.js';
+import { encodeMessage, type Message } from './message.js';
 import {
   AUTH_NONE, AUTH_POLKIT, EVENT, FEATURE_EVENT_CALLBACK, FEATURE_KEEPALIVE, KEEPALIVE_PROGRAM, OK, PING, PONG,
   REMOTE_PROGRAM, VERSION,

@@ -5,7 +5,7 @@ import {
   type Concerns, createConcerns, type LinkChange, readLinkLine, readVlanLine,
 } from '../../lib/agent/concerns.js';
 import type { VlanPort } from '../../lib/attachment.js';
-import { parseDomain } from '../../lib/domain.js';
+import { parseDomain } from '../../lib/domain/domain.js';
 
 const DOMAIN = parseDomain('<domain><name>web1</name><devices/></domain>');
 const tagged = (...vids: number[]): VlanPort['vlans'] => vids.map((vid) => ({ vid, pvid: false, untagged: false }));

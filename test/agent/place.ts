@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { agentUnitText } from '../../lib/cli/agentunit.js';
 import { connect } from '../../lib/libvirt/connect.js';
-import type { Connection } from '../../lib/libvirt/types.js';
+import type { Connection } from '../../lib/libvirt/connection.js';
 import { type Host, startHost, waitFor } from '../lab/host.js';
 
 export type Agent = ReturnType<Host['start']>;

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { runAgent } from '../../lib/agent/agent.js';
 import type { Io } from '../../lib/cli/command.js';
+import { settingsFrom } from '../../lib/config/paths.js';
+import type { Connection } from '../../lib/libvirt/connection.js';
 import { LibvirtError } from '../../lib/libvirt/errors.js';
-import type { Connection } from '../../lib/libvirt/types.js';
-import { settingsFrom } from '../../lib/settings.js';
 
 let dir: string;
 beforeEach(() => { dir = mkdtempSync(join(tmpdir(), 'guestwire-refused-')); });

@@ -6,8 +6,8 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { createTurns } from '../../lib/agent/turns.js';
 import type { RoutedLink } from '../../lib/attachment.js';
 import type { Io } from '../../lib/cli/command.js';
+import { settingsFrom } from '../../lib/config/paths.js';
 import { createJournal } from '../../lib/journal.js';
-import { settingsFrom } from '../../lib/settings.js';
 import { POLICY } from '../policies.js';
 
 const LINK: RoutedLink = {

@@ -1,8 +1,8 @@
 /** The agent on a real libvirtd with QEMU guests: whatever no hook hears of is right within a second of the event. */
 import { performance } from 'node:perf_hooks';
 import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
-import type { LibvirtEvent } from '../../lib/libvirt/eventnames.js';
-import type { DomainRef } from '../../lib/libvirt/types.js';
+import type { LibvirtEvent } from '../../lib/libvirt/events.js';
+import type { DomainRef } from '../../lib/libvirt/refs.js';
 import { canRun, testWith } from '../capability.js';
 import { metadata, nic } from '../guestxml.js';
 import { domainXml } from '../lab/domain.js';

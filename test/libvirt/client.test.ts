@@ -4,9 +4,10 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
 import { connect, type ConnectOptions } from '../../lib/libvirt/connect.js';
-import type { LibvirtEvent } from '../../lib/libvirt/eventnames.js';
-import { connectVirsh } from '../../lib/libvirt/remote.js';
-import type { Connection, DomainRef } from '../../lib/libvirt/types.js';
+import type { Connection } from '../../lib/libvirt/connection.js';
+import type { LibvirtEvent } from '../../lib/libvirt/events.js';
+import type { DomainRef } from '../../lib/libvirt/refs.js';
+import { connectVirsh } from '../../lib/libvirt/virsh-connection.js';
 import { exec } from '../../lib/system/exec-async.js';
 import { canRun, testWith } from '../capability.js';
 import { nic } from '../guestxml.js';

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createSplitter, encodeMessage, type Message } from '../../lib/libvirt/frame.js';
+import { createSplitter, encodeMessage, type Message } from '../../lib/libvirt/message.js';
 import {
   ERROR, EVENT, type EventName, EVENTS, failure, KEEPALIVE_PROGRAM, OK, type ProcedureName, PROCEDURES,
   REMOTE_PROGRAM, REPLY, type ResultOf, VERSION,

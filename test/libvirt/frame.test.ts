@@ -6,8 +6,8 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { ValueError } from '../../lib/errors.js';
 import { refusalOf } from '../../lib/libvirt/errors.js';
-import { readEvent } from '../../lib/libvirt/eventnames.js';
-import { createSplitter, decodeMessage, encodeMessage, type Message } from '../../lib/libvirt/frame.js';
+import { readEvent } from '../../lib/libvirt/events.js';
+import { createSplitter, decodeMessage, encodeMessage, type Message } from '../../lib/libvirt/message.js';
 import { EVENTS, failure, KEEPALIVE_PROGRAM, MESSAGE_MAX, PROCEDURES } from '../../lib/libvirt/protocol.js';
 import { type Codec, decode, encode } from '../../lib/libvirt/xdr.js';
 

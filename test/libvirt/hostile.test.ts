@@ -1,9 +1,9 @@
 /** A peer that is no libvirt, or one in trouble: every call ends with an error of a type, in bounded time, and none hangs. */
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { connect, type ConnectOptions } from '../../lib/libvirt/connect.js';
-import { encodeMessage, type Message } from '../../lib/libvirt/frame.js';
+import type { Connection } from '../../lib/libvirt/connection.js';
+import { encodeMessage, type Message } from '../../lib/libvirt/message.js';
 import { MESSAGE_MAX, STRING_MAX } from '../../lib/libvirt/protocol.js';
-import type { Connection } from '../../lib/libvirt/types.js';
 import {
   type Answer, type Answers, type FakeDaemon, keepalive, type Peer, startFakeDaemon, WEB1, WEB1_REF,
 } from './fakedaemon.js';

@@ -6,9 +6,9 @@
  * libvirt reads elements by XPath: those in no namespace, and the first where one is meant. A second `<source>` or
  * `<mac>` is therefore passed over here too, as libvirt 9.0 does on define; what libvirt prints never holds one.
  */
-import { DomainXmlError } from './errors.js';
-import { quote } from './values/quote.js';
-import type { NativeVlan } from './values/vlan.js';
+import { DomainXmlError } from '../errors.js';
+import { quote } from '../values/quote.js';
+import type { NativeVlan } from '../values/vlan.js';
 import { parseXml, type XmlElement } from './xml.js';
 
 /** Namespace of guestwire's element in a domain's `<metadata>`. */

@@ -2,7 +2,7 @@
  * Where guestwire keeps things on this host, with the overrides that tests and trial runs use. libvirt strips the
  * environment, so under a daemon the defaults hold.
  */
-import { DEFAULT_CONFIG_PATH } from './config.js';
+import { DEFAULT_CONFIG_PATH } from './file.js';
 
 export interface Settings {
   readonly config: string;

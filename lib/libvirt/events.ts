@@ -3,8 +3,7 @@
  * libvirt-network.h of libvirt 9.0.0. Numbers of a newer libvirt become 'unknown'; the number itself is kept beside.
  */
 import { EVENTS } from './protocol.js';
-import { domainRef, networkRef } from './refs.js';
-import type { DomainRef, NetworkRef } from './types.js';
+import { type DomainRef, domainRef, type NetworkRef, networkRef } from './refs.js';
 import { decode } from './xdr.js';
 
 /** virDomainEventType, in lower case and by its place. */
@@ -115,3 +114,5 @@ export function readEvent(procedure: number, body: Uint8Array): LibvirtObjectEve
       return undefined;
   }
 }
+
+export type EventKind = Exclude<LibvirtEvent['kind'], 'resync' | 'disconnected'>;

@@ -1,9 +1,9 @@
 /** Changes of guestwire's metadata as values: what `guestwire set` and `unset` make of what is there. Pure. */
+import { DomainXmlError, UsageError } from '../errors.js';
+import { quote } from '../values/quote.js';
 import { type Domain, METADATA_NAMESPACE } from './domain.js';
-import { DomainXmlError, UsageError } from './errors.js';
-import { formatMetadata } from './metadata-xml.js';
+import { formatMetadata } from './metadata-writer.js';
 import { type NicIntent, readMetadata } from './metadata.js';
-import { quote } from './values/quote.js';
 import { parseXml } from './xml.js';
 
 /** What is asked for one NIC, as written; what is undefined stays as it is. */

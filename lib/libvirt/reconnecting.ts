@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { quote } from '../values/quote.js';
 import { abortError, type Call, type LimitedOptions } from './calls.js';
 import { LibvirtClosedError, LibvirtConnectionError, LibvirtTimeoutError } from './errors.js';
-import type { Registrar } from './registrar.js';
+import type { Registrar } from './registrations.js';
 import type { Session, SessionOptions } from './session.js';
 
 /** Pauses between attempts to connect anew, in milliseconds; each is twice the one before. */

@@ -3,13 +3,13 @@
  * table says in place of its metadata.
  */
 import * as z from 'zod/mini';
-import { ValueError } from './errors.js';
-import { declaredOf, type FilterWords, groupsOf } from './intent/filter-words.js';
-import { allowOf, itemsOf } from './intent/permission.js';
-import { type Profile, PROFILES, PROTOS, TRUST_WORDS, type TrustWord } from './intent/policy.js';
+import { ValueError } from '../errors.js';
+import { declaredOf, type FilterWords, groupsOf } from '../intent/filter-words.js';
+import { allowOf, itemsOf } from '../intent/permission.js';
+import { type Profile, PROFILES, PROTOS, TRUST_WORDS, type TrustWord } from '../intent/policy.js';
+import { ownPrefix } from '../values/address.js';
+import { quote } from '../values/quote.js';
 import { read, table, type TablePath, within } from './toml.js';
-import { ownPrefix } from './values/address.js';
-import { quote } from './values/quote.js';
 
 /** The part of the host config that this file is about. */
 export interface FilterTable {

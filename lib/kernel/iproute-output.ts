@@ -3,13 +3,13 @@
  * a key that is read and missing or of another type is an error, because a guess here would be wired into the host.
  */
 import * as z from 'zod/mini';
-import { ToolOutputError } from './errors.js';
-import type { LinkFacts, ProxyFacts, RouteFacts, Subinterface } from './observation.js';
+import { ToolOutputError } from '../errors.js';
 import {
   canonicalDestination, contains, type Family, hostPrefix, parseAddress, parsePrefix, type Prefix,
-} from './values/address.js';
-import { routeProtocol, routeTable, routeType } from './values/route-names.js';
-import { canonicalMembership, vidsOf, type VlanMember } from './values/vlan.js';
+} from '../values/address.js';
+import { routeProtocol, routeTable, routeType } from '../values/route-names.js';
+import { canonicalMembership, vidsOf, type VlanMember } from '../values/vlan.js';
+import type { LinkFacts, ProxyFacts, RouteFacts, Subinterface } from './observation.js';
 
 const linkSchema = z.object({
   ifname: z.string(),

@@ -1,7 +1,7 @@
 /** A guest as everything but its XML knows it. */
+import { DomainXmlError } from '../errors.js';
+import { quote } from '../values/quote.js';
 import type { Domain } from './domain.js';
-import { DomainXmlError } from './errors.js';
-import { quote } from './values/quote.js';
 
 export interface Guest {
   readonly name: string;
@@ -25,4 +25,9 @@ export function guestOf({ name, uuid, type }: Pick<Domain, 'name' | 'uuid' | 'ty
 /** Returns whether a libvirt connected to as `uri` ('qemu:///system') can know whether the guest runs: each knows its driver's. */
 export function isOfDriver({ driver = 'qemu' }: Guest, uri: string): boolean {
   return uri.split(/[+:]/, 1)[0] === driver;
+}
+
+/** Returns how messages name a NIC: `guest 'web1' NIC 1 (52:54:00:12:34:56)`. */
+export function nicLabel(guest: string, nic: { readonly index: number; readonly mac: string | undefined }): string {
+  return `guest ${quote(guest)} NIC ${nic.index}${nic.mac === undefined ? '' : ` (${nic.mac})`}`;
 }

@@ -3,11 +3,11 @@
  * and protocols are numbers, because `ip` runs with -Numeric.
  */
 import * as z from 'zod/mini';
-import { ToolOutputError } from './errors.js';
+import { ToolOutputError } from '../errors.js';
+import { assertSuccess, type Exec, type ExecRequest } from '../system/exec.js';
+import { canonicalDestination, type Family } from '../values/address.js';
+import { routeTable } from '../values/route-names.js';
 import type { Observation, RuleFacts } from './observation.js';
-import { assertSuccess, type Exec, type ExecRequest } from './system/exec.js';
-import { canonicalDestination, type Family } from './values/address.js';
-import { routeTable } from './values/route-names.js';
 
 export const RULE_QUESTION = 'rule show';
 

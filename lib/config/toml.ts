@@ -4,8 +4,8 @@
  */
 import { parse, TomlError } from 'smol-toml';
 import * as z from 'zod/mini';
-import { locate, ValueError } from './errors.js';
-import { oneLine, quote } from './values/quote.js';
+import { locate, ValueError } from '../errors.js';
+import { oneLine, quote } from '../values/quote.js';
 
 /** A table as smol-toml makes it, without a prototype: any key is only a key, `__proto__` too. */
 export type Table = Readonly<Record<string, unknown>>;

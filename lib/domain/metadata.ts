@@ -3,12 +3,12 @@
  * to be on the network. Read strictly: a misspelt word here would leave a guest on the wrong network in silence. Whether
  * the values make sense is not judged here. Messages write the prefix gw, whatever the document's is.
  */
+import { DomainXmlError } from '../errors.js';
+import { TRUST_WORDS, type TrustWord } from '../intent/policy.js';
+import type { VethWish } from '../intent/veth.js';
+import { quote } from '../values/quote.js';
+import type { NativeVlan } from '../values/vlan.js';
 import { type Domain, METADATA_NAMESPACE, vlanOf } from './domain.js';
-import { DomainXmlError } from './errors.js';
-import { TRUST_WORDS, type TrustWord } from './intent/policy.js';
-import type { VethWish } from './intent/veth.js';
-import { quote } from './values/quote.js';
-import type { NativeVlan } from './values/vlan.js';
 import type { XmlElement } from './xml.js';
 
 /** What one `<gw:interface>` says, as written; attachment.ts judges the values. */

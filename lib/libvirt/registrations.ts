@@ -3,10 +3,9 @@
  * back when nobody wants it any more. One change at a time, so that coming and going consumers never cross.
  */
 import { LibvirtError } from './errors.js';
-import type { LibvirtObjectEvent } from './eventnames.js';
+import type { EventKind, LibvirtObjectEvent } from './events.js';
 import type { Session } from './session.js';
 import type { Subscription } from './subscription.js';
-import type { EventKind } from './types.js';
 
 /** VIR_DOMAIN_EVENT_ID_* and VIR_NETWORK_EVENT_ID_*. */
 const IDS: Readonly<Record<EventKind, { readonly of: 'domain' | 'network'; readonly id: number }>> = {

@@ -1,11 +1,11 @@
 /** A connection through the daemon's unix socket: what each method of the interface says on the wire. */
 import type { CallOptions, LimitedOptions } from './calls.js';
+import type { Affect, Connection, EventOptions, ListOptions } from './connection.js';
 import { LibvirtArgumentError, LibvirtError } from './errors.js';
-import type { Lasting } from './lasting.js';
+import type { Lasting } from './reconnecting.js';
 import { domainRef, networkRef, statusOf, uuidBytes, wireDomain, wireNetwork } from './refs.js';
-import { EVENT_KINDS, type Registrar } from './registrar.js';
+import { EVENT_KINDS, type Registrar } from './registrations.js';
 import { createSubscription } from './subscription.js';
-import type { Affect, Connection, EventOptions, ListOptions } from './types.js';
 
 /** virDomainModificationImpact. */
 const AFFECT: Readonly<Record<Affect, number>> = { current: 0, live: 1, config: 2, both: 3 };

@@ -3,9 +3,9 @@
  * that the hook, which only reads, does not carry fast-xml-parser.
  */
 import { XMLBuilder } from 'fast-xml-parser';
+import type { NativeVlan } from '../values/vlan.js';
 import { METADATA_NAMESPACE } from './domain.js';
 import type { FilterIntent, NicIntent, RoutedIntent } from './metadata.js';
-import type { NativeVlan } from './values/vlan.js';
 
 /**
  * Returns the `<gw:guestwire>` element that readMetadata() reads back as `intents`. The values are written as they are,

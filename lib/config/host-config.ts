@@ -3,19 +3,19 @@
  * passed over would leave guests with more than the host meant to give, so every word is checked. Pure.
  */
 import * as z from 'zod/mini';
-import { locate, ValueError } from './errors.js';
-import { DEFAULT_FILTER, filterConfig, type FilterTable, trustList, trustPermitOf } from './filterconfig.js';
-import type { TrustWord } from './intent/policy.js';
+import { locate, ValueError } from '../errors.js';
+import type { TrustWord } from '../intent/policy.js';
+import { type Address, assertUnicast, parseAddress, parsePrefix, type Prefix } from '../values/address.js';
+import { assertIfname } from '../values/ifname.js';
+import { quote } from '../values/quote.js';
+import { DEFAULT_PROTOCOL, protocolOf, tableOf } from '../values/route-names.js';
+import type { VlanMember } from '../values/vlan.js';
+import { DEFAULT_FILTER, filterConfig, type FilterTable, trustList, trustPermitOf } from './filter-tables.js';
 import {
   guestConfig, membershipOf, type NicConfig, parseVidList, routeTableKey, vidsKey, vlanKey,
-} from './nicconfig.js';
-import { serveConfig, type ServeTable } from './serveconfig.js';
+} from './guest-tables.js';
+import { serveConfig, type ServeTable } from './serve-table.js';
 import { header, mapOf, namedTables, read, table, type Table, type TablePath, within } from './toml.js';
-import { type Address, assertUnicast, parseAddress, parsePrefix, type Prefix } from './values/address.js';
-import { assertIfname } from './values/ifname.js';
-import { quote } from './values/quote.js';
-import { DEFAULT_PROTOCOL, protocolOf, tableOf } from './values/route-names.js';
-import type { VlanMember } from './values/vlan.js';
 
 /** What this host offers and permits. An absent file is `defaultConfig()`: all the XML asks for, on bridges that exist. */
 export interface HostConfig extends ServeTable, FilterTable {

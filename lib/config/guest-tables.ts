@@ -3,15 +3,15 @@
  * those of a portgroup, too.
  */
 import * as z from 'zod/mini';
-import { ValueError } from './errors.js';
-import { filterKeys, filterWordsOf } from './filterconfig.js';
-import type { FilterWords } from './intent/filter-words.js';
-import { type VethWish, vethWishOf } from './intent/veth.js';
+import { ValueError } from '../errors.js';
+import type { FilterWords } from '../intent/filter-words.js';
+import { type VethWish, vethWishOf } from '../intent/veth.js';
+import { type Address, parseAddress, type Prefix, prefixOf, widthOf } from '../values/address.js';
+import { quote } from '../values/quote.js';
+import { tableOf } from '../values/route-names.js';
+import { accessPort, canonicalMembership, parseVids, vidsOf, type VlanMember } from '../values/vlan.js';
+import { filterKeys, filterWordsOf } from './filter-tables.js';
 import { header, mapOf, namedTables, read, table, type TablePath, within } from './toml.js';
-import { type Address, parseAddress, type Prefix, prefixOf, widthOf } from './values/address.js';
-import { quote } from './values/quote.js';
-import { tableOf } from './values/route-names.js';
-import { accessPort, canonicalMembership, parseVids, vidsOf, type VlanMember } from './values/vlan.js';
 
 /** What the host config says of one NIC. */
 export interface NicConfig {
@@ -63,7 +63,7 @@ type Read<Name extends keyof Schemas> = z.infer<Schemas[Name]>;
 
 let made: Schemas | undefined;
 
-/** Made when first read with, as those of hostconfig.ts. */
+/** Made when first read with, as those of host-config.ts. */
 function schemas(): Schemas {
   made ??= makeSchemas();
   return made;

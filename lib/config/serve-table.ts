@@ -1,9 +1,9 @@
 /** The table `[serve]` of the host config: what guests with routed links are told by DHCP and router advertisements. */
 import * as z from 'zod/mini';
-import { ValueError } from './errors.js';
+import { ValueError } from '../errors.js';
+import { type Address, assertUnicast, parseAddress } from '../values/address.js';
+import { quote } from '../values/quote.js';
 import { read, table, type Table, type TablePath, within } from './toml.js';
-import { type Address, assertUnicast, parseAddress } from './values/address.js';
-import { quote } from './values/quote.js';
 
 /** The part of the host config that this file is about. */
 export interface ServeTable {

@@ -1,10 +1,10 @@
 /** The interface through virsh: what each method says on its command line, and how its output is read (9.0 and 11.3). */
 import { quote } from '../values/quote.js';
 import type { CallOptions } from './calls.js';
-import { numberOf, type Reason } from './errornames.js';
+import type { Affect, Connection } from './connection.js';
+import { numberOf, type Reason } from './error-names.js';
 import { LibvirtError, LibvirtProtocolError, LibvirtUnsupportedError } from './errors.js';
-import { uuidBytes } from './refs.js';
-import type { Affect, Connection, DomainRef, DomainState, NetworkRef } from './types.js';
+import { type DomainRef, type DomainState, type NetworkRef, uuidBytes } from './refs.js';
 import { createVirsh, type Virsh, type VirshOptions, withFile } from './virsh.js';
 
 const AFFECT: Readonly<Record<Affect, readonly string[]>> = {

@@ -4,13 +4,13 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CommandError } from './errors.js';
+import { CommandError } from '../errors.js';
+import type { Batch, BatchLine } from '../state/render.js';
+import { describe } from '../state/words.js';
+import { assertSuccess, type Exec, type ExecRequest, lineOf } from '../system/exec.js';
+import { oneLine } from '../values/quote.js';
 import type { Observation, Scope } from './observation.js';
 import { ANSWER_FLAGS, type Answers, observe, questionsOf } from './observe.js';
-import type { Batch, BatchLine } from './state/render.js';
-import { describe } from './state/words.js';
-import { assertSuccess, type Exec, type ExecRequest, lineOf } from './system/exec.js';
-import { oneLine } from './values/quote.js';
 
 /** The kernel as the pipeline sees it; tests put a fake in its place. */
 export interface Kernel {

@@ -1,11 +1,14 @@
+/**
+ * The filter words of one NIC, as metadata and <filterref> write them.
+ */
+import { locate, ValueError } from '../errors.js';
+import { declaredOf, type FilterWords, groupsOf, someOf, type TrustWords } from '../intent/filter-words.js';
+import { allowOf, itemsOf } from '../intent/permission.js';
+import { PROFILES, TRUST_WORDS } from '../intent/policy.js';
+import { type Address, type Family, hostPrefix, parseAddress, prefixOf } from '../values/address.js';
+import { quote } from '../values/quote.js';
 import type { Filterref } from './domain.js';
-import { locate, ValueError } from './errors.js';
-import { declaredOf, type FilterWords, groupsOf, someOf, type TrustWords } from './intent/filter-words.js';
-import { allowOf, itemsOf } from './intent/permission.js';
-import { PROFILES, TRUST_WORDS } from './intent/policy.js';
 import type { FilterIntent } from './metadata.js';
-import { type Address, type Family, hostPrefix, parseAddress, prefixOf } from './values/address.js';
-import { quote } from './values/quote.js';
 
 /** Returns what the metadata says. Throws ValueError. */
 export function wordsOfMetadata({ trust, allows, policy, groups, ips }: FilterIntent): FilterWords {

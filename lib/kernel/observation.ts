@@ -2,9 +2,9 @@
  * What the kernel says of the links at hand, as plain facts with nothing judged. kernel.ts fills it in; state/netstate.ts and
  * preflight.ts read it. Every value is already canonical.
  */
-import type { FilterFamily } from './state/nft.js';
-import type { Family, Prefix } from './values/address.js';
-import type { VlanMember } from './values/vlan.js';
+import type { FilterFamily } from '../state/nft.js';
+import type { Family, Prefix } from '../values/address.js';
+import type { VlanMember } from '../values/vlan.js';
 
 /** What to ask the kernel for: never more than the NICs at hand need, because hosts have thousands of links. */
 export interface Scope {

@@ -4,15 +4,17 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ToolOutputError } from './errors.js';
-import { observeFilters, tracksBridges } from './filterfacts.js';
+import { ToolOutputError } from '../errors.js';
+import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from '../system/exec.js';
+import { parsePrefix, type Prefix } from '../values/address.js';
+import { oneLine } from '../values/quote.js';
+import type { VlanMember } from '../values/vlan.js';
+import { askRules6, parseLastResorts, parseRules, RULE_QUESTION } from './ip-rule-output.js';
+import {
+  parseLinks, parseNextHops, parseProxies, parseRoutes, parseSubinterfaces, parseVlans,
+} from './iproute-output.js';
+import { observeFilters, tracksBridges } from './nft-output.js';
 import type { LinkFacts, Observation, ProxyFacts, RouteFacts, RuleFacts, Scope, Subinterface } from './observation.js';
-import { askRules6, parseLastResorts, parseRules, RULE_QUESTION } from './rules.js';
-import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from './system/exec.js';
-import { parseLinks, parseNextHops, parseProxies, parseRoutes, parseSubinterfaces, parseVlans } from './tooloutput.js';
-import { parsePrefix, type Prefix } from './values/address.js';
-import { oneLine } from './values/quote.js';
-import type { VlanMember } from './values/vlan.js';
 
 /**
  * Flags for answers that can be read; they change nothing for lines that change the host. -Numeric (iproute2 4.20), because

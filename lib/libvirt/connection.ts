@@ -2,33 +2,8 @@
  * What a connection to libvirt offers, by whatever way it goes: one interface for the socket and for virsh.
  */
 import type { CallOptions } from './calls.js';
-import type { LibvirtEvent } from './eventnames.js';
-
-/** A domain as libvirt names it. A plain value: it stays valid for calls while the domain exists, whatever its id becomes. */
-export interface DomainRef {
-  readonly name: string;
-  /** Lower case, with dashes. */
-  readonly uuid: string;
-  /** Of a domain that ran when this was read; undefined otherwise. */
-  readonly id: number | undefined;
-}
-
-/** A network as libvirt names it. */
-export interface NetworkRef {
-  readonly name: string;
-  /** Lower case, with dashes. */
-  readonly uuid: string;
-}
-
-/** virDomainState of libvirt 9.0 in its own words; 'unknown' is a state of a newer libvirt. */
-export type DomainState = 'nostate' | 'running' | 'blocked' | 'paused' | 'shutdown' | 'shutoff' | 'crashed' | 'pmsuspended' | 'unknown';
-
-/** A state and why it was entered. */
-export interface DomainStatus {
-  readonly state: DomainState;
-  /** Of state 'paused' virsh's word for virDomainPausedReason ('user', 'migrating', 'starting up'); of others, and of a newer libvirt's, undefined. */
-  readonly reason: string | undefined;
-}
+import type { EventKind, LibvirtEvent } from './events.js';
+import type { DomainRef, DomainState, DomainStatus, NetworkRef } from './refs.js';
 
 /** Which domains or networks are listed; all unless given. */
 export interface ListOptions extends CallOptions {
@@ -80,8 +55,6 @@ export interface Version {
   readonly minor: number;
   readonly release: number;
 }
-
-export type EventKind = Exclude<LibvirtEvent['kind'], 'resync' | 'disconnected'>;
 
 export interface EventOptions {
   /** Only these; all that there are unless given. 'resync' and 'disconnected' always come. */

@@ -1,19 +1,19 @@
 /**
  * The file `/etc/guestwire/config.toml`: reading it, and what can still be told from one that is broken. A file that
  * others may write is not believed: whoever writes it decides which VLANs guests are in. What the tables mean is
- * hostconfig.ts's.
+ * host-config.ts's.
  */
 import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { geteuid } from 'node:process';
-import { ConfigError, locate, ValueError } from './errors.js';
-import { defaultConfig, type HostConfig, hostConfig } from './hostconfig.js';
+import { ConfigError, locate, ValueError } from '../errors.js';
+import { quote } from '../values/quote.js';
+import { defaultConfig, type HostConfig, hostConfig } from './host-config.js';
 import { readToml } from './toml.js';
-import { quote } from './values/quote.js';
 
-export type { BridgeConfig, HostConfig, RoutedConfig } from './hostconfig.js';
-export { defaultConfig } from './hostconfig.js';
-export { type NicConfig, parseVidList } from './nicconfig.js';
+export type { BridgeConfig, HostConfig, RoutedConfig } from './host-config.js';
+export { defaultConfig } from './host-config.js';
+export { type NicConfig, parseVidList } from './guest-tables.js';
 
 export const DEFAULT_CONFIG_PATH = '/etc/guestwire/config.toml';
 

@@ -4,8 +4,8 @@
  * no caller ever looks at a prefix. What the elements mean is for domain.ts and metadata.ts.
  */
 import { type SaxesAttributeNS, SaxesParser, type SaxesTagNS } from 'saxes';
-import { DomainXmlError } from './errors.js';
-import { oneLine, quote } from './values/quote.js';
+import { DomainXmlError } from '../errors.js';
+import { oneLine, quote } from '../values/quote.js';
 
 /** Longest document, in bytes of UTF-8: a string in libvirt's own protocol cannot be longer (REMOTE_STRING_MAX). */
 export const MOST_XML = 4 * 1024 * 1024;
