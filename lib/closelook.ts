@@ -4,8 +4,7 @@
  * prints of the same tables in an empty network namespace, whose links have the same names and ifindexes.
  */
 import { readFileSync } from 'node:fs';
-import { familiesOf } from './filter.js';
-import type { Wired } from './journal.js';
+import { familiesOf, type Wired } from './attachments/wired.js';
 import type { Kernel } from './kernel/kernel.js';
 import { listTable } from './kernel/nft-output.js';
 import type { FilterFacts } from './kernel/observation.js';

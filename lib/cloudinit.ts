@@ -2,7 +2,7 @@
  * A guest's NICs as cloud-init's network-config, version 2, whose grammar is netplan's: the static way to what DHCP and
  * router advertisements tell a guest otherwise. Pure.
  */
-import type { Attachment, RoutedLink, VlanPort } from './attachment.js';
+import type { Attachment, RoutedLink, VlanPort } from './attachments/attachment.js';
 import type { HostConfig } from './config/host-config.js';
 import type { Domain, Nic } from './domain/domain.js';
 import { type Family, parseAddress, widthOf } from './values/address.js';

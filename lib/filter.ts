@@ -2,7 +2,7 @@
  * Plans for the filters: which tables, chains, elements and sets the guests of this host need, and which of them are
  * there. A table that is broken or gone is made anew with the NICs of all guests, for `nft flush ruleset` takes all at once.
  */
-import type { Wired } from './journal.js';
+import { familiesOf, type Wired } from './attachments/wired.js';
 import type { FilterFacts, Observation } from './kernel/observation.js';
 import { nicFilter, TABLES } from './ruleset.js';
 import type { NetObject, NetState } from './state/netstate.js';
@@ -26,12 +26,6 @@ export interface FilterPlan {
 }
 
 type Seen = Pick<Observation, 'links' | 'filters' | 'hasLink'>;
-
-/** Returns the families that these links need tables of. */
-export function familiesOf(wired: readonly { readonly kind: string }[]): FilterFamily[] {
-  const has = (kind: string): boolean => wired.some((one) => one.kind === kind);
-  return [...(has('vlan-port') ? ['bridge' as const] : []), ...(has('routed-link') ? ['netdev' as const, 'inet' as const] : [])];
-}
 
 /** Returns the filters' objects, desired and observed. */
 export function planFilters(request: FilterRequest, observation: Seen): FilterPlan {

@@ -3,6 +3,7 @@
  * (RFC 4861). Pure. The host's own stack sends none of them for an address that is not the host's.
  */
 import { isIP } from 'node:net';
+import type { Speaker } from './attachments/routed-link/proxies.js';
 import { parseAddress } from './values/address.js';
 
 const BROADCAST = 'ff:ff:ff:ff:ff:ff';
@@ -17,12 +18,6 @@ const HOP_LIMIT = 255;
 /** Override: a neighbour that knows another MAC takes this one. Not solicited, and the guest is no router. */
 const OVERRIDE = 0x20;
 const TARGET_LINK_LAYER_ADDRESS = 2;
-
-/** Who says something on a link: its MAC, and its link-local address if it has one. */
-export interface Speaker {
-  readonly mac: string;
-  readonly linkLocal: string | undefined;
-}
 
 /**
  * Returns the frames after which neighbours that knew `address` elsewhere send to the speaker: gratuitous ARP as request

@@ -4,7 +4,8 @@
  */
 import { readFileSync, statSync } from 'node:fs';
 import { announce } from './announce.js';
-import { type Attachment, deriveAttachments } from './attachment.js';
+import type { Attachment } from './attachments/attachment.js';
+import { deriveAttachments } from './attachments/derive.js';
 import { configMentions, loadConfig } from './config/file.js';
 import { defaultConfig, type HostConfig } from './config/host-config.js';
 import { agentLockOf, type Settings } from './config/paths.js';

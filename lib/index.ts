@@ -1,6 +1,7 @@
 /** The public API: exports only. */
 export { announce, type Announcement } from './announce.js';
-export { type Attachment, deriveAttachments, type RoutedLink, type VlanPort } from './attachment.js';
+export type { Attachment, RoutedLink, VlanPort } from './attachments/attachment.js';
+export { deriveAttachments } from './attachments/derive.js';
 export { type Address, type Family, parseAddress, parsePrefix, type Prefix } from './values/address.js';
 export { DEFAULT_CONFIG_PATH, loadConfig, parseConfig } from './config/file.js';
 export { defaultConfig, type HostConfig } from './config/host-config.js';
@@ -16,14 +17,15 @@ export { type Exec, exec, type ExecRequest, type ExecResult } from './system/exe
 export type { Guest } from './domain/guest.js';
 export { hostFrom, type HostParts } from './host.js';
 export { type HookCall, type HookResult, runHook } from './hook.js';
-export { createJournal, type Entry, type Journal, type Wired } from './journal.js';
+export { createJournal, type Entry, type Journal } from './journal.js';
+export type { Wired } from './attachments/wired.js';
 export { createKernel, type Kernel } from './kernel/kernel.js';
 export { acquireLock, type Lock } from './system/lock.js';
-export type { MadeLink, MadeTap, MadeVeth } from './madelink.js';
+export type { MadeLink, MadeTap, MadeVeth } from './attachments/made-link/made-link.js';
 export type { VethWish } from './intent/veth.js';
 export { type NicIntent, readMetadata } from './domain/metadata.js';
 export { formatMetadata } from './domain/metadata-writer.js';
-export { desiredState, observedState } from './netstate.js';
+export { desiredState, observedState } from './attachments/state.js';
 export type { NetObject, NetState } from './state/netstate.js';
 export type { LinkFacts, Observation, RouteFacts, Scope } from './kernel/observation.js';
 export { type Batch, type BatchLine, render } from './state/render.js';

@@ -8,22 +8,15 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
-import type { Placed } from './attachment.js';
+import type { ProxyRecord } from './attachments/routed-link/proxies.js';
+import type { UplinkRecord } from './attachments/vlan-port/uplinks.js';
+import { wiredSchema, word } from './attachments/wired-schema.js';
+import type { Wired } from './attachments/wired.js';
 import type { Guest } from './domain/guest.js';
 import { JournalError } from './errors.js';
-import type { ProxyRecord } from './neighbour.js';
 import type { NetState } from './state/netstate.js';
-import type { UplinkRecord } from './uplink.js';
 import { oneLine, quote } from './values/quote.js';
 import { UUID } from './values/uuid.js';
-import { wiredSchema, word } from './wiredschema.js';
-
-/** An attachment that was wired, with the ifindex of its link: names are reused, indexes are not. */
-export type Wired = Placed & {
-  readonly ifindex: number;
-  /** Nothing passes to or from the guest. */
-  readonly quarantined?: true | undefined;
-};
 
 /** What this host did for one guest. */
 export interface Entry {

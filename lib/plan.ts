@@ -2,21 +2,21 @@
  * Plans: what must change on the host so that it holds what a guest's attachments ask for, or what was there before the
  * guest. Pure: a plan is a value, so that showing it, carrying it out and undoing it are the same thing.
  */
-import type { Placed, PlacedLink } from './attachment.js';
+import type { Placed, PlacedLink } from './attachments/attachment.js';
+import { planForwarding } from './attachments/routed-link/forwarding.js';
+import { planProxies, type ProxyPlan, type ProxyRecord, withoutProxies } from './attachments/routed-link/proxies.js';
+import { planTables } from './attachments/routed-link/route-tables.js';
+import { desiredState, downOf, observedState } from './attachments/state.js';
+import { planUplinks, type UplinkRecord, type WiredPort } from './attachments/vlan-port/uplinks.js';
+import { livingOf, type Wired } from './attachments/wired.js';
 import { type FilterPlan, planFilters } from './filter.js';
-import { planForwarding } from './forwarding.js';
-import type { Entry, Holding, Wired } from './journal.js';
+import type { Entry, Holding } from './journal.js';
 import type { Observation } from './kernel/observation.js';
-import { isHalfMade } from './madestate.js';
-import { planProxies, type ProxyPlan, type ProxyRecord, withoutProxies } from './neighbour.js';
-import { desiredState, downOf, observedState } from './netstate.js';
 import { diff, type Operation } from './state/diff.js';
 import {
   isMade, isSetting, type NetObject, type NetState, netState, withoutRoutes, withoutVlans,
 } from './state/netstate.js';
 import { type Batch, flushBatch, render } from './state/render.js';
-import { planTables } from './tables.js';
-import { planUplinks, type UplinkRecord, type WiredPort } from './uplink.js';
 
 /** What would be, or was, done for a guest. */
 export interface Plan {
@@ -136,19 +136,6 @@ export function originalOf({ touched, observed }: Plan, entry: Entry | undefined
   const before = (entry?.original ?? []).filter(isKnown);
   const first = observed.filter((object) => !isShared(object) && !isMade(object) && object.kind !== 'route' && (isSetting(object) || !isKnown(object)));
   return netState([...first, ...before]);
-}
-
-/** Nothing is taken from a link whose ifindex is another: its name was reused by somebody else. */
-export function livingOf(wired: readonly Wired[], { links }: Observation): Wired[] {
-  return wired.filter((one) => {
-    const facts = links.get(one.link);
-    return facts !== undefined && (facts.ifindex === one.ifindex || (isPending(one) && isHalfMade(one, facts)));
-  });
-}
-
-/** Returns whether the link is recorded as one to be made: its ifindex is not known before. */
-export function isPending(wired: Wired): wired is Extract<Wired, { kind: 'made-link' }> {
-  return wired.kind === 'made-link' && wired.ifindex === 0;
 }
 
 function planTowards(own: NetState, observation: Observation, { wired, past, incoming }: { wired: readonly Wired[]; past: Past; incoming: boolean }): Plan {

@@ -3,13 +3,13 @@
  * will answer for the guest, for all addresses at once. Silence proves nothing, an answer does.
  */
 import { isIP } from 'node:net';
-import type { Attachment, RoutedLink } from './attachment.js';
+import type { Attachment, RoutedLink } from './attachments/attachment.js';
+import { proxyLinksOf, unusable } from './attachments/routed-link/proxies.js';
 import { nicLabel } from './domain/guest.js';
 import { CommandError, ConflictError, HostError } from './errors.js';
 import { claimIn, probeFrame } from './frame.js';
 import type { Kernel } from './kernel/kernel.js';
 import { EMPTY_SCOPE, type LinkFacts } from './kernel/observation.js';
-import { proxyLinksOf, unusable } from './neighbour.js';
 import type { Exec } from './system/exec.js';
 import type { Log } from './system/log.js';
 import { exchange, type Frame } from './system/raw-socket.js';

@@ -3,21 +3,20 @@
  * function here expects the lock to be held, and leaves the host as it was when it throws, or says in a RollbackError
  * what it could not put back.
  */
-import { type Attachment, madeOf, type Placed, placedOf } from './attachment.js';
+import { type Attachment, madeOf, type Placed, placedOf } from './attachments/attachment.js';
+import { furtherScope, preflight } from './attachments/check.js';
+import type { Holder } from './attachments/routed-link/check.js';
+import { scopeOf } from './attachments/scope.js';
+import { familiesOf, isPending } from './attachments/wired.js';
 import { type Guest, nicLabel } from './domain/guest.js';
 import { CommandError, HostError, RollbackError, VerifyError } from './errors.js';
-import { familiesOf } from './filter.js';
 import type { Entry, Holding, Journal } from './journal.js';
 import type { Kernel, RunMode } from './kernel/kernel.js';
 import { EMPTY_SCOPE, type Observation } from './kernel/observation.js';
-import {
-  isPending, leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planUndo, type StartMode,
-} from './plan.js';
+import { leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planUndo, type StartMode } from './plan.js';
 import { logPlan } from './planlog.js';
-import { furtherScope, type Holder, preflight } from './preflight.js';
 import { underNewNames } from './renamed.js';
 import { rivalsOf, withQuarantineOf } from './rivals.js';
-import { scopeOf } from './scope.js';
 import { describe } from './state/words.js';
 import { ofRunning, planTakeBack, type TakeBack } from './takeback.js';
 import { oneLine, quote } from './values/quote.js';

@@ -4,8 +4,9 @@
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Attachment } from './attachment.js';
-import type { Holding, Journal, Wired } from './journal.js';
+import type { Attachment } from './attachments/attachment.js';
+import type { Wired } from './attachments/wired.js';
+import type { Holding, Journal } from './journal.js';
 import type { NetObject } from './state/netstate.js';
 
 /** The names of this network namespace's links. */

@@ -1,10 +1,11 @@
 /** Other guests that may hold what a guest asks for, and which of them are still there. */
-import { type Attachment, claimsOf, holdsAny } from './attachment.js';
-import type { Holding, Wired } from './journal.js';
+import { type Attachment, claimsOf, holdsAny } from './attachments/attachment.js';
+import { hasTable } from './attachments/routed-link/route-tables.js';
+import { livingOf, type Wired } from './attachments/wired.js';
+import type { Holding } from './journal.js';
 import type { Kernel } from './kernel/kernel.js';
 import { EMPTY_SCOPE } from './kernel/observation.js';
-import { livingOf, type Past } from './plan.js';
-import { hasTable } from './tables.js';
+import type { Past } from './plan.js';
 
 interface Host {
   readonly kernel: Kernel;

@@ -4,7 +4,7 @@
  * are, so what is left of a dead tap never meets the next one.
  */
 import { createHash } from 'node:crypto';
-import type { Wired } from './journal.js';
+import type { Wired } from './attachments/wired.js';
 import { policyRules, type PolicyRules } from './policyrules.js';
 import { OF_GUEST, PORT_CONSTANTS, portPolicyRules } from './portpolicy.js';
 import { CONSTANTS, linkRules, portRules, type SpoofRules } from './spoofing.js';

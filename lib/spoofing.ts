@@ -3,7 +3,7 @@
  * (nftables family bridge) and a routed link (netdev). `meta protocol` and not `ether type` is written before every inner
  * header: it sees through a VLAN tag, where the other reads the tag (nft_payload.c, nft_meta.c).
  */
-import { claimsOf, type PlacedLink, type PlacedPort } from './attachment.js';
+import { claimsOf, type PlacedLink, type PlacedPort } from './attachments/attachment.js';
 import { NO_TRUST, type Trust } from './intent/policy.js';
 import type { Rule } from './state/nft.js';
 import {

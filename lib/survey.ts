@@ -2,17 +2,17 @@
  * The whole host at once: what every guest of the journal should have and what differs, from one observation. All guests
  * are planned as if they were one, so that a host with hundreds of them costs one run of each tool. Changes nothing.
  */
-import { type Attachment, claimsOf, type Placed, placedOf } from './attachment.js';
+import { type Attachment, claimsOf, type Placed, placedOf } from './attachments/attachment.js';
+import { furtherScope, preflight } from './attachments/check.js';
+import { scopeOf } from './attachments/scope.js';
+import { familiesOf, livingOf, type Wired } from './attachments/wired.js';
 import { type Guest, nicLabel, NIL_UUID } from './domain/guest.js';
 import { GuestwireError } from './errors.js';
-import { familiesOf } from './filter.js';
-import type { Entry, Wired } from './journal.js';
+import type { Entry } from './journal.js';
 import { EMPTY_SCOPE, type Observation } from './kernel/observation.js';
-import { livingOf, type Past, type Plan, planFor } from './plan.js';
-import { furtherScope, preflight } from './preflight.js';
+import { type Past, type Plan, planFor } from './plan.js';
 import { type Host, pastOf } from './reconcile.js';
 import { underNewNames } from './renamed.js';
-import { scopeOf } from './scope.js';
 import type { BatchLine } from './state/render.js';
 import type { Wish } from './together.js';
 import { bare } from './values/address.js';

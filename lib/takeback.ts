@@ -1,11 +1,11 @@
 /** What taking a guest's wiring away would do: planned here, carried out by `release` and its kin in reconcile.ts. */
+import { scopeOf } from './attachments/scope.js';
+import { downOf } from './attachments/state.js';
 import { CommandError } from './errors.js';
 import type { Entry } from './journal.js';
 import type { FilterFacts, Observation, Scope } from './kernel/observation.js';
-import { downOf } from './netstate.js';
 import { type Past, type Plan, planRelease } from './plan.js';
 import { type Host, pastOf } from './reconcile.js';
-import { scopeOf } from './scope.js';
 import { type NetState, withoutVlans } from './state/netstate.js';
 
 export interface TakeBack {

@@ -2,11 +2,11 @@
  * Several guests wired as if they were one: one observation, one run of each tool, one look at what came of it, however
  * many they are. The pipeline is the one of a single guest; the journal shows it one entry and keeps one for each.
  */
-import { type Attachment, claimsOf, holdsAny } from './attachment.js';
+import { type Attachment, claimsOf, holdsAny } from './attachments/attachment.js';
+import { proxyLabel } from './attachments/routed-link/proxies.js';
 import type { Nic } from './domain/domain.js';
 import { type Guest, NIL_UUID } from './domain/guest.js';
 import type { Entry, Journal } from './journal.js';
-import { proxyLabel } from './neighbour.js';
 import type { Plan } from './plan.js';
 import { warningsOf } from './planlog.js';
 import { type Host, wire } from './reconcile.js';

@@ -1,7 +1,7 @@
 /** What is said and asked on a LAN, with a stand-in for the sender: who is told when it fails, and with which words. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { announce } from '../lib/announce.js';
-import type { RoutedLink } from '../lib/attachment.js';
+import type { RoutedLink } from '../lib/attachments/attachment.js';
 import { ConflictError, HostError } from '../lib/errors.js';
 import { announcementFrames } from '../lib/frame.js';
 import type { Plan } from '../lib/plan.js';

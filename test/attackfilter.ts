@@ -1,5 +1,5 @@
 /** The filter of lib/ as nft text, for one NIC of a host to attack: what the hook would load for it. */
-import type { Wired } from '../lib/journal.js';
+import type { Wired } from '../lib/attachments/wired.js';
 import { nicFilter, tableLines } from '../lib/ruleset.js';
 import { nicLines } from '../lib/state/nft.js';
 import type { HostileNic, Topology } from './attackhost.js';

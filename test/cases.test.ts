@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from '@jest/globals';
-import { deriveAttachments } from '../lib/attachment.js';
+import { deriveAttachments } from '../lib/attachments/derive.js';
 import { parseConfig } from '../lib/config/file.js';
 import { defaultConfig } from '../lib/config/host-config.js';
 import { parseDomain } from '../lib/domain/domain.js';

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { deriveAttachments } from '../lib/attachment.js';
+import { deriveAttachments } from '../lib/attachments/derive.js';
 import { netplanFile, networkConfig } from '../lib/cloudinit.js';
 import { parseConfig } from '../lib/config/file.js';
 import { parseDomain } from '../lib/domain/domain.js';

@@ -1,12 +1,12 @@
 /** What becomes of a flow: the policies of guests that run, as truth tables. */
 import { describe, expect, test } from '@jest/globals';
-import { deriveAttachments } from '../lib/attachment.js';
+import { deriveAttachments } from '../lib/attachments/derive.js';
+import type { Wired } from '../lib/attachments/wired.js';
 import { parseConfig } from '../lib/config/file.js';
 import { decide, type Flow } from '../lib/decide.js';
 import { METADATA_NAMESPACE, parseDomain } from '../lib/domain/domain.js';
 import type { Parties } from '../lib/ends.js';
 import type { Profile, Proto } from '../lib/intent/policy.js';
-import type { Wired } from '../lib/journal.js';
 
 const uuidOf = (n: number): string => `00000000-0000-0000-0000-00000000000${n}`;
 

@@ -1,6 +1,6 @@
 /** What nft says of the tables to facts, on a real kernel: each change that somebody makes to them is seen. */
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
-import type { Wired } from '../lib/journal.js';
+import type { Wired } from '../lib/attachments/wired.js';
 import { parseFilter } from '../lib/kernel/nft-output.js';
 import { nicFilter, shapeName, tableLines, TABLES } from '../lib/ruleset.js';
 import { type FilterFamily, type NicFilter, nicLines, withoutNicLines } from '../lib/state/nft.js';

@@ -3,12 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { deriveAttachments } from '../lib/attachment.js';
+import { deriveAttachments } from '../lib/attachments/derive.js';
+import { hasShape, isHalfMade, isMadeHere } from '../lib/attachments/made-link/state.js';
 import { defaultConfig } from '../lib/config/host-config.js';
 import { parseDomain } from '../lib/domain/domain.js';
 import { createJournal } from '../lib/journal.js';
 import { parseLinks } from '../lib/kernel/iproute-output.js';
-import { hasShape, isHalfMade, isMadeHere } from '../lib/madestate.js';
 import { type Host, make, release, releaseRunning, unwire, wire } from '../lib/reconcile.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';
 

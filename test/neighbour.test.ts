@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { RoutedLink } from '../lib/attachment.js';
+import type { RoutedLink } from '../lib/attachments/attachment.js';
 import { createJournal } from '../lib/journal.js';
 import { type Host, release, unwire, wire, type WireRequest } from '../lib/reconcile.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';

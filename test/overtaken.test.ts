@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { deriveAttachments } from '../lib/attachment.js';
+import { deriveAttachments } from '../lib/attachments/derive.js';
 import type { Io } from '../lib/cli/command.js';
 import { type GuestWork, OvertakenError, type UnderLock, wireGuest, wireNow } from '../lib/cli/guest.js';
 import { loadConfig } from '../lib/config/file.js';

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from '@jest/globals';
-import { deriveAttachments } from '../lib/attachment.js';
+import { deriveAttachments } from '../lib/attachments/derive.js';
 import { loadConfig } from '../lib/config/file.js';
 import { parseDomain } from '../lib/domain/domain.js';
 import { testWith } from './capability.js';

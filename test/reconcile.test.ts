@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { RoutedLink, VlanPort } from '../lib/attachment.js';
+import type { RoutedLink, VlanPort } from '../lib/attachments/attachment.js';
 import { ConflictError, HostError, RollbackError, VerifyError } from '../lib/errors.js';
 import { createJournal, type Journal } from '../lib/journal.js';
 import { type Host, release, unwire, wire, type WireRequest } from '../lib/reconcile.js';

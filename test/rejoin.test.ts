@@ -1,6 +1,6 @@
 /** Ports that lost their bridge, on a fake kernel. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import type { VlanPort } from '../lib/attachment.js';
+import type { VlanPort } from '../lib/attachments/attachment.js';
 import { parseDomain } from '../lib/domain/domain.js';
 import type { Entry, Journal } from '../lib/journal.js';
 import { rejoin } from '../lib/rejoin.js';

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { RoutedLink, VlanPort } from '../lib/attachment.js';
+import type { RoutedLink, VlanPort } from '../lib/attachments/attachment.js';
 import { createJournal, type Journal } from '../lib/journal.js';
 import { type Host, release, releaseRunning, wire, type WireRequest } from '../lib/reconcile.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';

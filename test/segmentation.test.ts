@@ -1,14 +1,15 @@
 /** docs/segmentation.md: every example is what it says it is. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
-import { type Attachment, deriveAttachments } from '../lib/attachment.js';
+import type { Attachment } from '../lib/attachments/attachment.js';
+import { deriveAttachments } from '../lib/attachments/derive.js';
+import type { Wired } from '../lib/attachments/wired.js';
 import { parseConfig } from '../lib/config/file.js';
 import { defaultConfig } from '../lib/config/host-config.js';
 import { decide } from '../lib/decide.js';
 import { parseDomain } from '../lib/domain/domain.js';
 import type { Parties } from '../lib/ends.js';
 import type { Proto } from '../lib/intent/policy.js';
-import type { Wired } from '../lib/journal.js';
 
 const DOC = readFileSync('docs/segmentation.md', 'utf8');
 const blocks = (language: string): string[] => [...DOC.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map(([, text = '']) => text);

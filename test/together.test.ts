@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { Attachment, RoutedLink, VlanPort } from '../lib/attachment.js';
+import type { Attachment, RoutedLink, VlanPort } from '../lib/attachments/attachment.js';
 import { ConflictError } from '../lib/errors.js';
 import { createJournal } from '../lib/journal.js';
 import { type Host, release, wire } from '../lib/reconcile.js';

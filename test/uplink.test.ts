@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { VlanPort } from '../lib/attachment.js';
+import type { VlanPort } from '../lib/attachments/attachment.js';
 import { CommandError, HostError } from '../lib/errors.js';
 import { NO_TRUST } from '../lib/intent/policy.js';
 import { createJournal } from '../lib/journal.js';

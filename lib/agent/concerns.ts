@@ -2,9 +2,9 @@
  * Whom a change of the host concerns: which links, shared links and libvirt networks each guest's networking hangs on. Of
  * a link that many share only what can disturb a guest counts: a bridge says something at every port that comes and goes.
  */
-import type { Attachment } from '../attachment.js';
+import type { Attachment } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/wired.js';
 import type { Domain } from '../domain/domain.js';
-import type { Wired } from '../journal.js';
 import type { VidRange } from '../values/vlan.js';
 
 /** What a line of `ip -o -d monitor link` or `bridge monitor link vlan` says. */

@@ -1,5 +1,5 @@
 /** `guestwire cloud-init`: what a guest is to be told of its network when nothing serves it. */
-import { deriveAttachments } from '../attachment.js';
+import { deriveAttachments } from '../attachments/derive.js';
 import { netplanFile, networkConfig } from '../cloudinit.js';
 import { loadConfig } from '../config/file.js';
 import { parseDomain } from '../domain/domain.js';

@@ -1,8 +1,9 @@
 /** `guestwire derive`: what a domain XML means, without root and without looking at the kernel. */
-import { type Attachment, deriveAttachments } from '../attachment.js';
+import type { Attachment } from '../attachments/attachment.js';
+import { deriveAttachments } from '../attachments/derive.js';
+import type { MadeLink } from '../attachments/made-link/made-link.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
-import type { MadeLink } from '../madelink.js';
 import { quote } from '../values/quote.js';
 import { formatMembership } from '../values/vlan.js';
 import { command, JSON_VERSION, readDomainXml } from './command.js';

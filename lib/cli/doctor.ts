@@ -1,7 +1,7 @@
 /** `guestwire doctor`: what is wrong, or may go wrong, with this host, and the command that mends it. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
-import { deriveAttachments } from '../attachment.js';
+import { deriveAttachments } from '../attachments/derive.js';
 import { loadConfig } from '../config/file.js';
 import type { HostConfig } from '../config/host-config.js';
 import {

@@ -1,8 +1,8 @@
 /** `guestwire drops`: what the rules of a guest's filters met. */
+import { familiesOf, type Wired } from '../attachments/wired.js';
 import { nicLabel } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
-import { familiesOf } from '../filter.js';
-import { createJournal, type Wired } from '../journal.js';
+import { createJournal } from '../journal.js';
 import { countersOf, type RuleCount } from '../kernel/nft-output.js';
 import { quote } from '../values/quote.js';
 import { command, type Io, JSON_VERSION } from './command.js';

@@ -4,7 +4,8 @@
  * guest's hook, which waits for the lock.
  */
 import { announce } from '../announce.js';
-import { type Attachment, deriveAttachments } from '../attachment.js';
+import type { Attachment } from '../attachments/attachment.js';
+import { deriveAttachments } from '../attachments/derive.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { type Guest, guestOf } from '../domain/guest.js';

@@ -1,10 +1,10 @@
 /** Whether another guest has what one is to be given: of this host's, those that are wired and those that are only defined. */
-import { type Attachment, claimsOf } from '../attachment.js';
+import { type Attachment, claimsOf } from '../attachments/attachment.js';
+import { assertUnclaimed, type Holder } from '../attachments/routed-link/check.js';
 import { nicLabel } from '../domain/guest.js';
 import { hostFrom } from '../host.js';
 import type { Connection } from '../libvirt/connection.js';
 import type { DomainRef } from '../libvirt/refs.js';
-import { assertUnclaimed, type Holder } from '../preflight.js';
 import { pastOf } from '../reconcile.js';
 import { rivalsOf } from '../rivals.js';
 import type { Io } from './command.js';

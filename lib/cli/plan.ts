@@ -1,12 +1,13 @@
 /** `guestwire plan`: the exact batches that would run now, with every check made and nothing changed. */
-import { type Attachment, deriveAttachments, type Placed, placedOf } from '../attachment.js';
+import { type Attachment, type Placed, placedOf } from '../attachments/attachment.js';
+import { deriveAttachments } from '../attachments/derive.js';
+import { sysctlsOf } from '../attachments/routed-link/sysctls.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { NIL_UUID } from '../domain/guest.js';
 import { hostFrom } from '../host.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE, type LinkFacts, type Observation } from '../kernel/observation.js';
-import { sysctlsOf } from '../netstate.js';
 import { type Plan, planFor } from '../plan.js';
 import { check, pastOf } from '../reconcile.js';
 import type { Batch } from '../state/render.js';

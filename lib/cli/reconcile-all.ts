@@ -1,4 +1,6 @@
 /** `guestwire reconcile --all`: every guest that runs made right, and what is left of those that are gone collected. */
+import type { UplinkRecord } from '../attachments/vlan-port/uplinks.js';
+import type { Wired } from '../attachments/wired.js';
 import { closeKernel } from '../closelook.js';
 import { loadConfig } from '../config/file.js';
 import type { Guest } from '../domain/guest.js';
@@ -6,7 +8,7 @@ import { GuestwireError, HostError } from '../errors.js';
 import { allProtocols } from '../findings.js';
 import { garbageIn, observeHost } from '../garbage.js';
 import { hostFrom } from '../host.js';
-import { createJournal, type Holding, type Wired } from '../journal.js';
+import { createJournal, type Holding } from '../journal.js';
 import type { Plan } from '../plan.js';
 import { type Host, release } from '../reconcile.js';
 import { byLife } from '../rivals.js';
@@ -17,7 +19,6 @@ import { type Batch, type BatchLine, render } from '../state/render.js';
 import { describeLine } from '../state/words.js';
 import { survey, tasksOf } from '../survey.js';
 import type { Wish } from '../together.js';
-import type { UplinkRecord } from '../uplink.js';
 import { surplusUplinks } from '../uplinkgarbage.js';
 import { quote } from '../values/quote.js';
 import { type Acts, realActs, toldActs } from './acts.js';

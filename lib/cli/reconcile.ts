@@ -1,5 +1,5 @@
 /** `guestwire reconcile`: makes the host agree with a running guest's XML, or releases what is left of one that ended. */
-import { deriveAttachments } from '../attachment.js';
+import { deriveAttachments } from '../attachments/derive.js';
 import { loadConfig } from '../config/file.js';
 import { parseDomain } from '../domain/domain.js';
 import { type Guest, guestOf } from '../domain/guest.js';

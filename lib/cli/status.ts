@@ -1,6 +1,7 @@
 /** `guestwire status`: what guestwire wires on this host and whether it is so, NIC by NIC. */
 import { readFileSync } from 'node:fs';
-import { claimsOf, deriveAttachments } from '../attachment.js';
+import { claimsOf } from '../attachments/attachment.js';
+import { deriveAttachments } from '../attachments/derive.js';
 import { loadConfig } from '../config/file.js';
 import { parseDomain } from '../domain/domain.js';
 import { UsageError } from '../errors.js';

@@ -1,6 +1,6 @@
 /**
  * What the kernel says of the links at hand, as plain facts with nothing judged. kernel.ts fills it in; state/netstate.ts and
- * preflight.ts read it. Every value is already canonical.
+ * attachments/check.ts read it. Every value is already canonical.
  */
 import type { FilterFamily } from '../state/nft.js';
 import type { Family, Prefix } from '../values/address.js';

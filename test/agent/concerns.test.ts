@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, test } from '@jest/globals';
 import {
   type Concerns, createConcerns, type LinkChange, readLinkLine, readVlanLine,
 } from '../../lib/agent/concerns.js';
-import type { VlanPort } from '../../lib/attachment.js';
+import type { VlanPort } from '../../lib/attachments/attachment.js';
 import { parseDomain } from '../../lib/domain/domain.js';
 
 const DOMAIN = parseDomain('<domain><name>web1</name><devices/></domain>');

@@ -1,18 +1,17 @@
 /**
  * Attachments to scope: exactly what must be asked of the kernel to wire, check and verify them.
  */
-import { type Attachment, claimsOf, madeOf, type Placed, type RoutedLink } from './attachment.js';
-import { familiesOf } from './filter.js';
-import { forwardingPathsOf } from './forwarding.js';
-import { trackedBy } from './intent/policy.js';
-import type { Scope } from './kernel/observation.js';
-import { namesOf } from './madelink.js';
-import { IPV6_PROBE } from './madestate.js';
-import { proxyLinksOf, proxySysctlPaths } from './neighbour.js';
-import { sysctlsOf } from './netstate.js';
-import { disableIpv6Path } from './state/netstate.js';
-import { hasTable } from './tables.js';
-import { lastAddress, parseAddress, type Prefix } from './values/address.js';
+import { trackedBy } from '../intent/policy.js';
+import type { Scope } from '../kernel/observation.js';
+import { disableIpv6Path } from '../state/netstate.js';
+import { type Attachment, claimsOf, distinct, madeOf, type Placed, probesOf, type RoutedLink } from './attachment.js';
+import { namesOf } from './made-link/made-link.js';
+import { IPV6_PROBE } from './made-link/state.js';
+import { forwardingPathsOf } from './routed-link/forwarding.js';
+import { proxyLinksOf, proxySysctlPaths } from './routed-link/proxies.js';
+import { hasTable } from './routed-link/route-tables.js';
+import { sysctlsOf } from './routed-link/sysctls.js';
+import { familiesOf } from './wired.js';
 
 /** Returns what to ask for `wanted`, checks of the host included, and for `recorded`, which may only be given up. */
 export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attachment | Placed)[] = []): Scope {
@@ -45,19 +44,6 @@ export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attac
   };
 }
 
-/**
- * Returns the addresses whose lookup tells who holds a prefix. Looking up beats listing: on a full table a list takes a
- * hundred times longer. A longer route inside the prefix can hide the prefix at one address, hardly at both ends.
- */
-export function probesOf(claim: Prefix): string[] {
-  const first = claim.text.slice(0, claim.text.indexOf('/'));
-  return distinct([first, parseAddress(lastAddress(claim)).text]);
-}
-
 function sysctlPathsOf(link: RoutedLink): string[] {
   return link.link === undefined ? [] : [...sysctlsOf({ ...link, link: link.link }).keys()];
-}
-
-function distinct(values: readonly (string | undefined)[]): string[] {
-  return [...new Set(values.filter((value): value is string => value !== undefined))];
 }

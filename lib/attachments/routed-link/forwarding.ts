@@ -3,14 +3,13 @@
  * the default routes it learned from router advertisements, unless `accept_ra` is 2 on their links before. guestwire
  * says so, and does it only where the host config lets it.
  */
-import type { RoutedLink } from './attachment.js';
-import { HostError } from './errors.js';
-import type { Wired } from './journal.js';
-import type { Observation } from './kernel/observation.js';
-import { familiesOf } from './netstate.js';
-import type { NetObject } from './state/netstate.js';
-import type { Family } from './values/address.js';
-import { sysctlName } from './values/quote.js';
+import { HostError } from '../../errors.js';
+import type { Observation } from '../../kernel/observation.js';
+import type { NetObject } from '../../state/netstate.js';
+import type { Family } from '../../values/address.js';
+import { sysctlName } from '../../values/quote.js';
+import { familiesOf, type RoutedLink } from '../attachment.js';
+import type { Wired } from '../wired.js';
 
 export const FORWARDING = {
   inet: 'net/ipv4/conf/all/forwarding',

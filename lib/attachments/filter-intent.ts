@@ -2,12 +2,12 @@
  * The words of all sources to what a NIC's filters are to do: merged, and held against what the host permits and what a
  * kind of attachment can honour.
  */
-import type { HostConfig } from './config/host-config.js';
-import { NotAllowedError, UnsupportedError } from './errors.js';
-import type { FilterWords } from './intent/filter-words.js';
+import type { HostConfig } from '../config/host-config.js';
+import { NotAllowedError, UnsupportedError } from '../errors.js';
+import type { FilterWords } from '../intent/filter-words.js';
 import {
   type Allow, NO_TRUST, type Policy, type Profile, type Trust, TRUST_WORDS, type TrustWord,
-} from './intent/policy.js';
+} from '../intent/policy.js';
 
 /** What each source says; a source that says nothing is undefined. */
 export interface FilterWish {

@@ -3,9 +3,9 @@
  * a VLAN on an uplink is there for is read from the bridge's other ports, not counted: a count can be wrong, a port
  * cannot. A VLAN that somebody else put on an uplink is never added again, which would clear its flags, and never removed.
  */
-import type { PlacedPort } from './attachment.js';
-import type { Observation } from './kernel/observation.js';
-import type { NetObject } from './state/netstate.js';
+import type { Observation } from '../../kernel/observation.js';
+import type { NetObject } from '../../state/netstate.js';
+import type { PlacedPort } from '../attachment.js';
 
 /** The VLANs that guestwire put on one uplink, kept in the journal: nothing else tells them from an admin's. */
 export interface UplinkRecord {

@@ -3,11 +3,11 @@
  * found there from everywhere. Rules outlive the links they name, and the last resort of a table is its guests' together,
  * so both are looked after even when a tap is gone.
  */
-import { claimsOf } from './attachment.js';
-import type { Wired } from './journal.js';
-import type { Observation, RuleFacts } from './kernel/observation.js';
-import type { NetObject } from './state/netstate.js';
-import { type Family, parsePrefix, widthOf } from './values/address.js';
+import type { Observation, RuleFacts } from '../../kernel/observation.js';
+import type { NetObject } from '../../state/netstate.js';
+import { type Family, parsePrefix, widthOf } from '../../values/address.js';
+import { claimsOf } from '../attachment.js';
+import type { Wired } from '../wired.js';
 
 /**
  * Priority of `iif LINK lookup TABLE`: behind the kernel's `local` (0), so that the host itself can be reached, and its VRFs

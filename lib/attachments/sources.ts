@@ -2,22 +2,22 @@
  * The three sources of intent, merged per NIC: libvirt's `<vlan>`, the domain's metadata, the host config. Per element
  * the first source that speaks wins; two that give one NIC different VLANs are an error that names both.
  */
-import type { NicConfig } from './config/guest-tables.js';
-import type { HostConfig } from './config/host-config.js';
-import type { Domain, Nic } from './domain/domain.js';
-import { wordsOfFilterref, wordsOfMetadata } from './domain/filter-metadata.js';
-import { nicLabel } from './domain/guest.js';
-import { type NicIntent, type OnStray, readMetadata, type RoutedIntent } from './domain/metadata.js';
-import { ConflictError, DomainXmlError, locate, ValueError } from './errors.js';
-import { asksForFilters, type FilterWish } from './filterwish.js';
-import type { VethWish } from './intent/veth.js';
+import type { NicConfig } from '../config/guest-tables.js';
+import type { HostConfig } from '../config/host-config.js';
+import type { Domain, Nic } from '../domain/domain.js';
+import { wordsOfFilterref, wordsOfMetadata } from '../domain/filter-metadata.js';
+import { nicLabel } from '../domain/guest.js';
+import { type NicIntent, type OnStray, readMetadata, type RoutedIntent } from '../domain/metadata.js';
+import { ConflictError, DomainXmlError, locate, ValueError } from '../errors.js';
+import type { VethWish } from '../intent/veth.js';
 import {
   type Address, assertRoutable, hostPrefix, parseAddress, type Prefix, prefixOf, widthOf,
-} from './values/address.js';
-import { assertIfname } from './values/ifname.js';
-import { quote } from './values/quote.js';
-import { tableOf } from './values/route-names.js';
-import { formatMembership, type VlanMember, vlanMembership } from './values/vlan.js';
+} from '../values/address.js';
+import { assertIfname } from '../values/ifname.js';
+import { quote } from '../values/quote.js';
+import { tableOf } from '../values/route-names.js';
+import { formatMembership, type VlanMember, vlanMembership } from '../values/vlan.js';
+import { asksForFilters, type FilterWish } from './filter-intent.js';
 
 /** What is asked of one NIC; at least one of the three is defined, or its filters are asked for. */
 export interface Intent {

@@ -4,13 +4,18 @@
  * settings of the link, shared by all guests on it: who still needs them is read from the entries, not counted, and what
  * they were before the first guest is kept in the journal.
  */
-import type { PlacedLink, RoutedLink } from './attachment.js';
+import type { LinkFacts, Observation } from '../../kernel/observation.js';
+import type { NetObject } from '../../state/netstate.js';
+import { type Family, familyName, parseAddress } from '../../values/address.js';
+import { quote, sysctlName } from '../../values/quote.js';
+import type { PlacedLink, RoutedLink } from '../attachment.js';
 import { turnsOn } from './forwarding.js';
-import type { Speaker } from './frame.js';
-import type { LinkFacts, Observation } from './kernel/observation.js';
-import type { NetObject } from './state/netstate.js';
-import { type Family, familyName, parseAddress } from './values/address.js';
-import { quote, sysctlName } from './values/quote.js';
+
+/** Who says something on a link: its MAC, and its link-local address if it has one. */
+export interface Speaker {
+  readonly mac: string;
+  readonly linkLocal: string | undefined;
+}
 
 /** What the settings of one proxy link were before guestwire changed them, by path below /proc/sys. */
 export interface ProxyRecord {

@@ -2,9 +2,9 @@
  * Made links as kernel objects: what a veth pair, an unmanaged tap and a macvtap on a veth end must be like, what of them
  * is there, and what proves that guestwire made a link.
  */
-import type { PlacedMacvtap, PlacedMade } from './attachment.js';
-import type { LinkFacts, Observation } from './kernel/observation.js';
-import { disableIpv6Path, type MadeObject } from './state/netstate.js';
+import type { LinkFacts, Observation } from '../../kernel/observation.js';
+import { disableIpv6Path, type MadeObject } from '../../state/netstate.js';
+import type { PlacedMacvtap, PlacedMade } from '../attachment.js';
 
 /** A kernel without IPv6 does not have it. */
 export const IPV6_PROBE = 'net/ipv6/conf/default/disable_ipv6';

@@ -3,8 +3,8 @@
  * none of them may be more than one word there. Names of guests are free, and never written to a tool as they are.
  */
 import * as z from 'zod/mini';
-import { GROUP_NAME } from './intent/permission.js';
-import { PROFILES, PROTOS } from './intent/policy.js';
+import { GROUP_NAME } from '../intent/permission.js';
+import { PROFILES, PROTOS } from '../intent/policy.js';
 
 export const word = z.string().check(z.regex(/^[^\s]+$/));
 

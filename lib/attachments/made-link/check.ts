@@ -2,12 +2,12 @@
  * What must be true of the links that guestwire makes: before they are made nobody else has their names, afterwards they
  * are the ones that were made. Pure; each refusal names guest, NIC, cause and cure.
  */
-import type { RoutedLink } from './attachment.js';
-import { ConflictError, HostError } from './errors.js';
-import type { LinkFacts, Observation } from './kernel/observation.js';
-import { ALIAS_PREFIX, type MadeLink, namesOf } from './madelink.js';
-import { isMadeHere } from './madestate.js';
-import { quote } from './values/quote.js';
+import { ConflictError, HostError } from '../../errors.js';
+import type { LinkFacts, Observation } from '../../kernel/observation.js';
+import { quote } from '../../values/quote.js';
+import type { RoutedLink } from '../attachment.js';
+import { ALIAS_PREFIX, type MadeLink, namesOf } from './made-link.js';
+import { isMadeHere } from './state.js';
 
 /** Returns the name of the guest with this UUID that guestwire knows; undefined: none. */
 export type GuestName = (uuid: string) => string | undefined;
