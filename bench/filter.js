@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { nicFilter, nicLines, tableLines, withoutNicLines } from '../dist/ruleset.js';
+import { nicFilter, nicLines, tableLines, withoutNicLines } from '../dist/filter/nft-tables.js';
 
 const MANY = Number(process.env['NICS'] ?? 1000);
 const ROUNDS = Number(process.env['ROUNDS'] ?? 15);

@@ -1,8 +1,8 @@
 /** All that is not as it should be on a host, in words, with whom it is about. */
 import { FORWARDING } from './attachments/routed-link/forwarding.js';
 import { familiesOf, livingOf, type Wired } from './attachments/wired.js';
-import { type Alteration, closeLook } from './closelook.js';
 import type { Guest } from './domain/guest.js';
+import { type Alteration, closeLook } from './filter/rule-check.js';
 import { garbageIn, type Kept, observeHost } from './garbage.js';
 import type { Host } from './reconcile.js';
 import { diff } from './state/diff.js';

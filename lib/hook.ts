@@ -3,7 +3,6 @@
  * which at `migrate` and `restore` would replace the guest's XML, and nothing talks to libvirt, which would deadlock.
  */
 import { readFileSync, statSync } from 'node:fs';
-import { announce } from './announce.js';
 import type { Attachment } from './attachments/attachment.js';
 import { deriveAttachments } from './attachments/derive.js';
 import { configMentions, loadConfig } from './config/file.js';
@@ -13,11 +12,12 @@ import { type Domain, METADATA_NAMESPACE, parseDomain } from './domain/domain.js
 import { guestOf, nicLabel } from './domain/guest.js';
 import { ConfigError, DomainXmlError, GuestwireError, NotAllowedError } from './errors.js';
 import { hostFrom } from './host.js';
-import { createJournal, type Journal } from './journal.js';
+import { createJournal, type Journal } from './journal/journal.js';
 import { createKernel } from './kernel/kernel.js';
-import { probeNeighbours } from './probe.js';
+import { announce } from './lan/announce.js';
+import { probeNeighbours } from './lan/probe.js';
 import { type Host, make, release, UNSPOKEN, unwire, wire } from './reconcile.js';
-import { serveGuest, silence } from './serving.js';
+import { serveGuest, silence } from './serve/serve.js';
 import type { Exec } from './system/exec.js';
 import { acquireLock, isHeld } from './system/lock.js';
 import { createLog, type Log, once } from './system/log.js';

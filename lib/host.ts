@@ -2,11 +2,11 @@
 import { loadConfig } from './config/file.js';
 import { type HostConfig, protectedOn } from './config/host-config.js';
 import type { Settings } from './config/paths.js';
-import { createJournal, type Journal } from './journal.js';
+import { createJournal, type Journal } from './journal/journal.js';
+import { quarantineIn } from './journal/quarantine.js';
+import { followRenames } from './journal/renamed-links.js';
 import { createKernel } from './kernel/kernel.js';
-import { quarantineIn } from './quarantine.js';
 import type { Host } from './reconcile.js';
-import { followRenames } from './renamed.js';
 import type { Exec } from './system/exec.js';
 import type { Lock } from './system/lock.js';
 

@@ -1,23 +1,23 @@
 /** The public API: exports only. */
-export { announce, type Announcement } from './announce.js';
+export { announce, type Announcement } from './lan/announce.js';
 export type { Attachment, RoutedLink, VlanPort } from './attachments/attachment.js';
 export { deriveAttachments } from './attachments/derive.js';
 export { type Address, type Family, parseAddress, parsePrefix, type Prefix } from './values/address.js';
 export { DEFAULT_CONFIG_PATH, loadConfig, parseConfig } from './config/file.js';
 export { defaultConfig, type HostConfig } from './config/host-config.js';
-export { type Decision, decide, type Flow, type Ruling, type Verdict } from './decide.js';
+export { type Decision, decide, type Flow, type Ruling, type Verdict } from './filter/explain.js';
 export { diff, type Operation } from './state/diff.js';
 export { type Domain, type Nic, METADATA_NAMESPACE, type NicJoin, parseDomain } from './domain/domain.js';
 export {
   CommandError, type CommandFailure, ConfigError, ConflictError, DomainXmlError, type ErrorCode, GuestwireError,
   HostError, JournalError, NotAllowedError, RollbackError, ToolOutputError, UnsupportedError, UsageError, VerifyError,
 } from './errors.js';
-export type { End, NicEnd, Parties } from './ends.js';
+export type { End, NicEnd, Parties } from './filter/parties.js';
 export { type Exec, exec, type ExecRequest, type ExecResult } from './system/exec.js';
 export type { Guest } from './domain/guest.js';
 export { hostFrom, type HostParts } from './host.js';
 export { type HookCall, type HookResult, runHook } from './hook.js';
-export { createJournal, type Entry, type Journal } from './journal.js';
+export { createJournal, type Entry, type Journal } from './journal/journal.js';
 export type { Wired } from './attachments/wired.js';
 export { createKernel, type Kernel } from './kernel/kernel.js';
 export { acquireLock, type Lock } from './system/lock.js';

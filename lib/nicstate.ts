@@ -1,7 +1,7 @@
 /** Each NIC of a survey and the state it is in. Pure. */
 import { familiesOf, livingOf, type Wired } from './attachments/wired.js';
 import type { Guest } from './domain/guest.js';
-import type { WiredNic } from './ends.js';
+import type { WiredNic } from './filter/parties.js';
 import { differenceOf, isOfFilters } from './state/differences.js';
 import type { Subject, Survey } from './survey.js';
 

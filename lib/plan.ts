@@ -9,8 +9,8 @@ import { planTables } from './attachments/routed-link/route-tables.js';
 import { desiredState, downOf, observedState } from './attachments/state.js';
 import { planUplinks, type UplinkRecord, type WiredPort } from './attachments/vlan-port/uplinks.js';
 import { livingOf, type Wired } from './attachments/wired.js';
-import { type FilterPlan, planFilters } from './filter.js';
-import type { Entry, Holding } from './journal.js';
+import { type FilterPlan, planFilters } from './filter/state.js';
+import type { Entry, Holding } from './journal/journal.js';
 import type { Observation } from './kernel/observation.js';
 import { diff, type Operation } from './state/diff.js';
 import {

@@ -3,9 +3,9 @@
  * so only when its daemon starts). An action before the plan, no operation of it: release has nothing to take back.
  */
 import { nicLabel } from './domain/guest.js';
+import { underNewNames } from './journal/renamed-links.js';
 import { type BridgeFacts, EMPTY_SCOPE } from './kernel/observation.js';
 import type { Host } from './reconcile.js';
-import { underNewNames } from './renamed.js';
 import type { Operation } from './state/diff.js';
 import { render } from './state/render.js';
 import type { Wish } from './together.js';

@@ -2,7 +2,7 @@
 import { type Attachment, claimsOf, holdsAny } from './attachments/attachment.js';
 import { hasTable } from './attachments/routed-link/route-tables.js';
 import { livingOf, type Wired } from './attachments/wired.js';
-import type { Holding } from './journal.js';
+import type { Holding } from './journal/journal.js';
 import type { Kernel } from './kernel/kernel.js';
 import { EMPTY_SCOPE } from './kernel/observation.js';
 import type { Past } from './plan.js';

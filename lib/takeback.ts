@@ -2,7 +2,7 @@
 import { scopeOf } from './attachments/scope.js';
 import { downOf } from './attachments/state.js';
 import { CommandError } from './errors.js';
-import type { Entry } from './journal.js';
+import type { Entry } from './journal/journal.js';
 import type { FilterFacts, Observation, Scope } from './kernel/observation.js';
 import { type Past, type Plan, planRelease } from './plan.js';
 import { type Host, pastOf } from './reconcile.js';

@@ -6,7 +6,7 @@ import { type Attachment, claimsOf, holdsAny } from './attachments/attachment.js
 import { proxyLabel } from './attachments/routed-link/proxies.js';
 import type { Nic } from './domain/domain.js';
 import { type Guest, NIL_UUID } from './domain/guest.js';
-import type { Entry, Journal } from './journal.js';
+import type { Entry, Journal } from './journal/journal.js';
 import type { Plan } from './plan.js';
 import { warningsOf } from './planlog.js';
 import { type Host, wire } from './reconcile.js';

@@ -1,11 +1,11 @@
 /** What is said and asked on a LAN, with a stand-in for the sender: who is told when it fails, and with which words. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { announce } from '../lib/announce.js';
 import type { RoutedLink } from '../lib/attachments/attachment.js';
 import { ConflictError, HostError } from '../lib/errors.js';
-import { announcementFrames } from '../lib/frame.js';
+import { announce } from '../lib/lan/announce.js';
+import { announcementFrames } from '../lib/lan/frames.js';
+import { probeNeighbours } from '../lib/lan/probe.js';
 import type { Plan } from '../lib/plan.js';
-import { probeNeighbours } from '../lib/probe.js';
 import type { Exec, ExecRequest, ExecResult } from '../lib/system/exec.js';
 import { exchange } from '../lib/system/raw-socket.js';
 import { type FakeHost, fakeKernel } from './fakekernel.js';

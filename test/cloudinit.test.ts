@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../lib/attachments/derive.js';
-import { netplanFile, networkConfig } from '../lib/cloudinit.js';
 import { parseConfig } from '../lib/config/file.js';
 import { parseDomain } from '../lib/domain/domain.js';
+import { netplanFile, networkConfig } from '../lib/serve/cloud-init.js';
 import { testWith } from './capability.js';
 import { bridgeNic, domainXml, ethernetNic, routedWish, vlanWish } from './hookrun.js';
 

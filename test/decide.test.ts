@@ -3,9 +3,9 @@ import { describe, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../lib/attachments/derive.js';
 import type { Wired } from '../lib/attachments/wired.js';
 import { parseConfig } from '../lib/config/file.js';
-import { decide, type Flow } from '../lib/decide.js';
 import { METADATA_NAMESPACE, parseDomain } from '../lib/domain/domain.js';
-import type { Parties } from '../lib/ends.js';
+import { decide, type Flow } from '../lib/filter/explain.js';
+import type { Parties } from '../lib/filter/parties.js';
 import type { Profile, Proto } from '../lib/intent/policy.js';
 
 const uuidOf = (n: number): string => `00000000-0000-0000-0000-00000000000${n}`;

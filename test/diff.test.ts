@@ -1,7 +1,7 @@
 /** diff and render as properties: whatever two states there are, carrying out the difference turns one into the other. */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { tableLines } from '../lib/ruleset.js';
+import { tableLines } from '../lib/filter/nft-tables.js';
 import { diff, type Operation } from '../lib/state/diff.js';
 import { isSetting, keyOf, type NetObject, netState, type NetState } from '../lib/state/netstate.js';
 import { markOf, type NicFilter } from '../lib/state/nft.js';

@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Wired } from '../lib/attachments/wired.js';
 import { NO_TRUST, type Policy, type Trust } from '../lib/intent/policy.js';
-import { createJournal } from '../lib/journal.js';
+import { createJournal } from '../lib/journal/journal.js';
 import { canRun, testWith } from './capability.js';
 import { type Netns, openNetns } from './netns.js';
 import { POLICY } from './policies.js';

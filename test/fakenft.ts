@@ -1,6 +1,6 @@
 /** nftables as far as guestwire's lines reach: tables with sets of ifindexes and chains, of whose rules the comments are kept. */
+import { shapeName, TABLES } from '../lib/filter/nft-tables.js';
 import type { FilterFacts } from '../lib/kernel/observation.js';
-import { shapeName, TABLES } from '../lib/ruleset.js';
 import { commentsOf, type FilterFamily } from '../lib/state/nft.js';
 
 /** By set name, what it holds; by chain name, the comments of its rules. */

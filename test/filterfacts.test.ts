@@ -1,8 +1,9 @@
 /** What nft says of the tables to facts, on a real kernel: each change that somebody makes to them is seen. */
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import type { Wired } from '../lib/attachments/wired.js';
+import { shapeName, tableLines, TABLES } from '../lib/filter/nft-tables.js';
+import { nicFilter } from '../lib/filter/nic-filter.js';
 import { parseFilter } from '../lib/kernel/nft-output.js';
-import { nicFilter, shapeName, tableLines, TABLES } from '../lib/ruleset.js';
 import { type FilterFamily, type NicFilter, nicLines, withoutNicLines } from '../lib/state/nft.js';
 import { testWith } from './capability.js';
 import { type Netns, openNetns } from './netns.js';

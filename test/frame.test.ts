@@ -1,6 +1,6 @@
 /** Frames byte by byte; that kernels believe them is reach.test.ts. */
 import { describe, expect, test } from '@jest/globals';
-import { announcementFrames, claimIn, probeFrame } from '../lib/frame.js';
+import { announcementFrames, claimIn, probeFrame } from '../lib/lan/frames.js';
 
 const MAC = '02:00:00:00:00:01';
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { JournalError } from '../lib/errors.js';
 import { type Allow, NO_TRUST, type Policy } from '../lib/intent/policy.js';
-import { createJournal, type Entry, type Journal } from '../lib/journal.js';
+import { createJournal, type Entry, type Journal } from '../lib/journal/journal.js';
 import { POLICY } from './policies.js';
 
 const UUID = '11111111-2222-3333-4444-555555555555';

@@ -7,7 +7,7 @@ import { deriveAttachments } from '../lib/attachments/derive.js';
 import { hasShape, isHalfMade, isMadeHere } from '../lib/attachments/made-link/state.js';
 import { defaultConfig } from '../lib/config/host-config.js';
 import { parseDomain } from '../lib/domain/domain.js';
-import { createJournal } from '../lib/journal.js';
+import { createJournal } from '../lib/journal/journal.js';
 import { parseLinks } from '../lib/kernel/iproute-output.js';
 import { type Host, make, release, releaseRunning, unwire, wire } from '../lib/reconcile.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';

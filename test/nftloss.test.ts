@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { RoutedLink, VlanPort } from '../lib/attachments/attachment.js';
 import { CommandError } from '../lib/errors.js';
-import { createJournal } from '../lib/journal.js';
+import { createJournal } from '../lib/journal/journal.js';
 import { type Host, release, releaseRunning, wire, type WireRequest } from '../lib/reconcile.js';
 import { type FakeKernel, fakeKernel, type FakeLink } from './fakekernel.js';
 import { type FakeNft, filtered } from './fakenft.js';

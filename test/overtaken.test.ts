@@ -9,7 +9,7 @@ import { type GuestWork, OvertakenError, type UnderLock, wireGuest, wireNow } fr
 import { loadConfig } from '../lib/config/file.js';
 import { settingsFrom } from '../lib/config/paths.js';
 import { parseDomain } from '../lib/domain/domain.js';
-import { createJournal } from '../lib/journal.js';
+import { createJournal } from '../lib/journal/journal.js';
 import { type Host, release, wire } from '../lib/reconcile.js';
 import { fakeKernel, type FakeKernel } from './fakekernel.js';
 

@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { VlanPort } from '../lib/attachments/attachment.js';
 import { parseDomain } from '../lib/domain/domain.js';
-import type { Entry, Journal } from '../lib/journal.js';
+import type { Entry, Journal } from '../lib/journal/journal.js';
 import { rejoin } from '../lib/rejoin.js';
 import { type FakeHost, fakeKernel, type FakeLink } from './fakekernel.js';
 

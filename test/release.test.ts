@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { RoutedLink, VlanPort } from '../lib/attachments/attachment.js';
-import { createJournal, type Journal } from '../lib/journal.js';
+import { createJournal, type Journal } from '../lib/journal/journal.js';
 import { type Host, release, releaseRunning, wire, type WireRequest } from '../lib/reconcile.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';
 import { POLICY } from './policies.js';

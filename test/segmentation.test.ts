@@ -6,9 +6,9 @@ import { deriveAttachments } from '../lib/attachments/derive.js';
 import type { Wired } from '../lib/attachments/wired.js';
 import { parseConfig } from '../lib/config/file.js';
 import { defaultConfig } from '../lib/config/host-config.js';
-import { decide } from '../lib/decide.js';
 import { parseDomain } from '../lib/domain/domain.js';
-import type { Parties } from '../lib/ends.js';
+import { decide } from '../lib/filter/explain.js';
+import type { Parties } from '../lib/filter/parties.js';
 import type { Proto } from '../lib/intent/policy.js';
 
 const DOC = readFileSync('docs/segmentation.md', 'utf8');

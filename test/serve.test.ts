@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { unitText } from '../lib/cli/units.js';
 import { settingsFrom } from '../lib/config/paths.js';
-import { SERVICES } from '../lib/served.js';
+import { SERVICES } from '../lib/serve/daemon-config.js';
 import { canRun, testWith } from './capability.js';
 import { domainXml, DONE, ethernetNic, type HookHost, openHookHost } from './hookrun.js';
 

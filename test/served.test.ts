@@ -11,7 +11,7 @@ import { parseConfig } from '../lib/config/file.js';
 import { settingsFrom } from '../lib/config/paths.js';
 import type { ServeConfig } from '../lib/config/serve-table.js';
 import { parseDomain } from '../lib/domain/domain.js';
-import { ADVERTISER, DHCP, FIRST_LEASES, servedLink, SERVICES } from '../lib/served.js';
+import { ADVERTISER, DHCP, FIRST_LEASES, servedLink, SERVICES } from '../lib/serve/daemon-config.js';
 import { testWith } from './capability.js';
 import { domainXml, ethernetNic, routedWish, UUID } from './hookrun.js';
 import { POLICY } from './policies.js';

@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { main } from '../lib/cli/main.js';
 import { settingsFrom } from '../lib/config/paths.js';
-import { createJournal } from '../lib/journal.js';
+import { createJournal } from '../lib/journal/journal.js';
 import { PROCEDURES } from '../lib/libvirt/protocol.js';
 import { decode } from '../lib/libvirt/xdr.js';
 import { exec } from '../lib/system/exec-async.js';

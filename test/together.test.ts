@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Attachment, RoutedLink, VlanPort } from '../lib/attachments/attachment.js';
 import { ConflictError } from '../lib/errors.js';
-import { createJournal } from '../lib/journal.js';
+import { createJournal } from '../lib/journal/journal.js';
 import { type Host, release, wire } from '../lib/reconcile.js';
 import { canGoTogether, partOf, warningsFor, wireTogether, type Wish } from '../lib/together.js';
 import { type FakeHost, type FakeKernel, fakeKernel, type FakeLink } from './fakekernel.js';

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { VlanPort } from '../lib/attachments/attachment.js';
 import { CommandError, HostError } from '../lib/errors.js';
 import { NO_TRUST } from '../lib/intent/policy.js';
-import { createJournal } from '../lib/journal.js';
+import { createJournal } from '../lib/journal/journal.js';
 import { type Host, release, unwire, wire, type WireRequest } from '../lib/reconcile.js';
 import { accessPort, type VlanMember } from '../lib/values/vlan.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';

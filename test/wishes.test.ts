@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { assertCallsHooks, readGuests } from '../lib/cli/wishes.js';
 import { settingsFrom } from '../lib/config/paths.js';
-import { createJournal } from '../lib/journal.js';
+import { createJournal } from '../lib/journal/journal.js';
 import type { Connection } from '../lib/libvirt/connection.js';
 import { LibvirtConnectionError, LibvirtError, LibvirtTimeoutError } from '../lib/libvirt/errors.js';
 import type { DomainRef } from '../lib/libvirt/refs.js';

@@ -2,11 +2,11 @@
  * What reconciling does to a host, for real or in words only. Whoever reconciles goes the same way with either, so that
  * what a dry run prints is what the run then does.
  */
-import { announce, type Announcement, wordsOfAnnouncement } from '../announce.js';
 import type { Guest } from '../domain/guest.js';
-import type { Journal } from '../journal.js';
+import type { Journal } from '../journal/journal.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE, type Observation, type Scope } from '../kernel/observation.js';
+import { announce, type Announcement, wordsOfAnnouncement } from '../lan/announce.js';
 import type { Plan } from '../plan.js';
 import { logPlan } from '../planlog.js';
 import { type Host, pastOf, planWiring, release, releaseRunning } from '../reconcile.js';

@@ -1,8 +1,8 @@
 /** `guestwire cloud-init`: what a guest is to be told of its network when nothing serves it. */
 import { deriveAttachments } from '../attachments/derive.js';
-import { netplanFile, networkConfig } from '../cloudinit.js';
 import { loadConfig } from '../config/file.js';
 import { parseDomain } from '../domain/domain.js';
+import { netplanFile, networkConfig } from '../serve/cloud-init.js';
 import { command, readDomainXml } from './command.js';
 
 export const cloudInit = command({

@@ -2,7 +2,7 @@
 import { familiesOf, type Wired } from '../attachments/wired.js';
 import { nicLabel } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
-import { createJournal } from '../journal.js';
+import { createJournal } from '../journal/journal.js';
 import { countersOf, type RuleCount } from '../kernel/nft-output.js';
 import { quote } from '../values/quote.js';
 import { command, type Io, JSON_VERSION } from './command.js';

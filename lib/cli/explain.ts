@@ -1,13 +1,13 @@
 /** `guestwire explain`: which rule decides on a flow to or from a guest that runs here. */
-import { decide, type Decision, type Flow, type Ruling } from '../decide.js';
 import { type Guest, nicLabel } from '../domain/guest.js';
-import { type End, nicsOf, ownOf, type Parties } from '../ends.js';
 import { GuestwireError, HostError, locate, UsageError } from '../errors.js';
+import { decide, type Decision, type Flow, type Ruling } from '../filter/explain.js';
+import { type End, nicsOf, ownOf, type Parties } from '../filter/parties.js';
 import { PROTOS } from '../intent/policy.js';
-import { createJournal } from '../journal.js';
+import { createJournal } from '../journal/journal.js';
+import { listQuarantine } from '../journal/quarantine.js';
 import { createKernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE } from '../kernel/observation.js';
-import { listQuarantine } from '../quarantine.js';
 import { byLife } from '../rivals.js';
 import { bare, parseAddress } from '../values/address.js';
 import { quote } from '../values/quote.js';

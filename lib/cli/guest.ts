@@ -3,18 +3,18 @@
  * agent for every event. libvirt is asked before the lock is taken and after it is given back: it may be waiting for this
  * guest's hook, which waits for the lock.
  */
-import { announce } from '../announce.js';
 import type { Attachment } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { type Guest, guestOf } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
-import { createJournal, type Journal } from '../journal.js';
+import { createJournal, type Journal } from '../journal/journal.js';
+import { announce } from '../lan/announce.js';
 import type { Plan } from '../plan.js';
 import { type Host, refilter, release, releaseRunning, wire } from '../reconcile.js';
 import { rejoin } from '../rejoin.js';
-import { serveGuest } from '../serving.js';
+import { serveGuest } from '../serve/serve.js';
 import type { Wish } from '../together.js';
 import { quote } from '../values/quote.js';
 import type { Io } from './command.js';

@@ -1,7 +1,7 @@
 /** Files of the state directory that nothing will use any more: marks of migrations that never came, drafts, damaged entries. */
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { createJournal } from '../journal.js';
+import { createJournal } from '../journal/journal.js';
 import { quote } from '../values/quote.js';
 import { isUuid } from '../values/uuid.js';
 import type { Acts } from './acts.js';

@@ -1,9 +1,9 @@
 /** `guestwire quarantine`: cuts a guest off at once, and keeps it so until that is lifted. */
 import type { Guest } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
-import { createJournal, type Journal } from '../journal.js';
+import { createJournal, type Journal } from '../journal/journal.js';
+import { liftQuarantine, listQuarantine, putIntoQuarantine } from '../journal/quarantine.js';
 import type { Plan } from '../plan.js';
-import { liftQuarantine, listQuarantine, putIntoQuarantine } from '../quarantine.js';
 import { refilter } from '../reconcile.js';
 import { once } from '../system/log.js';
 import { quote, unquoted } from '../values/quote.js';

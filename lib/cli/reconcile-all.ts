@@ -1,18 +1,18 @@
 /** `guestwire reconcile --all`: every guest that runs made right, and what is left of those that are gone collected. */
 import type { UplinkRecord } from '../attachments/vlan-port/uplinks.js';
 import type { Wired } from '../attachments/wired.js';
-import { closeKernel } from '../closelook.js';
 import { loadConfig } from '../config/file.js';
 import type { Guest } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
+import { closeKernel } from '../filter/rule-check.js';
 import { allProtocols } from '../findings.js';
 import { garbageIn, observeHost } from '../garbage.js';
 import { hostFrom } from '../host.js';
-import { createJournal, type Holding } from '../journal.js';
+import { createJournal, type Holding } from '../journal/journal.js';
 import type { Plan } from '../plan.js';
 import { type Host, release } from '../reconcile.js';
 import { byLife } from '../rivals.js';
-import { serveGuest } from '../serving.js';
+import { serveGuest } from '../serve/serve.js';
 import { diff } from '../state/diff.js';
 import { differenceOf } from '../state/differences.js';
 import { type Batch, type BatchLine, render } from '../state/render.js';

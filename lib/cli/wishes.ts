@@ -5,7 +5,7 @@ import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { type Guest, isOfDriver } from '../domain/guest.js';
 import { GuestwireError } from '../errors.js';
-import { createJournal } from '../journal.js';
+import { createJournal } from '../journal/journal.js';
 import { connect } from '../libvirt/connect.js';
 import type { Connection, DomainXmlOptions } from '../libvirt/connection.js';
 import { LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError } from '../libvirt/errors.js';

@@ -1,7 +1,7 @@
 /** What nft says of guestwire's tables. nft prints an ifindex as the link's name if it has one. */
 import * as z from 'zod/mini';
 import { ToolOutputError } from '../errors.js';
-import { isIntact } from '../filterfacts.js';
+import { isIntact } from '../filter/state.js';
 import { type FilterFamily, TABLE } from '../state/nft.js';
 import { assertSuccess, type Exec, type ExecRequest } from '../system/exec.js';
 import type { FilterFacts } from './observation.js';

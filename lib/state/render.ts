@@ -2,7 +2,7 @@
  * Operations to batches: the only file that writes tool text. Every line knows the operations it carries out, so that a
  * tool that stops at line 4 is reported as the change it could not make.
  */
-import { tableLines } from '../ruleset.js';
+import { tableLines } from '../filter/nft-tables.js';
 import { formatRange, type VidRange } from '../values/vlan.js';
 import type { Operation } from './diff.js';
 import { disableIpv6Path, type MadeObject, type NetObject } from './netstate.js';

@@ -7,7 +7,7 @@ import { createTurns } from '../../lib/agent/turns.js';
 import type { RoutedLink } from '../../lib/attachments/attachment.js';
 import type { Io } from '../../lib/cli/command.js';
 import { settingsFrom } from '../../lib/config/paths.js';
-import { createJournal } from '../../lib/journal.js';
+import { createJournal } from '../../lib/journal/journal.js';
 import { POLICY } from '../policies.js';
 
 const LINK: RoutedLink = {

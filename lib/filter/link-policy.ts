@@ -4,8 +4,8 @@
  * (connection tracking), and so have the errors and the echo that RFC 4890 section 4.3.1 lets nobody drop, except between guests.
  */
 import { createHash } from 'node:crypto';
-import type { Allow, Direction, Peer, Policy } from './intent/policy.js';
-import type { Rule } from './state/nft.js';
+import type { Allow, Direction, Peer, Policy } from '../intent/policy.js';
+import type { Rule } from '../state/nft.js';
 
 /** Rules of one NIC by what they are asked about; absent: everything passes there. */
 export interface PolicyRules {

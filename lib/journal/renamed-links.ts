@@ -4,10 +4,10 @@
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Attachment } from './attachments/attachment.js';
-import type { Wired } from './attachments/wired.js';
+import type { Attachment } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/wired.js';
+import type { NetObject } from '../state/netstate.js';
 import type { Holding, Journal } from './journal.js';
-import type { NetObject } from './state/netstate.js';
 
 /** The names of this network namespace's links. */
 export interface LinkNames {

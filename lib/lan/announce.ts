@@ -3,13 +3,13 @@
  * flush of a tap's queue it changes nothing that could be observed here, so it is an action after the plan, no operation
  * of it; and since it only shortens the time until neighbours find out by themselves, nothing is refused for it.
  */
-import { CommandError } from './errors.js';
-import { announcementFrames } from './frame.js';
-import type { Plan } from './plan.js';
-import type { Exec } from './system/exec.js';
-import type { Log } from './system/log.js';
-import { exchange, type Frame } from './system/raw-socket.js';
-import { quote } from './values/quote.js';
+import { CommandError } from '../errors.js';
+import type { Plan } from '../plan.js';
+import type { Exec } from '../system/exec.js';
+import type { Log } from '../system/log.js';
+import { exchange, type Frame } from '../system/raw-socket.js';
+import { quote } from '../values/quote.js';
+import { announcementFrames } from './frames.js';
 
 export interface Announcement {
   readonly guest: string;

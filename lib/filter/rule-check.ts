@@ -4,14 +4,15 @@
  * prints of the same tables in an empty network namespace, whose links have the same names and ifindexes.
  */
 import { readFileSync } from 'node:fs';
-import { familiesOf, type Wired } from './attachments/wired.js';
-import type { Kernel } from './kernel/kernel.js';
-import { listTable } from './kernel/nft-output.js';
-import type { FilterFacts } from './kernel/observation.js';
-import { nicFilter, tableLines } from './ruleset.js';
-import { chainNamesOf, type FilterFamily, nicLines, TABLE, tableName } from './state/nft.js';
-import type { Exec } from './system/exec.js';
-import { quote } from './values/quote.js';
+import { familiesOf, type Wired } from '../attachments/wired.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { listTable } from '../kernel/nft-output.js';
+import type { FilterFacts } from '../kernel/observation.js';
+import { chainNamesOf, type FilterFamily, nicLines, TABLE, tableName } from '../state/nft.js';
+import type { Exec } from '../system/exec.js';
+import { quote } from '../values/quote.js';
+import { tableLines } from './nft-tables.js';
+import { nicFilter } from './nic-filter.js';
 
 /** Something in a table that is not as guestwire writes it. */
 export interface Alteration {

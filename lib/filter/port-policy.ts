@@ -5,9 +5,9 @@
  * as if the guest had, so an answer comes in only when the port itself sent what it answers (the connection's mark is its
  * ifindex), and goes out only when what it answers may come in.
  */
-import type { Allow, Policy } from './intent/policy.js';
-import { drop, matchesOf, permit, type PolicyRules, setsOf, type Side } from './policyrules.js';
-import type { Rule } from './state/nft.js';
+import type { Allow, Policy } from '../intent/policy.js';
+import type { Rule } from '../state/nft.js';
+import { drop, matchesOf, permit, type PolicyRules, setsOf, type Side } from './link-policy.js';
 
 /** Constants of these rules, as sets that all ports share. */
 export const PORT_CONSTANTS: ReadonlyMap<string, string> = new Map([

@@ -4,13 +4,11 @@
  * are, so what is left of a dead tap never meets the next one.
  */
 import { createHash } from 'node:crypto';
-import type { Wired } from './attachments/wired.js';
-import { policyRules, type PolicyRules } from './policyrules.js';
-import { OF_GUEST, PORT_CONSTANTS, portPolicyRules } from './portpolicy.js';
-import { CONSTANTS, linkRules, portRules, type SpoofRules } from './spoofing.js';
 import {
-  type Chain, chainLine, type FilterFamily, type NicFilter, PROTOCOLS, type Rule, ruleLines, TABLE, type TableShape,
-} from './state/nft.js';
+  type Chain, chainLine, type FilterFamily, type Rule, ruleLines, TABLE, type TableShape,
+} from '../state/nft.js';
+import { OF_GUEST, PORT_CONSTANTS } from './port-policy.js';
+import { CONSTANTS } from './spoofing.js';
 
 /**
  * Before connection tracking (-200) and before ebtables' and other people's filters, so that a forged packet costs no
@@ -18,13 +16,13 @@ import {
  */
 const [FIRST, POLICY] = [-300, -10];
 
-function hooked(name: string, hook: string, { prio = FIRST, rules }: { prio?: number; rules: readonly Rule[] }): Chain {
+export function hooked(name: string, hook: string, { prio = FIRST, rules }: { prio?: number; rules: readonly Rule[] }): Chain {
   return { name, hook: { type: 'filter', hook, prio, policy: 'accept' }, rules };
 }
 
-const QUARANTINE = 'quarantined';
+export const QUARANTINE = 'quarantined';
 
-const FROM_QUARANTINE: Rule = { match: `iif @${QUARANTINE}`, why: 'quarantine' };
+export const FROM_QUARANTINE: Rule = { match: `iif @${QUARANTINE}`, why: 'quarantine' };
 const TO_QUARANTINE: Rule = { match: `oif @${QUARANTINE}`, why: 'quarantine' };
 
 const FROM_POLICY: Rule = { match: '', why: 'what guests send', verdict: 'iif vmap @out' };
@@ -56,7 +54,7 @@ const ERRORS = 'destination-unreachable, time-exceeded, parameter-problem';
  * What comes in on a guest's link without having met the chain is recognised by this bit of its mark, which is set there,
  * and taken back before anybody else looks.
  */
-const CHECKED = '0x40000000';
+export const CHECKED = '0x40000000';
 
 const INET: TableShape = {
   sets: new Map([[QUARANTINE, 'set'], ['routed', 'set'], ['guests', 'set'], ['in', 'map'], ['out', 'map'], ['host', 'map']] as const),
@@ -104,71 +102,6 @@ const INET: TableShape = {
 };
 
 export const TABLES: Readonly<Record<FilterFamily, TableShape>> = { bridge: BRIDGE, netdev: NETDEV, inet: INET };
-
-/** Returns what a NIC adds to the table of `family`; undefined: nothing. */
-export function nicFilter(wired: Wired, family: FilterFamily): NicFilter | undefined {
-  if (wired.kind === 'vlan-port') return family === 'bridge' ? portFilter(wired) : undefined;
-  if (wired.kind !== 'routed-link' || family === 'bridge') return undefined;
-  return family === 'netdev' ? ingressFilter(wired) : policyFilter(wired);
-}
-
-type Of<Kind extends Wired['kind']> = Extract<Wired, { readonly kind: Kind }>;
-
-function portFilter(port: Of<'vlan-port'>): NicFilter {
-  const name = `nic_${port.ifindex}`;
-  const rules = portRules(port);
-  const policy = policyParts(port, port.policy === undefined ? NO_RULES : portPolicyRules(port.policy, port.ifindex), ['guests']);
-  return {
-    chains: [...protocolChains(port, rules), { name, rules: [...logging(port, rules.frame), ...leadsOf(port)] }, ...policy.chains],
-    elements: [{ set: 'ports', verdict: `goto ${name}` }, ...policy.elements, ...quarantineOf(port)], named: policy.named,
-  };
-}
-
-/** On kernels from 6.16 on a chain whose link is gone hooks the next link of that name, so the first rule lets others by. */
-function ingressFilter(link: Of<'routed-link'>): NicFilter {
-  const learns = `learnt_${link.ifindex}`;
-  const spoofing = linkRules(link, learns);
-  const rules = [{ match: `iif != ${link.ifindex}`, why: 'another link', verdict: 'accept' }, FROM_QUARANTINE, { match: '', why: 'filtered', verdict: `meta mark set meta mark | ${CHECKED}` }, ...logging(link, spoofing.frame), ...leadsOf(link)];
-  return {
-    chains: [...protocolChains(link, spoofing), { ...hooked(`nic_${link.ifindex}`, 'ingress', { rules }), device: link.link }],
-    elements: [{ set: 'nics' }, ...quarantineOf(link)], named: [], learns,
-  };
-}
-
-function protocolChains(wired: Of<'vlan-port' | 'routed-link'>, rules: SpoofRules): Chain[] {
-  return PROTOCOLS.map((protocol) => ({ name: `${protocol}_${wired.ifindex}`, rules: logging(wired, rules[protocol]) }));
-}
-
-function leadsOf({ ifindex }: Wired): Rule[] {
-  return PROTOCOLS.map((protocol) => ({ match: `meta protocol ${protocol}`, why: protocol, verdict: `goto ${protocol}_${ifindex}` }));
-}
-
-function policyFilter(link: Of<'routed-link'>): NicFilter {
-  const { chains, elements, named } = policyParts(link, policyRules(link.policy), ['guests', ...(link.trust?.ip === true ? [] : ['routed'])]);
-  return { chains, elements: [...elements, ...quarantineOf(link)], named };
-}
-
-const NO_RULES: PolicyRules = { member: [], named: [] };
-
-/** What goes out may still have to come in somewhere, so its chain returns. */
-function policyParts(wired: Of<'vlan-port' | 'routed-link'>, rules: PolicyRules, sets: readonly string[]): Pick<NicFilter, 'chains' | 'elements' | 'named'> {
-  const directions = (['opens', 'in', 'out', 'host'] as const).filter((direction) => rules[direction] !== undefined);
-  const chains = directions.map((direction): Chain => ({ name: `${direction}_${wired.ifindex}`, rules: logging(wired, rules[direction] ?? []) }));
-  const leads = directions.filter((direction) => direction !== 'opens').map((set) => ({ set, verdict: `${set === 'out' ? 'jump' : 'goto'} ${set}_${wired.ifindex}` }));
-  return { chains, elements: [...leads, ...[...sets, ...rules.member].map((set) => ({ set }))], named: [...new Set([...rules.member, ...rules.named])] };
-}
-
-function quarantineOf({ quarantined }: Wired): NicFilter['elements'] {
-  return quarantined === true ? [{ set: QUARANTINE }] : [];
-}
-
-/** Ten lines a minute and NIC: a guest must not be able to fill the host's log. */
-function logging({ logged, link }: Wired & { readonly logged?: true | undefined }, rules: readonly Rule[]): Rule[] {
-  if (logged !== true) return [...rules];
-  return rules.flatMap((rule) => (rule.verdict === undefined
-    ? [{ match: `${rule.match} limit rate 10/minute`.trim(), why: `log: ${rule.why}`, verdict: `log prefix "guestwire ${link}: ${rule.why}: "` }, rule]
-    : [rule]));
-}
 
 /** Returns the name of an empty chain that says of what make a table is: rules of another release have the same comments. */
 export function shapeName(family: FilterFamily): string {

@@ -3,11 +3,11 @@
  * One instance of each per link, so that a guest is told its own addresses and prefixes only, nothing needs a reload when
  * another guest comes, and what breaks one breaks no other (0.9 MB a guest, measured with 50). Pure.
  */
-import { RETRANS_TIME } from './attachments/routed-link/sysctls.js';
-import type { Wired } from './attachments/wired.js';
-import type { ServeConfig } from './config/serve-table.js';
-import { type Address, hostPrefix, parseAddress, parsePrefix } from './values/address.js';
-import { assertIfname } from './values/ifname.js';
+import { RETRANS_TIME } from '../attachments/routed-link/sysctls.js';
+import type { Wired } from '../attachments/wired.js';
+import type { ServeConfig } from '../config/serve-table.js';
+import { type Address, hostPrefix, parseAddress, parsePrefix } from '../values/address.js';
+import { assertIfname } from '../values/ifname.js';
 
 /** A systemd template, of which every served link has an instance. */
 export interface Service {

@@ -8,15 +8,15 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
-import type { ProxyRecord } from './attachments/routed-link/proxies.js';
-import type { UplinkRecord } from './attachments/vlan-port/uplinks.js';
-import { wiredSchema, word } from './attachments/wired-schema.js';
-import type { Wired } from './attachments/wired.js';
-import type { Guest } from './domain/guest.js';
-import { JournalError } from './errors.js';
-import type { NetState } from './state/netstate.js';
-import { oneLine, quote } from './values/quote.js';
-import { UUID } from './values/uuid.js';
+import type { ProxyRecord } from '../attachments/routed-link/proxies.js';
+import type { UplinkRecord } from '../attachments/vlan-port/uplinks.js';
+import { wiredSchema, word } from '../attachments/wired-schema.js';
+import type { Wired } from '../attachments/wired.js';
+import type { Guest } from '../domain/guest.js';
+import { JournalError } from '../errors.js';
+import type { NetState } from '../state/netstate.js';
+import { oneLine, quote } from '../values/quote.js';
+import { UUID } from '../values/uuid.js';
 
 /** What this host did for one guest. */
 export interface Entry {

@@ -4,9 +4,9 @@
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Guest } from './domain/guest.js';
-import { JournalError } from './errors.js';
-import { oneLine, quote } from './values/quote.js';
+import type { Guest } from '../domain/guest.js';
+import { JournalError } from '../errors.js';
+import { oneLine, quote } from '../values/quote.js';
 
 /** Returns whether the guest of a UUID is in quarantine. Throws JournalError where nobody can tell: then nothing may start. */
 export function quarantineIn(dir: string): (uuid: string) => boolean {

@@ -2,12 +2,12 @@
  * A guest's NICs as cloud-init's network-config, version 2, whose grammar is netplan's: the static way to what DHCP and
  * router advertisements tell a guest otherwise. Pure.
  */
-import type { Attachment, RoutedLink, VlanPort } from './attachments/attachment.js';
-import type { HostConfig } from './config/host-config.js';
-import type { Domain, Nic } from './domain/domain.js';
-import { type Family, parseAddress, widthOf } from './values/address.js';
-import { oneLine } from './values/quote.js';
-import { formatVids } from './values/vlan.js';
+import type { Attachment, RoutedLink, VlanPort } from '../attachments/attachment.js';
+import type { HostConfig } from '../config/host-config.js';
+import type { Domain, Nic } from '../domain/domain.js';
+import { type Family, parseAddress, widthOf } from '../values/address.js';
+import { oneLine } from '../values/quote.js';
+import { formatVids } from '../values/vlan.js';
 
 /** Returns the document, ending with a newline. A NIC is found by its MAC; one without a MAC, or left alone, is a comment. */
 export function networkConfig({ nics }: Domain, attachments: readonly Attachment[], config: HostConfig): string {

@@ -1,11 +1,11 @@
 /** Whose an address is, among the guests of a host: the ends of a flow. */
-import { claimsOf } from './attachments/attachment.js';
-import type { Wired } from './attachments/wired.js';
-import type { Guest } from './domain/guest.js';
-import type { Holding } from './journal.js';
+import { claimsOf } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/wired.js';
+import type { Guest } from '../domain/guest.js';
+import type { Holding } from '../journal/journal.js';
 import {
   contains, type Family, hostPrefix, ownPrefix, parseAddress, parsePrefix, type Prefix,
-} from './values/address.js';
+} from '../values/address.js';
 
 /** One end of a flow. */
 export type End =

@@ -3,17 +3,17 @@
  * will answer for the guest, for all addresses at once. Silence proves nothing, an answer does.
  */
 import { isIP } from 'node:net';
-import type { Attachment, RoutedLink } from './attachments/attachment.js';
-import { proxyLinksOf, unusable } from './attachments/routed-link/proxies.js';
-import { nicLabel } from './domain/guest.js';
-import { CommandError, ConflictError, HostError } from './errors.js';
-import { claimIn, probeFrame } from './frame.js';
-import type { Kernel } from './kernel/kernel.js';
-import { EMPTY_SCOPE, type LinkFacts } from './kernel/observation.js';
-import type { Exec } from './system/exec.js';
-import type { Log } from './system/log.js';
-import { exchange, type Frame } from './system/raw-socket.js';
-import { quote } from './values/quote.js';
+import type { Attachment, RoutedLink } from '../attachments/attachment.js';
+import { proxyLinksOf, unusable } from '../attachments/routed-link/proxies.js';
+import { nicLabel } from '../domain/guest.js';
+import { CommandError, ConflictError, HostError } from '../errors.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { EMPTY_SCOPE, type LinkFacts } from '../kernel/observation.js';
+import type { Exec } from '../system/exec.js';
+import type { Log } from '../system/log.js';
+import { exchange, type Frame } from '../system/raw-socket.js';
+import { quote } from '../values/quote.js';
+import { claimIn, probeFrame } from './frames.js';
 
 export interface Probing {
   readonly exec: Exec;

@@ -3,13 +3,13 @@
  * (nftables family bridge) and a routed link (netdev). `meta protocol` and not `ether type` is written before every inner
  * header: it sees through a VLAN tag, where the other reads the tag (nft_payload.c, nft_meta.c).
  */
-import { claimsOf, type PlacedLink, type PlacedPort } from './attachments/attachment.js';
-import { NO_TRUST, type Trust } from './intent/policy.js';
-import type { Rule } from './state/nft.js';
+import { claimsOf, type PlacedLink, type PlacedPort } from '../attachments/attachment.js';
+import { NO_TRUST, type Trust } from '../intent/policy.js';
+import type { Rule } from '../state/nft.js';
 import {
   addressText, bare, contains, type Family, hostPrefix, linkLocalOf, ownPrefix, parseAddress, parsePrefix,
   type Prefix,
-} from './values/address.js';
+} from '../values/address.js';
 
 /** What is known of the one who sends. */
 interface Sender {

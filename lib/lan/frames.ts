@@ -3,8 +3,8 @@
  * (RFC 4861). Pure. The host's own stack sends none of them for an address that is not the host's.
  */
 import { isIP } from 'node:net';
-import type { Speaker } from './attachments/routed-link/proxies.js';
-import { parseAddress } from './values/address.js';
+import type { Speaker } from '../attachments/routed-link/proxies.js';
+import { parseAddress } from '../values/address.js';
 
 const BROADCAST = 'ff:ff:ff:ff:ff:ff';
 const NOBODY = '00:00:00:00:00:00';

@@ -3,10 +3,10 @@
  * nftables in words, without asking them. Pure. A flow is its first packet: answers to what passed, and ICMP errors, pass
  * always and are never asked for. Routing is not looked at: a VRF or a table of its own may keep apart what passes here.
  */
-import { type End, endOf, holds, type NicEnd, type Parties, unboundNicOf } from './ends.js';
-import { wordOf } from './intent/permission.js';
-import type { Allow, Direction, Policy, Proto } from './intent/policy.js';
-import { quote } from './values/quote.js';
+import { wordOf } from '../intent/permission.js';
+import type { Allow, Direction, Policy, Proto } from '../intent/policy.js';
+import { quote } from '../values/quote.js';
+import { type End, endOf, holds, type NicEnd, type Parties, unboundNicOf } from './parties.js';
 
 export interface Flow {
   /** Canonical, both of one family. */

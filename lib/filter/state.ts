@@ -2,13 +2,16 @@
  * Plans for the filters: which tables, chains, elements and sets the guests of this host need, and which of them are
  * there. A table that is broken or gone is made anew with the NICs of all guests, for `nft flush ruleset` takes all at once.
  */
-import { familiesOf, type Wired } from './attachments/wired.js';
-import type { FilterFacts, Observation } from './kernel/observation.js';
-import { nicFilter, TABLES } from './ruleset.js';
-import type { NetObject, NetState } from './state/netstate.js';
+import * as z from 'zod/mini';
+import { familiesOf, type Wired } from '../attachments/wired.js';
+import type { rulesetSchema } from '../kernel/nft-output.js';
+import type { FilterFacts, Observation } from '../kernel/observation.js';
+import type { NetObject, NetState } from '../state/netstate.js';
 import {
-  chainNamesOf, commentsOf, FILTER_FAMILIES, type FilterFamily, markOf, type NicFilter, TABLE,
-} from './state/nft.js';
+  type Chain, chainNamesOf, commentsOf, FILTER_FAMILIES, type FilterFamily, markOf, type NicFilter, TABLE,
+} from '../state/nft.js';
+import { shapeName, TABLES } from './nft-tables.js';
+import { nicFilter } from './nic-filter.js';
 
 /** Whose filters are planned. */
 export interface FilterRequest {
@@ -126,3 +129,17 @@ function unusedSets({ mine, theirs, known }: Readonly<Record<'mine' | 'theirs' |
     .filter((name) => !TABLES[found.family].sets.has(name) && !used.has(name))
     .map((name) => ({ kind: 'filter-set' as const, dev: name, family: found.family }));
 }
+
+type Ruleset = z.infer<typeof rulesetSchema>['nftables'];
+
+export function isIntact(ruleset: Ruleset, { family, comments }: { family: FilterFamily; comments: ReadonlyMap<string, readonly string[]> }): boolean {
+  const shape = TABLES[family];
+  const hasSet = ([name, kind]: readonly [string, 'set' | 'map']): boolean => ruleset.some((entry) => entry[kind]?.name === name && entry[kind].type === 'iface_index');
+  const hasChain = (wanted: Chain): boolean =>
+    ruleset.some(({ chain }) => chain?.name === wanted.name && HOOK_KEYS.every((key) => chain[key] === wanted.hook?.[key])) &&
+    comments.get(wanted.name)?.join('\n') === commentsOf(wanted).join('\n');
+  const hasConstant = (name: string): boolean => ruleset.some(({ set }) => set?.name === name && set.elem.length > 0);
+  return [...shape.sets].every(hasSet) && [...shape.constants.keys()].every(hasConstant) && shape.chains.every(hasChain) && comments.has(shapeName(family));
+}
+
+const HOOK_KEYS = ['type', 'hook', 'prio', 'policy'] as const;
