@@ -4,14 +4,15 @@ import { familiesOf, livingOf, type Wired } from './attachments/wired.js';
 import type { Guest } from './domain/guest.js';
 import { type Alteration, closeLook } from './filter/rule-check.js';
 import { garbageIn, type Kept, observeHost } from './garbage.js';
-import type { Host } from './reconcile.js';
+import type { Host } from './reconcile/host.js';
+import type { Subject } from './reconcile/owners.js';
 import { diff } from './state/diff.js';
 import { differenceOf } from './state/differences.js';
 import type { NetObject } from './state/netstate.js';
 import type { FilterFamily } from './state/nft.js';
 import { type BatchLine, render } from './state/render.js';
 import { isFilter } from './state/words.js';
-import { refusals, type Subject, type Survey } from './survey.js';
+import { refusals, type Survey } from './survey.js';
 import type { Exec } from './system/exec.js';
 import { quote } from './values/quote.js';
 

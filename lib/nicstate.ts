@@ -2,8 +2,9 @@
 import { familiesOf, livingOf, type Wired } from './attachments/wired.js';
 import type { Guest } from './domain/guest.js';
 import type { WiredNic } from './filter/parties.js';
+import type { Subject } from './reconcile/owners.js';
 import { differenceOf, isOfFilters } from './state/differences.js';
-import type { Subject, Survey } from './survey.js';
+import type { Survey } from './survey.js';
 
 /** 'not-wired': its link is gone, or was never wired. */
 export type NicState = 'wired' | 'drifted' | 'quarantined' | 'waiting' | 'not-wired';

@@ -2,7 +2,7 @@
 import { planUplinks, type UplinkRecord, type WiredPort } from './attachments/vlan-port/uplinks.js';
 import type { Wired } from './attachments/wired.js';
 import { EMPTY_SCOPE } from './kernel/observation.js';
-import type { Host } from './reconcile.js';
+import type { Host } from './reconcile/host.js';
 import type { NetState } from './state/netstate.js';
 
 /** Returns what the records say is guestwire's and no port needs, and the records without it. */

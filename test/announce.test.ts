@@ -5,7 +5,7 @@ import { ConflictError, HostError } from '../lib/errors.js';
 import { announce } from '../lib/lan/announce.js';
 import { announcementFrames } from '../lib/lan/frames.js';
 import { probeNeighbours } from '../lib/lan/probe.js';
-import type { Plan } from '../lib/plan.js';
+import type { Plan } from '../lib/reconcile/plan.js';
 import type { Exec, ExecRequest, ExecResult } from '../lib/system/exec.js';
 import { exchange } from '../lib/system/raw-socket.js';
 import { type FakeHost, fakeKernel } from './fakekernel.js';

@@ -13,8 +13,8 @@ import { defaultConfig } from '../lib/config/host-config.js';
 import { parseDomain } from '../lib/domain/domain.js';
 import { GuestwireError } from '../lib/errors.js';
 import { createJournal } from '../lib/journal/journal.js';
-import type { Plan } from '../lib/plan.js';
-import { make, release, unwire, wire } from '../lib/reconcile.js';
+import type { Plan } from '../lib/reconcile/plan.js';
+import { make, release, unwire, wire } from '../lib/reconcile/reconcile.js';
 import { type FakeHost, fakeKernel } from './fakekernel.js';
 
 const CASES = 'fixtures/cases';

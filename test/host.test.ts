@@ -6,8 +6,8 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { defaultConfig } from '../lib/config/host-config.js';
 import { settingsFrom } from '../lib/config/paths.js';
 import { ConfigError } from '../lib/errors.js';
-import { hostFrom } from '../lib/host.js';
 import { EMPTY_SCOPE } from '../lib/kernel/observation.js';
+import { hostFrom } from '../lib/reconcile/host.js';
 import type { Exec, ExecRequest } from '../lib/system/exec.js';
 
 const UUID = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01';

@@ -9,7 +9,8 @@ import { defaultConfig } from '../lib/config/host-config.js';
 import { parseDomain } from '../lib/domain/domain.js';
 import { createJournal } from '../lib/journal/journal.js';
 import { parseLinks } from '../lib/kernel/iproute-output.js';
-import { type Host, make, release, releaseRunning, unwire, wire } from '../lib/reconcile.js';
+import type { Host } from '../lib/reconcile/host.js';
+import { make, release, releaseRunning, unwire, wire } from '../lib/reconcile/reconcile.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';
 
 const GUEST = { name: 'web1', uuid: '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01' };

@@ -10,7 +10,8 @@ import { loadConfig } from '../lib/config/file.js';
 import { settingsFrom } from '../lib/config/paths.js';
 import { parseDomain } from '../lib/domain/domain.js';
 import { createJournal } from '../lib/journal/journal.js';
-import { type Host, release, wire } from '../lib/reconcile.js';
+import type { Host } from '../lib/reconcile/host.js';
+import { release, wire } from '../lib/reconcile/reconcile.js';
 import { fakeKernel, type FakeKernel } from './fakekernel.js';
 
 const GUEST = { name: 'web1', uuid: '11111111-2222-3333-4444-555555555555' };

@@ -6,7 +6,9 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { RoutedLink, VlanPort } from '../lib/attachments/attachment.js';
 import { ConflictError, HostError, RollbackError, VerifyError } from '../lib/errors.js';
 import { createJournal, type Journal } from '../lib/journal/journal.js';
-import { type Host, release, unwire, wire, type WireRequest } from '../lib/reconcile.js';
+import type { Host } from '../lib/reconcile/host.js';
+import { release, unwire, wire } from '../lib/reconcile/reconcile.js';
+import type { WireRequest } from '../lib/reconcile/request.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from './fakekernel.js';
 import { POLICY } from './policies.js';
 

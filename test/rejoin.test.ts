@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { VlanPort } from '../lib/attachments/attachment.js';
 import { parseDomain } from '../lib/domain/domain.js';
 import type { Entry, Journal } from '../lib/journal/journal.js';
-import { rejoin } from '../lib/rejoin.js';
+import { rejoin } from '../lib/reconcile/rejoin.js';
 import { type FakeHost, fakeKernel, type FakeLink } from './fakekernel.js';
 
 const PORT: VlanPort = {

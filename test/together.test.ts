@@ -6,8 +6,10 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Attachment, RoutedLink, VlanPort } from '../lib/attachments/attachment.js';
 import { ConflictError } from '../lib/errors.js';
 import { createJournal } from '../lib/journal/journal.js';
-import { type Host, release, wire } from '../lib/reconcile.js';
-import { canGoTogether, partOf, warningsFor, wireTogether, type Wish } from '../lib/together.js';
+import type { Host } from '../lib/reconcile/host.js';
+import { release, wire } from '../lib/reconcile/reconcile.js';
+import type { Wish } from '../lib/reconcile/request.js';
+import { canGoTogether, partOf, warningsFor, wireTogether } from '../lib/reconcile/wire-many.js';
 import { type FakeHost, type FakeKernel, fakeKernel, type FakeLink } from './fakekernel.js';
 import { POLICY } from './policies.js';
 

@@ -6,11 +6,11 @@ import {
 import { closely } from '../cli/reconcile-all.js';
 import { readGuests } from '../cli/wishes.js';
 import { GuestwireError } from '../errors.js';
-import { hostFrom } from '../host.js';
 import type { CallOptions } from '../libvirt/calls.js';
 import type { Connection } from '../libvirt/connection.js';
 import { LibvirtClosedError, LibvirtConnectionError, LibvirtError } from '../libvirt/errors.js';
 import type { DomainRef } from '../libvirt/refs.js';
+import { hostFrom } from '../reconcile/host.js';
 import { survey, tasksOf } from '../survey.js';
 import { oneLine, quote } from '../values/quote.js';
 import type { Concerns } from './concerns.js';

@@ -8,8 +8,8 @@ import { type Concerned, type Part, serve, stampOf, type UnderLock, wireServed, 
 import { locked } from '../cli/host.js';
 import { closely } from '../cli/reconcile-all.js';
 import { GuestwireError } from '../errors.js';
-import type { Host } from '../reconcile.js';
-import { canGoTogether, partOf, warningsFor, wireTogether } from '../together.js';
+import type { Host } from '../reconcile/host.js';
+import { canGoTogether, partOf, warningsFor, wireTogether } from '../reconcile/wire-many.js';
 
 /** One guest's wish to be wired. `io` is told what concerns this guest alone. */
 interface Due {

@@ -2,8 +2,9 @@
 import { loadConfig } from '../config/file.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
 import { type Finding, findingsOf } from '../findings.js';
-import { hostFrom } from '../host.js';
-import { labelOf, survey, withOwner } from '../survey.js';
+import { hostFrom } from '../reconcile/host.js';
+import { labelOf, withOwner } from '../reconcile/owners.js';
+import { survey } from '../survey.js';
 import { quote } from '../values/quote.js';
 import { command, type Io, JSON_VERSION } from './command.js';
 import { guestMeant } from './named.js';

@@ -8,7 +8,7 @@ import { createJournal } from '../journal/journal.js';
 import { listQuarantine } from '../journal/quarantine.js';
 import { createKernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE } from '../kernel/observation.js';
-import { byLife } from '../rivals.js';
+import { byLife } from '../reconcile/holders.js';
 import { bare, parseAddress } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import { command, type Io, JSON_VERSION } from './command.js';

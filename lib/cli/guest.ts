@@ -11,11 +11,12 @@ import { type Guest, guestOf } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
 import { createJournal, type Journal } from '../journal/journal.js';
 import { announce } from '../lan/announce.js';
-import type { Plan } from '../plan.js';
-import { type Host, refilter, release, releaseRunning, wire } from '../reconcile.js';
-import { rejoin } from '../rejoin.js';
+import type { Host } from '../reconcile/host.js';
+import type { Plan } from '../reconcile/plan.js';
+import { refilter, release, releaseRunning, wire } from '../reconcile/reconcile.js';
+import { rejoin } from '../reconcile/rejoin.js';
+import type { Wish } from '../reconcile/request.js';
 import { serveGuest } from '../serve/serve.js';
-import type { Wish } from '../together.js';
 import { quote } from '../values/quote.js';
 import type { Io } from './command.js';
 

@@ -2,11 +2,10 @@
 import { type Attachment, claimsOf } from '../attachments/attachment.js';
 import { assertUnclaimed, type Holder } from '../attachments/routed-link/check.js';
 import { nicLabel } from '../domain/guest.js';
-import { hostFrom } from '../host.js';
 import type { Connection } from '../libvirt/connection.js';
 import type { DomainRef } from '../libvirt/refs.js';
-import { pastOf } from '../reconcile.js';
-import { rivalsOf } from '../rivals.js';
+import { rivalsOf } from '../reconcile/holders.js';
+import { hostFrom, pastOf } from '../reconcile/host.js';
 import type { Io } from './command.js';
 import { readDomains } from './wishes.js';
 

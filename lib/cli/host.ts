@@ -1,7 +1,6 @@
 /** The host for a command that changes it: under the lock, and each change told. */
-import { hostFrom } from '../host.js';
 import type { Journal } from '../journal/journal.js';
-import type { Host } from '../reconcile.js';
+import { type Host, hostFrom } from '../reconcile/host.js';
 import { acquireLock } from '../system/lock.js';
 import { createLog } from '../system/log.js';
 import type { Io } from './command.js';

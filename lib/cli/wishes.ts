@@ -11,8 +11,8 @@ import type { Connection, DomainXmlOptions } from '../libvirt/connection.js';
 import { LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError } from '../libvirt/errors.js';
 import type { DomainRef } from '../libvirt/refs.js';
 import { parseUri } from '../libvirt/uri.js';
+import type { Wish } from '../reconcile/request.js';
 import type { Wishes } from '../survey.js';
-import type { Wish } from '../together.js';
 import { quote } from '../values/quote.js';
 import type { Io } from './command.js';
 

@@ -4,7 +4,7 @@
  * of it; and since it only shortens the time until neighbours find out by themselves, nothing is refused for it.
  */
 import { CommandError } from '../errors.js';
-import type { Plan } from '../plan.js';
+import type { Plan } from '../reconcile/plan.js';
 import type { Exec } from '../system/exec.js';
 import type { Log } from '../system/log.js';
 import { exchange, type Frame } from '../system/raw-socket.js';

@@ -2,21 +2,23 @@
  * Plans: what must change on the host so that it holds what a guest's attachments ask for, or what was there before the
  * guest. Pure: a plan is a value, so that showing it, carrying it out and undoing it are the same thing.
  */
-import type { Placed, PlacedLink } from './attachments/attachment.js';
-import { planForwarding } from './attachments/routed-link/forwarding.js';
-import { planProxies, type ProxyPlan, type ProxyRecord, withoutProxies } from './attachments/routed-link/proxies.js';
-import { planTables } from './attachments/routed-link/route-tables.js';
-import { desiredState, downOf, observedState } from './attachments/state.js';
-import { planUplinks, type UplinkRecord, type WiredPort } from './attachments/vlan-port/uplinks.js';
-import { livingOf, type Wired } from './attachments/wired.js';
-import { type FilterPlan, planFilters } from './filter/state.js';
-import type { Entry, Holding } from './journal/journal.js';
-import type { Observation } from './kernel/observation.js';
-import { diff, type Operation } from './state/diff.js';
+import type { Placed, PlacedLink } from '../attachments/attachment.js';
+import { planForwarding } from '../attachments/routed-link/forwarding.js';
+import { planProxies, type ProxyPlan, withoutProxies } from '../attachments/routed-link/proxies.js';
+import { planTables } from '../attachments/routed-link/route-tables.js';
+import { desiredState, downOf, observedState } from '../attachments/state.js';
+import { planUplinks, type UplinkRecord, type WiredPort } from '../attachments/vlan-port/uplinks.js';
+import { livingOf, type Wired } from '../attachments/wired.js';
+import { type FilterPlan, planFilters } from '../filter/state.js';
+import type { Entry, Holding } from '../journal/journal.js';
+import type { Observation } from '../kernel/observation.js';
+import { diff, type Operation } from '../state/diff.js';
 import {
   isMade, isSetting, type NetObject, type NetState, netState, withoutRoutes, withoutVlans,
-} from './state/netstate.js';
-import { type Batch, flushBatch, render } from './state/render.js';
+} from '../state/netstate.js';
+import { type Batch, flushBatch, render } from '../state/render.js';
+import type { Past } from './host.js';
+import type { StartMode } from './request.js';
 
 /** What would be, or was, done for a guest. */
 export interface Plan {
@@ -30,27 +32,6 @@ export interface Plan {
   /** What guestwire has on uplinks while the plan is carried out and after it. */
   readonly uplinks: { readonly during: readonly UplinkRecord[]; readonly after: readonly UplinkRecord[]; readonly missing: readonly string[] };
   readonly proxies: Pick<ProxyPlan, 'during' | 'after' | 'presence' | 'warnings'>;
-}
-
-/** What a plan starts from, besides the kernel. */
-export interface Past {
-  /** The guest's entry in the journal, if it has one. */
-  readonly entry: Entry | undefined;
-  readonly uplinks: readonly UplinkRecord[];
-  readonly proxies: readonly ProxyRecord[];
-  /** What other guests hold; reading it costs something, so only who needs it asks. */
-  readonly others: () => readonly Holding[];
-  readonly protectedOn: (bridge: string) => ReadonlySet<number>;
-  /** Nothing may pass to or from the guest. */
-  readonly quarantined: boolean;
-}
-
-/** How a guest starts: `fresh` when no instruction of it has run, `incoming` when it comes by migration. */
-export interface StartMode {
-  readonly fresh: boolean;
-  readonly incoming: boolean;
-  /** What the guest has and nobody speaks of any more stays as it is. */
-  readonly keepsUnspoken?: boolean;
 }
 
 /** Returns the plan that wires `placed`, whose links `observation` knows, and gives up what else the guest had. */

@@ -1,12 +1,12 @@
 /** What taking a guest's wiring away would do: planned here, carried out by `release` and its kin in reconcile.ts. */
-import { scopeOf } from './attachments/scope.js';
-import { downOf } from './attachments/state.js';
-import { CommandError } from './errors.js';
-import type { Entry } from './journal/journal.js';
-import type { FilterFacts, Observation, Scope } from './kernel/observation.js';
-import { type Past, type Plan, planRelease } from './plan.js';
-import { type Host, pastOf } from './reconcile.js';
-import { type NetState, withoutVlans } from './state/netstate.js';
+import { scopeOf } from '../attachments/scope.js';
+import { downOf } from '../attachments/state.js';
+import { CommandError } from '../errors.js';
+import type { Entry } from '../journal/journal.js';
+import type { FilterFacts, Observation, Scope } from '../kernel/observation.js';
+import { type NetState, withoutVlans } from '../state/netstate.js';
+import { type Host, type Past, pastOf } from './host.js';
+import { type Plan, planRelease } from './plan.js';
 
 export interface TakeBack {
   readonly keepMade: boolean;

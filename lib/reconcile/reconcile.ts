@@ -3,45 +3,27 @@
  * function here expects the lock to be held, and leaves the host as it was when it throws, or says in a RollbackError
  * what it could not put back.
  */
-import { type Attachment, madeOf, type Placed, placedOf } from './attachments/attachment.js';
-import { furtherScope, preflight } from './attachments/check.js';
-import type { Holder } from './attachments/routed-link/check.js';
-import { scopeOf } from './attachments/scope.js';
-import { familiesOf, isPending } from './attachments/wired.js';
-import { type Guest, nicLabel } from './domain/guest.js';
-import { CommandError, HostError, RollbackError, VerifyError } from './errors.js';
-import type { Entry, Holding, Journal } from './journal/journal.js';
-import { underNewNames } from './journal/renamed-links.js';
-import type { Kernel, RunMode } from './kernel/kernel.js';
-import { EMPTY_SCOPE, type Observation } from './kernel/observation.js';
-import { leftOf, originalOf, type Past, type Plan, planFilterOf, planFor, planUndo, type StartMode } from './plan.js';
-import { logPlan } from './planlog.js';
-import { rivalsOf, withQuarantineOf } from './rivals.js';
-import { describe } from './state/words.js';
-import { ofRunning, planTakeBack, type TakeBack } from './takeback.js';
-import { oneLine, quote } from './values/quote.js';
-
-/** Where effects go: injected at the top, so that tests put fakes in. */
-export interface Host {
-  readonly kernel: Kernel;
-  readonly journal: Journal;
-  /** Told what was done, a line a change. */
-  readonly log: (line: string) => void;
-  /** Told what is not as it should be, and what guestwire changes does not mend; absent: `log` is. */
-  readonly warn?: ((line: string) => void) | undefined;
-  /** VIDs that the host config says never to remove from the uplinks of a bridge. */
-  readonly protectedOn: (bridge: string) => ReadonlySet<number>;
-  /** Whether nothing may pass to or from the guest of this UUID. */
-  readonly isQuarantined: (uuid: string) => boolean;
-}
+import { madeOf, type Placed, placedOf } from '../attachments/attachment.js';
+import { scopeOf } from '../attachments/scope.js';
+import { isPending } from '../attachments/wired.js';
+import { type Guest, nicLabel } from '../domain/guest.js';
+import { CommandError, HostError, RollbackError, VerifyError } from '../errors.js';
+import type { Entry, Holding } from '../journal/journal.js';
+import { underNewNames } from '../journal/renamed-links.js';
+import type { RunMode } from '../kernel/kernel.js';
+import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
+import { describe } from '../state/words.js';
+import { oneLine, quote } from '../values/quote.js';
+import { check, examine } from './examine.js';
+import { rivalsOf } from './holders.js';
+import { type Host, type Past, pastOf } from './host.js';
+import { logPlan } from './plan-log.js';
+import { leftOf, originalOf, type Plan, planFilterOf, planFor, planUndo } from './plan.js';
+import { ofRunning, planTakeBack, type TakeBack } from './release-plan.js';
+import type { WireRequest } from './request.js';
 
 /** Said of what the guest has and nobody speaks of any more. */
 export const UNSPOKEN = "stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' takes it away";
-
-export interface WireRequest extends StartMode {
-  readonly guest: Guest;
-  readonly attachments: readonly Attachment[];
-}
 
 /**
  * Makes the host agree with `attachments` and returns what was done. What the guest's earlier entry recorded and is not
@@ -139,38 +121,6 @@ function planFrom(observation: Observation, { guest, attachments, ...mode }: Wir
     throw new HostError(`${where}: libvirt gives it no ${missing.link === undefined ? 'link' : missing.kind === 'routed-link' ? 'macvtap' : 'Linux bridge'} to wire: use an interface that has one`);
   }
   return planFor(placed, observation, { mode, past });
-}
-
-/** Returns what a plan for this guest starts from. */
-export function pastOf({ journal, protectedOn, isQuarantined }: Host, uuid: string): Past {
-  let others: Holding[] | undefined;
-  return {
-    entry: journal.read(uuid), uplinks: journal.readUplinks(), proxies: journal.readProxies(), protectedOn, quarantined: isQuarantined(uuid),
-    others: () => (others ??= journal.list().filter(({ guest }) => guest.uuid !== uuid).map((entry) => withQuarantineOf(entry, isQuarantined))),
-  };
-}
-
-/** Observes the host and throws unless it can give what `attachments` ask for. Returns the observation. */
-export async function check(host: Host, guest: Guest, attachments: readonly Attachment[]): Promise<Observation> {
-  const { live } = await rivalsOf(host, attachments, pastOf(host, guest.uuid));
-  return examine(host, { guest, attachments }, live);
-}
-
-interface Examined extends Pick<WireRequest, 'guest' | 'attachments'> {
-  /** Each table costs a program; what it is can be taken for granted until nft says otherwise. */
-  readonly asksFilters?: boolean;
-}
-
-async function examine(host: Host, { guest, attachments, asksFilters = false }: Examined, rivals: readonly Holding[]): Promise<Observation> {
-  const recorded = host.journal.read(guest.uuid)?.wired ?? [];
-  const scope = scopeOf(attachments, recorded);
-  const first = await host.kernel.observe(asksFilters ? { ...scope, filters: familiesOf([...attachments, ...recorded]) } : scope);
-  const further = furtherScope(attachments, first);
-  const { nextHops, exact, routers } = await host.kernel.observe({ ...EMPTY_SCOPE, ...further });
-  const observation = { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
-  const holders = rivals.map((entry): Holder => ({ name: entry.guest.name, attachments: entry.wired }));
-  preflight(guest.name, attachments, { observation, holders, recorded, guestName: (uuid) => host.journal.read(uuid)?.guest.name });
-  return observation;
 }
 
 /**

@@ -1,11 +1,11 @@
 /** Other guests that may hold what a guest asks for, and which of them are still there. */
-import { type Attachment, claimsOf, holdsAny } from './attachments/attachment.js';
-import { hasTable } from './attachments/routed-link/route-tables.js';
-import { livingOf, type Wired } from './attachments/wired.js';
-import type { Holding } from './journal/journal.js';
-import type { Kernel } from './kernel/kernel.js';
-import { EMPTY_SCOPE } from './kernel/observation.js';
-import type { Past } from './plan.js';
+import { type Attachment, claimsOf, holdsAny } from '../attachments/attachment.js';
+import { hasTable } from '../attachments/routed-link/route-tables.js';
+import { livingOf } from '../attachments/wired.js';
+import type { Holding } from '../journal/journal.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { EMPTY_SCOPE } from '../kernel/observation.js';
+import type { Past } from './host.js';
 
 interface Host {
   readonly kernel: Kernel;
@@ -30,14 +30,4 @@ export async function byLife({ kernel }: Host, entries: readonly Holding[]): Pro
   const observation = await kernel.observe({ ...EMPTY_SCOPE, links: entries.flatMap(({ wired }) => wired.map(({ link }) => link)) });
   const isLive = ({ wired }: Holding): boolean => livingOf(wired, observation).length > 0;
   return { live: entries.filter(isLive), stale: entries.filter((entry) => !isLive(entry)) };
-}
-
-/** The file counts, not what the entry remembers of it. */
-export function withQuarantineOf(entry: Holding, isQuarantined: (uuid: string) => boolean): Holding {
-  const quarantined = isQuarantined(entry.guest.uuid) || undefined;
-  return { ...entry, wired: entry.wired.map((wired) => (wired.quarantined === quarantined || !isFiltered(wired) ? wired : { ...wired, quarantined })) };
-}
-
-function isFiltered({ kind }: Wired): boolean {
-  return kind === 'vlan-port' || kind === 'routed-link';
 }

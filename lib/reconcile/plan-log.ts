@@ -1,9 +1,9 @@
 /** A plan that was carried out, in words. */
-import { type Guest, nicLabel } from './domain/guest.js';
+import { type Guest, nicLabel } from '../domain/guest.js';
+import { describeLine } from '../state/words.js';
+import { quote } from '../values/quote.js';
+import type { Host } from './host.js';
 import type { Plan } from './plan.js';
-import type { Host } from './reconcile.js';
-import { describeLine } from './state/words.js';
-import { quote } from './values/quote.js';
 
 /** A line of a batch is a line of the log: a range of 4,000 VIDs is one change. */
 export function logPlan({ log, warn = log }: Pick<Host, 'log' | 'warn'>, { name }: Pick<Guest, 'name'>, plan: Plan): void {

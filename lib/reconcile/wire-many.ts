@@ -2,24 +2,17 @@
  * Several guests wired as if they were one: one observation, one run of each tool, one look at what came of it, however
  * many they are. The pipeline is the one of a single guest; the journal shows it one entry and keeps one for each.
  */
-import { type Attachment, claimsOf, holdsAny } from './attachments/attachment.js';
-import { proxyLabel } from './attachments/routed-link/proxies.js';
-import type { Nic } from './domain/domain.js';
-import { type Guest, NIL_UUID } from './domain/guest.js';
-import type { Entry, Journal } from './journal/journal.js';
+import { type Attachment, claimsOf, holdsAny } from '../attachments/attachment.js';
+import { proxyLabel } from '../attachments/routed-link/proxies.js';
+import { type Guest, NIL_UUID } from '../domain/guest.js';
+import type { Entry, Journal } from '../journal/journal.js';
+import { describeLine } from '../state/words.js';
+import type { Host } from './host.js';
+import { labelOf, ownersOf } from './owners.js';
+import { warningsOf } from './plan-log.js';
 import type { Plan } from './plan.js';
-import { warningsOf } from './planlog.js';
-import { type Host, wire } from './reconcile.js';
-import { describeLine } from './state/words.js';
-import { labelOf, ownersOf } from './survey.js';
-
-/** A guest that runs, and what its XML asks for. */
-export interface Wish {
-  readonly guest: Guest;
-  readonly attachments: readonly Attachment[];
-  /** As its XML has them, by their positions: what libvirt itself would set on a port that comes back to its bridge. */
-  readonly nics?: readonly Pick<Nic, 'isolated'>[] | undefined;
-}
+import { wire } from './reconcile.js';
+import type { Wish } from './request.js';
 
 /** Returns whether these guests can be wired as one: each known by its links, and none in another's way. */
 export function canGoTogether({ journal, isQuarantined }: Pick<Host, 'journal' | 'isQuarantined'>, wishes: readonly Wish[]): boolean {

@@ -2,14 +2,14 @@
  * Ports that lost their bridge: it was deleted and made again, and nobody puts running guests' taps back (libvirt 9.0 does
  * so only when its daemon starts). An action before the plan, no operation of it: release has nothing to take back.
  */
-import { nicLabel } from './domain/guest.js';
-import { underNewNames } from './journal/renamed-links.js';
-import { type BridgeFacts, EMPTY_SCOPE } from './kernel/observation.js';
-import type { Host } from './reconcile.js';
-import type { Operation } from './state/diff.js';
-import { render } from './state/render.js';
-import type { Wish } from './together.js';
-import { quote } from './values/quote.js';
+import { nicLabel } from '../domain/guest.js';
+import { underNewNames } from '../journal/renamed-links.js';
+import { type BridgeFacts, EMPTY_SCOPE } from '../kernel/observation.js';
+import type { Operation } from '../state/diff.js';
+import { render } from '../state/render.js';
+import { quote } from '../values/quote.js';
+import type { Host } from './host.js';
+import type { Wish } from './request.js';
 
 /**
  * Puts taps that have no master into the bridge that their guest's XML names, if it exists and filters: in one that does not
