@@ -5,7 +5,7 @@
 import { readSync, writeSync } from 'node:fs';
 import { settingsFrom } from '../lib/config/paths.js';
 import { MOST_XML } from '../lib/domain/xml.js';
-import { runHook } from '../lib/hook.js';
+import { runHook } from '../lib/hook/contract.js';
 import { exec } from '../lib/system/exec.js';
 
 const [, , guest = '', operation = ''] = process.argv;

@@ -16,7 +16,7 @@ export type { End, NicEnd, Parties } from './filter/parties.js';
 export { type Exec, exec, type ExecRequest, type ExecResult } from './system/exec.js';
 export type { Guest } from './domain/guest.js';
 export { hostFrom, type HostParts } from './reconcile/host.js';
-export { type HookCall, type HookResult, runHook } from './hook.js';
+export { type HookCall, type HookResult, runHook } from './hook/contract.js';
 export { createJournal, type Entry, type Journal } from './journal/journal.js';
 export type { Wired } from './attachments/wired.js';
 export { createKernel, type Kernel } from './kernel/kernel.js';

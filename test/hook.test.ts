@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Settings } from '../lib/config/paths.js';
-import { type HookResult, runHook } from '../lib/hook.js';
+import { type HookResult, runHook } from '../lib/hook/contract.js';
 import { createJournal, type Journal } from '../lib/journal/journal.js';
 import type { Exec, ExecRequest, ExecResult } from '../lib/system/exec.js';
 import { bridgeNic, domainXml, PLAIN, PORT_MAC, routedWish, TAP_MAC, UUID, vlanWish } from './hookrun.js';

@@ -11,7 +11,7 @@ import type { Connection } from '../libvirt/connection.js';
 import { LibvirtClosedError, LibvirtConnectionError, LibvirtError } from '../libvirt/errors.js';
 import type { DomainRef } from '../libvirt/refs.js';
 import { hostFrom } from '../reconcile/host.js';
-import { survey, tasksOf } from '../survey.js';
+import { survey, tasksOf } from '../survey/survey.js';
 import { oneLine, quote } from '../values/quote.js';
 import type { Concerns } from './concerns.js';
 import { createTurns } from './turns.js';

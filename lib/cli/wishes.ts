@@ -12,7 +12,7 @@ import { LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError } from
 import type { DomainRef } from '../libvirt/refs.js';
 import { parseUri } from '../libvirt/uri.js';
 import type { Wish } from '../reconcile/request.js';
-import type { Wishes } from '../survey.js';
+import type { Wishes } from '../survey/survey.js';
 import { quote } from '../values/quote.js';
 import type { Io } from './command.js';
 

@@ -3,25 +3,25 @@
  * which at `migrate` and `restore` would replace the guest's XML, and nothing talks to libvirt, which would deadlock.
  */
 import { readFileSync, statSync } from 'node:fs';
-import type { Attachment } from './attachments/attachment.js';
-import { deriveAttachments } from './attachments/derive.js';
-import { configMentions, loadConfig } from './config/file.js';
-import { defaultConfig, type HostConfig } from './config/host-config.js';
-import { agentLockOf, type Settings } from './config/paths.js';
-import { type Domain, METADATA_NAMESPACE, parseDomain } from './domain/domain.js';
-import { guestOf, nicLabel } from './domain/guest.js';
-import { ConfigError, DomainXmlError, GuestwireError, NotAllowedError } from './errors.js';
-import { createJournal, type Journal } from './journal/journal.js';
-import { createKernel } from './kernel/kernel.js';
-import { announce } from './lan/announce.js';
-import { probeNeighbours } from './lan/probe.js';
-import { type Host, hostFrom } from './reconcile/host.js';
-import { make, release, UNSPOKEN, unwire, wire } from './reconcile/reconcile.js';
-import { serveGuest, silence } from './serve/serve.js';
-import type { Exec } from './system/exec.js';
-import { acquireLock, isHeld } from './system/lock.js';
-import { createLog, type Log, once } from './system/log.js';
-import { oneLine, quote } from './values/quote.js';
+import type { Attachment } from '../attachments/attachment.js';
+import { deriveAttachments } from '../attachments/derive.js';
+import { configMentions, loadConfig } from '../config/file.js';
+import { defaultConfig, type HostConfig } from '../config/host-config.js';
+import { agentLockOf, type Settings } from '../config/paths.js';
+import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain/domain.js';
+import { guestOf, nicLabel } from '../domain/guest.js';
+import { ConfigError, DomainXmlError, GuestwireError, NotAllowedError } from '../errors.js';
+import { createJournal, type Journal } from '../journal/journal.js';
+import { createKernel } from '../kernel/kernel.js';
+import { announce } from '../lan/announce.js';
+import { probeNeighbours } from '../lan/probe.js';
+import { type Host, hostFrom } from '../reconcile/host.js';
+import { make, release, UNSPOKEN, unwire, wire } from '../reconcile/reconcile.js';
+import { serveGuest, silence } from '../serve/serve.js';
+import type { Exec } from '../system/exec.js';
+import { acquireLock, isHeld } from '../system/lock.js';
+import { createLog, type Log, once } from '../system/log.js';
+import { oneLine, quote } from '../values/quote.js';
 
 export interface HookCall {
   /** argv as libvirt gives it: guest name, operation, sub-operation, extra. */

@@ -1,20 +1,20 @@
 /** All that is not as it should be on a host, in words, with whom it is about. */
-import { FORWARDING } from './attachments/routed-link/forwarding.js';
-import { familiesOf, livingOf, type Wired } from './attachments/wired.js';
-import type { Guest } from './domain/guest.js';
-import { type Alteration, closeLook } from './filter/rule-check.js';
-import { garbageIn, type Kept, observeHost } from './garbage.js';
-import type { Host } from './reconcile/host.js';
-import type { Subject } from './reconcile/owners.js';
-import { diff } from './state/diff.js';
-import { differenceOf } from './state/differences.js';
-import type { NetObject } from './state/netstate.js';
-import type { FilterFamily } from './state/nft.js';
-import { type BatchLine, render } from './state/render.js';
-import { isFilter } from './state/words.js';
+import { FORWARDING } from '../attachments/routed-link/forwarding.js';
+import { familiesOf, livingOf, type Wired } from '../attachments/wired.js';
+import type { Guest } from '../domain/guest.js';
+import { type Alteration, closeLook } from '../filter/rule-check.js';
+import type { Host } from '../reconcile/host.js';
+import type { Subject } from '../reconcile/owners.js';
+import { diff } from '../state/diff.js';
+import { differenceOf } from '../state/differences.js';
+import type { NetObject } from '../state/netstate.js';
+import type { FilterFamily } from '../state/nft.js';
+import { type BatchLine, render } from '../state/render.js';
+import { isFilter } from '../state/words.js';
+import type { Exec } from '../system/exec.js';
+import { quote } from '../values/quote.js';
+import { allProtocols, garbageIn, observeHost } from './leftovers.js';
 import { refusals, type Survey } from './survey.js';
-import type { Exec } from './system/exec.js';
-import { quote } from './values/quote.js';
 
 export interface Finding {
   /** undefined: it is the host's. */
@@ -108,9 +108,4 @@ async function leftovers({ subjects }: Survey, { exec, protocols, mayRun }: Ques
     const text = differenceOf(line);
     return text === undefined ? [] : [{ guest: undefined, nic: undefined, text: `${text}: it is guestwire's, and no guest's`, leftover: true }];
   });
-}
-
-/** Returns the host's route protocols and those of guests that were wired under another config. */
-export function allProtocols(held: Kept['held'], protocols: readonly number[]): number[] {
-  return [...new Set([...protocols, ...held.flatMap((one) => (one.kind === 'routed-link' ? [one.protocol] : []))])];
 }

@@ -1,9 +1,9 @@
 /** VLANs that guestwire put on uplinks of bridges on which no guest has a port any more. */
-import { planUplinks, type UplinkRecord, type WiredPort } from './attachments/vlan-port/uplinks.js';
-import type { Wired } from './attachments/wired.js';
-import { EMPTY_SCOPE } from './kernel/observation.js';
-import type { Host } from './reconcile/host.js';
-import type { NetState } from './state/netstate.js';
+import { planUplinks, type UplinkRecord, type WiredPort } from '../attachments/vlan-port/uplinks.js';
+import type { Wired } from '../attachments/wired.js';
+import { EMPTY_SCOPE } from '../kernel/observation.js';
+import type { Host } from '../reconcile/host.js';
+import type { NetState } from '../state/netstate.js';
 
 /** Returns what the records say is guestwire's and no port needs, and the records without it. */
 export async function surplusUplinks({ kernel, journal, protectedOn }: Host, wired: readonly Wired[]): Promise<{ readonly surplus: NetState; readonly records: readonly UplinkRecord[] }> {

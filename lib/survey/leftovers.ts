@@ -2,19 +2,24 @@
  * What guestwire left on the host for guests that are gone, of which no journal entry speaks any more: all of it carries
  * its mark, an alias, its protocol number or its table's name. Pure, but for the questions.
  */
-import { type Attachment, claimsOf } from './attachments/attachment.js';
-import { ALIAS_PREFIX } from './attachments/made-link/made-link.js';
-import type { Wired } from './attachments/wired.js';
-import { askRules6, parseRules } from './kernel/ip-rule-output.js';
-import { parseLinks, parseProxies, parseRoutes } from './kernel/iproute-output.js';
-import { observeFilters } from './kernel/nft-output.js';
-import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, RuleFacts } from './kernel/observation.js';
-import { ANSWER_FLAGS } from './kernel/observe.js';
-import { isMade, type NetObject, type NetState, netState } from './state/netstate.js';
-import { FILTER_FAMILIES, type FilterFamily, TABLE } from './state/nft.js';
-import { assertSuccess, type Exec, type ExecRequest } from './system/exec.js';
-import { parsePrefix } from './values/address.js';
-import { isUuid } from './values/uuid.js';
+import { type Attachment, claimsOf } from '../attachments/attachment.js';
+import { ALIAS_PREFIX } from '../attachments/made-link/made-link.js';
+import type { Wired } from '../attachments/wired.js';
+import { askRules6, parseRules } from '../kernel/ip-rule-output.js';
+import { parseLinks, parseProxies, parseRoutes } from '../kernel/iproute-output.js';
+import { observeFilters } from '../kernel/nft-output.js';
+import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, RuleFacts } from '../kernel/observation.js';
+import { ANSWER_FLAGS } from '../kernel/observe.js';
+import { isMade, type NetObject, type NetState, netState } from '../state/netstate.js';
+import { FILTER_FAMILIES, type FilterFamily, TABLE } from '../state/nft.js';
+import { assertSuccess, type Exec, type ExecRequest } from '../system/exec.js';
+import { parsePrefix } from '../values/address.js';
+import { isUuid } from '../values/uuid.js';
+
+/** Returns the host's route protocols and those of guests that were wired under another config. */
+export function allProtocols(held: Kept['held'], protocols: readonly number[]): number[] {
+  return [...new Set([...protocols, ...held.flatMap((one) => (one.kind === 'routed-link' ? [one.protocol] : []))])];
+}
 
 /** All of this host that may be guestwire's, whoever it is for. */
 export interface HostFacts {

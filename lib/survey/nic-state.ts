@@ -1,9 +1,9 @@
 /** Each NIC of a survey and the state it is in. Pure. */
-import { familiesOf, livingOf, type Wired } from './attachments/wired.js';
-import type { Guest } from './domain/guest.js';
-import type { WiredNic } from './filter/parties.js';
-import type { Subject } from './reconcile/owners.js';
-import { differenceOf, isOfFilters } from './state/differences.js';
+import { familiesOf, livingOf, type Wired } from '../attachments/wired.js';
+import type { Guest } from '../domain/guest.js';
+import type { WiredNic } from '../filter/parties.js';
+import type { Subject } from '../reconcile/owners.js';
+import { differenceOf, isOfFilters } from '../state/differences.js';
 import type { Survey } from './survey.js';
 
 /** 'not-wired': its link is gone, or was never wired. */

@@ -2,20 +2,20 @@
  * The whole host at once: what every guest of the journal should have and what differs, from one observation. All guests
  * are planned as if they were one, so that a host with hundreds of them costs one run of each tool. Changes nothing.
  */
-import { type Attachment, type Placed, placedOf } from './attachments/attachment.js';
-import { furtherScope, preflight } from './attachments/check.js';
-import { scopeOf } from './attachments/scope.js';
-import { familiesOf, livingOf } from './attachments/wired.js';
-import { NIL_UUID } from './domain/guest.js';
-import { GuestwireError } from './errors.js';
-import type { Entry } from './journal/journal.js';
-import { underNewNames } from './journal/renamed-links.js';
-import { EMPTY_SCOPE, type Observation } from './kernel/observation.js';
-import { type Host, type Past, pastOf } from './reconcile/host.js';
-import { type Owner, ownersOf, type Subject, withOwner } from './reconcile/owners.js';
-import { type Plan, planFor } from './reconcile/plan.js';
-import type { Wish } from './reconcile/request.js';
-import type { BatchLine } from './state/render.js';
+import { type Attachment, type Placed, placedOf } from '../attachments/attachment.js';
+import { furtherScope, preflight } from '../attachments/check.js';
+import { scopeOf } from '../attachments/scope.js';
+import { familiesOf, livingOf } from '../attachments/wired.js';
+import { NIL_UUID } from '../domain/guest.js';
+import { GuestwireError } from '../errors.js';
+import type { Entry } from '../journal/journal.js';
+import { underNewNames } from '../journal/renamed-links.js';
+import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
+import { type Host, type Past, pastOf } from '../reconcile/host.js';
+import { type Owner, ownersOf, type Subject, withOwner } from '../reconcile/owners.js';
+import { type Plan, planFor } from '../reconcile/plan.js';
+import type { Wish } from '../reconcile/request.js';
+import type { BatchLine } from '../state/render.js';
 
 export interface Survey {
   readonly subjects: readonly Subject[];
