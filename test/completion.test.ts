@@ -4,8 +4,8 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import type { Io } from '../lib/cli/command.js';
 import { COMMANDS, main } from '../lib/cli/main.js';
+import type { Io } from '../lib/guests/io.js';
 import { testWith } from './capability.js';
 
 const bashTest = testWith('bash');

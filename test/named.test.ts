@@ -2,9 +2,9 @@
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
-import { askLibvirt } from '../lib/cli/command.js';
 import { COMMANDS } from '../lib/cli/main.js';
-import { guestOfLibvirt } from '../lib/cli/named.js';
+import { guestOfLibvirt } from '../lib/guests/named.js';
+import { askLibvirt } from '../lib/guests/virsh.js';
 import { exec } from '../lib/system/exec-async.js';
 import { isAfter, now, processOf } from '../lib/system/process.js';
 import { canRun, testWith } from './capability.js';

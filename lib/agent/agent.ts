@@ -4,9 +4,9 @@
  * check finds, and killed at any moment it leaves what its next run, or the guest's hook, sets right.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Io } from '../cli/command.js';
 import { agentLockOf } from '../config/paths.js';
 import { GuestwireError } from '../errors.js';
+import type { Io } from '../guests/io.js';
 import type { Connection } from '../libvirt/connection.js';
 import { LibvirtArgumentError, LibvirtError, LibvirtUnsupportedError } from '../libvirt/errors.js';
 import type { EventKind, LibvirtEvent } from '../libvirt/events.js';

@@ -1,11 +1,11 @@
 /** The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again. */
-import type { Io } from '../cli/command.js';
+import { GuestwireError } from '../errors.js';
+import { readGuests } from '../guests/ask-libvirt.js';
+import type { Io } from '../guests/io.js';
+import { closely } from '../guests/reconcile-all.js';
 import {
   type GuestWork, type Inquiry, journalOf, type Life, lifeOf, OvertakenError, releaseGuest, stampOf, wireGuest,
-} from '../cli/guest.js';
-import { closely } from '../cli/reconcile-all.js';
-import { readGuests } from '../cli/wishes.js';
-import { GuestwireError } from '../errors.js';
+} from '../guests/reconcile-guest.js';
 import type { CallOptions } from '../libvirt/calls.js';
 import type { Connection } from '../libvirt/connection.js';
 import { LibvirtClosedError, LibvirtConnectionError, LibvirtError } from '../libvirt/errors.js';

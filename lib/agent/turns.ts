@@ -3,11 +3,13 @@
  * waited are then wired together. So one guest alone hardly waits, and twenty cost a round or two.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Io } from '../cli/command.js';
-import { type Concerned, type Part, serve, stampOf, type UnderLock, wireServed, type Wiring } from '../cli/guest.js';
-import { locked } from '../cli/host.js';
-import { closely } from '../cli/reconcile-all.js';
 import { GuestwireError } from '../errors.js';
+import type { Io } from '../guests/io.js';
+import { locked } from '../guests/locked.js';
+import { closely } from '../guests/reconcile-all.js';
+import {
+  type Concerned, type Part, serve, stampOf, type UnderLock, wireServed, type Wiring,
+} from '../guests/reconcile-guest.js';
 import type { Host } from '../reconcile/host.js';
 import { canGoTogether, partOf, warningsFor, wireTogether } from '../reconcile/wire-many.js';
 

@@ -1,15 +1,16 @@
 /** `guestwire check`: whether the host is as its guests' XML says, to the last VLAN, route, sysctl and nftables rule. */
 import { loadConfig } from '../config/file.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
+import { askGuests } from '../guests/ask-libvirt.js';
+import type { Io } from '../guests/io.js';
+import { guestMeant } from '../guests/named.js';
 import { hostFrom } from '../reconcile/host.js';
 import { labelOf, withOwner } from '../reconcile/owners.js';
 import { type Finding, findingsOf } from '../survey/findings.js';
 import { survey } from '../survey/survey.js';
 import { quote } from '../values/quote.js';
-import { command, type Io, JSON_VERSION } from './command.js';
-import { guestMeant } from './named.js';
+import { command, JSON_VERSION } from './command.js';
 import { assertRootToRead } from './requirements.js';
-import { askGuests } from './wishes.js';
 
 export const check = command({
   name: 'check',

@@ -10,11 +10,12 @@ import {
 import { parseDomain } from '../domain/domain.js';
 import { droppingIn, droppingLegacy } from '../dropping.js';
 import { GuestwireError } from '../errors.js';
+import type { Io } from '../guests/io.js';
 import { createKernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE } from '../kernel/observation.js';
 import { connect } from '../libvirt/connect.js';
 import type { Exec, ExecRequest } from '../system/exec.js';
-import { command, type Io, JSON_VERSION } from './command.js';
+import { command, JSON_VERSION } from './command.js';
 import { untoldServices } from './dropins.js';
 import { hookIlls } from './hookhealth.js';
 import { assertRootToRead } from './requirements.js';

@@ -2,11 +2,12 @@
 import { familiesOf, type Wired } from '../attachments/wired.js';
 import { nicLabel } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
+import type { Io } from '../guests/io.js';
+import { guestMeant } from '../guests/named.js';
 import { createJournal } from '../journal/journal.js';
 import { countersOf, type RuleCount } from '../kernel/nft-output.js';
 import { quote } from '../values/quote.js';
-import { command, type Io, JSON_VERSION } from './command.js';
-import { guestMeant } from './named.js';
+import { command, JSON_VERSION } from './command.js';
 import { assertRootToRead } from './requirements.js';
 
 /** Of a NIC's chain, by what it starts with. */

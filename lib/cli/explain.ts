@@ -3,6 +3,8 @@ import { type Guest, nicLabel } from '../domain/guest.js';
 import { GuestwireError, HostError, locate, UsageError } from '../errors.js';
 import { decide, type Decision, type Flow, type Ruling } from '../filter/explain.js';
 import { type End, nicsOf, ownOf, type Parties } from '../filter/parties.js';
+import type { Io } from '../guests/io.js';
+import { guestMeant } from '../guests/named.js';
 import { PROTOS } from '../intent/policy.js';
 import { createJournal } from '../journal/journal.js';
 import { listQuarantine } from '../journal/quarantine.js';
@@ -11,8 +13,7 @@ import { EMPTY_SCOPE } from '../kernel/observation.js';
 import { byLife } from '../reconcile/holders.js';
 import { bare, parseAddress } from '../values/address.js';
 import { quote } from '../values/quote.js';
-import { command, type Io, JSON_VERSION } from './command.js';
-import { guestMeant } from './named.js';
+import { command, JSON_VERSION } from './command.js';
 
 export const explain = command({
   name: 'explain',

@@ -3,11 +3,13 @@ import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadConfig } from '../config/file.js';
 import { ConfigError, HostError, UsageError } from '../errors.js';
+import type { Io } from '../guests/io.js';
+import { LOCK_WAIT } from '../guests/locked.js';
 import { acquireLock } from '../system/lock.js';
 import { now } from '../system/process.js';
 import { quote } from '../values/quote.js';
 import { agentFiles, startAgent } from './agentunit.js';
-import { command, type Io } from './command.js';
+import { command } from './command.js';
 import { dropIns, type DropIns } from './dropins.js';
 import { applyFileSet, type FileSet, type FileSpec } from './fileset.js';
 import {
@@ -16,7 +18,7 @@ import {
 } from './layout.js';
 import { type InstallRecord, readRecord, recordFile } from './record.js';
 import { type Consent, daemonKey, reloadDaemons } from './reload.js';
-import { assertHost, assertRoot, type Build, LOCK_WAIT, readBuild } from './requirements.js';
+import { assertHost, assertRoot, type Build, readBuild } from './requirements.js';
 import { reloadUnits, unitFiles } from './units.js';
 
 export const install = command({

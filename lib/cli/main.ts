@@ -2,10 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { settingsFrom } from '../config/paths.js';
 import { GuestwireError, UsageError } from '../errors.js';
+import type { Io } from '../guests/io.js';
 import { exec } from '../system/exec-async.js';
 import { check } from './check.js';
 import { cloudInit } from './cloud-init.js';
-import type { Command, Io } from './command.js';
+import type { Command } from './command.js';
 import { completionOf } from './completion.js';
 import { derive } from './derive.js';
 import { doctor } from './doctor.js';

@@ -5,6 +5,7 @@ import { sysctlsOf } from '../attachments/routed-link/sysctls.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { NIL_UUID } from '../domain/guest.js';
+import type { Io } from '../guests/io.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE, type LinkFacts, type Observation } from '../kernel/observation.js';
 import { check } from '../reconcile/examine.js';
@@ -13,7 +14,7 @@ import { type Plan, planFor } from '../reconcile/plan.js';
 import type { Batch } from '../state/render.js';
 import { quote } from '../values/quote.js';
 import { accessPort } from '../values/vlan.js';
-import { command, type Io, JSON_VERSION, readDomainXml } from './command.js';
+import { command, JSON_VERSION, readDomainXml } from './command.js';
 
 export const plan = command({
   name: 'plan',

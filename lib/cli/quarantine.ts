@@ -1,15 +1,16 @@
 /** `guestwire quarantine`: cuts a guest off at once, and keeps it so until that is lifted. */
 import type { Guest } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
+import type { Io } from '../guests/io.js';
+import { locked } from '../guests/locked.js';
+import { guestAmong, guestOfLibvirt } from '../guests/named.js';
 import { createJournal, type Journal } from '../journal/journal.js';
 import { liftQuarantine, listQuarantine, putIntoQuarantine } from '../journal/quarantine.js';
 import type { Plan } from '../reconcile/plan.js';
 import { refilter } from '../reconcile/reconcile.js';
 import { once } from '../system/log.js';
 import { quote, unquoted } from '../values/quote.js';
-import { command, type Io, JSON_VERSION } from './command.js';
-import { locked } from './host.js';
-import { guestAmong, guestOfLibvirt } from './named.js';
+import { command, JSON_VERSION } from './command.js';
 import { assertRoot, assertRootToRead } from './requirements.js';
 
 export const quarantine = command({

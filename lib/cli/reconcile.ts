@@ -4,16 +4,18 @@ import { loadConfig } from '../config/file.js';
 import { parseDomain } from '../domain/domain.js';
 import { type Guest, guestOf } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
-import { quote } from '../values/quote.js';
-import { askLibvirt, command, type Io } from './command.js';
+import { assertCallsHooks } from '../guests/ask-libvirt.js';
+import type { Io } from '../guests/io.js';
+import { LOCK_WAIT, locked } from '../guests/locked.js';
+import { guestOfLibvirt } from '../guests/named.js';
+import { closely, preview, previewAll, reconcileAll } from '../guests/reconcile-all.js';
 import {
   type Inquiry, journalOf, lifeOf, type Part, releaseGuest, stampOf, type UnderLock, wireGuest, wireServed,
-} from './guest.js';
-import { locked } from './host.js';
-import { guestOfLibvirt } from './named.js';
-import { closely, preview, previewAll, reconcileAll } from './reconcile-all.js';
-import { assertRoot, LOCK_WAIT } from './requirements.js';
-import { assertCallsHooks } from './wishes.js';
+} from '../guests/reconcile-guest.js';
+import { askLibvirt } from '../guests/virsh.js';
+import { quote } from '../values/quote.js';
+import { command } from './command.js';
+import { assertRoot } from './requirements.js';
 
 export const reconcile = command({
   name: 'reconcile',

@@ -6,10 +6,10 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { CommandError, HostError } from '../errors.js';
+import type { Io } from '../guests/io.js';
 import { assertSuccess, type ExecRequest } from '../system/exec.js';
 import { isAfter, type Moment, processOf } from '../system/process.js';
 import { oneLine, quote } from '../values/quote.js';
-import type { Io } from './command.js';
 import type { InstallRecord } from './record.js';
 
 /** A running daemon that calls the qemu hook. */

@@ -3,9 +3,9 @@ import { accessSync, constants, existsSync, readFileSync, realpathSync } from 'n
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { HostError } from '../errors.js';
+import type { Io } from '../guests/io.js';
 import { assertSuccess } from '../system/exec.js';
 import { quote } from '../values/quote.js';
-import type { Io } from './command.js';
 import { HOOK, LIBRARY_FILES } from './layout.js';
 
 /** Where AppArmor's profile of libvirtd lets a hook run programs (Debian 12 and 13). */
@@ -17,9 +17,6 @@ const NODE_CURE = `install a package 'nodejs' of version ${OLDEST_NODE.join('.')
 
 /** Debian's packages of the programs without which no guest is wired. */
 const NEEDED: Readonly<Record<string, string>> = { flock: 'util-linux', ip: 'iproute2', bridge: 'iproute2' };
-
-/** Seconds to wait for hooks that run: a person waits, and can try again. */
-export const LOCK_WAIT = 10;
 
 /** Something that a package of Debian brings. */
 export class MissingError extends HostError {

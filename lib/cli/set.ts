@@ -10,15 +10,17 @@ import {
 } from '../domain/metadata-edit.js';
 import type { NicIntent } from '../domain/metadata.js';
 import { DomainXmlError, GuestwireError, HostError, UsageError } from '../errors.js';
+import { assertFree } from '../guests/address-clash.js';
+import type { Io } from '../guests/io.js';
+import { domainNamed } from '../guests/named.js';
+import { isOwn } from '../guests/virsh.js';
 import { connect } from '../libvirt/connect.js';
 import type { Connection } from '../libvirt/connection.js';
 import { LibvirtError } from '../libvirt/errors.js';
 import type { DomainRef } from '../libvirt/refs.js';
 import { isHeld } from '../system/lock.js';
 import { quote } from '../values/quote.js';
-import { command, type Io, isOwn } from './command.js';
-import { assertFree } from './held.js';
-import { domainNamed } from './named.js';
+import { command } from './command.js';
 
 const WHERE = `  -n, --nic MAC    which NIC
       --live       of the running guest only; without --live and --config of both, where the guest runs

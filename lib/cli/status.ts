@@ -5,14 +5,16 @@ import { deriveAttachments } from '../attachments/derive.js';
 import { loadConfig } from '../config/file.js';
 import { parseDomain } from '../domain/domain.js';
 import { UsageError } from '../errors.js';
+import type { Io } from '../guests/io.js';
+import { guestAmong, guestOfLibvirt } from '../guests/named.js';
+import { askLibvirt } from '../guests/virsh.js';
 import { hostFrom } from '../reconcile/host.js';
 import { nicsIn, type NicState, type SurveyedNic } from '../survey/nic-state.js';
 import { survey } from '../survey/survey.js';
 import { bare } from '../values/address.js';
 import { quote, unquoted } from '../values/quote.js';
 import { formatMembership } from '../values/vlan.js';
-import { askLibvirt, command, type Io, JSON_VERSION } from './command.js';
-import { guestAmong, guestOfLibvirt } from './named.js';
+import { command, JSON_VERSION } from './command.js';
 import { type Cell, type Colour, type Column, tableLines } from './table.js';
 
 export const status = command({

@@ -7,11 +7,11 @@ import { join } from 'node:path';
 import { loadConfig } from '../config/file.js';
 import type { Settings } from '../config/paths.js';
 import { ConfigError, HostError } from '../errors.js';
+import type { Io } from '../guests/io.js';
 import { ADVERTISER, type Service, SERVICES } from '../serve/daemon-config.js';
 import { serveDir } from '../serve/serve.js';
 import { assertSuccess } from '../system/exec.js';
 import { quote } from '../values/quote.js';
-import type { Io } from './command.js';
 import type { FileSet, FileSpec } from './fileset.js';
 import { lstatOf } from './layout.js';
 

@@ -1,12 +1,13 @@
 /** `guestwire watch`: the agent in the foreground, as systemd's guestwire-agent.service runs it. */
 import { runAgent } from '../agent/agent.js';
 import { createSupervisor } from '../agent/supervisor.js';
+import { assertCallsHooks } from '../guests/ask-libvirt.js';
+import type { Io } from '../guests/io.js';
 import { connect } from '../libvirt/connect.js';
 import { follow } from '../system/follow.js';
 import { createLog } from '../system/log.js';
-import { command, type Io } from './command.js';
+import { command } from './command.js';
 import { assertRoot } from './requirements.js';
-import { assertCallsHooks } from './wishes.js';
 
 export const watch = command({
   name: 'watch',

@@ -14,7 +14,7 @@ import { parseUri } from '../libvirt/uri.js';
 import type { Wish } from '../reconcile/request.js';
 import type { Wishes } from '../survey/survey.js';
 import { quote } from '../values/quote.js';
-import type { Io } from './command.js';
+import type { Io } from './io.js';
 
 export interface Asked {
   readonly wishes: Wishes;

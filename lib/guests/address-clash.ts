@@ -6,8 +6,8 @@ import type { Connection } from '../libvirt/connection.js';
 import type { DomainRef } from '../libvirt/refs.js';
 import { rivalsOf } from '../reconcile/holders.js';
 import { hostFrom, pastOf } from '../reconcile/host.js';
-import type { Io } from './command.js';
-import { readDomains } from './wishes.js';
+import { readDomains } from './ask-libvirt.js';
+import type { Io } from './io.js';
 
 interface Wanted {
   readonly wanted: readonly Attachment[];

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { createJournal } from '../journal/journal.js';
 import { quote } from '../values/quote.js';
 import { isUuid } from '../values/uuid.js';
-import type { Acts } from './acts.js';
-import type { Asked } from './wishes.js';
+import type { Asked } from './ask-libvirt.js';
+import type { Acts } from './effects.js';
 
 /** Milliseconds for which a mark counts, and after which whoever wrote a draft is dead. */
 const LASTS = 60_000;

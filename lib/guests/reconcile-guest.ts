@@ -18,7 +18,7 @@ import { rejoin } from '../reconcile/rejoin.js';
 import type { Wish } from '../reconcile/request.js';
 import { serveGuest } from '../serve/serve.js';
 import { quote } from '../values/quote.js';
-import type { Io } from './command.js';
+import type { Io } from './io.js';
 
 /** What happens under the host's lock. */
 export interface UnderLock {

@@ -3,8 +3,7 @@ import type { Journal } from '../journal/journal.js';
 import { type Host, hostFrom } from '../reconcile/host.js';
 import { acquireLock } from '../system/lock.js';
 import { createLog } from '../system/log.js';
-import type { Io } from './command.js';
-import { LOCK_WAIT } from './requirements.js';
+import type { Io } from './io.js';
 
 /** Runs `act` under the host's lock; each change is printed and logged. Returns how many there were. */
 export async function locked(io: Io, { journal, holder }: { readonly journal: Journal; readonly holder: string }, act: (host: Host) => Promise<void>): Promise<number> {
@@ -24,3 +23,6 @@ export async function locked(io: Io, { journal, holder }: { readonly journal: Jo
   }
   return changes;
 }
+
+/** Seconds to wait for hooks that run: a person waits, and can try again. */
+export const LOCK_WAIT = 10;

@@ -19,7 +19,7 @@ import type { Batch, BatchLine } from '../state/render.js';
 import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import { accessPort } from '../values/vlan.js';
-import { wireRejoined } from './guest.js';
+import { wireRejoined } from './reconcile-guest.js';
 
 export interface Acts {
   readonly host: Host;

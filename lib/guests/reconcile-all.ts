@@ -20,12 +20,12 @@ import { surplusUplinks } from '../survey/leftover-uplinks.js';
 import { allProtocols, garbageIn, observeHost } from '../survey/leftovers.js';
 import { survey, tasksOf } from '../survey/survey.js';
 import { quote } from '../values/quote.js';
-import { type Acts, realActs, toldActs } from './acts.js';
-import type { Io } from './command.js';
-import { stampOf } from './guest.js';
-import { locked } from './host.js';
-import { removeLeftFiles } from './leftfiles.js';
-import { type Asked, askGuests } from './wishes.js';
+import { type Asked, askGuests } from './ask-libvirt.js';
+import { type Acts, realActs, toldActs } from './effects.js';
+import type { Io } from './io.js';
+import { removeLeftFiles } from './left-files.js';
+import { locked } from './locked.js';
+import { stampOf } from './reconcile-guest.js';
 
 /** Asks libvirt whether a guest's memory is still elsewhere. */
 type IsOnItsWay = (uuid: string) => Promise<boolean>;

@@ -7,7 +7,7 @@ import { LibvirtError } from '../libvirt/errors.js';
 import { type DomainRef, isUuid } from '../libvirt/refs.js';
 import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
-import { askLibvirt, noSuchGuest } from './command.js';
+import { askLibvirt, noSuchGuest } from './virsh.js';
 
 interface Asking {
   readonly exec: Exec;
