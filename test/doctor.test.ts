@@ -1,7 +1,7 @@
 /** `guestwire doctor`: facts to findings as a table, and the command on a real kernel. */
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
-import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts } from '../lib/doctor.js';
-import { droppingLegacy } from '../lib/dropping.js';
+import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts } from '../lib/doctor/diagnosis.js';
+import { droppingLegacy } from '../lib/doctor/forward-chains.js';
 import { canRun, testWith } from './capability.js';
 import { type GuestHost, openGuestHost } from './guesthost.js';
 import { guestXml } from './routedhost.js';

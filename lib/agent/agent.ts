@@ -12,8 +12,9 @@ import { LibvirtArgumentError, LibvirtError, LibvirtUnsupportedError } from '../
 import type { EventKind, LibvirtEvent } from '../libvirt/events.js';
 import type { Follow } from '../system/follow.js';
 import { acquireLock } from '../system/lock.js';
-import { type Concerns, createConcerns, readLinkLine } from './concerns.js';
+import { type Concerns, createConcerns } from './concerns.js';
 import { createGuests, type Guests } from './guests.js';
+import { readLinkLine } from './monitor-lines.js';
 import { startMonitors } from './monitors.js';
 import type { Supervisor } from './supervisor.js';
 

@@ -14,8 +14,8 @@ import { hostFrom } from '../reconcile/host.js';
 import { survey, tasksOf } from '../survey/survey.js';
 import { oneLine, quote } from '../values/quote.js';
 import type { Concerns } from './concerns.js';
+import { createWork, type Reason, type Work } from './queue.js';
 import { createTurns } from './turns.js';
-import { createWork, type Reason, type Work } from './work.js';
 
 export interface Guests {
   /** The connection to ask from now on; undefined: there is none. */

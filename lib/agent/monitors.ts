@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Follow, Followed } from '../system/follow.js';
 import { oneLine } from '../values/quote.js';
-import { type LinkChange, readLinkLine, readVlanLine } from './concerns.js';
+import { type LinkChange, readLinkLine, readVlanLine } from './monitor-lines.js';
 
 export interface MonitorOptions {
   readonly follow: Follow;

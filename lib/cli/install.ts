@@ -5,21 +5,22 @@ import { loadConfig } from '../config/file.js';
 import { ConfigError, HostError, UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { LOCK_WAIT } from '../guests/locked.js';
-import { acquireLock } from '../system/lock.js';
-import { now } from '../system/process.js';
-import { quote } from '../values/quote.js';
-import { agentFiles, startAgent } from './agentunit.js';
-import { command } from './command.js';
-import { dropIns, type DropIns } from './dropins.js';
-import { applyFileSet, type FileSet, type FileSpec } from './fileset.js';
+import { agentFiles, startAgent } from '../install/agent-unit.js';
+import { dropIns, type DropIns } from '../install/drop-ins.js';
+import { applyFileSet, type FileSet, type FileSpec } from '../install/file-set.js';
 import {
   assertSafeDirectory, BESIDE, BESIDE_DIR, findPlace, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN,
   type Place, standingAt,
-} from './layout.js';
-import { type InstallRecord, readRecord, recordFile } from './record.js';
-import { type Consent, daemonKey, reloadDaemons } from './reload.js';
-import { assertHost, assertRoot, type Build, readBuild } from './requirements.js';
-import { reloadUnits, unitFiles } from './units.js';
+} from '../install/layout.js';
+import { type InstallRecord, readRecord, recordFile } from '../install/record.js';
+import { type Consent, daemonKey, reloadDaemons } from '../install/reload.js';
+import { assertHost, type Build, readBuild } from '../install/requirements.js';
+import { reloadUnits, unitFiles } from '../install/units.js';
+import { acquireLock } from '../system/lock.js';
+import { now } from '../system/process.js';
+import { quote } from '../values/quote.js';
+import { command } from './command.js';
+import { assertRoot } from './requirements.js';
 
 export const install = command({
   name: 'install',

@@ -5,6 +5,14 @@ import { agentLockOf } from '../config/paths.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { LOCK_WAIT } from '../guests/locked.js';
+import { AGENT_UNIT, isAgentInstalled, stopAgent } from '../install/agent-unit.js';
+import { DRAFT_DIRS, DROP_IN_DIRS, DROP_IN_FILES, isOurDropIn } from '../install/drop-ins.js';
+import { leftoversIn, reasonOf } from '../install/file-set.js';
+import {
+  AGENT, BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt,
+} from '../install/layout.js';
+import { readRecord } from '../install/record.js';
+import { installedUnits, reloadUnits, UNITS_DIR } from '../install/units.js';
 import { createJournal, type Journal } from '../journal/journal.js';
 import { byLife } from '../reconcile/holders.js';
 import { hostFrom } from '../reconcile/host.js';
@@ -13,16 +21,8 @@ import { serveNobody } from '../serve/serve.js';
 import { acquireLock, type Lock } from '../system/lock.js';
 import { createLog } from '../system/log.js';
 import { quote, sysctlName } from '../values/quote.js';
-import { AGENT_UNIT, isAgentInstalled, stopAgent } from './agentunit.js';
 import { command } from './command.js';
-import { DRAFT_DIRS, DROP_IN_DIRS, DROP_IN_FILES, isOurDropIn } from './dropins.js';
-import { leftoversIn, reasonOf } from './fileset.js';
-import {
-  AGENT, BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt,
-} from './layout.js';
-import { readRecord } from './record.js';
 import { assertRoot } from './requirements.js';
-import { installedUnits, reloadUnits, UNITS_DIR } from './units.js';
 
 export const uninstall = command({
   name: 'uninstall',

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { agentUnitText } from '../../lib/cli/agentunit.js';
+import { agentUnitText } from '../../lib/install/agent-unit.js';
 import { connect } from '../../lib/libvirt/connect.js';
 import type { Connection } from '../../lib/libvirt/connection.js';
 import { type Host, startHost, waitFor } from '../lab/host.js';

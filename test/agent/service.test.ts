@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
 import { createSupervisor } from '../../lib/agent/supervisor.js';
-import { agentUnitText } from '../../lib/cli/agentunit.js';
+import { agentUnitText } from '../../lib/install/agent-unit.js';
 import { exec } from '../../lib/system/exec-async.js';
 import { testWith } from '../capability.js';
 import { assertBuilt, type InstallHost, openInstallHost } from '../installhost.js';

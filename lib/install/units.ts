@@ -12,7 +12,7 @@ import { ADVERTISER, type Service, SERVICES } from '../serve/daemon-config.js';
 import { serveDir } from '../serve/serve.js';
 import { assertSuccess } from '../system/exec.js';
 import { quote } from '../values/quote.js';
-import type { FileSet, FileSpec } from './fileset.js';
+import type { FileSet, FileSpec } from './file-set.js';
 import { lstatOf } from './layout.js';
 
 export const UNITS_DIR = '/etc/systemd/system';

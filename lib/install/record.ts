@@ -1,7 +1,7 @@
 /** What `install` remembers for later runs: which directories it made, and which daemons know of the hook. */
 import { readFileSync } from 'node:fs';
 import * as z from 'zod/mini';
-import type { FileSpec } from './fileset.js';
+import type { FileSpec } from './file-set.js';
 import { RECORD } from './layout.js';
 
 const schema = z.object({

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { HostError } from '../errors.js';
 import { quote } from '../values/quote.js';
-import type { FileSpec } from './fileset.js';
+import type { FileSpec } from './file-set.js';
 import { assertSafeDirectory, lstatOf } from './layout.js';
 
 const MARK = "# guestwire: written by 'guestwire install', removed by 'guestwire uninstall'";

@@ -6,7 +6,7 @@ import { HostError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { assertSuccess, failureOf } from '../system/exec.js';
 import { quote } from '../values/quote.js';
-import type { FileSet } from './fileset.js';
+import type { FileSet } from './file-set.js';
 import { AGENT, lstatOf } from './layout.js';
 import { agentBuild } from './requirements.js';
 import { SYSTEMCTL_DEADLINE, UNITS_DIR } from './units.js';

@@ -1,7 +1,7 @@
 /** What may be wrong with a host that is to carry guests: facts to findings. Pure; each finding says what mends it. */
-import type { Subinterface } from './kernel/observation.js';
-import { quote, sysctlName } from './values/quote.js';
-import { formatVids } from './values/vlan.js';
+import type { Subinterface } from '../kernel/observation.js';
+import { quote, sysctlName } from '../values/quote.js';
+import { formatVids } from '../values/vlan.js';
 
 export interface Ill {
   /** 'error': guests do not work, or are not apart; 'warning': they may not; 'note': to know. */

@@ -1,7 +1,7 @@
 /** Whether libvirt will call guestwire's hook, and the hook will run: what `install` would refuse or mend. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { DoctorFacts } from '../doctor.js';
+import type { DoctorFacts } from '../doctor/diagnosis.js';
 import { GuestwireError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { quote } from '../values/quote.js';

@@ -1,6 +1,6 @@
 /** Forward chains that drop what nobody lets pass: by their policy, as Docker and ufw have it, or by their last rule, as firewalld. Pure. */
-import type { DroppingChain } from './doctor.js';
-import { TABLE } from './state/nft.js';
+import { TABLE } from '../state/nft.js';
+import type { DroppingChain } from './diagnosis.js';
 
 interface NftChain { readonly family: string; readonly table: string; readonly name: string; readonly hook?: string; readonly policy?: string }
 interface NftRule { readonly family: string; readonly table: string; readonly chain: string; readonly expr?: readonly Record<string, unknown>[] }
