@@ -9,8 +9,7 @@ import { labelOf, withOwner } from '../reconcile/owners.js';
 import { type Finding, findingsOf } from '../survey/findings.js';
 import { survey } from '../survey/survey.js';
 import { quote } from '../values/quote.js';
-import { command, JSON_VERSION } from './command.js';
-import { assertRootToRead } from './requirements.js';
+import { assertRootToRead, command, JSON_VERSION } from './command.js';
 
 export const check = command({
   name: 'check',

@@ -1,7 +1,7 @@
 /** What every subcommand is made of, and what they share: arguments, reading a domain, printing JSON. */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { DomainXmlError, UsageError } from '../errors.js';
+import { DomainXmlError, HostError, UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { askLibvirt } from '../guests/virsh.js';
 import { oneLine, quote } from '../values/quote.js';
@@ -72,4 +72,14 @@ function readXmlFile(file: string): Uint8Array {
   } catch (error) {
     throw new DomainXmlError(`${quote(file)} cannot be read: ${oneLine((error as Error).message)}`, { cause: error });
   }
+}
+
+/** Throws unless root runs `command`. */
+export function assertRoot(command: string): void {
+  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' changes this host: run it as root`);
+}
+
+/** Throws unless root runs `command`: nftables and the journal answer nobody else. */
+export function assertRootToRead(command: string): void {
+  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' reads what only root may: run it as root`);
 }

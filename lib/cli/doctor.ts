@@ -1,8 +1,7 @@
 /** `guestwire doctor`: what is wrong, or may go wrong, with this host, and the command that mends it. */
 import { diagnose, type Ill } from '../doctor/diagnosis.js';
 import { factsOf } from '../doctor/facts.js';
-import { command, JSON_VERSION } from './command.js';
-import { assertRootToRead } from './requirements.js';
+import { assertRootToRead, command, JSON_VERSION } from './command.js';
 import { painted } from './table.js';
 
 export const doctor = command({

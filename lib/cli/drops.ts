@@ -7,8 +7,7 @@ import { guestMeant } from '../guests/named.js';
 import { createJournal } from '../journal/journal.js';
 import { countersOf, type RuleCount } from '../kernel/nft-output.js';
 import { quote } from '../values/quote.js';
-import { command, JSON_VERSION } from './command.js';
-import { assertRootToRead } from './requirements.js';
+import { assertRootToRead, command, JSON_VERSION } from './command.js';
 
 /** Of a NIC's chain, by what it starts with. */
 const DIRECTIONS: Readonly<Record<string, string>> = { nic: 'sends', arp: 'sends', ip: 'sends', ip6: 'sends', in: 'gets', out: 'sends on', host: 'sends to the host' };

@@ -19,8 +19,7 @@ import { reloadUnits, unitFiles } from '../install/units.js';
 import { acquireLock } from '../system/lock.js';
 import { now } from '../system/process.js';
 import { quote } from '../values/quote.js';
-import { command } from './command.js';
-import { assertRoot } from './requirements.js';
+import { assertRoot, command } from './command.js';
 
 export const install = command({
   name: 'install',

@@ -10,8 +10,7 @@ import type { Plan } from '../reconcile/plan.js';
 import { refilter } from '../reconcile/reconcile.js';
 import { once } from '../system/log.js';
 import { quote, unquoted } from '../values/quote.js';
-import { command, JSON_VERSION } from './command.js';
-import { assertRoot, assertRootToRead } from './requirements.js';
+import { assertRoot, assertRootToRead, command, JSON_VERSION } from './command.js';
 
 export const quarantine = command({
   name: 'quarantine',

@@ -14,8 +14,7 @@ import {
 } from '../guests/reconcile-guest.js';
 import { askLibvirt } from '../guests/virsh.js';
 import { quote } from '../values/quote.js';
-import { command } from './command.js';
-import { assertRoot } from './requirements.js';
+import { assertRoot, command } from './command.js';
 
 export const reconcile = command({
   name: 'reconcile',

@@ -21,8 +21,7 @@ import { serveNobody } from '../serve/serve.js';
 import { acquireLock, type Lock } from '../system/lock.js';
 import { createLog } from '../system/log.js';
 import { quote, sysctlName } from '../values/quote.js';
-import { command } from './command.js';
-import { assertRoot } from './requirements.js';
+import { assertRoot, command } from './command.js';
 
 export const uninstall = command({
   name: 'uninstall',

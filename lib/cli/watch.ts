@@ -6,8 +6,7 @@ import type { Io } from '../guests/io.js';
 import { connect } from '../libvirt/connect.js';
 import { follow } from '../system/follow.js';
 import { createLog } from '../system/log.js';
-import { command } from './command.js';
-import { assertRoot } from './requirements.js';
+import { assertRoot, command } from './command.js';
 
 export const watch = command({
   name: 'watch',
