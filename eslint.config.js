@@ -23,7 +23,7 @@ export default defineConfig(
       'no-restricted-imports': ['error', { paths: ['node:child_process', 'child_process', 'execa'] }],
     },
   },
-  { files: ['lib/system/exec.ts', 'lib/system/exec-async.ts'], rules: { 'no-restricted-imports': 'off' } },
+  { files: ['lib/system/exec.ts', 'lib/system/exec-async.ts', 'lib/system/follow.ts'], rules: { 'no-restricted-imports': 'off' } },
   {
     files: ['test/**', 'bench/**', 'demo/**', 'examples/**', '*.js'],
     rules: { 'no-console': 'off', 'no-restricted-imports': 'off', 'max-lines-per-function': 'off', 'max-params': 'off' },

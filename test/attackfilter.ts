@@ -12,7 +12,7 @@ export function filterFor(topology: Topology, nic: HostileNic): string {
   const wired = topology === 'bridge' ? portOf(nic) : linkOf(nic);
   return families.flatMap((family) => {
     const filter = nicFilter(wired, family);
-    return [...tableLines(family, true), ...(filter === undefined ? [] : nicLines(family, filter, wired))];
+    return [`add table ${family} guestwire`, `delete table ${family} guestwire`, ...tableLines(family), ...(filter === undefined ? [] : nicLines(family, filter, wired))];
   }).map((line) => `${line}\n`).join('');
 }
 

@@ -147,7 +147,7 @@ describe('guestwire plan', () => {
     };
     const xml = readFileSync(domainOf('routed-dual-stack'), 'utf8');
     const wired = (ifindex: number, link: string): Wired => ({ ...deriveAttachments(parseDomain(Buffer.from(xml)), defaultConfig())[0], ifindex, link } as Wired);
-    const nft = (ifindex: number, link: string): string[] => (['inet', 'netdev'] as const).flatMap((family) => tableLines(family, false)).concat(
+    const nft = (ifindex: number, link: string): string[] => (['inet', 'netdev'] as const).flatMap((family) => tableLines(family)).concat(
       (['inet', 'netdev'] as const).flatMap((family) => nicLines(family, nicFilter(wired(ifindex, link), family) as NicFilter, { ifindex })));
     const sysctls = (dev: string): string[] => [
       ...['accept_redirects=0', 'rp_filter=1', 'send_redirects=0'].map((line) => `net/ipv4/conf/${dev}/${line}`),

@@ -93,7 +93,7 @@ describe('render', () => {
     ['an access VLAN', vlan(42, 'pvid untagged'), 'bridge vlan add dev vnet0 vid 42 pvid untagged', 'bridge vlan del dev vnet0 vid 42'],
     ['a native-tagged VLAN', vlan(42, 'pvid'), 'bridge vlan add dev vnet0 vid 42 pvid', 'bridge vlan del dev vnet0 vid 42'],
     ['a VLAN on an uplink', { kind: 'uplink-vlan', dev: 'eno1', vid: 42 }, 'bridge vlan add dev eno1 vid 42', 'bridge vlan del dev eno1 vid 42'],
-    ['a table', { kind: 'filter-table', dev: 'guestwire', family: 'bridge' }, `nft ${tableLines('bridge', false).join('\n')}`, 'nft delete table bridge guestwire'],
+    ['a table', { kind: 'filter-table', dev: 'guestwire', family: 'bridge', lines: tableLines('bridge') }, `nft ${tableLines('bridge').join('\n')}`, 'nft delete table bridge guestwire'],
     ['the filter of a port', { kind: 'nic-filter', dev: 'vnet0', family: 'bridge', ifindex: 7, filter: FILTER },
       `nft create chain bridge guestwire nic_7\nadd rule bridge guestwire nic_7 counter comment "guestwire ${markOf(FILTER)}"\nadd rule bridge guestwire nic_7 ether saddr != 52:54:00:aa:bb:01 counter drop comment "source MAC"\nadd element bridge guestwire ports { 7 : goto nic_7 }`,
       'nft delete element bridge guestwire ports { 7 }\nflush chain bridge guestwire nic_7\ndelete chain bridge guestwire nic_7'],

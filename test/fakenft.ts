@@ -1,7 +1,8 @@
 /** nftables as far as guestwire's lines reach: tables with sets of ifindexes and chains, of whose rules the comments are kept. */
-import { shapeName, TABLES } from '../lib/filter/nft-tables.js';
-import type { FilterFacts } from '../lib/kernel/observation.js';
-import { commentsOf, type FilterFamily } from '../lib/state/nft.js';
+import { isIntact } from '../lib/filter/state.js';
+import { NO_TABLE } from '../lib/kernel/nft-output.js';
+import type { FilterFacts, HookFacts, SetFacts } from '../lib/kernel/observation.js';
+import type { FilterFamily } from '../lib/state/nft.js';
 
 /** By set name, what it holds; by chain name, the comments of its rules. */
 export interface FakeTable {
@@ -10,6 +11,9 @@ export interface FakeTable {
   /** Sets of addresses. */
   learns: string[];
   constants: string[];
+  /** By base chain. */
+  hooks: Record<string, HookFacts>;
+  maps: string[];
 }
 
 export type FakeNft = Partial<Record<FilterFamily, FakeTable>>;
@@ -32,7 +36,7 @@ function changeTable(nft: FakeNft, { verb, family }: { verb: string; family: Fil
     return;
   }
   if (verb === 'create' && nft[family] !== undefined) refuse('File exists');
-  nft[family] ??= { sets: {}, chains: {}, learns: [], constants: [] };
+  nft[family] ??= { sets: {}, chains: {}, learns: [], constants: [], hooks: {}, maps: [] };
 }
 
 interface Change {
@@ -42,12 +46,14 @@ interface Change {
   readonly rest: string;
 }
 
-function changeTableContent({ sets, chains, learns, constants }: FakeTable, { verb, what, name, rest }: Change, refuse: Refuse): void {
+function changeTableContent(table: FakeTable, { verb, what, name, rest }: Change, refuse: Refuse): void {
+  const { sets, chains, learns, constants } = table;
   const absent = (): never => refuse('No such file or directory');
   const ifindex = Number(/\d+/.exec(rest)?.[0]);
   switch (`${verb} ${what}`) {
     case 'add set':
     case 'add map':
+      if (what === 'map') table.maps.push(name);
       if (rest.startsWith('{ type iface_index')) sets[name] ??= [];
       else if (rest.includes('ipv6_addr')) learns.push(name);
       else constants.push(name);
@@ -57,10 +63,11 @@ function changeTableContent({ sets, chains, learns, constants }: FakeTable, { ve
       if (sets[name] === undefined) absent();
       Reflect.deleteProperty(sets, name);
       return;
-    case 'add chain': chains[name] ??= []; return;
+    case 'add chain': chains[name] ??= []; addHook(table, name, rest); return;
     case 'create chain':
       if (chains[name] !== undefined) refuse('File exists');
       chains[name] = [];
+      addHook(table, name, rest);
       return;
     case 'flush chain': if (chains[name] === undefined) absent(); chains[name] = []; return;
     case 'delete chain': if (chains[name] === undefined) absent(); Reflect.deleteProperty(chains, name); return;
@@ -74,15 +81,22 @@ function changeTableContent({ sets, chains, learns, constants }: FakeTable, { ve
   }
 }
 
+function addHook({ hooks }: FakeTable, chain: string, rest: string): void {
+  const [, type, hook, prio, policy] = /type (\S+) hook (\S+).* priority (-?\d+); policy (\w+);/.exec(rest) ?? [];
+  if (hook !== undefined) hooks[chain] = { type, hook, prio: Number(prio), policy };
+}
+
 /** Returns what would be read of one family's table; `nameOf` says how nft prints an ifindex. */
 export function filterFacts(nft: FakeNft, family: FilterFamily, nameOf: (ifindex: number) => string): FilterFacts {
   const table = nft[family];
-  if (table === undefined) return { there: false, intact: false, chains: new Map(), elements: new Map(), learns: new Set() };
-  const shape = TABLES[family];
+  if (table === undefined) return NO_TABLE;
+  const sets = Object.entries(table.sets).map(([name, held]): [string, SetFacts] =>
+    [name, { kind: table.maps.includes(name) ? 'map' : 'set', type: 'iface_index', isEmpty: held.length === 0 }]);
   return {
     there: true,
-    intact: table.chains[shapeName(family)] !== undefined && [...shape.constants.keys()].every((name) => table.constants.includes(name)) && [...shape.sets.keys()].every((name) => table.sets[name] !== undefined) && shape.chains.every((chain) => table.chains[chain.name]?.join('\n') === commentsOf(chain).join('\n')),
     chains: new Map(Object.entries(table.chains)),
+    hooks: new Map(Object.entries(table.hooks)),
+    sets: new Map([...sets, ...table.constants.map((name): [string, SetFacts] => [name, { kind: 'set', type: undefined, isEmpty: false }])]),
     elements: new Map(Object.entries(table.sets).map(([name, held]) => [name, new Set(held.map(nameOf))])),
     learns: new Set(table.learns),
   };
@@ -90,7 +104,7 @@ export function filterFacts(nft: FakeNft, family: FilterFamily, nameOf: (ifindex
 
 /** Returns the ifindexes whose frames a table filters, sorted; undefined when there is no table, or it is not whole. */
 export function filtered(nft: FakeNft, family: FilterFamily): number[] | undefined {
-  if (!filterFacts(nft, family, String).intact) return undefined;
+  if (!isIntact(filterFacts(nft, family, String), family)) return undefined;
   const held = nft[family]?.sets[{ bridge: 'ports', netdev: 'nics', inet: 'guests' }[family]] ?? [];
   return held.filter((ifindex) => family === 'inet' || nft[family]?.chains[`nic_${ifindex}`] !== undefined).sort((a, b) => a - b);
 }

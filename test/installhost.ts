@@ -105,7 +105,8 @@ export async function openInstallHost(): Promise<InstallHost> {
 
 /** Builds unless dist/ is younger than all it is made from. One at a time: another test file may come to the same mind. */
 export function assertBuilt(): void {
-  const sources = ['lib', 'lib/cli', 'hooks'].flatMap((dir) => readdirSync(dir).filter((name) => name.endsWith('.ts')).map((name) => join(dir, name)));
+  const sources = ['lib', 'hooks'].flatMap((dir) => readdirSync(dir, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts')).map((name) => join(dir, name)));
   const [newest = ''] = [...sources, 'build.js', 'package.json'].sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
   const script = 'test dist/hook.cjs -nt "$1" || npm run --silent build';
   const { status, stderr } = spawnSync('flock', ['package.json', 'sh', '-c', script, 'sh', newest], { encoding: 'utf8' });

@@ -87,7 +87,7 @@ describe('rules of a port', () => {
 const WIRED: Wired = { kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'p0', ifindex: 7, bridge: 'br0', isolated: undefined, uplinks: [], vlans: [{ vid: 10, pvid: true, untagged: true }] };
 
 test('the table without such ports has no connection tracking', () => {
-  const plain = [...tableLines('bridge', false), ...nicLines('bridge', nicFilter({ ...WIRED, policy: policyOf('<gw:group name="g"/>') }, 'bridge') ?? { chains: [], elements: [], named: [] }, WIRED)];
+  const plain = [...tableLines('bridge'), ...nicLines('bridge', nicFilter({ ...WIRED, policy: policyOf('<gw:group name="g"/>') }, 'bridge') ?? { chains: [], elements: [], named: [] }, WIRED)];
   expect(plain.filter((line) => /\bct\b/.test(line))).toEqual([]);
   expect([...PORT_CONSTANTS.keys()].every((name) => TABLES.bridge.constants.has(name))).toBe(true);
 });

@@ -180,7 +180,7 @@ describe('output that is not what the tool documents', () => {
     ['a link without an ifindex', () => parseLinks([{ ifname: 'x', flags: [] }]), "ip address: unexpected JSON at 'ifindex' in '{\"ifname\":\"x\",\"flags\":[]}'"],
     ['a VID as text', () => parseVlans([{ ifname: 'x', vlans: [{ vlan: '10' }] }]), "bridge vlan: unexpected JSON at 'vlans.0.vlan' in '{\"ifname\":\"x\",\"vlans\":[{\"vlan\":\"10\"}]}'"],
     ['a route without a destination', () => parseRoutes([{ dev: 'x' }], {}), "ip route: unexpected JSON at 'dst' in '{\"dev\":\"x\"}'"],
-    ['text in place of JSON', () => parseFilter('table bridge guestwire {', 'bridge'), "nft: unexpected output 'table bridge guestwire {'"],
+    ['text in place of JSON', () => parseFilter('table bridge guestwire {'), "nft: unexpected output 'table bridge guestwire {'"],
   ])('%s is an error', (_, parse, message) => {
     expect(parse).toThrow(ToolOutputError);
     expect(parse).toThrow(message);

@@ -1,6 +1,8 @@
 /** `guestwire doctor`: what is wrong, or may go wrong, with this host, and the command that mends it. */
 import { diagnose, type Ill } from '../doctor/diagnosis.js';
 import { factsOf } from '../doctor/facts.js';
+import { untoldServices } from '../install/drop-ins.js';
+import { hookIlls } from '../install/hook-health.js';
 import { assertRootToRead, command, JSON_VERSION } from './command.js';
 import { painted } from './table.js';
 
@@ -19,7 +21,7 @@ Needs root. Exit status: 0 no error is found, 1 one is.`,
   options: { json: { type: 'boolean' } },
   run: async ({ values: { json = false } }, io) => {
     assertRootToRead('doctor');
-    const findings = diagnose(await factsOf(io));
+    const findings = diagnose(await factsOf(io, { install: await hookIlls(io), untold: untoldServices() }));
     if (json) io.print(JSON.stringify({ version: JSON_VERSION, findings }, null, 2));
     else io.print(findings.length === 0 ? 'nothing is wrong with this host' : findings.map((ill) => wordsOf(ill, io.colours === true)).join('\n'));
     return findings.some(({ severity }) => severity === 'error') ? 1 : 0;

@@ -9,8 +9,6 @@ import type { HostConfig } from '../config/host-config.js';
 import { parseDomain } from '../domain/domain.js';
 import { GuestwireError } from '../errors.js';
 import type { Io } from '../guests/io.js';
-import { untoldServices } from '../install/drop-ins.js';
-import { hookIlls } from '../install/hook-health.js';
 import { createKernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE } from '../kernel/observation.js';
 import { connect } from '../libvirt/connect.js';
@@ -18,7 +16,14 @@ import type { Exec, ExecRequest } from '../system/exec.js';
 import type { BridgeHealth, DefinedNic, DoctorFacts, DroppingChain } from './diagnosis.js';
 import { droppingIn, droppingLegacy } from './forward-chains.js';
 
-export async function factsOf(io: Io): Promise<DoctorFacts> {
+/** What another room knows: whether the hook is installed, and which network daemons may take guestwire's routes away. */
+export interface InstallFacts {
+  readonly install: DoctorFacts['install'];
+  /** Names of daemons, running or not. */
+  readonly untold: readonly string[];
+}
+
+export async function factsOf(io: Io, { install, untold }: InstallFacts): Promise<DoctorFacts> {
   const config = loadConfig(io.settings.config);
   const { nics, libvirt } = await definedNics(io, config);
   const kernel = createKernel(io.exec);
@@ -27,7 +32,7 @@ export async function factsOf(io: Io): Promise<DoctorFacts> {
   const uplinks = [...new Set([...routers, ...config.routed.proxy, ...linksOf(await ask(io.exec, 'ip', ['-json', 'route', 'show', 'default'])), ...linksOf(await ask(io.exec, 'ip', ['-6', '-json', 'route', 'show', 'default']))])];
   return {
     bridges: await bridgesOf(io, config, names), subinterfaces, nics, sysctls: sysctlsOf(uplinks), uplinks, dropping: [...droppingIn(await ask(io.exec, 'nft', ['--json', 'list', 'ruleset'])), ...await legacyChains(io.exec)],
-    untold: untoldServices().filter(isRunning), install: await hookIlls(io), libvirt, kernel: versionOf(release()),
+    untold: untold.filter(isRunning), install, libvirt, kernel: versionOf(release()),
   };
 }
 

@@ -109,16 +109,12 @@ export function shapeName(family: FilterFamily): string {
   return `shape_${createHash('sha256').update(JSON.stringify([[...sets], [...constants], chains])).digest('hex').slice(0, 8)}`;
 }
 
-/**
- * Returns the lines that make a table without guests. `create` fails where there is one, so that nobody adds to a
- * stranger's; one that may be there goes in the same transaction, which costs a grace period of the kernel (4 ms : 17 ms,
- * Linux 6.18).
- */
-export function tableLines(family: FilterFamily, mayBeThere: boolean): string[] {
+/** Returns the lines that make a table without guests. `create` fails where a table is, so that none adds to a stranger's. */
+export function tableLines(family: FilterFamily): string[] {
   const { constants, sets, chains } = TABLES[family];
   const table = `${family} ${TABLE}`;
   return [
-    ...(mayBeThere ? [`add table ${table}`, `delete table ${table}`] : []), `create table ${table}`,
+    `create table ${table}`,
     ...[...constants].map(([name, set]) => `add set ${table} ${name} ${set}`),
     ...[...sets].map(([name, kind]) => `add ${kind} ${table} ${name} { type iface_index${kind === 'map' ? ' : verdict' : ''}; }`),
     `add chain ${table} ${shapeName(family)}`, ...chains.map((chain) => chainLine(family, chain)), ...chains.flatMap((chain) => ruleLines(family, chain)),

@@ -2,7 +2,6 @@
 import { claimsOf } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/wired.js';
 import type { Guest } from '../domain/guest.js';
-import type { Holding } from '../journal/journal.js';
 import {
   contains, type Family, hostPrefix, ownPrefix, parseAddress, parsePrefix, type Prefix,
 } from '../values/address.js';
@@ -25,7 +24,7 @@ export type WiredNic = Extract<Wired, { kind: 'routed-link' | 'vlan-port' }>;
 
 export interface Parties {
   /** What the journal has of guests that run. */
-  readonly guests: readonly Omit<Holding, 'version' | 'since' | 'incoming'>[];
+  readonly guests: readonly { readonly guest: Guest; readonly wired: readonly Wired[] }[];
   /** Addresses of the host, canonical; the gateways of the guests need not be among them. */
   readonly host: ReadonlySet<string>;
   /** UUIDs of guests in quarantine. */

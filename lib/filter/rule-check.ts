@@ -65,7 +65,7 @@ function withAltered(facts: FilterFacts, altered: readonly Alteration[]): Filter
   for (const { ifindex } of altered) {
     const name = chainNamesOf(String(ifindex)).find((each) => chains.has(each));
     // What is no NIC's, or cannot be marked, is made anew with the whole table.
-    if (ifindex === undefined || name === undefined) return { ...facts, intact: false };
+    if (ifindex === undefined || name === undefined) return { ...facts, sets: new Map() };
     chains.set(name, [...(chains.get(name) ?? []), 'altered']);
   }
   return { ...facts, chains };
@@ -83,7 +83,7 @@ async function expectedOf(exec: Exec, living: readonly Wired[], families: readon
   if (families.length === 0) return [];
   const links = living.filter(({ kind }) => kind === 'routed-link' || kind === 'vlan-port').map(({ link, ifindex }, index) => `link add name ${link} index ${ifindex} type veth peer name ~${index} index ${PEERS + index}`);
   const rules = families.flatMap((family) => [
-    ...tableLines(family, false),
+    ...tableLines(family),
     ...living.flatMap((one) => {
       const filter = nicFilter(one, family);
       return filter === undefined ? [] : nicLines(family, filter, one);

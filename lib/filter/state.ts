@@ -2,15 +2,13 @@
  * Plans for the filters: which tables, chains, elements and sets the guests of this host need, and which of them are
  * there. A table that is broken or gone is made anew with the NICs of all guests, for `nft flush ruleset` takes all at once.
  */
-import * as z from 'zod/mini';
 import { familiesOf, type Wired } from '../attachments/wired.js';
-import type { rulesetSchema } from '../kernel/nft-output.js';
-import type { FilterFacts, Observation } from '../kernel/observation.js';
+import type { FilterFacts, HookFacts, Observation } from '../kernel/observation.js';
 import type { NetObject, NetState } from '../state/netstate.js';
 import {
   type Chain, chainNamesOf, commentsOf, FILTER_FAMILIES, type FilterFamily, markOf, type NicFilter, TABLE,
 } from '../state/nft.js';
-import { shapeName, TABLES } from './nft-tables.js';
+import { shapeName, tableLines, TABLES } from './nft-tables.js';
 import { nicFilter } from './nic-filter.js';
 
 /** Whose filters are planned. */
@@ -40,7 +38,7 @@ function planTable(family: FilterFamily, { wanted, recorded, others }: FilterReq
   const mine = nicsOf(wanted, family);
   const known = [...mine, ...nicsOf(recorded, family).filter(({ ifindex }) => !mine.some((one) => one.ifindex === ifindex))];
   if (known.length === 0) return { desired: [], observed: [] };
-  const table: NetObject = { kind: 'filter-table', dev: TABLE, family };
+  const table: NetObject = { kind: 'filter-table', dev: TABLE, family, lines: tableLines(family) };
   const facts = observation.filters?.get(family);
   // What all the NICs of 50 guests look like takes longer than all the rest of a start.
   const shared = others().some((one) => familiesOf([one]).includes(family));
@@ -48,7 +46,7 @@ function planTable(family: FilterFamily, { wanted, recorded, others }: FilterReq
   // only then: a wrong guess fails as a whole, and then it is listed.
   if (facts === undefined && shared) return { desired: [table, ...mine], observed: [table] };
   const theirs = nicsOf(others(), family);
-  if (facts?.intact !== true) {
+  if (facts === undefined || !isIntact(facts, family)) {
     // nft hooks no chain to a link that is gone (before Linux 6.16), and then no guest would start.
     const all = [...theirs.filter(({ dev }) => observation.hasLink?.(dev) !== false), ...mine];
     return { desired: all.length === 0 ? [] : [table, ...all], observed: facts?.there === true ? [{ ...table, broken: true }] : [] };
@@ -130,16 +128,15 @@ function unusedSets({ mine, theirs, known }: Readonly<Record<'mine' | 'theirs' |
     .map((name) => ({ kind: 'filter-set' as const, dev: name, family: found.family }));
 }
 
-type Ruleset = z.infer<typeof rulesetSchema>['nftables'];
-
-export function isIntact(ruleset: Ruleset, { family, comments }: { family: FilterFamily; comments: ReadonlyMap<string, readonly string[]> }): boolean {
+/** Returns whether a table holds, as guestwire writes it, all that does not depend on guests. */
+export function isIntact({ there, chains, hooks, sets }: FilterFacts, family: FilterFamily): boolean {
   const shape = TABLES[family];
-  const hasSet = ([name, kind]: readonly [string, 'set' | 'map']): boolean => ruleset.some((entry) => entry[kind]?.name === name && entry[kind].type === 'iface_index');
   const hasChain = (wanted: Chain): boolean =>
-    ruleset.some(({ chain }) => chain?.name === wanted.name && HOOK_KEYS.every((key) => chain[key] === wanted.hook?.[key])) &&
-    comments.get(wanted.name)?.join('\n') === commentsOf(wanted).join('\n');
-  const hasConstant = (name: string): boolean => ruleset.some(({ set }) => set?.name === name && set.elem.length > 0);
-  return [...shape.sets].every(hasSet) && [...shape.constants.keys()].every(hasConstant) && shape.chains.every(hasChain) && comments.has(shapeName(family));
+    HOOK_KEYS.every((key) => hooks.get(wanted.name)?.[key] === wanted.hook?.[key]) &&
+    chains.get(wanted.name)?.join('\n') === commentsOf(wanted).join('\n');
+  return there && chains.has(shapeName(family)) && shape.chains.every(hasChain) &&
+    [...shape.sets].every(([name, kind]) => sets.get(name)?.kind === kind && sets.get(name)?.type === 'iface_index') &&
+    [...shape.constants.keys()].every((name) => sets.get(name)?.isEmpty === false);
 }
 
-const HOOK_KEYS = ['type', 'hook', 'prio', 'policy'] as const;
+const HOOK_KEYS: readonly (keyof HookFacts)[] = ['type', 'hook', 'prio', 'policy'];

@@ -6,7 +6,7 @@ import type { Guest } from '../domain/guest.js';
 import type { Journal } from '../journal/journal.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE, type Observation, type Scope } from '../kernel/observation.js';
-import { announce, type Announcement, wordsOfAnnouncement } from '../lan/announce.js';
+import { announce, type Announcement, announcementWords } from '../lan/announce.js';
 import { rivalsOf } from '../reconcile/holders.js';
 import { type Host, pastOf } from '../reconcile/host.js';
 import { logPlan } from '../reconcile/plan-log.js';
@@ -87,7 +87,7 @@ export function toldActs(real: Host): Acts {
     run: (batches) => Promise.resolve({ done: linesOf(unsaid(batches)), left: [] }),
     apart: () => undefined,
     announce: (announcement) => {
-      for (const line of wordsOfAnnouncement(announcement)) host.log(line);
+      for (const line of announcementWords(announcement)) host.log(line);
       return Promise.resolve();
     },
   };

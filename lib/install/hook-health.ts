@@ -1,7 +1,6 @@
 /** Whether libvirt will call guestwire's hook, and the hook will run: what `install` would refuse or mend. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { DoctorFacts } from '../doctor/diagnosis.js';
 import { GuestwireError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { quote } from '../values/quote.js';
@@ -10,12 +9,21 @@ import { readRecord } from './record.js';
 import { ignorantDaemons } from './reload.js';
 import { assertHost, MissingError } from './requirements.js';
 
+/** What is wrong with the hook, in the words that doctor prints. */
+export interface HookIll {
+  readonly severity: 'error' | 'note';
+  readonly what: string;
+  /** Absent: libvirt does not call the hook, or the hook does not run. */
+  readonly why?: string;
+  readonly cure: string;
+}
+
 /** Returns what is wrong, the cause first. */
-export async function hookIlls(io: Io): Promise<DoctorFacts['install']> {
+export async function hookIlls(io: Io): Promise<HookIll[]> {
   return [...await hostIlls(io), ...placeIlls(), ...otherHooks(), ...selinuxIlls()];
 }
 
-async function hostIlls(io: Io): Promise<DoctorFacts['install']> {
+async function hostIlls(io: Io): Promise<HookIll[]> {
   try {
     await assertHost(io);
     return [];
@@ -25,7 +33,7 @@ async function hostIlls(io: Io): Promise<DoctorFacts['install']> {
   }
 }
 
-function placeIlls(): DoctorFacts['install'] {
+function placeIlls(): HookIll[] {
   const install = 'guestwire install';
   try {
     const standings = [MAIN, BESIDE].map((path) => ({ path, standing: standingAt(path) }));
@@ -44,7 +52,7 @@ function placeIlls(): DoctorFacts['install'] {
 }
 
 /** Beside guestwire's launcher libvirt runs these for the same guests, in an order that their names decide. */
-function otherHooks(): DoctorFacts['install'] {
+function otherHooks(): HookIll[] {
   if (![MAIN, BESIDE].some((path) => placed(path) === 'ours')) return [];
   const beside = lstatOf(BESIDE_DIR)?.isDirectory() === true ? readdirSync(BESIDE_DIR).map((name) => join(BESIDE_DIR, name)) : [];
   const others = [MAIN, ...beside].filter((path) => ((lstatOf(path)?.mode ?? 0) & 0o111) !== 0 && placed(path) !== 'ours');
@@ -61,7 +69,7 @@ function placed(path: string): Standing | undefined {
 }
 
 /** libvirt's policy lets hooks run as virt_hooks_t, or not at all. */
-function selinuxIlls(): DoctorFacts['install'] {
+function selinuxIlls(): HookIll[] {
   if (!existsSync('/sys/fs/selinux/enforce') || readFileSync('/sys/fs/selinux/enforce', 'utf8').trim() !== '1') return [];
   return [{ severity: 'note', what: 'SELinux is enforcing', cure: 'restorecon -R /etc/libvirt/hooks; setsebool -P virt_hooks_unconfined on' }];
 }

@@ -1,10 +1,14 @@
 /** What nft says of guestwire's tables. nft prints an ifindex as the link's name if it has one. */
 import * as z from 'zod/mini';
 import { ToolOutputError } from '../errors.js';
-import { isIntact } from '../filter/state.js';
 import { type FilterFamily, TABLE } from '../state/nft.js';
 import { assertSuccess, type Exec, type ExecRequest } from '../system/exec.js';
-import type { FilterFacts } from './observation.js';
+import type { FilterFacts, HookFacts, SetFacts } from './observation.js';
+
+/** What is seen of a table that is not there. */
+export const NO_TABLE: FilterFacts = {
+  there: false, chains: new Map(), hooks: new Map(), sets: new Map(), elements: new Map(), learns: new Set(),
+};
 
 /** Returns the facts of each family's table. Throws CommandError or ToolOutputError. */
 export async function observeFilters(exec: Exec, families: readonly FilterFamily[]): Promise<Map<FilterFamily, FilterFacts>> {
@@ -13,8 +17,8 @@ export async function observeFilters(exec: Exec, families: readonly FilterFamily
 
 async function observeFilter(exec: Exec, family: FilterFamily): Promise<FilterFacts> {
   const stdout = await listTable(exec, family, '--json');
-  if (stdout === undefined) return { there: false, intact: false, chains: new Map(), elements: new Map(), learns: new Set() };
-  return parseFilter(stdout, family);
+  if (stdout === undefined) return NO_TABLE;
+  return parseFilter(stdout);
 }
 
 /** Returns how nft shows a table. One that is not there, and a host that has never used nft, are both an answer: undefined. Throws CommandError. */
@@ -73,7 +77,7 @@ const ruleKeys = { chain: z.string(), comment: z.optional(z.string()) };
 const countedSchema = z.object({ nftables: z.array(z.object({ rule: z.optional(z.object({ ...ruleKeys, expr: z._default(z.array(exprSchema), []) })) })) });
 
 /** Without the expressions, which are most of what nft prints and take most of the time. */
-export const rulesetSchema = z.object({
+const rulesetSchema = z.object({
   nftables: z.array(z.object({
     chain: z.optional(z.object({ name: z.string(), type: z.optional(z.string()), hook: z.optional(z.string()), prio: z.optional(z.number()), policy: z.optional(z.string()) })),
     rule: z.optional(z.object(ruleKeys)),
@@ -82,15 +86,25 @@ export const rulesetSchema = z.object({
   })),
 });
 
-/** Returns the facts of `nft --json list table FAMILY guestwire`; it is intact when it holds all that guestwire writes without guests. */
-export function parseFilter(stdout: string, family: FilterFamily): FilterFacts {
+/** Returns the facts of `nft --json list table FAMILY guestwire`. */
+export function parseFilter(stdout: string): FilterFacts {
   const ruleset = rulesetOf(rulesetSchema, stdout);
-  const comments = new Map<string, string[]>(ruleset.flatMap(({ chain }) => (chain === undefined ? [] : [[chain.name, []]])));
+  const found = ruleset.flatMap(({ chain }) => chain ?? []);
+  const comments = new Map<string, string[]>(found.map(({ name }) => [name, []]));
   for (const { rule } of ruleset) if (rule !== undefined) comments.get(rule.chain)?.push(rule.comment ?? '');
-  const sets = ruleset.flatMap(({ set, map }) => set ?? map ?? []);
-  const elements = new Map(sets.filter(({ type }) => type === 'iface_index').map(({ name, elem }) => [name, new Set(elem.map(keyOf))]));
-  const learns = new Set(sets.filter(({ type }) => type === 'ipv6_addr').map(({ name }) => name));
-  return { there: true, intact: isIntact(ruleset, { family, comments }), chains: comments, elements, learns };
+  const sets = ruleset.flatMap(({ set, map }) => [
+    ...(set === undefined ? [] : [{ kind: 'set' as const, ...set }]), ...(map === undefined ? [] : [{ kind: 'map' as const, ...map }]),
+  ]);
+  return {
+    there: true,
+    chains: comments,
+    hooks: new Map(found.map(({ name, type, hook, prio, policy }): [string, HookFacts] => [name, { type, hook, prio, policy }])
+      .filter(([, { hook }]) => hook !== undefined)),
+    sets: new Map(sets.map(({ kind, name, type, elem }): [string, SetFacts] =>
+      [name, { kind, type: typeof type === 'string' ? type : undefined, isEmpty: elem.length === 0 }])),
+    elements: new Map(sets.filter(({ type }) => type === 'iface_index').map(({ name, elem }) => [name, new Set(elem.map(keyOf))])),
+    learns: new Set(sets.filter(({ type }) => type === 'ipv6_addr').map(({ name }) => name)),
+  };
 }
 
 /** An element of a map is a pair. */

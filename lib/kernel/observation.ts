@@ -125,14 +125,30 @@ export interface Subinterface {
 export interface FilterFacts {
   /** There is such a table. */
   readonly there: boolean;
-  /** All that it holds whatever guests run is as guestwire writes it. */
-  readonly intact: boolean;
   /** The comments of the rules of each chain, in their order. */
   readonly chains: ReadonlyMap<string, readonly string[]>;
+  /** Where the kernel calls a base chain; other chains are absent. */
+  readonly hooks: ReadonlyMap<string, HookFacts>;
+  /** The sets and maps of the table, by name. */
+  readonly sets: ReadonlyMap<string, SetFacts>;
   /** What each set and map holds: the ifname of a link that exists, the ifindex of one that does not. */
   readonly elements: ReadonlyMap<string, ReadonlySet<string>>;
   /** Names of the sets that rules fill with addresses. */
   readonly learns: ReadonlySet<string>;
+}
+
+export interface HookFacts {
+  readonly type: string | undefined;
+  readonly hook: string | undefined;
+  readonly prio: number | undefined;
+  readonly policy: string | undefined;
+}
+
+export interface SetFacts {
+  readonly kind: 'set' | 'map';
+  /** As nft names it; undefined for a type made of several. */
+  readonly type: string | undefined;
+  readonly isEmpty: boolean;
 }
 
 export interface BridgeFacts {

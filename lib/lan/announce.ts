@@ -4,7 +4,8 @@
  * of it; and since it only shortens the time until neighbours find out by themselves, nothing is refused for it.
  */
 import { CommandError } from '../errors.js';
-import type { Plan } from '../reconcile/plan.js';
+import type { Presence } from '../attachments/routed-link/proxies.js';
+import type { Operation } from '../state/diff.js';
 import type { Exec } from '../system/exec.js';
 import type { Log } from '../system/log.js';
 import { exchange, type Frame } from '../system/raw-socket.js';
@@ -14,7 +15,7 @@ import { announcementFrames } from './frames.js';
 export interface Announcement {
   readonly guest: string;
   /** What was carried out. */
-  readonly plan: Pick<Plan, 'operations' | 'proxies'>;
+  readonly plan: { readonly operations: readonly Operation[]; readonly proxies: { readonly presence: readonly Presence[] } };
   /** A guest that starts is announced whole; of any other what it was not reachable by before. */
   readonly fresh: boolean;
 }
@@ -41,15 +42,15 @@ export async function announce(exec: Exec, log: Pick<Log, 'info' | 'warn'>, anno
 }
 
 /** Returns what {@link announce} says of an announcement that succeeds. */
-export function wordsOfAnnouncement(announcement: Announcement): string[] {
+export function announcementWords(announcement: Announcement): string[] {
   return toldBy(announcement).map((told) => wordsOf(announcement.guest, told));
 }
 
-function wordsOf(guest: string, { dev, addresses }: Plan['proxies']['presence'][number]): string {
+function wordsOf(guest: string, { dev, addresses }: Presence): string {
   return `guest ${quote(guest)}: announced ${addresses.join(', ')} on ${quote(dev)}`;
 }
 
-function toldBy({ plan, fresh }: Announcement): Plan['proxies']['presence'] {
+function toldBy({ plan, fresh }: Announcement): readonly Presence[] {
   if (fresh) return plan.proxies.presence;
   const added = new Set(plan.operations.flatMap(({ before, after }) =>
     (before === undefined && after?.kind === 'neighbour-proxy' ? [`${after.dev} ${after.address}`] : [])));

@@ -3,6 +3,7 @@ import { scopeOf } from '../attachments/scope.js';
 import { downOf } from '../attachments/state.js';
 import { CommandError } from '../errors.js';
 import type { Entry } from '../journal/journal.js';
+import { NO_TABLE } from '../kernel/nft-output.js';
 import type { FilterFacts, Observation, Scope } from '../kernel/observation.js';
 import { type NetState, withoutVlans } from '../state/netstate.js';
 import { type Host, type Past, pastOf } from './host.js';
@@ -37,7 +38,7 @@ export function ofRunning({ journal }: Pick<Host, 'journal'>, uuid: string, { ke
 }
 
 /** A table that nobody could read: where it is needed it is made anew. */
-const UNREAD: FilterFacts = { there: true, intact: false, chains: new Map(), elements: new Map(), learns: new Set() };
+const UNREAD: FilterFacts = { ...NO_TABLE, there: true };
 
 /** Observes for teardown: where the filter cannot be read, all the rest goes all the same. */
 async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Observation; blind?: CommandError }> {

@@ -11,16 +11,16 @@ import type { Wired } from '../attachments/wired.js';
 import { loadConfig } from '../config/file.js';
 import type { Settings } from '../config/paths.js';
 import type { ServeConfig } from '../config/serve-table.js';
-import { nicLabel } from '../domain/guest.js';
+import { type Guest, nicLabel } from '../domain/guest.js';
 import { ConfigError } from '../errors.js';
-import type { Journal } from '../journal/journal.js';
 import { type Exec, type ExecRequest, failureOf } from '../system/exec.js';
 import type { Log } from '../system/log.js';
 import { oneLine, quote } from '../values/quote.js';
 import { FIRST_LEASES, type Served, servedLink, type Service, SERVICES } from './daemon-config.js';
 
 export interface Serving {
-  readonly journal: Journal;
+  /** What the journal has of a guest. */
+  readonly journal: { read(uuid: string): { readonly guest: Guest; readonly wired: readonly Wired[] } | undefined };
   readonly exec: Exec;
   readonly log: Pick<Log, 'info' | 'warn'>;
   readonly settings: Settings;

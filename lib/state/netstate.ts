@@ -26,7 +26,11 @@ export type NetObject =
   | MadeObject
   | { readonly kind: 'vlan'; readonly dev: string; readonly vid: number; readonly pvid: boolean; readonly untagged: boolean }
   | { readonly kind: 'uplink-vlan'; readonly dev: string; readonly vid: number }
-  | { readonly kind: 'filter-table'; readonly dev: string; readonly family: FilterFamily; readonly broken?: true }
+  /** `lines` make the table without guests. */
+  | {
+    readonly kind: 'filter-table'; readonly dev: string; readonly family: FilterFamily;
+    readonly lines?: readonly string[]; readonly broken?: true;
+  }
   | { readonly kind: 'nic-filter'; readonly dev: string; readonly family: FilterFamily; readonly ifindex: number; readonly filter: NicFilter }
   | { readonly kind: 'filter-set'; readonly dev: string; readonly family: FilterFamily }
   | { readonly kind: 'master'; readonly dev: string; readonly master: string }

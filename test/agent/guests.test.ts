@@ -79,8 +79,8 @@ const HEARING = `
 const [dist, dir, guests] = process.argv.slice(1);
 const { createGuests } = await import(dist + '/agent/guests.js');
 const { createConcerns } = await import(dist + '/agent/concerns.js');
-const { exec } = await import(dist + '/cli/exec.js');
-const { settingsFrom } = await import(dist + '/settings.js');
+const { exec } = await import(dist + '/system/exec-async.js');
+const { settingsFrom } = await import(dist + '/config/paths.js');
 const refs = JSON.parse(guests);
 const [told, done, looks] = [[], [], new Map()];
 const agent = createGuests({ settings: settingsFrom(process.env), exec, print: (line) => done.push(line), warn: (line) => told.push(line) }, createConcerns());
