@@ -23,7 +23,7 @@ const NICS = [
 const nicsOf = (name: string): string => (name === 'router1' ? NICS.join('') : name === 'db2' ? (NICS[1] ?? '').replace('bb:02', 'bb:01') : NICS[0] ?? '');
 
 function derive(name: string, xml: string): Attachment[] {
-  const config = name === 'router1' ? parseConfig(blocks('toml').at(-1) ?? '', 'config.toml') : defaultConfig();
+  const config = name === 'router1' ? parseConfig(blocks('toml')[0] ?? '', 'config.toml') : defaultConfig();
   return deriveAttachments(parseDomain(`<domain><name>${name}</name><metadata>${xml}</metadata><devices>${nicsOf(name)}</devices></domain>`), config);
 }
 

@@ -13,10 +13,10 @@ export const derive = command({
   summary: 'show what the XML of a guest asks for',
   help: `Usage: guestwire derive (-f FILE | GUEST) [--json]
 
-Shows how each NIC of a guest would join the network, from its domain XML and the host config alone: no root, no
-kernel. A NIC that nothing speaks of is left alone.
+Shows how each NIC of a guest would join the network, from its domain XML and the host config alone: it needs no root
+and no kernel. guestwire leaves alone a NIC that neither XML nor host config mentions.
 
-  -f, --file FILE  read the domain XML from FILE, '-' is standard input
+  -f, --file FILE  read the domain XML from FILE; '-' is standard input
   GUEST            name, UUID or id: ask libvirt for it (virsh dumpxml)
   --json           print {"version", "guest": {"name", "uuid"}, "attachments": [...]}`,
   options: { file: { type: 'string', short: 'f' }, json: { type: 'boolean' } },

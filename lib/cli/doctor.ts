@@ -8,16 +8,16 @@ import { painted } from './table.js';
 
 export const doctor = command({
   name: 'doctor',
-  summary: 'say what is wrong with this host, and what mends it',
+  summary: 'show what is wrong with this host, and what mends it',
   help: `Usage: guestwire doctor [--json]
 
-Looks at what guests need of this host and what is known to break them: bridges, uplinks, forwarding, sysctls, firewalls,
-network daemons, duplicate addresses and MACs among all defined guests, libvirt's hook, versions. Each finding says why
-it matters and what mends it. Changes nothing.
+Examines what guests need of this host, and what is known to break them: bridges, uplinks, forwarding, sysctls,
+firewalls, network daemons, duplicate addresses and MACs among all defined guests, libvirt's hook, versions. Each
+finding says why it matters and what mends it. Changes nothing.
 
   --json  print {"version", "findings": [{"severity": "error", "warning" or "note", "what", "why", "cure"}]}
 
-Needs root. Exit status: 0 no error is found, 1 one is.`,
+Needs root. Exit status: 0 no error, 1 an error is found.`,
   options: { json: { type: 'boolean' } },
   run: async ({ values: { json = false } }, io) => {
     assertRootToRead('doctor');

@@ -14,16 +14,17 @@ const DIRECTIONS: Readonly<Record<string, string>> = { nic: 'sends', arp: 'sends
 
 export const drops = command({
   name: 'drops',
-  summary: 'show what the filters of a guest met',
+  summary: 'show what the filters of a guest dropped',
   help: `Usage: guestwire drops GUEST [--all] [--json]
 
 Prints, for each NIC of a running guest, the rules that dropped packets, with packets and bytes since it was wired.
 
   GUEST   name, UUID or id
-  --all   rules that met nothing, or let pass, too
-  --json  print {"version", "guest": {"name", "uuid"}, "rules": [{"nic", "mac", "link", "direction", "rule", "verdict", "packets", "bytes"}]}
+  --all   also rules that met nothing, and rules that let packets pass
+  --json  print {"version", "guest": {"name", "uuid"}, "rules": [{"nic", "mac", "link", "direction", "rule", "verdict",
+          "packets", "bytes"}]}
 
-Needs root. 'guestwire explain' tells which rule would decide.`,
+Needs root. 'guestwire explain' shows which rule would decide.`,
   options: { all: { type: 'boolean' }, json: { type: 'boolean' } },
   operand: 'guest',
   run: async ({ values: { all = false, json = false }, positionals: [name, extra] }, io) => {

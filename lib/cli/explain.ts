@@ -17,21 +17,21 @@ import { command, JSON_VERSION } from './command.js';
 
 export const explain = command({
   name: 'explain',
-  summary: 'say which rule lets a flow pass or drops it',
+  summary: 'show which rule lets a flow pass or drops it',
   help: `Usage: guestwire explain GUEST --from ADDR --to ADDR [--proto PROTO [--port PORT]] [--json]
 
-Says whether the first packet of a flow to or from a running guest passes, which rule of which NIC decides, and where
-it is written. One of the two addresses is the guest's. Answers to what passed, and ICMP errors, always pass.
+Shows whether the first packet of a flow to or from a running guest passes, which rule of which NIC decides, and where
+that rule is written. One of the two addresses is the guest's. Answers to what passed, and ICMP errors, always pass.
 
   GUEST         name, UUID or id
-  --from ADDR   who sends
-  --to ADDR     who receives
-  --proto PROTO tcp, udp, sctp, icmp or icmpv6 (an echo request); without it only rules that name none apply
-  --port PORT   destination port; without it only rules that name none apply
+  --from ADDR   the sender
+  --to ADDR     the receiver
+  --proto PROTO tcp, udp, sctp, icmp or icmpv6 (an echo request); without it, only rules that name no protocol apply
+  --port PORT   the destination port; without it, only rules that name no port apply
   --json        print {"version", "flow", "verdict", "from", "to", "rulings": [...]}
 
-Reads the state directory and the host's addresses, changes nothing. Needs root. Exit status: 0 passes, 1 dropped, 2 it
-cannot be told.`,
+Reads the state directory and the host's addresses; changes nothing. Needs root. Exit status: 0 passes, 1 dropped, 2 it
+cannot tell.`,
   options: { from: { type: 'string' }, to: { type: 'string' }, proto: { type: 'string' }, port: { type: 'string' }, json: { type: 'boolean' } },
   operand: 'guest',
   run: async ({ values, positionals: [name, extra] }, io) => {

@@ -92,20 +92,20 @@ function help(): string {
   const width = Math.max(...COMMANDS.map((command) => command.name.length));
   return [
     'guestwire wires libvirt guests to the network as their domain XML says.',
-    'libvirt calls its hook when a guest starts and stops; this command shows, installs and removes it.',
+    'libvirt calls its hook when a guest starts and stops. This command installs the hook, shows what differs',
+    'on the host, and mends it.',
     '',
     'Usage: guestwire COMMAND [OPTION]...',
     '',
     ...COMMANDS.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`),
     '',
-    "  guestwire COMMAND --help says more, guestwire --version which version this is.",
+    "  'guestwire COMMAND --help' explains a command, 'guestwire --version' prints the version.",
     '',
     'Environment: GUESTWIRE_CONFIG (default /etc/guestwire/config.toml), GUESTWIRE_STATE_DIR (default',
-    '/run/guestwire), GUESTWIRE_LOCK (default: the state directory with .lock behind it),',
+    '/run/guestwire), GUESTWIRE_LOCK (default: the state directory, with .lock appended),',
     'GUESTWIRE_QUARANTINE_DIR (default /var/lib/guestwire/quarantine).',
-    'A guest is given by its name, its UUID or, while it runs, its id.',
-    'Exit status: 0 done, 1 the answer is no, 2 wrong usage or a wrong value, or, of check and explain, it cannot',
-    'be told.',
+    'GUEST is a name, a UUID or, while the guest runs, its id.',
+    'Exit status: 0 done, 1 the answer is no, 2 wrong usage or a wrong value, or check and explain cannot tell.',
   ].join('\n');
 }
 

@@ -18,13 +18,13 @@ import { command, JSON_VERSION, readDomainXml } from './command.js';
 
 export const plan = command({
   name: 'plan',
-  summary: 'show what starting a guest would change on this host now',
+  summary: 'show what a start of the guest would change on this host now',
   help: `Usage: guestwire plan (-f FILE | GUEST) [--json]
 
-Shows the exact text that 'ip', 'bridge' and 'nft' would be fed, and the sysctls that would be written, if the guest
-started now. Reads the host, changes nothing. A tap that libvirt has not named yet stands as NIC-0, NIC-1 and so on.
+Shows the exact lines that 'ip', 'bridge' and 'nft' would get, and the sysctls that would be written, if the guest
+started now. Reads the host; changes nothing. A tap that libvirt has not named yet appears as NIC-0, NIC-1 and so on.
 
-  -f, --file FILE  read the domain XML from FILE, '-' is standard input
+  -f, --file FILE  read the domain XML from FILE; '-' is standard input
   GUEST            name, UUID or id: ask libvirt for it (virsh dumpxml)
   --json           print {"version", "guest": {"name", "uuid"}, "batches": [{"tool", "lines"}]}`,
   options: { file: { type: 'string', short: 'f' }, json: { type: 'boolean' } },

@@ -14,16 +14,16 @@ import { assertRoot, assertRootToRead, command, JSON_VERSION } from './command.j
 
 export const quarantine = command({
   name: 'quarantine',
-  summary: 'cut a guest off, or lift that',
+  summary: 'cut a guest off from the network, or lift that',
   help: `Usage: guestwire quarantine GUEST [--lift]
        guestwire quarantine [--json]
 
-Nothing passes to or from the NICs that guestwire wires for the guest, at once, and whether it runs or not: the guest
-starts and stops as before, and stays cut off over restarts of guest, libvirtd and host, until --lift. Its VLANs,
-addresses and routes stay as they are. NICs that guestwire does not wire are not cut off.
+Cuts off, at once, the NICs that guestwire wires for the guest: nothing passes to or from them until --lift, whether the
+guest runs or not. The guest starts and stops as before, and the quarantine outlasts restarts of guest, libvirtd and
+host. VLANs, addresses and routes stay as they are. NICs that guestwire does not wire are not cut off.
 
-  GUEST    name, UUID or id; where the journal entry of the guest is damaged, 'guestwire reconcile GUEST' must follow
-  --lift   let it back in
+  GUEST    name, UUID or id; if the guest's journal entry is damaged, run 'guestwire reconcile GUEST' afterwards
+  --lift   end the quarantine
   --json   print {"version", "guests": [{"name", "uuid", "since"}]}
 
 Without GUEST it lists the guests in quarantine. Needs root.`,

@@ -28,16 +28,16 @@ export const uninstall = command({
   summary: "remove libvirt's hook from this host",
   help: `Usage: guestwire uninstall [--unwire | --keep-wiring]
 
-Removes the launcher, /usr/lib/guestwire and what the hook keeps in /run, and leaves no trace. The host config,
-/etc/guestwire/config.toml, is yours and stays. Nothing that is not guestwire's is touched, and no daemon needs a
-reload. Do not start guests meanwhile.
+Removes the launcher, /usr/lib/guestwire and what the hook keeps in /run, and leaves no trace. It keeps the host config,
+/etc/guestwire/config.toml, which is yours, and touches nothing that is not guestwire's. No daemon needs a reload.
+Do not start guests meanwhile.
 
-While guests are wired it refuses and names them, because nothing would take their wiring away when they stop. Stop
-them first, or choose:
+While guests are wired it refuses and names them, because nothing would remove their wiring when they stop. Stop them
+first, or choose:
 
-  --unwire       take the wiring away now: running guests lose their network, until they are wired again or restarted
-  --keep-wiring  leave the wiring, and the state directory that says what it is: after another 'guestwire install' it
-                 goes away when the guests stop, or 'guestwire uninstall --unwire' takes it away
+  --unwire       remove the wiring now: running guests lose their network until they are wired again or restarted
+  --keep-wiring  keep the wiring, and the state directory that describes it: after another 'guestwire install' it goes
+                 when the guests stop, or 'guestwire uninstall --unwire' removes it
 
 Needs root.`,
   options: { unwire: { type: 'boolean' }, 'keep-wiring': { type: 'boolean' } },
