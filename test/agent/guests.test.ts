@@ -10,10 +10,10 @@ import type { Io } from '../../lib/guests/io.js';
 import type { Connection } from '../../lib/libvirt/connection.js';
 import { LibvirtTimeoutError } from '../../lib/libvirt/errors.js';
 import type { DomainRef } from '../../lib/libvirt/refs.js';
-import { testWith } from '../capability.js';
 import { waitFor } from '../lab/host.js';
-import { openNetns } from '../netns.js';
-import { guestXml } from '../routedhost.js';
+import { testWith } from '../places/capability.js';
+import { openNetns } from '../places/netns.js';
+import { guestXml } from '../places/routed-host.js';
 
 const kernelTest = testWith('root', 'netns', 'nft');
 

@@ -3,8 +3,10 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { connect, type ConnectOptions } from '../../lib/libvirt/connect.js';
 import type { Connection } from '../../lib/libvirt/connection.js';
 import type { LibvirtEvent } from '../../lib/libvirt/events.js';
+import {
+  type Answers, type FakeDaemon, lifecycle, type Peer, startFakeDaemon, WEB1, WEB1_REF,
+} from '../fakes/daemon.js';
 import { waitFor } from '../lab/host.js';
-import { type Answers, type FakeDaemon, lifecycle, type Peer, startFakeDaemon, WEB1, WEB1_REF } from './fakedaemon.js';
 
 let daemon: FakeDaemon;
 let connection: Connection;

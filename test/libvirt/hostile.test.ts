@@ -6,7 +6,7 @@ import { encodeMessage, type Message } from '../../lib/libvirt/message.js';
 import { MESSAGE_MAX, STRING_MAX } from '../../lib/libvirt/protocol.js';
 import {
   type Answer, type Answers, type FakeDaemon, keepalive, type Peer, startFakeDaemon, WEB1, WEB1_REF,
-} from './fakedaemon.js';
+} from '../fakes/daemon.js';
 
 let daemon: FakeDaemon;
 let connection: Connection | undefined;

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect } from '@jest/globals';
 import { EVENTS, KEEPALIVE_PROGRAM, PING, PONG, PROCEDURES, REMOTE_PROGRAM } from '../../lib/libvirt/protocol.js';
-import { testWith } from '../capability.js';
+import { testWith } from '../places/capability.js';
 
 const TAPSET = '/usr/share/systemtap/tapset/libvirt_functions.stp';
 const numbersTest = testWith('tapset');

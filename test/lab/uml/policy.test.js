@@ -1,5 +1,5 @@
 // Whom guests on VLAN ports meet: guests are namespaces behind ports of a bridge that the real hook wires, connections are real,
-// and what `guestwire explain` says of each is compared with what becomes of it. test/policy.test.ts is the same for routed links.
+// and what `guestwire explain` says of each is compared with what becomes of it. test/kernel-real/policy.test.ts is the same for routed links.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
