@@ -6,7 +6,7 @@ import { HostError } from '../../errors.js';
 import { trackedBy } from '../../intent/policy.js';
 import type { LinkFacts, Observation } from '../../kernel/observation.js';
 import { quote } from '../../values/quote.js';
-import type { VlanPort } from '../attachment.js';
+import type { VlanPort } from './vlan-port.js';
 
 export function assertPort(where: string, { bridge, link, policy }: VlanPort, { links, tracking }: Observation): void {
   const word = trackedBy(policy);
