@@ -5,7 +5,8 @@
  */
 import * as z from 'zod/mini';
 import type { Observation } from '../../kernel/observation.js';
-import { keyOf, type NetObject, type NetState } from '../../state/netstate.js';
+import type { NetObject, NetState } from '../../state/netstate.js';
+import { keyOf } from '../../state/objects.js';
 import { quote } from '../../values/quote.js';
 import { distinct, type RecordedKind, type SharedPlan, type SharedRequest, type WiredLink } from '../attached.js';
 import { word } from '../schema.js';
