@@ -67,7 +67,7 @@ describe('loadConfig', () => {
 
   test('a symbolic link to nothing is a config that went missing, not a host without one', () => {
     symlinkSync(join(folder, 'gone'), path);
-    expect(refusal(path).message).toBe(`config '${path}' is a symbolic link to nothing: restore its target or remove the link`);
+    expect(refusal(path).message).toBe(`config '${path}' is a symbolic link to a missing file: restore the file or remove the link`);
   });
 
   test.each([
@@ -128,7 +128,7 @@ describe('loadConfig', () => {
     expect(loadConfig(path).guests.size).toBe(1);
     truncateSync(path, 1024 * 1024 + 1);
     const error = refusal(path);
-    expect(error.message).toBe(`config '${path}' is longer than 1 MiB, which no host config is: put the right file there`);
+    expect(error.message).toBe(`config '${path}' is longer than 1 MiB, too long for a host config: put the right file there`);
     expect(error.text?.startsWith(WORLD)).toBe(true);
   });
 
@@ -141,7 +141,7 @@ describe('loadConfig', () => {
 
   test('an uplink of two bridges is refused', () => {
     expect(() => parseConfig('[bridge.br0]\nuplinks = ["eno1"]\n[bridge.br1]\nuplinks = ["eno2", "eno1"]\n', '/x'))
-      .toThrow("config '/x': uplink 'eno1' is listed under [bridge.br0] and [bridge.br1]: it can be a port of one of them only");
+      .toThrow("config '/x': uplink 'eno1' is listed under [bridge.br0] and [bridge.br1]: it can be a port of only one of them");
   });
 
   test('a text that is wrong is told as from parseConfig, with the text', () => {

@@ -187,7 +187,7 @@ describe('when node goes wrong', () => {
 
   hookTest('without a word, its status is told', async () => {
     host.write('/run/node.exit', '1');
-    expect(await host.hook({ operation: 'start', xml: WIRED })).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'web1': guestwire crashed, please report it: status 1 without a word\n" });
+    expect(await host.hook({ operation: 'start', xml: WIRED })).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'web1': guestwire crashed, please report it: status 1, without output\n" });
   });
 
   hookTest('with a refusal, its sentence is passed on and the status is 1', async () => {
