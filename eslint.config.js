@@ -23,6 +23,7 @@ export default defineConfig(
       'no-restricted-imports': ['error', { paths: ['node:child_process', 'child_process', 'execa'] }],
     },
   },
+  { files: ['lint/**'], rules: { 'no-console': 'off' } },
   { files: ['lib/exec.ts', 'lib/cli/exec.ts'], rules: { 'no-restricted-imports': 'off' } },
   {
     files: ['test/**', 'bench/**', 'demo/**', 'examples/**', '*.js'],
