@@ -1,13 +1,23 @@
-/** Branches on a kind outside the kinds' own rooms: as many as `branches.json` lists, file by file, and a reason for each file. */
+/**
+ * Branches on a kind outside the kinds' own rooms: as many as `branches.json` lists, file by file, and a reason for
+ * each file.
+ */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { familiesIn } from './families.js';
+import { FAMILY_RULES, familiesIn } from './families.js';
 import { readSources } from './program.js';
 import { readJson } from './ratchet.js';
 import { sitesIn } from './sites.js';
 
 /** @typedef {import('./sites.js').Site} Site */
-/** @typedef {{ readonly file: string, readonly family: string, readonly count: number, readonly reason: string }} Allowed */
+/**
+ * One entry of the list.
+ * @typedef {object} Allowed
+ * @property {string} file
+ * @property {string} family
+ * @property {number} count
+ * @property {string} reason
+ */
 
 const FOLDERS = ['lib', 'hooks'];
 
@@ -22,7 +32,8 @@ export function findBranches(root) {
 }
 
 /**
- * Checks the tree against `lint/branches.json`. `update` writes the numbers of today, and refuses when a family's total rises.
+ * Checks the tree against `lint/branches.json`. `update` writes the numbers of today, and refuses when a family's total
+ * rises.
  * @param {{ readonly root: string, readonly update: boolean }} options
  * @returns {import('./ratchet.js').Report}
  */
@@ -30,7 +41,9 @@ export function checkBranches({ root, update }) {
   const path = join(root, 'lint/branches.json');
   const allowed = /** @type {readonly Allowed[]} */ (readJson(path));
   const found = grouped(findBranches(root));
-  const totals = [...new Set([...allowed, ...found].map(({ family }) => family))].sort().map((family) => ({ family, ...totalOf(found, family), was: totalOf(allowed, family).count }));
+  const totals = FAMILY_RULES.map(({ name: family }) => ({
+    family, ...totalOf(found, family), was: totalOf(allowed, family).count,
+  }));
   const notes = totals.map(({ family, count, files }) => `branches on an ${family} kind outside its rooms: ${count} in ${files} files`);
   const risen = totals.filter(({ count, was }) => count > was);
   if (update && risen.length === 0) {
@@ -100,7 +113,8 @@ function withoutReason(allowed) {
  */
 function reasonFor({ file, family }, allowed) {
   const same = allowed.filter((old) => old.family === family);
-  return (same.find((old) => old.file === file) ?? same.find((old) => nameOf(old.file) === nameOf(file)))?.reason ?? NO_REASON;
+  return (same.find((old) => old.file === file) ?? same.find((old) => nameOf(old.file) === nameOf(file)))?.reason ??
+    NO_REASON;
 }
 
 /** @param {string} file */

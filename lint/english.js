@@ -29,7 +29,9 @@ const EXAMPLES = /^test\/lint\//;
  */
 export function findBanned(root) {
   return [...SPEAKING, ...SILENT, ...PAGES].flatMap((folder) => pathsAt(root, folder).flatMap((file) =>
-    textsOf(root, file).map((text) => ({ file, text, words: countBanned(text.text) })).filter(({ words }) => words.size > 0)));
+    textsOf(root, file)
+      .map((text) => ({ file, text, words: countBanned(text.text) }))
+      .filter(({ words }) => words.size > 0)));
 }
 
 /**

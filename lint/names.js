@@ -6,7 +6,9 @@ const FOLDERS = ['lib', 'hooks', 'test', 'bench', 'lint'];
 const KEBAB = /^[a-z0-9]+(-[a-z0-9]+)*(\.test)?(\.[a-z0-9]+)?$/;
 const FOLDER = /^[a-z0-9]+(-[a-z0-9]+)*$/;
 const ALLOWED = new Set(['README.md', '.gitignore']);
-/** Names of 0.1.0 that run words together. An entry goes when its file has its new name; the pattern cannot tell them. */
+/**
+ * Names of 0.1.0 that run words together. An entry goes when its file has its new name; the pattern cannot tell them.
+ */
 const RUN_TOGETHER = [
   'agentunit', 'attackfilter', 'attackflood', 'attackhost', 'attacktables', 'badhost', 'badinput', 'badnames',
   'closelook', 'cloudinit', 'errornames', 'eventnames', 'faketables', 'fakekernel', 'fakenft', 'fakeprint',

@@ -8,13 +8,15 @@ import ts from 'typescript';
  * @typedef {object} Sources
  * @property {string} root
  * @property {ts.TypeChecker} checker
- * @property {readonly ts.SourceFile[]} files The files of the folders that were asked for, without declarations of others.
+ * @property {readonly ts.SourceFile[]} files The files of the folders that were asked for, without declarations of
+ * others.
  */
 
 const SKIPPED = new Set(['node_modules', 'dist', 'dist.new', 'dist.old', 'coverage', '.git']);
 
 /**
- * Returns the paths of all files below a folder of `root`, relative to `root`, sorted. A folder that is missing has none.
+ * Returns the paths of all files below a folder of `root`, relative to `root`, sorted. A folder that is missing has
+ * none.
  * @param {string} root
  * @param {string} folder
  * @returns {string[]}
@@ -28,10 +30,13 @@ export function filesBelow(root, folder) {
     if (/** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT') return [];
     throw error;
   }
-  return entries.filter(({ name }) => !SKIPPED.has(name)).sort((a, b) => (a.name < b.name ? -1 : 1)).flatMap((entry) => {
-    const path = folder === '.' ? entry.name : `${folder}/${entry.name}`;
-    return entry.isDirectory() ? filesBelow(root, path) : entry.isFile() ? [path] : [];
-  });
+  return entries
+    .filter(({ name }) => !SKIPPED.has(name))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .flatMap((entry) => {
+      const path = folder === '.' ? entry.name : `${folder}/${entry.name}`;
+      return entry.isDirectory() ? filesBelow(root, path) : entry.isFile() ? [path] : [];
+    });
 }
 
 /** @type {Map<string, ts.SourceFile>} */
@@ -47,7 +52,9 @@ export function sourceFile(path) {
   if (known !== undefined) return known;
   const text = ts.sys.readFile(path);
   if (text === undefined) return undefined;
-  const source = ts.createSourceFile(path, text, { languageVersion: TARGET, impliedNodeFormat: ts.ModuleKind.ESNext }, true);
+  const source = ts.createSourceFile(
+    path, text, { languageVersion: TARGET, impliedNodeFormat: ts.ModuleKind.ESNext }, true,
+  );
   parsed.set(path, source);
   return source;
 }
@@ -61,10 +68,12 @@ const TARGET = ts.ScriptTarget.ES2022;
  * @returns {Sources}
  */
 export function readSources(root, folders) {
-  const names = folders.flatMap((folder) => filesBelow(root, folder)).filter((path) => /\.ts$/.test(path) && !path.endsWith('.d.ts'));
+  const names = folders.flatMap((folder) => filesBelow(root, folder)).filter((path) => /\.ts$/.test(path) &&
+    !path.endsWith('.d.ts'));
   /** @type {ts.CompilerOptions} */
   const options = {
-    target: TARGET, lib: ['lib.es2023.d.ts'], module: ts.ModuleKind.NodeNext, types: [], strict: true, noUncheckedIndexedAccess: true,
+    target: TARGET, lib: ['lib.es2023.d.ts'], module: ts.ModuleKind.NodeNext, types: [], strict: true,
+    noUncheckedIndexedAccess: true,
     exactOptionalPropertyTypes: true, skipLibCheck: true, noEmit: true,
   };
   const host = ts.createCompilerHost(options, true);
@@ -72,7 +81,10 @@ export function readSources(root, folders) {
   const own = new Set(names.map((name) => join(root, name)));
   host.getSourceFile = (path, ...rest) => (own.has(path) ? sourceFile(path) : read(path, ...rest));
   const program = ts.createProgram([...own], options, host);
-  return { root, checker: program.getTypeChecker(), files: program.getSourceFiles().filter(({ fileName }) => own.has(fileName)) };
+  return {
+    root, checker: program.getTypeChecker(),
+    files: program.getSourceFiles().filter(({ fileName }) => own.has(fileName)),
+  };
 }
 
 /**

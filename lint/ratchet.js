@@ -30,9 +30,11 @@ export function ratchet({ root, file, update }, counts, rise) {
   const path = join(root, 'lint', file);
   const allowed = /** @type {Counts} */ (readJson(path));
   const names = Object.keys(counts);
-  const problems = names.filter((name) => (counts[name] ?? 0) > (allowed[name] ?? 0)).map((name) => rise(name, counts[name] ?? 0, allowed[name] ?? 0));
+  const problems = names.filter((name) => (counts[name] ?? 0) > (allowed[name] ?? 0)).map((name) =>
+    rise(name, counts[name] ?? 0, allowed[name] ?? 0));
   const fallen = Object.keys(allowed).filter((name) => (counts[name] ?? 0) < (allowed[name] ?? 0));
-  const lower = Object.fromEntries(Object.entries(allowed).map(([name, number]) => [name, Math.min(number, counts[name] ?? 0)]));
+  const lower = Object.fromEntries(Object.entries(allowed).map(([name, number]) =>
+    [name, Math.min(number, counts[name] ?? 0)]));
   if (update && fallen.length > 0) writeFileSync(path, `${JSON.stringify(lower, undefined, 2)}\n`);
   const notes = fallen.map((name) => `lint/${file}: ${update ? 'now' : 'lower it with --update to'} "${name}": ${lower[name] ?? 0}`);
   return { problems, notes };

@@ -1,6 +1,6 @@
 /**
- * `node lint/run.js`: the checks that are neither types nor eslint's, in one process. `--update` writes lower numbers into
- * the lists, `--list CHECK` prints every place that a check counts.
+ * `node lint/run.js`: the checks that are neither types nor eslint's, in one process. `--update` writes lower numbers
+ * into the lists, `--list CHECK` prints every place that a check counts.
  */
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,8 +19,9 @@ const LISTS = {
   names: wrongNames,
 };
 
-/** Checks that `npm run lint` makes. `wrongNames` joins them when every file has its new name. @type {readonly ((root: string) => readonly string[])[]} */
-const PLAIN_CHECKS = [/* wrongNames */];
+/** Checks without a list. `wrongNames` joins them when every file has its new name. */
+/** @type {readonly ((root: string) => readonly string[])[]} */
+const PLAIN_CHECKS = [];
 
 const [option, name = ''] = process.argv.slice(2);
 const list = LISTS[name];

@@ -59,7 +59,9 @@ class Finder {
     else if (ts.isCaseClause(node)) this.#add(node, this.#familyOf(node.parent.parent.expression), 'case');
     else if (ts.isCallExpression(node)) this.#call(node);
     else if (ts.isElementAccessExpression(node)) this.#table(node.expression, node.argumentExpression);
-    else if (ts.isTypePredicateNode(node)) this.#add(node, node.type && this.#memberFamily(this.#sources.checker.getTypeFromTypeNode(node.type)), 'guard');
+    else if (ts.isTypePredicateNode(
+      node,
+    )) this.#add(node, node.type && this.#memberFamily(this.#sources.checker.getTypeFromTypeNode(node.type)), 'guard');
     ts.forEachChild(node, (child) => { this.visit(child); });
   }
 
@@ -82,21 +84,33 @@ class Finder {
     const { left, right, operatorToken: { kind: operator } } = node;
     if (operator === ts.SyntaxKind.InKeyword) {
       const family = this.#familyOf(left);
-      if (family !== undefined) this.#add(tableOf(right) ?? right, this.#isOwned(right, family) ? undefined : family, 'table');
+      if (family !== undefined) {
+        this.#add(tableOf(right) ?? right, this.#isOwned(right, family) ? undefined : family, 'table');
+      }
       this.#add(node, family ?? this.#memberFamily(this.#sources.checker.getTypeAtLocation(right), 2), 'in');
     }
     if (!EQUALITY.has(operator)) return;
     const families = [this.#familyOf(left), this.#familyOf(right)];
     // Kinds of two objects compared with each other: that decides nothing about any one kind.
-    if ([left, right].every((side, index) => families[index] !== undefined && this.#originOf(withoutCasts(side)) !== undefined)) return;
-    this.#add(node, families.find((family) => family !== undefined) ?? this.#looseFamily(left, right) ?? this.#looseFamily(right, left), 'comparison');
+    if ([left, right].every((side, index) => families[index] !== undefined && this.#originOf(withoutCasts(
+      side,
+    )) !== undefined)) return;
+    this.#add(
+      node,
+      families.find((family) => family !== undefined) ?? this.#looseFamily(left, right) ?? this.#looseFamily(
+        right, left,
+      ),
+      'comparison',
+    );
   }
 
   /** @param {ts.CallExpression} node */
   #call(node) {
     const { expression: callee, arguments: [first, second] } = node;
     if (ts.isPropertyAccessExpression(callee)) {
-      const [table, key] = callee.name.text === 'hasOwn' ? [first, second] : LOOKUPS.has(callee.name.text) ? [callee.expression, first] : [];
+      const [table, key] = callee.name.text === 'hasOwn'
+        ? [first, second]
+        : LOOKUPS.has(callee.name.text) ? [callee.expression, first] : [];
       const family = key && this.#familyOf(key);
       if (family !== undefined && table !== undefined && !this.#isOwned(table, family)) {
         this.#add(node, family, 'membership');
@@ -104,17 +118,22 @@ class Finder {
       }
     }
     const predicate = this.#predicateOf(callee);
-    if (predicate?.type !== undefined) this.#add(node, this.#memberFamily(this.#sources.checker.getTypeFromTypeNode(predicate.type)), 'guard call');
+    if (predicate?.type !== undefined) {
+      this.#add(node, this.#memberFamily(this.#sources.checker.getTypeFromTypeNode(predicate.type)), 'guard call');
+    }
   }
 
   /**
-   * A guard that a kind's own room declares is as good as a comparison where it is called; any other counts where it is declared.
+   * A guard that a kind's own room declares is as good as a comparison where it is called; any other counts where it is
+   * declared.
    * @param {ts.Expression} callee
    * @returns {ts.TypePredicateNode | undefined}
    */
   #predicateOf(callee) {
     const declaration = this.#declarationOf(callee);
-    if (declaration === undefined || !ts.isFunctionLike(declaration) || declaration.type === undefined) return undefined;
+    if (declaration === undefined || !ts.isFunctionLike(declaration) || declaration.type === undefined) {
+      return undefined;
+    }
     if (!ts.isTypePredicateNode(declaration.type)) return undefined;
     const file = pathIn(this.#sources.root, declaration.getSourceFile().fileName);
     return this.#families.some((family) => family.owns(file)) ? declaration.type : undefined;
@@ -136,7 +155,9 @@ class Finder {
    */
   #addSet(table, family) {
     const declaration = this.#declarationOf(table);
-    if (declaration !== undefined && ts.isVariableDeclaration(declaration) && declaration.initializer !== undefined) this.#add(declaration, family, 'set');
+    if (declaration !== undefined && ts.isVariableDeclaration(declaration) && declaration.initializer !== undefined) {
+      this.#add(declaration, family, 'set');
+    }
   }
 
   /**
@@ -155,7 +176,9 @@ class Finder {
    */
   #declarationOf(expression) {
     const { checker } = this.#sources;
-    const symbol = checker.getSymbolAtLocation(ts.isPropertyAccessExpression(expression) ? expression.name : expression);
+    const symbol = checker.getSymbolAtLocation(ts.isPropertyAccessExpression(expression)
+      ? expression.name
+      : expression);
     const whole = symbol && (symbol.flags & ts.SymbolFlags.Alias) !== 0 ? checker.getAliasedSymbol(symbol) : symbol;
     return whole?.declarations?.[0];
   }
@@ -168,10 +191,13 @@ class Finder {
   #familyOf(expression) {
     const bare = withoutCasts(expression);
     const origin = this.#originOf(bare);
-    if (origin !== undefined) return this.#families.find(({ declarations }) => origin.some((one) => declarations.has(one) || this.#quotes(one, declarations)));
+    if (origin !== undefined) return this.#families.find(({ declarations }) =>
+      origin.some((one) => declarations.has(one) || this.#quotes(one, declarations)));
     if (ts.isStringLiteralLike(bare)) return undefined;
     const literals = literalTypes(this.#sources.checker.getTypeAtLocation(bare));
-    return literals && literals.length > 1 ? this.#families.find(({ kinds }) => literals.every((text) => kinds.has(text))) : undefined;
+    return literals && literals.length > 1
+      ? this.#families.find(({ kinds }) => literals.every((text) => kinds.has(text)))
+      : undefined;
   }
 
   /**
@@ -185,14 +211,19 @@ class Finder {
     if (!ts.isIdentifier(expression)) return undefined;
     const declaration = checker.getSymbolAtLocation(expression)?.valueDeclaration;
     if (declaration === undefined) return undefined;
-    if (ts.isVariableDeclaration(declaration) && declaration.initializer !== undefined) return this.#originOf(withoutCasts(declaration.initializer));
+    if (ts.isVariableDeclaration(declaration) && declaration.initializer !== undefined) {
+      return this.#originOf(withoutCasts(declaration.initializer));
+    }
     if (!ts.isBindingElement(declaration) || !ts.isObjectBindingPattern(declaration.parent)) return undefined;
     const name = declaration.propertyName ?? declaration.name;
-    return ts.isIdentifier(name) ? checker.getTypeAtLocation(declaration.parent).getProperty(name.text)?.declarations : undefined;
+    return ts.isIdentifier(name)
+      ? checker.getTypeAtLocation(declaration.parent).getProperty(name.text)?.declarations
+      : undefined;
   }
 
   /**
-   * Returns whether a declaration's type is written as the kind of a member: `readonly kind: Attachment['kind'] | null`.
+   * Returns whether a declaration's type is written as the kind of a member:
+   * `readonly kind: Attachment['kind'] | null`.
    * @param {ts.Declaration} declaration
    * @param {ReadonlySet<ts.Node>} declarations
    */
@@ -207,8 +238,8 @@ class Finder {
   }
 
   /**
-   * A `kind` with a type of its own, compared with the name of a kind: the type was lost, the branch is still there. A type of
-   * literals counts for names with a dash only: 'veth' and 'tap' are also words of other unions.
+   * A `kind` with a type of its own, compared with the name of a kind: the type was lost, the branch is still there. A
+   * type of literals counts for names with a dash only: 'veth' and 'tap' are also words of other unions.
    * @param {ts.Expression} side
    * @param {ts.Expression} other
    * @returns {Family | undefined}
@@ -220,7 +251,8 @@ class Finder {
     const type = this.#sources.checker.getTypeAtLocation(bare);
     const isText = (this.#sources.checker.getNonNullableType(type).flags & ts.TypeFlags.String) !== 0;
     const literals = isText ? [] : other.text.includes('-') ? literalTypes(type) : undefined;
-    return literals && this.#families.find(({ kinds }) => kinds.has(other.text) && literals.every((text) => kinds.has(text)));
+    return literals &&
+      this.#families.find(({ kinds }) => kinds.has(other.text) && literals.every((text) => kinds.has(text)));
   }
 
   /**
@@ -232,7 +264,8 @@ class Finder {
   #memberFamily(type, least = 1) {
     const parts = type.isUnion() ? type.types : [type];
     if (parts.length < least) return undefined;
-    return this.#families.find(({ declarations }) => parts.every((part) => part.getProperty('kind')?.declarations?.some((one) => declarations.has(one))));
+    return this.#families.find(({ declarations }) =>
+      parts.every((part) => part.getProperty('kind')?.declarations?.some((one) => declarations.has(one))));
   }
 }
 
@@ -249,7 +282,12 @@ function tableOf(expression) {
  * @returns {ts.Expression}
  */
 function withoutCasts(expression) {
-  if (ts.isParenthesizedExpression(expression) || ts.isAsExpression(expression) || ts.isNonNullExpression(expression) || ts.isSatisfiesExpression(expression)) {
+  if (
+    ts.isParenthesizedExpression(expression) ||
+    ts.isAsExpression(expression) ||
+    ts.isNonNullExpression(expression) ||
+    ts.isSatisfiesExpression(expression)
+  ) {
     return withoutCasts(expression.expression);
   }
   return expression;

@@ -22,7 +22,11 @@ export function textsOfCode(source) {
     if (isLiteral(node)) {
       const start = node.getStart(source);
       masked.push([start, node.end]);
-      if (!isModuleName(node) && 'text' in node) texts.push({ category: 'literals', line: lineAt(source, start), text: flat(/** @type {string} */ (node.text)) });
+      if (!isModuleName(node) && 'text' in node) {
+        texts.push({
+          category: 'literals', line: lineAt(source, start), text: flat(/** @type {string} */ (node.text)),
+        });
+      }
     }
     ts.forEachChild(node, visit);
   };
@@ -32,13 +36,18 @@ export function textsOfCode(source) {
 
 /** @param {ts.Node} node */
 function isLiteral(node) {
-  return ts.isStringLiteralLike(node) || ts.isTemplateHead(node) || ts.isTemplateMiddle(node) || ts.isTemplateTail(node) ||
+  return ts.isStringLiteralLike(node) ||
+    ts.isTemplateHead(node) ||
+    ts.isTemplateMiddle(node) ||
+    ts.isTemplateTail(node) ||
     ts.isRegularExpressionLiteral(node);
 }
 
 /** @param {ts.Node} node */
 function isModuleName(node) {
-  return ts.isRegularExpressionLiteral(node) || ts.isImportDeclaration(node.parent) || ts.isExportDeclaration(node.parent);
+  return ts.isRegularExpressionLiteral(node) || ts.isImportDeclaration(node.parent) || ts.isExportDeclaration(
+    node.parent,
+  );
 }
 
 /**
@@ -66,7 +75,9 @@ const COMMENT = /\/\*[\s\S]*?\*\/|\/\/.*(?:\n[ \t]*\/\/.*)*/g;
 function commentsIn(source, code) {
   return [...code.matchAll(COMMENT)].map((match) => ({
     category: 'comments', line: lineAt(source, match.index),
-    text: flat(source.text.slice(match.index, match.index + match[0].length).replace(/^\/\*+|\*+\/$/g, '').replace(/^[ \t]*(\*|\/\/)+ ?/gm, '')),
+    text: flat(source.text.slice(match.index, match.index + match[0].length).replace(/^\/\*+|\*+\/$/g, '').replace(
+      /^[ \t]*(\*|\/\/)+ ?/gm, '',
+    )),
   }));
 }
 
@@ -78,8 +89,12 @@ function commentsIn(source, code) {
 export function textsOfShell(script) {
   return script.split('\n').flatMap((text, index) => {
     const comment = /^\s*#(?!!)(.*)/.exec(text)?.[1];
-    const texts = comment === undefined ? (text.match(/'[^']*'|"[^"]*"/g) ?? []).map((quoted) => quoted.slice(1, -1)) : [comment.trim()];
-    return texts.map((one) => /** @type {Text} */ ({ category: comment === undefined ? 'literals' : 'comments', line: index + 1, text: one }));
+    const texts = comment === undefined
+      ? (text.match(/'[^']*'|"[^"]*"/g) ?? []).map((quoted) => quoted.slice(1, -1))
+      : [comment.trim()];
+    return texts.map((one) => /** @type {Text} */ ({
+      category: comment === undefined ? 'literals' : 'comments', line: index + 1, text: one,
+    }));
   });
 }
 

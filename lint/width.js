@@ -1,4 +1,6 @@
-/** Lines of at most 120 columns. Long literals are left out of account: a message stays whole, so that it can be found. */
+/**
+ * Lines of at most 120 columns. Long literals are left out of account: a message stays whole, so that it can be found.
+ */
 import { join } from 'node:path';
 import ts from 'typescript';
 import { filesBelow, sourceFile } from './program.js';
@@ -23,7 +25,9 @@ export function wideLines(source) {
   return wide.flatMap(({ line, index }) => {
     const from = starts[index] ?? 0;
     const to = from + line.length;
-    const excused = literals.reduce((sum, [start, end]) => sum + Math.max(0, Math.min(end, to) - Math.max(start, from)), 0);
+    const excused = literals.reduce(
+      (sum, [start, end]) => sum + Math.max(0, Math.min(end, to) - Math.max(start, from)), 0,
+    );
     return line.length - excused > COLUMNS && !isOnlyWord(line) ? [index + 1] : [];
   });
 }
@@ -44,7 +48,11 @@ function literalsIn(source) {
   /** @type {[number, number][]} */
   const found = [];
   const visit = (/** @type {ts.Node} */ node) => {
-    if (ts.isStringLiteralLike(node) || ts.isTemplateExpression(node) || ts.isRegularExpressionLiteral(node)) found.push([node.getStart(source), node.end]);
+    if (ts.isStringLiteralLike(node) || ts.isTemplateExpression(node) || ts.isRegularExpressionLiteral(
+      node,
+    )) found.push([
+      node.getStart(source), node.end,
+    ]);
     else ts.forEachChild(node, visit);
   };
   visit(source);
@@ -57,8 +65,9 @@ function literalsIn(source) {
  * @returns {Map<string, string[]>}
  */
 export function findWide(root) {
-  return new Map(FOLDERS.map((folder) => [folder, filesBelow(root, folder).filter((path) => /\.[jt]s$/.test(path)).flatMap((path) =>
-    wideLines(sourceFile(join(root, path))).map((line) => `${path}:${line}`))]));
+  return new Map(FOLDERS.map((folder) =>
+    [folder, filesBelow(root, folder).filter((path) => /\.[jt]s$/.test(path)).flatMap((path) =>
+      wideLines(sourceFile(join(root, path))).map((line) => `${path}:${line}`))]));
 }
 
 /**

@@ -45,14 +45,20 @@ export const BANNED = [
   banned('tells of', /\b(tells?|told|telling) of\b/gi, ['things do not tell', '"reports", "logs", "shows"']),
   banned('says of', /\b(says?|said) of\b/gi, ['it hides what is said', '"reports about", "configures for"']),
   banned('goes by', /\b(goes|go|going|went) by\b/gi, ['it has three meanings', '"is identified by", "uses"']),
-  banned('look after', /\b(looks?|looked|looking) after\b/gi, ['it is for persons', '"maintains", "checks and repairs"']),
+  banned(
+    'look after', /\b(looks?|looked|looking) after\b/gi, ['it is for persons', '"maintains", "checks and repairs"'],
+  ),
   banned('mend', /\bmend(s|ed|ing)?\b/gi, ['it is archaic', '"repair"']),
   banned('anew', /\banew\b/gi, ['it is archaic', '"again", "a new …"']),
   banned('lest, thereof …', /\b(lest|thereof|therein|wherein|whereof|whereby|hitherto)\b/gi, ['it is archaic', 'a clause with "so that" or "of which"']),
   banned('as it should be', /\bas (it|they|he|she) should be\b/gi, ['it does not say what is wrong', 'name the difference: "differs from the wanted state"']),
   banned('what is not', /\bwhat (is|was|are) no(t|ne)?\b/gi, ['it is an inverted clause', 'name the thing first: "links that are not …"']),
-  banned('for what is', /\b(of|for|to|from) what (is|was)\b/gi, ['it is an inverted clause', 'a noun: "the objects that …"']),
-  banned('opens with Of', new RegExp(`${OPENS}Of (?!course\\b)`, 'g'), ['it puts the sentence upside down', 'start with the subject']),
+  banned(
+    'for what is', /\b(of|for|to|from) what (is|was)\b/gi, ['it is an inverted clause', 'a noun: "the objects that …"'],
+  ),
+  banned('opens with Of', new RegExp(`${OPENS}Of (?!course\\b)`, 'g'), [
+    'it puts the sentence upside down', 'start with the subject',
+  ]),
   banned('opens with What is', new RegExp(`${OPENS}What (is|was|are|were|differs|comes|goes|has)\\b(?![^.]*\\?)`, 'g'), ['it hides the subject', 'start with a noun']),
   banned('opens with Nor', new RegExp(`${OPENS}Nor\\b`, 'g'), ['it inverts the sentence', '"… does not … either"']),
 ];
