@@ -1,5 +1,6 @@
 /** Sites that branch on a kind, found by type: the text 'link' is also a word of commands and of tables. */
 import ts from 'typescript';
+import { guardNames, isPlain, tableOf, withoutCasts } from './expressions.js';
 import { literalTypes } from './families.js';
 import { pathIn } from './program.js';
 
@@ -38,6 +39,7 @@ class Finder {
   #sites = new Map();
   #sources;
   #families;
+  #guards;
 
   /**
    * @param {Sources} sources
@@ -46,6 +48,7 @@ class Finder {
   constructor(sources, families) {
     this.#sources = sources;
     this.#families = families;
+    this.#guards = guardNames(sources.files);
   }
 
   /** @returns {Site[]} */
@@ -89,7 +92,7 @@ class Finder {
       }
       this.#add(node, family ?? this.#memberFamily(this.#sources.checker.getTypeAtLocation(right), 2), 'in');
     }
-    if (!EQUALITY.has(operator)) return;
+    if (!EQUALITY.has(operator) || isPlain(left) || isPlain(right)) return;
     const families = [this.#familyOf(left), this.#familyOf(right)];
     // Kinds of two objects compared with each other: that decides nothing about any one kind.
     if ([left, right].every((side, index) => families[index] !== undefined && this.#originOf(withoutCasts(
@@ -130,6 +133,8 @@ class Finder {
    * @returns {ts.TypePredicateNode | undefined}
    */
   #predicateOf(callee) {
+    const name = ts.isPropertyAccessExpression(callee) ? callee.name : callee;
+    if (!ts.isIdentifier(name) || !this.#guards.has(name.text)) return undefined;
     const declaration = this.#declarationOf(callee);
     if (declaration === undefined || !ts.isFunctionLike(declaration) || declaration.type === undefined) {
       return undefined;
@@ -144,7 +149,7 @@ class Finder {
    * @param {ts.Expression} key
    */
   #table(table, key) {
-    const family = this.#familyOf(key);
+    const family = isPlain(key) ? undefined : this.#familyOf(key);
     if (family !== undefined && !this.#isOwned(table, family)) this.#add(tableOf(table) ?? table, family, 'table');
   }
 
@@ -267,28 +272,4 @@ class Finder {
     return this.#families.find(({ declarations }) =>
       parts.every((part) => part.getProperty('kind')?.declarations?.some((one) => declarations.has(one))));
   }
-}
-
-/**
- * @param {ts.Expression} expression
- * @returns {ts.Node | undefined}
- */
-function tableOf(expression) {
-  return ts.isElementAccessExpression(expression.parent) ? expression.parent : undefined;
-}
-
-/**
- * @param {ts.Expression} expression
- * @returns {ts.Expression}
- */
-function withoutCasts(expression) {
-  if (
-    ts.isParenthesizedExpression(expression) ||
-    ts.isAsExpression(expression) ||
-    ts.isNonNullExpression(expression) ||
-    ts.isSatisfiesExpression(expression)
-  ) {
-    return withoutCasts(expression.expression);
-  }
-  return expression;
 }
