@@ -7,7 +7,7 @@ import { performance } from 'node:perf_hooks';
 import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { agentUnitText } from '../dist/cli/agentunit.js';
+import { agentUnitText } from '../dist/install/agent-unit.js';
 import { connect } from '../dist/libvirt/index.js';
 import { domainXml } from '../test/lab/domain.js';
 import { startHost, waitFor } from '../test/lab/host.js';

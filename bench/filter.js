@@ -5,7 +5,9 @@ import { readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { nicFilter, nicLines, tableLines, withoutNicLines } from '../dist/ruleset.js';
+import { nicFilter } from '../dist/filter/nic-filter.js';
+import { tableLines } from '../dist/filter/nft-tables.js';
+import { nicLines, withoutNicLines } from '../dist/state/nft.js';
 
 const MANY = Number(process.env['NICS'] ?? 1000);
 const ROUNDS = Number(process.env['ROUNDS'] ?? 15);
@@ -86,7 +88,7 @@ const world = namespaceAt('world', 'ip addr add 2001:db8:ff::2/64 dev eth0 nodad
 try {
   sh('ip addr add fe80::1/64 dev guest nodad; ip -6 route add 2001:db8::1 dev guest; ip addr add 2001:db8:ff::1/64 dev world nodad; sleep 2');
   const bare = rate();
-  load([...FAMILIES.flatMap((family) => tableLines(family, false)), ...linesOf('guest', indexOf('guest'), nicLines)]);
+  load([...FAMILIES.flatMap((family) => tableLines(family)), ...linesOf('guest', indexOf('guest'), nicLines)]);
   const [one, alone] = [rate(), oneMore()];
   sh(`seq ${MANY - 1} | sed 's/.*/tuntap add n& mode tap/' | ip -batch -`);
   const before = kernelMemory();

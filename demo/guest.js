@@ -1,5 +1,5 @@
-// The demo with everything real: a private libvirtd in namespaces of its own, guestwire installed as its hook, a guest
-// that boots a kernel, and a namespace that plays the outside world.
+// The demo with real parts: a private libvirtd in its own namespaces, guestwire installed as its hook, and a guest that
+// boots a kernel. Only the outside world is a namespace.
 import { resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import process from 'node:process';
@@ -20,7 +20,7 @@ const show = (command, output) => {
   console.log([`         $ ${command}`, ...output.trimEnd().split('\n').map((line) => `           ${line}`)].join('\n'));
 };
 
-say('Starting a private libvirtd in namespaces of its own. Your network and your libvirt are not touched.');
+say('Starting a private libvirtd in its own namespaces. This does not touch your network or your libvirt.');
 const image = await guestImage();
 const host = await startHost({ name: 'demo', sysctls: { 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 } });
 try {
@@ -34,7 +34,7 @@ try {
   };
   const listRoutes = () => run('ip -6 route show proto 117; ip route show proto 117');
 
-  say('Installing guestwire as its hook, as you would on your own host.');
+  say('Installing guestwire as its hook, as on your own host.');
   show('guestwire install --yes', await host.ok(process.execPath, [resolve('dist/cli.js'), 'install', '--yes']));
 
   say(`Defining a guest that asks for a routed link with ${ADDRESSES.join(' and ')} in its metadata.`);
@@ -52,7 +52,7 @@ try {
   say("Before the start, the host's routing table has no route of guestwire's (protocol 117).");
   await listRoutes();
 
-  say('virsh start: libvirt calls the hook, the hook wires the tap before the guest runs its first instruction.');
+  say('virsh start: libvirt calls the hook. The hook wires the tap before the guest runs its first instruction.');
   await run('virsh start web1');
   await listRoutes();
   await run('ip -br address show dev vnet0');
@@ -68,14 +68,14 @@ try {
   say('The outside pings the guest.');
   for (const address of ADDRESSES) await run(`ip netns exec ${outside.name} ping -c 1 -W 5 ${address} | grep 'bytes from'`);
 
-  say('virsh destroy: everything goes. Nothing is left in the routing table or in the state directory.');
+  say('virsh destroy: guestwire removes everything. Routing table and state directory are empty again.');
   await run('virsh destroy web1');
   if ((await listRoutes()) !== '') throw new Error('routes are left');
   if ((await run('ls -A /run/guestwire')) !== '') throw new Error('state is left');
 
-  say('What guestwire told the journal of the system (journalctl -t guestwire).');
+  say('This is what guestwire wrote to the system journal (journalctl -t guestwire).');
   show('journalctl -t guestwire', (await host.syslog()).flatMap((line) => line.split(' guestwire: ')[1] ?? []).join('\n'));
 } finally {
   await host.stop();
 }
-say('Done. The private host is gone with everything in it.');
+say('Done. The private libvirtd and everything in its namespaces are gone.');

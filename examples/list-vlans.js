@@ -1,4 +1,4 @@
-// Lists the VLANs of every guest's NICs, as its XML and the host config ask for them: node list-vlans.js [URI]
+// Lists the VLANs that each guest's XML and the host config ask for: node list-vlans.js [URI]
 import process from 'node:process';
 import { DEFAULT_CONFIG_PATH, deriveAttachments, formatMembership, loadConfig, parseDomain } from 'guestwire';
 import { connect } from 'guestwire/libvirt';

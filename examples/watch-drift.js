@@ -1,5 +1,5 @@
-// Says, whenever something happens to a guest, what of its networking is not as its XML says; changes nothing:
-// node watch-drift.js [URI]. As root, because nftables tells nobody else what it holds.
+// After each event of a guest, prints what its networking lacks compared with its XML: node watch-drift.js [URI].
+// Changes nothing. Needs root, because nftables shows its rules only to root.
 import process from 'node:process';
 import {
   deriveAttachments, describe, exec, GuestwireError, hostFrom, loadConfig, parseDomain, pastOf, planWiring, settingsFrom,
@@ -7,7 +7,7 @@ import {
 import { connect } from 'guestwire/libvirt';
 
 const settings = settingsFrom(process.env);
-/** What the pipeline works on. A plan changes nothing, so no lock is needed. */
+/** The host that the pipeline works on. A plan changes nothing, so it needs no lock. */
 const host = hostFrom({ settings, exec, warn: console.warn });
 
 const libvirt = await connect(process.argv[2], { readOnly: true });

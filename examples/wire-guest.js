@@ -1,5 +1,5 @@
-// Wires a running guest from one's own orchestrator, without metadata and without hook: node wire-guest.js GUEST ADDRESS [URI].
-// Gives its first NIC, of type 'ethernet', this address. `release(host, uuid)` takes it all back.
+// Wires a running guest from an orchestrator, without metadata and without the hook: node wire-guest.js GUEST ADDRESS [URI].
+// Gives ADDRESS to the guest's first NIC, which must be of type 'ethernet'. `release(host, uuid)` removes all of it.
 import process from 'node:process';
 import { acquireLock, deriveAttachments, exec, formatMetadata, hostFrom, loadConfig, parseDomain, settingsFrom, wire } from 'guestwire';
 import { connect } from 'guestwire/libvirt';
@@ -12,13 +12,13 @@ const ref = await libvirt.lookupDomain({ name });
 const xml = await libvirt.domainXml(ref);
 await libvirt.close();
 
-// What the orchestrator knows takes the place of the guest's own metadata.
+// The orchestrator's data replaces the guest's own metadata.
 const { nics: [nic] } = parseDomain(xml);
 const wish = { mac: nic?.mac ?? '', vlan: undefined, isolated: undefined, routed: { ips: [{ address, prefix: undefined }], routes: [] } };
 const domain = parseDomain(xml.replace(/<metadata>[^]*?<\/metadata>/, '').replace('</domain>', `<metadata>${formatMetadata([wish])}</metadata></domain>`));
 const attachments = deriveAttachments(domain, loadConfig(settings.config));
 
-// The lock that guestwire's hook and agent take, too.
+// guestwire's hook and agent take the same lock.
 const lock = await acquireLock(exec, { path: settings.lock, wait: 30, holder: `my orchestrator, for ${name}` });
 try {
   const host = hostFrom({ settings, exec, lock, warn: console.warn, log: console.log });

@@ -1,8 +1,8 @@
 /** Entry point of dist/agent.mjs: `guestwire watch` as one file, for guestwire-agent.service. */
-import { exec } from '../lib/cli/exec.js';
 import { watch } from '../lib/cli/watch.js';
+import { settingsFrom } from '../lib/config/paths.js';
 import { GuestwireError } from '../lib/errors.js';
-import { settingsFrom } from '../lib/settings.js';
+import { exec } from '../lib/system/exec-async.js';
 
 const say = (text: string): void => { process.stdout.write(`${text}\n`); };
 const warn = (text: string): void => { process.stderr.write(`guestwire: ${text}\n`); };

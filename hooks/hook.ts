@@ -3,10 +3,10 @@
  * (hooks/qemu) has already let go the guests and operations that need no work.
  */
 import { readSync, writeSync } from 'node:fs';
-import { exec } from '../lib/exec.js';
-import { runHook } from '../lib/hook.js';
-import { settingsFrom } from '../lib/settings.js';
-import { MOST_XML } from '../lib/xml.js';
+import { settingsFrom } from '../lib/config/paths.js';
+import { MOST_XML } from '../lib/domain/xml.js';
+import { runHook } from '../lib/hook/contract.js';
+import { exec } from '../lib/system/exec.js';
 
 const [, , guest = '', operation = ''] = process.argv;
 

@@ -1,32 +1,40 @@
 /** The public API: exports only. */
-export { announce, type Announcement } from './announce.js';
-export { type Attachment, deriveAttachments, type RoutedLink, type VlanPort } from './attachment.js';
-export { type Address, type Family, parseAddress, parsePrefix, type Prefix } from './address.js';
-export { DEFAULT_CONFIG_PATH, defaultConfig, type HostConfig, loadConfig, parseConfig } from './config.js';
-export { type Decision, decide, type Flow, type Ruling, type Verdict } from './decide.js';
-export { diff, type Operation } from './diff.js';
-export { type Domain, type Nic, METADATA_NAMESPACE, type NicJoin, parseDomain } from './domain.js';
+export { announce, type Announcement } from './lan/announce.js';
+export type { Attachment, RoutedLink, VlanPort } from './attachments/attachment.js';
+export { deriveAttachments } from './attachments/derive.js';
+export { type Address, type Family, parseAddress, parsePrefix, type Prefix } from './values/address.js';
+export { DEFAULT_CONFIG_PATH, loadConfig, parseConfig } from './config/file.js';
+export { defaultConfig, type HostConfig } from './config/host-config.js';
+export { type Decision, decide, type Flow, type Ruling, type Verdict } from './filter/explain.js';
+export { diff, type Operation } from './state/diff.js';
+export { type Domain, type Nic, METADATA_NAMESPACE, type NicJoin, parseDomain } from './domain/domain.js';
 export {
-  CommandError, type CommandFailure, ConfigError, ConflictError, DomainXmlError, type ErrorCode, GuestwireError, HostError,
-  JournalError, NotAllowedError, RollbackError, ToolOutputError, UnsupportedError, UsageError, VerifyError,
+  CommandError, type CommandFailure, ConfigError, ConflictError, DomainXmlError, type ErrorCode, GuestwireError,
+  HostError, JournalError, NotAllowedError, RollbackError, ToolOutputError, UnsupportedError, UsageError, VerifyError,
 } from './errors.js';
-export type { End, NicEnd, Parties } from './ends.js';
-export { type Exec, exec, type ExecRequest, type ExecResult } from './exec.js';
-export type { Guest } from './guest.js';
-export { hostFrom, type HostParts } from './host.js';
-export { type HookCall, type HookResult, runHook } from './hook.js';
-export { createJournal, type Entry, type Journal, type Wired } from './journal.js';
-export { createKernel, type Kernel } from './kernel.js';
-export { acquireLock, type Lock } from './lock.js';
-export type { MadeLink, MadeTap, MadeVeth, VethWish } from './madelink.js';
-export { type NicIntent, readMetadata } from './metadata.js';
-export { formatMetadata } from './metadata-xml.js';
-export { desiredState, type NetObject, type NetState, observedState } from './netstate.js';
-export type { LinkFacts, Observation, RouteFacts, Scope } from './observation.js';
-export { type Batch, type BatchLine, render } from './operation.js';
-export type { Allow, Direction, Peer, Policy, PortRange, Profile, Proto, Trust, TrustWord } from './policy.js';
-export { type Past, type Plan, planFor, planRelease } from './plan.js';
-export { type Host, pastOf, planWiring, release, releaseRunning, unwire, wire, type WireRequest } from './reconcile.js';
-export { type Settings, settingsFrom } from './settings.js';
-export { formatMembership, type VlanMember, vlanMembership } from './vlan.js';
-export { describe } from './words.js';
+export type { End, NicEnd, Parties } from './filter/parties.js';
+export { type Exec, exec, type ExecRequest, type ExecResult } from './system/exec.js';
+export type { Guest } from './domain/guest.js';
+export { hostFrom, type HostParts } from './reconcile/host.js';
+export { type HookCall, type HookResult, runHook } from './hook/contract.js';
+export { createJournal, type Entry, type Journal } from './journal/journal.js';
+export type { Wired } from './attachments/wired.js';
+export { createKernel, type Kernel } from './kernel/kernel.js';
+export { acquireLock, type Lock } from './system/lock.js';
+export type { MadeLink, MadeTap, MadeVeth } from './attachments/made-link/made-link.js';
+export type { VethWish } from './intent/veth.js';
+export { type NicIntent, readMetadata } from './domain/metadata.js';
+export { formatMetadata } from './domain/metadata-writer.js';
+export { desiredState, observedState } from './attachments/state.js';
+export type { NetObject, NetState } from './state/netstate.js';
+export type { LinkFacts, Observation, RouteFacts, Scope } from './kernel/observation.js';
+export { type Batch, type BatchLine, render } from './state/render.js';
+export type { Allow, Direction, Peer, Policy, PortRange, Profile, Proto, Trust, TrustWord } from './intent/policy.js';
+export type { Past } from './reconcile/host.js';
+export { type Plan, planFor, planRelease } from './reconcile/plan.js';
+export { type Host, pastOf } from './reconcile/host.js';
+export { planWiring, release, releaseRunning, unwire, wire } from './reconcile/reconcile.js';
+export type { WireRequest } from './reconcile/request.js';
+export { type Settings, settingsFrom } from './config/paths.js';
+export { formatMembership, type VlanMember, vlanMembership } from './values/vlan.js';
+export { describe } from './state/words.js';

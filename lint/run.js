@@ -19,16 +19,12 @@ const LISTS = {
   names: wrongNames,
 };
 
-/** Checks without a list. `wrongNames` joins them when every file has its new name. */
-/** @type {readonly ((root: string) => readonly string[])[]} */
-const PLAIN_CHECKS = [];
-
 const [option, name = ''] = process.argv.slice(2);
 const list = LISTS[name];
 if (option === undefined || option === '--update') {
   const place = { root: top, update: option === '--update' };
   const reports = [checkBranches(place), checkEnglish(place), checkWidth(place)];
-  const problems = [...reports.flatMap((report) => report.problems), ...PLAIN_CHECKS.flatMap((check) => check(top))];
+  const problems = [...reports.flatMap((report) => report.problems), ...wrongNames(top)];
   for (const note of reports.flatMap((report) => report.notes)) console.log(note);
   for (const problem of problems) console.error(problem);
   process.exitCode = problems.length > 0 ? 1 : 0;

@@ -4,14 +4,17 @@
  * check finds, and killed at any moment it leaves what its next run, or the guest's hook, sets right.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Io } from '../cli/command.js';
-import type { Follow } from '../cli/exec.js';
+import { agentLockOf } from '../config/paths.js';
 import { GuestwireError } from '../errors.js';
-import { type Connection, type EventKind, LibvirtArgumentError, LibvirtError, type LibvirtEvent, LibvirtUnsupportedError } from '../libvirt/index.js';
-import { acquireLock } from '../lock.js';
-import { agentLockOf } from '../settings.js';
-import { type Concerns, createConcerns, readLinkLine } from './concerns.js';
+import type { Io } from '../guests/io.js';
+import type { Connection } from '../libvirt/connection.js';
+import { LibvirtArgumentError, LibvirtError, LibvirtUnsupportedError } from '../libvirt/errors.js';
+import type { EventKind, LibvirtEvent } from '../libvirt/events.js';
+import type { Follow } from '../system/follow.js';
+import { acquireLock } from '../system/lock.js';
+import { type Concerns, createConcerns } from './concerns.js';
 import { createGuests, type Guests } from './guests.js';
+import { readLinkLine } from './monitor-lines.js';
 import { startMonitors } from './monitors.js';
 import type { Supervisor } from './supervisor.js';
 

@@ -1,16 +1,21 @@
 /** The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again. */
-import type { Io } from '../cli/command.js';
-import { type GuestWork, type Inquiry, journalOf, type Life, lifeOf, OvertakenError, releaseGuest, stampOf, wireGuest } from '../cli/guest.js';
-import { closely } from '../cli/reconcile-all.js';
-import { readGuests } from '../cli/wishes.js';
 import { GuestwireError } from '../errors.js';
-import { hostFrom } from '../host.js';
-import { type CallOptions, type Connection, type DomainRef, LibvirtClosedError, LibvirtConnectionError, LibvirtError } from '../libvirt/index.js';
-import { oneLine, quote } from '../quote.js';
-import { survey, tasksOf } from '../survey.js';
+import { readGuests } from '../guests/ask-libvirt.js';
+import type { Io } from '../guests/io.js';
+import { closely } from '../guests/reconcile-all.js';
+import {
+  type GuestWork, type Inquiry, journalOf, type Life, lifeOf, OvertakenError, releaseGuest, stampOf, wireGuest,
+} from '../guests/reconcile-guest.js';
+import type { CallOptions } from '../libvirt/calls.js';
+import type { Connection } from '../libvirt/connection.js';
+import { LibvirtClosedError, LibvirtConnectionError, LibvirtError } from '../libvirt/errors.js';
+import type { DomainRef } from '../libvirt/refs.js';
+import { hostFrom } from '../reconcile/host.js';
+import { survey, tasksOf } from '../survey/survey.js';
+import { oneLine, quote } from '../values/quote.js';
 import type { Concerns } from './concerns.js';
+import { createWork, type Reason, type Work } from './queue.js';
 import { createTurns } from './turns.js';
-import { createWork, type Reason, type Work } from './work.js';
 
 export interface Guests {
   /** The connection to ask from now on; undefined: there is none. */

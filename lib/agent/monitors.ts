@@ -1,8 +1,8 @@
 /** The kernel's own word on links and VLANs: `ip monitor` and `bridge monitor`, started again whenever they end. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Follow, Followed } from '../cli/exec.js';
-import { oneLine } from '../quote.js';
-import { type LinkChange, readLinkLine, readVlanLine } from './concerns.js';
+import type { Follow, Followed } from '../system/follow.js';
+import { oneLine } from '../values/quote.js';
+import { type LinkChange, readLinkLine, readVlanLine } from './monitor-lines.js';
 
 export interface MonitorOptions {
   readonly follow: Follow;

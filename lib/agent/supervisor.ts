@@ -2,7 +2,7 @@
  * What systemd is told of the agent: that it is ready and that it lives. Node has no unix datagram sockets, hence the
  * program; it waits until systemd has read (sd_notify_barrier, systemd 246), so it is not gone before it is asked for.
  */
-import { type Exec, type ExecRequest, failureOf } from '../exec.js';
+import { type Exec, type ExecRequest, failureOf } from '../system/exec.js';
 
 export interface Supervisor {
   /** Tells states such as 'READY=1'. Never rejects. */

@@ -3,13 +3,15 @@
  * waited are then wired together. So one guest alone hardly waits, and twenty cost a round or two.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Io } from '../cli/command.js';
-import { type Concerned, type Part, serve, stampOf, type UnderLock, type Wiring, wireServed } from '../cli/guest.js';
-import { locked } from '../cli/host.js';
-import { closely } from '../cli/reconcile-all.js';
 import { GuestwireError } from '../errors.js';
-import type { Host } from '../reconcile.js';
-import { canGoTogether, partOf, warningsFor, wireTogether } from '../together.js';
+import type { Io } from '../guests/io.js';
+import { locked } from '../guests/locked.js';
+import { closely } from '../guests/reconcile-all.js';
+import {
+  type Concerned, type Part, serve, stampOf, type UnderLock, wireServed, type Wiring,
+} from '../guests/reconcile-guest.js';
+import type { Host } from '../reconcile/host.js';
+import { canGoTogether, partOf, warningsFor, wireTogether } from '../reconcile/wire-many.js';
 
 /** One guest's wish to be wired. `io` is told what concerns this guest alone. */
 interface Due {

@@ -1,30 +1,31 @@
 /** `guestwire check`: whether the host is as its guests' XML says, to the last VLAN, route, sysctl and nftables rule. */
-import { loadConfig } from '../config.js';
+import { loadConfig } from '../config/file.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
-import { type Finding, findingsOf } from '../findings.js';
-import { quote } from '../quote.js';
-import { hostFrom } from '../host.js';
-import { labelOf, survey, withOwner } from '../survey.js';
-import { command, type Io, JSON_VERSION } from './command.js';
-import { guestMeant } from './named.js';
-import { assertRootToRead } from './requirements.js';
-import { askGuests } from './wishes.js';
+import { askGuests } from '../guests/ask-libvirt.js';
+import type { Io } from '../guests/io.js';
+import { guestMeant } from '../guests/named.js';
+import { hostFrom } from '../reconcile/host.js';
+import { labelOf, withOwner } from '../reconcile/owners.js';
+import { type Finding, findingsOf } from '../survey/findings.js';
+import { survey } from '../survey/survey.js';
+import { quote } from '../values/quote.js';
+import { assertRootToRead, command, JSON_VERSION } from './command.js';
 
 export const check = command({
   name: 'check',
-  summary: 'say what differs from what guests should have',
+  summary: 'show what differs from what guests should have',
   help: `Usage: guestwire check [GUEST] [--json]
 
 Compares what guests should have with what this host has: every VLAN, address, route, rule, neighbour proxy, sysctl and
-nftables rule. Says nothing when all is as it should be, and a line for each difference otherwise. What should be is what
-the XML of the guests that run says now; where libvirt does not answer, it is what was wired last. Without GUEST also
-what guestwire left behind for guests that are gone. Changes nothing; 'guestwire reconcile' mends.
+nftables rule. Prints a line for each difference, and nothing when there is none. Running guests should have what their
+XML says now; if libvirt does not answer, what was wired last. Without GUEST it also finds what guests that are gone
+left behind. Changes nothing; 'guestwire reconcile' mends the differences.
 
   GUEST   name, UUID or id
   --json  print {"version", "differences": [{"guest": {"name", "uuid"} or null, "nic": number or null, "mac": text or
-          null, "text"}]}: without a guest it is about the host, or all guests
+          null, "text"}]}: without a guest, the difference concerns the host or all guests
 
-Needs root. Exit status: 0 as it should be, 1 there are differences, 2 it cannot be told.`,
+Needs root. Exit status: 0 no difference, 1 differences, 2 it cannot tell.`,
   options: { json: { type: 'boolean' } },
   operand: 'guest',
   run: async ({ values, positionals: [name, extra] }, io) => {

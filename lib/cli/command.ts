@@ -1,12 +1,10 @@
 /** What every subcommand is made of, and what they share: arguments, reading a domain, printing JSON. */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { CommandError, DomainXmlError, HostError, UsageError } from '../errors.js';
-import { assertSuccess, type Exec, type ExecRequest } from '../exec.js';
-import { ASK_HOSTS, START_LIBVIRT } from '../libvirt/errors.js';
-import { parseUri } from '../libvirt/uri.js';
-import { oneLine, quote } from '../quote.js';
-import type { Settings } from '../settings.js';
+import { DomainXmlError, HostError, UsageError } from '../errors.js';
+import type { Io } from '../guests/io.js';
+import { askLibvirt } from '../guests/virsh.js';
+import { oneLine, quote } from '../values/quote.js';
 
 export interface Command {
   readonly name: string;
@@ -19,16 +17,6 @@ export interface Command {
   readonly operand: 'guest' | 'shell' | undefined;
   /** Returns the exit status. Throws UsageError for wrong arguments, any other GuestwireError for status 1. */
   readonly run: (args: readonly string[], io: Io) => Promise<number>;
-}
-
-/** What a command may touch besides the host: injected, so that tests see what it printed. */
-export interface Io {
-  readonly print: (text: string) => void;
-  readonly warn: (text: string) => void;
-  readonly settings: Settings;
-  readonly exec: Exec;
-  /** Whether what is printed goes to a terminal that wants colours. */
-  readonly colours?: boolean;
 }
 
 /** The version of every `--json` shape; it rises when a key changes its meaning or goes. */
@@ -78,51 +66,20 @@ export async function readDomainXml(io: Io, file: string | undefined, positional
   return askLibvirt(io, ['dumpxml', '--domain', domain ?? ''], 'reading the domain XML');
 }
 
-/** Returns what is said of a guest that libvirt does not know. */
-export function noSuchGuest(by: string): HostError {
-  return new HostError(`there is no guest ${quote(by)}: 'virsh list --all' lists those there are${isOwn() ? `, of this user alone: ${ASK_HOSTS}` : ''}`);
-}
-
-/** Whether libvirt's clients ask a daemon of the user's own. */
-export function isOwn(): boolean {
-  return process.geteuid?.() !== 0 && (process.env['LIBVIRT_DEFAULT_URI'] ?? '') === '';
-}
-
-/**
- * Returns what `virsh` prints; `what` says what it was to do, for the message of a CommandError. Throws HostError when there
- * is no guest as `--domain` names it.
- */
-export async function askLibvirt(io: Pick<Io, 'exec'>, args: readonly string[], what: string): Promise<string> {
-  const uri = process.env['LIBVIRT_DEFAULT_URI'];
-  const request: ExecRequest = { tool: 'virsh', args: ['--readonly', ...args], env: uri === undefined ? {} : { LIBVIRT_DEFAULT_URI: uri } };
-  const result = await io.exec(request);
-  const by = args[args.indexOf('--domain') + 1];
-  if (by !== undefined && args.includes('--domain') && /^error: (failed to get domain|Domain not found)/m.test(result.stderr)) throw noSuchGuest(by);
-  try {
-    assertSuccess(request, result, what);
-  } catch (error) {
-    // Whoever asks another host has another cure.
-    const why = /^error: failed to connect to the hypervisor\n(?:error: )?(.*)/m.exec(result.stderr)?.[1];
-    if (!(error instanceof CommandError) || why === undefined || !isLocal(uri)) throw error;
-    const sentence = isOwn() ? `no libvirt of this user's own answers: ${ASK_HOSTS}` : `libvirt does not answer: ${START_LIBVIRT}`;
-    throw new CommandError(`${sentence} (${oneLine(why)})`, error.failure, { cause: error });
-  }
-  return result.stdout;
-}
-
-function isLocal(uri = ''): boolean {
-  try {
-    return parseUri(uri).way === 'socket';
-  } catch {
-    // An alias of libvirt.conf, which virsh knows.
-    return false;
-  }
-}
-
 function readXmlFile(file: string): Uint8Array {
   try {
     return readFileSync(file === '-' ? 0 : file);
   } catch (error) {
     throw new DomainXmlError(`${quote(file)} cannot be read: ${oneLine((error as Error).message)}`, { cause: error });
   }
+}
+
+/** Throws unless root runs `command`. */
+export function assertRoot(command: string): void {
+  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' changes this host: run it as root`);
+}
+
+/** Throws unless root runs `command`: nftables and the journal answer nobody else. */
+export function assertRootToRead(command: string): void {
+  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' reads what only root may: run it as root`);
 }

@@ -6,11 +6,11 @@ import { type Command, command } from './command.js';
 export function completionOf(commands: () => readonly Command[]): Command {
   return command({
     name: 'completion',
-    summary: 'print what makes bash complete guestwire',
+    summary: 'print the script with which bash completes guestwire',
     help: `Usage: guestwire completion bash
 
-Prints a script for bash, which completes commands, options, guests, and the MACs of a guest. 'guestwire install' puts it
-where package bash-completion finds it; without that, source it: source <(guestwire completion bash)`,
+Prints a script for bash that completes commands, options, guests, and the MACs of a guest. 'guestwire install' puts it
+where package bash-completion finds it. Without that package, run: source <(guestwire completion bash)`,
     options: {},
     operand: 'shell',
     run: ({ positionals: [shell, extra] }, io) => {

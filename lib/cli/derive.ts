@@ -1,10 +1,11 @@
 /** `guestwire derive`: what a domain XML means, without root and without looking at the kernel. */
-import { type Attachment, deriveAttachments } from '../attachment.js';
-import { loadConfig } from '../config.js';
-import { type Domain, parseDomain } from '../domain.js';
-import type { MadeLink } from '../madelink.js';
-import { quote } from '../quote.js';
-import { formatMembership } from '../vlan.js';
+import type { Attachment } from '../attachments/attachment.js';
+import { deriveAttachments } from '../attachments/derive.js';
+import type { MadeLink } from '../attachments/made-link/made-link.js';
+import { loadConfig } from '../config/file.js';
+import { type Domain, parseDomain } from '../domain/domain.js';
+import { quote } from '../values/quote.js';
+import { formatMembership } from '../values/vlan.js';
 import { command, JSON_VERSION, readDomainXml } from './command.js';
 
 export const derive = command({
@@ -12,10 +13,10 @@ export const derive = command({
   summary: 'show what the XML of a guest asks for',
   help: `Usage: guestwire derive (-f FILE | GUEST) [--json]
 
-Shows how each NIC of a guest would join the network, from its domain XML and the host config alone: no root, no
-kernel. A NIC that nothing speaks of is left alone.
+Shows how each NIC of a guest would join the network, from its domain XML and the host config alone: it needs no root
+and no kernel. guestwire leaves alone a NIC that neither XML nor host config mentions.
 
-  -f, --file FILE  read the domain XML from FILE, '-' is standard input
+  -f, --file FILE  read the domain XML from FILE; '-' is standard input
   GUEST            name, UUID or id: ask libvirt for it (virsh dumpxml)
   --json           print {"version", "guest": {"name", "uuid"}, "attachments": [...]}`,
   options: { file: { type: 'string', short: 'f' }, json: { type: 'boolean' } },

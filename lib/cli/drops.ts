@@ -1,28 +1,30 @@
 /** `guestwire drops`: what the rules of a guest's filters met. */
+import { familiesOf, type Wired } from '../attachments/wired.js';
+import { nicLabel } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
-import { countersOf, type RuleCount } from '../filterfacts.js';
-import { familiesOf } from '../filter.js';
-import { createJournal, type Wired } from '../journal.js';
-import { nicLabel, quote } from '../quote.js';
-import { command, type Io, JSON_VERSION } from './command.js';
-import { guestMeant } from './named.js';
-import { assertRootToRead } from './requirements.js';
+import type { Io } from '../guests/io.js';
+import { guestMeant } from '../guests/named.js';
+import { createJournal } from '../journal/journal.js';
+import { countersOf, type RuleCount } from '../kernel/nft-output.js';
+import { quote } from '../values/quote.js';
+import { assertRootToRead, command, JSON_VERSION } from './command.js';
 
 /** Of a NIC's chain, by what it starts with. */
 const DIRECTIONS: Readonly<Record<string, string>> = { nic: 'sends', arp: 'sends', ip: 'sends', ip6: 'sends', in: 'gets', out: 'sends on', host: 'sends to the host' };
 
 export const drops = command({
   name: 'drops',
-  summary: 'show what the filters of a guest met',
+  summary: 'show what the filters of a guest dropped',
   help: `Usage: guestwire drops GUEST [--all] [--json]
 
 Prints, for each NIC of a running guest, the rules that dropped packets, with packets and bytes since it was wired.
 
   GUEST   name, UUID or id
-  --all   rules that met nothing, or let pass, too
-  --json  print {"version", "guest": {"name", "uuid"}, "rules": [{"nic", "mac", "link", "direction", "rule", "verdict", "packets", "bytes"}]}
+  --all   also rules that met nothing, and rules that let packets pass
+  --json  print {"version", "guest": {"name", "uuid"}, "rules": [{"nic", "mac", "link", "direction", "rule", "verdict",
+          "packets", "bytes"}]}
 
-Needs root. 'guestwire explain' tells which rule would decide.`,
+Needs root. 'guestwire explain' shows which rule would decide.`,
   options: { all: { type: 'boolean' }, json: { type: 'boolean' } },
   operand: 'guest',
   run: async ({ values: { all = false, json = false }, positionals: [name, extra] }, io) => {

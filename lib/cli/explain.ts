@@ -1,36 +1,37 @@
 /** `guestwire explain`: which rule decides on a flow to or from a guest that runs here. */
-import { bare, parseAddress } from '../address.js';
-import { type Decision, decide, type Flow, type Ruling } from '../decide.js';
-import { type End, nicsOf, ownOf, type Parties } from '../ends.js';
+import { type Guest, nicLabel } from '../domain/guest.js';
 import { GuestwireError, HostError, locate, UsageError } from '../errors.js';
-import type { Guest } from '../guest.js';
-import { createJournal } from '../journal.js';
-import { createKernel } from '../kernel.js';
-import { EMPTY_SCOPE } from '../observation.js';
-import { PROTOS } from '../policy.js';
-import { listQuarantine } from '../quarantine.js';
-import { nicLabel, quote } from '../quote.js';
-import { byLife } from '../rivals.js';
-import { command, type Io, JSON_VERSION } from './command.js';
-import { guestMeant } from './named.js';
+import { decide, type Decision, type Flow, type Ruling } from '../filter/explain.js';
+import { type End, nicsOf, ownOf, type Parties } from '../filter/parties.js';
+import type { Io } from '../guests/io.js';
+import { guestMeant } from '../guests/named.js';
+import { PROTOS } from '../intent/policy.js';
+import { createJournal } from '../journal/journal.js';
+import { listQuarantine } from '../journal/quarantine.js';
+import { createKernel } from '../kernel/kernel.js';
+import { EMPTY_SCOPE } from '../kernel/observation.js';
+import { byLife } from '../reconcile/holders.js';
+import { bare, parseAddress } from '../values/address.js';
+import { quote } from '../values/quote.js';
+import { command, JSON_VERSION } from './command.js';
 
 export const explain = command({
   name: 'explain',
-  summary: 'say which rule lets a flow pass or drops it',
+  summary: 'show which rule lets a flow pass or drops it',
   help: `Usage: guestwire explain GUEST --from ADDR --to ADDR [--proto PROTO [--port PORT]] [--json]
 
-Says whether the first packet of a flow to or from a running guest passes, which rule of which NIC decides, and where
-it is written. One of the two addresses is the guest's. Answers to what passed, and ICMP errors, always pass.
+Shows whether the first packet of a flow to or from a running guest passes, which rule of which NIC decides, and where
+that rule is written. One of the two addresses is the guest's. Answers to what passed, and ICMP errors, always pass.
 
   GUEST         name, UUID or id
-  --from ADDR   who sends
-  --to ADDR     who receives
-  --proto PROTO tcp, udp, sctp, icmp or icmpv6 (an echo request); without it only rules that name none apply
-  --port PORT   destination port; without it only rules that name none apply
+  --from ADDR   the sender
+  --to ADDR     the receiver
+  --proto PROTO tcp, udp, sctp, icmp or icmpv6 (an echo request); without it, only rules that name no protocol apply
+  --port PORT   the destination port; without it, only rules that name no port apply
   --json        print {"version", "flow", "verdict", "from", "to", "rulings": [...]}
 
-Reads the state directory and the host's addresses, changes nothing. Needs root. Exit status: 0 passes, 1 dropped, 2 it
-cannot be told.`,
+Reads the state directory and the host's addresses; changes nothing. Needs root. Exit status: 0 passes, 1 dropped, 2 it
+cannot tell.`,
   options: { from: { type: 'string' }, to: { type: 'string' }, proto: { type: 'string' }, port: { type: 'string' }, json: { type: 'boolean' } },
   operand: 'guest',
   run: async ({ values, positionals: [name, extra] }, io) => {

@@ -1,22 +1,25 @@
 /** `guestwire install`: puts the hook where libvirt calls it and AppArmor lets it run, and tells libvirt's daemon. */
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadConfig } from '../config.js';
+import { loadConfig } from '../config/file.js';
 import { ConfigError, HostError, UsageError } from '../errors.js';
-import { acquireLock } from '../lock.js';
-import { quote } from '../quote.js';
-import { agentFiles, startAgent } from './agentunit.js';
-import { command, type Io } from './command.js';
-import { type DropIns, dropIns } from './dropins.js';
-import { applyFileSet, type FileSet, type FileSpec } from './fileset.js';
+import type { Io } from '../guests/io.js';
+import { LOCK_WAIT } from '../guests/locked.js';
+import { agentFiles, startAgent } from '../install/agent-unit.js';
+import { dropIns, type DropIns } from '../install/drop-ins.js';
+import { applyFileSet, type FileSet, type FileSpec } from '../install/file-set.js';
 import {
-  assertSafeDirectory, BESIDE, BESIDE_DIR, findPlace, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, type Place, standingAt,
-} from './layout.js';
-import { now } from './process.js';
-import { type InstallRecord, readRecord, recordFile } from './record.js';
-import { type Consent, daemonKey, reloadDaemons } from './reload.js';
-import { assertHost, assertRoot, type Build, LOCK_WAIT, readBuild } from './requirements.js';
-import { reloadUnits, unitFiles } from './units.js';
+  assertSafeDirectory, BESIDE, BESIDE_DIR, findPlace, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN,
+  type Place, standingAt,
+} from '../install/layout.js';
+import { type InstallRecord, readRecord, recordFile } from '../install/record.js';
+import { type Consent, daemonKey, reloadDaemons } from '../install/reload.js';
+import { assertHost, type Build, readBuild } from '../install/requirements.js';
+import { reloadUnits, unitFiles } from '../install/units.js';
+import { acquireLock } from '../system/lock.js';
+import { now } from '../system/process.js';
+import { quote } from '../values/quote.js';
+import { assertRoot, command } from './command.js';
 
 export const install = command({
   name: 'install',
@@ -24,27 +27,27 @@ export const install = command({
   help: `Usage: guestwire install [--yes | --no-reload] [--drop-ins] [--agent]
 
 Copies the hook to /usr/lib/guestwire and its launcher to /etc/libvirt/hooks/qemu. If another script is there, the
-launcher goes beside it, to /etc/libvirt/hooks/qemu.d/guestwire, which libvirt runs since 6.5. It stays where it is when
-it is installed already. Files are replaced atomically, so guests may start meanwhile; after a failure everything is as
-it was before. Nothing that is not guestwire's is touched. Run it again after every update of guestwire.
+launcher goes to /etc/libvirt/hooks/qemu.d/guestwire, which libvirt runs since 6.5. A launcher that is installed already
+stays where it is. Files are replaced atomically, so guests may start meanwhile; after a failure everything is as it was
+before. Nothing that is not guestwire's is touched. Run it again after every update of guestwire.
 
-guestwire's route protocol gets a name, for 'ip route show proto guestwire', in /etc/iproute2/rt_protos.d/guestwire.conf,
-and bash completes the command's words, where package bash-completion is: /usr/share/bash-completion/completions/guestwire.
+It names guestwire's route protocol in /etc/iproute2/rt_protos.d/guestwire.conf, for 'ip route show proto guestwire'. If
+package bash-completion is there, it also writes /usr/share/bash-completion/completions/guestwire.
 
-libvirtd and virtqemud learn of a new hook when they start or reload. A reload does not touch running guests, but
-libvirtd then starts every inactive network and storage pool that is set to autostart: they are named first, and you are
-asked. Without a terminal nothing is reloaded unless --yes is given.
+libvirtd and virtqemud see a new hook when they start or reload. A reload does not touch running guests, but libvirtd
+then starts every inactive network and storage pool that is set to autostart. install names these and asks you first.
+Without a terminal it reloads only with --yes.
 
-With [serve] in the host config it also writes the systemd units guestwire-dhcp@ and guestwire-ra@ to
-/etc/systemd/system, and without it removes them: run it again after such a change.
+With [serve] in the host config it writes the systemd units guestwire-dhcp@ and guestwire-ra@ to /etc/systemd/system;
+without [serve] it removes them. Run it again after you add or remove [serve].
 
-With --agent it also installs, enables and starts guestwire-agent.service, which runs 'guestwire watch'; a later install
-updates it, uninstall removes it.
+With --agent it also installs, enables and starts guestwire-agent.service, which runs 'guestwire watch'. A later install
+updates the service; uninstall removes it.
 
   -y, --yes        reload without asking
-      --no-reload  do not reload: the hook is called once the daemon is reloaded or restarted
-      --drop-ins   tell systemd-networkd and NetworkManager, where they are, to leave guests' routes and taps alone, by
-                   a file guestwire.conf in /etc/systemd/networkd.conf.d and /etc/NetworkManager/conf.d
+      --no-reload  do not reload: libvirt calls the hook once the daemon is reloaded or restarted
+      --drop-ins   tell systemd-networkd and NetworkManager, if they are there, to leave guests' routes and taps alone:
+                   write guestwire.conf in /etc/systemd/networkd.conf.d and /etc/NetworkManager/conf.d
       --agent      install the agent, too
 
 Needs root, /usr/bin/node 20.19 or newer, and the packages iproute2 and util-linux.`,

@@ -1,14 +1,17 @@
 /** The table of commands, and what picks one: prints what it returns, ends with its status. */
 import { readFileSync } from 'node:fs';
+import { settingsFrom } from '../config/paths.js';
+import { GuestwireError, UsageError } from '../errors.js';
+import type { Io } from '../guests/io.js';
+import { exec } from '../system/exec-async.js';
 import { check } from './check.js';
 import { cloudInit } from './cloud-init.js';
+import type { Command } from './command.js';
 import { completionOf } from './completion.js';
 import { derive } from './derive.js';
 import { doctor } from './doctor.js';
 import { drops } from './drops.js';
-import { exec } from './exec.js';
 import { explain } from './explain.js';
-import type { Command, Io } from './command.js';
 import { install } from './install.js';
 import { plan } from './plan.js';
 import { quarantine } from './quarantine.js';
@@ -17,8 +20,6 @@ import { set, unset } from './set.js';
 import { status } from './status.js';
 import { uninstall } from './uninstall.js';
 import { watch } from './watch.js';
-import { GuestwireError, UsageError } from '../errors.js';
-import { settingsFrom } from '../settings.js';
 
 export const COMMANDS: readonly Command[] = [status, check, doctor, derive, plan, explain, drops, reconcile, watch, set, unset, quarantine, install, uninstall, cloudInit, completionOf(() => COMMANDS)];
 
@@ -91,20 +92,20 @@ function help(): string {
   const width = Math.max(...COMMANDS.map((command) => command.name.length));
   return [
     'guestwire wires libvirt guests to the network as their domain XML says.',
-    'libvirt calls its hook when a guest starts and stops; this command shows, installs and removes it.',
+    'libvirt calls its hook when a guest starts and stops. This command installs the hook, shows what differs',
+    'on the host, and mends it.',
     '',
     'Usage: guestwire COMMAND [OPTION]...',
     '',
     ...COMMANDS.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`),
     '',
-    "  guestwire COMMAND --help says more, guestwire --version which version this is.",
+    "  'guestwire COMMAND --help' explains a command, 'guestwire --version' prints the version.",
     '',
     'Environment: GUESTWIRE_CONFIG (default /etc/guestwire/config.toml), GUESTWIRE_STATE_DIR (default',
-    '/run/guestwire), GUESTWIRE_LOCK (default: the state directory with .lock behind it),',
+    '/run/guestwire), GUESTWIRE_LOCK (default: the state directory, with .lock appended),',
     'GUESTWIRE_QUARANTINE_DIR (default /var/lib/guestwire/quarantine).',
-    'A guest is given by its name, its UUID or, while it runs, its id.',
-    'Exit status: 0 done, 1 the answer is no, 2 wrong usage or a wrong value, or, of check and explain, it cannot',
-    'be told.',
+    'GUEST is a name, a UUID or, while the guest runs, its id.',
+    'Exit status: 0 done, 1 the answer is no, 2 wrong usage or a wrong value, or check and explain cannot tell.',
   ].join('\n');
 }
 

@@ -1,28 +1,30 @@
 /** `guestwire plan`: the exact batches that would run now, with every check made and nothing changed. */
-import { type Attachment, deriveAttachments, type Placed, placedOf } from '../attachment.js';
-import { loadConfig } from '../config.js';
-import { NIL_UUID } from '../guest.js';
-import { hostFrom } from '../host.js';
-import { type Domain, parseDomain } from '../domain.js';
-import type { Kernel } from '../kernel.js';
-import { sysctlsOf } from '../netstate.js';
-import { EMPTY_SCOPE, type LinkFacts, type Observation } from '../observation.js';
-import type { Batch } from '../operation.js';
-import { quote } from '../quote.js';
-import { type Plan, planFor } from '../plan.js';
-import { check, pastOf } from '../reconcile.js';
-import { accessPort } from '../vlan.js';
-import { command, type Io, JSON_VERSION, readDomainXml } from './command.js';
+import { type Attachment, type Placed, placedOf } from '../attachments/attachment.js';
+import { deriveAttachments } from '../attachments/derive.js';
+import { sysctlsOf } from '../attachments/routed-link/sysctls.js';
+import { loadConfig } from '../config/file.js';
+import { type Domain, parseDomain } from '../domain/domain.js';
+import { NIL_UUID } from '../domain/guest.js';
+import type { Io } from '../guests/io.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { EMPTY_SCOPE, type LinkFacts, type Observation } from '../kernel/observation.js';
+import { check } from '../reconcile/examine.js';
+import { hostFrom, pastOf } from '../reconcile/host.js';
+import { type Plan, planFor } from '../reconcile/plan.js';
+import type { Batch } from '../state/render.js';
+import { quote } from '../values/quote.js';
+import { accessPort } from '../values/vlan.js';
+import { command, JSON_VERSION, readDomainXml } from './command.js';
 
 export const plan = command({
   name: 'plan',
-  summary: 'show what starting a guest would change on this host now',
+  summary: 'show what a start of the guest would change on this host now',
   help: `Usage: guestwire plan (-f FILE | GUEST) [--json]
 
-Shows the exact text that 'ip', 'bridge' and 'nft' would be fed, and the sysctls that would be written, if the guest
-started now. Reads the host, changes nothing. A tap that libvirt has not named yet stands as NIC-0, NIC-1 and so on.
+Shows the exact lines that 'ip', 'bridge' and 'nft' would get, and the sysctls that would be written, if the guest
+started now. Reads the host; changes nothing. A tap that libvirt has not named yet appears as NIC-0, NIC-1 and so on.
 
-  -f, --file FILE  read the domain XML from FILE, '-' is standard input
+  -f, --file FILE  read the domain XML from FILE; '-' is standard input
   GUEST            name, UUID or id: ask libvirt for it (virsh dumpxml)
   --json           print {"version", "guest": {"name", "uuid"}, "batches": [{"tool", "lines"}]}`,
   options: { file: { type: 'string', short: 'f' }, json: { type: 'boolean' } },

@@ -1,29 +1,29 @@
 /** `guestwire quarantine`: cuts a guest off at once, and keeps it so until that is lifted. */
+import type { Guest } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
-import type { Guest } from '../guest.js';
-import { createJournal, type Journal } from '../journal.js';
-import { once } from '../log.js';
-import { liftQuarantine, listQuarantine, putIntoQuarantine } from '../quarantine.js';
-import type { Plan } from '../plan.js';
-import { quote, unquoted } from '../quote.js';
-import { refilter } from '../reconcile.js';
-import { command, type Io, JSON_VERSION } from './command.js';
-import { locked } from './host.js';
-import { guestAmong, guestOfLibvirt } from './named.js';
-import { assertRoot, assertRootToRead } from './requirements.js';
+import type { Io } from '../guests/io.js';
+import { locked } from '../guests/locked.js';
+import { guestAmong, guestOfLibvirt } from '../guests/named.js';
+import { createJournal, type Journal } from '../journal/journal.js';
+import { liftQuarantine, listQuarantine, putIntoQuarantine } from '../journal/quarantine.js';
+import type { Plan } from '../reconcile/plan.js';
+import { refilter } from '../reconcile/reconcile.js';
+import { once } from '../system/log.js';
+import { quote, unquoted } from '../values/quote.js';
+import { assertRoot, assertRootToRead, command, JSON_VERSION } from './command.js';
 
 export const quarantine = command({
   name: 'quarantine',
-  summary: 'cut a guest off, or lift that',
+  summary: 'cut a guest off from the network, or lift that',
   help: `Usage: guestwire quarantine GUEST [--lift]
        guestwire quarantine [--json]
 
-Nothing passes to or from the NICs that guestwire wires for the guest, at once, and whether it runs or not: the guest
-starts and stops as before, and stays cut off over restarts of guest, libvirtd and host, until --lift. Its VLANs,
-addresses and routes stay as they are. NICs that guestwire does not wire are not cut off.
+Cuts off, at once, the NICs that guestwire wires for the guest: nothing passes to or from them until --lift, whether the
+guest runs or not. The guest starts and stops as before, and the quarantine outlasts restarts of guest, libvirtd and
+host. VLANs, addresses and routes stay as they are. NICs that guestwire does not wire are not cut off.
 
-  GUEST    name, UUID or id; where the journal entry of the guest is damaged, 'guestwire reconcile GUEST' must follow
-  --lift   let it back in
+  GUEST    name, UUID or id; if the guest's journal entry is damaged, run 'guestwire reconcile GUEST' afterwards
+  --lift   end the quarantine
   --json   print {"version", "guests": [{"name", "uuid", "since"}]}
 
 Without GUEST it lists the guests in quarantine. Needs root.`,

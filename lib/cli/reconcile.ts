@@ -1,17 +1,20 @@
 /** `guestwire reconcile`: makes the host agree with a running guest's XML, or releases what is left of one that ended. */
-import { deriveAttachments } from '../attachment.js';
-import { loadConfig } from '../config.js';
-import { parseDomain } from '../domain.js';
+import { deriveAttachments } from '../attachments/derive.js';
+import { loadConfig } from '../config/file.js';
+import { parseDomain } from '../domain/domain.js';
+import { type Guest, guestOf } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
-import { type Guest, guestOf } from '../guest.js';
-import { quote } from '../quote.js';
-import { askLibvirt, command, type Io } from './command.js';
-import { type Inquiry, journalOf, lifeOf, type Part, releaseGuest, stampOf, type UnderLock, wireGuest, wireServed } from './guest.js';
-import { locked } from './host.js';
-import { guestOfLibvirt } from './named.js';
-import { closely, preview, previewAll, reconcileAll } from './reconcile-all.js';
-import { assertRoot, LOCK_WAIT } from './requirements.js';
-import { assertCallsHooks } from './wishes.js';
+import { assertCallsHooks } from '../guests/ask-libvirt.js';
+import type { Io } from '../guests/io.js';
+import { LOCK_WAIT, locked } from '../guests/locked.js';
+import { guestOfLibvirt } from '../guests/named.js';
+import { closely, preview, previewAll, reconcileAll } from '../guests/reconcile-all.js';
+import {
+  type Inquiry, journalOf, lifeOf, type Part, releaseGuest, stampOf, type UnderLock, wireGuest, wireServed,
+} from '../guests/reconcile-guest.js';
+import { askLibvirt } from '../guests/virsh.js';
+import { quote } from '../values/quote.js';
+import { assertRoot, command } from './command.js';
 
 export const reconcile = command({
   name: 'reconcile',
@@ -19,18 +22,18 @@ export const reconcile = command({
   help: `Usage: guestwire reconcile GUEST [--dry-run]
        guestwire reconcile --all [--dry-run]
 
-Wires a running guest as its XML says now, and prints a line for each change: after its routes or VLANs were
-disturbed, after its metadata was edited ('virsh metadata --live'), when it was started before guestwire was
-installed, and when it has come by migration and runs here. What is in order already stays untouched. Of a guest that
-does not run, whatever is left is released. Where the agent runs ('guestwire watch') it does all this by itself.
+Wires a running guest as its XML says now, and prints a line for each change. Use it after the guest's routes or VLANs
+were disturbed, after its metadata was edited ('virsh metadata --live'), when it was started before guestwire was
+installed, and when it has arrived by migration and runs here. What is in order stays untouched. If the guest does not
+run, this releases what is left of its wiring. The agent ('guestwire watch') does all this by itself.
 
   GUEST      name, UUID or id
-  --all      every guest that runs, and what is left of those that are gone: links that guestwire made, routes, rules
-             and neighbour proxies of its protocol, its nftables tables, VLANs it put on uplinks, state files
-  --dry-run  print, each behind 'would: ', the lines that the same command would print without it, and change nothing
+  --all      every running guest, and what guests that are gone left: links that guestwire made, routes, rules and
+             neighbour proxies of its protocol, its nftables tables, VLANs it put on uplinks, state files
+  --dry-run  change nothing, and print the lines that the same command would print without it, each behind 'would: '
 
-Needs root, libvirt's virsh, and at most ${LOCK_WAIT} s until guests that start or stop meanwhile are done. What fails for one guest keeps
-no other from being made right. Exit status: 0 all is right, 1 something is not.`,
+Needs root and libvirt's virsh. Waits up to ${LOCK_WAIT} s for guests that start or stop meanwhile. If one guest fails, the
+others are mended nevertheless. Exit status: 0 all is as the XML says, 1 something is not.`,
   options: { all: { type: 'boolean' }, 'dry-run': { type: 'boolean' } },
   operand: 'guest',
   run: async ({ values, positionals: [by, extra] }, io) => {

@@ -1,26 +1,34 @@
 /** `guestwire set` and `guestwire unset`: a guest's metadata through libvirt's API, judged before anything is written. */
-import { type Attachment, deriveAttachments } from '../attachment.js';
-import { loadConfig } from '../config.js';
-import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain.js';
+import type { Attachment } from '../attachments/attachment.js';
+import { deriveAttachments } from '../attachments/derive.js';
+import { loadConfig } from '../config/file.js';
+import type { HostConfig } from '../config/host-config.js';
+import { agentLockOf } from '../config/paths.js';
+import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain/domain.js';
+import {
+  assertNic, domainWith, elementOf, type IntentChange, intentsIn, withChange, withoutNic,
+} from '../domain/metadata-edit.js';
+import type { NicIntent } from '../domain/metadata.js';
 import { DomainXmlError, GuestwireError, HostError, UsageError } from '../errors.js';
-import type { HostConfig } from '../hostconfig.js';
-import { assertNic, domainWith, elementOf, type IntentChange, intentsIn, withChange, withoutNic } from '../intentedit.js';
-import { connect, type Connection, type DomainRef, LibvirtError } from '../libvirt/index.js';
-import { isHeld } from '../lock.js';
-import type { NicIntent } from '../metadata.js';
-import { quote } from '../quote.js';
-import { agentLockOf } from '../settings.js';
-import { command, type Io, isOwn } from './command.js';
-import { assertFree } from './held.js';
-import { domainNamed } from './named.js';
+import { assertFree } from '../guests/address-clash.js';
+import type { Io } from '../guests/io.js';
+import { domainNamed } from '../guests/named.js';
+import { isOwn } from '../guests/virsh.js';
+import { connect } from '../libvirt/connect.js';
+import type { Connection } from '../libvirt/connection.js';
+import { LibvirtError } from '../libvirt/errors.js';
+import type { DomainRef } from '../libvirt/refs.js';
+import { isHeld } from '../system/lock.js';
+import { quote } from '../values/quote.js';
+import { command } from './command.js';
 
-const WHERE = `  -n, --nic MAC    which NIC
-      --live       of the running guest only; without --live and --config of both, where the guest runs
-      --config     of what it starts with next only
+const WHERE = `  -n, --nic MAC    the NIC
+      --live       change only the running guest; default: both, or only --config if the guest does not run
+      --config     change only what the guest starts with next
 
-Nothing is written unless the guest and the host config allow all of it, and no other guest has it: neither one that is
-wired here nor one that this host's libvirt defines. Where the agent runs ('guestwire watch'), a running guest is rewired
-at once; without it 'guestwire reconcile GUEST' does it.
+Writes nothing unless the guest and the host config allow all of it, and no other guest has it: neither a guest that is
+wired here nor one that this host's libvirt defines. The agent ('guestwire watch') rewires a running guest at once;
+without the agent, run 'guestwire reconcile GUEST'.
 
 GUEST is a name, a UUID or an id. Needs root, or the group libvirt and LIBVIRT_DEFAULT_URI=qemu:///system. Exit status:
 0 written, 1 the guest may not have that, or there is no such guest or NIC, 2 an option or a value is wrong.`;
@@ -33,15 +41,15 @@ export const set = command({
   help: `Usage: guestwire set GUEST --nic MAC (--vlan VID | --trunk VIDS [--native VID]) [--isolated]
        guestwire set GUEST --nic MAC [--ip ADDRESS]... [--route PREFIX[,GATEWAY]]...
 
-Makes the NIC a VLAN port or a routed link. What is not named stays as it is; a port that becomes a routed link, or the
-other way round, loses what it was.
+Makes the NIC a VLAN port or a routed link. What you do not name stays as it is. A VLAN port that becomes a routed link,
+or a routed link that becomes a VLAN port, loses its previous settings.
 
       --vlan VID   an access port
       --trunk VIDS tagged VLANs such as 20,30-40
-      --native VID the VLAN of untagged frames of a trunk
-      --isolated   keeps isolated guests of the bridge from each other
-      --ip ADDRESS an address of the guest; again for each. They replace those there are
-      --route ...  a prefix behind the guest, via GATEWAY or the guest's first address; again for each
+      --native VID the VLAN of a trunk's untagged frames
+      --isolated   keep isolated guests of the bridge from each other
+      --ip ADDRESS an address of the guest; may be repeated. These addresses replace the present ones
+      --route ...  a prefix behind the guest, via GATEWAY or the guest's first address; may be repeated
 ${WHERE}`,
   options: { ...SHARED, vlan: { type: 'string' }, trunk: { type: 'string' }, native: { type: 'string' }, isolated: { type: 'boolean' }, ip: { type: 'string', multiple: true }, route: { type: 'string', multiple: true } },
   operand: 'guest',
@@ -57,10 +65,10 @@ ${WHERE}`,
 
 export const unset = command({
   name: 'unset',
-  summary: "take a NIC out of a guest's metadata",
+  summary: "remove a NIC from a guest's metadata",
   help: `Usage: guestwire unset GUEST --nic MAC
 
-Removes what the guest's metadata say of the NIC.
+Removes everything that the guest's metadata says about the NIC.
 
 ${WHERE}`,
   options: SHARED,

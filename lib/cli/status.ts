@@ -1,18 +1,20 @@
 /** `guestwire status`: what guestwire wires on this host and whether it is so, NIC by NIC. */
 import { readFileSync } from 'node:fs';
-import { deriveAttachments } from '../attachment.js';
-import { loadConfig } from '../config.js';
-import { parseDomain } from '../domain.js';
-import { claimsOf } from '../attachment.js';
-import { bare } from '../address.js';
+import { claimsOf } from '../attachments/attachment.js';
+import { deriveAttachments } from '../attachments/derive.js';
+import { loadConfig } from '../config/file.js';
+import { parseDomain } from '../domain/domain.js';
 import { UsageError } from '../errors.js';
-import { hostFrom } from '../host.js';
-import { type NicState, nicsIn, type SurveyedNic } from '../nicstate.js';
-import { quote, unquoted } from '../quote.js';
-import { survey } from '../survey.js';
-import { formatMembership } from '../vlan.js';
-import { askLibvirt, command, type Io, JSON_VERSION } from './command.js';
-import { guestAmong, guestOfLibvirt } from './named.js';
+import type { Io } from '../guests/io.js';
+import { guestAmong, guestOfLibvirt } from '../guests/named.js';
+import { askLibvirt } from '../guests/virsh.js';
+import { hostFrom } from '../reconcile/host.js';
+import { nicsIn, type NicState, type SurveyedNic } from '../survey/nic-state.js';
+import { survey } from '../survey/survey.js';
+import { bare } from '../values/address.js';
+import { quote, unquoted } from '../values/quote.js';
+import { formatMembership } from '../values/vlan.js';
+import { command, JSON_VERSION } from './command.js';
 import { type Cell, type Colour, type Column, tableLines } from './table.js';
 
 export const status = command({
@@ -20,19 +22,19 @@ export const status = command({
   summary: 'show what is wired on this host, and whether it is as it should be',
   help: `Usage: guestwire status [GUEST] [--json]
 
-Shows each NIC that guestwire wires: its link, its VLANs or addresses, its state, what the guest received (IN) and sent
-(OUT), and since when it is wired. Reads the state directory and the host; changes nothing. Needs root.
+Shows each NIC that guestwire wires: its link, its VLANs or addresses, its state, the bytes that the guest received (IN)
+and sent (OUT), and how long it has been wired. Reads the state directory and the host; changes nothing. Needs root.
 
-  wired        all is as it was wired
-  drifted      something was changed since: 'guestwire check' says what, 'guestwire reconcile' mends it
-  quarantined  cut off by 'guestwire quarantine'
-  waiting      the guest comes by migration, and its routes wait for it
+  wired        the NIC is as guestwire wired it
+  drifted      something changed since: 'guestwire check' shows what, 'guestwire reconcile' mends it
+  quarantined  'guestwire quarantine' cut it off
+  waiting      the guest is coming by migration, and its routes wait for it
   not wired    its link is gone
 
-  GUEST   name, UUID or id; also one that guestwire does not wire, if libvirt knows it
+  GUEST   name, UUID or id; also of a guest that guestwire does not wire, if libvirt knows it
   --json  print {"version", "nics": [{"guest": {"name", "uuid"}, "nic", "mac", "link", "kind", "bridge", "vlans",
-          "addresses", "routes", "state", "differences", "traffic": {"received", "sent"}, "since"}]}: null where
-          there is none, traffic in bytes`,
+          "addresses", "routes", "state", "differences", "traffic": {"received", "sent"}, "since"}]}: a value is null
+          where there is none; traffic is in bytes`,
   options: { json: { type: 'boolean' } },
   operand: 'guest',
   run: async ({ values, positionals: [name, extra] }, io) => {

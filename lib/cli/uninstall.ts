@@ -1,41 +1,43 @@
 /** `guestwire uninstall`: takes away what `install` put on a host, and what the hook keeps there. */
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { agentLockOf } from '../config/paths.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
-import { hostFrom } from '../host.js';
-import { createJournal, type Journal } from '../journal.js';
-import { acquireLock, type Lock } from '../lock.js';
-import { createLog } from '../log.js';
-import { quote, sysctlName } from '../quote.js';
-import { release, releaseRunning } from '../reconcile.js';
-import { byLife } from '../rivals.js';
-import { serveNobody } from '../serving.js';
-import { agentLockOf } from '../settings.js';
-import { AGENT_UNIT, isAgentInstalled, stopAgent } from './agentunit.js';
-import { command, type Io } from './command.js';
-import { DRAFT_DIRS, DROP_IN_DIRS, DROP_IN_FILES, isOurDropIn } from './dropins.js';
-import { leftoversIn, reasonOf } from './fileset.js';
-import { AGENT, BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt } from './layout.js';
-import { readRecord } from './record.js';
-import { assertRoot, LOCK_WAIT } from './requirements.js';
-
-import { installedUnits, reloadUnits, UNITS_DIR } from './units.js';
+import type { Io } from '../guests/io.js';
+import { LOCK_WAIT } from '../guests/locked.js';
+import { AGENT_UNIT, isAgentInstalled, stopAgent } from '../install/agent-unit.js';
+import { DRAFT_DIRS, DROP_IN_DIRS, DROP_IN_FILES, isOurDropIn } from '../install/drop-ins.js';
+import { leftoversIn, reasonOf } from '../install/file-set.js';
+import {
+  AGENT, BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt,
+} from '../install/layout.js';
+import { readRecord } from '../install/record.js';
+import { installedUnits, reloadUnits, UNITS_DIR } from '../install/units.js';
+import { createJournal, type Journal } from '../journal/journal.js';
+import { byLife } from '../reconcile/holders.js';
+import { hostFrom } from '../reconcile/host.js';
+import { release, releaseRunning } from '../reconcile/reconcile.js';
+import { serveNobody } from '../serve/serve.js';
+import { acquireLock, type Lock } from '../system/lock.js';
+import { createLog } from '../system/log.js';
+import { quote, sysctlName } from '../values/quote.js';
+import { assertRoot, command } from './command.js';
 
 export const uninstall = command({
   name: 'uninstall',
   summary: "remove libvirt's hook from this host",
   help: `Usage: guestwire uninstall [--unwire | --keep-wiring]
 
-Removes the launcher, /usr/lib/guestwire and what the hook keeps in /run, and leaves no trace. The host config,
-/etc/guestwire/config.toml, is yours and stays. Nothing that is not guestwire's is touched, and no daemon needs a
-reload. Do not start guests meanwhile.
+Removes the launcher, /usr/lib/guestwire and what the hook keeps in /run, and leaves no trace. It keeps the host config,
+/etc/guestwire/config.toml, which is yours, and touches nothing that is not guestwire's. No daemon needs a reload.
+Do not start guests meanwhile.
 
-While guests are wired it refuses and names them, because nothing would take their wiring away when they stop. Stop
-them first, or choose:
+While guests are wired it refuses and names them, because nothing would remove their wiring when they stop. Stop them
+first, or choose:
 
-  --unwire       take the wiring away now: running guests lose their network, until they are wired again or restarted
-  --keep-wiring  leave the wiring, and the state directory that says what it is: after another 'guestwire install' it
-                 goes away when the guests stop, or 'guestwire uninstall --unwire' takes it away
+  --unwire       remove the wiring now: running guests lose their network until they are wired again or restarted
+  --keep-wiring  keep the wiring, and the state directory that describes it: after another 'guestwire install' it goes
+                 when the guests stop, or 'guestwire uninstall --unwire' removes it
 
 Needs root.`,
   options: { unwire: { type: 'boolean' }, 'keep-wiring': { type: 'boolean' } },

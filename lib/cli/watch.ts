@@ -1,22 +1,23 @@
 /** `guestwire watch`: the agent in the foreground, as systemd's guestwire-agent.service runs it. */
 import { runAgent } from '../agent/agent.js';
 import { createSupervisor } from '../agent/supervisor.js';
-import { connect } from '../libvirt/index.js';
-import { createLog } from '../log.js';
-import { command, type Io } from './command.js';
-import { follow } from './exec.js';
-import { assertRoot } from './requirements.js';
-import { assertCallsHooks } from './wishes.js';
+import { assertCallsHooks } from '../guests/ask-libvirt.js';
+import type { Io } from '../guests/io.js';
+import { connect } from '../libvirt/connect.js';
+import { follow } from '../system/follow.js';
+import { createLog } from '../system/log.js';
+import { assertRoot, command } from './command.js';
 
 export const watch = command({
   name: 'watch',
-  summary: 'the agent: keep running guests as their XML says',
+  summary: 'run the agent, which keeps running guests wired as their XML says',
   help: `Usage: guestwire watch [--connect URI]
 
-Runs until it is told to end, and reconciles guests as 'guestwire reconcile' does, each when something concerns it: a NIC
-plugged in or out, metadata changed, the guest arrived by migration, its libvirt network or bridge gone and back, its tap
-down and up, its VLANs changed by somebody else. Every five minutes, after a loss of events, and on SIGHUP it checks all.
-Prints a line for each change, and writes it to the system's journal. What fails is told once and tried again.
+Runs until it is stopped, and reconciles guests as 'guestwire reconcile' does. An event makes it reconcile the guests
+that the event concerns: a NIC is plugged in or out, metadata changes, a guest arrives by migration, its libvirt network
+or bridge goes and comes back, its tap goes down and up, another program changes its VLANs. It checks all guests every
+five minutes, after a loss of events, and on SIGHUP. It prints a line for each change, and writes it to the system's
+journal. It reports a failure once and tries again.
 
 While it runs, guests with routed links may migrate here. 'guestwire install --agent' makes it a service.
 

@@ -6,9 +6,15 @@
  * still keeps its place, because the daemon still works on it.
  */
 import { locate } from '../errors.js';
-import { LibvirtAbortError, LibvirtArgumentError, LibvirtConnectionError, LibvirtError, LibvirtProtocolError, LibvirtTimeoutError, refusalOf } from './errors.js';
-import { encodeMessage, type Message } from './frame.js';
-import { type ArgsOf, CALL, ERROR, failure, OK, PROCEDURES, type ProcedureName, REMOTE_PROGRAM, REPLY, type ResultOf, VERSION } from './protocol.js';
+import {
+  LibvirtAbortError, LibvirtArgumentError, LibvirtConnectionError, LibvirtError, LibvirtProtocolError,
+  LibvirtTimeoutError, refusalOf,
+} from './errors.js';
+import { encodeMessage, type Message } from './message.js';
+import {
+  type ArgsOf, CALL, ERROR, failure, OK, type ProcedureName, PROCEDURES, REMOTE_PROGRAM, REPLY, type ResultOf,
+  VERSION,
+} from './protocol.js';
 import { type Codec, decode, encode } from './xdr.js';
 
 /** One below libvirtd's default of max_client_requests. */

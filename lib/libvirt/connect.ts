@@ -1,16 +1,16 @@
 /** The door: from a URI to a connection. */
-import type { Exec } from '../exec.js';
-import { quote } from '../quote.js';
+import type { Exec } from '../system/exec.js';
+import { quote } from '../values/quote.js';
 import type { CallOptions } from './calls.js';
+import type { Connection } from './connection.js';
 import { LibvirtArgumentError } from './errors.js';
 import type { KeepaliveOptions } from './keepalive.js';
-import { type BackoffOptions, openLasting } from './lasting.js';
-import { createRegistrar } from './registrar.js';
-import { connectVirsh } from './remote.js';
+import { type BackoffOptions, openLasting } from './reconnecting.js';
+import { createRegistrar } from './registrations.js';
 import { openSession } from './session.js';
-import { createSocketConnection, limitsOf } from './socket.js';
-import type { Connection } from './types.js';
+import { createSocketConnection, limitsOf } from './socket-connection.js';
 import { findSocket, type LocalUri, parseUri } from './uri.js';
+import { connectVirsh } from './virsh-connection.js';
 
 /** How a connection is made and kept. */
 export interface ConnectOptions extends CallOptions {
@@ -43,7 +43,7 @@ export async function connect(uri?: string, options: ConnectOptions = {}): Promi
   const wanted = uri ?? process.env['LIBVIRT_DEFAULT_URI'] ?? '';
   const parsed = parseUri(wanted);
   if (parsed.way === 'socket') return connectSocket(parsed, wanted, { ...options, timeout });
-  const exec = options.exec ?? (await import('../cli/exec.js')).exec;
+  const exec = options.exec ?? (await import('../system/exec-async.js')).exec;
   return connectVirsh({ exec, uri: parsed.uri, readOnly: options.readOnly ?? false, timeout }, { signal });
 }
 

@@ -3,8 +3,8 @@
  * `retryable` says whether the same call can succeed later without anybody changing anything.
  */
 import { GuestwireError } from '../errors.js';
-import { oneLine } from '../quote.js';
-import { type Origin, originOf, type Reason, reasonOf } from './errornames.js';
+import { oneLine } from '../values/quote.js';
+import { type Origin, originOf, type Reason, reasonOf } from './error-names.js';
 
 /** What libvirt said; see virterror.h. Through virsh only `message` and, where it can be told from the text, `reason` are known. */
 export interface Refusal {

@@ -1,17 +1,20 @@
 /** The libvirt client: exports only. */
 export type { CallOptions } from './calls.js';
 export { connect, type ConnectOptions } from './connect.js';
-export type { Origin, Reason } from './errornames.js';
+export type { Origin, Reason } from './error-names.js';
 export {
-  LibvirtAbortError, LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError, LibvirtError, LibvirtProtocolError,
-  LibvirtTimeoutError, LibvirtUnsupportedError, type Refusal,
+  LibvirtAbortError, LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError, LibvirtError,
+  LibvirtProtocolError, LibvirtTimeoutError, LibvirtUnsupportedError, type Refusal,
 } from './errors.js';
 export type {
-  DeviceEvent, DisconnectedEvent, DomainLifecycleEvent, LibvirtEvent, LibvirtObjectEvent, MetadataChangeEvent, NetworkLifecycleEvent, ResyncEvent,
-} from './eventnames.js';
+  DeviceEvent, DisconnectedEvent, DomainLifecycleEvent, LibvirtEvent, LibvirtObjectEvent, MetadataChangeEvent,
+  NetworkLifecycleEvent, ResyncEvent,
+} from './events.js';
 export type { KeepaliveOptions } from './keepalive.js';
-export type { BackoffOptions } from './lasting.js';
+export type { BackoffOptions } from './reconnecting.js';
 export type {
-  Affect, ChangeOptions, Connection, DomainRef, DomainState, DomainStatus, DomainXmlOptions, EventKind, EventOptions, GetMetadataOptions, ListOptions, NetworkRef,
+  Affect, ChangeOptions, Connection, DomainXmlOptions, EventOptions, GetMetadataOptions, ListOptions,
   SetMetadataOptions, UpdateOptions, Version, XmlOptions,
-} from './types.js';
+} from './connection.js';
+export type { DomainRef, DomainState, DomainStatus, NetworkRef } from './refs.js';
+export type { EventKind } from './events.js';

@@ -3,7 +3,9 @@
  * of libvirt 9.0.0. Numbers, layouts and limits are what libvirt's support policy calls a long term stable ABI; a test
  * compares every number with the tapset that the installed libvirt ships.
  */
-import { array, type Codec, int, message, nothing, opaque, optional, string, struct, uhyper, uint, type ValueOf } from './xdr.js';
+import {
+  array, type Codec, int, message, nothing, opaque, optional, string, struct, uhyper, uint, type ValueOf,
+} from './xdr.js';
 
 /** REMOTE_PROGRAM, KEEPALIVE_PROGRAM; both have version 1. */
 export const REMOTE_PROGRAM = 0x2000_8086;

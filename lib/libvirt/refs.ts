@@ -1,8 +1,7 @@
 /** Domains and networks between the wire and the caller: UUIDs as text, and no id where there is none. */
+import { quote } from '../values/quote.js';
 import { LibvirtArgumentError } from './errors.js';
-import { quote } from '../quote.js';
 import type { WireDomain, WireNetwork } from './protocol.js';
-import type { DomainRef, DomainState, DomainStatus, NetworkRef } from './types.js';
 
 /** Returns the domain that the wire has. */
 export function domainRef({ name, uuid, id }: WireDomain): DomainRef {
@@ -61,4 +60,30 @@ export const PAUSED_REASONS = [
 export function statusOf({ state: number, reason }: { readonly state: number; readonly reason: number }): DomainStatus {
   const state = stateOf(number);
   return { state, reason: state === 'paused' ? PAUSED_REASONS[reason] : undefined };
+}
+
+/** A domain as libvirt names it. A plain value: it stays valid for calls while the domain exists, whatever its id becomes. */
+export interface DomainRef {
+  readonly name: string;
+  /** Lower case, with dashes. */
+  readonly uuid: string;
+  /** Of a domain that ran when this was read; undefined otherwise. */
+  readonly id: number | undefined;
+}
+
+/** A network as libvirt names it. */
+export interface NetworkRef {
+  readonly name: string;
+  /** Lower case, with dashes. */
+  readonly uuid: string;
+}
+
+/** virDomainState of libvirt 9.0 in its own words; 'unknown' is a state of a newer libvirt. */
+export type DomainState = 'nostate' | 'running' | 'blocked' | 'paused' | 'shutdown' | 'shutoff' | 'crashed' | 'pmsuspended' | 'unknown';
+
+/** A state and why it was entered. */
+export interface DomainStatus {
+  readonly state: DomainState;
+  /** Of state 'paused' virsh's word for virDomainPausedReason ('user', 'migrating', 'starting up'); of others, and of a newer libvirt's, undefined. */
+  readonly reason: string | undefined;
 }

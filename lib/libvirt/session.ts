@@ -3,13 +3,18 @@
  * making a new one is another file's work.
  */
 import { locate } from '../errors.js';
-import { quote } from '../quote.js';
+import { quote } from '../values/quote.js';
 import { type Call, type CallOptions, type Calls, createCalls, type LimitedOptions } from './calls.js';
-import { type LibvirtClosedError, LibvirtConnectionError, LibvirtProtocolError, LibvirtUnsupportedError } from './errors.js';
-import { type LibvirtObjectEvent, readEvent } from './eventnames.js';
-import { encodeMessage, type Message } from './frame.js';
+import {
+  type LibvirtClosedError, LibvirtConnectionError, LibvirtProtocolError, LibvirtUnsupportedError,
+} from './errors.js';
+import { type LibvirtObjectEvent, readEvent } from './events.js';
 import { type Keepalive, type KeepaliveOptions, startKeepalive } from './keepalive.js';
-import { AUTH_NONE, AUTH_POLKIT, EVENT, FEATURE_EVENT_CALLBACK, FEATURE_KEEPALIVE, KEEPALIVE_PROGRAM, OK, PING, PONG, REMOTE_PROGRAM, VERSION } from './protocol.js';
+import { encodeMessage, type Message } from './message.js';
+import {
+  AUTH_NONE, AUTH_POLKIT, EVENT, FEATURE_EVENT_CALLBACK, FEATURE_KEEPALIVE, KEEPALIVE_PROGRAM, OK, PING, PONG,
+  REMOTE_PROGRAM, VERSION,
+} from './protocol.js';
 import { openWire, type Wire } from './wire.js';
 
 export interface SessionOptions {

@@ -1,6 +1,5 @@
 /** What one consumer of events has not taken yet: an async iterator over a queue that has a bound. */
-import type { LibvirtEvent } from './eventnames.js';
-import type { EventKind } from './types.js';
+import type { EventKind, LibvirtEvent } from './events.js';
 
 export interface Subscription extends AsyncIterableIterator<LibvirtEvent> {
   readonly kinds: ReadonlySet<EventKind>;

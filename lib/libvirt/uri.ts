@@ -5,7 +5,7 @@
 import { access } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { quote } from '../quote.js';
+import { quote } from '../values/quote.js';
 import { ASK_HOSTS, LibvirtArgumentError, LibvirtConnectionError, START_LIBVIRT } from './errors.js';
 
 /** A URI that this machine's own daemon serves. */

@@ -6,12 +6,14 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Exec, ExecResult } from '../exec.js';
-import { oneLine, quote } from '../quote.js';
+import type { Exec, ExecResult } from '../system/exec.js';
+import { oneLine, quote } from '../values/quote.js';
 import { abortError, type CallOptions, type LimitedOptions } from './calls.js';
-import { numberOf, type Reason } from './errornames.js';
-import { LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError, LibvirtError, LibvirtTimeoutError } from './errors.js';
-import { limitsOf } from './socket.js';
+import { numberOf, type Reason } from './error-names.js';
+import {
+  LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError, LibvirtError, LibvirtTimeoutError,
+} from './errors.js';
+import { limitsOf } from './socket-connection.js';
 
 /** Runs virsh with one command and returns what it prints. */
 export type Virsh = (words: readonly string[], options: CallOptions | undefined) => Promise<string>;

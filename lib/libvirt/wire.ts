@@ -3,9 +3,9 @@
  */
 import { connect as connectSocket, type Socket } from 'node:net';
 import { locate } from '../errors.js';
-import { quote } from '../quote.js';
+import { quote } from '../values/quote.js';
 import { LibvirtConnectionError, LibvirtProtocolError, START_LIBVIRT } from './errors.js';
-import { createSplitter, type Message } from './frame.js';
+import { createSplitter, type Message } from './message.js';
 
 export interface Wire {
   readonly send: (bytes: Uint8Array) => void;

@@ -5,13 +5,15 @@ import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { createConcerns } from '../../lib/agent/concerns.js';
 import { createGuests, type Guests } from '../../lib/agent/guests.js';
-import type { Io } from '../../lib/cli/command.js';
-import { type Connection, type DomainRef, LibvirtTimeoutError } from '../../lib/libvirt/index.js';
-import { settingsFrom } from '../../lib/settings.js';
-import { testWith } from '../capability.js';
+import { settingsFrom } from '../../lib/config/paths.js';
+import type { Io } from '../../lib/guests/io.js';
+import type { Connection } from '../../lib/libvirt/connection.js';
+import { LibvirtTimeoutError } from '../../lib/libvirt/errors.js';
+import type { DomainRef } from '../../lib/libvirt/refs.js';
 import { waitFor } from '../lab/host.js';
-import { openNetns } from '../netns.js';
-import { guestXml } from '../routedhost.js';
+import { testWith } from '../places/capability.js';
+import { openNetns } from '../places/netns.js';
+import { guestXml } from '../places/routed-host.js';
 
 const kernelTest = testWith('root', 'netns', 'nft');
 
@@ -77,8 +79,8 @@ const HEARING = `
 const [dist, dir, guests] = process.argv.slice(1);
 const { createGuests } = await import(dist + '/agent/guests.js');
 const { createConcerns } = await import(dist + '/agent/concerns.js');
-const { exec } = await import(dist + '/cli/exec.js');
-const { settingsFrom } = await import(dist + '/settings.js');
+const { exec } = await import(dist + '/system/exec-async.js');
+const { settingsFrom } = await import(dist + '/config/paths.js');
 const refs = JSON.parse(guests);
 const [told, done, looks] = [[], [], new Map()];
 const agent = createGuests({ settings: settingsFrom(process.env), exec, print: (line) => done.push(line), warn: (line) => told.push(line) }, createConcerns());

@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { runAgent } from '../../lib/agent/agent.js';
-import type { Io } from '../../lib/cli/command.js';
-import { type Connection, LibvirtError } from '../../lib/libvirt/index.js';
-import { settingsFrom } from '../../lib/settings.js';
+import { settingsFrom } from '../../lib/config/paths.js';
+import type { Io } from '../../lib/guests/io.js';
+import type { Connection } from '../../lib/libvirt/connection.js';
+import { LibvirtError } from '../../lib/libvirt/errors.js';
 
 let dir: string;
 beforeEach(() => { dir = mkdtempSync(join(tmpdir(), 'guestwire-refused-')); });

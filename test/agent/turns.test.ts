@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { createTurns } from '../../lib/agent/turns.js';
-import type { RoutedLink } from '../../lib/attachment.js';
-import type { Io } from '../../lib/cli/command.js';
-import { createJournal } from '../../lib/journal.js';
-import { settingsFrom } from '../../lib/settings.js';
-import { POLICY } from '../policies.js';
+import type { RoutedLink } from '../../lib/attachments/attachment.js';
+import { settingsFrom } from '../../lib/config/paths.js';
+import type { Io } from '../../lib/guests/io.js';
+import { createJournal } from '../../lib/journal/journal.js';
+import { POLICY } from '../fakes/policies.js';
 
 const LINK: RoutedLink = {
   kind: 'routed-link', nic: 0, mac: '52:54:00:00:01:01', link: 'tap1', addresses: ['192.0.2.1'], routes: [],

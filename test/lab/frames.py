@@ -197,7 +197,7 @@ def join(dev, group):
 
 
 def identity(data):
-    """The number that test/packet.ts stamped on a frame, with + for an IPv4 fragment that is not the first."""
+    """The number that test/attack/packet.ts stamped on a frame, with + for an IPv4 fragment that is not the first."""
     kind, rest = data[12:14], data[14:]
     while kind in TAGS:
         kind, rest = rest[2:4], rest[4:]

@@ -1,8 +1,12 @@
 /** Events and reconnecting, against a daemon that misbehaves at will: nothing is lost without a 'resync' that says so. */
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { connect, type Connection, type ConnectOptions, type LibvirtEvent } from '../../lib/libvirt/index.js';
+import { connect, type ConnectOptions } from '../../lib/libvirt/connect.js';
+import type { Connection } from '../../lib/libvirt/connection.js';
+import type { LibvirtEvent } from '../../lib/libvirt/events.js';
+import {
+  type Answers, type FakeDaemon, lifecycle, type Peer, startFakeDaemon, WEB1, WEB1_REF,
+} from '../fakes/daemon.js';
 import { waitFor } from '../lab/host.js';
-import { type Answers, type FakeDaemon, lifecycle, type Peer, startFakeDaemon, WEB1, WEB1_REF } from './fakedaemon.js';
 
 let daemon: FakeDaemon;
 let connection: Connection;

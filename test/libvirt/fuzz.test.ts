@@ -5,12 +5,12 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { ValueError } from '../../lib/errors.js';
-import { readEvent } from '../../lib/libvirt/eventnames.js';
-import { createSplitter, decodeMessage, encodeMessage, type Message } from '../../lib/libvirt/frame.js';
-import { connect } from '../../lib/libvirt/index.js';
+import { connect } from '../../lib/libvirt/connect.js';
+import { readEvent } from '../../lib/libvirt/events.js';
+import { createSplitter, decodeMessage, encodeMessage, type Message } from '../../lib/libvirt/message.js';
 import { EVENTS, failure, MESSAGE_MAX, PROCEDURES } from '../../lib/libvirt/protocol.js';
 import { type Codec, decode, encode } from '../../lib/libvirt/xdr.js';
-import { startFakeDaemon } from './fakedaemon.js';
+import { startFakeDaemon } from '../fakes/daemon.js';
 
 const SEED = Number(process.env['GUESTWIRE_TEST_SEED'] ?? 20_261_123);
 const ROUNDS = 40_000;

@@ -1,9 +1,12 @@
 /** A peer that is no libvirt, or one in trouble: every call ends with an error of a type, in bounded time, and none hangs. */
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { connect, type Connection, type ConnectOptions } from '../../lib/libvirt/index.js';
-import { encodeMessage, type Message } from '../../lib/libvirt/frame.js';
+import { connect, type ConnectOptions } from '../../lib/libvirt/connect.js';
+import type { Connection } from '../../lib/libvirt/connection.js';
+import { encodeMessage, type Message } from '../../lib/libvirt/message.js';
 import { MESSAGE_MAX, STRING_MAX } from '../../lib/libvirt/protocol.js';
-import { type Answer, type Answers, type FakeDaemon, keepalive, type Peer, startFakeDaemon, WEB1, WEB1_REF } from './fakedaemon.js';
+import {
+  type Answer, type Answers, type FakeDaemon, keepalive, type Peer, startFakeDaemon, WEB1, WEB1_REF,
+} from '../fakes/daemon.js';
 
 let daemon: FakeDaemon;
 let connection: Connection | undefined;

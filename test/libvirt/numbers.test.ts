@@ -1,8 +1,8 @@
 /** Procedure numbers against the tapset that the installed libvirt ships (Debian 12: libvirt-daemon-system, 13: libvirt-common). */
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect } from '@jest/globals';
-import { testWith } from '../capability.js';
 import { EVENTS, KEEPALIVE_PROGRAM, PING, PONG, PROCEDURES, REMOTE_PROGRAM } from '../../lib/libvirt/protocol.js';
+import { testWith } from '../places/capability.js';
 
 const TAPSET = '/usr/share/systemtap/tapset/libvirt_functions.stp';
 const numbersTest = testWith('tapset');

@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { connect } from '../../lib/libvirt/index.js';
-import type { Exec, ExecRequest, ExecResult } from '../../lib/exec.js';
+import { connect } from '../../lib/libvirt/connect.js';
 import { findSocket, type LocalUri, parseUri } from '../../lib/libvirt/uri.js';
+import type { Exec, ExecRequest, ExecResult } from '../../lib/system/exec.js';
 
 describe('a URI', () => {
   const local = { way: 'socket', driver: 'qemu', name: 'qemu:///system', session: false, socket: undefined, mode: 'auto' };

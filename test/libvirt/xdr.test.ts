@@ -1,7 +1,9 @@
 /** XDR: what is written is what RFC 4506 says, what is read is checked before anything is made for it. */
 import { describe, expect, test } from '@jest/globals';
 import { ValueError } from '../../lib/errors.js';
-import { array, type Codec, decode, encode, int, message, nothing, opaque, optional, string, struct, uhyper, uint } from '../../lib/libvirt/xdr.js';
+import {
+  array, type Codec, decode, encode, int, message, nothing, opaque, optional, string, struct, uhyper, uint,
+} from '../../lib/libvirt/xdr.js';
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text.replaceAll(' ', ''), 'hex'));

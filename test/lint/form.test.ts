@@ -32,7 +32,7 @@ test('names in kebab-case', () => {
   const right = [
     'lib/host-config.ts', 'lib/vlan-port/state.ts', 'test/xml.test.ts', 'hooks/qemu', 'test/lab/README.md',
   ];
-  const wrong = ['lib/hostConfig.ts', 'lib/hostconfig.ts', 'lib/Vlan/state.ts', 'test/host_config.test.ts'];
+  const wrong = ['lib/hostConfig.ts', 'lib/Vlan/state.ts', 'test/host_config.test.ts'];
   const found = withTree(Object.fromEntries([...right, ...wrong].map((path) => [path, ''])), wrongNames);
   expect(found.map((line) => line.split(':')[0]).sort()).toEqual([...wrong].sort());
 });

@@ -34,7 +34,7 @@ function follow(from, file, args) {
 }
 
 /** The capabilities that its unit leaves it. */
-const capabilities = (/CapabilityBoundingSet=(.*)/.exec(readFileSync('dist/cli/agentunit.js', 'utf8'))?.[1] ?? '')
+const capabilities = (/CapabilityBoundingSet=(.*)/.exec(readFileSync('dist/install/agent-unit.js', 'utf8'))?.[1] ?? '')
   .toLowerCase().split(' ').map((name) => name.replace('cap_', '+')).join(',');
 
 /** Starts the agent; resolves when it watches. */

@@ -2,7 +2,10 @@
 // hook wired it, and nobody else notices. Times are from libvirt's event, or the kernel's, to the last change.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
-import { addBridge, addPort, device, event, exactAfter, interfaceXml, journal, makeMac, metadataCommand, ofPort, ok, openAgent, quiet, saidSince, setConfig, setMetadata, sh, sleep, startAgent, startGuest, tagged, wiring } from './lab.js';
+import {
+  addBridge, addPort, device, event, exactAfter, interfaceXml, journal, makeMac, metadataCommand, ofPort, ok,
+  openAgent, quiet, saidSince, setConfig, setMetadata, sh, sleep, startAgent, startGuest, tagged, wiring,
+} from './lab.js';
 import { before11, from11, test } from './testing.js';
 
 const CONFIG = '[bridge.br0]\nuplinks = ["up0"]\n[bridge.br1]\nuplinks = ["up1"]\n';

@@ -1,12 +1,12 @@
-// The tables of test/forged.ts and test/honest.ts, in every encapsulation, sent by a real guest of libvirt on an access port and on a
-// trunk of a bridge that filters VLANs. test/attack.test.ts writes the same to a tap, test/libvirt-attack.test.ts sends it over a routed link.
+// The tables of test/attack/forged.ts and test/attack/honest.ts, in every encapsulation, sent by a real guest of libvirt on an access port and on a
+// trunk of a bridge that filters VLANs. test/attack/attack.test.ts writes the same to a tap, test/attack/libvirt.test.ts sends it over a routed link.
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { addBridge, addPort, note, setConfig, sh, startGuest, waitFor } from './lab.js';
 import { before11, checks, figures, test } from './testing.js';
 
-/** @typedef {typeof import('./attacktables.js')} Tables */
-/** @typedef {{eth: string, kind: string, party: import('./attacktables.js').Party, vlan: import('./lab.js').Vlan, tags: number[], near: string[]}} Port */
+/** @typedef {typeof import('./attack-tables.js')} Tables */
+/** @typedef {{eth: string, kind: string, party: import('./attack-tables.js').Party, vlan: import('./lab.js').Vlan, tags: number[], near: string[]}} Port */
 /** @typedef {Map<string, string[]>} Shot by the name of a row where each of its frames arrived */
 
 const [MEMBER, OTHER, NATIVE] = [10, 20, 30];
@@ -33,7 +33,7 @@ async function addHost({ host, victim, world }) {
   await addPort('up0', { vids: [MEMBER, OTHER, NATIVE].map(String) });
   for (const vid of [MEMBER, OTHER, NATIVE]) await addPort(`v${vid}`, { vids: [`${vid} pvid untagged`] });
   setConfig('[bridge.br0]\nuplinks = ["up0"]\n');
-  // Sticky, as in test/attackhost.ts: where a frame goes shall not depend on those before it.
+  // Sticky, as in test/attack/host.ts: where a frame goes shall not depend on those before it.
   await sh(`ip link set br0 address ${host.mac}
     for port in up0x v${MEMBER}x v${OTHER}x v${NATIVE}x; do ip link set $port arp off promisc on; done
     ${[MEMBER, OTHER, NATIVE].map((vid) => `bridge vlan add dev br0 vid ${vid} self

@@ -1,5 +1,5 @@
 // `guestwire check` of VLAN ports: what somebody did to ports, uplinks and bridges is named, mended by `reconcile --all`
-// as its dry run says, and then gone. test/check.test.ts is the same for routed links.
+// as its dry run says, and then gone. test/cli/check.test.ts is the same for routed links.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

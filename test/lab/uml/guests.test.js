@@ -1,6 +1,8 @@
 // Real guests that send real frames: who reaches whom, by pings and by every frame that each of them saw.
 import assert from 'node:assert/strict';
-import { addBridge, addPort, makeMac, note, ok, openWire, run, setConfig, sh, sleep, startGuest, tagged } from './lab.js';
+import {
+  addBridge, addPort, makeMac, note, ok, openWire, run, setConfig, sh, sleep, startGuest, tagged,
+} from './lab.js';
 import { checks, test } from './testing.js';
 
 /**

@@ -1,8 +1,11 @@
 // How soon a VLAN port is right after an event, beside a routed link of the same guest: the ratio is that of kernels where programs are
-// quick, and there test/agent/*.test.ts times routed links. By hand: `run-lab --libvirt 9 test/lab/uml/pace.js`.
+// quick, and there test/libvirtd/agent/*.test.ts times routed links. By hand: `run-lab --libvirt 9 test/lab/uml/pace.js`.
 import assert from 'node:assert/strict';
 import { renameSync, writeFileSync } from 'node:fs';
-import { addBridge, addPort, device, event, interfaceXml, makeMac, ofPort, ok, openAgent, quiet, saidSince, setConfig, setMetadata, sh, startGuest, tagged, vlansOf, waitFor } from './lab.js';
+import {
+  addBridge, addPort, device, event, interfaceXml, makeMac, ofPort, ok, openAgent, quiet, saidSince, setConfig,
+  setMetadata, sh, startGuest, tagged, vlansOf, waitFor,
+} from './lab.js';
 import { before11, figures, test } from './testing.js';
 
 /**

@@ -1,5 +1,5 @@
 // Whom guests on VLAN ports meet: guests are namespaces behind ports of a bridge that the real hook wires, connections are real,
-// and what `guestwire explain` says of each is compared with what becomes of it. test/policy.test.ts is the same for routed links.
+// and what `guestwire explain` says of each is compared with what becomes of it. test/kernel-real/policy.test.ts is the same for routed links.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
@@ -135,7 +135,7 @@ async function whoMeetsWhom() {
   assert.deepEqual(row(met), row(TABLE.map(([, , , allowed]) => allowed)), 'what becomes of it');
   // As `guestwire explain` does, which takes a second a row in here.
   const entries = journal().map((name) => /** @type {unknown} */ (JSON.parse(readText(`/run/guestwire/${name}`))));
-  const guests = /** @type {import('../../../lib/journal.js').Holding[]} */ (entries);
+  const guests = /** @type {import('../../../lib/journal/journal.js').Holding[]} */ (entries);
   const said = TABLE.map(([from, to, port]) => decide({ from: towards(from, to), to: towards(to, from), proto: 'tcp', port }, { guests, host: new Set([addressOf('host')]), quarantined: new Set() }).verdict === 'passes');
   assert.deepEqual(row(said), row(TABLE.map(([, , , allowed]) => allowed)), 'what is said of it');
   const { code, stdout } = await guestwire('explain', 'iso', '--from', addressOf('web'), '--to', addressOf('iso'), '--proto', 'tcp', '--port', '443');

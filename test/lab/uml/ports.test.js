@@ -1,8 +1,11 @@
 // Exact ports: what `bridge -j vlan show` says of real taps, for the whole <vlan> grammar, whatever the bridge's default.
 import assert from 'node:assert/strict';
-import { addBridge, defineGuest, domainXml, hookLog, isolated, journal, libvirt, makeMac, ok, run, setConfig, setHook, sh, startGuest, tagged, virsh, vlansOf } from './lab.js';
-import { before11, from11, test } from './testing.js';
 import { writeFileSync } from 'node:fs';
+import {
+  addBridge, defineGuest, domainXml, hookLog, isolated, journal, libvirt, makeMac, ok, run, setConfig, setHook, sh,
+  startGuest, tagged, virsh, vlansOf,
+} from './lab.js';
+import { before11, from11, test } from './testing.js';
 
 /**
  * libvirt-facts 3.3, row by row, and what guestwire's own grammar adds. `table` is what the port must hold, in metadata on

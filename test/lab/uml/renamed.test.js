@@ -1,5 +1,5 @@
 // A port that somebody renames under a running guest: libvirt knows it by its old name for good. Its filter, VLANs and quarantine are
-// the link's and not the name's, and every command finds it. test/renamed.test.ts is the same for routed links.
+// the link's and not the name's, and every command finds it. test/kernel-real/renamed-links.test.ts is the same for routed links.
 import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { addBridge, addPort, domainXml, hook, isolated, journal, makeMac, ok, openAgent, openWire, quiet, run, saidSince, setConfig, sh, sleep, startGuest, tagged, vlansOf, vlanTables, waitFor } from './lab.js';

@@ -1,0 +1,100 @@
+/**
+ * The words of all sources to what a NIC's filters are to do: merged, and held against what the host permits and what a
+ * kind of attachment can honour.
+ */
+import type { HostConfig } from '../config/host-config.js';
+import { NotAllowedError, UnsupportedError } from '../errors.js';
+import type { FilterWords } from '../intent/filter-words.js';
+import {
+  type Allow, NO_TRUST, type Policy, type Profile, type Trust, TRUST_WORDS, type TrustWord,
+} from '../intent/policy.js';
+
+/** What each source says; a source that says nothing is undefined. */
+export interface FilterWish {
+  readonly metadata: FilterWords | undefined;
+  readonly filterref: FilterWords | undefined;
+  /** The host's table for this guest. */
+  readonly guest: FilterWords | undefined;
+}
+
+/** Whether somebody says something that means nothing without a VLAN or a routed link: a `<filterref>` does. */
+export function asksForFilters({ metadata, guest }: FilterWish): boolean {
+  return metadata !== undefined || guest !== undefined;
+}
+
+/** Where the metadata may ask for trust, in words, and what for. */
+export interface TrustPermit {
+  readonly place: string;
+  readonly table: string;
+  readonly words: ReadonlySet<TrustWord>;
+}
+
+const DEFAULT_PROFILE: Profile = 'isolated';
+
+/** Returns the part that every attachment has. Throws NotAllowedError. Without `permit` it is not known yet where the NIC goes. */
+export function guardedBy(where: string, wish: FilterWish, { config, permit }: { readonly config: HostConfig; readonly permit: TrustPermit | undefined }): { readonly trust?: Trust; readonly logged?: true } {
+  const trust = trustOf(where, wish, permit);
+  const log = wish.metadata?.log ?? wish.guest?.log ?? config.filter.log;
+  return { ...(trust && { trust }), ...(log ? { logged: true } : {}) };
+}
+
+/** What the host's own table grants needs no leave: it is the host that grants it. */
+function trustOf(where: string, { metadata, guest }: FilterWish, permit: TrustPermit | undefined): Trust | undefined {
+  const refused = TRUST_WORDS.find((word) => metadata?.trust?.[word] === true && guest?.trust?.[word] !== true && permit?.words.has(word) === false);
+  if (refused !== undefined && permit !== undefined) {
+    throw new NotAllowedError(`${where}: <gw:trust> ${refused}='yes' is not allowed on ${permit.place}: add "${refused}" to 'trust' in [${permit.table}] of the host config, or remove it`);
+  }
+  const trust = { ...NO_TRUST, ...definedOf(guest?.trust), ...definedOf(metadata?.trust) };
+  return TRUST_WORDS.some((word) => trust[word]) ? trust : undefined;
+}
+
+function definedOf(words: FilterWords['trust']): Partial<Trust> {
+  return Object.fromEntries(Object.entries(words ?? {}).filter(([, on]) => on !== undefined));
+}
+
+/** Returns the addresses that a VLAN port declares. */
+export function declaredBy({ metadata, filterref, guest }: FilterWish): { readonly declared?: readonly string[] } {
+  const declared = metadata?.ips ?? filterref?.ips ?? guest?.ips;
+  return declared === undefined ? {} : { declared };
+}
+
+/**
+ * Returns the policy of a VLAN port: unless its own words say otherwise, its VLANs decide. Throws UnsupportedError for the word
+ * that no bridge can honour.
+ */
+export function portPolicyBy(where: string, wish: FilterWish, name: string): Policy {
+  const policy = { ...profileOf(wish, 'open'), ...whomOf(wish, name), offers: { dhcp: false, dns: [] } };
+  const toHost = policy.allows.find(({ peers }) => peers.some(({ kind }) => kind === 'host'));
+  if (toHost === undefined) return policy;
+  throw new UnsupportedError(`${where}: ${toHost.origin ?? '<gw:allow>'}: 'host' on a VLAN port: a bridge cannot tell what is for this host from what this host will route: name this host's addresses, and let its own firewall guard it`);
+}
+
+/** Returns the policy of a routed link. Throws UnsupportedError for addresses that are said in the wrong place. */
+export function policyBy(where: string, wish: FilterWish, { config, name }: { readonly config: HostConfig; readonly name: string }): Policy {
+  const { metadata, guest } = wish;
+  if (metadata?.ips !== undefined) throw new UnsupportedError(`${where}: <gw:ip> beside <gw:routed>: put it into <gw:routed>`);
+  if (guest?.ips !== undefined) throw new UnsupportedError(`${where}: 'ip' of [guest] in the host config beside a routed link: put it into 'routed'`);
+  const { serve, filter } = config;
+  return {
+    ...profileOf(wish, DEFAULT_PROFILE, filter.profile), ...whomOf(wish, name),
+    offers: { dhcp: serve?.on === true, dns: (serve?.dns ?? []).map(({ text }) => text) },
+  };
+}
+
+const NO_ALLOWS: readonly Allow[] = [];
+
+function whomOf({ metadata, guest }: FilterWish, name: string): Pick<Policy, 'allows' | 'guest' | 'groups'> {
+  return { allows: metadata?.allows ?? guest?.allows ?? NO_ALLOWS, guest: name, groups: metadata?.groups ?? guest?.groups ?? [] };
+}
+
+function profileOf({ metadata, guest }: FilterWish, fallback: Profile, ofHost?: Profile): Pick<Policy, 'profile' | 'profileOrigin'> {
+  const sources = [[metadata?.profile, 'its metadata'], [guest?.profile, '[guest] in the host config'], [ofHost, '[filter] in the host config']] as const;
+  for (const [profile, profileOrigin] of sources) if (profile !== undefined) return { profile, profileOrigin };
+  return { profile: fallback };
+}
+
+/** Returns the error for words on a NIC that is neither. */
+export function nowhereError(where: string, { metadata }: FilterWish): UnsupportedError {
+  const source = metadata === undefined ? "'trust', 'allow', 'profile', 'log', 'groups' or 'ip' in [guest] of the host config" : '<gw:trust>, <gw:allow>, <gw:policy>, <gw:group> or <gw:ip>';
+  return new UnsupportedError(`${where}: ${source} without a VLAN or a routed link: add the <vlan> or <routed> of this NIC, or remove them`);
+}

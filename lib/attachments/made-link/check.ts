@@ -1,0 +1,51 @@
+/**
+ * What must be true of the links that guestwire makes: before they are made nobody else has their names, afterwards they
+ * are the ones that were made. Pure; each refusal names guest, NIC, cause and cure.
+ */
+import { ConflictError, HostError } from '../../errors.js';
+import type { LinkFacts, Observation } from '../../kernel/observation.js';
+import { quote } from '../../values/quote.js';
+import type { RoutedLink } from '../attachment.js';
+import { ALIAS_PREFIX, type MadeLink, namesOf } from './made-link.js';
+import { isMadeHere } from './state.js';
+
+/** Returns the name of the guest with this UUID that guestwire knows; undefined: none. */
+export type GuestName = (uuid: string) => string | undefined;
+
+/** Throws ConflictError when a name is taken, HostError when a link is not the one that was made for this guest. */
+export function assertMade(where: string, { link, made }: RoutedLink, { observation: { links }, guestName }: { observation: Observation; guestName: GuestName }): void {
+  if (made === undefined) return;
+  const host = links.get(made.dev);
+  const isOurs = host !== undefined && isMadeHere({ made }, host);
+  if (link !== undefined) {
+    if (isOurs) return;
+    throw new HostError(`${where}: link ${quote(link)} is not the ${wordsOf(made)} that guestwire makes for this guest at its start: stop the guest and start it again`);
+  }
+  // What a run left whose record was lost is as good as new.
+  if (isOurs) return;
+  for (const name of namesOf(made)) {
+    const other = links.get(name);
+    if (other !== undefined) throw new ConflictError(`${where}: ${takenBy(other, made, guestName)}`);
+  }
+}
+
+function takenBy({ ifname, alias }: LinkFacts, made: MadeLink, guestName: GuestName): string {
+  const cure = `remove that link ('ip link del ${ifname}') or name another in ${nameGiver(ifname, made)}`;
+  if (alias === made.alias) return `link ${quote(ifname)} is left from an earlier start of this guest, and is no ${wordsOf(made)} any more: ${cure}`;
+  if (alias?.startsWith(ALIAS_PREFIX) === true) {
+    const uuid = alias.slice(ALIAS_PREFIX.length);
+    const guest = guestName(uuid);
+    return `link ${quote(ifname)} is that of ${guest === undefined ? `the guest with UUID ${quote(uuid)}` : `guest ${quote(guest)}`}: give one of the two another name`;
+  }
+  return `there is a link ${quote(ifname)} already, which guestwire did not make: ${cure}`;
+}
+
+function nameGiver(ifname: string, made: MadeLink): string {
+  if (made.kind === 'tap') return '<target dev>';
+  return ifname === made.dev ? '<gw:veth dev>' : '<source dev>';
+}
+
+function wordsOf(made: MadeLink): string {
+  if (made.kind === 'veth') return `veth pair with ${quote(made.peer)}`;
+  return made.multiQueue ? 'tap for several queues' : 'tap for one queue';
+}

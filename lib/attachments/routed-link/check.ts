@@ -1,0 +1,102 @@
+/**
+ * What a routed link needs of the host, checked before the first change: its addresses are free, and its VRF exists.
+ */
+import { nicLabel } from '../../domain/guest.js';
+import { ConflictError, HostError } from '../../errors.js';
+import type { Observation, RouteFacts } from '../../kernel/observation.js';
+import { bare, contains, hostPrefix, overlaps, parseAddress, type Prefix } from '../../values/address.js';
+import { quote } from '../../values/quote.js';
+import { type Attachment, claimsOf, type Placed, probesOf, type RoutedLink } from '../attachment.js';
+import { existing } from '../vlan-port/check.js';
+import { assertForwarding } from './forwarding.js';
+
+/** A live guest that guestwire wired, for conflicts with it. */
+export interface Holder {
+  readonly name: string;
+  readonly attachments: readonly (Attachment | Placed)[];
+}
+
+export interface Surroundings {
+  readonly observation: Observation;
+  readonly holders: readonly Holder[];
+}
+
+/** `own` are the guest's links, as wanted and as wired before: what is routed to them already is no conflict. */
+export function assertRoutedLink(where: string, routed: RoutedLink, { observation, holders, own }: Surroundings & { readonly own: readonly RoutedLink[] }): void {
+  if (routed.link !== undefined) {
+    const { master } = existing(where, routed.link, observation.links);
+    if (master !== undefined && master !== routed.vrf) {
+      throw new HostError(`${where}: link ${quote(routed.link)} is a port of ${quote(master)}, so it cannot be a routed link: take it out with 'ip link set dev ${routed.link} nomaster'`);
+    }
+  }
+  assertVrf(where, routed, observation);
+  assertForwarding(where, routed, observation);
+  for (const claim of claimsOf(routed)) {
+    assertUnclaimed(where, claim, holders);
+    assertNotHosts(where, claim, observation);
+    const found = [...probesOf(claim).map((probe) => observation.lookups.get(probe)), ...observation.exact.filter(({ to }) => to.text === claim.text)];
+    for (const route of found) {
+      if (route !== undefined && !isOwn(route, own)) assertNotRouted(where, claim, { route, routed });
+    }
+    assertNoNextHop(where, claim, observation.nextHops.filter((route) => !isOwn(route, own)));
+  }
+}
+
+/** A table number of guestwire's own choice could be anybody's, so a VRF is made by whoever knows the host. */
+function assertVrf(where: string, { vrf }: RoutedLink, { links }: Observation): void {
+  if (vrf === undefined) return;
+  const facts = links.get(vrf);
+  if (facts === undefined) {
+    throw new HostError(`${where}: VRF ${quote(vrf)} does not exist: make it with 'ip link add ${vrf} type vrf table NUMBER' and 'ip link set dev ${vrf} up', or name an existing one`);
+  }
+  if (facts.vrfTable === undefined) throw new HostError(`${where}: ${quote(vrf)} is not a VRF: name a VRF, or use table="NUMBER"`);
+  if (!facts.up) throw new HostError(`${where}: VRF ${quote(vrf)} is down, so nothing is routed in it: set it up with 'ip link set dev ${vrf} up'`);
+}
+
+/** Throws ConflictError when one of `holders` has something of what `claim` covers. */
+export function assertUnclaimed(where: string, claim: Prefix, holders: readonly Holder[]): void {
+  for (const holder of holders) {
+    for (const attachment of holder.attachments) {
+      if (attachment.kind !== 'routed-link') continue;
+      const held = claimsOf(attachment).find((other) => overlaps(other, claim));
+      if (held === undefined) continue;
+      const other = nicLabel(holder.name, { index: attachment.nic, mac: attachment.mac });
+      throw new ConflictError(`${where}: ${quote(bare(claim))} is held by ${other} as ${quote(bare(held))}: give one of the two another address`);
+    }
+  }
+}
+
+function assertNotHosts(where: string, claim: Prefix, { locals, lookups }: Observation): void {
+  const routes = [...locals, ...probesOf(claim).map((probe) => lookups.get(probe))];
+  const own = routes.find((route) => route?.type === 'local' && contains(claim, route.to));
+  if (own === undefined) return;
+  throw new ConflictError(`${where}: ${quote(bare(claim))} holds ${quote(bare(own.to))}, an address of this host on ${quote(own.dev ?? '')}: give the guest another`);
+}
+
+/** Types of routes that are not a way to somewhere else but the host's own addresses (ip-route(8)). */
+const HOSTS_OWN = new Set(['local', 'broadcast', 'anycast', 'multicast']);
+
+function assertNotRouted(where: string, claim: Prefix, { route, routed }: { route: RouteFacts; routed: RoutedLink }): void {
+  const ours = route.protocol === String(routed.protocol);
+  const target = `${route.via === undefined ? '' : ` via ${quote(route.via)}`}${route.dev === undefined ? '' : ` on ${quote(route.dev)}`}`;
+  if (HOSTS_OWN.has(route.type) && overlaps(route.to, claim)) {
+    throw new ConflictError(`${where}: ${quote(bare(claim))} belongs to this host itself: route '${route.type} ${bare(route.to)}'${target}: give the guest another address`);
+  }
+  // A covering shorter prefix is how the rest of the network reaches this host; only ours is another guest's.
+  const same = route.to.text === claim.text || contains(claim, route.to);
+  if (!same && !ours) return;
+  const shown = quote(`${route.type === 'unicast' ? '' : `${route.type} `}${bare(route.to)}`);
+  throw new ConflictError(`${where}: ${quote(bare(claim))} is already routed: ${shown}${target}, protocol ${quote(route.protocol)}: remove that route or give the guest another address`);
+}
+
+function assertNoNextHop(where: string, claim: Prefix, routes: readonly RouteFacts[]): void {
+  for (const { hops, to } of routes) {
+    const hop = hops.find((address) => contains(claim, hostPrefix(parseAddress(address))));
+    if (hop === undefined) continue;
+    throw new ConflictError(`${where}: ${quote(bare(claim))} holds ${quote(hop)}, the next hop of this host's route ${quote(bare(to))}: give the guest another address`);
+  }
+}
+
+function isOwn(route: RouteFacts, own: readonly RoutedLink[]): boolean {
+  return own.some(({ link, protocol }) => link !== undefined && route.dev === link && route.protocol === String(protocol));
+}

@@ -1,0 +1,58 @@
+/**
+ * Intent to routed link: addresses, routes, gateways and table, and whether the host permits them.
+ */
+import type { HostConfig } from '../../config/host-config.js';
+import type { Domain, Nic } from '../../domain/domain.js';
+import { ConflictError, NotAllowedError } from '../../errors.js';
+import {
+  type Address, bare, contains, type Family, familyName, hostPrefix, type Prefix,
+} from '../../values/address.js';
+import { quote } from '../../values/quote.js';
+import type { RoutedLink } from '../attachment.js';
+import type { RoutedWish } from '../sources.js';
+import { assertMtuCarries, linkWishOf } from './link.js';
+
+export function routedLink(where: string, nic: Nic, { wish, config, domain }: { wish: RoutedWish; config: HostConfig; domain: Domain }): Omit<RoutedLink, 'policy'> {
+  const { link, mtu, made } = linkWishOf(where, { domain, nic, veth: wish.veth });
+  for (const claim of [...wish.addresses.map(hostPrefix), ...wish.routes.map((route) => route.to)]) {
+    assertPermitted(where, claim, config);
+  }
+  const families = new Set(wish.addresses.map((address) => address.family));
+  const gateways = config.routed.gateways.filter((gateway) => families.has(gateway.family));
+  for (const family of families) {
+    if (gateways.some((gateway) => gateway.family === family)) continue;
+    const shown = familyName(family);
+    throw new NotAllowedError(`${where}: no ${shown} gateway on this host: add one to 'gateways' in [routed] of the host config, or remove the guest's ${shown} addresses`);
+  }
+  assertMtuCarries(where, mtu, families.has('inet6'));
+  const { table, protocol, proxy, manageSysctls } = config.routed;
+  return {
+    kind: 'routed-link', nic: nic.index, mac: nic.mac, link,
+    addresses: wish.addresses.map((address) => address.text),
+    routes: wish.routes.map((route) => ({ to: route.to.text, via: route.via.text })),
+    gateways: [...gateways, ...servingAddress(config, families)].map((gateway) => gateway.text),
+    table: wish.vrf === undefined ? (wish.table ?? table) : `vrf ${wish.vrf}`,
+    protocol,
+    ...(wish.vrf === undefined ? {} : { vrf: wish.vrf }),
+    ...(mtu !== undefined && { mtu }),
+    ...(made && { made }),
+    ...(proxy.length > 0 ? { proxy } : {}),
+    ...(manageSysctls ? { managesSysctls: true } : {}),
+  };
+}
+
+function servingAddress({ serve }: HostConfig, families: ReadonlySet<Family>): Address[] {
+  return serve?.on === true && families.has('inet6') ? [serve.address] : [];
+}
+
+function assertPermitted(where: string, claim: Prefix, config: HostConfig): void {
+  const { prefixes, gateways } = config.routed;
+  if (prefixes !== undefined && !prefixes.some((prefix) => contains(prefix, claim))) {
+    const offered = prefixes.map((prefix) => prefix.text).join(', ');
+    throw new NotAllowedError(`${where}: ${quote(bare(claim))} is outside the prefixes of this host: 'prefixes' in [routed] of the host config has ${quote(offered)}`);
+  }
+  const gateway = [...gateways, ...servingAddress(config, new Set(['inet6']))].find((address) => contains(claim, hostPrefix(address)));
+  if (gateway !== undefined) {
+    throw new ConflictError(`${where}: ${quote(bare(claim))} holds this host's gateway ${quote(gateway.text)}: give the guest another address`);
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * Forwarding, which routed links need and which is the whole host's to decide: a host that begins to forward IPv6 drops
+ * the default routes it learned from router advertisements, unless `accept_ra` is 2 on their links before. guestwire
+ * says so, and does it only where the host config lets it.
+ */
+import { HostError } from '../../errors.js';
+import type { Observation } from '../../kernel/observation.js';
+import type { NetObject } from '../../state/netstate.js';
+import type { Family } from '../../values/address.js';
+import { sysctlName } from '../../values/quote.js';
+import { familiesOf, type RoutedLink } from '../attachment.js';
+import type { Wired } from '../wired.js';
+
+export const FORWARDING = {
+  inet: 'net/ipv4/conf/all/forwarding',
+  inet6: 'net/ipv6/conf/all/forwarding',
+  /** Newer kernels forward with this although `forwarding` is 0. */
+  forced6: 'net/ipv6/conf/all/force_forwarding',
+};
+
+/** Returns the sysctls that say whether the host forwards for this link's families. */
+export function forwardingPathsOf(link: RoutedLink): string[] {
+  const families = familiesOf(link);
+  return [
+    ...(families.has('inet') ? [FORWARDING.inet] : []),
+    ...(families.has('inet6') ? [FORWARDING.inet6, FORWARDING.forced6] : []),
+  ];
+}
+
+/** Returns whether the host lacks IPv6 forwarding for this link. */
+export function lacksForwarding6(link: RoutedLink, { sysctls }: Pick<Observation, 'sysctls'>): boolean {
+  return familiesOf(link).has('inet6') && sysctls.get(FORWARDING.inet6) !== '1' && sysctls.get(FORWARDING.forced6) !== '1';
+}
+
+/** Returns whether guestwire turns on forwarding of this family for the link. */
+export function turnsOn(link: RoutedLink, family: Family, observation: Pick<Observation, 'sysctls'>): boolean {
+  if (link.managesSysctls !== true || !familiesOf(link).has(family)) return false;
+  return family === 'inet' ? observation.sysctls.get(FORWARDING.inet) !== '1' : lacksForwarding6(link, observation);
+}
+
+/** Throws HostError when the host does not forward what the link needs and guestwire may not change that. */
+export function assertForwarding(where: string, routed: RoutedLink, observation: Observation): void {
+  if (routed.managesSysctls === true) return;
+  const cure = ", or 'manage_sysctls = true' in [routed] of the host config, and guestwire does it";
+  if (familiesOf(routed).has('inet') && observation.sysctls.get(FORWARDING.inet) !== '1') {
+    throw new HostError(`${where}: this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1'${cure}`);
+  }
+  if (!lacksForwarding6(routed, observation)) return;
+  const routers = (observation.routers ?? []).map((dev) => `${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`);
+  const set = `'sysctl -w ${[...routers, 'net.ipv6.conf.all.forwarding=1'].join(' ')}'`;
+  const why = routers.length === 0
+    ? ' (and before that accept_ra=2 on a link that is to learn a default route from router advertisements: a host that forwards takes none where it is 1)'
+    : ' (in this order: a host that forwards drops the default routes it learned from router advertisements where accept_ra is 1)';
+  throw new HostError(`${where}: this host does not forward IPv6: set it with ${set}${why}${cure}`);
+}
+
+/** Returns the sysctls that guestwire sets for the whole host, as they are to be and as they are. They stay set. */
+export function planForwarding(
+  wanted: readonly Wired[],
+  observation: Pick<Observation, 'sysctls' | 'routers'>,
+): { readonly desired: readonly NetObject[]; readonly observed: readonly NetObject[] } {
+  const managed = wanted.filter((link): link is Extract<Wired, { kind: 'routed-link' }> => link.kind === 'routed-link' && link.managesSysctls === true);
+  const paths = new Set(managed.flatMap(forwardingPathsOf));
+  paths.delete(FORWARDING.forced6);
+  if (observation.sysctls.get(FORWARDING.forced6) === '1') paths.delete(FORWARDING.inet6);
+  const routers = managed.some((link) => lacksForwarding6(link, observation)) ? (observation.routers ?? []) : [];
+  const settings = [
+    ...routers.map((dev) => ({ dev, path: `net/ipv6/conf/${dev}/accept_ra`, value: '1', wanted: '2' })),
+    ...[...paths].map((path) => ({ dev: 'all', path, value: observation.sysctls.get(path) ?? '0', wanted: '1' })),
+  ];
+  return {
+    desired: settings.map(({ dev, path, wanted: value }) => ({ kind: 'host-sysctl', dev, path, value })),
+    observed: settings.map(({ dev, path, value }) => ({ kind: 'host-sysctl', dev, path, value })),
+  };
+}

@@ -1,0 +1,105 @@
+/**
+ * The link of a routed NIC: a tap that libvirt makes, or a veth pair or tap that guestwire makes, and its MTU.
+ */
+import type { Domain, Nic } from '../../domain/domain.js';
+import { nicLabel } from '../../domain/guest.js';
+import { ConflictError, DomainXmlError, locate, UnsupportedError, ValueError } from '../../errors.js';
+import type { VethWish } from '../../intent/veth.js';
+import { assertIfname } from '../../values/ifname.js';
+import { quote } from '../../values/quote.js';
+import { ALIAS_PREFIX, type MadeLink, namesOf } from '../made-link/made-link.js';
+
+/** Which link a routed NIC has on this host, and what guestwire makes of it. */
+export interface LinkWish {
+  readonly link: string | undefined;
+  readonly mtu: number | undefined;
+  readonly made: MadeLink | undefined;
+}
+
+/** Bytes: the least the kernel takes for IPv4 (ETH_MIN_MTU), the least for IPv6 (RFC 8200), the most a tap takes. */
+const MTU = { least: 68, leastIpv6: 1280, most: 65521 };
+
+/** Returns the link of a routed NIC. Throws DomainXmlError, UnsupportedError or ConflictError. */
+export function linkWishOf(where: string, { domain, nic, veth }: { domain: Domain; nic: Nic; veth: VethWish | undefined }): LinkWish {
+  const mtu = locate(DomainXmlError, where, () => mtuOf(nic.mtu, '<mtu size>'));
+  const alias = `${ALIAS_PREFIX}${domain.uuid ?? 'no-uuid'}`;
+  if (nic.joins.kind === 'direct') return vethOf(where, { domain, nic, veth, alias, mtu });
+  if (nic.joins.kind !== 'ethernet') {
+    throw new UnsupportedError(`${where}: interface type ${quote(nic.type)} cannot be a routed link: use type 'ethernet'`);
+  }
+  if (veth !== undefined) {
+    throw new UnsupportedError(`${where}: a veth pair is for interface type 'direct', this one is of type 'ethernet' and has a tap: remove the veth, or use <interface type='direct'> with <source dev='...' mode='passthrough'/>`);
+  }
+  const { dev, managed } = nic.target;
+  if (managed !== 'no') return { link: dev, mtu, made: undefined };
+  if (domain.type === 'lxc') {
+    throw new UnsupportedError(`${where}: managed='no' is for guests of QEMU: an lxc guest takes no tap: remove it`);
+  }
+  if (dev === undefined) {
+    throw new DomainXmlError(`${where}: managed='no' without a name: name the tap that guestwire shall make in <target dev>`);
+  }
+  return { link: dev, mtu, made: { kind: 'tap', dev, alias, mtu, multiQueue: Number(nic.queues ?? '1') > 1 } };
+}
+
+interface VethRequest {
+  readonly domain: Domain;
+  readonly nic: Nic;
+  readonly veth: VethWish | undefined;
+  readonly alias: string;
+  readonly mtu: number | undefined;
+}
+
+function vethOf(where: string, { domain, nic, veth, alias, mtu: native }: VethRequest): LinkWish {
+  if (veth === undefined) {
+    throw new UnsupportedError(`${where}: interface type 'direct' cannot be a routed link on its own: name the host end of a veth pair with <gw:veth dev='...'/>, or use type 'ethernet'`);
+  }
+  const { dev: peer, mode } = nic.source;
+  if (peer === undefined) throw new DomainXmlError(`${where}: no guest end of the veth pair: name it in <source dev>`);
+  if (mode !== 'passthrough') {
+    throw new UnsupportedError(`${where}: <source mode=${quote(mode ?? 'vepa')}> on a veth pair: use mode='passthrough', for the link is this NIC's alone`);
+  }
+  const { dev } = veth;
+  locate(DomainXmlError, `${where}: veth dev`, () => { assertIfname(dev); });
+  locate(DomainXmlError, `${where}: source dev`, () => { assertIfname(peer); });
+  const wished = locate(DomainXmlError, where, () => mtuOf(veth.mtu, 'mtu of the veth pair'));
+  if (native !== undefined && wished !== undefined && native !== wished) {
+    throw new ConflictError(`${where}: <mtu size> says '${native}', the veth pair says mtu '${wished}': make them equal or remove one`);
+  }
+  const mtu = native ?? wished;
+  const on = domain.type === 'lxc' ? 'macvlan' : 'macvtap';
+  return { link: dev, mtu, made: { kind: 'veth', dev, peer, alias, mtu, on, macvtap: on === 'macvtap' ? nic.target.dev : undefined } };
+}
+
+/** libvirt itself takes any unsigned number; what the kernel would refuse must fail before anything is made. */
+function mtuOf(text: string | undefined, what: string): number | undefined {
+  if (text === undefined) return undefined;
+  if (!/^[1-9][0-9]{1,4}$/.test(text) || Number(text) < MTU.least || Number(text) > MTU.most) {
+    throw new ValueError(`${what} ${quote(text)} is not a number of bytes from ${MTU.least} to ${MTU.most}`);
+  }
+  return Number(text);
+}
+
+/** The kernel takes IPv6 off a link below 1280 bytes, addresses and all. */
+export function assertMtuCarries(where: string, mtu: number | undefined, ipv6: boolean): void {
+  if (mtu === undefined || !ipv6 || mtu >= MTU.leastIpv6) return;
+  throw new DomainXmlError(`${where}: MTU '${mtu}' is too small for IPv6: use ${MTU.leastIpv6} or more, or IPv4 addresses alone`);
+}
+
+/** Throws ConflictError when two links of one guest would have one name. */
+export function assertNamesApart(domain: Domain, made: readonly { readonly nic: number; readonly made: MadeLink }[]): void {
+  const taken = new Map<string, { nic: number; target: boolean }>(domain.nics.flatMap(({ index, target }) => (target.dev === undefined ? [] : [[target.dev, { nic: index, target: true }]])));
+  for (const { nic, made: link } of made) {
+    const where = nicLabel(domain.name, { index: nic, mac: domain.nics[nic]?.mac });
+    if (link.kind === 'veth' && link.dev === link.peer) {
+      throw new ConflictError(`${where}: both ends of the veth pair are called ${quote(link.dev)}: give the host end another name`);
+    }
+    for (const name of namesOf(link)) {
+      const other = taken.get(name);
+      const isItself = link.kind === 'tap' && other?.target === true && other.nic === nic;
+      if (other !== undefined && !isItself) {
+        throw new ConflictError(`${where}: two links of this guest would be called ${quote(name)}, the other is of NIC ${other.nic}: give each its own name`);
+      }
+      taken.set(name, { nic, target: false });
+    }
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * The sysctls of a routed link, and why each has its value.
+ */
+import { familiesOf, type PlacedLink } from '../attachment.js';
+
+/**
+ * Milliseconds between two questions for a guest's MAC (kernel: 1000). Who calls a guest that still boots has made the host ask
+ * before there was anybody to answer, and waits for the host's next question. Whole ticks of any kernel (HZ 100, 250, 300,
+ * 1000), because the kernel shows what it rounded to. Advertised, it holds for the guest, too.
+ */
+export const RETRANS_TIME = 200;
+
+/** How often the host asks before it gives a guest up: for 3 s in all as the kernel does, because a busy guest may be slow. */
+const SOLICITATIONS = '15';
+
+/** Returns the sysctls that a routed link sets, by path below /proc/sys, with the value each gets. */
+export function sysctlsOf(routed: PlacedLink): ReadonlyMap<string, string> {
+  const families = familiesOf(routed);
+  const { link } = routed;
+  const sysctls = new Map([
+    // A guest's router advertisement must never give the host a default route or an address.
+    [`net/ipv6/conf/${link}/accept_ra`, '0'],
+    // Nor may it tell the host a next hop: it speaks IPv6 with link-local addresses even where it has none of its own.
+    [`net/ipv6/conf/${link}/accept_redirects`, '0'],
+  ]);
+  if (families.has('inet6')) {
+    // An admin's default of 1 would refuse every IPv6 address on the link.
+    sysctls.set(`net/ipv6/conf/${link}/disable_ipv6`, '0');
+    // Without it the gateway's neighbour advertisements lack the router flag (RFC 4861 section 4.4).
+    sysctls.set(`net/ipv6/conf/${link}/forwarding`, '1');
+    sysctls.set(`net/ipv6/neigh/${link}/mcast_solicit`, SOLICITATIONS);
+    sysctls.set(`net/ipv6/neigh/${link}/ucast_solicit`, SOLICITATIONS);
+    sysctls.set(`net/ipv6/neigh/${link}/retrans_time_ms`, String(RETRANS_TIME));
+  }
+  // IPv4 decides by the link a packet came in on, and a link made before ip_forward was set keeps 0.
+  if (families.has('inet')) {
+    sysctls.set(`net/ipv4/conf/${link}/forwarding`, '1');
+    sysctls.set(`net/ipv4/conf/${link}/accept_redirects`, '0');
+    sysctls.set(`net/ipv4/conf/${link}/send_redirects`, '0');
+    // What nft does not see: it also keeps the host from answering ARP requests of a forged sender.
+    sysctls.set(`net/ipv4/conf/${link}/rp_filter`, '1');
+    sysctls.set(`net/ipv4/neigh/${link}/mcast_solicit`, SOLICITATIONS);
+    sysctls.set(`net/ipv4/neigh/${link}/ucast_solicit`, SOLICITATIONS);
+    sysctls.set(`net/ipv4/neigh/${link}/retrans_time_ms`, String(RETRANS_TIME));
+  }
+  return sysctls;
+}

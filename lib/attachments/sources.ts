@@ -1,0 +1,185 @@
+/**
+ * The three sources of intent, merged per NIC: libvirt's `<vlan>`, the domain's metadata, the host config. Per element
+ * the first source that speaks wins; two that give one NIC different VLANs are an error that names both.
+ */
+import type { NicConfig } from '../config/guest-tables.js';
+import type { HostConfig } from '../config/host-config.js';
+import type { Domain, Nic } from '../domain/domain.js';
+import { wordsOfFilterref, wordsOfMetadata } from '../domain/filter-metadata.js';
+import { nicLabel } from '../domain/guest.js';
+import { type NicIntent, type OnStray, readMetadata, type RoutedIntent } from '../domain/metadata.js';
+import { ConflictError, DomainXmlError, locate, ValueError } from '../errors.js';
+import type { VethWish } from '../intent/veth.js';
+import {
+  type Address, assertRoutable, hostPrefix, parseAddress, type Prefix, prefixOf, widthOf,
+} from '../values/address.js';
+import { assertIfname } from '../values/ifname.js';
+import { quote } from '../values/quote.js';
+import { tableOf } from '../values/route-names.js';
+import { formatMembership, type VlanMember, vlanMembership } from '../values/vlan.js';
+import { asksForFilters, type FilterWish } from './filter-intent.js';
+
+/** What is asked of one NIC; at least one of the three is defined, or its filters are asked for. */
+export interface Intent {
+  readonly nic: Nic;
+  readonly vlan: readonly VlanMember[] | undefined;
+  readonly isolated: boolean | undefined;
+  readonly routed: RoutedWish | undefined;
+  readonly filter: FilterWish;
+}
+
+/** A routed link's addresses and the prefixes behind it, each with the next hop it goes by. */
+export interface RoutedWish {
+  readonly veth?: VethWish | undefined;
+  readonly addresses: readonly Address[];
+  readonly routes: readonly { readonly to: Prefix; readonly via: Address }[];
+  /** At most one of the two; neither: the host config's table. */
+  readonly table: string | undefined;
+  readonly vrf: string | undefined;
+}
+
+/** Returns the intent of every NIC that some source speaks of. Throws DomainXmlError or ConflictError. */
+export function wishesOf(domain: Domain, config: HostConfig, onStray?: OnStray): Intent[] {
+  const metadata = new Map(readMetadata(domain, onStray).map((intent) => [intent.mac, intent]));
+  assertConfigured(domain, config, onStray);
+  return domain.nics.flatMap((nic) => {
+    const intent = wishOf(domain, nic, { config, metadata });
+    return [intent.vlan, intent.isolated, intent.routed].some((part) => part !== undefined) || (asksForFilters(intent.filter) && !mayComeYet(nic)) ? [intent] : [];
+  });
+}
+
+/** Of a libvirt network the XML does not hold the portgroup's `<vlan>` before `start`. */
+function mayComeYet({ joins }: Nic): boolean {
+  return joins.kind === 'network';
+}
+
+/** As in metadata: a MAC that no NIC has would leave a NIC off its network in silence. */
+function assertConfigured({ name, nics }: Domain, config: HostConfig, onStray?: OnStray): void {
+  const stray = [...(config.guests.get(name)?.keys() ?? [])].find((mac) => !nics.some((nic) => nic.mac === mac));
+  if (stray === undefined) return;
+  if (onStray !== undefined) {
+    onStray(`guest ${quote(name)}: no NIC has the MAC ${quote(stray)} of [guest] in the host config`);
+    return;
+  }
+  const macs = nics.flatMap(({ mac }) => (mac === undefined ? [] : [quote(mac)])).join(', ');
+  throw new ConflictError(`guest ${quote(name)}: no NIC has the MAC ${quote(stray)} of [guest] in the host config, the guest has ${macs === '' ? 'none' : macs}: put one of its MACs there, or remove the table`);
+}
+
+interface Sources {
+  readonly config: HostConfig;
+  readonly metadata: ReadonlyMap<string, NicIntent>;
+}
+
+function wishOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Intent {
+  const where = nicLabel(domain.name, nic);
+  const mine = nic.mac === undefined ? undefined : metadata.get(nic.mac);
+  const guest = nic.mac === undefined ? undefined : config.guests.get(domain.name)?.get(nic.mac);
+  const { network, portgroup } = nic.source;
+  const group = network === undefined || portgroup === undefined ? undefined : config.portgroups.get(network)?.get(portgroup);
+
+  const written = mine?.vlan;
+  const vlan = oneVlan(where, [
+    { source: "the <vlan> of its <interface>", vlan: nativeMembership(where, nic) },
+    { source: 'its metadata', vlan: written && locate(DomainXmlError, where, () => vlanMembership(written)) },
+    { source: `[guest] of the host config`, vlan: guest?.vlan },
+    { source: `portgroup ${quote(portgroup ?? '')} of the host config`, vlan: group?.vlan },
+  ]);
+  const routed = mine?.routed ?? undefined;
+  return {
+    nic,
+    vlan,
+    filter: filterOf(where, nic, { mine: mine?.filter, guest: guest?.filter, isPort: vlan !== undefined }),
+    isolated: locate(DomainXmlError, where, () => isolatedOf(mine?.isolated)) ?? guest?.isolated,
+    routed: locate(DomainXmlError, where, () => (routed === undefined ? wishOfConfig(guest) : wishOfMetadata(routed))),
+  };
+}
+
+/** A `<filterref>` may hold values of any kind for filters that are none of guestwire's: it is read for VLAN ports alone. */
+function filterOf(where: string, { filterref }: Nic, { mine, guest, isPort }: { mine: NicIntent['filter']; guest: NicConfig['filter']; isPort: boolean }): FilterWish {
+  const metadata = mine && locate(DomainXmlError, where, () => wordsOfMetadata(mine));
+  const reads = isPort && metadata?.ips === undefined;
+  return { metadata, filterref: reads ? locate(DomainXmlError, where, () => wordsOfFilterref(filterref)) : undefined, guest };
+}
+
+/** libvirt's own `<vlan>` is intent only on a Linux bridge: elsewhere Open vSwitch or the network card honours it. */
+function nativeMembership(where: string, nic: Nic): VlanMember[] | undefined {
+  const { vlan } = nic;
+  if (vlan === undefined || nic.joins.kind !== 'bridge') return undefined;
+  return locate(DomainXmlError, where, () => vlanMembership(vlan));
+}
+
+function oneVlan(
+  where: string,
+  sources: readonly { readonly source: string; readonly vlan: readonly VlanMember[] | undefined }[],
+): readonly VlanMember[] | undefined {
+  let winner: { source: string; vlan: readonly VlanMember[] } | undefined;
+  for (const { source, vlan } of sources) {
+    if (vlan === undefined) continue;
+    winner ??= { source, vlan };
+    const [first, second] = [formatMembership(winner.vlan), formatMembership(vlan)];
+    if (first !== second) {
+      throw new ConflictError(`${where}: ${winner.source} says VLAN ${quote(first)}, ${source} says VLAN ${quote(second)}: make them equal or remove one`);
+    }
+  }
+  return winner?.vlan;
+}
+
+function isolatedOf(text: string | undefined): boolean | undefined {
+  if (text === undefined) return undefined;
+  if (text !== 'yes' && text !== 'no') throw new ValueError(`isolated=${quote(text)} in <port> is neither 'yes' nor 'no'`);
+  return text === 'yes';
+}
+
+function wishOfMetadata(routed: RoutedIntent): RoutedWish {
+  const addresses = routed.ips.map((ip) => {
+    const address = parseAddress(ip.address);
+    const whole = String(widthOf(address.family));
+    if (ip.prefix !== undefined && ip.prefix !== whole) {
+      throw new ValueError(`prefix ${quote(ip.prefix)} of <ip> ${quote(address.text)} is not '${whole}': an <ip> is one address, use <route> for a prefix`);
+    }
+    return address;
+  });
+  const routes = routed.routes.map((route) => {
+    const address = parseAddress(route.address);
+    return {
+      to: prefixOf(address, route.prefix ?? String(widthOf(address.family))),
+      gateway: route.gateway === undefined ? undefined : parseAddress(route.gateway),
+    };
+  });
+  const table = routed.table === undefined ? undefined : tableOf(routed.table);
+  return { ...wish(addresses, routes, { table, vrf: routed.vrf }), veth: routed.veth };
+}
+
+function wishOfConfig(guest: NicConfig | undefined): RoutedWish | undefined {
+  return guest?.routed && { ...wish(guest.routed.addresses, guest.routed.routes, guest.routed), veth: guest.routed.veth };
+}
+
+function wish(
+  addresses: readonly Address[],
+  routes: readonly { readonly to: Prefix; readonly gateway: Address | undefined }[],
+  { table, vrf }: { readonly table?: string | undefined; readonly vrf?: string | undefined },
+): RoutedWish {
+  if (addresses.length === 0) throw new ValueError('a routed link without an address: add at least one <ip>');
+  if (table !== undefined && vrf !== undefined) {
+    throw new ValueError(`both table ${quote(table)} and VRF ${quote(vrf)} are given: a VRF has a table of its own, keep one of the two`);
+  }
+  if (vrf !== undefined) locate(ValueError, 'VRF', () => { assertIfname(vrf); });
+  for (const prefix of [...addresses.map(hostPrefix), ...routes.map((route) => route.to)]) assertRoutable(prefix);
+  return { addresses, routes: routes.map((route) => ({ to: route.to, via: nextHop(addresses, route) })), table, vrf };
+}
+
+/** A prefix is never on-link: with a next hop the guest answers neighbour discovery for one address, not for 2^64. */
+function nextHop(addresses: readonly Address[], { to, gateway }: { to: Prefix; gateway: Address | undefined }): Address {
+  const hops = addresses.filter((address) => address.family === to.family);
+  if (gateway === undefined) {
+    const [first] = hops;
+    if (first === undefined) {
+      throw new ValueError(`route ${quote(to.text)} has no next hop: add an <ip> of its family, or a gateway`);
+    }
+    return first;
+  }
+  if (!hops.some((address) => address.text === gateway.text)) {
+    throw new ValueError(`gateway ${quote(gateway.text)} of route ${quote(to.text)} is no <ip> of this NIC, so the host cannot reach it: add it as <ip>`);
+  }
+  return gateway;
+}

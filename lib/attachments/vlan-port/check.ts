@@ -1,0 +1,55 @@
+/**
+ * What a VLAN port needs of the host, checked before the first change: a bridge that filters, and uplinks that can
+ * carry its VLANs.
+ */
+import { HostError } from '../../errors.js';
+import { trackedBy } from '../../intent/policy.js';
+import type { LinkFacts, Observation } from '../../kernel/observation.js';
+import { quote } from '../../values/quote.js';
+import type { VlanPort } from '../attachment.js';
+
+export function assertPort(where: string, { bridge, link, policy }: VlanPort, { links, tracking }: Observation): void {
+  const word = trackedBy(policy);
+  if (tracking === false && word !== undefined) {
+    throw new HostError(`${where}: ${word}: on a VLAN port this needs connections tracked in bridges, which this kernel cannot do: see what 'modprobe nf_conntrack_bridge' says (CONFIG_NF_CONNTRACK_BRIDGE), use a routed link, or keep guests apart with <gw:port isolated='yes'/>`);
+  }
+  if (bridge === undefined) return;
+  const facts = links.get(bridge);
+  if (facts === undefined) {
+    throw new HostError(`${where}: bridge ${quote(bridge)} does not exist: create it, or name an existing one in <source bridge>`);
+  }
+  if (facts.bridge === undefined) {
+    throw new HostError(`${where}: ${quote(bridge)} is not a bridge: name a bridge in <source bridge>`);
+  }
+  if (!facts.bridge.capable) {
+    throw new HostError(`${where}: this kernel cannot filter VLANs on bridge ${quote(bridge)}: it needs CONFIG_BRIDGE_VLAN_FILTERING`);
+  }
+  if (!facts.bridge.filtering) {
+    throw new HostError(`${where}: bridge ${quote(bridge)} does not filter VLANs: turn it on with 'ip link set dev ${bridge} type bridge vlan_filtering 1'`);
+  }
+  if (link !== undefined) assertMaster(where, existing(where, link, links), bridge);
+}
+
+/** The kernel gives a sub-interface its VLAN's frames before the bridge sees them (net/core/dev.c, vlan_do_receive). */
+export function assertUplinksCarry(where: string, port: VlanPort, { subinterfaces, links }: Observation): void {
+  const renamed = port.uplinks.find((dev) => links.has(dev) && links.get(dev)?.ifname !== dev);
+  if (renamed !== undefined) {
+    throw new HostError(`${where}: uplink ${quote(renamed)} of bridge ${quote(port.bridge ?? '')} is another name of link ${quote(links.get(renamed)?.ifname ?? '')}: write that in 'uplinks' of the host config`);
+  }
+  const vids = new Set(port.vlans.map(({ vid }) => vid));
+  const thief = subinterfaces.find(({ parent, vid, protocol }) => port.uplinks.includes(parent) && vids.has(vid) && protocol === links.get(port.bridge ?? '')?.bridge?.protocol);
+  if (thief === undefined) return;
+  throw new HostError(`${where}: VLAN '${thief.vid}' does not reach bridge ${quote(port.bridge ?? '')} from its uplink ${quote(thief.parent)}: the sub-interface ${quote(thief.ifname)} takes it: remove that ('ip link del ${thief.ifname}'), and give the host its address on the bridge instead`);
+}
+
+function assertMaster(where: string, link: LinkFacts, bridge: string): void {
+  if (link.master === bridge) return;
+  const actual = link.master === undefined ? 'it has no master' : `its master is ${quote(link.master)}`;
+  throw new HostError(`${where}: link ${quote(link.ifname)} is no port of bridge ${quote(bridge)}: ${actual}`);
+}
+
+export function existing(where: string, link: string, links: Observation['links']): LinkFacts {
+  const facts = links.get(link);
+  if (facts === undefined) throw new HostError(`${where}: link ${quote(link)} does not exist`);
+  return facts;
+}

@@ -1,0 +1,63 @@
+/**
+ * Intent to VLAN port: which bridge the NIC joins, which VLANs it gets, and whether the host permits them.
+ */
+import type { HostConfig } from '../../config/host-config.js';
+import type { Domain, Nic } from '../../domain/domain.js';
+import { DomainXmlError, locate, NotAllowedError, UnsupportedError } from '../../errors.js';
+import { assertIfname } from '../../values/ifname.js';
+import { quote } from '../../values/quote.js';
+import { formatVids, type VlanMember } from '../../values/vlan.js';
+import type { VlanPort } from '../attachment.js';
+import {
+  asksForFilters, declaredBy, guardedBy, nowhereError, portPolicyBy, type TrustPermit,
+} from '../filter-intent.js';
+import type { Intent } from '../sources.js';
+
+export function vlanPort(where: string, { nic, vlan, isolated, filter }: Intent, { config, domain }: { config: HostConfig; domain: Domain }): VlanPort {
+  if (vlan === undefined) {
+    if (isolated === undefined && asksForFilters(filter)) throw nowhereError(where, filter);
+    throw new UnsupportedError(`${where}: <port isolated> without a VLAN: add the <vlan> of this port, or set isolated in the <interface> itself`);
+  }
+  const bridge = bridgeOf(where, nic);
+  if (bridge !== undefined) {
+    locate(DomainXmlError, `${where}: bridge`, () => { assertIfname(bridge); });
+    assertAllowed(where, vlan, { bridge, allowed: config.bridges.get(bridge)?.allowed });
+  }
+  const uplinks = bridge === undefined ? [] : (config.bridges.get(bridge)?.uplinks ?? []);
+  return {
+    kind: 'vlan-port', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vlans: vlan, isolated, uplinks,
+    ...guardedBy(where, filter, { config, permit: bridge === undefined ? undefined : permitOf(bridge, config) }),
+    ...declaredBy(filter), policy: portPolicyBy(where, filter, domain.name),
+  };
+}
+
+function permitOf(bridge: string, { bridges }: HostConfig): TrustPermit {
+  return { place: `bridge ${quote(bridge)}`, table: `bridge.${bridge}`, words: bridges.get(bridge)?.trust ?? new Set() };
+}
+
+function bridgeOf(where: string, nic: Nic): string | undefined {
+  switch (nic.joins.kind) {
+    case 'bridge':
+      return nic.joins.bridge;
+    case 'network':
+      return undefined;
+    case 'openvswitch':
+      throw new UnsupportedError(`${where}: an Open vSwitch port cannot be wired by guestwire: put <vlan> into its <interface>, which libvirt gives to Open vSwitch`);
+    case 'ethernet':
+      throw new UnsupportedError(`${where}: interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or ask for a routed link`);
+    case 'direct':
+    case 'none':
+      throw new UnsupportedError(`${where}: interface type ${quote(nic.type)} has no tap on a Linux bridge, so it cannot be in a VLAN: use type 'bridge'`);
+  }
+}
+
+function assertAllowed(
+  where: string,
+  vlan: readonly VlanMember[],
+  { bridge, allowed }: { bridge: string; allowed: ReadonlySet<number> | undefined },
+): void {
+  if (allowed === undefined) return;
+  const refused = vlan.map((member) => member.vid).filter((vid) => !allowed.has(vid));
+  if (refused.length === 0) return;
+  throw new NotAllowedError(`${where}: VLAN ${quote(formatVids(refused))} is not allowed on bridge ${quote(bridge)}: its 'allowed' in the host config has ${quote(formatVids([...allowed]))}`);
+}

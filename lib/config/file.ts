@@ -1,0 +1,147 @@
+/**
+ * The file `/etc/guestwire/config.toml`: reading it, and what can still be told from one that is broken. A file that
+ * others may write is not believed: whoever writes it decides which VLANs guests are in. What the tables mean is
+ * host-config.ts's.
+ */
+import { isUtf8 } from 'node:buffer';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { geteuid } from 'node:process';
+import { ConfigError, locate, ValueError } from '../errors.js';
+import { quote } from '../values/quote.js';
+import { defaultConfig, type HostConfig, hostConfig } from './host-config.js';
+import { readToml } from './toml.js';
+
+export type { BridgeConfig, HostConfig, RoutedConfig } from './host-config.js';
+export { defaultConfig } from './host-config.js';
+export { type NicConfig, parseVidList } from './guest-tables.js';
+
+export const DEFAULT_CONFIG_PATH = '/etc/guestwire/config.toml';
+
+const LONGEST = 1024 * 1024;
+
+/** Returns the config that `text` writes; `path` is for messages. Throws ConfigError for the first thing wrong. */
+export function parseConfig(text: string, path: string): HostConfig {
+  try {
+    return locate(ConfigError, `config ${quote(path)}`, () => withUplinksApart(hostConfig(readToml(text))));
+  } catch (error) {
+    throw error instanceof ConfigError ? new ConfigError(error.message, { cause: error.cause, text }) : error;
+  }
+}
+
+/**
+ * Returns the config in the file at `path`, or the default when there is none. Symbolic links are followed, but one to
+ * nothing is an error. The file must be root's or the effective user's, and nobody else's to write. Throws ConfigError.
+ */
+export function loadConfig(path: string): HostConfig {
+  const where = `config ${quote(path)}`;
+  const file = openFile(path, where);
+  if (file === undefined) return defaultConfig();
+  const { stats, bytes } = readAndClose(file, where);
+  const text = bytes.toString('utf8');
+  const fault = faultOf(stats, bytes);
+  if (fault !== undefined) throw new ConfigError(`${where} ${fault}`, { text });
+  return parseConfig(text, path);
+}
+
+/**
+ * Returns whether a config that cannot be believed may speak of one of `names`: a guest's name, its MACs, its networks.
+ * Errs towards yes: escapes may spell anything, and a name counts wherever it stands alone. Only lines that are wholly
+ * comment are passed over, for in a broken text a later '#' may belong to a name.
+ */
+export function configMentions(text: string, names: readonly string[]): boolean {
+  const lines = text.split('\n').filter((line) => !/^\s*#/.test(line)).join('\n');
+  if (/\\[uUx]|\0/.test(lines)) return true;
+  return names.some((name) => maySpell(lines, name) || holdsWord(lines, name) || holdsWord(lines.toLowerCase(), name.toLowerCase()));
+}
+
+/** TOML writes quotes, backslashes and control characters as escapes; bytes that are no UTF-8 may be any letter. */
+function maySpell(text: string, name: string): boolean {
+  return (/["\\\p{Cc}]/u.test(name) && text.includes('\\')) || (/[^\0-\x7f]/.test(name) && text.includes('\ufffd'));
+}
+
+/** A link is a port of one bridge: under two of them each would take the other's VLANs away. */
+function withUplinksApart(config: HostConfig): HostConfig {
+  const bridgeOf = new Map<string, string>();
+  for (const [bridge, { uplinks }] of config.bridges) {
+    for (const dev of uplinks) {
+      const other = bridgeOf.get(dev);
+      if (other !== undefined && other !== bridge) throw new ValueError(`uplink ${quote(dev)} is listed under [bridge.${other}] and [bridge.${bridge}]: it can be a port of one of them only`);
+      bridgeOf.set(dev, bridge);
+    }
+  }
+  return config;
+}
+
+/** A key ends where a bare key must end, or at its quotes: 'web1' is not in '[guest.web10]'. */
+function holdsWord(text: string, word: string): boolean {
+  for (let start = text.indexOf(word); start !== -1 && word !== ''; start = text.indexOf(word, start + 1)) {
+    const [before, after] = [text.charAt(start - 1), text.charAt(start + word.length)];
+    if (!/[A-Za-z0-9_-]/.test(before + after)) return true;
+  }
+  return false;
+}
+
+function openFile(path: string, where: string): number | undefined {
+  try {
+    // Without O_NONBLOCK a named pipe in the file's place would hold up every guest start.
+    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    if (error.code !== 'ENOENT') throw new ConfigError(`${where} cannot be opened: ${reasonOf(error)}`, { cause: error });
+    // A link to nothing is a config that went missing, not a host without one: the default would permit everything.
+    if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true) {
+      throw new ConfigError(`${where} is a symbolic link to nothing: restore its target or remove the link`, { cause: error });
+    }
+    return undefined;
+  }
+}
+
+/** All is asked of the open file: the path may lead elsewhere by the next call. */
+function readAndClose(file: number, where: string): { readonly stats: Stats; readonly bytes: Buffer } {
+  try {
+    const stats = fstatSync(file);
+    if (!stats.isFile()) throw new ConfigError(`${where} is not a regular file`);
+    return { stats, bytes: readStart(file) };
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    throw new ConfigError(`${where} cannot be read: ${reasonOf(error)}`, { cause: error });
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Returns the file's bytes, of a file that is too long as many as show it; its size may have changed since fstat. */
+function readStart(file: number): Buffer {
+  const buffer = Buffer.alloc(LONGEST + 1);
+  let length = 0;
+  let got = -1;
+  while (got !== 0 && length < buffer.length) {
+    got = readSync(file, buffer, length, buffer.length - length, null);
+    length += got;
+  }
+  return buffer.subarray(0, length);
+}
+
+function faultOf({ uid, mode }: Stats, bytes: Buffer): string | undefined {
+  if (uid !== 0 && uid !== geteuid?.()) return `belongs to user ${uid}: chown it to root`;
+  if ((mode & 0o022) !== 0) {
+    const writers = [mode & 0o020 ? 'its group' : '', mode & 0o002 ? 'others' : ''].filter((writer) => writer !== '');
+    return `is writable by ${writers.join(' and ')} (mode ${octal(mode)}): chmod it to ${octal(mode & ~0o022)}`;
+  }
+  if (bytes.length > LONGEST) return 'is longer than 1 MiB, which no host config is: put the right file there';
+  if (!isUtf8(bytes)) return 'is not UTF-8 text: save it as UTF-8';
+  return undefined;
+}
+
+function octal(mode: number): string {
+  return (mode & 0o7777).toString(8).padStart(4, '0');
+}
+
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return typeof error === 'object' && error !== null && 'errno' in error;
+}
+
+/** Returns 'EACCES: permission denied' of Node's 'EACCES: permission denied, open ...'. */
+function reasonOf(error: NodeJS.ErrnoException): string {
+  return error.message.split(',', 1)[0] ?? '';
+}

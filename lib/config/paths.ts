@@ -1,0 +1,30 @@
+/**
+ * Where guestwire keeps things on this host, with the overrides that tests and trial runs use. libvirt strips the
+ * environment, so under a daemon the defaults hold.
+ */
+import { DEFAULT_CONFIG_PATH } from './file.js';
+
+export interface Settings {
+  readonly config: string;
+  readonly stateDir: string;
+  /** Beside the state directory, not in it: the directory then holds guests only. */
+  readonly lock: string;
+  /** Guests in quarantine; it outlasts a restart of the host. */
+  readonly quarantine: string;
+}
+
+/** Returns the settings that `env` asks for: GUESTWIRE_CONFIG, GUESTWIRE_STATE_DIR, GUESTWIRE_LOCK, GUESTWIRE_QUARANTINE_DIR. */
+export function settingsFrom(env: Readonly<Record<string, string | undefined>>): Settings {
+  const stateDir = env['GUESTWIRE_STATE_DIR'] ?? '/run/guestwire';
+  return {
+    config: env['GUESTWIRE_CONFIG'] ?? DEFAULT_CONFIG_PATH,
+    stateDir,
+    lock: env['GUESTWIRE_LOCK'] ?? `${stateDir}.lock`,
+    quarantine: env['GUESTWIRE_QUARANTINE_DIR'] ?? '/var/lib/guestwire/quarantine',
+  };
+}
+
+/** Returns the file that a live agent holds locked: who finds it locked knows that somebody will tell when a guest runs here. */
+export function agentLockOf({ stateDir }: Pick<Settings, 'stateDir'>): string {
+  return `${stateDir}.agent`;
+}

@@ -1,0 +1,207 @@
+/** What may be wrong with a host that is to carry guests: facts to findings. Pure; each finding says what mends it. */
+import type { Subinterface } from '../kernel/observation.js';
+import { quote, sysctlName } from '../values/quote.js';
+import { formatVids } from '../values/vlan.js';
+
+export interface Ill {
+  /** 'error': guests do not work, or are not apart; 'warning': they may not; 'note': to know. */
+  readonly severity: 'error' | 'warning' | 'note';
+  readonly what: string;
+  readonly why: string;
+  /** A command, or what is to be done. */
+  readonly cure: string;
+}
+
+export interface BridgeHealth {
+  readonly name: string;
+  readonly filtering: boolean;
+  readonly defaultPvid: number;
+  /** undefined: iproute2 or the kernel does not say. */
+  readonly learnsLinkLocal: boolean | undefined;
+  readonly snoops: boolean;
+  readonly queries: boolean;
+  /** Ports towards the world that the host config names, with the VIDs each carries; undefined: it is no port. */
+  readonly uplinks: ReadonlyMap<string, ReadonlySet<number> | undefined>;
+}
+
+/** A NIC of a defined guest, as its XML and the host config have it. */
+export interface DefinedNic {
+  readonly guest: string;
+  readonly mac: string | undefined;
+  readonly addresses: readonly string[];
+  readonly bridge: string | undefined;
+  readonly vids: readonly number[];
+  /** As nftables writes it: `vnet*` where libvirt gives the name. */
+  readonly link: string;
+  readonly running: boolean;
+}
+
+export interface DroppingChain {
+  /** As `inet filter forward`, or, of iptables-legacy, the program. */
+  readonly name: string;
+  readonly kind: 'nft' | 'legacy';
+  /** Links, as the chain writes them, from which and to which it accepts everything. */
+  readonly from: readonly string[];
+  readonly to: readonly string[];
+}
+
+export interface DoctorFacts {
+  readonly bridges: readonly BridgeHealth[];
+  readonly subinterfaces: readonly Subinterface[];
+  readonly nics: readonly DefinedNic[];
+  /** By path below /proc/sys; absent: this kernel does not have it. */
+  readonly sysctls: ReadonlyMap<string, string>;
+  /** Links with a default route from router advertisements, or that the host config names towards the world. */
+  readonly uplinks: readonly string[];
+  /** Forward chains that drop what nobody lets pass. */
+  readonly dropping: readonly DroppingChain[];
+  /** Network daemons that run and were not told of guests' links. */
+  readonly untold: readonly string[];
+  /** What is wrong with the hook, with node, or with what may run them, as install says it. */
+  readonly install: readonly (Omit<Ill, 'why'> & { readonly why?: string })[];
+  /** undefined: unknown. */
+  readonly libvirt: readonly [number, number] | undefined;
+  readonly kernel: readonly [number, number];
+}
+
+/** Returns all that is found, the worst first. */
+export function diagnose(facts: DoctorFacts): Ill[] {
+  const all = [
+    ...installIlls, ...versionIlls, ...bridgeIlls, ...uplinkIlls, ...duplicateIlls, ...forwardingIlls, ...sourceIlls, ...tableIlls, ...filterIlls, ...daemonIlls,
+  ];
+  return all.flatMap((check) => check(facts)).sort((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity));
+}
+
+const ORDER: readonly Ill['severity'][] = ['error', 'warning', 'note'];
+
+type Check = (facts: DoctorFacts) => Ill[];
+
+const installIlls: readonly Check[] = [({ install }) => install.map((ill) => ({ why: 'libvirt starts guests without their network until then', ...ill }))];
+
+const versionIlls: readonly Check[] = [
+  ({ libvirt }) => (libvirt === undefined || atLeast(libvirt, [6, 5]) ? [] : [{ severity: 'warning', what: `libvirt ${libvirt.join('.')} is old`, why: 'before 6.5 it runs one hook script only, and guestwire was never tried on it', cure: 'apt-get install --only-upgrade libvirt-daemon-system libvirt-clients' }]),
+  ({ kernel }) => (atLeast(kernel, [5, 10]) ? [] : [{ severity: 'warning', what: `Linux ${kernel.join('.')} is old`, why: 'neighbour proxies keep no protocol number there, and guestwire was never tried on it', cure: 'apt-get install linux-image-amd64 && reboot' }]),
+];
+
+const bridgeIlls: readonly Check[] = [
+  ({ bridges, nics }) => bridges.filter(({ name, filtering }) => !filtering && nics.some(({ bridge, vids }) => bridge === name && vids.length > 0)).map(({ name }) => ({
+    severity: 'error', what: `bridge ${quote(name)} does not filter VLANs`, why: 'guests that ask for a VLAN on it do not start', cure: `ip link set dev ${name} type bridge vlan_filtering 1`,
+  })),
+  ({ bridges }) => bridges.filter(({ filtering, defaultPvid }) => filtering && defaultPvid !== 0).map(({ name, defaultPvid }) => ({
+    severity: 'warning', what: `bridge ${quote(name)} puts new ports into VLAN ${defaultPvid}`, why: 'a tap hears that VLAN until the hook runs; but the change takes that VLAN from every port that still has it, the host included',
+    cure: `ip link set dev ${name} type bridge vlan_default_pvid 0`,
+  })),
+  ({ bridges }) => bridges.filter(({ filtering, learnsLinkLocal }) => filtering && learnsLinkLocal === true).map(({ name }) => ({
+    severity: 'warning', what: `bridge ${quote(name)} learns from link-local frames`, why: "no nftables hook sees frames for LLDP's group, so a guest can move another's MAC to its own port with them", cure: `ip link set dev ${name} type bridge no_linklocal_learn 1`,
+  })),
+  ({ bridges }) => bridges.filter(({ snoops, queries, uplinks }) => snoops && !queries && uplinks.size === 0).map(({ name }) => ({
+    severity: 'note', what: `bridge ${quote(name)} snoops multicast and asks nobody`, why: 'without a querier in the VLAN neighbour solicitations stop reaching guests after some minutes, and IPv6 with them', cure: `ip link set dev ${name} type bridge mcast_querier 1`,
+  })),
+];
+
+const uplinkIlls: readonly Check[] = [
+  ({ bridges, subinterfaces, nics }) => bridges.flatMap(({ name, uplinks }) => subinterfaces.filter(({ parent }) => uplinks.has(parent)).map(({ ifname, parent, vid }): Ill => ({
+    severity: nics.some(({ bridge, vids }) => bridge === name && vids.includes(vid)) ? 'error' : 'warning', what: `sub-interface ${quote(ifname)} takes VLAN ${vid} from ${quote(parent)}`,
+    why: `bridge ${quote(name)} never sees its frames`, cure: `ip link del ${ifname}`,
+  }))),
+  ({ bridges }) => bridges.flatMap(({ name, uplinks }) => [...uplinks].filter(([, vids]) => vids === undefined).map(([dev]): Ill => ({
+    severity: 'error', what: `uplink ${quote(dev)} is no port of bridge ${quote(name)}`, why: "guests' VLANs do not leave this host by it", cure: `ip link set dev ${dev} master ${name}`,
+  }))),
+  // What guestwire put there somebody took away: at a start it sees to it.
+  ({ bridges, nics }) => bridges.flatMap(({ name, uplinks }) => [...uplinks].flatMap(([dev, carried]): Ill[] => {
+    const used = nics.filter(({ bridge, running }) => running && bridge === name).flatMap(({ vids }) => vids);
+    const missing = carried === undefined ? [] : [...new Set(used)].filter((vid) => !carried.has(vid)).sort((a, b) => a - b);
+    return missing.length === 0 ? [] : [{ severity: 'error', what: `uplink ${quote(dev)} does not carry VLANs ${formatVids(missing)}`, why: 'guests that run use them, and reach nobody outside this host', cure: 'guestwire reconcile --all' }];
+  })),
+  // guestwire keeps VIDs on uplinks that the host config names; without one somebody else has to.
+  ({ bridges, nics }) => bridges.filter(({ uplinks }) => uplinks.size === 0).flatMap(({ name }): Ill[] => {
+    const vids = nics.filter(({ bridge }) => bridge === name).flatMap((nic) => nic.vids);
+    return vids.length === 0 ? [] : [{ severity: 'note', what: `bridge ${quote(name)} has no uplink in the host config`, why: `nobody makes one carry VLANs ${formatVids([...new Set(vids)])} that its guests use`, cure: `uplinks = ["..."] in [bridge.${name}] of the host config` }];
+  }),
+];
+
+const duplicateIlls: readonly Check[] = [
+  ({ nics }) => twice(nics.flatMap(({ guest, addresses }) => addresses.map((key) => ({ key, guest })))).map(({ key, guests }) => ({
+    severity: 'error', what: `address ${quote(key)} is that of guests ${guests.map(quote).join(' and ')}`, why: 'the second one to start is refused', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
+  })),
+  ({ nics }) => twice(nics.flatMap(({ guest, mac }) => (mac === undefined ? [] : [{ key: mac, guest }]))).map(({ key, guests }) => ({
+    severity: 'warning', what: `MAC ${key} is that of guests ${guests.map(quote).join(' and ')}`, why: 'in one VLAN they take frames from each other', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
+  })),
+];
+
+function twice(list: readonly { readonly key: string; readonly guest: string }[]): { readonly key: string; readonly guests: readonly string[] }[] {
+  const guests = new Map<string, string[]>();
+  for (const { key, guest } of list) guests.set(key, [...(guests.get(key) ?? []), guest]);
+  return [...guests].filter(([, names]) => names.length > 1).map(([key, names]) => ({ key, guests: names }));
+}
+
+function uses(facts: DoctorFacts, mark: ':' | '.'): boolean {
+  return facts.nics.some(({ bridge, addresses }) => bridge === undefined && addresses.some((address) => address.includes(mark)));
+}
+
+const forwardingIlls: readonly Check[] = [
+  (facts) => (uses(facts, '.') && facts.sysctls.get('net/ipv4/ip_forward') === '0' ? [{ severity: 'error', what: 'this host does not forward IPv4', why: 'guests on routed links do not start', cure: 'sysctl -w net.ipv4.ip_forward=1' }] : []),
+  (facts) => (uses(facts, ':') && facts.sysctls.get('net/ipv6/conf/all/forwarding') === '0' ? [{ severity: 'error', what: 'this host does not forward IPv6', why: 'guests on routed links do not start', cure: `sysctl -w ${[...raLinks(facts, '1').map((dev) => `${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`), 'net.ipv6.conf.all.forwarding=1'].join(' ')}` }] : []),
+  (facts) => (facts.sysctls.get('net/ipv6/conf/all/forwarding') !== '1' ? [] : raLinks(facts, '1').map((dev) => ({
+    severity: 'warning', what: `${quote(dev)} takes no router advertisements, because this host forwards`, why: 'a default route learned from them is gone, or goes when it expires', cure: `sysctl -w ${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`,
+  }))),
+];
+
+function raLinks({ uplinks, sysctls }: DoctorFacts, value: string): string[] {
+  return uplinks.filter((dev) => sysctls.get(`net/ipv6/conf/${dev}/accept_ra`) === value);
+}
+
+const sourceIlls: readonly Check[] = [
+  ({ uplinks, sysctls }) => uplinks.filter((dev) => Math.max(...['all', dev].map((name) => Number(sysctls.get(`net/ipv4/conf/${name}/rp_filter`) ?? 0))) === 1).map((dev) => ({
+    severity: 'note', what: `rp_filter is strict on ${quote(dev)}`, why: 'answers that come in by another uplink than they would leave by are dropped', cure: `sysctl -w ${sysctlName(`net/ipv4/conf/${dev}/rp_filter`)}=2`,
+  })),
+  // The greater of the two is in force, so a loose `all` takes the strict check from every guest's link.
+  ({ sysctls }) => (sysctls.get('net/ipv4/conf/all/rp_filter') === '2' ? [{ severity: 'warning', what: 'rp_filter of all links is loose', why: "it overrides the strict check on guests' links, and the host answers ARP requests of forged senders", cure: 'sysctl -w net.ipv4.conf.all.rp_filter=0' }] : []),
+];
+
+const tableIlls: readonly Check[] = [
+  ({ nics, sysctls }) => (['ipv4', 'ipv6'] as const).flatMap((family): Ill[] => {
+    const most = Number(sysctls.get(`net/${family}/neigh/default/gc_thresh3`) ?? Infinity);
+    // A guest is a neighbour by its address and its link-local one, and what it learns of others takes as much again.
+    const needed = nics.filter(({ bridge }) => bridge === undefined).length * 4;
+    return needed < most / 2 ? [] : [{ severity: 'warning', what: `the ${family} neighbour table has room for ${most}`, why: `${needed} may be needed, and beyond it guests are unreachable at random`, cure: `sysctl -w net.${family}.neigh.default.gc_thresh3=${needed * 4} net.${family}.neigh.default.gc_thresh2=${needed * 2}` }];
+  }),
+];
+
+const filterIlls: readonly Check[] = [
+  ({ sysctls }) => ['iptables', 'ip6tables', 'arptables'].filter((name) => sysctls.get(`net/bridge/bridge-nf-call-${name}`) === '1').map((name) => ({
+    severity: 'warning', what: `bridged frames go through ${name}`, why: "rules for the host's own traffic, Docker's for one, then drop what guests in one VLAN send each other", cure: `sysctl -w net.bridge.bridge-nf-call-${name}=0`,
+  })),
+  ({ dropping, nics }) => dropping.flatMap((chain): Ill[] => {
+    const links = [...new Set(nics.filter(({ bridge, addresses }) => bridge === undefined && addresses.length > 0).map(({ link }) => link))];
+    const [from, to] = [links.filter((link) => !isAmong(link, chain.from)), links.filter((link) => !isAmong(link, chain.to))];
+    if (from.length + to.length === 0) return [];
+    return [{
+      severity: 'warning', what: `chain ${quote(chain.name)} drops what nobody lets pass`, cure: [...from.map((link) => acceptOf(chain, 'from', link)), ...to.map((link) => acceptOf(chain, 'to', link))].join(' && '),
+      why: "Docker, ufw, firewalld or an admin made it so, and what guests on routed links send and get is dropped unless a rule of theirs accepts it; they may make the chain anew, so let them keep the rule",
+    }];
+  }),
+];
+
+function isAmong(link: string, accepted: readonly string[]): boolean {
+  return accepted.some((one) => one === link || (one.endsWith('*') && link.startsWith(one.slice(0, -1))));
+}
+
+/** First in the chain, because whatever drops may stand anywhere. */
+function acceptOf({ kind, name }: DroppingChain, side: 'from' | 'to', link: string): string {
+  if (kind === 'legacy') return `${name} -I FORWARD ${side === 'from' ? '-i' : '-o'} ${link.replace(/\*$/, '+')} -j ACCEPT`;
+  return `nft insert rule ${name} ${side === 'from' ? 'iifname' : 'oifname'} '"${link}"' accept`;
+}
+
+const daemonIlls: readonly Check[] = [
+  ({ untold }) => untold.map((name) => ({ severity: 'warning', what: `${name} runs and was not told of guests' links`, why: 'it may take away their routes, or take the taps for its own', cure: 'guestwire install --drop-ins' })),
+];
+
+function atLeast([major, minor]: readonly [number, number], [least, lesser]: readonly [number, number]): boolean {
+  return major > least || (major === least && minor >= lesser);
+}
+
+/** Returns a name as one word of a shell. */
+function shellWord(name: string): string {
+  return /^[\w@%+=:,./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,33 @@
+/** A guest as everything but its XML knows it. */
+import { DomainXmlError } from '../errors.js';
+import { quote } from '../values/quote.js';
+import type { Domain } from './domain.js';
+
+export interface Guest {
+  readonly name: string;
+  readonly uuid: string;
+  /** libvirt's driver that runs it, as the scheme of a connection's URI names it; absent: 'qemu'. */
+  readonly driver?: string | undefined;
+}
+
+/** No guest has this UUID (RFC 9562, 5.9), and nothing is ever written under it. */
+export const NIL_UUID = '00000000-0000-0000-0000-000000000000';
+
+/** Types of a domain that the driver 'qemu' runs (docs/schemas/domaincommon.rng of libvirt 9.0); others are named as theirs. */
+const OF_QEMU: readonly (string | undefined)[] = [undefined, 'qemu', 'kvm', 'hvf', 'kqemu'];
+
+/** Returns whose domain it is. Throws DomainXmlError when it has no UUID. */
+export function guestOf({ name, uuid, type }: Pick<Domain, 'name' | 'uuid' | 'type'>): Guest {
+  if (uuid === undefined) throw new DomainXmlError(`guest ${quote(name)}: the domain XML has no <uuid>: libvirt's own XML has one`);
+  return { name, uuid, ...(!OF_QEMU.includes(type) && { driver: type }) };
+}
+
+/** Returns whether a libvirt connected to as `uri` ('qemu:///system') can know whether the guest runs: each knows its driver's. */
+export function isOfDriver({ driver = 'qemu' }: Guest, uri: string): boolean {
+  return uri.split(/[+:]/, 1)[0] === driver;
+}
+
+/** Returns how messages name a NIC: `guest 'web1' NIC 1 (52:54:00:12:34:56)`. */
+export function nicLabel(guest: string, nic: { readonly index: number; readonly mac: string | undefined }): string {
+  return `guest ${quote(guest)} NIC ${nic.index}${nic.mac === undefined ? '' : ` (${nic.mac})`}`;
+}

@@ -1,0 +1,74 @@
+/**
+ * The filter of one NIC: which nftables family has which chains and sets of it, by what kind of link it is.
+ */
+import type { Wired } from '../attachments/wired.js';
+import { type Chain, type FilterFamily, type NicFilter, PROTOCOLS, type Rule } from '../state/nft.js';
+import { policyRules, type PolicyRules } from './link-policy.js';
+import { CHECKED, FROM_QUARANTINE, hooked, QUARANTINE } from './nft-tables.js';
+import { portPolicyRules } from './port-policy.js';
+import { linkRules, portRules, type SpoofRules } from './spoofing.js';
+
+/** Returns what a NIC adds to the table of `family`; undefined: nothing. */
+export function nicFilter(wired: Wired, family: FilterFamily): NicFilter | undefined {
+  if (wired.kind === 'vlan-port') return family === 'bridge' ? portFilter(wired) : undefined;
+  if (wired.kind !== 'routed-link' || family === 'bridge') return undefined;
+  return family === 'netdev' ? ingressFilter(wired) : policyFilter(wired);
+}
+
+type Of<Kind extends Wired['kind']> = Extract<Wired, { readonly kind: Kind }>;
+
+function portFilter(port: Of<'vlan-port'>): NicFilter {
+  const name = `nic_${port.ifindex}`;
+  const rules = portRules(port);
+  const policy = policyParts(port, port.policy === undefined ? NO_RULES : portPolicyRules(port.policy, port.ifindex), ['guests']);
+  return {
+    chains: [...protocolChains(port, rules), { name, rules: [...logging(port, rules.frame), ...leadsOf(port)] }, ...policy.chains],
+    elements: [{ set: 'ports', verdict: `goto ${name}` }, ...policy.elements, ...quarantineOf(port)], named: policy.named,
+  };
+}
+
+/** On kernels from 6.16 on a chain whose link is gone hooks the next link of that name, so the first rule lets others by. */
+function ingressFilter(link: Of<'routed-link'>): NicFilter {
+  const learns = `learnt_${link.ifindex}`;
+  const spoofing = linkRules(link, learns);
+  const rules = [{ match: `iif != ${link.ifindex}`, why: 'another link', verdict: 'accept' }, FROM_QUARANTINE, { match: '', why: 'filtered', verdict: `meta mark set meta mark | ${CHECKED}` }, ...logging(link, spoofing.frame), ...leadsOf(link)];
+  return {
+    chains: [...protocolChains(link, spoofing), { ...hooked(`nic_${link.ifindex}`, 'ingress', { rules }), device: link.link }],
+    elements: [{ set: 'nics' }, ...quarantineOf(link)], named: [], learns,
+  };
+}
+
+function protocolChains(wired: Of<'vlan-port' | 'routed-link'>, rules: SpoofRules): Chain[] {
+  return PROTOCOLS.map((protocol) => ({ name: `${protocol}_${wired.ifindex}`, rules: logging(wired, rules[protocol]) }));
+}
+
+function leadsOf({ ifindex }: Wired): Rule[] {
+  return PROTOCOLS.map((protocol) => ({ match: `meta protocol ${protocol}`, why: protocol, verdict: `goto ${protocol}_${ifindex}` }));
+}
+
+function policyFilter(link: Of<'routed-link'>): NicFilter {
+  const { chains, elements, named } = policyParts(link, policyRules(link.policy), ['guests', ...(link.trust?.ip === true ? [] : ['routed'])]);
+  return { chains, elements: [...elements, ...quarantineOf(link)], named };
+}
+
+const NO_RULES: PolicyRules = { member: [], named: [] };
+
+/** What goes out may still have to come in somewhere, so its chain returns. */
+function policyParts(wired: Of<'vlan-port' | 'routed-link'>, rules: PolicyRules, sets: readonly string[]): Pick<NicFilter, 'chains' | 'elements' | 'named'> {
+  const directions = (['opens', 'in', 'out', 'host'] as const).filter((direction) => rules[direction] !== undefined);
+  const chains = directions.map((direction): Chain => ({ name: `${direction}_${wired.ifindex}`, rules: logging(wired, rules[direction] ?? []) }));
+  const leads = directions.filter((direction) => direction !== 'opens').map((set) => ({ set, verdict: `${set === 'out' ? 'jump' : 'goto'} ${set}_${wired.ifindex}` }));
+  return { chains, elements: [...leads, ...[...sets, ...rules.member].map((set) => ({ set }))], named: [...new Set([...rules.member, ...rules.named])] };
+}
+
+function quarantineOf({ quarantined }: Wired): NicFilter['elements'] {
+  return quarantined === true ? [{ set: QUARANTINE }] : [];
+}
+
+/** Ten lines a minute and NIC: a guest must not be able to fill the host's log. */
+function logging({ logged, link }: Wired & { readonly logged?: true | undefined }, rules: readonly Rule[]): Rule[] {
+  if (logged !== true) return [...rules];
+  return rules.flatMap((rule) => (rule.verdict === undefined
+    ? [{ match: `${rule.match} limit rate 10/minute`.trim(), why: `log: ${rule.why}`, verdict: `log prefix "guestwire ${link}: ${rule.why}: "` }, rule]
+    : [rule]));
+}

@@ -1,0 +1,71 @@
+/** Whose an address is, among the guests of a host: the ends of a flow. */
+import { claimsOf } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/wired.js';
+import type { Guest } from '../domain/guest.js';
+import {
+  contains, type Family, hostPrefix, ownPrefix, parseAddress, parsePrefix, type Prefix,
+} from '../values/address.js';
+
+/** One end of a flow. */
+export type End =
+  /** The host itself, or whatever is neither it nor a guest of it. */
+  | { readonly kind: 'host' | 'world'; readonly address: string }
+  | NicEnd;
+
+/** A guest's NIC. Of a VLAN port only the addresses it declares are known. */
+export interface NicEnd {
+  readonly kind: 'nic';
+  readonly address: string;
+  readonly guest: Guest;
+  readonly wired: WiredNic;
+}
+
+export type WiredNic = Extract<Wired, { kind: 'routed-link' | 'vlan-port' }>;
+
+export interface Parties {
+  /** What the journal has of guests that run. */
+  readonly guests: readonly { readonly guest: Guest; readonly wired: readonly Wired[] }[];
+  /** Addresses of the host, canonical; the gateways of the guests need not be among them. */
+  readonly host: ReadonlySet<string>;
+  /** UUIDs of guests in quarantine. */
+  readonly quarantined: ReadonlySet<string>;
+}
+
+/** Returns the NICs of guests that are filtered; links beside them are none. */
+export function nicsOf({ guests }: Pick<Parties, 'guests'>): Omit<NicEnd, 'address'>[] {
+  return guests.flatMap(({ guest, wired }) => wired.flatMap((one) => (one.kind === 'routed-link' || one.kind === 'vlan-port' ? [{ kind: 'nic' as const, guest, wired: one }] : [])));
+}
+
+/** Returns the addresses and prefixes that are a NIC's own. */
+export function ownOf(wired: WiredNic): readonly Prefix[] {
+  return wired.kind === 'routed-link' ? claimsOf(wired) : (wired.declared ?? []).map(ownPrefix);
+}
+
+/** Returns whose a canonical address is. Of prefixes that nest the longest tells, as it does for the host's routes. */
+export function endOf(address: string, parties: Parties): End {
+  const nics = nicsOf(parties);
+  if (parties.host.has(address) || nics.some(({ wired }) => wired.kind === 'routed-link' && wired.gateways.includes(address))) return { kind: 'host', address };
+  const point = hostPrefix(parseAddress(address));
+  const owners = nics.flatMap((nic) => ownOf(nic.wired).filter((own) => contains(own, point)).map((own) => ({ nic, length: own.length })));
+  const [owner] = owners.sort((a, b) => b.length - a.length);
+  return owner === undefined ? { kind: 'world', address } : { ...owner.nic, address };
+}
+
+/**
+ * Returns the NIC by which a guest may send from an address that is nobody's: one that is trusted with others' addresses,
+ * or a VLAN port that declares none of the family. undefined: none may, and what it sends is dropped as forged.
+ */
+export function unboundNicOf(uuid: string, address: string, parties: Parties): NicEnd | undefined {
+  const { family } = parseAddress(address);
+  const nic = nicsOf(parties).find(({ guest, wired }) => guest.uuid === uuid && (wired.trust?.ip === true || (wired.kind === 'vlan-port' && !declares(wired, family))));
+  return nic && { ...nic, address };
+}
+
+function declares(wired: WiredNic, family: Family): boolean {
+  return ownOf(wired).some((own) => own.family === family);
+}
+
+/** Returns whether a prefix, canonical, holds an address. */
+export function holds(prefix: string, address: string): boolean {
+  return contains(parsePrefix(prefix), hostPrefix(parseAddress(address)));
+}

@@ -1,0 +1,189 @@
+/**
+ * A close look at guestwire's nftables tables, for who has time: every rule, element and definition, not their comments
+ * alone. nft prints the same rule differently from version to version, so what is there is compared with what this nft
+ * prints of the same tables in an empty network namespace, whose links have the same names and ifindexes.
+ */
+import { readFileSync } from 'node:fs';
+import { familiesOf, type Wired } from '../attachments/wired.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { listTable } from '../kernel/nft-output.js';
+import type { FilterFacts } from '../kernel/observation.js';
+import { chainNamesOf, type FilterFamily, nicLines, TABLE, tableName } from '../state/nft.js';
+import type { Exec } from '../system/exec.js';
+import { quote } from '../values/quote.js';
+import { tableLines } from './nft-tables.js';
+import { nicFilter } from './nic-filter.js';
+
+/** Something in a table that is not as guestwire writes it. */
+export interface Alteration {
+  readonly family: FilterFamily;
+  /** Of the NIC's link; undefined: it belongs to no NIC, or to all. */
+  readonly ifindex: number | undefined;
+  readonly text: string;
+  /** It is the whole table, and so about all who need it. */
+  readonly isWhole?: true;
+}
+
+/** Chains, sets and maps of a table by what they are and their names: definition and rules, and elements. */
+type Blocks = ReadonlyMap<string, { readonly lines: readonly string[]; readonly elements: readonly string[] }>;
+
+/**
+ * Returns what differs in the tables that `wired` needs, and in tables of ours that nobody needs. undefined: it cannot be
+ * told, because this kernel or this user cannot make a network namespace.
+ */
+export async function closeLook(exec: Exec, wired: readonly Wired[]): Promise<Alteration[] | undefined> {
+  const living = wired.filter(({ link, ifindex }) => isLive(link, ifindex));
+  const families = familiesOf(living);
+  const expected = await expectedOf(exec, living, families);
+  if (expected === undefined) return undefined;
+  const found: Alteration[] = [];
+  for (const [index, family] of families.entries()) {
+    const actual = await listTable(exec, family, '--stateless');
+    if (actual === undefined) found.push({ family, ifindex: undefined, text: `${tableName(family)} is missing`, isWhole: true });
+    else found.push(...alterations({ family, living }, parseBlocks(actual), parseBlocks(expected[index] ?? '')));
+  }
+  return found;
+}
+
+/** Returns a kernel that sees altered rules as missing, so that whoever reconciles makes them anew. */
+export function closeKernel(kernel: Kernel, exec: Exec, wired: () => readonly Wired[]): Kernel {
+  return {
+    ...kernel,
+    observe: async (scope) => {
+      const observation = await kernel.observe(scope);
+      if (scope.filters.length === 0 || observation.filters === undefined) return observation;
+      const altered = (await closeLook(exec, wired())) ?? [];
+      const filters = new Map([...observation.filters].map(([family, facts]) => [family, withAltered(facts, altered.filter((one) => one.family === family))] as const));
+      return { ...observation, filters };
+    },
+  };
+}
+
+function withAltered(facts: FilterFacts, altered: readonly Alteration[]): FilterFacts {
+  if (!facts.there || altered.length === 0) return facts;
+  const chains = new Map(facts.chains);
+  for (const { ifindex } of altered) {
+    const name = chainNamesOf(String(ifindex)).find((each) => chains.has(each));
+    // What is no NIC's, or cannot be marked, is made anew with the whole table.
+    if (ifindex === undefined || name === undefined) return { ...facts, sets: new Map() };
+    chains.set(name, [...(chains.get(name) ?? []), 'altered']);
+  }
+  return { ...facts, chains };
+}
+
+const MARK = '# of the next family';
+/** No link of a host has such an ifindex: they are counted up from 1. */
+const PEERS = 2 ** 30;
+
+/**
+ * Links of the namespace are veth pairs: with bridges the kernel needs 20 ms and its one lock for each when the namespace
+ * goes (Linux 6.18, br_multicast_dev_del), in which no guest could start.
+ */
+async function expectedOf(exec: Exec, living: readonly Wired[], families: readonly FilterFamily[]): Promise<string[] | undefined> {
+  if (families.length === 0) return [];
+  const links = living.filter(({ kind }) => kind === 'routed-link' || kind === 'vlan-port').map(({ link, ifindex }, index) => `link add name ${link} index ${ifindex} type veth peer name ~${index} index ${PEERS + index}`);
+  const rules = families.flatMap((family) => [
+    ...tableLines(family),
+    ...living.flatMap((one) => {
+      const filter = nicFilter(one, family);
+      return filter === undefined ? [] : nicLines(family, filter, one);
+    }),
+  ]);
+  const script = [
+    'set -e', "ip -batch - <<'EOF'", ...links, 'EOF', "nft -f - <<'EOF'", ...rules, 'EOF',
+    ...families.flatMap((family) => [`nft --stateless list table ${family} ${TABLE}`, `echo '${MARK}'`]),
+  ];
+  // The agent's service may not make a network namespace, but a user namespace, in which it may: as nobody, for to be root
+  // there takes CAP_SETFCAP here (user_namespaces(7), Linux 5.12).
+  for (const ways of [['--net'], ['--user', '--keep-caps', '--net']]) {
+    const { exitCode, stdout } = await exec({ tool: 'unshare', args: [...ways, 'sh'], input: `${script.join('\n')}\n` });
+    if (exitCode === 0) return stdout.split(`${MARK}\n`);
+  }
+  return undefined;
+}
+
+/** Returns the blocks of `nft --stateless list table`. */
+export function parseBlocks(text: string): Blocks {
+  return new Map([...text.matchAll(/^\t((?:chain|set|map) \S+) \{\n(.*?)^\t\}$/gms)].map(([, name = '', body = '']) => {
+    const elements = /^\t\telements = \{([^}]*)\}$/m.exec(body)?.[1] ?? '';
+    const lines = body.replace(/^\t\telements = \{[^}]*\}\n/m, '').split('\n').map((line) => line.trim()).filter((line) => line !== '');
+    return [name, { lines, elements: elements.split(',').map((element) => element.trim()).filter((element) => element !== '') }];
+  }));
+}
+
+interface Place {
+  readonly family: FilterFamily;
+  readonly living: readonly Wired[];
+}
+
+/** Returns the differences of two tables, block by block; of a table that somebody flushed, that it is so. */
+export function alterations({ family, living }: Place, actual: Blocks, expected: Blocks): Alteration[] {
+  if (hasRules(expected) && !hasRules(actual)) return [{ family, ifindex: undefined, text: `${tableName(family)} has lost all its rules`, isWhole: true }];
+  const known = new Set(living.map(({ ifindex }) => ifindex));
+  const nicOfBlock = (name: string): number | undefined => of(Number(/_([0-9]+)$/.exec(name)?.[1]), known);
+  const nicOfElement = (element: string): number | undefined => {
+    const key = /^"?([^" ]+)"?/.exec(element)?.[1];
+    return of(living.find(({ link, kind }) => link === key && kind !== 'made-link')?.ifindex ?? Number(key), known);
+  };
+  const found: Alteration[] = [];
+  for (const name of new Set([...expected.keys(), ...actual.keys()])) {
+    const [there, wanted] = [actual.get(name), expected.get(name)];
+    const tell = (text: string, ifindex = nicOfBlock(name)): void => { found.push({ family, ifindex, text: `${text} (${tableName(family)})` }); };
+    if (there === undefined) tell(`${named(name)} is missing`);
+    else if (wanted === undefined) tell(`${named(name)} should not be there`);
+    else {
+      for (const words of linesApart(name, there.lines, wanted.lines)) tell(words);
+      // What guests' packets put there.
+      if (name.startsWith('set learnt_')) continue;
+      for (const element of without(wanted.elements, there.elements)) tell(`element ${quote(element)} is missing in ${named(name)}`, nicOfElement(element));
+      for (const element of without(there.elements, wanted.elements)) tell(`element ${quote(element)} should not be in ${named(name)}`, nicOfElement(element));
+    }
+  }
+  return found;
+}
+
+function linesApart(name: string, there: readonly string[], wanted: readonly string[]): string[] {
+  if (there.join('\n') === wanted.join('\n')) return [];
+  const isEmptied = rulesIn(name, wanted).length > 0 && rulesIn(name, there).length === 0;
+  const expected = isEmptied ? without(wanted, rulesIn(name, wanted)) : wanted;
+  const [missing, surplus] = [without(expected, there), without(there, expected)];
+  const what = name.startsWith('chain ') ? 'rule' : 'line';
+  const words = [
+    ...(isEmptied ? [`${named(name)} has lost all its rules`] : []),
+    ...missing.map((line) => `${what} ${quote(line)} is missing in ${named(name)}`),
+    ...surplus.map((line) => `${what} ${quote(line)} should not be in ${named(name)}`),
+  ];
+  return words.length > 0 ? words : [`the rules of ${named(name)} are in another order, or there more than once`];
+}
+
+function hasRules(blocks: Blocks): boolean {
+  return [...blocks].some(([name, { lines }]) => rulesIn(name, lines).length > 0);
+}
+
+/** What hangs a chain into the kernel is no rule. */
+function rulesIn(block: string, lines: readonly string[]): string[] {
+  return block.startsWith('chain ') ? lines.filter((line) => !line.startsWith('type ')) : [];
+}
+
+function of(ifindex: number, known: ReadonlySet<number>): number | undefined {
+  return known.has(ifindex) ? ifindex : undefined;
+}
+
+function named(block: string): string {
+  const [kind = '', name = ''] = block.split(' ');
+  return `${kind} ${quote(name)}`;
+}
+
+function without(lines: readonly string[], others: readonly string[]): string[] {
+  const known = new Set(others);
+  return lines.filter((line) => !known.has(line));
+}
+
+function isLive(link: string, ifindex: number): boolean {
+  try {
+    return readFileSync(`/sys/class/net/${link}/ifindex`, 'utf8').trim() === String(ifindex);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
+}

@@ -1,0 +1,54 @@
+/** Whether another guest has what one is to be given: of this host's, those that are wired and those that are only defined. */
+import { type Attachment, claimsOf } from '../attachments/attachment.js';
+import { assertUnclaimed, type Holder } from '../attachments/routed-link/check.js';
+import { nicLabel } from '../domain/guest.js';
+import type { Connection } from '../libvirt/connection.js';
+import type { DomainRef } from '../libvirt/refs.js';
+import { rivalsOf } from '../reconcile/holders.js';
+import { hostFrom, pastOf } from '../reconcile/host.js';
+import { readDomains } from './ask-libvirt.js';
+import type { Io } from './io.js';
+
+interface Wanted {
+  readonly wanted: readonly Attachment[];
+  /** What the guest had before: whoever has that too is no news. */
+  readonly had: readonly Attachment[];
+}
+
+/**
+ * Throws ConflictError when another guest has an address or a prefix that is new. Through virsh nobody is asked: a host
+ * elsewhere has its own, and each guest costs a login there.
+ */
+export async function assertFree({ io, libvirt }: { readonly io: Io; readonly libvirt: Connection }, guest: DomainRef, { wanted, had }: Wanted): Promise<void> {
+  const before = new Set(claimsIn(had).map(({ text }) => text));
+  if (libvirt.transport !== 'socket' || claimsIn(wanted).every(({ text }) => before.has(text))) return;
+  const holders = [...await wiredBeside(io, guest, wanted), ...await definedBeside({ io, libvirt }, guest)];
+  for (const one of wanted) {
+    const where = nicLabel(guest.name, { index: one.nic, mac: one.mac });
+    for (const claim of claimsIn([one])) if (!before.has(claim.text)) assertUnclaimed(where, claim, holders);
+  }
+}
+
+function claimsIn(attachments: readonly Attachment[]): ReturnType<typeof claimsOf> {
+  return attachments.flatMap((one) => (one.kind === 'routed-link' ? claimsOf(one) : []));
+}
+
+/** A guest may be wired for what its XML says no more. The state directory is root's. */
+async function wiredBeside(io: Io, { uuid }: DomainRef, wanted: readonly Attachment[]): Promise<Holder[]> {
+  if (process.geteuid?.() !== 0) return [];
+  const host = hostFrom(io);
+  const { live } = await rivalsOf(host, wanted, pastOf(host, uuid));
+  return live.map(({ guest, wired }) => ({ name: guest.name, attachments: wired }));
+}
+
+async function definedBeside({ io, libvirt }: { readonly io: Io; readonly libvirt: Connection }, { uuid }: DomainRef): Promise<Holder[]> {
+  const others = (await libvirt.listDomains()).filter((domain) => domain.uuid !== uuid);
+  // What is wrong with others is theirs.
+  const quiet = { ...io, warn: () => undefined };
+  // One that runs may start next with another than it has now.
+  const found = (await Promise.all([
+    readDomains({ connection: libvirt, io: quiet }, others.filter(({ id }) => id !== undefined)),
+    readDomains({ connection: libvirt, io: quiet, from: 'inactive' }, others),
+  ])).flat();
+  return found.flatMap((one) => ('text' in one ? [] : [{ name: one.guest.name, attachments: one.attachments }]));
+}

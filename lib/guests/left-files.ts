@@ -1,0 +1,39 @@
+/** Files of the state directory that nothing will use any more: marks of migrations that never came, drafts, damaged entries. */
+import { readdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { createJournal } from '../journal/journal.js';
+import { quote } from '../values/quote.js';
+import { isUuid } from '../values/uuid.js';
+import type { Asked } from './ask-libvirt.js';
+import type { Acts } from './effects.js';
+
+/** Milliseconds for which a mark counts, and after which whoever wrote a draft is dead. */
+const LASTS = 60_000;
+
+/** Removes them. An entry that cannot be read stays while its guest runs: who wires the guest anew replaces it. */
+export function removeLeftFiles({ host, apart }: Pick<Acts, 'host' | 'apart'>, dir: string, { mayRun, wishes }: Pick<Asked, 'mayRun' | 'wishes'>): void {
+  // As it is on disk: what is only said to be gone is still there, and goes with its guest.
+  const journal = createJournal(dir, () => undefined);
+  const known = new Set(journal.list().map(({ guest }) => guest.uuid));
+  const asks = (uuid: string): boolean => mayRun.has(uuid) && wishes.get(uuid)?.attachments.length !== 0;
+  const remove = (name: string, why: string): void => {
+    apart(() => { rmSync(join(dir, name), { force: true }); });
+    host.log(`host: remove ${quote(name)} from the state directory: ${why}`);
+  };
+  for (const name of namesIn(dir)) {
+    const [, start = '', ending = ''] = /^([^.]+)\.((?:json|incoming|ended)(?:\.draft)?)$/.exec(name) ?? [];
+    const isDraftOfAll = ending === 'json.draft' && ['uplinks', 'proxies'].includes(start);
+    if (!isDraftOfAll && (!isUuid(start) || known.has(start))) continue;
+    if (ending !== 'json') {
+      if (ageOf(join(dir, name)) > LASTS) remove(name, 'it is of no use any more');
+    } else if (!asks(start)) remove(name, 'it cannot be read, and no guest needs it');
+  }
+}
+
+function namesIn(dir: string): string[] {
+  return statSync(dir, { throwIfNoEntry: false }) === undefined ? [] : readdirSync(dir).sort();
+}
+
+function ageOf(path: string): number {
+  return Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+}

@@ -1,0 +1,278 @@
+/**
+ * libvirt's hook contract as one table: operation, action, what a failure means. Nothing here writes to standard output,
+ * which at `migrate` and `restore` would replace the guest's XML, and nothing talks to libvirt, which would deadlock.
+ */
+import { readFileSync, statSync } from 'node:fs';
+import type { Attachment } from '../attachments/attachment.js';
+import { deriveAttachments } from '../attachments/derive.js';
+import { configMentions, loadConfig } from '../config/file.js';
+import { defaultConfig, type HostConfig } from '../config/host-config.js';
+import { agentLockOf, type Settings } from '../config/paths.js';
+import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain/domain.js';
+import { guestOf, nicLabel } from '../domain/guest.js';
+import { ConfigError, DomainXmlError, GuestwireError, NotAllowedError } from '../errors.js';
+import { createJournal, type Journal } from '../journal/journal.js';
+import { createKernel } from '../kernel/kernel.js';
+import { announce } from '../lan/announce.js';
+import { probeNeighbours } from '../lan/probe.js';
+import { type Host, hostFrom } from '../reconcile/host.js';
+import { make, release, UNSPOKEN, unwire, wire } from '../reconcile/reconcile.js';
+import { serveGuest, silence } from '../serve/serve.js';
+import type { Exec } from '../system/exec.js';
+import { acquireLock, isHeld } from '../system/lock.js';
+import { createLog, type Log, once } from '../system/log.js';
+import { oneLine, quote } from '../values/quote.js';
+
+export interface HookCall {
+  /** argv as libvirt gives it: guest name, operation, sub-operation, extra. */
+  readonly guest: string;
+  readonly operation: string;
+  /** The domain XML. */
+  readonly stdin: string | Uint8Array;
+  readonly settings: Settings;
+  readonly exec: Exec;
+}
+
+export interface HookResult {
+  readonly exitCode: number;
+  /** One sentence, or nothing. libvirt shows it to whoever started the guest. */
+  readonly stderr: string;
+}
+
+/** Everything one hook run works with. */
+interface Run {
+  readonly call: HookCall;
+  readonly journal: Journal;
+  readonly log: Log;
+}
+
+interface Action {
+  readonly run: (run: Run) => Promise<void>;
+  /**
+   * 'refuse': the guest does not start (or, at `migrate`, stays where it is) and the user sees why. 'log': libvirt would
+   * ignore the status, or kill a running guest for it (libvirt 9.0, 11.3).
+   */
+  readonly failure: 'refuse' | 'log';
+}
+
+const ACTIONS: ReadonlyMap<string, Action> = new Map<string, Action>([
+  ['migrate', { run: announceIncoming, failure: 'refuse' }],
+  ['prepare', { run: prepare, failure: 'refuse' }],
+  ['start', { run: start, failure: 'refuse' }],
+  ['reconnect', { run: reconnect, failure: 'log' }],
+  ['stopped', { run: (run) => end(run, unwire), failure: 'log' }],
+  ['release', { run: (run) => end(run, release), failure: 'log' }],
+]);
+
+/** Exit status of a refusal; the launcher tells it from a crash of node, which ends with 1. */
+const REFUSED = 3;
+
+/** Seconds to wait for the lock: who starts a guest waits as long as a user may, who ends one leaves a mark instead. */
+const LOCK_WAIT = { start: 30, end: 10 };
+
+/** Carries out one hook call. Never throws; an operation that needs no work does nothing. */
+export async function runHook(call: HookCall): Promise<HookResult> {
+  const action = ACTIONS.get(call.operation);
+  if (action === undefined) return { exitCode: 0, stderr: '' };
+  const log = createLog(call.exec);
+  const journal = createJournal(call.settings.stateDir, once(log.warn));
+  let result: HookResult = { exitCode: 0, stderr: '' };
+  try {
+    await action.run({ call, journal, log });
+  } catch (error) {
+    const sentence = sentenceOf(error, call);
+    log.error(`${call.operation}: ${sentence}`);
+    if (action.failure === 'refuse' && concerns(call)) result = { exitCode: REFUSED, stderr: `guestwire: ${sentence}\n` };
+  }
+  await log.flush();
+  return result;
+}
+
+/** The destination of a migration learns here, and only here, that the next start is not a fresh one. */
+async function announceIncoming({ call, journal }: Run): Promise<void> {
+  const { domain, attachments, config } = understand(call);
+  const routed = attachments.find((attachment) => attachment.kind === 'routed-link');
+  if (routed !== undefined && config.routed.migration !== 'manual' && !await isHeld(call.exec, agentLockOf(call.settings))) {
+    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here, because nothing would tell when it runs here: start guestwire's agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`);
+  }
+  if (attachments.length > 0) journal.markIncoming(guestOf(domain).uuid);
+}
+
+async function prepare(run: Run): Promise<void> {
+  const { domain, attachments, config } = understand(run.call, run.log);
+  if (attachments.length === 0) {
+    await forget(run, domain);
+    return;
+  }
+  const guest = guestOf(domain);
+  // Without the lock: others start meanwhile. One that comes by migration answers where it still runs.
+  if (config.routed.probe && !run.journal.expectsIncoming(guest.uuid)) {
+    await probeNeighbours({ exec: run.call.exec, kernel: createKernel(run.call.exec), log: run.log }, guest.name, attachments);
+  }
+  await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
+    const incoming = run.journal.takeIncoming(guest.uuid);
+    // Whatever an earlier run of this guest left is void: libvirt is only now starting it.
+    await release(host, guest.uuid);
+    await make(host, { guest, attachments, incoming });
+    if (!incoming || run.journal.read(guest.uuid) !== undefined) return;
+    run.journal.write({ version: 1, guest, since: new Date().toISOString(), incoming: true, wired: [], original: [] });
+  });
+}
+
+/** A guest that was wired once and is not to be any more: whatever is broken here, it starts. */
+async function forget(run: Run, { uuid }: Domain): Promise<void> {
+  try {
+    if (uuid !== undefined && run.journal.read(uuid) !== undefined) await end(run, release);
+  } catch (error) {
+    run.log.error(`${run.call.operation}: ${sentenceOf(error, run.call)}`);
+  }
+}
+
+async function start(run: Run): Promise<void> {
+  const { domain, attachments, config } = understand(run.call, run.log);
+  if (attachments.length === 0) return;
+  const guest = guestOf(domain);
+  const plan = await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
+    const incoming = run.journal.read(guest.uuid)?.incoming ?? false;
+    await silence({ ...run, ...run.call }, attachments.map(({ link }) => link));
+    return wire(host, { guest, attachments, fresh: true, incoming });
+  });
+  if (config.routed.announce) await announce(run.call.exec, run.log, { guest: guest.name, plan, fresh: true });
+}
+
+/**
+ * The daemon came back and the guest never stopped: make it as its XML says, and never refuse. Where nothing asks for the
+ * guest any more it keeps what it has: whoever is editing the config just now does not mean to cut it off.
+ */
+async function reconnect(run: Run): Promise<void> {
+  const { domain, attachments, config } = understand(run.call, run.log);
+  if (attachments.length === 0) {
+    if (domain.uuid === undefined || run.journal.read(domain.uuid) === undefined) return;
+    run.log.warn(`guest ${quote(domain.name)}: ${UNSPOKEN}`);
+    return;
+  }
+  const guest = guestOf(domain);
+  const plan = await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, (host) => wire(host, { guest, attachments, fresh: false, incoming: false, keepsUnspoken: true }));
+  if (config.routed.announce) await announce(run.call.exec, run.log, { guest: guest.name, plan, fresh: false });
+}
+
+/** Goes by the journal alone: the XML no longer names the taps, and may have been edited since. */
+async function end(run: Run, finish: (host: Host, uuid: string) => Promise<void>): Promise<void> {
+  const uuid = uuidOfEnded(run);
+  if (uuid === undefined) return;
+  try {
+    await locked(run, { uuid, wait: LOCK_WAIT.end }, (host) => finish(host, uuid));
+  } catch (error) {
+    leavePending(run, uuid);
+    throw error;
+  }
+}
+
+/** What could not be released now, the next run that has the lock does. */
+function leavePending({ call, journal, log }: Run, uuid: string): void {
+  try {
+    if (journal.read(uuid) !== undefined) journal.markEnded(uuid);
+  } catch (error) {
+    log.error(`${call.operation}: ${sentenceOf(error, call)}`);
+  }
+}
+
+/** Runs `act` for the guest `uuid` under the host's lock, after what earlier runs had to leave of others is done. */
+async function locked<T>(
+  { call, journal, log }: Run,
+  { uuid, wait }: { readonly uuid: string; readonly wait: number },
+  act: (host: Host) => Promise<T>,
+): Promise<T> {
+  const lock = await acquireLock(call.exec, {
+    path: call.settings.lock, wait, holder: `${call.operation} of guest ${quote(call.guest)}`,
+  });
+  try {
+    const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
+    const host = hostFrom({ settings: call.settings, exec, journal, log: log.info, warn: log.warn, config: () => orDefault(call.settings) });
+    await releaseEnded(host, journal.listEnded().filter((ended) => ended !== uuid), log);
+    const done = await act(host);
+    const { operation } = call;
+    if (operation !== 'prepare') await serveGuest({ journal, exec, log, settings: call.settings }, { uuid, ended: operation === 'stopped' || operation === 'release' });
+    return done;
+  } finally {
+    lock.release();
+  }
+}
+
+async function releaseEnded(host: Host, ended: readonly string[], log: Log): Promise<void> {
+  for (const uuid of ended) {
+    try {
+      await release(host, uuid);
+    } catch (error) {
+      if (!(error instanceof GuestwireError)) throw error;
+      log.warn(`a guest that ended is still not released: ${error.message}`);
+    }
+  }
+}
+
+/** A broken config protects nothing, and must not keep a guest from being released. */
+function orDefault({ config }: Settings): HostConfig {
+  try {
+    return loadConfig(config);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return defaultConfig();
+  }
+}
+
+interface Understood {
+  readonly domain: Domain;
+  readonly attachments: readonly Attachment[];
+  readonly config: HostConfig;
+}
+
+/** A config that cannot be believed refuses only guests that it could be about: those it names, or whose XML asks. */
+function understand({ stdin, settings, operation }: HookCall, log?: Log): Understood {
+  const domain = parseDomain(stdin);
+  try {
+    const config = loadConfig(settings.config);
+    return { domain, config, attachments: deriveAttachments(domain, config, operation === 'reconnect' ? log?.warn : undefined) };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const names = [domain.name, ...domain.nics.flatMap(({ mac, source }) => [mac, source.network])];
+    const concerned = deriveAttachments(domain, defaultConfig()).length > 0 ||
+      configMentions(error.text ?? '', names.filter((name) => name !== undefined));
+    if (concerned) throw error;
+    log?.warn(`guest ${quote(domain.name)} is started without the host config: ${error.message}`);
+    return { domain, config: defaultConfig(), attachments: [] };
+  }
+}
+
+/**
+ * Whether a run that failed may have been about this guest: its XML or the host config speaks of it. Of any other guest
+ * that a broken config or a stranger's XML brought here, the failure is guestwire's own affair and the guest starts.
+ */
+function concerns({ guest, stdin, settings }: HookCall): boolean {
+  const xml = Buffer.from(stdin).toString('utf8');
+  if (xml.includes(METADATA_NAMESPACE) || /<vlan[\s/>]/.test(xml)) return true;
+  const networks = [...xml.matchAll(/<source network=['"]([^'"]*)/g)].map(([, network = '']) => network);
+  try {
+    return statSync(settings.config).isFile() && configMentions(readFileSync(settings.config, 'utf8'), [guest, ...networks]);
+  } catch {
+    // A config that cannot be read names nobody.
+    return false;
+  }
+}
+
+/** A guest whose XML cannot be read is found by its name: it must not stay wired for that. */
+function uuidOfEnded({ call, journal }: Run): string | undefined {
+  try {
+    return parseDomain(call.stdin).uuid;
+  } catch (error) {
+    if (!(error instanceof DomainXmlError)) throw error;
+    return journal.list().find(({ guest }) => guest.name === call.guest)?.guest.uuid;
+  }
+}
+
+function sentenceOf(error: unknown, { guest }: HookCall): string {
+  if (error instanceof GuestwireError) {
+    return error.message.includes(`guest ${quote(guest)}`) ? error.message : `guest ${quote(guest)}: ${error.message}`;
+  }
+  const { stack, message } = error instanceof Error ? error : new Error(String(error));
+  return `guest ${quote(guest)}: this is a bug in guestwire, please report it: ${oneLine(stack ?? message)}`;
+}

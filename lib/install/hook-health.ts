@@ -1,0 +1,75 @@
+/** Whether libvirt will call guestwire's hook, and the hook will run: what `install` would refuse or mend. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { GuestwireError } from '../errors.js';
+import type { Io } from '../guests/io.js';
+import { quote } from '../values/quote.js';
+import { BESIDE, BESIDE_DIR, HOOK, lstatOf, MAIN, type Standing, standingAt } from './layout.js';
+import { readRecord } from './record.js';
+import { ignorantDaemons } from './reload.js';
+import { assertHost, MissingError } from './requirements.js';
+
+/** What is wrong with the hook, in the words that doctor prints. */
+export interface HookIll {
+  readonly severity: 'error' | 'note';
+  readonly what: string;
+  /** Absent: libvirt does not call the hook, or the hook does not run. */
+  readonly why?: string;
+  readonly cure: string;
+}
+
+/** Returns what is wrong, the cause first. */
+export async function hookIlls(io: Io): Promise<HookIll[]> {
+  return [...await hostIlls(io), ...placeIlls(), ...otherHooks(), ...selinuxIlls()];
+}
+
+async function hostIlls(io: Io): Promise<HookIll[]> {
+  try {
+    await assertHost(io);
+    return [];
+  } catch (error) {
+    if (!(error instanceof GuestwireError)) throw error;
+    return [{ severity: 'error', what: error.message, cure: error instanceof MissingError ? `apt-get install ${error.packages.join(' ')} && guestwire install` : 'guestwire install' }];
+  }
+}
+
+function placeIlls(): HookIll[] {
+  const install = 'guestwire install';
+  try {
+    const standings = [MAIN, BESIDE].map((path) => ({ path, standing: standingAt(path) }));
+    if (!standings.some(({ standing }) => standing === 'ours')) {
+      const other = standings.find(({ standing }) => standing !== 'absent');
+      return [{ severity: 'error', what: `guestwire's hook is not installed${other === undefined ? '' : `: ${quote(other.path)} is another script`}`, cure: install }];
+    }
+    if (!existsSync(HOOK)) return [{ severity: 'error', what: `${quote(HOOK)} is missing, which the launcher runs`, cure: install }];
+    const record = readRecord();
+    const ignorant = record === undefined ? [] : ignorantDaemons(record);
+    return ignorant.map((daemon) => ({ severity: 'error', what: `${daemon} does not call the hook yet: it started before the hook was there`, cure: 'guestwire install --yes' }));
+  } catch (error) {
+    if (!(error instanceof GuestwireError)) throw error;
+    return [{ severity: 'error', what: error.message, cure: install }];
+  }
+}
+
+/** Beside guestwire's launcher libvirt runs these for the same guests, in an order that their names decide. */
+function otherHooks(): HookIll[] {
+  if (![MAIN, BESIDE].some((path) => placed(path) === 'ours')) return [];
+  const beside = lstatOf(BESIDE_DIR)?.isDirectory() === true ? readdirSync(BESIDE_DIR).map((name) => join(BESIDE_DIR, name)) : [];
+  const others = [MAIN, ...beside].filter((path) => ((lstatOf(path)?.mode ?? 0) & 0o111) !== 0 && placed(path) !== 'ours');
+  return others.map((path) => ({ severity: 'note', what: `${quote(path)} is another hook`, why: "libvirt runs it for guestwire's guests, too: what it does to their links and routes guestwire takes for drift, and a guest that it refuses does not start", cure: `less ${path}` }));
+}
+
+function placed(path: string): Standing | undefined {
+  try {
+    return standingAt(path);
+  } catch (error) {
+    if (!(error instanceof GuestwireError)) throw error;
+    return undefined;
+  }
+}
+
+/** libvirt's policy lets hooks run as virt_hooks_t, or not at all. */
+function selinuxIlls(): HookIll[] {
+  if (!existsSync('/sys/fs/selinux/enforce') || readFileSync('/sys/fs/selinux/enforce', 'utf8').trim() !== '1') return [];
+  return [{ severity: 'note', what: 'SELinux is enforcing', cure: 'restorecon -R /etc/libvirt/hooks; setsebool -P virt_hooks_unconfined on' }];
+}

@@ -1,0 +1,48 @@
+/**
+ * What a source of intent says of a NIC's filters, and how the sources are merged: per element the metadata wins over
+ * the host's table for this guest. The words are judged here; whether they fit the kind of attachment, in attachments/filter-intent.ts.
+ */
+import { ValueError } from '../errors.js';
+import { assertOwnable, bare, type Prefix } from '../values/address.js';
+import { quote } from '../values/quote.js';
+import { groupName } from './permission.js';
+import type { Allow, Profile, TrustWord } from './policy.js';
+
+export type TrustWords = Readonly<Partial<Record<TrustWord, boolean | undefined>>>;
+
+/** An element that is absent leaves the matter to the next source. */
+export interface FilterWords {
+  readonly trust?: TrustWords | undefined;
+  /** Never empty. */
+  readonly allows?: readonly Allow[] | undefined;
+  readonly profile?: Profile | undefined;
+  readonly log?: boolean | undefined;
+  /** Never empty. */
+  readonly groups?: readonly string[] | undefined;
+  /** Addresses and prefixes, canonical; never empty. */
+  readonly ips?: readonly string[] | undefined;
+}
+
+/** Returns addresses that a guest declares as its own, canonical; undefined for none. Throws ValueError. */
+export function declaredOf(prefixes: readonly Prefix[]): string[] | undefined {
+  prefixes.forEach(assertOwnable);
+  const texts = prefixes.map(bare);
+  assertOnce(texts);
+  return someOf(texts);
+}
+
+/** Returns the names of groups; undefined for none. Throws ValueError. */
+export function groupsOf(names: readonly string[]): string[] | undefined {
+  const groups = names.map(groupName);
+  assertOnce(groups);
+  return someOf(groups);
+}
+
+function assertOnce(list: readonly string[]): void {
+  const twice = list.find((item, index) => list.indexOf(item) !== index);
+  if (twice !== undefined) throw new ValueError(`${quote(twice)} is listed twice: list it once`);
+}
+
+export function someOf<T>(list: readonly T[]): T[] | undefined {
+  return list.length === 0 ? undefined : [...list];
+}

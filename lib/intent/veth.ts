@@ -1,0 +1,18 @@
+/**
+ * What a source asks for when a routed link is on a veth pair.
+ */
+import { ValueError } from '../errors.js';
+
+/** What metadata or host config say of a veth pair: the name of its host end, and the MTU that `<mtu>` cannot say. */
+export interface VethWish {
+  readonly dev: string;
+  /** As written. */
+  readonly mtu: string | undefined;
+}
+
+/** Returns what the host config says of a veth pair. Throws ValueError. */
+export function vethWishOf({ veth, mtu }: { readonly veth?: string | undefined; readonly mtu?: number | undefined }): VethWish | undefined {
+  if (veth !== undefined) return { dev: veth, mtu: mtu === undefined ? undefined : String(mtu) };
+  if (mtu !== undefined) throw new ValueError("mtu without veth: say it as <mtu size> in the guest's <interface>");
+  return undefined;
+}

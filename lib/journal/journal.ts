@@ -1,0 +1,257 @@
+/**
+ * The journal: one file a guest in the state directory, written before the first effect, so that whatever dies halfway is
+ * set right by the next run or by the guest's `release`. It says what this host did for a guest, which is all that
+ * teardown may go by: the XML at `stopped` no longer names the tap (libvirt 9.0, 11.3).
+ */
+import {
+  closeSync, fstatSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import * as z from 'zod/mini';
+import type { ProxyRecord } from '../attachments/routed-link/proxies.js';
+import type { UplinkRecord } from '../attachments/vlan-port/uplinks.js';
+import { wiredSchema, word } from '../attachments/wired-schema.js';
+import type { Wired } from '../attachments/wired.js';
+import type { Guest } from '../domain/guest.js';
+import { JournalError } from '../errors.js';
+import type { NetState } from '../state/netstate.js';
+import { oneLine, quote } from '../values/quote.js';
+import { UUID } from '../values/uuid.js';
+
+/** What this host did for one guest. */
+export interface Entry {
+  readonly version: 1;
+  readonly guest: Guest;
+  /** When the guest was wired first, ISO 8601. */
+  readonly since: string;
+  /** The guest comes by migration and may not run here yet: nothing that attracts its traffic is made. */
+  readonly incoming: boolean;
+  readonly wired: readonly Wired[];
+  /** What of the wired links was there before, and is put back when the guest is released. */
+  readonly original: NetState;
+}
+
+export type Holding = Omit<Entry, 'original'>;
+
+export interface Journal {
+  /** Returns the guest's entry; undefined when there is none or it cannot be read, which `onDamage` is told. */
+  readonly read: (uuid: string) => Entry | undefined;
+  /** Returns whether the guest has an entry, readable or not. What is no UUID has none. */
+  readonly has: (uuid: string) => boolean;
+  /** Returns what guests hold; what they held before, which is most of an entry, is not read for that. */
+  readonly list: () => Holding[];
+  readonly write: (entry: Entry) => void;
+  /** Removes the entry and the marks of a guest. None is no error. */
+  readonly remove: (uuid: string) => void;
+  /** Notes that a migration of this guest towards this host was announced. */
+  readonly markIncoming: (uuid: string) => void;
+  /** Returns whether the guest was announced less than a minute ago. */
+  readonly expectsIncoming: (uuid: string) => boolean;
+  /** Does the same, and forgets it. */
+  readonly takeIncoming: (uuid: string) => boolean;
+  /** Notes that a guest ended while the lock was not had: the next run releases it. */
+  readonly markEnded: (uuid: string) => void;
+  readonly listEnded: () => string[];
+  /** Returns what guestwire has put on uplinks, for all guests together. */
+  readonly readUplinks: () => UplinkRecord[];
+  /** Replaces it; an empty list removes the file. */
+  readonly writeUplinks: (records: readonly UplinkRecord[]) => void;
+  /** Returns what the settings of proxy links were before the first guest needed them changed. */
+  readonly readProxies: () => ProxyRecord[];
+  /** Replaces it; an empty list removes the file. */
+  readonly writeProxies: (records: readonly ProxyRecord[]) => void;
+}
+
+/** Milliseconds after which an announced migration is taken for failed: libvirt calls `prepare` within a second. */
+const INCOMING_LASTS = 60_000;
+
+/** Of all the files a guest may have; a draft stays when the hook is killed while it writes. */
+const ENDINGS = ['json', 'incoming', 'ended'].flatMap((ending) => [ending, `${ending}.draft`]);
+
+/** Returns the journal in `dir`, which is made when first written to. Every error is a JournalError. */
+export function createJournal(dir: string, onDamage: (message: string) => void): Journal {
+  const file = (uuid: string, ending: string): string => join(dir, `${assertUuid(uuid)}.${ending}`);
+  const read = (uuid: string): Entry | undefined => {
+    assertSafe(dir);
+    return readFrom(file(uuid, 'json'), entrySchema, onDamage) as Entry | undefined;
+  };
+  const readHolding = (uuid: string): Holding | undefined => readFrom(file(uuid, 'json'), holdingSchema, onDamage) as Holding | undefined;
+  const uuidsOf = (ending: string): string[] => {
+    assertSafe(dir);
+    return namesIn(dir, `.${ending}`).filter((uuid) => UUID.test(uuid));
+  };
+  return {
+    read,
+    has: (uuid) => UUID.test(uuid) && ageOf(file(uuid, 'json')) !== undefined,
+    list: () => uuidsOf('json').flatMap((uuid) => readHolding(uuid) ?? []),
+    write: (entry) => {
+      makeDir(dir);
+      writeAtomically(file(entry.guest.uuid, 'json'), `${JSON.stringify(entry, null, 1)}\n`);
+    },
+    remove: (uuid) => {
+      for (const ending of ENDINGS) attempt(`remove ${quote(file(uuid, ending))}`, () => { rmSync(file(uuid, ending), { force: true }); });
+    },
+    markIncoming: (uuid) => {
+      makeDir(dir);
+      writeAtomically(file(uuid, 'incoming'), '');
+    },
+    expectsIncoming: (uuid) => (ageOf(file(uuid, 'incoming')) ?? INCOMING_LASTS) < INCOMING_LASTS,
+    takeIncoming: (uuid) => {
+      const path = file(uuid, 'incoming');
+      const age = ageOf(path);
+      if (age === undefined) return false;
+      attempt(`remove ${quote(path)}`, () => { rmSync(path, { force: true }); });
+      return age < INCOMING_LASTS;
+    },
+    markEnded: (uuid) => { writeAtomically(file(uuid, 'ended'), ''); },
+    listEnded: () => uuidsOf('ended'),
+    ...uplinkJournal(dir, onDamage),
+    ...proxyJournal(dir, onDamage),
+  };
+}
+
+function uplinkJournal(dir: string, onDamage: (message: string) => void): Pick<Journal, 'readUplinks' | 'writeUplinks'> {
+  const path = join(dir, 'uplinks.json');
+  return {
+    readUplinks: () => {
+      assertSafe(dir);
+      return (readFrom(path, recordsSchema, onDamage) as UplinkRecord[] | undefined) ?? [];
+    },
+    writeUplinks: (records) => {
+      if (records.length > 0) writeAtomically(path, `${JSON.stringify(records)}\n`);
+      else attempt(`remove ${quote(path)}`, () => { rmSync(path, { force: true }); });
+    },
+  };
+}
+
+function proxyJournal(dir: string, onDamage: (message: string) => void): Pick<Journal, 'readProxies' | 'writeProxies'> {
+  const path = join(dir, 'proxies.json');
+  return {
+    readProxies: () => {
+      assertSafe(dir);
+      return (readFrom(path, proxiesSchema, onDamage) as ProxyRecord[] | undefined) ?? [];
+    },
+    writeProxies: (records) => {
+      if (records.length > 0) writeAtomically(path, `${JSON.stringify(records)}\n`);
+      else attempt(`remove ${quote(path)}`, () => { rmSync(path, { force: true }); });
+    },
+  };
+}
+
+const recordsSchema = z.array(z.object({ dev: word, ifindex: z.number(), vids: z.array(z.number()) }));
+
+const proxiesSchema = z.array(z.object({ dev: word, ifindex: z.number(), originals: z.record(word, word) }));
+
+const holdingSchema = z.object({
+  version: z.literal(1),
+  guest: z.object({ name: z.string(), uuid: z.string(), driver: z.optional(z.string()) }),
+  since: z.string(),
+  incoming: z.boolean(),
+  wired: z.array(wiredSchema),
+});
+
+const entrySchema = z.extend(holdingSchema, {
+  original: z.array(z.catchall(z.object({ kind: word, dev: word }), z.union([word, z.number(), z.boolean()]))),
+});
+
+/** A damaged file must not keep a guest from starting: what it knew is observed anew. */
+function readFrom(path: string, schema: z.ZodMiniType, onDamage: (message: string) => void): unknown {
+  const text = attempt(`read ${quote(path)}`, () => readIfThere(path));
+  if (text === undefined) return undefined;
+  const json = parseOrUndefined(text);
+  // Compiling a schema pays off after many values.
+  if (z.safeParse(schema, json, { jitless: true }).success) return json;
+  onDamage(`journal ${quote(path)} is damaged and was taken for empty: what it recorded is not undone`);
+  return undefined;
+}
+
+function parseOrUndefined(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw error;
+  }
+}
+
+function namesIn(dir: string, ending: string): string[] {
+  return attempt(`read ${quote(dir)}`, () => {
+    try {
+      return readdirSync(dir).filter((name) => name.endsWith(ending)).map((name) => name.slice(0, -ending.length)).sort();
+    } catch (error) {
+      if (isAbsent(error)) return [];
+      throw error;
+    }
+  });
+}
+
+function ageOf(path: string): number | undefined {
+  return attempt(`read ${quote(path)}`, () => {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    return stat && Date.now() - stat.mtimeMs;
+  });
+}
+
+function makeDir(dir: string): void {
+  attempt(`make ${quote(dir)}`, () => mkdirSync(dir, { recursive: true, mode: 0o700 }));
+  assertSafe(dir);
+}
+
+/** Whoever can write here decides what is torn down, so the directory must be root's alone. */
+function assertSafe(dir: string): void {
+  const stats = attempt(`read ${quote(dir)}`, () => statSync(dir, { throwIfNoEntry: false }));
+  if (stats === undefined) return;
+  const { uid, mode } = stats;
+  if ((uid !== 0 && uid !== process.geteuid?.()) || (mode & 0o022) !== 0) {
+    throw new JournalError(`journal ${quote(dir)} can be written by others (user ${uid}, mode 0${(mode & 0o777).toString(8)}): it must belong to root with mode 0700`);
+  }
+}
+
+function writeAtomically(path: string, text: string): void {
+  const draft = `${path}.draft`;
+  attempt(`write ${quote(path)}`, () => {
+    try {
+      const fd = openSync(draft, 'w', 0o600);
+      try {
+        writeFileSync(fd, text);
+        if (fstatSync(fd).size !== Buffer.byteLength(text)) throw new Error('short write');
+      } finally {
+        closeSync(fd);
+      }
+      renameSync(draft, path);
+    } catch (error) {
+      rmSync(draft, { force: true });
+      throw error;
+    }
+  });
+}
+
+function attempt<T>(what: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (error instanceof JournalError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    const cure = code === 'EACCES' && process.geteuid?.() !== 0 ? ': run it as root' : '';
+    // Node goes on with the call and the path: 'EROFS: read-only file system, open ...'.
+    throw new JournalError(`journal: cannot ${what}: ${oneLine((error as Error).message.split(',', 1)[0] ?? '')}${cure}`, { cause: error });
+  }
+}
+
+function assertUuid(uuid: string): string {
+  if (!UUID.test(uuid)) throw new JournalError(`journal: ${quote(uuid)} is not a UUID`);
+  return uuid;
+}
+
+function isAbsent(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}

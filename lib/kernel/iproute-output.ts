@@ -1,0 +1,198 @@
+/**
+ * The JSON of iproute2 to facts. Each schema names only the keys that are read, so that a newer iproute2 may add others;
+ * a key that is read and missing or of another type is an error, because a guess here would be wired into the host.
+ */
+import * as z from 'zod/mini';
+import { ToolOutputError } from '../errors.js';
+import {
+  canonicalDestination, contains, type Family, hostPrefix, parseAddress, parsePrefix, type Prefix,
+} from '../values/address.js';
+import { routeProtocol, routeTable, routeType } from '../values/route-names.js';
+import { canonicalMembership, vidsOf, type VlanMember } from '../values/vlan.js';
+import type { LinkFacts, ProxyFacts, RouteFacts, Subinterface } from './observation.js';
+
+const linkSchema = z.object({
+  ifname: z.string(),
+  ifindex: z.number(),
+  address: z.optional(z.string()),
+  flags: z.array(z.string()),
+  txqlen: z._default(z.number(), 0),
+  mtu: z.optional(z.number()),
+  ifalias: z.optional(z.string()),
+  // A veth's other end, a VLAN link's parent.
+  link: z.optional(z.string()),
+  master: z.optional(z.string()),
+  addr_info: z._default(z.array(z.object({ local: z.optional(z.string()), prefixlen: z.optional(z.number()) })), []),
+  linkinfo: z.optional(
+    z.object({
+      info_kind: z.optional(z.string()),
+      info_data: z.optional(z.object({ vlan_filtering: z.optional(z.number()), vlan_protocol: z.optional(z.string()), vlan_default_pvid: z._default(z.number(), 0),
+        type: z.optional(z.string()), persist: z.optional(z.boolean()), multi_queue: z.optional(z.boolean()), table: z.optional(z.number()) })),
+      info_slave_kind: z.optional(z.string()),
+      info_slave_data: z.optional(z.object({ isolated: z.optional(z.boolean()) })),
+    }),
+  ),
+});
+
+/**
+ * Returns the links of `ip -json -details address show`. A kernel without CONFIG_BRIDGE_VLAN_FILTERING prints
+ * vlan_filtering 0 and no vlan_protocol (iproute2 6.1 on Linux 6.18).
+ */
+export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
+  // iproute2 prints {} for a link that its filter left out.
+  return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
+    const link = read(linkSchema, entry, 'ip address');
+    const info = link.linkinfo;
+    return {
+      ifname: link.ifname,
+      ifindex: link.ifindex,
+      mac: /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(link.address ?? '') ? link.address : undefined,
+      up: link.flags.includes('UP'),
+      txqlen: link.txqlen,
+      mtu: link.mtu,
+      allmulticast: link.flags.includes('ALLMULTI'),
+      alias: link.ifalias,
+      peer: info?.info_kind === 'veth' ? link.link : undefined,
+      tap: info?.info_kind === 'tun' && info.info_data?.type === 'tap' && info.info_data.persist === true
+        ? { multiQueue: info.info_data.multi_queue ?? false }
+        : undefined,
+      master: link.master,
+      addresses: link.addr_info.flatMap(({ local, prefixlen }) =>
+        local === undefined || prefixlen === undefined ? [] : [{ address: parseAddress(local).text, length: prefixlen }]),
+      isolated: info?.info_slave_kind === 'bridge' ? (info.info_slave_data?.isolated ?? false) : undefined,
+      vrfTable: info?.info_kind === 'vrf' && info.info_data?.table !== undefined ? String(info.info_data.table) : undefined,
+      bridge: info?.info_kind === 'bridge'
+        ? {
+            capable: info.info_data?.vlan_protocol !== undefined,
+            filtering: info.info_data?.vlan_filtering === 1,
+            protocol: tagProtocol(info.info_data?.vlan_protocol),
+            defaultPvid: info.info_data?.vlan_default_pvid ?? 0,
+          }
+        : undefined,
+    };
+  });
+}
+
+const hop = { gateway: z.optional(z.string()), via: z.optional(z.object({ host: z.string() })) };
+const hopsSchema = z.object({ ...hop, nexthops: z._default(z.array(z.object({ ...hop, dev: z.optional(z.string()) })), []) });
+
+const routeSchema = z.extend(hopsSchema, {
+  type: z._default(z.string(), 'unicast'),
+  dst: z.string(),
+  dev: z.optional(z.string()),
+  table: z._default(z.string(), 'main'),
+  protocol: z.optional(z.string()),
+});
+
+const NOWHERE: ReadonlySet<string> = new Set(['blackhole', 'unreachable', 'prohibit', 'throw']);
+
+/**
+ * Returns the routes of `ip -json -details route`. iproute2 leaves out what it was asked to filter by, so the question
+ * fills in the device and the protocol. A route to nowhere has no device, and in a batch of iproute2 6.15 those of IPv4 are
+ * listed whatever device was asked for (Debian 13).
+ */
+export function parseRoutes(
+  answer: readonly unknown[],
+  question: { readonly dev?: string; readonly protocol?: string } = {},
+): RouteFacts[] {
+  return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
+    const route = read(routeSchema, entry, 'ip route');
+    const hops = hopsOf(route);
+    const [via] = hops;
+    const type = routeType(route.type);
+    return {
+      type,
+      to: parsePrefix(canonicalDestination(route.dst, familyOf(route.dst, via))),
+      dev: route.dev ?? (NOWHERE.has(type) ? undefined : question.dev) ?? route.nexthops[0]?.dev,
+      via: via === undefined ? undefined : parseAddress(via).text,
+      hops: hops.map((hop) => parseAddress(hop).text),
+      table: routeTable(route.table),
+      protocol: routeProtocol(route.protocol ?? question.protocol ?? 'kernel'),
+    };
+  });
+}
+
+/**
+ * Returns those routes of a whole table whose next hop lies in one of `prefixes`. The rest is not looked at closely:
+ * there may be a million of them.
+ */
+export function parseNextHops(answer: readonly unknown[], prefixes: readonly Prefix[]): RouteFacts[] {
+  const gatewayed = answer.filter((entry) => typeof entry === 'object' && entry !== null && ('gateway' in entry || 'via' in entry || 'nexthops' in entry));
+  return gatewayed.filter((entry) => hopsOf(read(hopsSchema, entry, 'ip route')).some((hop) => prefixes.some((prefix) => contains(prefix, hostPrefix(parseAddress(hop))))))
+    .flatMap((entry) => parseRoutes([entry]));
+}
+
+function hopsOf(route: z.output<typeof hopsSchema>): string[] {
+  return [route, ...route.nexthops].flatMap(({ gateway, via }) => gateway ?? via?.host ?? []);
+}
+
+const proxySchema = z.object({ dst: z.string(), protocol: z.optional(z.string()) });
+
+/** Returns the neighbour proxies of `ip -json -Numeric neigh show proxy dev LINK`, of both families. */
+export function parseProxies(answer: readonly unknown[]): ProxyFacts[] {
+  return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
+    const { dst, protocol = '0' } = read(proxySchema, entry, 'ip neigh');
+    return { address: parseAddress(dst).text, protocol };
+  });
+}
+
+const portSchema = z.object({
+  ifname: z.string(),
+  vlans: z.array(
+    z.object({
+      vlan: z.number(),
+      vlanEnd: z.optional(z.number()),
+      // Absent for a tagged VID; an empty list when VIDs are compressed (iproute2 6.1).
+      flags: z._default(z.array(z.string()), []),
+    }),
+  ),
+});
+
+/** Returns the membership of each port of `bridge -json vlan show`, compressed or not. */
+export function parseVlans(answer: readonly unknown[]): Map<string, VlanMember[]> {
+  return new Map(
+    answer.filter((entry) => !isEmpty(entry)).map((entry) => {
+      const port = read(portSchema, entry, 'bridge vlan');
+      const members = port.vlans.flatMap(({ vlan, vlanEnd, flags }) =>
+        vidsOf({ first: vlan, last: vlanEnd ?? vlan }).map((vid) => ({
+          vid, pvid: flags.includes('PVID'), untagged: flags.includes('Egress Untagged'),
+        })));
+      return [port.ifname, canonicalMembership(members)];
+    }),
+  );
+}
+
+const subinterfaceSchema = z.object({
+  ifname: z.string(),
+  link: z.optional(z.string()),
+  linkinfo: z.object({ info_data: z.optional(z.object({ protocol: z.optional(z.string()), id: z.optional(z.number()) })) }),
+});
+
+/** Returns the VLAN links of `ip -json -details link show type vlan` whose parent is in this network namespace. */
+export function parseSubinterfaces(answer: readonly unknown[]): Subinterface[] {
+  return answer.filter((entry) => !isEmpty(entry)).flatMap((entry) => {
+    const { ifname, link, linkinfo } = read(subinterfaceSchema, entry, 'ip link');
+    const { id, protocol } = linkinfo.info_data ?? {};
+    return link === undefined || id === undefined ? [] : [{ ifname, parent: link, vid: id, protocol: tagProtocol(protocol) }];
+  });
+}
+
+/** As a number an ethertype is printed in brackets (iproute2's ll_proto_n2a). */
+function tagProtocol(text: string | undefined): string {
+  return text === '802.1ad' || text === '[34984]' ? '802.1ad' : '802.1Q';
+}
+
+function read<T extends z.ZodMiniType>(schema: T, entry: unknown, what: string): z.output<T> {
+  const result = z.safeParse(schema, entry, { jitless: true });
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new ToolOutputError(`${what}: unexpected JSON at '${issue?.path.join('.') ?? ''}' in '${JSON.stringify(entry).slice(0, 200)}'`);
+}
+
+function isEmpty(entry: unknown): boolean {
+  return typeof entry === 'object' && entry !== null && Object.keys(entry).length === 0;
+}
+
+function familyOf(dst: string, via: string | undefined): Family {
+  return dst.includes(':') || (dst === 'default' && via?.includes(':') === true) ? 'inet6' : 'inet';
+}

@@ -1,0 +1,60 @@
+/**
+ * What a guest's start says to its neighbours: whoever knew the guest elsewhere sends to this host from now on. Like the
+ * flush of a tap's queue it changes nothing that could be observed here, so it is an action after the plan, no operation
+ * of it; and since it only shortens the time until neighbours find out by themselves, nothing is refused for it.
+ */
+import { CommandError } from '../errors.js';
+import type { Presence } from '../attachments/routed-link/proxies.js';
+import type { Operation } from '../state/diff.js';
+import type { Exec } from '../system/exec.js';
+import type { Log } from '../system/log.js';
+import { exchange, type Frame } from '../system/raw-socket.js';
+import { quote } from '../values/quote.js';
+import { announcementFrames } from './frames.js';
+
+export interface Announcement {
+  readonly guest: string;
+  /** What was carried out. */
+  readonly plan: { readonly operations: readonly Operation[]; readonly proxies: { readonly presence: readonly Presence[] } };
+  /** A guest that starts is announced whole; of any other what it was not reachable by before. */
+  readonly fresh: boolean;
+}
+
+/** Announces the guest on its proxy links. Never throws: what fails is told to `log`. */
+export async function announce(exec: Exec, log: Pick<Log, 'info' | 'warn'>, announcement: Announcement): Promise<void> {
+  const { guest } = announcement;
+  const told = toldBy(announcement);
+  if (told.length === 0) return;
+  const frames = told.flatMap(({ dev, speaker, addresses }) => addresses.flatMap((address) =>
+    announcementFrames(speaker, address).map((bytes): Frame => ({ dev, bytes }))));
+  try {
+    const { faults } = await exchange(exec, frames, [0]);
+    const failed = new Map(faults.map(({ dev, reason }) => [dev, reason]));
+    for (const one of told) {
+      const reason = failed.get(one.dev);
+      if (reason === undefined) log.info(wordsOf(guest, one));
+      else log.warn(`guest ${quote(guest)} is not announced on ${quote(one.dev)}: ${reason}: neighbours that knew it elsewhere find it later`);
+    }
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    log.warn(`guest ${quote(guest)} is not announced: ${error.message}: neighbours that knew it elsewhere find it later; install perl (package perl-base), or set 'announce = false' in [routed] of the host config`);
+  }
+}
+
+/** Returns what {@link announce} says of an announcement that succeeds. */
+export function announcementWords(announcement: Announcement): string[] {
+  return toldBy(announcement).map((told) => wordsOf(announcement.guest, told));
+}
+
+function wordsOf(guest: string, { dev, addresses }: Presence): string {
+  return `guest ${quote(guest)}: announced ${addresses.join(', ')} on ${quote(dev)}`;
+}
+
+function toldBy({ plan, fresh }: Announcement): readonly Presence[] {
+  if (fresh) return plan.proxies.presence;
+  const added = new Set(plan.operations.flatMap(({ before, after }) =>
+    (before === undefined && after?.kind === 'neighbour-proxy' ? [`${after.dev} ${after.address}`] : [])));
+  return plan.proxies.presence
+    .map(({ addresses, ...where }) => ({ ...where, addresses: addresses.filter((address) => added.has(`${where.dev} ${address}`)) }))
+    .filter(({ addresses }) => addresses.length > 0);
+}

@@ -1,0 +1,81 @@
+/**
+ * The question before a start: does anybody on the LAN have an address of the guest? Asked on the links on which the host
+ * will answer for the guest, for all addresses at once. Silence proves nothing, an answer does.
+ */
+import { isIP } from 'node:net';
+import type { Attachment, RoutedLink } from '../attachments/attachment.js';
+import { proxyLinksOf, unusable } from '../attachments/routed-link/proxies.js';
+import { nicLabel } from '../domain/guest.js';
+import { CommandError, ConflictError, HostError } from '../errors.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { EMPTY_SCOPE, type LinkFacts } from '../kernel/observation.js';
+import type { Exec } from '../system/exec.js';
+import type { Log } from '../system/log.js';
+import { exchange, type Frame } from '../system/raw-socket.js';
+import { quote } from '../values/quote.js';
+import { claimIn, probeFrame } from './frames.js';
+
+export interface Probing {
+  readonly exec: Exec;
+  readonly kernel: Pick<Kernel, 'observe'>;
+  readonly log: Pick<Log, 'warn'>;
+}
+
+/**
+ * Milliseconds of each round. A host that answers for others waits up to 800 ms unless told otherwise (proxy_delay), so
+ * the second question is for lost frames only; all in all a guest that nobody knows starts 0.9 s later.
+ */
+const ROUNDS = [350, 550];
+
+/**
+ * Throws ConflictError when a neighbour has an address of the guest, HostError when nobody can be asked because the tool
+ * is missing. A link that cannot be used now is a warning: without a link there is no neighbour.
+ */
+export async function probeNeighbours({ exec, kernel, log }: Probing, guest: string, attachments: readonly Attachment[]): Promise<void> {
+  const routed = attachments.filter((attachment) => attachment.kind === 'routed-link');
+  const devs = [...new Set(routed.flatMap(proxyLinksOf))];
+  if (devs.length === 0) return;
+  const { links } = await kernel.observe({ ...EMPTY_SCOPE, links: devs });
+  const skip = (dev: string, reason: string): void => { log.warn(`guest ${quote(guest)}: neighbours on ${quote(dev)} are not asked for its addresses: ${reason}`); };
+  const usable = new Map<string, LinkFacts & { readonly mac: string }>();
+  for (const dev of devs) {
+    const facts = links.get(dev);
+    const fault = unusable(facts) ?? (facts?.mac === undefined ? 'has no Ethernet address' : undefined);
+    if (fault === undefined && facts?.mac !== undefined) usable.set(dev, { ...facts, mac: facts.mac });
+    else skip(dev, `it ${fault ?? ''}`);
+  }
+  const { heard, faults } = await ask(exec, guest, framesFor(routed, usable));
+  for (const { dev, reason } of faults) skip(dev, reason);
+  const own = new Set([...usable.values()].map(({ mac }) => mac));
+  for (const { dev, bytes } of heard) {
+    const claim = claimIn(bytes);
+    const holder = claim && routed.find((link) => proxyLinksOf(link).includes(dev) && link.addresses.includes(claim.address));
+    if (claim === undefined || holder === undefined || own.has(claim.mac)) continue;
+    throw new ConflictError(`${nicLabel(guest, { index: holder.nic, mac: holder.mac })}: ${quote(claim.address)} is in use on ${quote(dev)}: the neighbour with MAC ${quote(claim.mac)} answers for it: take it from that neighbour, or give the guest another address`);
+  }
+}
+
+function framesFor(routed: readonly RoutedLink[], usable: ReadonlyMap<string, LinkFacts & { readonly mac: string }>): Frame[] {
+  return routed.flatMap((link) => proxyLinksOf(link).flatMap((dev) => {
+    const facts = usable.get(dev);
+    return facts === undefined ? [] : link.addresses.map((address) => ({ dev, bytes: probeFrame(facts.mac, address, askerOf(facts, address)) }));
+  }));
+}
+
+/** The host's address on the link, best one in the network of the address that is asked for: any other may get no answer. */
+function askerOf({ addresses }: LinkFacts, asked: string): string | undefined {
+  const own = addresses.filter(({ address }) => isIP(address) === 4);
+  const network = (address: string, length: number): number => Math.floor(address.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0) / 2 ** (32 - length));
+  const near = own.find(({ address, length }) => network(address, length) === network(asked, length));
+  return (near ?? own[0])?.address;
+}
+
+async function ask(exec: Exec, guest: string, frames: readonly Frame[]): ReturnType<typeof exchange> {
+  if (frames.length === 0) return { heard: [], faults: [] };
+  try {
+    return await exchange(exec, frames, ROUNDS);
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    throw new HostError(`guest ${quote(guest)}: its neighbours cannot be asked for its addresses: ${error.message}: install perl (package perl-base), or set 'probe = false' in [routed] of the host config`, { cause: error });
+  }
+}

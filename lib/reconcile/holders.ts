@@ -1,0 +1,33 @@
+/** Other guests that may hold what a guest asks for, and which of them are still there. */
+import { type Attachment, claimsOf, holdsAny } from '../attachments/attachment.js';
+import { hasTable } from '../attachments/routed-link/route-tables.js';
+import { livingOf } from '../attachments/wired.js';
+import type { Holding } from '../journal/journal.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { EMPTY_SCOPE } from '../kernel/observation.js';
+import type { Past } from './host.js';
+
+interface Host {
+  readonly kernel: Kernel;
+}
+
+/**
+ * Other guests that the journal says hold what these attachments claim. Those whose links are gone are stale: they hold
+ * nothing.
+ */
+export async function rivalsOf(host: Host, attachments: readonly Attachment[], past: Past): Promise<{ live: Holding[]; stale: Holding[] }> {
+  const claims = attachments.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []));
+  // Rules go by the name of a link: those of a dead one would lead the next of its name.
+  const names = new Set(attachments.map(({ link }) => link));
+  const rivals = claims.length === 0 ? [] : past.others().filter((entry) =>
+    entry.wired.some((attachment) => attachment.kind === 'routed-link' && (holdsAny(attachment, claims) || (hasTable(attachment) && names.has(attachment.link)))));
+  return byLife(host, rivals);
+}
+
+/** Returns entries by whether a link of theirs is still there. */
+export async function byLife({ kernel }: Host, entries: readonly Holding[]): Promise<{ live: Holding[]; stale: Holding[] }> {
+  if (entries.length === 0) return { live: [], stale: [] };
+  const observation = await kernel.observe({ ...EMPTY_SCOPE, links: entries.flatMap(({ wired }) => wired.map(({ link }) => link)) });
+  const isLive = ({ wired }: Holding): boolean => livingOf(wired, observation).length > 0;
+  return { live: entries.filter(isLive), stale: entries.filter((entry) => !isLive(entry)) };
+}

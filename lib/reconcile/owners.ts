@@ -1,0 +1,66 @@
+/**
+ * Which guest and NIC a link belongs to, so that a difference can name them.
+ */
+import { type Attachment, claimsOf, placedOf } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/wired.js';
+import { type Guest, nicLabel } from '../domain/guest.js';
+import type { Entry } from '../journal/journal.js';
+import { bare } from '../values/address.js';
+import { quote } from '../values/quote.js';
+import type { Plan } from './plan.js';
+
+/** One guest as it is surveyed. */
+export interface Subject {
+  readonly guest: Guest;
+  /** undefined: nothing is recorded of it. */
+  readonly entry: Entry | undefined;
+  /** As its XML asks for now; undefined: nobody asked libvirt, and what was wired last is what is wanted. */
+  readonly attachments: readonly Attachment[] | undefined;
+}
+
+/** Where a change belongs: without a guest it is the host's, and guests' together. */
+export interface Owner {
+  readonly guest: Guest | undefined;
+  readonly nic: Pick<Wired, 'nic' | 'mac'> | undefined;
+}
+
+/** Returns how messages name an owner: `guest 'web1' NIC 1 (52:54:00:12:34:56)`. */
+export function labelOf({ guest, nic }: Owner): string {
+  if (guest === undefined) return 'host';
+  return nic === undefined ? `guest ${quote(guest.name)}` : nicLabel(guest.name, { index: nic.nic, mac: nic.mac });
+}
+
+/** Returns a message of this guest without its label, and with whom that names: the other way round {@link labelOf}. */
+export function withOwner(guest: Guest, message: string): Owner & { readonly text: string } {
+  const label = labelOf({ guest, nic: undefined });
+  if (!message.startsWith(label)) return { guest, nic: undefined, text: message };
+  const [whole = '', nic, mac] = /^(?: NIC (\d+)(?: \(([0-9a-f:]{17})\))?)?: /.exec(message.slice(label.length)) ?? [];
+  return { guest, nic: nic === undefined ? undefined : { nic: Number(nic), mac }, text: whole === '' ? message : message.slice(label.length + whole.length) };
+}
+
+type Named = { readonly kind: string; readonly dev: string; readonly address?: string; readonly vid?: number } | undefined;
+
+/** Returns whose an object of these plans is: what is on a guest's link is the guest's, and what is elsewhere for its sake alone. */
+export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): (object: Named) => Owner {
+  const wired = new Map<string, Owner>();
+  const byAddress = new Map<string, Owner>();
+  const owned = subjects.flatMap(({ guest, entry, attachments }) => [...(entry?.wired ?? []), ...placedOf(attachments ?? [])].map((one) => ({ one, owner: { guest, nic: { nic: one.nic, mac: one.mac } } })));
+  for (const { one, owner } of owned) {
+    wired.set(one.link, owner);
+    if ('was' in one && one.was !== undefined) wired.set(one.was, owner);
+    if (one.kind === 'made-link' && one.made.kind === 'veth') wired.set(one.made.peer, owner);
+    if (one.kind === 'routed-link') for (const claim of claimsOf(one)) byAddress.set(bare(claim), owner);
+  }
+  const byVid = new Map<string, Owner>();
+  for (const port of plans.flatMap((plan) => plan.touched)) {
+    if (port.kind !== 'vlan-port') continue;
+    for (const { vid } of port.vlans) for (const dev of port.uplinks) byVid.set(`${dev} ${vid}`, wired.get(port.link) ?? NOBODY);
+  }
+  return (object) => {
+    if (object?.kind === 'neighbour-proxy') return byAddress.get(object.address ?? '') ?? NOBODY;
+    if (object?.kind === 'uplink-vlan') return byVid.get(`${object.dev} ${object.vid ?? ''}`) ?? NOBODY;
+    return wired.get(object?.dev ?? '') ?? NOBODY;
+  };
+}
+
+const NOBODY: Owner = { guest: undefined, nic: undefined };

@@ -1,0 +1,213 @@
+/**
+ * Plans: what must change on the host so that it holds what a guest's attachments ask for, or what was there before the
+ * guest. Pure: a plan is a value, so that showing it, carrying it out and undoing it are the same thing.
+ */
+import type { Placed, PlacedLink } from '../attachments/attachment.js';
+import { planForwarding } from '../attachments/routed-link/forwarding.js';
+import { planProxies, type ProxyPlan, withoutProxies } from '../attachments/routed-link/proxies.js';
+import { planTables } from '../attachments/routed-link/route-tables.js';
+import { desiredState, downOf, observedState } from '../attachments/state.js';
+import { planUplinks, type UplinkRecord, type WiredPort } from '../attachments/vlan-port/uplinks.js';
+import { livingOf, type Wired } from '../attachments/wired.js';
+import { type FilterPlan, planFilters } from '../filter/state.js';
+import type { Entry, Holding } from '../journal/journal.js';
+import type { Observation } from '../kernel/observation.js';
+import { diff, type Operation } from '../state/diff.js';
+import {
+  isMade, isSetting, type NetObject, type NetState, netState, withoutRoutes, withoutVlans,
+} from '../state/netstate.js';
+import { type Batch, flushBatch, render } from '../state/render.js';
+import type { Past } from './host.js';
+import type { StartMode } from './request.js';
+
+/** What would be, or was, done for a guest. */
+export interface Plan {
+  readonly wired: readonly Wired[];
+  /** `wired`, and what the guest's earlier run wired otherwise, dead links included: where this plan may change anything. */
+  readonly touched: readonly Wired[];
+  readonly desired: NetState;
+  readonly observed: NetState;
+  readonly operations: readonly Operation[];
+  readonly batches: readonly Batch[];
+  /** What guestwire has on uplinks while the plan is carried out and after it. */
+  readonly uplinks: { readonly during: readonly UplinkRecord[]; readonly after: readonly UplinkRecord[]; readonly missing: readonly string[] };
+  readonly proxies: Pick<ProxyPlan, 'during' | 'after' | 'presence' | 'warnings'>;
+}
+
+/** Returns the plan that wires `placed`, whose links `observation` knows, and gives up what else the guest had. */
+export function planFor(placed: readonly Placed[], observation: Observation, { mode, past }: { mode: StartMode; past: Past }): Plan {
+  const wired = placed.map((attachment): Wired => ({
+    ...withTable(mode.incoming ? withoutProxies(attachment) : attachment, observation), ifindex: observation.links.get(attachment.link)?.ifindex ?? 0,
+  })).map((one) => withQuarantine(one, past));
+  const known = livingOf(past.entry?.wired ?? [], observation);
+  // The guest runs on what was made for it, whatever its XML says by now: that goes at `release`.
+  wired.push(...known.filter((old) => old.kind === 'made-link' && !wired.some(({ kind, link }) => kind === 'made-link' && link === old.link)));
+  if (mode.keepsUnspoken === true) wired.push(...known.filter(({ link }) => !wired.some((attachment) => attachment.link === link)));
+  const before = ofLinks(past.entry?.original ?? [], known);
+  const given = known.filter(({ link }) => !wired.some((attachment) => attachment.link === link));
+  const wanted = desiredState(wired, observation);
+  const own = [
+    ...withoutVlans(mode.fresh ? ofLinks(before, given) : downOf(given, ofLinks(before, given))),
+    ...(mode.incoming ? withoutRoutes(wanted) : wanted),
+    // A tap whose flush was cut short is mute until its queue has its length again.
+    ...before.filter(({ kind }) => kind === 'txqlen'),
+  ];
+  const plan = planTowards(own, observation, { wired, past, incoming: mode.incoming });
+  return mode.fresh ? { ...plan, batches: withFlush(plan.batches, plan.desired) } : plan;
+}
+
+function withQuarantine(wired: Wired, { quarantined }: Past): Wired {
+  return quarantined && (wired.kind === 'vlan-port' || wired.kind === 'routed-link') ? { ...wired, quarantined: true } : wired;
+}
+
+/** What a VRF's table is, only the host knows. */
+function withTable(placed: Placed, { links }: Observation): Placed {
+  const vrf = placed.kind === 'routed-link' && placed.vrf !== undefined ? links.get(placed.vrf) : undefined;
+  return vrf?.vrfTable === undefined ? placed : { ...placed, table: vrf.vrfTable } as Placed;
+}
+
+/** Returns the plan that makes the filters of a wired guest what they should be, and touches nothing else. */
+export function planFilterOf(entry: Entry, observation: Observation, past: Past): Plan {
+  const touched = entry.wired.map((one) => withQuarantine({ ...one, quarantined: undefined }, past));
+  const links = { wired: livingOf(touched, observation), touched };
+  const { desired, observed } = filtersPlan(observation, links, past);
+  const operations = diff(netState(desired), netState(observed));
+  return {
+    ...links, desired: netState(desired), observed: netState(observed), operations, batches: render(operations),
+    uplinks: { during: past.uplinks, after: past.uplinks, missing: [] }, proxies: { during: past.proxies, after: past.proxies, presence: [], warnings: [] },
+  };
+}
+
+/**
+ * Returns the plan that puts back what was there before the guest, as far as its links still exist. Made links go with
+ * all that is on them, unless `keepMade`: libvirt still uses them.
+ */
+export function planRelease(entry: Entry, observation: Observation, { keepMade, past }: { keepMade: boolean; past: Past }): Plan {
+  const living = livingOf(entry.wired, observation);
+  const target = { wired: [], past, incoming: false };
+  if (keepMade) return planTowards([...ofLinks(entry.original, living), ...observedState(living, observation).filter(isMade)], observation, target);
+  // A macvtap goes with the veth end below it.
+  const going = new Set(living.flatMap(({ kind, nic }) => (kind === 'made-link' ? [nic] : [])));
+  return planTowards(ofLinks(entry.original, living.filter(({ nic }) => !going.has(nic))), observation, target);
+}
+
+/** Returns the plan that undoes as much of `plan` as is done. A link that went away took its objects with it. */
+export function planUndo(plan: Plan, observation: Observation, past: Past): Plan {
+  const observed = look(observation, plan, { ...past, uplinks: plan.uplinks.during, proxies: plan.proxies.during });
+  // What guests need of the filters stays, whether or not it was known to be there; a broken table is not broken again.
+  const links = { wired: livingOf(past.entry?.wired ?? [], observation), touched: plan.touched };
+  const filters = filtersPlan(observation, links, past);
+  const living = new Set(livingOf(plan.touched, observation).map(({ link }) => link));
+  const before = plan.observed.filter((object) => (isShared(object) ? !isBroken(object) : living.has(object.dev)));
+  const desired = netState([...before, ...filters.desired]);
+  const operations = diff(desired, observed);
+  return { ...plan, desired, observed, operations, batches: render(operations) };
+}
+
+/** Returns what is left to do after `plan` was carried out, its filter left out of account; nothing when it succeeded. */
+export function leftOf(plan: Plan, observation: Observation, past: Past): Operation[] {
+  const withoutFilter = (state: NetState): NetState => state.filter((object) => !FILTER_KINDS.has(object.kind) && !(object.kind === 'host-sysctl' && object.dev !== 'all'));
+  return diff(withoutFilter(plan.desired), withoutFilter(look(observation, plan, { ...past, uplinks: plan.uplinks.during, proxies: plan.proxies.during })));
+}
+
+/** What the wired links held before guestwire first touched them. Our routes are a leftover, nothing to bring back. */
+export function originalOf({ touched, observed }: Plan, entry: Entry | undefined): NetState {
+  const isKnown = ({ dev }: NetObject): boolean =>
+    (entry?.wired ?? []).some((old) => old.link === dev && touched.some((now) => now.link === dev && now.ifindex === old.ifindex));
+  const before = (entry?.original ?? []).filter(isKnown);
+  const first = observed.filter((object) => !isShared(object) && !isMade(object) && object.kind !== 'route' && (isSetting(object) || !isKnown(object)));
+  return netState([...first, ...before]);
+}
+
+function planTowards(own: NetState, observation: Observation, { wired, past, incoming }: { wired: readonly Wired[]; past: Past; incoming: boolean }): Plan {
+  const same = new Set(wired.map((one) => JSON.stringify(one)));
+  const touched = [...(past.entry?.wired ?? []).filter((old) => !same.has(JSON.stringify(old))), ...wired];
+  const ports = portsPlan(observation, { wired, touched }, past);
+  const links = linksPlan(observation, { wired, touched }, past);
+  const filters = filtersPlan(observation, { wired, touched }, past);
+  const observed = look(observation, { wired, touched }, past);
+  const desired = netState([
+    ...own, ...filters.desired, ...ports.uplinks.desired, ...links.forwarding.desired, ...links.proxies.desired,
+    ...(incoming ? withoutRoutes(links.tables.desired) : links.tables.desired),
+  ]);
+  const operations = diff(desired, observed);
+  return { wired, touched, desired, observed, operations, batches: render(operations), uplinks: ports.uplinks, proxies: links.proxies };
+}
+
+type Links = Pick<Plan, 'wired' | 'touched'>;
+
+function look(observation: Observation, links: Links, past: Past): NetState {
+  // The uplinks are seen without the others, whom reading costs something.
+  const { uplinks } = portsPlan(observation, links, { ...past, others: () => [] });
+  const { tables, forwarding, proxies } = linksPlan(observation, links, past);
+  const filters = filtersPlan(observation, links, past);
+  const own = observedState(livingOf(links.touched, observation), observation).filter((object) => isTaken(object, links, past));
+  return netState([...own, ...[filters, tables, forwarding, uplinks, proxies].flatMap(({ observed }) => observed)]);
+}
+
+/** A port that is given up loses the VLANs it was given, and not those that somebody else put there since. */
+function isTaken(object: NetObject, { wired, touched }: Links, { entry }: Past): boolean {
+  if (object.kind !== 'vlan' || wired.some(({ link }) => link === object.dev)) return true;
+  const given = portsOf(touched).some(({ link, vlans }) => link === object.dev && vlans.some(({ vid }) => vid === object.vid));
+  return given || (entry?.original ?? []).some((original) => original.kind === 'vlan' && original.dev === object.dev && original.vid === object.vid);
+}
+
+/** What guests share, or what outlives a tap: it is looked after even when the guest's links are gone. Here, of VLAN ports. */
+function portsPlan(observation: Observation, { wired, touched }: Links, { uplinks: records, protectedOn, ...past }: Past) {
+  const others = (): Wired[] => wiredOf(past.others());
+  return {
+    uplinks: planUplinks({ wanted: portsOf(wired), concerned: portsOf(touched), others: () => portsOf(others()), records, protectedOn }, observation),
+  };
+}
+
+function filtersPlan(observation: Observation, { wired, touched }: Links, past: Past): FilterPlan {
+  return planFilters({ wanted: wired, recorded: touched, others: () => wiredOf(past.others()) }, observation);
+}
+
+/** The same of routed links. */
+function linksPlan(observation: Observation, { wired, touched }: Links, past: Past) {
+  const others = (): Wired[] => wiredOf(past.others());
+  return {
+    tables: planTables({ wanted: wired, recorded: touched, others }, observation),
+    forwarding: planForwarding(wired, observation),
+    proxies: planProxies({ wanted: linksOf(wired), concerned: linksOf(touched), records: past.proxies }, observation),
+  };
+}
+
+function wiredOf(entries: readonly Holding[]): Wired[] {
+  return entries.flatMap(({ wired }) => wired);
+}
+
+function isShared({ kind }: NetObject): boolean {
+  return SHARED_KINDS.has(kind) || FILTER_KINDS.has(kind);
+}
+
+function isBroken(object: NetObject): boolean {
+  return object.kind === 'filter-table' && object.broken === true;
+}
+
+const SHARED_KINDS: ReadonlySet<NetObject['kind']> = new Set(['neighbour-proxy', 'proxy-sysctl', 'uplink-vlan', 'rule', 'last-resort', 'host-sysctl'] as const);
+const FILTER_KINDS: ReadonlySet<NetObject['kind']> = new Set(['filter-table', 'nic-filter', 'filter-set'] as const);
+
+function portsOf(attachments: readonly Wired[]): WiredPort[] {
+  return attachments.filter((attachment) => attachment.kind === 'vlan-port');
+}
+
+function linksOf(attachments: readonly Placed[]): PlacedLink[] {
+  return attachments.filter((attachment) => attachment.kind === 'routed-link');
+}
+
+function ofLinks(state: NetState, attachments: readonly Placed[]): NetState {
+  const links = new Set(attachments.map(({ link }) => link));
+  return state.filter(({ dev }) => links.has(dev));
+}
+
+/** The flush rides in the last run of `ip`: by then the port is exact, because VLANs come first in every order. */
+function withFlush(batches: readonly Batch[], desired: NetState): Batch[] {
+  const taps = desired.flatMap((object) => (object.kind === 'txqlen' && object.length > 0 ? [{ dev: object.dev, txqlen: object.length }] : []));
+  if (taps.length === 0) return [...batches];
+  const flush = flushBatch(taps);
+  const last = batches.at(-1);
+  if (last?.tool !== 'ip') return [...batches, flush];
+  return [...batches.slice(0, -1), { tool: 'ip', lines: [...last.lines, ...flush.lines] }];
+}

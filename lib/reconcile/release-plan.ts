@@ -1,0 +1,52 @@
+/** What taking a guest's wiring away would do: planned here, carried out by `release` and its kin in reconcile.ts. */
+import { scopeOf } from '../attachments/scope.js';
+import { downOf } from '../attachments/state.js';
+import { CommandError } from '../errors.js';
+import type { Entry } from '../journal/journal.js';
+import { NO_TABLE } from '../kernel/nft-output.js';
+import type { FilterFacts, Observation, Scope } from '../kernel/observation.js';
+import { type NetState, withoutVlans } from '../state/netstate.js';
+import { type Host, type Past, pastOf } from './host.js';
+import { type Plan, planRelease } from './plan.js';
+
+export interface TakeBack {
+  readonly keepMade: boolean;
+  /** What of the state before the guest is put back. */
+  readonly target?: (original: NetState) => NetState;
+}
+
+export interface TakenBack {
+  readonly entry: Entry;
+  readonly past: Past;
+  readonly plan: Plan;
+  /** Why the filters could not be read. */
+  readonly blind?: CommandError | undefined;
+}
+
+/** Returns the plan that puts back what was there before the guest; undefined: guestwire knows nothing of it. */
+export async function planTakeBack(host: Host, uuid: string, { keepMade, target = (original) => original }: TakeBack): Promise<TakenBack | undefined> {
+  const past = pastOf(host, uuid);
+  if (past.entry === undefined) return undefined;
+  const entry = { ...past.entry, original: target(past.entry.original) };
+  const { observation, blind } = await look(host, scopeOf([], entry.wired));
+  return { entry, past, plan: planRelease(entry, observation, { keepMade, past }), blind };
+}
+
+/** Returns how a guest that runs on gives up its wiring: see `releaseRunning`. */
+export function ofRunning({ journal }: Pick<Host, 'journal'>, uuid: string, { keepMade = true, keepLinksUp = false } = {}): TakeBack {
+  return { keepMade, target: (original) => withoutVlans(keepLinksUp ? original : downOf(journal.read(uuid)?.wired ?? [], original)) };
+}
+
+/** A table that nobody could read: where it is needed it is made anew. */
+const UNREAD: FilterFacts = { ...NO_TABLE, there: true };
+
+/** Observes for teardown: where the filter cannot be read, all the rest goes all the same. */
+async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Observation; blind?: CommandError }> {
+  try {
+    return { observation: await kernel.observe(scope) };
+  } catch (error) {
+    if (!(error instanceof CommandError) || error.failure.tool !== 'nft') throw error;
+    const observation = await kernel.observe({ ...scope, filters: [] });
+    return { observation: { ...observation, filters: new Map(scope.filters.map((family) => [family, UNREAD])) }, blind: error };
+  }
+}

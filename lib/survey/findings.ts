@@ -1,0 +1,111 @@
+/** All that is not as it should be on a host, in words, with whom it is about. */
+import { FORWARDING } from '../attachments/routed-link/forwarding.js';
+import { familiesOf, livingOf, type Wired } from '../attachments/wired.js';
+import type { Guest } from '../domain/guest.js';
+import { type Alteration, closeLook } from '../filter/rule-check.js';
+import type { Host } from '../reconcile/host.js';
+import type { Subject } from '../reconcile/owners.js';
+import { diff } from '../state/diff.js';
+import { differenceOf } from '../state/differences.js';
+import type { NetObject } from '../state/netstate.js';
+import type { FilterFamily } from '../state/nft.js';
+import { type BatchLine, render } from '../state/render.js';
+import { isFilter } from '../state/words.js';
+import type { Exec } from '../system/exec.js';
+import { quote } from '../values/quote.js';
+import { allProtocols, garbageIn, observeHost } from './leftovers.js';
+import { refusals, type Survey } from './survey.js';
+
+export interface Finding {
+  /** undefined: it is the host's. */
+  readonly guest: Guest | undefined;
+  readonly nic: Pick<Wired, 'nic' | 'mac'> | undefined;
+  readonly text: string;
+  /** Of guests that are gone. */
+  readonly leftover?: true;
+}
+
+export interface Question {
+  readonly exec: Exec;
+  /** UUIDs of guests that run, or that nobody asked about; undefined: nobody asked libvirt at all. */
+  readonly mayRun: ReadonlySet<string> | undefined;
+  /** Route protocols that mark what is guestwire's. */
+  readonly protocols: readonly number[];
+}
+
+/** Returns the findings, without what is said twice. `onCoarse` is told when nftables' rules were known by their comments only. */
+export async function findingsOf(host: Host, found: Survey, question: Question & { readonly onCoarse: () => void }): Promise<Finding[]> {
+  const altered = await closeLook(question.exec, found.plans.flatMap(({ wired }) => wired));
+  if (altered === undefined) question.onCoarse();
+  const changes = found.changes.filter(({ line }) => !isImplied(line, { found, isClose: altered !== undefined })).flatMap(({ guest, nic, line }): Finding[] => {
+    const text = differenceOf(line);
+    return text === undefined ? [] : [{ guest, nic, text }];
+  });
+  const all = [
+    ...absences(found, question), ...changes, ...(altered ?? []).map((one) => findingOf(one, found)),
+    ...(await refusals(host, found)), ...await leftovers(found, question),
+  ];
+  return [...new Map(all.map((one) => [`${one.guest?.uuid ?? ''} ${one.nic?.nic ?? ''} ${one.text}`, one])).values()];
+}
+
+/** Returns whether something else that is told says the same. `isClose`: rules of nftables were compared one by one. */
+function isImplied(line: BatchLine, { found: { changes, observation: { sysctls } }, isClose }: { readonly found: Survey; readonly isClose: boolean }): boolean {
+  const object = objectOf(line);
+  if (object === undefined || !isFilter(object)) return object?.kind === 'sysctl' && isOfUnforwarding(object.path, sysctls);
+  const families = changes.flatMap((change) => {
+    const other = objectOf(change.line);
+    return other?.kind === 'filter-table' ? other.family : [];
+  });
+  return isClose || (object.kind === 'nic-filter' && families.includes(object.family));
+}
+
+function objectOf({ operations: [first] }: BatchLine): NetObject | undefined {
+  return first?.after ?? first?.before;
+}
+
+/** A host that forwards no more forwards on no link: that is refused once, with the command that mends both. */
+function isOfUnforwarding(path: string, sysctls: ReadonlyMap<string, string>): boolean {
+  const [, family] = /^net\/(ipv[46])\/conf\/[^/]+\/forwarding$/.exec(path) ?? [];
+  if (family === 'ipv4') return sysctls.get(FORWARDING.inet) === '0';
+  return family === 'ipv6' && sysctls.get(FORWARDING.inet6) === '0' && sysctls.get(FORWARDING.forced6) !== '1';
+}
+
+/** What an operation cannot show: there is nothing to change where there is no link. */
+function absences({ subjects, observation }: Survey, { mayRun }: Question): Finding[] {
+  return subjects.flatMap(({ guest, entry, attachments }): Finding[] => {
+    const wired = entry?.wired ?? [];
+    if (mayRun?.has(guest.uuid) === false) return [{ guest, nic: undefined, text: 'it does not run, and what was wired for it is still there' }];
+    const gone = wired.filter((one) => livingOf([one], observation).length === 0 && one.kind !== 'made-link').filter(({ link }) => attachments === undefined || attachments.some((one) => one.link === link));
+    return gone.map(({ nic, mac, link }) => ({ guest, nic: { nic, mac }, text: observation.links.has(link) ? `link ${quote(link)} is another than the one that was wired` : `link ${quote(link)} is gone` }));
+  });
+}
+
+/** A guest that was never wired has no entry that knows its link. */
+function findingOf({ family, ifindex, text, isWhole }: Alteration, { subjects, observation }: Survey): Finding {
+  if (isWhole === true) return { guest: undefined, nic: undefined, text: `${text}${filtered(family, subjects)}` };
+  for (const { guest, entry, attachments = [] } of ifindex === undefined ? [] : subjects) {
+    const one = entry?.wired.find((wired) => wired.ifindex === ifindex) ?? attachments.find(({ link }) => link !== undefined && observation.links.get(link)?.ifindex === ifindex);
+    if (one !== undefined) return { guest, nic: { nic: one.nic, mac: one.mac }, text };
+  }
+  return { guest: undefined, nic: undefined, text };
+}
+
+/** Returns whom a table filters, for behind its name. */
+function filtered(family: FilterFamily, subjects: readonly Subject[]): string {
+  const names = subjects.filter(({ entry, attachments }) => familiesOf([...(entry?.wired ?? []), ...(attachments ?? [])]).includes(family)).map(({ guest }) => quote(guest.name));
+  if (names.length === 0) return '';
+  const shown = names.slice(0, MOST_NAMES).join(', ');
+  return `: it filters ${names.length === 1 ? 'guest' : 'guests'} ${shown}${names.length > MOST_NAMES ? ` and ${names.length - MOST_NAMES} more` : ''}`;
+}
+
+const MOST_NAMES = 5;
+
+async function leftovers({ subjects }: Survey, { exec, protocols, mayRun }: Question): Promise<Finding[]> {
+  const held = subjects.flatMap(({ entry, attachments }) => [...(entry?.wired ?? []), ...(attachments ?? [])]);
+  const kept = { held, uuids: new Set([...subjects.map(({ guest }) => guest.uuid), ...(mayRun ?? [])]), protocols: allProtocols(held, protocols) };
+  const garbage = garbageIn(await observeHost(exec, kept), kept);
+  return render(diff([], garbage)).flatMap(({ lines }) => lines).flatMap((line): Finding[] => {
+    const text = differenceOf(line);
+    return text === undefined ? [] : [{ guest: undefined, nic: undefined, text: `${text}: it is guestwire's, and no guest's`, leftover: true }];
+  });
+}

@@ -1,0 +1,119 @@
+/**
+ * What guestwire left on the host for guests that are gone, of which no journal entry speaks any more: all of it carries
+ * its mark, an alias, its protocol number or its table's name. Pure, but for the questions.
+ */
+import { type Attachment, claimsOf } from '../attachments/attachment.js';
+import { ALIAS_PREFIX } from '../attachments/made-link/made-link.js';
+import type { Wired } from '../attachments/wired.js';
+import { askRules6, parseRules } from '../kernel/ip-rule-output.js';
+import { parseLinks, parseProxies, parseRoutes } from '../kernel/iproute-output.js';
+import { observeFilters } from '../kernel/nft-output.js';
+import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, RuleFacts } from '../kernel/observation.js';
+import { ANSWER_FLAGS } from '../kernel/observe.js';
+import { isMade, type NetObject, type NetState, netState } from '../state/netstate.js';
+import { FILTER_FAMILIES, type FilterFamily, TABLE } from '../state/nft.js';
+import { assertSuccess, type Exec, type ExecRequest } from '../system/exec.js';
+import { parsePrefix } from '../values/address.js';
+import { isUuid } from '../values/uuid.js';
+
+/** Returns the host's route protocols and those of guests that were wired under another config. */
+export function allProtocols(held: Kept['held'], protocols: readonly number[]): number[] {
+  return [...new Set([...protocols, ...held.flatMap((one) => (one.kind === 'routed-link' ? [one.protocol] : []))])];
+}
+
+/** All of this host that may be guestwire's, whoever it is for. */
+export interface HostFacts {
+  readonly links: readonly LinkFacts[];
+  /** Of guestwire's protocols, in all tables. */
+  readonly routes: readonly (RouteFacts & { readonly number: number })[];
+  readonly rules: readonly RuleFacts[];
+  readonly proxies: readonly (ProxyFacts & { readonly dev: string })[];
+  readonly filters: ReadonlyMap<FilterFamily, FilterFacts>;
+}
+
+/** Returns the facts of what may not be in `kept`. Throws CommandError or ToolOutputError. */
+export async function observeHost(exec: Exec, { held, protocols }: Kept): Promise<HostFacts> {
+  const questions = ['link show', 'neigh show proxy', 'rule show', ...protocols.map((protocol) => `route show table all proto ${protocol}`)];
+  const request: ExecRequest = { tool: 'ip', args: [...ANSWER_FLAGS.ip, '-batch', '-'], input: `${questions.join('\n')}\n` };
+  const result = await exec(request);
+  assertSuccess(request, result, 'reading the host');
+  const [links = [], proxies = [], rules = [], ...routes] = result.stdout.split('\n').filter((line) => line.trim() !== '').map((line) => JSON.parse(line) as unknown[]);
+  const rules6 = JSON.parse(await askRules6(exec, ANSWER_FLAGS.ip)) as unknown[];
+  return {
+    links: parseLinks(links),
+    proxies: proxies.flatMap((entry) => parseProxies([entry]).map((proxy) => ({ ...proxy, dev: (entry as { readonly dev?: string }).dev ?? '' }))),
+    rules: [...parseRules(rules, 'inet'), ...parseRules(rules6, 'inet6')],
+    routes: protocols.flatMap((number, index) => parseRoutes(routes[index] ?? [], { protocol: String(number) }).map((route) => ({ ...route, number }))),
+    filters: await observeFilters(exec, FILTER_FAMILIES.filter((family) => !isNeeded(family, held))),
+  };
+}
+
+/** What may stay. */
+export interface Kept {
+  /** What guests have as the journal has it, and what those that run ask for: an entry may be lost. */
+  readonly held: readonly (Wired | Attachment)[];
+  /** UUIDs of guests that have an entry or run: what they have is looked after with them. */
+  readonly uuids: ReadonlySet<string>;
+  readonly protocols: readonly number[];
+}
+
+/** Returns what is to be removed. */
+export function garbageIn(facts: HostFacts, kept: Kept): NetState {
+  return netState([...links(facts, kept), ...routes(facts, kept), ...rules(facts, kept), ...proxies(facts, kept), ...filters(facts, kept)]);
+}
+
+/** An alias names the guest. Of a veth pair both ends carry it, and go together. */
+function links({ links: all }: HostFacts, { uuids }: Kept): NetObject[] {
+  const orphans = all.filter(({ alias }) => isOfGuest(alias) && !uuids.has(alias.slice(ALIAS_PREFIX.length)));
+  const gone = new Set<string>();
+  return orphans.flatMap(({ ifname: dev, peer, tap }): NetObject[] => {
+    if (gone.has(dev)) return [];
+    if (peer !== undefined) gone.add(peer);
+    if (tap !== undefined) return [{ kind: 'tap', dev, multiQueue: tap.multiQueue }];
+    return peer === undefined ? [] : [{ kind: 'veth', dev, peer }];
+  });
+}
+
+/** An alias may be an admin's own, who may write anything. */
+function isOfGuest(alias: string | undefined): alias is string {
+  return alias?.startsWith(ALIAS_PREFIX) === true && isUuid(alias.slice(ALIAS_PREFIX.length));
+}
+
+/** Of a guest's link the routes are looked after with the guest; what goes with a link need not be removed before. */
+function routes(facts: HostFacts, kept: Kept): NetObject[] {
+  const links = new Set<string | undefined>([...kept.held.map(({ link }) => link), ...namesOf(facts, kept)]);
+  const tables = new Set(kept.held.flatMap((one) => (one.kind === 'routed-link' ? [one.table] : [])));
+  return facts.routes.flatMap(({ type, to, dev, via, table, number: protocol }): NetObject[] => {
+    // Of both families it is 'default'; those of IPv6 are on lo.
+    if (type === 'unreachable') return to.length === 0 && !tables.has(table) ? [{ kind: 'last-resort', dev: 'lo', family: dev === undefined ? 'inet' : 'inet6', table, protocol }] : [];
+    return type !== 'unicast' || dev === undefined || links.has(dev) ? [] : [{ kind: 'route', dev, to: to.text, via, table, protocol }];
+  });
+}
+
+function namesOf(facts: HostFacts, kept: Kept): string[] {
+  return links(facts, kept).filter(isMade).map(({ dev }) => dev);
+}
+
+function rules({ rules: all }: HostFacts, { held, protocols }: Kept): NetObject[] {
+  // Rules keep the name that a link had when they were made: those go with its guest.
+  const links = new Set<string | undefined>(held.flatMap(({ link, was }) => [link, was]));
+  const claims = new Set<string | undefined>(held.flatMap((one) => (one.kind === 'routed-link' ? claimsOf(one).map(({ text }) => text) : [])));
+  return all.filter(({ protocol, iif, to }) => protocols.includes(protocol) && (iif !== undefined ? !links.has(iif) : to !== undefined && !claims.has(parsePrefix(to).text)))
+    .map(({ family, priority, iif, to, table, protocol }): NetObject => ({ kind: 'rule', dev: iif ?? 'lo', family, priority, to, table, protocol }));
+}
+
+function proxies({ proxies: all }: HostFacts, { held, protocols }: Kept): NetObject[] {
+  const wanted = new Set<string | undefined>(held.flatMap((one) => (one.kind === 'routed-link' ? (one.proxy ?? []).flatMap((dev) => one.addresses.map((address) => `${dev} ${address}`)) : [])));
+  return all.filter(({ protocol, dev, address }) => protocols.includes(Number(protocol)) && !wanted.has(`${dev} ${address}`))
+    .map(({ dev, address, protocol }): NetObject => ({ kind: 'neighbour-proxy', dev, address, protocol: Number(protocol) }));
+}
+
+/** A table without NICs is nobody's; what is wrong within one that is needed is mended with its guests. */
+function filters({ filters: all }: HostFacts, { held }: Kept): NetObject[] {
+  return [...all].filter(([family, { there }]) => there && !isNeeded(family, held))
+    .map(([family]): NetObject => ({ kind: 'filter-table', dev: TABLE, family }));
+}
+
+function isNeeded(family: FilterFamily, held: Kept['held']): boolean {
+  return held.some(({ kind }) => kind === (family === 'bridge' ? 'vlan-port' : 'routed-link'));
+}

@@ -1,0 +1,71 @@
+/** Each NIC of a survey and the state it is in. Pure. */
+import { familiesOf, livingOf, type Wired } from '../attachments/wired.js';
+import type { Guest } from '../domain/guest.js';
+import type { WiredNic } from '../filter/parties.js';
+import type { Subject } from '../reconcile/owners.js';
+import { differenceOf, isOfFilters } from '../state/differences.js';
+import type { Survey } from './survey.js';
+
+/** 'not-wired': its link is gone, or was never wired. */
+export type NicState = 'wired' | 'drifted' | 'quarantined' | 'waiting' | 'not-wired';
+
+export interface SurveyedNic {
+  readonly guest: Guest;
+  /** ISO 8601. */
+  readonly since: string;
+  readonly wired: WiredNic;
+  readonly state: NicState;
+  /** What is not as it should be, in words; also of a NIC in quarantine. */
+  readonly differences: readonly string[];
+}
+
+/** Returns what guestwire wires, NIC by NIC, by name of the guest. */
+export function nicsIn(found: Survey, isQuarantined: (uuid: string) => boolean): SurveyedNic[] {
+  const differences = differencesByNic(found);
+  return found.subjects.filter(({ entry }) => entry !== undefined)
+    .sort((a, b) => a.guest.name.localeCompare(b.guest.name, 'en', { numeric: true }) || (a.guest.uuid < b.guest.uuid ? -1 : 1))
+    .flatMap((subject) => nicsOf(subject).map((wired): SurveyedNic => {
+      const words = [...(differences.get(`${subject.guest.uuid} ${wired.nic}`) ?? []), ...sharedWith(wired, found)];
+      const { guest, entry } = subject;
+      return { guest, since: entry?.since ?? '', wired, differences: words, state: stateOf(wired, { subject, words, found, isQuarantined }) };
+    }));
+}
+
+function nicsOf({ entry }: Subject): WiredNic[] {
+  return (entry?.wired ?? []).filter((one): one is WiredNic => one.kind === 'vlan-port' || one.kind === 'routed-link').sort((a, b) => a.nic - b.nic);
+}
+
+interface Circumstances {
+  readonly subject: Subject;
+  readonly words: readonly string[];
+  readonly found: Survey;
+  readonly isQuarantined: (uuid: string) => boolean;
+}
+
+function stateOf(wired: Wired, { subject: { guest, entry }, words, found, isQuarantined }: Circumstances): NicState {
+  if (livingOf([wired], found.observation).length === 0) return 'not-wired';
+  if (isQuarantined(guest.uuid)) return 'quarantined';
+  if (words.length > 0) return 'drifted';
+  return entry?.incoming === true && wired.kind === 'routed-link' ? 'waiting' : 'wired';
+}
+
+function differencesByNic({ changes }: Survey): Map<string, string[]> {
+  const byNic = new Map<string, string[]>();
+  for (const { guest, nic, line } of changes) {
+    const words = differenceOf(line);
+    if (guest === undefined || nic === undefined || words === undefined) continue;
+    const key = `${guest.uuid} ${nic.nic}`;
+    byNic.set(key, [...(byNic.get(key) ?? []), words]);
+  }
+  return byNic;
+}
+
+/** A table that is gone or broken is so for all that need it. */
+function sharedWith(wired: Wired, { changes }: Survey): string[] {
+  const families: readonly string[] = familiesOf([wired]);
+  return changes.filter(({ line }) => isOfFilters(line)).flatMap(({ line }) => {
+    const [operation] = line.operations;
+    const object = operation?.after ?? operation?.before;
+    return object?.kind === 'filter-table' && families.includes(object.family) ? (differenceOf(line) ?? []) : [];
+  });
+}

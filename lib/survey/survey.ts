@@ -1,0 +1,134 @@
+/**
+ * The whole host at once: what every guest of the journal should have and what differs, from one observation. All guests
+ * are planned as if they were one, so that a host with hundreds of them costs one run of each tool. Changes nothing.
+ */
+import { type Attachment, type Placed, placedOf } from '../attachments/attachment.js';
+import { furtherScope, preflight } from '../attachments/check.js';
+import { scopeOf } from '../attachments/scope.js';
+import { familiesOf, livingOf } from '../attachments/wired.js';
+import { NIL_UUID } from '../domain/guest.js';
+import { GuestwireError } from '../errors.js';
+import type { Entry } from '../journal/journal.js';
+import { underNewNames } from '../journal/renamed-links.js';
+import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
+import { type Host, type Past, pastOf } from '../reconcile/host.js';
+import { type Owner, ownersOf, type Subject, withOwner } from '../reconcile/owners.js';
+import { type Plan, planFor } from '../reconcile/plan.js';
+import type { Wish } from '../reconcile/request.js';
+import type { BatchLine } from '../state/render.js';
+
+export interface Survey {
+  readonly subjects: readonly Subject[];
+  readonly observation: Observation;
+  /** Lines that would be fed to the tools, each with whom it is for. */
+  readonly changes: readonly (Owner & { readonly line: BatchLine })[];
+  readonly plans: readonly Plan[];
+}
+
+/** A guest for which something is to be done, and what its XML asks for. */
+export type Task = Subject & { readonly attachments: readonly Attachment[] };
+
+/**
+ * Returns the guests that something is to be done for. What guests share is mended with any of them, so then it is all; and
+ * of one whose links are not all known, or that came by migration, a survey does not see all.
+ */
+export function tasksOf({ subjects, changes, observation: { links } }: Survey): Task[] {
+  const shared = changes.some(({ guest }) => guest === undefined);
+  const concerned = new Set(changes.map(({ guest }) => guest?.uuid));
+  return subjects.flatMap((subject) => {
+    const { guest, entry, attachments } = subject;
+    if (attachments === undefined) return [];
+    const waits = entry?.incoming === true || attachments.some(({ link }) => link === undefined || !links.has(link));
+    return shared || waits || concerned.has(guest.uuid) ? [{ ...subject, attachments }] : [];
+  });
+}
+
+/** By UUID, what the XML of guests that run asks for. */
+export type Wishes = ReadonlyMap<string, Wish>;
+
+/** Returns what is and what should be, of all guests that the journal or `wishes` know. Throws CommandError, JournalError. */
+export async function survey(host: Host, wishes: Wishes = new Map()): Promise<Survey> {
+  const subjects = subjectsOf(host, wishes);
+  const recorded = subjects.flatMap(({ entry }) => entry?.wired ?? []);
+  const wanted = subjects.flatMap(({ attachments }) => attachments ?? []);
+  const scope = { ...scopeOf([], [...recorded, ...wanted]), filters: familiesOf([...recorded, ...wanted]) };
+  const first = await host.kernel.observe(scope);
+  const { routers } = furtherScope([...recorded, ...wanted].filter(isAttachment), first);
+  const observation = routers === true ? { ...first, routers: (await host.kernel.observe({ ...EMPTY_SCOPE, routers })).routers } : first;
+  // What comes by migration is planned apart: nothing that attracts its traffic is wanted yet.
+  const plans = [false, true].map((incoming) => planAll(host, subjects, { incoming, observation })).filter((plan) => plan !== undefined);
+  const owner = ownersOf(subjects, plans);
+  const changes = plans.flatMap(({ batches }) => batches.flatMap(({ lines }) => lines)).flatMap((line) => {
+    const [operation] = line.operations;
+    return operation === undefined ? [] : [{ ...owner(operation.after ?? operation.before), line }];
+  });
+  return { subjects, observation, changes, plans };
+}
+
+function subjectsOf({ journal }: Host, wishes: Wishes): Subject[] {
+  const entries = journal.list().flatMap(({ guest }) => journal.read(guest.uuid) ?? []);
+  const known = entries.map((entry): Subject => {
+    const wish = wishes.get(entry.guest.uuid);
+    return { guest: entry.guest, entry, attachments: wish && underNewNames(wish.attachments, entry.wired) };
+  });
+  const further = [...wishes.values()].filter(({ guest, attachments }) => attachments.length > 0 && !entries.some((entry) => entry.guest.uuid === guest.uuid));
+  return [...known, ...further.map((wish): Subject => ({ ...wish, entry: undefined }))];
+}
+
+/** A guest that is gone has nothing that is wanted; its NICs whose links are gone have not, either. */
+function wantedOf({ entry, attachments }: Subject, observation: Observation): readonly Placed[] {
+  if (attachments !== undefined) return placedOf(attachments).filter(({ link }) => observation.links.has(link));
+  return livingOf(entry?.wired ?? [], observation);
+}
+
+interface Part {
+  readonly incoming: boolean;
+  readonly observation: Observation;
+}
+
+function planAll(host: Host, subjects: readonly Subject[], { incoming, observation }: Part): Plan | undefined {
+  const isOfPart = ({ entry }: Subject): boolean => (entry?.incoming === true) === incoming;
+  const part = subjects.filter(isOfPart);
+  if (part.length === 0) return undefined;
+  const entries = part.flatMap(({ entry }) => entry ?? []);
+  const others = subjects.filter((subject) => !isOfPart(subject)).flatMap(({ entry }) => entry ?? []);
+  const one: Entry = {
+    version: 1, guest: { name: '', uuid: '' }, since: '', incoming,
+    wired: entries.flatMap(({ wired }) => wired), original: entries.flatMap(({ original }) => original),
+  };
+  const past: Past = { ...pastOf(host, entries[0]?.guest.uuid ?? NIL_UUID), entry: one, others: () => others, quarantined: false };
+  const placed = part.flatMap((subject) => {
+    const quarantined = host.isQuarantined(subject.guest.uuid) ? { quarantined: true as const } : { quarantined: undefined };
+    return wantedOf(subject, observation).map((attachment) => ({ ...attachment, ...quarantined }));
+  });
+  return planFor(placed, observation, { mode: { fresh: false, incoming }, past });
+}
+
+/**
+ * Returns why guests could not be wired anew, a sentence a guest: what no operation shows, such as a bridge that no longer
+ * filters, a host that no longer forwards, or an address that somebody else holds by now.
+ */
+export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner & { readonly text: string })[]> {
+  const asked = subjects.map((subject) => ({ ...subject, wanted: (subject.attachments ?? subject.entry?.wired ?? []).filter(isAttachment) }));
+  const recorded = asked.flatMap(({ entry }) => entry?.wired ?? []);
+  const wanted = asked.flatMap((subject) => subject.wanted);
+  const first = await host.kernel.observe({ ...scopeOf(wanted, recorded), filters: [] });
+  const { nextHops, exact, routers } = await host.kernel.observe({ ...EMPTY_SCOPE, ...furtherScope(wanted, first) });
+  const observation = { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
+  const holders = asked.flatMap(({ guest, entry }) => (livingOf(entry?.wired ?? [], observation).length === 0 ? [] : [{ uuid: guest.uuid, name: guest.name, attachments: entry?.wired ?? [] }]));
+  const guestName = (uuid: string): string | undefined => asked.find(({ guest }) => guest.uuid === uuid)?.guest.name;
+  return asked.flatMap(({ guest, entry, wanted: attachments }) => {
+    const there = attachments.filter(({ link }) => link === undefined || observation.links.has(link));
+    try {
+      preflight(guest.name, there, { observation, holders: holders.filter(({ uuid }) => uuid !== guest.uuid), recorded: entry?.wired ?? [], guestName });
+      return [];
+    } catch (error) {
+      if (!(error instanceof GuestwireError)) throw error;
+      return [withOwner(guest, error.message)];
+    }
+  });
+}
+
+function isAttachment(one: Attachment | Placed): one is Attachment {
+  return one.kind === 'vlan-port' || one.kind === 'routed-link';
+}

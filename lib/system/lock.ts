@@ -1,0 +1,122 @@
+/**
+ * The one host-wide lock: `flock` on a root-only file. Guests start in parallel and share bridges, uplinks and routes.
+ * The kernel frees it when every process that holds the descriptor is dead, so a killed hook never leaves it behind, and
+ * a tool that outlives the hook keeps it until its last change is made.
+ */
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
+import { JournalError } from '../errors.js';
+import { oneLine, quote } from '../values/quote.js';
+import type { Exec, ExecResult } from './exec.js';
+
+export interface Lock {
+  /** Pass it to every tool that changes the host. */
+  readonly fd: number;
+  /** Gives the lock back; safe to call twice. */
+  readonly release: () => void;
+}
+
+export interface LockRequest {
+  readonly path: string;
+  /** Seconds to wait. */
+  readonly wait: number;
+  /** Written into the file, for whoever waits: `start of guest 'web1'`. */
+  readonly holder: string;
+}
+
+/** Exit status of flock(1) when the lock was not had in time; any but 1, so that a failure of its own differs. */
+const NOT_HAD = 75;
+
+/** Returns the lock. Throws JournalError when it is not had in time, naming the holder, or cannot be had at all. */
+export async function acquireLock(exec: Exec, request: LockRequest): Promise<Lock> {
+  for (;;) {
+    const lock = await lockFile(exec, request);
+    // Whoever uninstalls removes the file: a lock on what is no more would keep nobody else out.
+    if (fstatSync(lock.fd).ino === statSync(request.path, { throwIfNoEntry: false })?.ino) return lock;
+    lock.release();
+  }
+}
+
+/**
+ * Returns whether some process holds the lock of `path`: by the kernel's word, which no kill -9 makes a lie. A file that is
+ * not there is held by nobody. Throws JournalError when it cannot be told.
+ */
+export async function isHeld(exec: Exec, path: string): Promise<boolean> {
+  if (statSync(path, { throwIfNoEntry: false }) === undefined) return false;
+  const fd = openLockFile(path);
+  try {
+    // Shared, so that two who ask at once do not take each other for the holder.
+    const result = await exec({ tool: 'flock', args: ['--shared', '--nonblock', '--conflict-exit-code', String(NOT_HAD), '3'], fd });
+    if (result.exitCode === NOT_HAD) return true;
+    if (result.exitCode !== 0) throw new JournalError(`lock ${quote(path)} cannot be asked for: ${reasonOf(result)}`);
+    return false;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+async function lockFile(exec: Exec, { path, wait, holder }: LockRequest): Promise<Lock> {
+  const fd = openLockFile(path);
+  try {
+    const result = await exec({
+      tool: 'flock',
+      args: ['--exclusive', '--timeout', String(wait), '--conflict-exit-code', String(NOT_HAD), '3'],
+      fd,
+      deadline: (wait + 5) * 1000,
+    });
+    if (result.exitCode === NOT_HAD) {
+      throw new JournalError(`lock ${quote(path)} was not had in ${wait} s: held by ${readFileSync(path, 'utf8').trim() || 'an unknown process'}`);
+    }
+    if (result.exitCode !== 0) {
+      throw new JournalError(`lock ${quote(path)} cannot be had: ${reasonOf(result)}`);
+    }
+    noteHolder(fd, holder);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  let held = true;
+  return {
+    fd,
+    release: () => {
+      if (held) closeSync(fd);
+      held = false;
+    },
+  };
+}
+
+function reasonOf({ errno, signal, stderr, exitCode }: ExecResult): string {
+  if (errno === 'ENOENT') return "flock is not installed: no 'flock' in PATH";
+  if (errno !== undefined) return `flock could not be started (${errno})`;
+  if (signal !== undefined) return `flock was killed by ${signal}`;
+  return stderr.trim() === '' ? `flock ended with ${exitCode ?? 'no status'}` : oneLine(stderr);
+}
+
+/** For whoever waits; a full /run costs no more than that. Written over before it is cut, so that it needs no new page. */
+function noteHolder(fd: number, holder: string): void {
+  const text = `${oneLine(holder)} (pid ${process.pid})\n`;
+  try {
+    ftruncateSync(fd, writeSync(fd, text, 0));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+  }
+}
+
+/** Nobody but root may open it: whoever can lock it can keep every guest from starting. */
+function openLockFile(path: string): number {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  } catch (error) {
+    throw new JournalError(`lock ${quote(path)} cannot be opened: ${oneLine((error as Error).message.split(',', 1)[0] ?? '')}`, { cause: error });
+  }
+  const { uid, mode } = fstatSync(fd);
+  if (uid !== 0 && uid !== process.geteuid?.()) {
+    closeSync(fd);
+    throw new JournalError(`lock ${quote(path)} belongs to user ${uid}: remove it`);
+  }
+  if ((mode & 0o077) !== 0) {
+    closeSync(fd);
+    throw new JournalError(`lock ${quote(path)} can be opened by others (mode 0${(mode & 0o777).toString(8)}): remove it`);
+  }
+  return fd;
+}

@@ -1,0 +1,203 @@
+/**
+ * IP addresses and prefixes as canonical text, with the arithmetic on them. Canonical is what inet_ntop(3) and so
+ * iproute2 print: RFC 5952, dotted decimal at the end of IPv4-mapped addresses. Node's own SocketAddress reads and writes
+ * the text; `net.isIP` and the address libraries cost 5 to 11 ms of every guest start, and some read '010.1.1.1' as octal.
+ */
+import { SocketAddress } from 'node:net';
+import { ValueError } from '../errors.js';
+import { quote } from './quote.js';
+
+/** iproute2's names of the two families. */
+export type Family = 'inet' | 'inet6';
+
+/** Returns how messages name a family. */
+export function familyName(family: Family): 'IPv4' | 'IPv6' {
+  return family === 'inet' ? 'IPv4' : 'IPv6';
+}
+
+export interface Address {
+  readonly family: Family;
+  /** Canonical, without a prefix length. */
+  readonly text: string;
+}
+
+export interface Prefix {
+  readonly family: Family;
+  /** Canonical, always with its length: '192.0.2.10/32'. */
+  readonly text: string;
+  readonly length: number;
+  readonly first: bigint;
+  readonly last: bigint;
+}
+
+/** Returns the address that `text` writes. Zones and lengths are refused. Throws ValueError. */
+export function parseAddress(text: string): Address {
+  if (text.includes('%')) throw new ValueError(`address ${quote(text)} has a zone: leave out the '%' and what follows`);
+  if (text.includes('/')) throw new ValueError(`address ${quote(text)} has a length: leave out the '/' and what follows`);
+  const family = text.includes(':') ? 'inet6' : 'inet';
+  const canonical = canonicalText(text, family);
+  if (canonical === undefined) throw new ValueError(`address ${quote(text)} is not an IPv4 or IPv6 address`);
+  return { family, text: canonical };
+}
+
+/** Returns the prefix that `address/length` writes. Host bits must be zero. Throws ValueError. */
+export function parsePrefix(text: string): Prefix {
+  const [address = '', length, ...rest] = text.split('/');
+  if (length === undefined || rest.length > 0) {
+    throw new ValueError(`prefix ${quote(text)} is not 'address/length'`);
+  }
+  return prefixOf(parseAddress(address), length);
+}
+
+/** Returns the prefix of `address` and a decimal `length`. Host bits must be zero. Throws ValueError. */
+export function prefixOf(address: Address, length: string): Prefix {
+  const bits = widthOf(address.family);
+  if (!/^(0|[1-9][0-9]{0,2})$/.test(length) || Number(length) > bits) {
+    throw new ValueError(`prefix length ${quote(length)} of ${quote(address.text)} is outside 0-${bits}`);
+  }
+  const host = BigInt(bits - Number(length));
+  const first = valueOf(address);
+  if ((first >> host) << host !== first) {
+    throw new ValueError(`prefix '${address.text}/${length}' has host bits set: write '${addressText((first >> host) << host, address.family)}/${length}'`);
+  }
+  return { family: address.family, text: `${address.text}/${length}`, length: Number(length), first, last: first + (1n << host) - 1n };
+}
+
+/** Returns the prefix that `address` or `address/length` writes. Throws ValueError. */
+export function ownPrefix(text: string): Prefix {
+  const [address = '', ...length] = text.split('/');
+  return length.length === 0 ? hostPrefix(parseAddress(address)) : prefixOf(parseAddress(address), length.join('/'));
+}
+
+/** Returns the /32 or /128 of one address. */
+export function hostPrefix(address: Address): Prefix {
+  return prefixOf(address, String(widthOf(address.family)));
+}
+
+/** Returns the link-local address that a MAC makes (RFC 4291 appendix A), which Linux uses unless told otherwise. */
+export function linkLocalOf(mac: string): Address {
+  const [a = 0, b = 0, c = 0, ...rest] = mac.split(':').map((byte) => Number(`0x${byte}`));
+  const value = joined([a ^ 2, b, c, 0xff, 0xfe, ...rest], 8n);
+  return { family: 'inet6', text: addressText((0xfe80n << 112n) | value, 'inet6') };
+}
+
+/** Returns the last address of a prefix. */
+export function lastAddress(prefix: Prefix): string {
+  return addressText(prefix.last, prefix.family);
+}
+
+/** Returns whether every address of `inner` is one of `outer`. */
+export function contains(outer: Prefix, inner: Prefix): boolean {
+  return outer.family === inner.family && outer.first <= inner.first && inner.last <= outer.last;
+}
+
+/** Returns whether two prefixes share an address. */
+export function overlaps(a: Prefix, b: Prefix): boolean {
+  return contains(a, b) || contains(b, a);
+}
+
+/** Returns the canonical form of what iproute2 prints as a route's destination; a bare address is a host route. */
+export function canonicalDestination(dst: string, family: Family): string {
+  if (dst === 'default') return family === 'inet' ? '0.0.0.0/0' : '::/0';
+  return dst.includes('/') ? parsePrefix(dst).text : hostPrefix(parseAddress(dst)).text;
+}
+
+const NO_UNICAST: readonly (readonly [string, string])[] = [
+  ['0.0.0.0/32', 'is the unspecified address'],
+  ['::/128', 'is the unspecified address'],
+  ['0.0.0.0/8', "is in '0.0.0.0/8', which is no unicast address"],
+  ['127.0.0.0/8', 'is a loopback address'],
+  ['::1/128', 'is a loopback address'],
+  ['224.0.0.0/4', 'is a multicast address'],
+  ['ff00::/8', 'is a multicast address'],
+  ['240.0.0.0/4', "is in '240.0.0.0/4', which is no unicast address"],
+  ['::ffff:0.0.0.0/96', 'is an IPv4-mapped address: write it as IPv4'],
+];
+
+const LINK_LOCAL: readonly (readonly [string, string])[] = [
+  ['169.254.0.0/16', 'is link-local, which cannot be routed'],
+  ['fe80::/10', 'is link-local, which cannot be routed'],
+];
+
+/** Throws ValueError when no guest may be reached by any address of `prefix`: multicast, loopback, link-local and so on. */
+export function assertRoutable(prefix: Prefix): void {
+  if (prefix.length === 0) throw new ValueError(`prefix '${prefix.text}' is the default route: a guest cannot claim it`);
+  assertApart(prefix, [...NO_UNICAST, ...LINK_LOCAL]);
+}
+
+/** Throws ValueError when no link can have the address: unspecified, loopback, multicast and so on. */
+export function assertUnicast(address: Address): void {
+  assertApart(hostPrefix(address), NO_UNICAST);
+}
+
+/** Throws ValueError when a guest on a LAN cannot have the addresses of `prefix`; link-local ones it can. */
+export function assertOwnable(prefix: Prefix): void {
+  if (prefix.length === 0) throw new ValueError(`prefix '${prefix.text}' is every address: list the guest's own`);
+  assertApart(prefix, NO_UNICAST);
+}
+
+/** Throws ValueError when `prefix` lies within what is nobody's address: multicast, loopback and so on. */
+export function assertSomebodys(prefix: Prefix): void {
+  for (const [text, why] of NO_UNICAST) {
+    if (contains(parsePrefix(text), prefix)) throw new ValueError(`${named(prefix)} ${why}`);
+  }
+}
+
+function assertApart(prefix: Prefix, reserved: readonly (readonly [string, string])[]): void {
+  for (const [text, why] of reserved) {
+    const other = parsePrefix(text);
+    if (contains(other, prefix)) throw new ValueError(`${named(prefix)} ${why}`);
+    if (contains(prefix, other)) throw new ValueError(`${named(prefix)} holds ${named(other)}, which ${why}`);
+  }
+}
+
+function named(prefix: Prefix): string {
+  return prefix.length === widthOf(prefix.family) ? `address '${bare(prefix)}'` : `prefix '${prefix.text}'`;
+}
+
+/** Returns a host prefix without its length, and any other as it is. */
+export function bare(prefix: Prefix): string {
+  return prefix.length === widthOf(prefix.family) ? prefix.text.slice(0, prefix.text.indexOf('/')) : prefix.text;
+}
+
+/** Returns how many bits an address of `family` has. */
+export function widthOf(family: Family): number {
+  return family === 'inet' ? 32 : 128;
+}
+
+function canonicalText(text: string, family: Family): string | undefined {
+  // The address is handed to C as a string, which ends at the first NUL.
+  if (!/^[0-9a-fA-F:.]+$/.test(text)) return undefined;
+  try {
+    return new SocketAddress({ address: text, family: family === 'inet' ? 'ipv4' : 'ipv6' }).address;
+  } catch {
+    return undefined;
+  }
+}
+
+function valueOf(address: Address): bigint {
+  if (address.family === 'inet') return joined(address.text.split('.').map(Number), 8n);
+  const [head = [], tail = []] = address.text.split('::').map(groupsOf);
+  return joined([...head, ...Array.from({ length: 8 - head.length - tail.length }, () => 0), ...tail], 16n);
+}
+
+/** Returns the 16-bit groups of one side of '::'; a dotted end counts for two. */
+function groupsOf(text: string): number[] {
+  return text === '' ? [] : text.split(':').flatMap((group) => {
+    if (!group.includes('.')) return [Number(`0x${group}`)];
+    const [a = 0, b = 0, c = 0, d = 0] = group.split('.').map(Number);
+    return [a * 256 + b, c * 256 + d];
+  });
+}
+
+function joined(parts: readonly number[], bits: bigint): bigint {
+  return parts.reduce((value, part) => (value << bits) | BigInt(part), 0n);
+}
+
+/** Returns the canonical text of an address given as a number. */
+export function addressText(value: bigint, family: Family): string {
+  const digits = value.toString(16).padStart(widthOf(family) / 4, '0');
+  if (family === 'inet') return (digits.match(/../g) ?? []).map((byte) => Number(`0x${byte}`)).join('.');
+  const whole = (digits.match(/..../g) ?? []).join(':');
+  return canonicalText(whole, family) ?? whole;
+}

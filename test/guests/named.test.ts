@@ -1,0 +1,123 @@
+/** Guests as command lines name them: by name, UUID or id, the same everywhere, and one sentence for who is none. */
+import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { COMMANDS } from '../../lib/cli/main.js';
+import { guestOfLibvirt } from '../../lib/guests/named.js';
+import { askLibvirt } from '../../lib/guests/virsh.js';
+import { exec } from '../../lib/system/exec-async.js';
+import { isAfter, now, processOf } from '../../lib/system/process.js';
+import { canRun, testWith } from '../places/capability.js';
+import { type GuestHost, openGuestHost } from '../places/guest-host.js';
+import { guestXml } from '../places/routed-host.js';
+
+const kernelTest = testWith('root', 'netns', 'nft');
+jest.setTimeout(60_000);
+
+const UUID = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01';
+const FLOW = ['--from', '198.51.100.1', '--to', '192.0.2.10'];
+/** Every command that takes a guest, with what else it needs. */
+const TAKE: Readonly<Record<string, readonly string[]>> = {
+  status: [], check: [], derive: [], plan: [], explain: FLOW, drops: [], reconcile: [], set: ['--nic', '52:54:00:aa:bb:01', '--ip', '192.0.2.10'], unset: ['--nic', '52:54:00:aa:bb:01'],
+  'cloud-init': [], quarantine: [],
+};
+
+test('all that take a guest are tried here, and call it GUEST', () => {
+  expect(COMMANDS.filter(({ operand }) => operand === 'guest').map(({ name }) => name).sort()).toEqual(Object.keys(TAKE).sort());
+  for (const { help } of COMMANDS) expect(help).not.toContain('DOMAIN');
+});
+
+describe('a guest', () => {
+  let host: GuestHost;
+  beforeAll(async () => {
+    if (!canRun('root', 'netns', 'nft')) return;
+    host = await openGuestHost();
+    host.netns.sh('ip tuntap add vnet1 mode tap; ip link set vnet1 up');
+    host.start(guestXml({ name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10'] }));
+    host.say(guestXml({ name: 'off1', tap: 'vnet8', addresses: ['192.0.2.18'] }), false);
+  });
+  afterAll(() => { host.close(); });
+
+  for (const [name, args] of Object.entries(TAKE)) kernelTest(`that is none is told so by ${name}`, async () => {
+    const { status, stdout, stderr } = await host.command(name, 'nobody', ...args);
+    expect({ status, stdout, stderr }).toEqual({ status: ['check', 'explain'].includes(name) ? 2 : 1, stdout: '', stderr: "guestwire: there is no guest 'nobody': 'virsh list --all' lists those there are\n" });
+  });
+
+  // The virsh of tests writes nothing.
+  for (const [name, args] of Object.entries(TAKE).filter(([each]) => !['set', 'unset', 'quarantine'].includes(each))) {
+    kernelTest(`is the same by its name, UUID and id to ${name}`, async () => {
+      const said = await host.command(name, 'web1', ...args);
+      expect(said).toMatchObject({ status: name === 'explain' ? expect.any(Number) : 0, stderr: '' });
+      for (const by of [UUID, UUID.toUpperCase(), '101']) expect(await host.command(name, by, ...args)).toEqual(said);
+    });
+  }
+
+  kernelTest('that exists and is not wired is told apart from none', async () => {
+    expect(await host.command('check', 'off1')).toEqual({ status: 2, stdout: '', stderr: "guestwire: guest 'off1' does not run here, and nothing is wired for it\n" });
+    expect((await host.command('drops', 'off1')).stderr).toContain('only a wired guest has filters');
+    expect((await host.command('status', 'off1')).stdout).toContain('not wired');
+  });
+
+  kernelTest('has its name in the table as it is, and 80 columns hold a long one', async () => {
+    const long = `it's "${'long '.repeat(17)}`.trim();
+    host.netns.sh('ip tuntap add vnet4 mode tap; ip link set vnet4 up');
+    host.start(guestXml({ name: long, tap: 'vnet4', addresses: ['192.0.2.40'] }));
+    const { stdout } = await host.command('status');
+    expect(stdout).toContain('it\'s "long');
+    for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+  });
+});
+
+describe('digits', () => {
+  const none = "error: failed to get domain '5'\n";
+  /** As virsh 9.0 does: dumpxml takes an id first, domid takes none. */
+  const asked = (by: string, domid: { stdout: string } | { stderr: string }): Promise<unknown> => guestOfLibvirt({
+    exec: ({ args }) => Promise.resolve({
+      exitCode: args.includes('domid') && 'stderr' in domid ? 1 : 0, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '',
+      ...(args.includes('dumpxml') ? { stdout: `<domain type='kvm' id='5'><name>web1</name><uuid>${UUID}</uuid></domain>` } : domid),
+    }),
+  }, by);
+  test('are the id of a guest when none has them for its name', async () => {
+    expect(await asked('5', { stderr: none })).toEqual({ name: 'web1', uuid: UUID });
+  });
+  test.each(['-', '7'])('that are the name of another guest, whose id is %s, mean neither', async (id) => {
+    await expect(asked('5', { stdout: `${id}\n\n` })).rejects.toThrow(/^'5' is the name of one guest and the id of guest 'web1': give a UUID$/);
+  });
+  test('of a name with more than digits say nothing', async () => {
+    expect(await asked('web1', { stdout: '7\n' })).toEqual({ name: 'web1', uuid: UUID });
+  });
+});
+
+describe('a libvirt that is down', () => {
+  const down = { exitCode: 1, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: "error: failed to connect to the hypervisor\nerror: Failed to connect socket to '/var/run/libvirt/virtqemud-sock': No such file or directory\n" };
+  test('is told with its cure first', async () => {
+    const before = process.env['LIBVIRT_DEFAULT_URI'];
+    const ask = (): Promise<string> => askLibvirt({ exec: () => Promise.resolve(down) }, ['dumpxml', '--domain', 'web1'], 'reading the domain XML');
+    try {
+      delete process.env['LIBVIRT_DEFAULT_URI'];
+      await expect(ask()).rejects.toThrow(/^libvirt does not answer: start it with 'systemctl start libvirtd', or virtqemud where there is that \(Failed to connect socket to '\/var\/run\/libvirt\/virtqemud-sock': No such file or directory\)$/);
+      process.env['LIBVIRT_DEFAULT_URI'] = 'qemu+ssh://elsewhere/system';
+      await expect(ask()).rejects.toThrow(/^virsh failed \(reading the domain XML\): error: failed to connect/);
+    } finally {
+      if (before === undefined) delete process.env['LIBVIRT_DEFAULT_URI'];
+      else process.env['LIBVIRT_DEFAULT_URI'] = before;
+    }
+  });
+});
+
+test('a process that began a moment after another moment did so after it, and one before it did not', async () => {
+  const older = spawn('sleep', ['60']);
+  await sleep(30);
+  const moment = await now(exec);
+  // More than the hundredth of a second that the kernel counts in, and far less than a second.
+  await sleep(30);
+  const younger = spawn('sleep', ['60']);
+  try {
+    const [first, second] = [older, younger].map(({ pid }) => processOf(pid ?? 0)?.started);
+    if (moment === undefined || first === undefined || second === undefined) throw new Error('the moments are not known');
+    expect([isAfter(first, moment), isAfter(second, moment)]).toEqual([false, true]);
+  } finally {
+    older.kill();
+    younger.kill();
+  }
+});

@@ -1,0 +1,259 @@
+/**
+ * hooks/qemu, the launcher: which guests and operations end in it, and what it does when node cannot be had or goes wrong.
+ * Something that takes notes stands at /usr/bin/node, bound there in the host's own mount namespace.
+ */
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect } from '@jest/globals';
+import { canRun, type Capability, testWith } from '../places/capability.js';
+import {
+  bridgeNic, domainXml, DONE, entriesOf, ethernetNic, type HookHost, openHookHost, PLAIN, routedWish, UUID,
+} from '../places/hook-run.js';
+
+const NEEDED = ['root', 'netns'] as const;
+const hookTest = testWith(...NEEDED);
+
+let host: HookHost;
+beforeAll(async () => {
+  if (!canRun(...NEEDED)) return;
+  host = await openHookHost();
+  host.sh(`mount --bind ${resolve('fixtures/tools/note-node')} /usr/bin/node`);
+  // hookcache.test.ts has what the launcher does with it.
+  host.sh('rm -f /run/checkout/dist/hook.cache');
+}, 30_000);
+afterAll(() => { if (canRun(...NEEDED)) host.close(); });
+beforeEach(() => {
+  if (!canRun(...NEEDED)) return;
+  host.sh('rm -rf /run/guestwire /run/config.toml /run/node.*');
+  host.recorded('logger');
+  host.write('/run/node.exit', '0');
+});
+
+/** Every operation of libvirt 9 to 12 for a domain, and one that is not there yet. */
+const OPERATIONS = ['migrate', 'restore', 'prepare', 'start', 'started', 'reconnect', 'attach', 'stopped', 'release', 'levitate'];
+const COMING = ['migrate', 'prepare', 'start', 'reconnect'];
+const GOING = ['reconnect', 'stopped', 'release'];
+
+/** Returns what node was called with since the last call: a line of arguments, a line with the length of its input. */
+function noted(): string[] {
+  const file = host.outside('/run/node.log');
+  if (!existsSync(file)) return [];
+  const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
+  rmSync(file);
+  return lines;
+}
+
+/** Runs every operation, expects that none fails or says anything, and returns those that got to node. */
+async function callsOf(xml: string, { guest = 'web1', through = [] }: { guest?: string; through?: readonly string[] } = {}): Promise<string[]> {
+  const calls: string[] = [];
+  for (const operation of OPERATIONS) {
+    expect({ operation, ...await host.hook({ operation, guest, xml, through }) }).toEqual({ operation, ...DONE });
+    if (noted().length > 0) calls.push(operation);
+  }
+  return calls;
+}
+
+const vlanNic = (attributes: string, inside = "<source bridge='br0'/>"): string =>
+  domainXml({ nics: [`<interface ${attributes}>\n  <mac address='52:54:00:aa:bb:01'/>\n  ${inside}\n  <vlan>\n    <tag id='42'/>\n  </vlan>\n</interface>\n`] });
+const OVS = "<source bridge='ovs0'/><virtualport type='openvswitch'>\n  <parameters interfaceid='1'/>\n</virtualport>";
+
+interface Case {
+  readonly xml: string;
+  readonly config?: string;
+  /** Names of empty files in the state directory. */
+  readonly state?: readonly string[];
+  readonly calls: readonly string[];
+}
+
+const CASES: Readonly<Record<string, Case>> = {
+  'a guest that nothing speaks of': { xml: PLAIN, calls: [] },
+  'a guest whose metadata speaks of it': { xml: domainXml({ wishes: routedWish(['192.0.2.1']) }), calls: COMING },
+  'a <vlan> on a bridge': { xml: vlanNic("type='bridge'"), calls: COMING },
+  'a <vlan> on a libvirt network': { xml: vlanNic("type='network'", "<source network='lan'/>"), calls: COMING },
+  'a <vlan> on a NIC with attributes': { xml: vlanNic("type='bridge' trustGuestRxFilters='yes'"), calls: COMING },
+  'a <vlan> on a bridge named openvswitch': { xml: vlanNic("type='bridge'", "<source bridge='openvswitch'/>"), calls: COMING },
+  'a <vlan> on Open vSwitch': { xml: vlanNic("type='bridge'", OVS), calls: [] },
+  'a <vlan> on Open vSwitch, in front of it': { xml: vlanNic("type='bridge'", '').replace('</interface>', `${OVS}</interface>`), calls: [] },
+  'a <vlan> on a virtual function': { xml: vlanNic("type='hostdev' managed='yes'", ''), calls: [] },
+  'a <vlan> on macvtap': { xml: vlanNic("type='direct'", "<source dev='eno1' mode='passthrough'/>"), calls: [] },
+  'a <vlan> on Open vSwitch and one on a bridge': { xml: vlanNic("type='bridge'", OVS).replace('<devices>', `<devices>${bridgeNic({ more: "<vlan><tag id='1'/></vlan>" })}`), calls: COMING },
+  'a <vlan> on a bridge and one on a virtual function': { xml: vlanNic("type='hostdev'").replace('<devices>', `<devices>${bridgeNic({ more: "<vlan><tag id='1'/></vlan>" })}`), calls: COMING },
+  'a <vlan> in an XML that ends there': { xml: vlanNic("type='bridge'").split('</vlan>')[0] ?? '', calls: COMING },
+  'a config about bridges': { xml: PLAIN, config: '[bridge.br0]\nuplinks = ["eno1"]\n[routed]\nprotocol = 118\n', calls: [] },
+  'a config about guests': { xml: PLAIN, config: '[bridge.br0]\n[guest.db1."52:54:00:aa:bb:01"]\nisolated = true\n', calls: COMING },
+  'a config about networks': { xml: PLAIN, config: '[network.lan.portgroup.dmz]\nvlan = { tags = [30] }\n', calls: COMING },
+  'a config about guests in inline tables': { xml: PLAIN, config: 'guest = { db1 = {} }\n', calls: COMING },
+  'a config about guests by escapes': { xml: PLAIN, config: '["gu\\u0065st".db1]\n', calls: COMING },
+  'a config with a comment about guests': { xml: PLAIN, config: '# [guest.web1]\n[bridge.br0] # for guests of the network\n', calls: [] },
+  'a config that is no text': { xml: PLAIN, config: '\0\0\0', calls: [] },
+  'an entry of its own': { xml: PLAIN.replace(/<uuid>.*<\/uuid>/, `<uuid>${UUID}</uuid>`), state: [`${UUID}.json`], calls: GOING },
+  'an entry of its own that was being written': { xml: PLAIN.replace(/<uuid>.*<\/uuid>/, `<uuid>${UUID}</uuid>`), state: [`${UUID}.json.draft`], calls: GOING },
+  'an entry of another guest': { xml: PLAIN, state: [`${UUID}.json`], calls: [] },
+  'an entry, and an XML without a UUID': { xml: PLAIN.replace(/<uuid>.*<\/uuid>/, ''), state: [`${UUID}.json`], calls: GOING },
+  'an entry, and an XML whose UUID would be a path': { xml: PLAIN.replace(/<uuid>.*<\/uuid>/, '<uuid>../../etc/passwd</uuid>'), state: [`${UUID}.json`], calls: GOING },
+  'no entry, and an XML that is none': { xml: 'nonsense', state: [], calls: [] },
+};
+
+describe('node is called', () => {
+  const shells: readonly (readonly [name: string, words: readonly string[], capability: readonly Capability[]])[] = [
+    ['sh', [], []], ['dash', ['/usr/bin/dash'], ['dash']], ['bash --posix', ['/usr/bin/bash', '--posix'], ['bash']], ['busybox sh', ['/usr/bin/busybox', 'sh'], ['busybox']],
+  ];
+  for (const [title, { xml, config, state = [], calls }] of Object.entries(CASES)) {
+    for (const [shell, through, capability] of shells) {
+      testWith(...NEEDED, ...capability)(`for ${title}: ${calls.join(', ') || 'never'} (${shell})`, async () => {
+        if (config !== undefined) host.write('/run/config.toml', config);
+        for (const name of state) host.write(`/run/guestwire/${name}`, '');
+        expect(await callsOf(xml, { through })).toEqual(calls);
+      }, 20_000);
+    }
+  }
+
+  hookTest('with the arguments and the XML as libvirt gave them, in a clean environment', async () => {
+    const xml = domainXml({ wishes: routedWish(['192.0.2.1']), name: 'wéb "1"' }).trimEnd();
+    const env = { NODE_OPTIONS: '--inspect', NODE_EXTRA_CA_CERTS: '/x', LC_ALL: 'de_DE.UTF-8' };
+    expect(await host.hook({ operation: 'start', guest: 'wéb "1"', xml, env })).toEqual(DONE);
+    expect(noted()).toEqual(['/run/checkout/hooks/../dist/hook.cjs wéb "1" start begin - C', String(Buffer.byteLength(xml))]);
+  });
+
+  hookTest('from the checkout that a link leads to', () => {
+    host.sh('mkdir -p /run/hooks.d; ln -sfn /run/checkout/hooks/qemu /run/hooks.d/guestwire');
+    const linked = host.sh(`printf '%s' 'urn:guestwire:1' | /run/hooks.d/guestwire web1 start begin -`);
+    expect(linked).toBe('');
+    expect(noted()[0]).toBe('/run/checkout/hooks/../dist/hook.cjs web1 start begin - C');
+  });
+
+  hookTest('with no more than 4 MiB and a byte, within seconds', async () => {
+    const filler = '<x:y a="b">text</x:y>\n'.repeat(200_000);
+    const big = (xml: string): string => xml.replace('<devices>', `<metadata>${filler}</metadata><devices>`);
+    const started = Date.now();
+    expect(await callsOf(big(PLAIN))).toEqual([]);
+    expect(await callsOf(big(vlanNic("type='bridge'", OVS)))).toEqual([]);
+    host.write(`/run/guestwire/${UUID}.json`, '');
+    expect(await callsOf(big(PLAIN))).toEqual([]);
+    expect(await callsOf(big(PLAIN.replace(/<uuid>.*<\/uuid>/, '')))).toEqual(GOING);
+    expect(Date.now() - started).toBeLessThan(40 * 1000);
+    expect(await host.hook({ operation: 'start', xml: `urn:guestwire:1${'x'.repeat(5 * 1024 * 1024)}` })).toEqual(DONE);
+    expect(noted().at(-1)).toBe('4194305');
+  }, 60_000);
+
+  hookTest('when nothing can tell whether a <vlan> is libvirt\'s own business', async () => {
+    expect(await host.hook({ operation: 'start', xml: vlanNic("type='bridge'", OVS), path: host.tools({ awk: null }) })).toEqual(DONE);
+    expect(noted()).toHaveLength(2);
+  });
+
+  hookTest('never without an operation, which is wrong usage', () => {
+    expect(host.run('/run/checkout/hooks/qemu', ['web1'])).toEqual({
+      status: 2, stdout: '', stderr: 'guestwire: libvirt calls this hook as: qemu GUEST OPERATION SUB-OPERATION EXTRA, with the domain XML on standard input\n',
+    });
+  });
+});
+
+const WIRED = domainXml({ wishes: routedWish(['192.0.2.1']) });
+
+describe('when node goes wrong', () => {
+  const crash = 'guestwire crashed, please report it: /x.cjs:1 throw new Error("x") ^ Error: x at y';
+  const ends: Readonly<Record<string, readonly [exit: string, says: string]>> = {
+    'with an exception': ['1', crash],
+    'with a status nobody knows': ['7', crash],
+    'by a signal': ['kill', 'guestwire was killed by signal 9 before it was done'],
+  };
+  const wrong = (exit: string): void => {
+    host.write('/run/node.exit', exit);
+    host.write('/run/node.stderr', '\n/x.cjs:1\nthrow new Error("x")\n^\n\nError: x\n    at y\n');
+  };
+  for (const [title, [exit, says]] of Object.entries(ends)) {
+    hookTest(`${title}, a guest that asks for something is refused and nobody else`, async () => {
+      const config = '[guest.named."52:54:00:aa:bb:01"]\nisolated = true\n';
+      host.write('/run/config.toml', config);
+      wrong(exit);
+      for (const operation of ['migrate', 'prepare', 'start']) {
+        const refused = (guest: string): unknown => ({ status: 1, stdout: '', stderr: `guestwire: guest '${guest}': ${says}\n` });
+        expect(await host.hook({ operation, xml: WIRED })).toEqual(refused('web1'));
+        expect(await host.hook({ operation, guest: 'named', xml: domainXml({ name: 'named' }) })).toEqual(refused('named'));
+        expect(await host.hook({ operation, guest: 'plain', xml: PLAIN })).toEqual(DONE);
+        expect(host.recorded('logger')).toEqual(['web1', 'named', 'plain'].map((guest) => `logger --tag guestwire --priority daemon.err -- ${operation}: guest '${guest}': ${says}`));
+      }
+      expect(noted()).toHaveLength(18);
+    });
+
+    hookTest(`${title}, no running guest is killed and an ended one is left to the next run`, async () => {
+      wrong(exit);
+      host.write(`/run/guestwire/${UUID}.json`, '{}', 0o600);
+      for (const operation of GOING) expect(await host.hook({ operation, xml: WIRED })).toEqual(DONE);
+      expect(entriesOf(host)).toEqual([`${UUID}.ended`, `${UUID}.json`]);
+      expect(host.recorded('logger')).toEqual(GOING.map((operation) => `logger --tag guestwire --priority daemon.err -- ${operation}: guest 'web1': ${says}`));
+    });
+  }
+
+  hookTest('without a word, its status is told', async () => {
+    host.write('/run/node.exit', '1');
+    expect(await host.hook({ operation: 'start', xml: WIRED })).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'web1': guestwire crashed, please report it: status 1 without a word\n" });
+  });
+
+  hookTest('with a refusal, its sentence is passed on and the status is 1', async () => {
+    host.write('/run/node.exit', '3');
+    host.write('/run/node.stderr', "guestwire: guest 'web1': no\n");
+    expect(await host.hook({ operation: 'start', xml: WIRED })).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'web1': no\n" });
+    expect(host.recorded('logger')).toEqual([]);
+  });
+
+  hookTest('and the state directory cannot be written, an ended guest is no error either', async () => {
+    wrong('1');
+    host.write(`/run/guestwire/${UUID}.json`, '{}', 0o600);
+    host.sh('mount -t tmpfs -o ro,mode=700 tmpfs /run/guestwire');
+    try {
+      host.sh('mount -o remount,rw /run/guestwire; touch /run/guestwire/11111111-2222-3333-4444-555555555555.json; mount -o remount,ro /run/guestwire');
+      expect(await host.hook({ operation: 'release', xml: WIRED })).toEqual(DONE);
+    } finally {
+      host.sh('umount /run/guestwire');
+    }
+  });
+
+  const about = '[guest.web1."52:54:00:aa:bb:01"]\nisolated = true\n';
+  const lan = '[network.lan.portgroup.dmz]\nvlan = { tags = [30] }\n';
+  const names: readonly (readonly [title: string, config: string, guest: string, refused: boolean])[] = [
+    ['names it', about, 'web1', true],
+    ['names it in quotes', '["guest"."my web"."52:54:00:aa:bb:01"]\n', 'my web', true],
+    ['names another that begins so', about, 'web', false],
+    ['names another that ends so', about, 'eb1', false],
+    ['names another that is longer', about, 'web10', false],
+    ['names it in a comment', `${about}# not web2\n`, 'web2', false],
+    ['names it as a bridge only', '[bridge.web1]\n', 'web1', false],
+    ['may name it by an escape', '[guest."web\\u0031"]\n', 'web1', true],
+    ['may name it by an escaped quote', '[guest."say \\"hi\\""]\n', 'say "hi"', true],
+    ['names others, and it holds a newline', about, 'web2\n\nweb3', false],
+    ['names others, and it looks like a pattern', about, '*', false],
+    ['names others, and it looks like an option', about, '-f', false],
+    ['names a network of it', lan, 'lan-guest', true],
+    ['names others, and it is called what the config calls them', about, 'guest', false],
+    ['names others, and it is called as a key is', lan, 'tags', false],
+    ['names it, and it is called as a key is', '[guest.tags."52:54:00:aa:bb:01"]\nisolated = true\n', 'tags', true],
+  ];
+  for (const [title, config, guest, refused] of names) {
+    hookTest(`and the config ${title}, '${guest.replace(/\n/g, '\\n')}' ${refused ? 'is refused' : 'starts'}`, async () => {
+      host.write('/run/config.toml', config);
+      wrong('1');
+      const nics = [ethernetNic({}), "<interface type='network'>\n      <source network='lan' portgroup='dmz'/>\n    </interface>\n"];
+      const xml = domainXml({ name: guest, nics: guest === 'lan-guest' ? nics : [ethernetNic({})] });
+      const outcome = await host.hook({ operation: 'start', guest, xml });
+      expect(outcome).toEqual(refused ? { status: 1, stdout: '', stderr: `guestwire: guest '${guest}': ${crash}\n` } : DONE);
+    });
+  }
+
+  hookTest('a newline in the name of a guest does not make two lines of the message', async () => {
+    wrong('1');
+    expect(await host.hook({ operation: 'start', guest: 'a\nb\\nc', xml: WIRED })).toEqual({ status: 1, stdout: '', stderr: `guestwire: guest 'a b\\nc': ${crash}\n` });
+  });
+
+  hookTest('because guestwire is gone, it says how to get it back', async () => {
+    host.sh('mv /run/checkout/dist /run/checkout/gone');
+    try {
+      const says = "guest 'web1': '/run/checkout/hooks/../dist/hook.cjs' is missing: run 'guestwire install' again, or 'npm run build' in a checkout";
+      expect(await host.hook({ operation: 'start', xml: WIRED })).toEqual({ status: 1, stdout: '', stderr: `guestwire: ${says}\n` });
+      expect(await host.hook({ operation: 'start', guest: 'plain', xml: PLAIN })).toEqual(DONE);
+      expect(await host.hook({ operation: 'reconnect', xml: WIRED })).toEqual(DONE);
+    } finally {
+      host.sh('mv /run/checkout/gone /run/checkout/dist');
+    }
+  });
+});

@@ -1,5 +1,0 @@
-/** Policies for attachments that tests write by hand. */
-import type { Policy } from '../lib/policy.js';
-
-/** What a routed link of guest web1 has when nobody says anything. */
-export const POLICY: Policy = { profile: 'isolated', allows: [], guest: 'web1', groups: [], offers: { dhcp: false, dns: [] } };
