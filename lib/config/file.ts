@@ -11,7 +11,8 @@ import { quote } from '../values/quote.js';
 import { defaultConfig, type HostConfig, hostConfig } from './host-config.js';
 import { readToml } from './toml.js';
 
-export type { BridgeConfig, HostConfig, RoutedConfig } from './host-config.js';
+export type { BridgeConfig, OneVlan } from './bridge-tables.js';
+export type { HostConfig, RoutedConfig } from './host-config.js';
 export { defaultConfig } from './host-config.js';
 export { type NicConfig, parseVidList } from './guest-tables.js';
 
