@@ -25,6 +25,7 @@ export default defineConfig(
       'no-restricted-imports': ['error', { paths: ['node:child_process', 'child_process', 'execa'] }],
     },
   },
+  { files: ['lint/**'], rules: { 'no-console': 'off' } },
   { files: ['lib/system/exec.ts', 'lib/system/exec-async.ts', 'lib/system/follow.ts'], rules: { 'no-restricted-imports': 'off' } },
   {
     files: ['test/**', 'bench/**', 'demo/**', 'examples/**', '*.js'],

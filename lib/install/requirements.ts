@@ -75,10 +75,10 @@ function readLauncher(path: string): Buffer {
 }
 
 async function assertNode(io: Io): Promise<void> {
-  if (!existsSync(NODE)) throw new MissingError(`'${NODE}' is missing, and AppArmor lets libvirt's hooks run programs of the system's own directories only: ${NODE_CURE}`, ['nodejs']);
+  if (!existsSync(NODE)) throw new MissingError(`'${NODE}' is missing, and AppArmor lets libvirt's hooks run only programs in the system's own directories: ${NODE_CURE}`, ['nodejs']);
   const real = realpathSync(NODE);
   if (!PROGRAM_DIRS.includes(dirname(real)) && appArmorIsOn()) {
-    throw new MissingError(`'${NODE}' leads to ${quote(real)}, and AppArmor lets libvirt's hooks run programs of the system's own directories only: ${NODE_CURE}`, ['nodejs']);
+    throw new MissingError(`'${NODE}' leads to ${quote(real)}, and AppArmor lets libvirt's hooks run only programs in the system's own directories: ${NODE_CURE}`, ['nodejs']);
   }
   const request = { tool: NODE, args: ['--version'] };
   const result = await io.exec(request);

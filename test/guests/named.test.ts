@@ -97,7 +97,7 @@ describe('a libvirt that is down', () => {
     const ask = (): Promise<string> => askLibvirt({ exec: () => Promise.resolve(down) }, ['dumpxml', '--domain', 'web1'], 'reading the domain XML');
     try {
       delete process.env['LIBVIRT_DEFAULT_URI'];
-      await expect(ask()).rejects.toThrow(/^libvirt does not answer: start it with 'systemctl start libvirtd', or virtqemud where there is that \(Failed to connect socket to '\/var\/run\/libvirt\/virtqemud-sock': No such file or directory\)$/);
+      await expect(ask()).rejects.toThrow(/^libvirt does not answer: start it with 'systemctl start libvirtd', or 'systemctl start virtqemud' where libvirtd is not installed \(Failed to connect socket to '\/var\/run\/libvirt\/virtqemud-sock': No such file or directory\)$/);
       process.env['LIBVIRT_DEFAULT_URI'] = 'qemu+ssh://elsewhere/system';
       await expect(ask()).rejects.toThrow(/^virsh failed \(reading the domain XML\): error: failed to connect/);
     } finally {

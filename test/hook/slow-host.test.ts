@@ -53,9 +53,9 @@ function hangs(title: string, tools: Parameters<HookHost['tools']>, { xml = WIRE
 }
 
 const SCENARIOS: readonly Scenario[] = [
-  hangs('ip that hangs when asked what there is', [{ ip: 'hang' }], { says: 'ip was killed after 10 s without an end (reading the host)' }),
-  hangs('ip that hangs instead of changing anything', [{ ip: 'hang' }, 2], { says: 'ip was killed after 10 s without an end (changing the host)' }),
-  hangs('bridge that hangs', [{ ip: 'filtering-on', bridge: 'hang' }], { xml: PORT, says: 'bridge was killed after 10 s without an end (reading the VLANs of bridge ports)' }),
+  hangs('ip that hangs when asked what there is', [{ ip: 'hang' }], { says: 'ip did not end within 10 s and was killed (reading the host)' }),
+  hangs('ip that hangs instead of changing anything', [{ ip: 'hang' }, 2], { says: 'ip did not end within 10 s and was killed (changing the host)' }),
+  hangs('bridge that hangs', [{ ip: 'filtering-on', bridge: 'hang' }], { xml: PORT, says: 'bridge did not end within 10 s and was killed (reading the VLANs of bridge ports)' }),
   {
     title: 'logger that hangs costs two seconds and refuses nobody',
     run: async (host) => {
@@ -93,7 +93,7 @@ const SCENARIOS: readonly Scenario[] = [
       const plain = await Promise.all(['prepare', 'start', 'reconnect', 'stopped', 'release'].map((operation) => host.hook({ operation, guest: 'plain', xml: PLAIN })));
       expect(plain).toEqual([DONE, DONE, DONE, DONE, DONE]);
       expect(Date.now() - started).toBeLessThan(bound(5_000));
-      const says = "guest 'web1': lock '/run/guestwire.lock' was not had in 30 s: held by start of guest 'big1' (pid 42)";
+      const says = "guest 'web1': could not get lock '/run/guestwire.lock' within 30 s: held by start of guest 'big1' (pid 42)";
       const refused = { status: 1, stdout: '', stderr: `guestwire: ${says}\n` };
       const outcomes = await Promise.all([
         ...['prepare', 'start', 'reconnect'].map((operation) => host.hook({ operation, xml: WIRED })),
@@ -102,7 +102,7 @@ const SCENARIOS: readonly Scenario[] = [
       expect(outcomes).toEqual([refused, refused, DONE, DONE, DONE]);
       const logged = host.recorded('logger');
       for (const operation of ['prepare', 'start', 'reconnect']) expect(logged).toContain(`<27>${operation}: ${says}`);
-      for (const operation of ['stopped', 'release']) expect(logged).toContain(`<27>${operation}: guest 'db1': lock '/run/guestwire.lock' was not had in 10 s: held by start of guest 'big1' (pid 42)`);
+      for (const operation of ['stopped', 'release']) expect(logged).toContain(`<27>${operation}: guest 'db1': could not get lock '/run/guestwire.lock' within 10 s: held by start of guest 'big1' (pid 42)`);
       expect(entriesOf(host)).toEqual([`${OTHER_UUID}.ended`, `${OTHER_UUID}.json`]);
       host.sh(`pkill --parent ${String(holder.pid)} || true`);
       holder.kill('SIGKILL');

@@ -207,7 +207,7 @@ describe('the instances', () => {
     await start(ONE);
     host.write('/run/config.toml', '[serve\n');
     expect(await host.hook({ ...ONE, path, operation: 'stopped' })).toEqual(DONE);
-    expect(host.recorded('logger', path).join('\n')).toContain("<28>guests' own configuration (DHCP, router advertisements) is not as it should be: nothing was changed: config '/run/config.toml': line 1 column 7");
+    expect(host.recorded('logger', path).join('\n')).toContain("<28>cannot update the DHCP and router advertisements for guests: nothing was changed: config '/run/config.toml': line 1 column 7");
     host.write('/run/config.toml', CONFIG);
   }, 60_000);
 });
@@ -220,7 +220,7 @@ describe('what is missing is a warning, and the guest starts', () => {
     host.recorded('logger', path);
     await start(ONE);
     host.sh('umount /etc/systemd/system');
-    expect(warnings()).toEqual(["<28>systemctl failed (--no-block restart guestwire-dhcp@vnet1.service guestwire-ra@vnet1.service): Failed to restart guestwire-dhcp@vnet1.service: Unit guestwire-dhcp@vnet1.service not found.: 'guestwire install' brings the units, once [serve] is in the host config"]);
+    expect(warnings()).toEqual(["<28>systemctl failed (--no-block restart guestwire-dhcp@vnet1.service guestwire-ra@vnet1.service): Failed to restart guestwire-dhcp@vnet1.service: Unit guestwire-dhcp@vnet1.service not found.: run 'guestwire install', which writes the units if the host config has [serve]"]);
   }, 60_000);
 
   serveTest('no daemon', async () => {

@@ -103,8 +103,8 @@ describe('assertSuccess', () => {
   const rows: readonly (readonly [ExecResult, Partial<ExecRequest>, string])[] = [
     [{ ...failed, exitCode: undefined, errno: 'ENOENT' }, {}, "ip is not installed: no 'ip' in PATH, install package iproute2 (adding a route)"],
     [{ ...failed, exitCode: undefined, errno: 'EACCES' }, {}, 'ip could not be started (EACCES) (adding a route)'],
-    [{ ...failed, exitCode: undefined, signal: 'SIGKILL', timedOut: true }, {}, 'ip was killed after 10 s without an end (adding a route)'],
-    [{ ...failed, exitCode: undefined, signal: 'SIGKILL', timedOut: true }, { deadline: 1_500 }, 'ip was killed after 1.5 s without an end (adding a route)'],
+    [{ ...failed, exitCode: undefined, signal: 'SIGKILL', timedOut: true }, {}, 'ip did not end within 10 s and was killed (adding a route)'],
+    [{ ...failed, exitCode: undefined, signal: 'SIGKILL', timedOut: true }, { deadline: 1_500 }, 'ip did not end within 1.5 s and was killed (adding a route)'],
     [{ ...failed, exitCode: undefined, signal: 'SIGSEGV' }, {}, 'ip was killed by SIGSEGV (adding a route)'],
     [failed, {}, 'ip failed (adding a route)'],
     [{ ...failed, stderr: 'RTNETLINK answers: File exists\nCommand failed -:4\n' }, {}, 'ip failed at line 4 (adding a route): RTNETLINK answers: File exists Command failed -:4'],

@@ -71,7 +71,7 @@ describe('guestwire set and unset', () => {
       [['--nic', '52:54', '--ip', ADDRESS], 2, "--nic: '52:54' is no MAC"],
       [['--nic', MORE, '--ip', '192.0.2.20'], 1, "guestwire: guest 'web1': no NIC has the MAC '52:54:00:00:00:11', the guest has '52:54:00:00:00:10'\n"],
       [['--nic', MAC, '--vlan', '10', '--ip', ADDRESS], 2, 'a NIC is a VLAN port or a routed link'],
-      [['--nic', MAC], 2, 'say what the NIC is to be'],
+      [['--nic', MAC], 2, 'no option says what the NIC becomes'],
       [['--vlan', '10'], 2, "'--nic' is missing"],
     ] as const) {
       const result = await guestwire('set', 'web1', ...args);
@@ -167,7 +167,7 @@ ${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
   libvirtTest('is one at a time', async () => {
     const other = await guestwire('watch');
     expect(other).toMatchObject({ code: 1, stdout: '' });
-    expect(other.stderr).toMatch(/^guestwire: lock '\/run\/guestwire\.agent' was not had in 5 s: held by guestwire watch \(pid \d+\)\n$/);
+    expect(other.stderr).toMatch(/^guestwire: could not get lock '\/run\/guestwire\.agent' within 5 s: held by guestwire watch \(pid \d+\)\n$/);
   }, 60_000);
 
   libvirtTest('forgets a guest that ended', async () => {
