@@ -1,3 +1,4 @@
+// @tier fast
 /**
  * The records of the object kinds, as a table of verb and object: every kind is made, changed and removed, or is a
  * setting that has no removal. A kind without a sample fails here.

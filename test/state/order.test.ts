@@ -1,3 +1,4 @@
+// @tier fast
 /** The order of changes: every phase has a reason and a use, and the whole order, up and down, is written here. */
 import { describe, expect, test } from '@jest/globals';
 import { diff, type Operation } from '../../lib/state/diff.js';
