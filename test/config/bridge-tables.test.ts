@@ -1,3 +1,4 @@
+// @tier fast
 /** `[bridge.NAME]` with `vid`, or with `{vid}` in the name, and the bridge of `[network.NAME]`. */
 import { describe, expect, test } from '@jest/globals';
 import { bridgeHeader, bridgeNamed, subinterfaceName } from '../../lib/config/bridge-tables.js';
