@@ -1,10 +1,11 @@
 // Runs tiers of the tests: `node test/tiers/run.js [TIER...]`, after test/prepare; those of `npm test` unless given.
 // Prints what each took in one table at the end, and ends with 1 when one failed or took over twice its budget.
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { writeFigures } from './figures.js';
 import { filesByTier, readTiers, summary } from './tiers.js';
 
 /** What `npm test` runs; `long` is for what does not fit. */
@@ -21,6 +22,13 @@ const LINT_CACHE = {
 
 /** Root without what makes it root: a test that needs more than its files fails here, as it does for a developer. */
 const POWERLESS = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--no-new-privs'];
+
+/** What only the tier `long` runs, besides its test files, for root. */
+const LONG = /** @type {const} */ ([
+  ['Benchmarks', 'npm', 'run', '--silent', 'bench'],
+  ['VLAN ports beside routed links', 'test/lab/run-lab', '--libvirt', '9', 'test/lab/uml/pace.js'],
+  ['The emulated system', 'test/lab/run-lab', '--tcg'],
+]);
 
 const top = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const isRoot = process.geteuid?.() === 0;
@@ -61,9 +69,9 @@ async function runTier(name, { files, alone }) {
   }
 }
 
-/** @param {string} tier @param {string[]} files @param {{through?: string[], args?: string[]}} [options] */
-function jest(tier, files, { through = [], args = ['--maxWorkers=100%'] } = {}) {
-  const env = { NODE_OPTIONS: '--experimental-vm-modules', NODE_NO_WARNINGS: '1', GUESTWIRE_TIER: tier };
+/** @param {string} tier @param {string[]} files @param {{through?: string[], args?: string[], env?: Record<string, string>}} [options] */
+function jest(tier, files, { through = [], args = ['--maxWorkers=100%'], env: more = {} } = {}) {
+  const env = { ...more, NODE_OPTIONS: '--experimental-vm-modules', NODE_NO_WARNINGS: '1', GUESTWIRE_TIER: tier };
   return run([...through, 'node_modules/.bin/jest', ...args, '--runTestsByPath', ...files], { env });
 }
 
@@ -75,13 +83,31 @@ async function lab() {
 
 /** One after the other: what is timed shares the machine with nothing. @param {string[]} files */
 async function long(files) {
-  const good = [await jest('long', files, { args: ['--runInBand'] })];
-  if (isRoot) {
-    good.push(await run(['npm', 'run', '--silent', 'bench']));
-    good.push(await run(['test/lab/run-lab', '--libvirt', '9', 'test/lab/uml/pace.js']));
-    good.push(await run(['test/lab/run-lab', '--tcg']));
+  const place = mkdtempSync(join(tmpdir(), 'guestwire-figures-'));
+  const figures = join(place, 'figures');
+  writeFileSync(figures, '');
+  /** @type {import('./figures.js').Part[]} */
+  const parts = [];
+  const part = async (/** @type {string} */ title, /** @type {() => Promise<{passed: boolean, lines: string[]}>} */ act) => {
+    const began = performance.now();
+    const { passed, lines } = await act();
+    parts.push({ title, passed, lines, seconds: (performance.now() - began) / 1000 });
+  };
+  await part('Bounds of time and long fuzzing', async () => {
+    const passed = await jest('long', files, { args: ['--runInBand'], env: { GUESTWIRE_FIGURES: figures } });
+    return { passed, lines: readFileSync(figures, 'utf8').split('\n').filter(Boolean) };
+  });
+  for (const [title, ...command] of isRoot ? LONG : []) {
+    await part(title, async () => {
+      /** @type {string[]} */
+      const lines = [];
+      const passed = await run(command, { keep: (line) => lines.push(line) });
+      return { passed, lines: lines.filter((line) => !line.startsWith('    ')) };
+    });
   }
-  return good.every(Boolean);
+  rmSync(place, { recursive: true });
+  writeFigures(top, parts);
+  return parts.every(({ passed }) => passed);
 }
 
 /** @param {Promise<boolean>[]} runs */
@@ -93,17 +119,25 @@ async function every(runs) {
  * Returns whether the program ended with 0.
  *
  * @param {string[]} command
- * @param {{env?: Record<string, string>, quiet?: boolean}} [options] quiet: its output comes at its end, in one piece
+ * @param {{env?: Record<string, string>, quiet?: boolean, keep?: (line: string) => void}} [options] quiet: its output comes at its
+ *   end, in one piece; keep: gets each line of its standard output
  * @returns {Promise<boolean>}
  */
-function run([file = '', ...args], { env = {}, quiet = false } = {}) {
-  const child = spawn(file, args, { cwd: top, env: { ...process.env, ...env }, stdio: ['ignore', quiet ? 'pipe' : 'inherit', quiet ? 'pipe' : 'inherit'] });
+function run([file = '', ...args], { env = {}, quiet = false, keep } = {}) {
+  const stdio = /** @type {const} */ (['ignore', quiet || keep !== undefined ? 'pipe' : 'inherit', quiet ? 'pipe' : 'inherit']);
+  const child = spawn(file, args, { cwd: top, env: { ...process.env, ...env }, stdio: [...stdio] });
   let said = '';
-  for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text) => { said += String(text); });
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text) => {
+      said += String(text);
+      if (!quiet) process.stdout.write(String(text));
+    });
+  }
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code) => {
-      if (said !== '') process.stdout.write(said);
+      if (quiet) process.stdout.write(said);
+      if (keep !== undefined) said.split('\n').filter(Boolean).forEach(keep);
       resolve(code === 0);
     });
   });

@@ -2,6 +2,7 @@
 /** The tiers: every test file is in one, the budgets are those of CONTRIBUTING.md, and a slow tier fails. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
+import { withFigures } from './figures.js';
 import { filesByTier, readTiers, summary, tiersOf, tiersOfFile } from './tiers.js';
 
 const TIERS = [{ name: 'fast', budget: 90 }, { name: 'lab', budget: 600 }];
@@ -76,4 +77,18 @@ describe('the table at the end', () => {
     expect(told.good).toBe(good);
     expect(told.text.split('\n')[1]).toMatch(new RegExp(`${verdict}$`));
   });
+});
+
+describe('docs/reliability.md', () => {
+  const page = readFileSync('docs/reliability.md', 'utf8');
+  const parts = [{ title: 'Fuzzing', passed: true, seconds: 61.4, lines: ['seed 1 '] }, { title: 'Pace', passed: false, seconds: 2, lines: [] }];
+
+  test('gets the figures of a run in the place of those before', () => {
+    const once = withFigures(page, 'Commit abc, 2026-01-01.', parts);
+    expect(once).toContain('\n\nCommit abc, 2026-01-01.\n\n### Fuzzing\n\nPassed in 61 s.\n\n```\nseed 1\n```\n\n### Pace\n\n**Failed** in 2 s.\n');
+    expect(withFigures(once, 'Commit abc, 2026-01-01.', parts)).toBe(once);
+    expect(once.split('### ').length).toBe(3);
+  });
+
+  test('must have a place for them', () => { expect(() => withFigures('# Reliability\n', '', parts)).toThrow(/no place/); });
 });
