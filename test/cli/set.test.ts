@@ -122,7 +122,7 @@ describe('a guest', () => {
   });
 
   test.each(['nobody', '8', '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cff'])('that is none is told so: %s', async (by) => {
-    expect(await set(by, '--nic', MAC, '--ip', '192.0.2.12')).toEqual({ status: 1, told: [`there is no guest '${by}': 'virsh list --all' lists those there are`] });
+    expect(await set(by, '--nic', MAC, '--ip', '192.0.2.12')).toEqual({ status: 1, told: [`guest '${by}' does not exist: 'virsh list --all' lists all guests`] });
   });
 });
 

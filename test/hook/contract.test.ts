@@ -170,7 +170,7 @@ describe('a guest that is not to be wired any more', () => {
     leaveEntry();
     chmodSync(settings.stateDir, 0o777);
     expect(await hook('prepare', domainXml({}))).toEqual(DONE);
-    expect(logged()).toEqual([expect.stringContaining('can be written by others')]);
+    expect(logged()).toEqual([expect.stringContaining('is writable by other users')]);
   });
 });
 

@@ -156,7 +156,7 @@ ${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
       await agent.result;
       await waitFor(async () => !await isWatched(place.host), { what: 'the lock to be free', timeout: 5_000 });
       await waitFor(async () => (await place.host.run('pgrep', ['-f', '^(ip -o -d|bridge) monitor'])).stdout === '', { what: 'its children to end', timeout: 5_000 });
-      if (round === 0) expect((await guestwire('set', 'web1', '--nic', MAC, '--ip', address, '--live')).stdout).toContain("no agent runs here, so 'guestwire reconcile web1' is what rewires it");
+      if (round === 0) expect((await guestwire('set', 'web1', '--nic', MAC, '--ip', address, '--live')).stdout).toContain("no agent runs here: run 'guestwire reconcile web1' to rewire it");
       agent = await place.startAgent();
       await until(holds(address), { what: `the route of round ${round}` });
     }
