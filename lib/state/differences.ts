@@ -24,7 +24,7 @@ export function isOfFilters({ operations: [first] }: BatchLine): boolean {
 }
 
 function changeWords(before: NetObject, after: NetObject, vids: string | undefined): string {
-  if (isFilter(after)) return `${nameOf(after)} is not as guestwire writes it`;
+  if (isFilter(after)) return `${nameOf(after)} differs from what guestwire writes`;
   if (isSysctl(before) && isSysctl(after)) return `sysctl ${sysctlName(before.path)} is ${before.value} and should be ${after.value}`;
   if (before.kind === 'link') return before.up ? `link ${quote(before.dev)} is up and should be down` : `link ${quote(before.dev)} is down and should be up`;
   if (before.kind === 'isolated') return before.on ? `port ${quote(before.dev)} is isolated and should not be` : `port ${quote(before.dev)} is not isolated and should be`;

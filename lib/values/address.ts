@@ -147,7 +147,7 @@ function assertApart(prefix: Prefix, reserved: readonly (readonly [string, strin
   for (const [text, why] of reserved) {
     const other = parsePrefix(text);
     if (contains(other, prefix)) throw new ValueError(`${named(prefix)} ${why}`);
-    if (contains(prefix, other)) throw new ValueError(`${named(prefix)} holds ${named(other)}, which ${why}`);
+    if (contains(prefix, other)) throw new ValueError(`${named(prefix)} contains ${named(other)}, which ${why}`);
   }
 }
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../../lib/attachments/derive.js';
-import type { Wired } from '../../lib/attachments/wired.js';
+import type { Wired } from '../../lib/attachments/kinds.js';
 import { defaultConfig } from '../../lib/config/host-config.js';
 import { parseDomain } from '../../lib/domain/domain.js';
 import { tableLines } from '../../lib/filter/nft-tables.js';
@@ -178,7 +178,7 @@ describe('guestwire plan', () => {
     netns.sh('ip link del vnet1');
     expect(netns.dump()).toBe(before);
     netns.sh('sysctl -qw net.ipv4.ip_forward=0');
-    expect(plan(xml)).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1', or 'manage_sysctls = true' in [routed] of the host config, and guestwire does it\n" });
+    expect(plan(xml)).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1', or 'manage_sysctls = true' in [routed] of the host config, and guestwire sets it\n" });
     expect(plan(readFileSync(domainOf('nothing-speaks-of-any-nic'), 'utf8'))).toEqual({ status: 0, stdout: "guest 'web1': nothing to do\n", stderr: '' });
   }, 30_000);
 });

@@ -132,7 +132,7 @@ describe('a tool', () => {
     expect(host.dump()).toBe(before);
   });
 
-  const held = "the kernel does not hold what was asked of it: still to do: add address 169.254.0.1/32 on 'vnet1', add address fe80::1/64 on 'vnet1', add route 192.0.2.10/32 on 'vnet1' and 1 more";
+  const held = "the kernel differs from what guestwire set: still to do: add address 169.254.0.1/32 on 'vnet1', add address fe80::1/64 on 'vnet1', add route 192.0.2.10/32 on 'vnet1' and 1 more";
   /** At `start`, `ip` is called to observe, and then to change and to observe again in one. */
   const halfway: Readonly<Record<string, readonly [tool: string, at: number, says: string]>> = {
     'prints other JSON': ['print-other-json', 1, "ip address: unexpected JSON at 'ifname' in '{\"name\":\"vnet1\",\"index\":7}'"],

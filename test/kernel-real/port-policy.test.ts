@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import type { Wired } from '../../lib/attachments/wired.js';
+import type { Wired } from '../../lib/attachments/kinds.js';
 import { tableLines, TABLES } from '../../lib/filter/nft-tables.js';
 import { nicFilter } from '../../lib/filter/nic-filter.js';
 import { PORT_CONSTANTS, portPolicyRules } from '../../lib/filter/port-policy.js';
@@ -124,7 +124,7 @@ describe('this kernel', () => {
     const before = netns.dump();
     for (const operation of ['prepare', 'start']) {
       const { status, stderr } = hook(operation, xml(ISOLATED));
-      expect([status, stderr]).toEqual([1, expect.stringContaining("guest 'web1' NIC 0 (52:54:00:aa:bb:01): profile 'isolated' (its metadata): on a VLAN port this needs connections tracked in bridges, which this kernel cannot do")]);
+      expect([status, stderr]).toEqual([1, expect.stringContaining("guest 'web1' NIC 0 (52:54:00:aa:bb:01): profile 'isolated' (its metadata): on a VLAN port this needs connection tracking in bridges, which this kernel lacks")]);
     }
     expect([netns.dump(), netns.sh('nft list ruleset'), existsSync(join(dir, 'state'))]).toEqual([before, '', false]);
     // Where only a name is asked for, it is not this that is in the way.

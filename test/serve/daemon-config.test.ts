@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../../lib/attachments/derive.js';
-import type { Wired } from '../../lib/attachments/wired.js';
+import type { Wired } from '../../lib/attachments/kinds.js';
 import { parseConfig } from '../../lib/config/file.js';
 import { settingsFrom } from '../../lib/config/paths.js';
 import type { ServeConfig } from '../../lib/config/serve-table.js';
@@ -51,7 +51,7 @@ describe('[serve] of the host config', () => {
     expect(gatewaysOf('[serve]\n', ['2001:db8::a', '192.0.2.1'])).toEqual([['169.254.0.1', 'fe80::1', 'fd6a:92c1:7e05::1']]);
     expect(gatewaysOf('[serve]\n', ['192.0.2.1'])).toEqual([['169.254.0.1']]);
     expect(gatewaysOf('[serve]\non = false\n', ['2001:db8::a'])).toEqual([['fe80::1']]);
-    expect(() => gatewaysOf('[serve]\n', ['fd6a:92c1:7e05::1'])).toThrow("'fd6a:92c1:7e05::1' holds this host's gateway 'fd6a:92c1:7e05::1': give the guest another address");
+    expect(() => gatewaysOf('[serve]\n', ['fd6a:92c1:7e05::1'])).toThrow("'fd6a:92c1:7e05::1' contains this host's gateway 'fd6a:92c1:7e05::1': give the guest another address");
   });
 });
 

@@ -5,11 +5,10 @@
  */
 import { HostError } from '../../errors.js';
 import type { Observation } from '../../kernel/observation.js';
-import type { NetObject } from '../../state/netstate.js';
 import type { Family } from '../../values/address.js';
 import { sysctlName } from '../../values/quote.js';
-import { familiesOf, type RoutedLink } from '../attachment.js';
-import type { Wired } from '../wired.js';
+import type { SharedKind } from '../attached.js';
+import { familiesOf, linksIn, type RoutedLink } from './routed-link.js';
 
 export const FORWARDING = {
   inet: 'net/ipv4/conf/all/forwarding',
@@ -41,7 +40,7 @@ export function turnsOn(link: RoutedLink, family: Family, observation: Pick<Obse
 /** Throws HostError when the host does not forward what the link needs and guestwire may not change that. */
 export function assertForwarding(where: string, routed: RoutedLink, observation: Observation): void {
   if (routed.managesSysctls === true) return;
-  const cure = ", or 'manage_sysctls = true' in [routed] of the host config, and guestwire does it";
+  const cure = ", or 'manage_sysctls = true' in [routed] of the host config, and guestwire sets it";
   if (familiesOf(routed).has('inet') && observation.sysctls.get(FORWARDING.inet) !== '1') {
     throw new HostError(`${where}: this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1'${cure}`);
   }
@@ -49,27 +48,36 @@ export function assertForwarding(where: string, routed: RoutedLink, observation:
   const routers = (observation.routers ?? []).map((dev) => `${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`);
   const set = `'sysctl -w ${[...routers, 'net.ipv6.conf.all.forwarding=1'].join(' ')}'`;
   const why = routers.length === 0
-    ? ' (and before that accept_ra=2 on a link that is to learn a default route from router advertisements: a host that forwards takes none where it is 1)'
+    ? ' (and before that accept_ra=2 on a link that learns a default route from router advertisements: a host that forwards ignores them where it is 1)'
     : ' (in this order: a host that forwards drops the default routes it learned from router advertisements where accept_ra is 1)';
   throw new HostError(`${where}: this host does not forward IPv6: set it with ${set}${why}${cure}`);
 }
 
-/** Returns the sysctls that guestwire sets for the whole host, as they are to be and as they are. They stay set. */
-export function planForwarding(
-  wanted: readonly Wired[],
-  observation: Pick<Observation, 'sysctls' | 'routers'>,
-): { readonly desired: readonly NetObject[]; readonly observed: readonly NetObject[] } {
-  const managed = wanted.filter((link): link is Extract<Wired, { kind: 'routed-link' }> => link.kind === 'routed-link' && link.managesSysctls === true);
+/** The sysctls that guestwire sets for the whole host. They stay set. */
+export const forwarding: SharedKind = {
+  observed: ({ wanted }, observation) => settingsFor(linksIn(wanted), observation)
+    .map(({ dev, path, value }) => ({ kind: 'host-sysctl', dev, path, value })),
+  plan: ({ wanted }, observation) => ({
+    desired: settingsFor(linksIn(wanted), observation).map(({ dev, path, wish: value }) => ({ kind: 'host-sysctl', dev, path, value })),
+    during: [], after: [],
+  }),
+};
+
+interface Setting {
+  readonly dev: string;
+  readonly path: string;
+  readonly value: string;
+  readonly wish: string;
+}
+
+function settingsFor(links: readonly RoutedLink[], observation: Pick<Observation, 'sysctls' | 'routers'>): Setting[] {
+  const managed = links.filter(({ managesSysctls }) => managesSysctls === true);
   const paths = new Set(managed.flatMap(forwardingPathsOf));
   paths.delete(FORWARDING.forced6);
   if (observation.sysctls.get(FORWARDING.forced6) === '1') paths.delete(FORWARDING.inet6);
   const routers = managed.some((link) => lacksForwarding6(link, observation)) ? (observation.routers ?? []) : [];
-  const settings = [
-    ...routers.map((dev) => ({ dev, path: `net/ipv6/conf/${dev}/accept_ra`, value: '1', wanted: '2' })),
-    ...[...paths].map((path) => ({ dev: 'all', path, value: observation.sysctls.get(path) ?? '0', wanted: '1' })),
+  return [
+    ...routers.map((dev) => ({ dev, path: `net/ipv6/conf/${dev}/accept_ra`, value: '1', wish: '2' })),
+    ...[...paths].map((path) => ({ dev: 'all', path, value: observation.sysctls.get(path) ?? '0', wish: '1' })),
   ];
-  return {
-    desired: settings.map(({ dev, path, wanted: value }) => ({ kind: 'host-sysctl', dev, path, value })),
-    observed: settings.map(({ dev, path, value }) => ({ kind: 'host-sysctl', dev, path, value })),
-  };
 }

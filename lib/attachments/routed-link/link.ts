@@ -2,12 +2,11 @@
  * The link of a routed NIC: a tap that libvirt makes, or a veth pair or tap that guestwire makes, and its MTU.
  */
 import type { Domain, Nic } from '../../domain/domain.js';
-import { nicLabel } from '../../domain/guest.js';
 import { ConflictError, DomainXmlError, locate, UnsupportedError, ValueError } from '../../errors.js';
 import type { VethWish } from '../../intent/veth.js';
 import { assertIfname } from '../../values/ifname.js';
 import { quote } from '../../values/quote.js';
-import { ALIAS_PREFIX, type MadeLink, namesOf } from '../made-link/made-link.js';
+import { ALIAS_PREFIX, type MadeLink } from '../made-link/made-link.js';
 
 /** Which link a routed NIC has on this host, and what guestwire makes of it. */
 export interface LinkWish {
@@ -28,15 +27,15 @@ export function linkWishOf(where: string, { domain, nic, veth }: { domain: Domai
     throw new UnsupportedError(`${where}: interface type ${quote(nic.type)} cannot be a routed link: use type 'ethernet'`);
   }
   if (veth !== undefined) {
-    throw new UnsupportedError(`${where}: a veth pair is for interface type 'direct', this one is of type 'ethernet' and has a tap: remove the veth, or use <interface type='direct'> with <source dev='...' mode='passthrough'/>`);
+    throw new UnsupportedError(`${where}: a veth pair needs interface type 'direct', but this NIC has type 'ethernet' and a tap: remove the veth, or use <interface type='direct'> with <source dev='...' mode='passthrough'/>`);
   }
   const { dev, managed } = nic.target;
   if (managed !== 'no') return { link: dev, mtu, made: undefined };
   if (domain.type === 'lxc') {
-    throw new UnsupportedError(`${where}: managed='no' is for guests of QEMU: an lxc guest takes no tap: remove it`);
+    throw new UnsupportedError(`${where}: managed='no' works only for QEMU guests: an lxc guest has no tap: remove it`);
   }
   if (dev === undefined) {
-    throw new DomainXmlError(`${where}: managed='no' without a name: name the tap that guestwire shall make in <target dev>`);
+    throw new DomainXmlError(`${where}: managed='no' needs a name: name the tap that guestwire makes in <target dev>`);
   }
   return { link: dev, mtu, made: { kind: 'tap', dev, alias, mtu, multiQueue: Number(nic.queues ?? '1') > 1 } };
 }
@@ -54,9 +53,9 @@ function vethOf(where: string, { domain, nic, veth, alias, mtu: native }: VethRe
     throw new UnsupportedError(`${where}: interface type 'direct' cannot be a routed link on its own: name the host end of a veth pair with <gw:veth dev='...'/>, or use type 'ethernet'`);
   }
   const { dev: peer, mode } = nic.source;
-  if (peer === undefined) throw new DomainXmlError(`${where}: no guest end of the veth pair: name it in <source dev>`);
+  if (peer === undefined) throw new DomainXmlError(`${where}: the veth pair has no guest end: name it in <source dev>`);
   if (mode !== 'passthrough') {
-    throw new UnsupportedError(`${where}: <source mode=${quote(mode ?? 'vepa')}> on a veth pair: use mode='passthrough', for the link is this NIC's alone`);
+    throw new UnsupportedError(`${where}: <source mode=${quote(mode ?? 'vepa')}> on a veth pair: use mode='passthrough', because the link belongs to this NIC alone`);
   }
   const { dev } = veth;
   locate(DomainXmlError, `${where}: veth dev`, () => { assertIfname(dev); });
@@ -83,23 +82,4 @@ function mtuOf(text: string | undefined, what: string): number | undefined {
 export function assertMtuCarries(where: string, mtu: number | undefined, ipv6: boolean): void {
   if (mtu === undefined || !ipv6 || mtu >= MTU.leastIpv6) return;
   throw new DomainXmlError(`${where}: MTU '${mtu}' is too small for IPv6: use ${MTU.leastIpv6} or more, or IPv4 addresses alone`);
-}
-
-/** Throws ConflictError when two links of one guest would have one name. */
-export function assertNamesApart(domain: Domain, made: readonly { readonly nic: number; readonly made: MadeLink }[]): void {
-  const taken = new Map<string, { nic: number; target: boolean }>(domain.nics.flatMap(({ index, target }) => (target.dev === undefined ? [] : [[target.dev, { nic: index, target: true }]])));
-  for (const { nic, made: link } of made) {
-    const where = nicLabel(domain.name, { index: nic, mac: domain.nics[nic]?.mac });
-    if (link.kind === 'veth' && link.dev === link.peer) {
-      throw new ConflictError(`${where}: both ends of the veth pair are called ${quote(link.dev)}: give the host end another name`);
-    }
-    for (const name of namesOf(link)) {
-      const other = taken.get(name);
-      const isItself = link.kind === 'tap' && other?.target === true && other.nic === nic;
-      if (other !== undefined && !isItself) {
-        throw new ConflictError(`${where}: two links of this guest would be called ${quote(name)}, the other is of NIC ${other.nic}: give each its own name`);
-      }
-      taken.set(name, { nic, target: false });
-    }
-  }
 }
