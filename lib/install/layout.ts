@@ -1,6 +1,6 @@
 /**
  * Where `install` puts things on a host and what stands there now. A launcher is guestwire's when its second line says
- * so; everything else in libvirt's hook directories belongs to somebody else and is never written, moved or removed.
+ * so; everything else in libvirt's hook directories belongs to others and is never written, moved or removed.
  */
 import { closeSync, lstatSync, openSync, readdirSync, readlinkSync, readSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ export const LIBRARY_FILES = ['hook.cjs', 'hook-cached.cjs', 'hook.cache'] as co
 
 const MARK = '# guestwire hook launcher:';
 
-/** 'ours' and 'script' are regular files; 'link' leads to a script of somebody else, 'blocked' is anything else. */
+/** 'ours' and 'script' are regular files; 'link' leads to a script of another owner, 'blocked' is anything else. */
 export type Standing = 'absent' | 'ours' | 'script' | 'link' | 'blocked';
 
 /** Returns what stands at a launcher's place. A link to a launcher is refused: beside it, every guest would be wired twice. */

@@ -132,7 +132,7 @@ describe('the exit status', () => {
     ['a VLAN that is none', ['--vlan', '5000'], "VLAN ID '5000' is outside 1-4094"],
     ['a trunk that is none', ['--trunk', '10,x'], "VLAN ID 'x' is not a number or range of numbers"],
     ['a prefix that is none', ['--route', '198.51.100.0/99'], "'99'"],
-    ['a MAC that is none', ['--nic', '52:54', '--ip', '192.0.2.12'], "--nic: '52:54' is no MAC"],
+    ['a MAC that is none', ['--nic', '52:54', '--ip', '192.0.2.12'], "--nic: '52:54' is not a MAC address"],
     ['nothing', [], 'no option says what the NIC becomes'],
   ])('is 2 for %s', async (_, args, says) => {
     const { status, told } = await set('web1', '--nic', MAC, ...args);
