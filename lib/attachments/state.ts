@@ -1,6 +1,7 @@
 /** Attachments to kernel objects, desired and observed. */
 import type { Observation } from '../kernel/observation.js';
-import { keyOf, type NetState, netState } from '../state/netstate.js';
+import { type NetState, netState } from '../state/netstate.js';
+import { keyOf } from '../state/objects.js';
 import { kindOf, type Placed } from './kinds.js';
 
 /**

@@ -11,7 +11,8 @@ import { quote } from '../values/quote.js';
 import { defaultConfig, type HostConfig, hostConfig } from './host-config.js';
 import { readToml } from './toml.js';
 
-export type { BridgeConfig, HostConfig, RoutedConfig } from './host-config.js';
+export type { BridgeConfig, OneVlan } from './bridge-tables.js';
+export type { HostConfig, RoutedConfig } from './host-config.js';
 export { defaultConfig } from './host-config.js';
 export { type NicConfig, parseVidList } from './guest-tables.js';
 
@@ -52,6 +53,26 @@ export function configMentions(text: string, names: readonly string[]): boolean 
   const lines = text.split('\n').filter((line) => !/^\s*#/.test(line)).join('\n');
   if (/\\[uUx]|\0/.test(lines)) return true;
   return names.some((name) => maySpell(lines, name) || holdsWord(lines, name) || holdsWord(lines.toLowerCase(), name.toLowerCase()));
+}
+
+/**
+ * Returns whether a config that cannot be believed may have guestwire make one of these bridges: a table that has the name of
+ * the bridge and says `vid`, or a name whose `{vid}` fits. Other tables of bridges concern no guest that says nothing itself.
+ */
+export function configMayMake(text: string, bridges: readonly string[]): boolean {
+  const lines = text.split('\n').filter((line) => !/^\s*#/.test(line));
+  const tables = lines.join('\n').split(/\n(?=\s*\[)/);
+  return bridges.some((bridge) => bridge !== '' && tables.some((table) => (hasKey(table, bridge) && hasKey(table, 'vid')) || hasPattern(table, bridge)));
+}
+
+function hasKey(table: string, word: string): boolean {
+  const exactly = word.replace(/[.+]/g, '\\$&');
+  return /^[A-Za-z0-9_.+-]+$/.test(word) && new RegExp(`(?<![A-Za-z0-9_}-])${exactly}(?![A-Za-z0-9_{}-])`).test(table);
+}
+
+function hasPattern(table: string, bridge: string): boolean {
+  return [...table.matchAll(/([A-Za-z0-9_.+-]*)\{vid\}([A-Za-z0-9_.+-]*)/g)].some(([, start = '', end = '']) =>
+    bridge.startsWith(start) && bridge.endsWith(end) && /^[1-9][0-9]*$/.test(bridge.slice(start.length, bridge.length - end.length)));
 }
 
 /** TOML writes quotes, backslashes and control characters as escapes; bytes that are no UTF-8 may be any letter. */

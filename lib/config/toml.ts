@@ -68,6 +68,12 @@ export function within<T>(at: TablePath, key: string, value: () => T): T {
   return locate(ValueError, `${header(at)} ${key}`, value);
 }
 
+/** Throws ValueError when a list holds a text twice. */
+export function assertDistinct(list: readonly string[]): void {
+  const twice = list.find((item, index) => list.indexOf(item) !== index);
+  if (twice !== undefined) throw new ValueError(`${quote(twice)} is listed twice: list it once`);
+}
+
 /** Returns a table's header: `[guest.web1.'52:54:00:aa:bb:03']`. */
 export function header(at: TablePath): string {
   return `[${at.map((key) => (/^[A-Za-z0-9_-]+$/.test(key) ? key : quote(key))).join('.')}]`;

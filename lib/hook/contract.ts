@@ -7,7 +7,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { waitsForMigration } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment } from '../attachments/kinds.js';
-import { configMentions, loadConfig } from '../config/file.js';
+import { configMayMake, configMentions, loadConfig } from '../config/file.js';
 import { defaultConfig, type HostConfig } from '../config/host-config.js';
 import { agentLockOf, type Settings } from '../config/paths.js';
 import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain/domain.js';
@@ -241,7 +241,7 @@ function understand({ stdin, settings, operation }: HookCall, log?: Log): Unders
     if (!(error instanceof ConfigError)) throw error;
     const names = [domain.name, ...domain.nics.flatMap(({ mac, source }) => [mac, source.network])];
     const concerned = deriveAttachments(domain, defaultConfig()).length > 0 ||
-      configMentions(error.text ?? '', names.filter((name) => name !== undefined));
+      configMentions(error.text ?? '', names.filter((name) => name !== undefined)) || configMayMake(error.text ?? '', domain.nics.flatMap(({ source }) => source.bridge ?? []));
     if (concerned) throw error;
     log?.warn(`guest ${quote(domain.name)} starts without the host config: ${error.message}`);
     return { domain, config: defaultConfig(), attachments: [] };
@@ -255,9 +255,11 @@ function understand({ stdin, settings, operation }: HookCall, log?: Log): Unders
 function concerns({ guest, stdin, settings }: HookCall): boolean {
   const xml = Buffer.from(stdin).toString('utf8');
   if (xml.includes(METADATA_NAMESPACE) || /<vlan[\s/>]/.test(xml)) return true;
-  const networks = [...xml.matchAll(/<source network=['"]([^'"]*)/g)].map(([, network = '']) => network);
+  const valuesOf = (attribute: string): string[] => [...xml.matchAll(new RegExp(`<source [^>]*\\b${attribute}=['"]([^'"]*)`, 'g'))].map(([, value = '']) => value);
   try {
-    return statSync(settings.config).isFile() && configMentions(readFileSync(settings.config, 'utf8'), [guest, ...networks]);
+    if (!statSync(settings.config).isFile()) return false;
+    const text = readFileSync(settings.config, 'utf8');
+    return configMentions(text, [guest, ...valuesOf('network')]) || configMayMake(text, valuesOf('bridge'));
   } catch {
     // A config that cannot be read names no guest.
     return false;

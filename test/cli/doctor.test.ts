@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** `guestwire doctor`: facts to findings as a table, and the command on a real kernel. */
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts } from '../../lib/doctor/diagnosis.js';

@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** `guestwire explain` as its users run it, beside links of guests that the journal knows. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';

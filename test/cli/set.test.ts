@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** `guestwire set` beside a libvirt of our own making: what it refuses before it writes, how it is named, and its exit status. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';

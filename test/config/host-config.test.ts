@@ -1,3 +1,4 @@
+// @tier fast
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
@@ -39,13 +40,16 @@ describe('what is read', () => {
       bridges: new Map([
         ['br0', { uplinks: ['eno1', 'eno2.100'], protected: new Set([1, 5]), allowed: new Set([10, 11, 12, 300]), trust: new Set(['ra', 'dhcp']) }],
         ['br1', { uplinks: [], protected: new Set(), allowed: undefined, trust: new Set() }],
+        ['br30', { uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(), made: { vid: 30, parent: 'eno1' } }],
       ]),
+      patterns: [{ name: 'br{vid}', parent: 'eno1', allowed: new Set([100, 101]), trust: new Set(['dhcp']) }],
+      networks: new Map([['v30', 'br30']]),
       routed: {
         gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
         prefixes: ['2001:db8:0:10::/60', '192.0.2.0/26'].map(parsePrefix),
         table: '100', protocol: 118, proxy: ['eno1'], announce: false, probe: true, migration: 'manual', manageSysctls: false, trust: new Set(['mac']),
       },
-      portgroups: new Map([['lan', new Map([['dmz', { vlan: [{ vid: 30, pvid: true, untagged: true }] }]])]]),
+      portgroups: new Map([['lan', new Map([['dmz', { vlan: [{ vid: 30, pvid: true, untagged: true }] }]])], ['v30', new Map()]]),
       guests: new Map([['web1', new Map([
         ['52:54:00:aa:bb:03', {
           vlan: [{ vid: 10, pvid: true, untagged: false }, ...[20, 21, 22].map((vid) => ({ vid, pvid: false, untagged: false }))],
@@ -75,7 +79,7 @@ describe('what is read', () => {
 
   test('an empty file is the default', () => {
     const config = {
-      bridges: new Map(), portgroups: new Map(), guests: new Map(), filter: { profile: undefined, log: false },
+      bridges: new Map(), patterns: [], networks: new Map(), portgroups: new Map(), guests: new Map(), filter: { profile: undefined, log: false },
       routed: {
         gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
         prefixes: undefined, table: 'main', protocol: 117, proxy: [], announce: true, probe: false, migration: 'refuse', manageSysctls: false, trust: new Set(),

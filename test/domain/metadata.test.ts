@@ -1,3 +1,4 @@
+// @tier fast long
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
@@ -5,6 +6,7 @@ import { METADATA_NAMESPACE, parseDomain } from '../../lib/domain/domain.js';
 import { formatMetadata } from '../../lib/domain/metadata-writer.js';
 import { type NicIntent, readMetadata } from '../../lib/domain/metadata.js';
 import { DomainXmlError, GuestwireError } from '../../lib/errors.js';
+import { rounds } from '../tiers/bound.js';
 
 const FIXTURES = new URL('../../fixtures/', import.meta.url);
 const MACS = ['52:54:00:aa:bb:01', '52:54:00:aa:bb:02', '52:54:00:aa:bb:03', '52:54:00:aa:bb:04'];
@@ -179,7 +181,7 @@ describe('formatMetadata', () => {
     fc.assert(fc.property(fc.shuffledSubarray(MACS), fc.array(intent, { minLength: 4, maxLength: 4 }), (macs, parts) => {
       const intents = macs.flatMap((mac, index): NicIntent[] => parts.slice(index, index + 1).map((part) => ({ mac, ...part })));
       expect(read(formatMetadata(intents))).toEqual(intents);
-    }), { numRuns: 500 });
+    }), { numRuns: rounds(500) });
   });
 });
 
@@ -201,7 +203,7 @@ test('a damaged document is read or refused, never anything else', () => {
     expect(name).toMatch(/^(none|DomainXmlError|UnsupportedError)$/);
     expect(message).toMatch(/^(none$|domain XML|the domain has|guest '|'.*' is not a domain)/);
     expect(message).not.toMatch(/[\p{Cc}\p{Cs}]|\.$/u);
-  }), { numRuns: 3_000 });
+  }), { numRuns: rounds(3_000) });
 }, 60_000);
 
 function refusal(xml: string): [string, string] {

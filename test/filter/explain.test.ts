@@ -1,3 +1,4 @@
+// @tier fast
 /** What becomes of a flow: the policies of guests that run, as truth tables. */
 import { describe, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../../lib/attachments/derive.js';

@@ -1,3 +1,4 @@
+// @tier kernel
 /**
  * What can be wrong with the host, on the real hook: its config, the tools, the state directory, the lock. A guest that
  * guestwire wires does not start, its user reads one sentence, nothing has changed; any other guest starts.

@@ -1,3 +1,4 @@
+// @tier kernel
 /**
  * What a guest's XML can do wrong, on the real hook: the guest does not start, its user reads one sentence, nothing on the
  * host has changed, and a guest that guestwire has nothing to do with starts beside it.

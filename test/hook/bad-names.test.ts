@@ -1,3 +1,4 @@
+// @tier kernel
 /** Names a guest's XML can hold, on the real hook: data in every message, never words of a tool. See badinput.test.ts. */
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';

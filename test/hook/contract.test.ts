@@ -1,3 +1,4 @@
+// @tier fast
 /**
  * libvirt's hook contract as a table, on tools that are only pretended: which operation does what, what a failure of each
  * means, and what is left for the next run. The real hook on a real kernel is in badinput, badhost, killed and netns.

@@ -1,3 +1,4 @@
+// @tier kernel long
 /**
  * A host on which something never ends: a tool, or another run that has the lock. Time is bounded, and nothing of the hook
  * outlives it. Each test waits for seconds, so all of them run at once, each on a host of its own.
@@ -8,6 +9,7 @@ import { canRun, testWith } from '../places/capability.js';
 import {
   domainXml, DONE, entriesOf, ethernetNic, type HookHost, openHookHost, PLAIN, routedWish, vlanWish,
 } from '../places/hook-run.js';
+import { bound } from '../tiers/bound.js';
 
 const NEEDED = ['root', 'netns'] as const;
 const hookTest = testWith(...NEEDED);
@@ -44,7 +46,7 @@ function hangs(title: string, tools: Parameters<HookHost['tools']>, { xml = WIRE
       expect(wired).toEqual({ status: 1, stdout: '', stderr: `guestwire: guest 'web1': ${says}\n` });
       expect(plain).toEqual(DONE);
       expect(host.recorded('logger', path)).toContain(`<27>start: guest 'web1': ${says}`);
-      expect(Date.now() - started).toBeLessThan(20_000);
+      expect(Date.now() - started).toBeLessThan(bound(20_000));
       expect(host.dump()).toBe(before);
     },
   };
@@ -60,7 +62,7 @@ const SCENARIOS: readonly Scenario[] = [
       const path = host.tools({ logger: 'hang' });
       const started = Date.now();
       expect(await host.hook({ operation: 'start', xml: WIRED, path })).toEqual(DONE);
-      expect(Date.now() - started).toBeLessThan(8_000);
+      expect(Date.now() - started).toBeLessThan(bound(8_000));
       expect(await host.hook({ operation: 'release', xml: WIRED, path })).toEqual(DONE);
     },
   },
@@ -90,7 +92,7 @@ const SCENARIOS: readonly Scenario[] = [
       const started = Date.now();
       const plain = await Promise.all(['prepare', 'start', 'reconnect', 'stopped', 'release'].map((operation) => host.hook({ operation, guest: 'plain', xml: PLAIN })));
       expect(plain).toEqual([DONE, DONE, DONE, DONE, DONE]);
-      expect(Date.now() - started).toBeLessThan(5_000);
+      expect(Date.now() - started).toBeLessThan(bound(5_000));
       const says = "guest 'web1': could not get lock '/run/guestwire.lock' within 30 s: held by start of guest 'big1' (pid 42)";
       const refused = { status: 1, stdout: '', stderr: `guestwire: ${says}\n` };
       const outcomes = await Promise.all([

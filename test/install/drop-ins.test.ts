@@ -1,3 +1,4 @@
+// @tier kernel
 /** What `guestwire install` tells other programs of the host, and that it goes again: the real command as root. */
 import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
 import { testWith } from '../places/capability.js';

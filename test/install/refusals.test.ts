@@ -1,3 +1,4 @@
+// @tier kernel
 /** What `guestwire install` refuses, with the exact sentence; the host is afterwards as it was. */
 import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
 import { testWith } from '../places/capability.js';
@@ -89,7 +90,7 @@ describe('a host that does not let it', () => {
 });
 
 describe('what the hook needs', () => {
-  const NODE_CURE = "install a package 'nodejs' of version 20.19 or newer";
+  const NODE_CURE = "install a package 'nodejs' of version 18.19 or newer";
   const ELSEWHERE = "and AppArmor lets libvirt's hooks run only programs in the system's own directories";
   /** The command itself keeps running on the node it has. */
   const KEEP = 'cp --reflink=auto /usr/bin/node /mnt/bin/node; rm /usr/bin/node';
@@ -97,7 +98,7 @@ describe('what the hook needs', () => {
     ['libvirt', 'rm -r /etc/libvirt', "'/etc/libvirt' is missing: install libvirt first (apt-get install libvirt-daemon-system)"],
     ['its tools', 'for dir in /usr/sbin /usr/bin; do for tool in ip bridge flock; do rm -f $dir/$tool; done; done', "the hook needs 'flock' (package util-linux), 'ip' (package iproute2), 'bridge' (package iproute2) in /usr/sbin, /usr/bin, /sbin or /bin: install what is missing"],
     ['node', KEEP, `'/usr/bin/node' is missing, ${ELSEWHERE}: ${NODE_CURE}`],
-    ['a newer node', `${KEEP}; printf '#!/bin/sh\\necho v20.18.3\\n' >/usr/bin/node; chmod 755 /usr/bin/node`, `'/usr/bin/node' is version 'v20.18.3', and the hook needs 20.19 or newer: ${NODE_CURE}`],
+    ['a newer node', `${KEEP}; printf '#!/bin/sh\\necho v18.18.2\\n' >/usr/bin/node; chmod 755 /usr/bin/node`, `'/usr/bin/node' is version 'v18.18.2', and the hook needs 18.19 or newer: ${NODE_CURE}`],
     ['a node that runs', `${KEEP}; printf '#!/bin/sh\\necho no >&2; exit 1\\n' >/usr/bin/node; chmod 755 /usr/bin/node`, '/usr/bin/node failed (asking for its version): no'],
     ['a node that AppArmor lets run', `${KEEP}; ln -s /mnt/bin/node /usr/bin/node; mount -t tmpfs tmpfs /sys/module; mkdir -p /sys/module/apparmor/parameters; echo Y >/sys/module/apparmor/parameters/enabled`, `'/usr/bin/node' leads to '/mnt/bin/node', ${ELSEWHERE}: ${NODE_CURE}`],
     ['a build', 'rm /mnt/repo/dist/hook.cjs', "'/mnt/repo/dist/hook.cjs' is missing: run 'npm run build' in '/mnt/repo'"],

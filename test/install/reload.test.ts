@@ -1,3 +1,4 @@
+// @tier kernel
 /** How `guestwire install` tells libvirt's daemon: who is asked, what is named first, and when nothing is done. */
 import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
 import { testWith } from '../places/capability.js';

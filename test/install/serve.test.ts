@@ -1,3 +1,4 @@
+// @tier kernel
 /** `guestwire install` and `uninstall` with [serve] in the host config: the systemd units, on a host made for each test. */
 import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
 import { testWith } from '../places/capability.js';

@@ -1,3 +1,4 @@
+// @tier fast
 /** The words of trust and policy: what they mean, and what is said against wrong ones. */
 import { describe, expect, test } from '@jest/globals';
 import { parseConfig } from '../../lib/config/file.js';

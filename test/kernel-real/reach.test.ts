@@ -1,8 +1,10 @@
+// @tier kernel long
 /** Reachable from a LAN on a real kernel: neighbour proxies, announcements and the question before a start. */
 import { afterEach, describe, expect } from '@jest/globals';
 import { testWith } from '../places/capability.js';
 import { DONE as NOTHING, type HookHost, openHookHost } from '../places/hook-run.js';
 import { GUEST, guestXml, type Lan, openLan } from '../places/lan.js';
+import { bound } from '../tiers/bound.js';
 
 const kernelTest = testWith('root', 'netns');
 const DONE = { status: 0, stdout: '', stderr: '' };
@@ -144,7 +146,7 @@ describe('the question before a start', () => {
     const asked = Date.now();
     expect(lan.hook('prepare', guestXml())).toEqual({ status: 1, stdout: '', stderr:
       `guestwire: ${WHO}: '${address}' is in use on 'eno1': the neighbour with MAC '${mac}' answers for it: remove it there, or give the guest another address\n` });
-    expect(Date.now() - asked).toBeLessThan(8_000);
+    expect(Date.now() - asked).toBeLessThan(bound(8_000));
     expect(held()).toBe(before);
     expect(lan.host.sh('ls /run/guestwire 2>/dev/null || true')).toBe('');
     lan.neighbour.sh(`ip address del ${address}${length} dev eth0`);

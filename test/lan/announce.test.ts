@@ -1,3 +1,4 @@
+// @tier fast
 /** What is said and asked on a LAN, with a stand-in for the sender: who is told when it fails, and with which words. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';

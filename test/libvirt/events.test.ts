@@ -1,3 +1,4 @@
+// @tier fast
 /** Events and reconnecting, against a daemon that misbehaves at will: nothing is lost without a 'resync' that says so. */
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { connect, type ConnectOptions } from '../../lib/libvirt/connect.js';

@@ -1,3 +1,4 @@
+// @tier fast long
 /** A peer that is no libvirt, or one in trouble: every call ends with an error of a type, in bounded time, and none hangs. */
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { connect, type ConnectOptions } from '../../lib/libvirt/connect.js';
@@ -7,6 +8,7 @@ import { MESSAGE_MAX, STRING_MAX } from '../../lib/libvirt/protocol.js';
 import {
   type Answer, type Answers, type FakeDaemon, keepalive, type Peer, startFakeDaemon, WEB1, WEB1_REF,
 } from '../fakes/daemon.js';
+import { bound } from '../tiers/bound.js';
 
 let daemon: FakeDaemon;
 let connection: Connection | undefined;
@@ -117,7 +119,7 @@ describe('a handshake that is wrong', () => {
   test('an abort while it hangs', async () => {
     const started = performance.now();
     expect((await attempt({ connect_open: () => undefined }, { timeout: 10_000, signal: AbortSignal.timeout(100) })).code).toBe('ERR_LIBVIRT_ABORTED');
-    expect(performance.now() - started).toBeLessThan(2000);
+    expect(performance.now() - started).toBeLessThan(bound(2000));
   });
   test('nobody there', async () => {
     daemon = await startFakeDaemon();
@@ -189,7 +191,7 @@ describe('calls', () => {
     const libvirt = await open({ connect_close: () => undefined });
     const started = performance.now();
     await libvirt.close();
-    expect(performance.now() - started).toBeLessThan(2000);
+    expect(performance.now() - started).toBeLessThan(bound(2000));
   });
 });
 
@@ -201,7 +203,7 @@ describe('keepalive', () => {
   });
   test('a daemon that pings without end and reads nothing gets no more than it may', async () => {
     let client: Peer | undefined;
-    const libvirt = await open({ domain_get_state: (peer) => { client = peer; peer.socket.pause(); } }, { timeout: 20_000 });
+    const libvirt = await open({ domain_get_state: (peer) => { client = peer; peer.socket.pause(); } }, { timeout: 240_000 });
     const waiting = failureOf(libvirt.domainState(WEB1_REF));
     const pings = Buffer.concat(Array.from({ length: 10_000 }, () => Buffer.from(encodeMessage(keepalive(1)))));
     const before = process.memoryUsage().rss;
@@ -209,7 +211,7 @@ describe('keepalive', () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(200 * 1024 * 1024);
     client?.socket.destroy();
     expect((await waiting).code).toBe('ERR_LIBVIRT_CONNECTION');
-  }, 30_000);
+  }, 300_000);
   test('a daemon that answers pings is left alone', async () => {
     const libvirt = await open({}, { keepalive: { interval: 30, count: 2 } });
     await new Promise((resolve) => { setTimeout(resolve, 400); });

@@ -1,3 +1,4 @@
+// @tier fast
 /** Which way a URI goes, which socket it means, and what the command line of virsh is for those of other hosts. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

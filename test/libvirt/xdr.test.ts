@@ -1,3 +1,4 @@
+// @tier fast
 /** XDR: what is written is what RFC 4506 says, what is read is checked before anything is made for it. */
 import { describe, expect, test } from '@jest/globals';
 import { ValueError } from '../../lib/errors.js';

@@ -1,3 +1,4 @@
+// @tier libvirt
 /** A guest with a routed link that migrates between two real libvirts, and what `guestwire reconcile` does on either. */
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';

@@ -1,3 +1,4 @@
+// @tier fast
 /** The loop on a fake kernel: every failure at every step leaves the host as it was, every other target is the same loop. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** The network-config of guests, as text and as netplan and a YAML parser read it. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** What [serve] may say, and the text that dnsmasq, radvd and systemd are given for a link, as those programs read it. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -122,7 +123,7 @@ describe('the configurations of a link', () => {
 });
 
 describe("systemd's templates", () => {
-  testWith('systemd')('are what systemd accepts', () => {
+  testWith('systemd', 'serve')('are what systemd accepts', () => {
     const dir = mkdtempSync(join(tmpdir(), 'guestwire-units-'));
     const instances = SERVICES.map((service) => {
       writeFileSync(join(dir, `${service.unit}@.service`), unitText(service, settingsFrom({})));

@@ -1,3 +1,4 @@
+// @tier fast long
 /** The lock, with the real flock(1): who has it, who waits, and that nothing but the death of all its holders frees it. */
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -7,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { JournalError } from '../../lib/errors.js';
 import { type Exec, exec } from '../../lib/system/exec.js';
 import { acquireLock, type Lock } from '../../lib/system/lock.js';
+import { bound } from '../tiers/bound.js';
 
 let dir: string;
 let path: string;
@@ -81,7 +83,7 @@ describe('the lock', () => {
     while (isFree()) await new Promise((done) => { setTimeout(done, 20); });
     const started = Date.now();
     (await acquireLock(exec, { path, wait: 30, holder: 'x' })).release();
-    expect(Date.now() - started).toBeLessThan(10_000);
+    expect(Date.now() - started).toBeLessThan(bound(10_000));
   });
 
   test('stays with a tool that outlives the run which started it', async () => {

@@ -1,3 +1,4 @@
+// @tier fast kernel long
 import { spawnSync } from 'node:child_process';
 import { BlockList, isIP } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
@@ -7,6 +8,7 @@ import {
   assertRoutable, assertUnicast, bare, canonicalDestination, contains, type Family, hostPrefix, lastAddress, overlaps,
   parseAddress, parsePrefix,
 } from '../../lib/values/address.js';
+import { rounds } from '../tiers/bound.js';
 
 /** As inet_ntop(3) of glibc prints them. */
 const CANONICAL: [string, string][] = [
@@ -54,7 +56,7 @@ describe('parseAddress', () => {
     fc.assert(fc.property(hex, (all) => {
       const text = all.map((each) => each.toString(16).padStart(4, '0')).join(':');
       expect(`[${parseAddress(text).text}]`).toBe(new URL(`http://[${text}]/`).hostname);
-    }), { numRuns: 500 });
+    }), { numRuns: rounds(500) });
   });
 
   test('the canonical form is its own', () => {
@@ -68,7 +70,7 @@ describe('parseAddress', () => {
     fc.assert(fc.property(fc.oneof(noise, anyAddress, fc.string()), (text) => {
       const family = isIP(text) === 0 || text.includes('%') ? undefined : { 4: 'inet', 6: 'inet6' }[isIP(text)];
       expect(familyOf(text)).toBe(family);
-    }), { numRuns: 5000 });
+    }), { numRuns: rounds(5000) });
   });
 
   test.each([
@@ -160,7 +162,7 @@ describe('contains and overlaps', () => {
         expect(contains(prefix, inner)).toBe(inside);
         expect(overlaps(inner, prefix)).toBe(inside);
       }
-    }), { numRuns: 500 });
+    }), { numRuns: rounds(500) });
   });
 
   test.each([

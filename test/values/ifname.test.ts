@@ -1,3 +1,4 @@
+// @tier fast
 import { describe, expect, test } from '@jest/globals';
 import { ValueError } from '../../lib/errors.js';
 import { assertIfname } from '../../lib/values/ifname.js';

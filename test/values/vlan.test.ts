@@ -1,3 +1,4 @@
+// @tier fast long
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
 import { ValueError } from '../../lib/errors.js';
@@ -5,6 +6,7 @@ import {
   accessPort, canonicalMembership, formatMembership, formatRange, formatVids, type NativeVlan, parseVids, runsOf,
   vidsOf, type VlanMember, vlanMembership,
 } from '../../lib/values/vlan.js';
+import { rounds } from '../tiers/bound.js';
 
 const anyVid = fc.integer({ min: 1, max: 4094 });
 const anyRange = fc.tuple(anyVid, anyVid).map(([a, b]) => ({ first: Math.min(a, b), last: Math.max(a, b) }));
@@ -163,6 +165,6 @@ describe('formatMembership', () => {
     ).map(([members, pvid]) => canonicalMembership(members.map((each) => ({ ...each, pvid: each.vid === pvid }))));
     fc.assert(fc.property(few, few, (a, b) => {
       expect(formatMembership(a) === formatMembership(b)).toBe(JSON.stringify(a) === JSON.stringify(b));
-    }), { numRuns: 3000 });
+    }), { numRuns: rounds(3000) });
   });
 });

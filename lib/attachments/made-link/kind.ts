@@ -1,6 +1,6 @@
 /** What a link that guestwire makes, and the macvtap on one, say of themselves to the rest of the code. */
 import * as z from 'zod/mini';
-import { disableIpv6Path } from '../../state/netstate.js';
+import { disableIpv6Path } from '../../state/objects/sysctl.js';
 import type { AttachmentKind } from '../attached.js';
 import { attached, word } from '../schema.js';
 import { type MadeLink, namesOf, type PlacedMacvtap, type PlacedMade } from './made-link.js';

@@ -5,7 +5,8 @@
  */
 import * as z from 'zod/mini';
 import type { Observation } from '../../kernel/observation.js';
-import { keyOf, type NetObject, type NetState } from '../../state/netstate.js';
+import type { NetObject, NetState } from '../../state/netstate.js';
+import { keyOf } from '../../state/objects.js';
 import { quote } from '../../values/quote.js';
 import { distinct, type RecordedKind, type SharedPlan, type SharedRequest, type WiredLink } from '../attached.js';
 import { word } from '../schema.js';
@@ -58,7 +59,8 @@ function planUplinks(request: Request, observation: Observation): SharedPlan<Upl
     during: records('during'),
     after: records('after'),
     warnings: plans.filter(({ there }) => !there).map(({ dev }) => ({
-      dev, text: `uplink ${quote(dev)} of the host config is not a port of its bridge: the guest's VLANs do not leave this host through it`,
+      links: portsIn(request.concerned).filter((port) => port.uplinks.includes(dev)).map(({ link }) => link),
+      text: `uplink ${quote(dev)} of the host config is not a port of its bridge: the guest's VLANs do not leave this host through it`,
     })),
   };
 }
