@@ -193,7 +193,7 @@ function libvirtOf({ libvirt }: State): Connection {
   return libvirt;
 }
 
-/** Of what is no GuestwireError the stack, because that is a bug. */
+/** The stack of any error that is not a GuestwireError, because that is a bug. */
 function sentenceOf(error: unknown): string {
   if (error instanceof GuestwireError) return error.message;
   const { stack, message } = error instanceof Error ? error : new Error(String(error));

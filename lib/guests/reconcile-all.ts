@@ -141,7 +141,7 @@ async function goneOf(host: Host, { asked, since }: Pick<Task, 'asked' | 'since'
   return [...absent, ...stale];
 }
 
-/** A guest that is in order is not touched. What guests share is mended with the first of them. */
+/** A correctly wired guest is not touched. Objects that guests share are repaired with the first guest. */
 async function heal(acts: Acts, task: Task): Promise<void> {
   const { asked: { wishes, faults }, done, io } = task;
   for (const { text } of faults) io.warn(text);

@@ -36,7 +36,7 @@ export async function reloadDaemons(io: Io, record: InstallRecord, consent: Cons
   if (consent !== 'never') await nameWhatStarts(io, ignorant);
   const answer = consent === 'ask' ? await confirm(`Reload ${ignorant.map(label).join(' and ')} now? [yes/no] `) : consent;
   if (answer !== 'agree') {
-    const why = { never: 'you said --no-reload', no: 'you did not say yes', nobody: 'there is no terminal to ask on' }[answer];
+    const why = { never: 'you said --no-reload', no: 'you did not say yes', unasked: 'the command has no terminal to ask on' }[answer];
     for (const daemon of ignorant) io.warn(`${label(daemon)} does not call the hook yet, because ${why}: run 'guestwire install --yes', or reload it yourself`);
     return [];
   }
@@ -104,8 +104,8 @@ async function inactiveAutostart(io: Io, list: string): Promise<string[]> {
 }
 
 /** Only a clear yes is one; the end of the input and Ctrl-C are a no. */
-async function confirm(question: string): Promise<'agree' | 'no' | 'nobody'> {
-  if (!process.stdin.isTTY || !process.stdout.isTTY) return 'nobody';
+async function confirm(question: string): Promise<'agree' | 'no' | 'unasked'> {
+  if (!process.stdin.isTTY || !process.stdout.isTTY) return 'unasked';
   const terminal = createInterface({ input: process.stdin, output: process.stdout });
   // At its end the terminal closes, and the question fails or stays open, as the version of node has it.
   const ended = once(terminal, 'close').then(() => undefined);
