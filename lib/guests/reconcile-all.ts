@@ -1,6 +1,6 @@
 /** `guestwire reconcile --all`: every guest that runs made right, and what is left of those that are gone collected. */
 import type { Wired } from '../attachments/kinds.js';
-import { type Ledger, LEDGER_NAMES } from '../attachments/ledger.js';
+import { changedIn, type Ledger } from '../attachments/ledger.js';
 import { loadConfig } from '../config/file.js';
 import type { Guest } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
@@ -178,7 +178,10 @@ async function collectGarbage(acts: Acts, task: Task): Promise<void> {
   const words = (line: BatchLine): string => describeLine(line) ?? differenceOf(line) ?? line.text;
   for (const line of done) acts.host.log(`host: ${words(line)}: it belonged to no guest`);
   if (left.length > 0) throw new HostError(`objects that belong to no guest are still there, because these changes failed: ${left.map(words).join(', ')}`);
-  acts.apart(() => { for (const name of LEDGER_NAMES) acts.host.journal.writeLedger(name, ledger[name]); });
+  acts.apart(() => {
+    const { journal } = acts.host;
+    for (const name of changedIn(journal.readLedger(), ledger)) journal.writeLedger(name, ledger[name]);
+  });
 }
 
 async function announceThem(acts: Acts, touched: Done['touched']): Promise<void> {
