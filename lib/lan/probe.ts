@@ -1,6 +1,6 @@
 /**
- * The question before a start: does anybody on the LAN have an address of the guest? Asked on the links on which the host
- * will answer for the guest, for all addresses at once. Silence proves nothing, an answer does.
+ * The question before a start: does any neighbour on the LAN have an address of the guest? Asked on the links on which
+ * the host will answer for the guest, for all addresses at once. Silence proves nothing, an answer does.
  */
 import { isIP } from 'node:net';
 import { proxiesOf } from '../attachments/attachment.js';
@@ -24,13 +24,13 @@ export interface Probing {
 
 /**
  * Milliseconds of each round. A host that answers for others waits up to 800 ms unless told otherwise (proxy_delay), so
- * the second question is for lost frames only; all in all a guest that nobody knows starts 0.9 s later.
+ * the second question is for lost frames only; in all, a guest with free addresses starts 0.9 s later.
  */
 const ROUNDS = [350, 550];
 
 /**
- * Throws ConflictError when a neighbour has an address of the guest, HostError when nobody can be asked because the tool
- * is missing. A link that cannot be used now is a warning: without a link there is no neighbour.
+ * Throws ConflictError when a neighbour has an address of the guest, HostError when no neighbour can be asked because
+ * the tool is missing. A link that cannot be used now is a warning: such a link has no neighbours.
  */
 export async function probeNeighbours({ exec, kernel, log }: Probing, guest: string, attachments: readonly Attachment[]): Promise<void> {
   const devs = [...new Set(proxiesOf(attachments).map(({ dev }) => dev))];
@@ -64,7 +64,10 @@ function framesFor(attachments: readonly Attachment[], usable: Usable): Frame[] 
   });
 }
 
-/** The host's address on the link, best one in the network of the address that is asked for: any other may get no answer. */
+/**
+ * The host's address on the link, best one in the network of the address that is asked for: any other may get no
+ * answer.
+ */
 function askerOf({ addresses }: LinkFacts, asked: string): string | undefined {
   const own = addresses.filter(({ address }) => isIP(address) === 4);
   const network = (address: string, length: number): number => Math.floor(address.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0) / 2 ** (32 - length));

@@ -30,8 +30,8 @@ export interface Survey {
 export type Task = Subject & { readonly attachments: readonly Attachment[] };
 
 /**
- * Returns the guests that something is to be done for. What guests share is mended with any of them, so then it is all; and
- * of one whose links are not all known, or that came by migration, a survey does not see all.
+ * Returns the guests that need work. If something shared differs, it returns every guest, because wiring any of them
+ * repairs it. It also returns a guest that the survey cannot see completely: one with unknown links, or an incoming one.
  */
 export function tasksOf({ subjects, changes, observation: { links } }: Survey): Task[] {
   const shared = changes.some(({ guest }) => guest === undefined);

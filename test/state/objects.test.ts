@@ -8,8 +8,8 @@ import { differenceOf } from '../../lib/state/differences.js';
 import { diff } from '../../lib/state/diff.js';
 import { netState } from '../../lib/state/netstate.js';
 import {
-  isBroken, isFilter, isGrant, isLeftover, isMade, isSeenAgain, isSetting, isShared, keyOf, kindOf, masterOf, needOf,
-  type NetObject, numberOf, OBJECTS, pathOf, queueOf, reaches, renamed, withinOf,
+  isBroken, isFilter, isGrant, isLeftover, isMade, isSeenAgain, isSetting, isShared, keyOf, masterOf, needOf,
+  type NetObject, numberOf, objectKindOf, OBJECTS, pathOf, queueOf, reaches, renamed, withinOf,
 } from '../../lib/state/objects.js';
 import { tableKey } from '../../lib/state/objects/nft.js';
 import { render } from '../../lib/state/render.js';
@@ -61,7 +61,7 @@ describe('what others ask of an object', () => {
     ['is a link that guestwire made', isMade, ['tap', 'veth']],
     ['is a leftover when it was there before', isLeftover, ['route', 'tap', 'veth']],
     ['lets the guest into a network', isGrant, ['vlan']],
-    ['leads traffic to the guest', reaches, ['neighbour-proxy', 'route', 'rule']],
+    ['routes traffic to the guest', reaches, ['route', 'rule']],
     ['is in nftables', isFilter, ['filter-set', 'filter-table', 'nic-filter']],
     ['is shared', (object) => isShared(object) && !isFilter(object),
       ['host-sysctl', 'last-resort', 'neighbour-proxy', 'proxy-sysctl', 'rule', 'uplink-vlan']],
@@ -78,7 +78,7 @@ describe('what others ask of an object', () => {
     expect(kindsWith(has)).toEqual(expected);
   });
 
-  test('a rule leads traffic to the guest only with a destination', () => {
+  test('a rule routes traffic to the guest only with a destination', () => {
     expect(all.filter((one) => one.kind === 'rule').map((one) => [one.to, reaches(one)]))
       .toEqual([['192.0.2.9/32', true], [undefined, false], [undefined, false]]);
   });
@@ -92,6 +92,6 @@ describe('what others ask of an object', () => {
     const now = renamed(one, 'web0');
     expect(now.dev).toBe('web0');
     expect(keyOf(now)).not.toMatch(/\bvnet0\b/);
-    expect(kindOf(now).set(now)).not.toMatch(/\bvnet0\b/);
+    expect(objectKindOf(now).set(now)).not.toMatch(/\bvnet0\b/);
   });
 });

@@ -3,7 +3,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { diff, type Operation } from '../../lib/state/diff.js';
 import { netState } from '../../lib/state/netstate.js';
-import { keyOf, kindOf, type NetObject } from '../../lib/state/objects.js';
+import { keyOf, objectKindOf, type NetObject } from '../../lib/state/objects.js';
 import { type Phase, PHASES, rankOf } from '../../lib/state/order.js';
 import { describe as inWords } from '../../lib/state/words.js';
 import { SAMPLES } from '../places/object-samples.js';
@@ -20,7 +20,7 @@ const changes = SAMPLES.flatMap(({ one, other }): Operation[] => [
 
 function phaseOf(operation: Operation): Phase {
   const object = (operation.after ?? operation.before) as NetObject;
-  return kindOf(object).phase(object, operation);
+  return objectKindOf(object).phase(object, operation);
 }
 
 describe('a phase', () => {
@@ -29,7 +29,7 @@ describe('a phase', () => {
   });
 
   test('has a use, and none is missing', () => {
-    const freed = all.flatMap((object) => kindOf(object).place?.freed ?? []);
+    const freed = all.flatMap((object) => objectKindOf(object).place?.freed ?? []);
     expect(names.filter((name) => ![...changes.map(phaseOf), ...freed].includes(name))).toEqual([]);
   });
 
