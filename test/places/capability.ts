@@ -36,7 +36,7 @@ const isFast = process.env['GUESTWIRE_TIER'] === 'fast';
 export function testWith(...needed: readonly Capability[]): (name: string, run: () => void | Promise<void>, timeout?: number) => void {
   const missing = missingOf(needed);
   // What a test allows itself is for a quiet machine.
-  if (missing.length === 0) return (name, run, timeout) => { test(name, run, timeout === undefined ? undefined : bound(timeout)); };
+  if (missing.length === 0) return (name, run, timeout) => { test(name, run, timeout && bound(timeout)); };
   if (isFast) return (name) => { test.skip(`${name} (not in the tier fast: it needs ${missing.join(', ')})`, () => undefined); };
   const lacks = `this machine lacks ${missing.join(', ')}`;
   if (process.env['CI'] === 'true') return (name) => { test(name, () => { throw new Error(lacks); }); };

@@ -4,7 +4,7 @@ import { appendFileSync } from 'node:fs';
 const isLong = process.env['GUESTWIRE_TIER'] === 'long';
 
 /**
- * Returns how long something may take that takes no longer than this on a quiet machine, in the same unit. `npm run test:long`
+ * Returns how long something may take that takes no longer than this on a quiet machine, in the same unit. The tier `long`
  * holds these bounds. Elsewhere a slow day fails nothing, and a program that hangs still fails.
  */
 export function bound(time: number): number {

@@ -28,7 +28,8 @@ export function writeFigures(top, parts) {
   const git = (/** @type {string[]} */ ...args) => execFileSync('git', args, { cwd: top, encoding: 'utf8' }).trim();
   const changed = git('status', '--porcelain', '--untracked-files=no') === '' ? '' : ' with changes';
   const machine = `${cpus().length} CPUs (${cpus()[0]?.model.trim() ?? 'unknown'}), Node ${process.version}`;
-  const head = `Commit ${git('rev-parse', '--short=12', 'HEAD')}${changed}, ${new Date().toISOString().slice(0, 10)}, ${machine}.`;
+  const commit = `Commit ${git('rev-parse', '--short=12', 'HEAD')}${changed}`;
+  const head = `${commit}, ${new Date().toISOString().slice(0, 10)}, ${machine}.`;
   const path = join(top, 'docs/reliability.md');
   writeFileSync(path, withFigures(readFileSync(path, 'utf8'), head, parts));
 }

@@ -3,7 +3,9 @@
 /**
  * Deals the files out, one after the other, as cards: what lies beside each other in the list comes to different hands.
  *
- * @template T @param {readonly T[]} files @param {number} hands @returns {T[][]} no more hands than files, none of them empty
+ * @template T
+ * @param {readonly T[]} files @param {number} hands
+ * @returns {T[][]} no more hands than files, none of them empty
  */
 export function deal(files, hands) {
   const count = Math.min(hands, files.length);
@@ -11,8 +13,8 @@ export function deal(files, hands) {
 }
 
 /**
- * Runs the jobs in their order, one at a time on each CPU: a CPU that is done takes the next. Jobs that are `wide` want all
- * CPUs, and come last, one by one.
+ * Runs the jobs in their order, one at a time on each CPU: a CPU that is done takes the next. Jobs that are `wide` want
+ * all CPUs, and come last, one by one.
  *
  * @template {{wide?: boolean}} T
  * @param {readonly T[]} jobs @param {readonly number[]} cpus @param {(job: T, cpu: number) => Promise<boolean>} run

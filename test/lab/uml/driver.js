@@ -52,9 +52,10 @@ main().then((good) => { process.exitCode = good ? 0 : 1; }, (/** @type {unknown}
 async function main() {
   if (process.getuid?.() !== 0) throw new Error("only root can run the lab: it mounts the machine's files");
   accessSync(join(top, 'dist/hook.cjs'));
-  const kernels = values.shell ? [values.tcg ? tcg([]) : uml(values.libvirt?.[0] ?? '9', [])] : kernelsFor(testsIn(places.uml), testsIn(places.tcg));
-  const run = (/** @type {Kernel} */ kernel, /** @type {number} */ cpu) => (values.shell ? shell(kernel, cpu) : runTests(kernel, { cpu, several: kernels.length > 1 }));
-  return shareCpus(kernels, values['one-by-one'] ? cpus().slice(-1) : cpus().reverse(), run);
+  const slots = values['one-by-one'] ? cpus().slice(-1) : cpus().reverse();
+  if (values.shell) return shareCpus([values.tcg ? tcg([]) : uml(values.libvirt?.[0] ?? '9', [])], slots, shell);
+  const kernels = kernelsFor(testsIn(places.uml), testsIn(places.tcg));
+  return shareCpus(kernels, slots, (kernel, cpu) => runTests(kernel, { cpu, several: kernels.length > 1 }));
 }
 
 /**
@@ -62,12 +63,13 @@ async function main() {
  * @property {string} name
  * @property {string[]} files the tests that run in it
  * @property {boolean} [wide] it uses all CPUs
- * @property {(out: string, words: Record<string, string>, cpu: number) => string[]} prepare writes what it is told to do to `out`, and returns the command that boots it
+ * @property {(out: string, words: Record<string, string>, cpu: number) => string[]} prepare writes what it is told to do
+ *   to `out`, and returns the command that boots it
  */
 
 /**
- * Without --libvirt and --tcg both libvirts. The tests of each are in several kernels: libvirt 9 has the more of them, and a CPU
- * that waits for the other libvirt's end would be idle.
+ * Without --libvirt and --tcg both libvirts. The tests of each are in several kernels: libvirt 9 has the more of them, and
+ * a CPU that waits for the other libvirt's end would be idle.
  *
  * @param {string[]} inUml @param {string[]} inTcg
  */
@@ -85,7 +87,10 @@ function uml(version, files) {
   /** @type {Kernel['prepare']} */
   const prepare = (out, words, cpu) => {
     writeFileSync(join(out, 'job'), jobText({ tree, top, image, capabilities: capabilitiesOf(tree), ...words }));
-    buildSync({ entryPoints: [join(here, 'attacktables.ts')], outfile: join(out, 'attacktables.mjs'), bundle: true, platform: 'node', format: 'esm', logLevel: 'warning' });
+    buildSync({
+      entryPoints: [join(here, 'attack-tables.ts')], outfile: join(out, 'attacktables.mjs'),
+      bundle: true, platform: 'node', format: 'esm', logLevel: 'warning',
+    });
     const linux = ['linux.uml', 'mem=3G', 'root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${join(here, 'uml-init')}`, `OUT=${out}`, 'con=null', 'con0=fd:0,fd:1', 'quiet'];
     const preload = script('xstate');
     // Pinned: on two CPUs the kernel takes five times as long.
