@@ -9,7 +9,7 @@ import { performance } from 'node:perf_hooks';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { acquireLock, defaultConfig, deriveAttachments, exec, hostFrom, parseDomain, settingsFrom } from '../dist/index.js';
-import { wireTogether } from '../dist/reconcile/wire-many.js';
+import { wireTogether } from '../dist/reconcile/together.js';
 
 const GUESTS = Number(process.env['GUESTS'] ?? 200);
 const ROUNDS = Number(process.env['ROUNDS'] ?? 7);

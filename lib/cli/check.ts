@@ -54,8 +54,8 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Finding[
   const host = hostFrom(io);
   const asked = await askGuests(io);
   if (typeof asked === 'string') io.warn(`guests' XML is not looked at, because libvirt does not answer: ${asked}`);
-  const found = await survey(host, typeof asked === 'string' ? undefined : asked.wishes);
-  const known = found.subjects.map(({ guest }) => guest).concat(typeof asked === 'string' ? [] : [...asked.faults.map(({ guest }) => guest), ...[...asked.wishes.values()].map(({ guest }) => guest)]);
+  const found = await survey(host, typeof asked === 'string' ? undefined : asked.running);
+  const known = found.subjects.map(({ guest }) => guest).concat(typeof asked === 'string' ? [] : [...asked.faults.map(({ guest }) => guest), ...[...asked.running.values()].map(({ guest }) => guest)]);
   const only = name === undefined ? undefined : await guestMeant(io, known, name);
   if (name !== undefined && only === undefined) throw new HostError(`guest ${quote(name)} does not run here, and nothing is wired for it`);
   const findings = await findingsOf(host, found, {

@@ -27,6 +27,8 @@ export interface Kernel {
 export interface Outcome {
   readonly observation: Observation;
   readonly failure: CommandError | undefined;
+  /** A dry run: nothing was changed, so what the kernel holds verifies nothing. */
+  readonly isDry?: true;
 }
 
 export type RunMode = 'stop-at-failure' | 'carry-on';

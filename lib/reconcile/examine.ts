@@ -5,33 +5,46 @@ import type { Attachment } from '../attachments/attachment.js';
 import { furtherScope, preflight } from '../attachments/check.js';
 import type { Holder } from '../attachments/routed-link/check.js';
 import { scopeOf } from '../attachments/scope.js';
-import { familiesOf } from '../attachments/wired.js';
-import type { Guest } from '../domain/guest.js';
+import { familiesOf, type Wired } from '../attachments/wired.js';
 import type { Holding } from '../journal/journal.js';
-import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
+import { EMPTY_SCOPE, type Observation, type Scope } from '../kernel/observation.js';
 import { rivalsOf } from './holders.js';
-import { type Host, pastOf } from './host.js';
-import type { WireRequest } from './request.js';
+import { type Host, pastOfAll } from './host.js';
+import type { Member } from './request.js';
 
-/** Observes the host and throws unless it can give what `attachments` ask for. Returns the observation. */
-export async function check(host: Host, guest: Guest, attachments: readonly Attachment[]): Promise<Observation> {
-  const { live } = await rivalsOf(host, attachments, pastOf(host, guest.uuid));
-  return examine(host, { guest, attachments }, live);
+/** Observes the host and throws unless it can give what these guests ask for. Returns the observation. */
+export async function check(host: Host, members: readonly Member[]): Promise<Observation> {
+  const { live } = await rivalsOf(host, members.flatMap(({ attachments }) => attachments), pastOfAll(host, members));
+  return examine(host, members, { rivals: live });
 }
 
-interface Examined extends Pick<WireRequest, 'guest' | 'attachments'> {
+interface Examined {
+  readonly rivals: readonly Holding[];
   /** Each table costs a program; what it is can be taken for granted until nft says otherwise. */
   readonly asksFilters?: boolean;
 }
 
-export async function examine(host: Host, { guest, attachments, asksFilters = false }: Examined, rivals: readonly Holding[]): Promise<Observation> {
-  const recorded = host.journal.read(guest.uuid)?.wired ?? [];
-  const scope = scopeOf(attachments, recorded);
-  const first = await host.kernel.observe(asksFilters ? { ...scope, filters: familiesOf([...attachments, ...recorded]) } : scope);
-  const further = furtherScope(attachments, first);
-  const { nextHops, exact, routers } = await host.kernel.observe({ ...EMPTY_SCOPE, ...further });
-  const observation = { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
+/** Does what {@link check} does when it is known which other guests hold what these ask for. */
+export async function examine(host: Host, members: readonly Member[], { rivals, asksFilters = false }: Examined): Promise<Observation> {
+  const wanted = members.flatMap(({ attachments }) => attachments);
+  const recorded = members.flatMap(({ entry }) => entry?.wired ?? []);
+  const observation = await observeFor(host, { wanted, recorded, ...(asksFilters && { filters: familiesOf([...wanted, ...recorded]) }) });
   const holders = rivals.map((entry): Holder => ({ name: entry.guest.name, attachments: entry.wired }));
-  preflight(guest.name, attachments, { observation, holders, recorded, guestName: (uuid) => host.journal.read(uuid)?.guest.name });
+  const guestName = (uuid: string): string | undefined => host.journal.read(uuid)?.guest.name;
+  // What these guests hold together is theirs: one of them may take over what another gives up.
+  const own = [...wanted, ...recorded];
+  for (const { guest, attachments } of members) preflight(guest.name, attachments, { observation, holders, recorded: own, guestName });
   return observation;
+}
+
+interface Asked extends Partial<Pick<Scope, 'filters'>> {
+  readonly wanted: readonly Attachment[];
+  readonly recorded: readonly Wired[];
+}
+
+/** Returns all that the checks of these attachments need to know of the host: some of it depends on the rest. */
+export async function observeFor({ kernel }: Pick<Host, 'kernel'>, { wanted, recorded, ...scope }: Asked): Promise<Observation> {
+  const first = await kernel.observe({ ...scopeOf(wanted, recorded), ...scope });
+  const { nextHops, exact, routers } = await kernel.observe({ ...EMPTY_SCOPE, ...furtherScope(wanted, first) });
+  return { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
 }

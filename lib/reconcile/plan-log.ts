@@ -1,29 +1,53 @@
-/** A plan that was carried out, in words. */
+/** A plan in words: what was carried out, and what no change mends, each with the guest that it is about. */
 import { type Guest, nicLabel } from '../domain/guest.js';
+import type { BatchLine } from '../state/render.js';
 import { describeLine } from '../state/words.js';
 import { quote } from '../values/quote.js';
 import type { Host } from './host.js';
+import { ownersOf } from './owners.js';
 import type { Plan } from './plan.js';
+import type { Member } from './request.js';
 
 /** A line of a batch is a line of the log: a range of 4,000 VIDs is one change. */
-export function logPlan({ log, warn = log }: Pick<Host, 'log' | 'warn'>, { name }: Pick<Guest, 'name'>, plan: Plan): void {
-  const { touched, batches } = plan;
-  for (const warning of warningsOf(name, { missing: plan.uplinks.missing, warnings: plan.proxies.warnings })) warn(warning);
-  for (const line of batches.flatMap(({ lines }) => lines)) {
+export function logPlan({ log, warn = (line) => { log(line); } }: Pick<Host, 'log' | 'warn'>, members: readonly Member[], plan: Plan): void {
+  for (const { guest, text } of warningsOf(members, plan)) warn(text, guest);
+  const label = labelsFor(members, plan);
+  for (const line of plan.batches.flatMap(({ lines }) => lines)) {
     const said = describeLine(line);
-    const [operation] = line.operations;
-    if (said === undefined || operation === undefined) continue;
-    const dev = (operation.after ?? operation.before)?.dev;
-    const attachment = touched.find(({ link }) => link === dev);
-    const where = attachment === undefined ? `guest ${quote(name)}` : nicLabel(name, { index: attachment.nic, mac: attachment.mac });
-    log(`${where}: ${said}`);
+    if (said !== undefined) log(`${label(line)}: ${said}`, line);
   }
 }
 
-/** Returns what of a plan no change mends: it is so after each run until somebody else does. */
-export function warningsOf(name: string, { missing, warnings }: Pick<Plan['uplinks'], 'missing'> & Pick<Plan['proxies'], 'warnings'>): string[] {
-  return [
-    ...warnings.map((warning) => `guest ${quote(name)}: ${warning}`),
-    ...missing.map((dev) => `guest ${quote(name)}: uplink ${quote(dev)} of the host config is no port of its bridge: the guest's VLANs do not leave this host by it`),
-  ];
+/** A line about a link names its NIC; one about what serves a guest elsewhere, the guest; of several guests together, the host. */
+function labelsFor(members: readonly Member[], plan: Plan): (line: BatchLine) => string {
+  const [first, ...rest] = members;
+  const owner = rest.length === 0 ? () => first : ownersOf(members, [plan]);
+  return ({ operations: [operation] }) => {
+    const object = operation?.after ?? operation?.before;
+    const guest = owner(object)?.guest;
+    if (guest === undefined) return 'host';
+    const wired = plan.touched.find(({ link }) => link === object?.dev);
+    return wired === undefined ? `guest ${quote(guest.name)}` : nicLabel(guest.name, { index: wired.nic, mac: wired.mac });
+  };
+}
+
+/** Returns what of a plan no change mends, guest by guest: it stays so until a person changes the host. */
+export function warningsOf(members: readonly Member[], plan: Pick<Plan, 'uplinks' | 'proxies'>): { readonly guest: Guest; readonly text: string }[] {
+  return members.flatMap(({ guest, attachments, entry }) => {
+    const own = [...attachments, ...(entry?.wired ?? [])];
+    const uplinks = new Set(own.flatMap((one) => (one.kind === 'vlan-port' ? one.uplinks : [])));
+    const proxies = new Set(own.flatMap((one) => (one.kind === 'routed-link' ? (one.proxy ?? []) : [])));
+    const label = `guest ${quote(guest.name)}`;
+    return [
+      ...plan.proxies.warnings.filter(({ dev }) => proxies.has(dev)).map(({ text }) => ({ guest, text: `${label}: ${text}` })),
+      ...plan.uplinks.missing.filter((dev) => uplinks.has(dev)).map((dev) => ({
+        guest, text: `${label}: uplink ${quote(dev)} of the host config is no port of its bridge: the guest's VLANs do not leave this host by it`,
+      })),
+    ];
+  });
+}
+
+/** Returns what tells a line from all others of its run. The text alone does not: rules of both families have the same. */
+export function lineId({ text, operations }: BatchLine): string {
+  return `${operations[0]?.key ?? ''} ${text}`;
 }

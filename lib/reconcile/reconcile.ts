@@ -3,59 +3,81 @@
  * function here expects the lock to be held, and leaves the host as it was when it throws, or says in a RollbackError
  * what it could not put back.
  */
-import { madeOf, type Placed, placedOf } from '../attachments/attachment.js';
+import { type Attachment, madeOf, type Placed, placedOf } from '../attachments/attachment.js';
 import { scopeOf } from '../attachments/scope.js';
-import { isPending } from '../attachments/wired.js';
-import { type Guest, nicLabel } from '../domain/guest.js';
-import { CommandError, HostError, RollbackError, VerifyError } from '../errors.js';
-import type { Entry, Holding } from '../journal/journal.js';
+import { nicLabel } from '../domain/guest.js';
+import { CommandError, HostError } from '../errors.js';
+import type { Holding } from '../journal/journal.js';
 import { underNewNames } from '../journal/renamed-links.js';
-import type { RunMode } from '../kernel/kernel.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
-import { describe } from '../state/words.js';
-import { oneLine, quote } from '../values/quote.js';
+import { quote } from '../values/quote.js';
+import { runPlan, settle, writeShared } from './carry-out.js';
 import { check, examine } from './examine.js';
 import { rivalsOf } from './holders.js';
-import { type Host, type Past, pastOf } from './host.js';
+import { type Host, type Past, pastOf, pastOfAll, readEntry } from './host.js';
 import { logPlan } from './plan-log.js';
-import { leftOf, originalOf, type Plan, planFilterOf, planFor, planUndo } from './plan.js';
+import { type Plan, planFilterOf, planFor } from './plan.js';
 import { ofRunning, planTakeBack, type TakeBack } from './release-plan.js';
-import type { WireRequest } from './request.js';
+import type { Member, StartMode, Wanted, WireRequest } from './request.js';
 
-/** Said of what the guest has and nobody speaks of any more. */
+/** Told of a NIC that stays wired although nothing asks for it. */
 export const UNSPOKEN = "stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' takes it away";
 
+/** Does for one guest what {@link wireAll} does. */
+export async function wire(host: Host, { guest, attachments, ...mode }: WireRequest): Promise<Plan> {
+  return wireAll(host, [{ guest, attachments }], mode);
+}
+
 /**
- * Makes the host agree with `attachments` and returns what was done. What the guest's earlier entry recorded and is not
- * wanted any more is given up. Throws when the host cannot give it, or does not hold it afterwards; then nothing changed.
+ * Makes the host agree with what these guests ask for, in one plan, and returns what was done. What the guests' earlier
+ * entries recorded and is not wanted any more is given up. Throws when the host cannot give it, or does not hold it
+ * afterwards; then nothing changed for any of them. Several guests must be such that can go together.
  */
-export async function wire(host: Host, request: WireRequest): Promise<Plan> {
-  const { guest } = request;
-  const attachments = request.fresh ? request.attachments : underNewNames(request.attachments, host.journal.read(guest.uuid)?.wired ?? []);
-  const plan = await wireAnew(host, { ...request, attachments }, { asksFilters: false });
-  for (const { nic, mac, link, kind } of request.keepsUnspoken === true ? plan.wired : []) {
-    if (kind !== 'made-link' && !attachments.some((attachment) => attachment.link === link)) {
-      host.log(`${nicLabel(guest.name, { index: nic, mac })}: ${UNSPOKEN}`);
-    }
-  }
-  if (request.incoming && attachments.some(({ kind }) => kind === 'routed-link')) {
-    host.log(`guest ${quote(guest.name)} comes by migration: its routes wait for 'guestwire reconcile'`);
-  }
+export async function wireAll(host: Host, wanted: readonly Wanted[], mode: StartMode): Promise<Plan> {
+  const members = wanted.map((one) => memberOf(host, one, mode));
+  const plan = await wireAnew(host, members, { mode, asksFilters: false });
+  for (const member of members) tellLeft(host, plan, { member, mode });
   return plan;
 }
 
-async function wireAnew(host: Host, request: WireRequest, { asksFilters }: { asksFilters: boolean }): Promise<Plan> {
-  const { guest, incoming } = request;
-  const known = pastOf(host, guest.uuid);
-  const { live, stale } = await rivalsOf(host, request.attachments, known);
+function memberOf(host: Host, { guest, attachments }: Wanted, { fresh }: Pick<StartMode, 'fresh'>): Member {
+  const entry = readEntry(host, guest.uuid);
+  return { guest, entry, attachments: fresh ? attachments : underNewNames(attachments, entry?.wired ?? []) };
+}
+
+interface Left {
+  readonly member: Member;
+  readonly mode: StartMode;
+}
+
+/** Tells what of a guest is not as its XML says once it is wired, and is meant so. */
+function tellLeft({ log }: Pick<Host, 'log'>, plan: Plan, { member: { guest, attachments }, mode }: Left): void {
+  for (const { nic, mac, link, kind } of mode.keepsUnspoken === true ? plan.wired : []) {
+    if (kind !== 'made-link' && !attachments.some((attachment) => attachment.link === link)) {
+      log(`${nicLabel(guest.name, { index: nic, mac })}: ${UNSPOKEN}`);
+    }
+  }
+  if (mode.incoming && attachments.some(({ kind }) => kind === 'routed-link')) {
+    log(`guest ${quote(guest.name)} comes by migration: its routes wait for 'guestwire reconcile'`);
+  }
+}
+
+interface Anew {
+  readonly mode: StartMode;
+  readonly asksFilters: boolean;
+}
+
+async function wireAnew(host: Host, members: readonly Member[], { mode, asksFilters }: Anew): Promise<Plan> {
+  const known = pastOfAll(host, members);
+  const { live, stale } = await rivalsOf(host, members.flatMap(({ attachments }) => attachments), known);
   await collect(host, stale);
-  const past = stale.length === 0 ? known : pastOf(host, guest.uuid);
-  const observation = await examine(host, { ...request, asksFilters }, live);
+  const past = stale.length === 0 ? known : pastOfAll(host, members);
+  const observation = await examine(host, members, { rivals: live, asksFilters });
   try {
-    return await settle(host, { guest, incoming, past, plan: planFrom(observation, request, past) });
+    return await settle(host, { members, incoming: mode.incoming, past, plan: planAll(host, members, { observation, mode, past }) });
   } catch (error) {
     if (asksFilters || !isSurprise(error)) throw error;
-    return wireAnew(host, request, { asksFilters: true });
+    return wireAnew(host, members, { mode, asksFilters: true });
   }
 }
 
@@ -69,58 +91,59 @@ function isSurprise(error: unknown): boolean {
  * and makes the links that are guestwire's to make. Returns what was done; undefined: there are none to make. Throws as
  * {@link wire} does; then nothing changed.
  */
-export async function make(host: Host, request: Omit<WireRequest, 'fresh'>): Promise<Plan | undefined> {
-  const { guest, incoming } = request;
-  // A tap that has the name of a guest's own target is somebody else's, for now.
-  const observation = await check(host, guest, request.attachments.map((attachment) => ({ ...attachment, link: undefined })));
-  const made = madeOf(request.attachments);
+export async function make(host: Host, { guest, attachments, incoming }: Omit<WireRequest, 'fresh'>): Promise<Plan | undefined> {
+  const entry = readEntry(host, guest.uuid);
+  // A tap that has the name of a guest's own target is another's, for now.
+  const unplaced = attachments.map((attachment) => ({ ...attachment, link: undefined }));
+  const observation = await check(host, [{ guest, entry, attachments: unplaced }]);
+  const made = madeOf(attachments);
   if (made.length === 0) return undefined;
-  const past = pastOf(host, guest.uuid);
-  return settle(host, { guest, incoming, past, plan: planFor(made, observation, { mode: { fresh: false, incoming }, past }) });
+  const members = [{ guest, entry, attachments }];
+  const past = pastOfAll(host, members);
+  return settle(host, { members, incoming, past, plan: planFor(made, observation, { mode: { fresh: false, incoming }, past }) });
 }
 
-interface Settling {
-  readonly guest: Guest;
-  readonly incoming: boolean;
-  readonly plan: Plan;
+/** How a start that is to come is seen: the host with the links that libvirt will make, and the attachments that name them. */
+export type Foresee = (observation: Observation) => Promise<{ readonly observation: Observation; readonly attachments: readonly Attachment[] }>;
+
+/**
+ * Returns what wiring would do now, with every check made and nothing changed. With `foresee`, a NIC whose link does not
+ * exist yet is checked as far as that goes without it, and planned as `foresee` shows it.
+ */
+export async function planWiring(host: Host, { guest, attachments, foresee, ...mode }: WireRequest & { readonly foresee?: Foresee }, past: Past): Promise<Plan> {
+  const entry = readEntry(host, guest.uuid);
+  const member: Member = { guest, entry, attachments: underNewNames(attachments, past.entry?.wired ?? []) };
+  if (foresee === undefined) return planAll(host, [member], { observation: await check(host, [member]), mode, past });
+  const named = member.attachments.flatMap(({ link }) => link ?? []);
+  const { links } = await host.kernel.observe({ ...EMPTY_SCOPE, links: named });
+  const there = member.attachments.map((one): Attachment => (one.link === undefined || links.has(one.link) ? one : { ...one, link: undefined }));
+  const seen = await foresee(await check(host, [{ ...member, attachments: there }]));
+  return planAll(host, [{ ...member, attachments: seen.attachments }], { observation: seen.observation, mode, past });
+}
+
+interface Planning {
+  readonly observation: Observation;
+  readonly mode: StartMode;
   readonly past: Past;
 }
 
-/** Records, carries out and verifies a plan, or undoes it and throws why. */
-async function settle(host: Host, { guest, incoming, plan, past }: Settling): Promise<Plan> {
-  const entry: Entry = {
-    version: 1, guest, since: past.entry?.since ?? new Date().toISOString(), incoming,
-    wired: plan.touched, original: originalOf(plan, past.entry),
-  };
-  // Before the first effect: whoever dies after it leaves what the guest's release needs to know.
-  host.journal.write(entry);
-  let after: Observation | undefined;
-  try {
-    after = await carryOut(host, plan, past);
-  } catch (error) {
-    await rollBack(host, { guest, plan, past }, error as Error);
-    throw error;
-  }
-  const wired = plan.wired.map((one) => (isPending(one) ? { ...one, ifindex: after?.links.get(one.link)?.ifindex ?? one.ifindex } : one));
-  if (plan.touched.length > plan.wired.length || wired.some((one, index) => one !== plan.wired[index])) host.journal.write({ ...entry, wired });
-  logPlan(host, guest, plan);
-  return plan;
+function planAll(host: Host, members: readonly Member[], { observation, mode, past }: Planning): Plan {
+  return planFor(members.flatMap((member) => withQuarantine(host, member.guest.uuid, placedIn(member))), observation, { mode, past });
 }
 
-/** Returns what wiring would do now, with every check made and nothing changed. */
-export async function planWiring(host: Host, request: WireRequest, past: Past): Promise<Plan> {
-  const attachments = underNewNames(request.attachments, past.entry?.wired ?? []);
-  return planFrom(await check(host, request.guest, attachments), { ...request, attachments }, past);
-}
-
-function planFrom(observation: Observation, { guest, attachments, ...mode }: WireRequest, past: Past): Plan {
+function placedIn({ guest, attachments }: Member): Placed[] {
   const placed = placedOf(attachments);
   const missing = attachments.find((attachment) => !placed.includes(attachment as Placed));
-  if (missing !== undefined) {
-    const where = nicLabel(guest.name, { index: missing.nic, mac: missing.mac });
-    throw new HostError(`${where}: libvirt gives it no ${missing.link === undefined ? 'link' : missing.kind === 'routed-link' ? 'macvtap' : 'Linux bridge'} to wire: use an interface that has one`);
-  }
-  return planFor(placed, observation, { mode, past });
+  if (missing === undefined) return placed;
+  const where = nicLabel(guest.name, { index: missing.nic, mac: missing.mac });
+  const what = missing.link === undefined ? 'link' : missing.kind === 'routed-link' ? 'macvtap' : 'Linux bridge';
+  throw new HostError(`${where}: libvirt gives it no ${what} to wire: use an interface that has one`);
+}
+
+/** Returns these links of a guest, marked when nothing may pass to or from it. */
+export function withQuarantine({ isQuarantined }: Pick<Host, 'isQuarantined'>, uuid: string, placed: readonly Placed[]): Placed[] {
+  const quarantined = isQuarantined(uuid) || undefined;
+  return placed.map((one) => (one.kind === 'vlan-port' || one.kind === 'routed-link' ? { ...one, quarantined } : one));
 }
 
 /**
@@ -138,7 +161,7 @@ export async function release(host: Host, uuid: string): Promise<void> {
  * are still recorded; without `keepMade` they go, and their NICs are dead until the guest is started again.
  */
 export async function releaseRunning(host: Host, uuid: string, { keepMade = true, keepLinksUp = false } = {}): Promise<void> {
-  const keeps = keepMade && host.journal.read(uuid)?.wired.some(({ kind }) => kind === 'made-link') === true;
+  const keeps = keepMade && readEntry(host, uuid)?.wired.some(({ kind }) => kind === 'made-link') === true;
   await takeBack(host, uuid, ofRunning(host, uuid, { keepMade, keepLinksUp }));
   if (!keeps) host.journal.remove(uuid);
 }
@@ -153,13 +176,14 @@ export async function unwire(host: Host, uuid: string): Promise<void> {
  * was done; undefined when the guest is not wired. Throws CommandError; the filters are then as they were.
  */
 export async function refilter(host: Host, uuid: string): Promise<Plan | undefined> {
+  const entry = readEntry(host, uuid);
+  if (entry === undefined) return undefined;
   const past = pastOf(host, uuid);
-  if (past.entry === undefined) return undefined;
-  const plan = planFilterOf(past.entry, await host.kernel.observe(scopeOf([], past.entry.wired)), past);
+  const plan = planFilterOf(entry, await host.kernel.observe(scopeOf([], entry.wired)), past);
   // nft carries out a file whole or not at all, so there is nothing to undo.
   await host.kernel.run(plan.batches, 'stop-at-failure', EMPTY_SCOPE);
-  host.journal.write({ ...past.entry, wired: plan.touched });
-  logPlan(host, past.entry.guest, plan);
+  host.journal.write({ ...entry, wired: plan.touched });
+  logPlan(host, [{ guest: entry.guest, attachments: [], entry }], plan);
   return plan;
 }
 
@@ -169,45 +193,8 @@ async function takeBack(host: Host, uuid: string, how: TakeBack): Promise<void> 
   const { entry, past, plan, blind } = planned;
   await runPlan(host, plan, { past, mode: 'carry-on' });
   writeShared(host, past, { uplinks: plan.uplinks.after, proxies: plan.proxies.after });
-  logPlan(host, entry.guest, plan);
+  logPlan(host, [{ guest: entry.guest, attachments: [], entry }], plan);
   if (blind !== undefined) throw blind;
-}
-
-async function carryOut(host: Host, plan: Plan, past: Past): Promise<Observation | undefined> {
-  const during = { uplinks: plan.uplinks.during, proxies: plan.proxies.during };
-  writeShared(host, past, during);
-  const after = await runPlan(host, plan, { past, mode: 'stop-at-failure' });
-  writeShared(host, during, { uplinks: plan.uplinks.after, proxies: plan.proxies.after });
-  return after;
-}
-
-/** Carries `plan` out, and believes what the kernel then holds, not what the tools said. */
-async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Past; mode: RunMode }): Promise<Observation | undefined> {
-  if (plan.batches.length === 0) return undefined;
-  const { observation, failure } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filters: [] });
-  // nft carries out a file whole or not at all (nft(8)), so its success is proof enough, and saves a program.
-  const left = leftOf(plan, observation, past);
-  if (failure !== undefined && (left.length > 0 || failure.failure.tool === 'nft')) throw failure;
-  if (left.length === 0) return observation;
-  throw new VerifyError(`the kernel does not hold what was asked of it: still to do: ${left.slice(0, 3).map((operation) => describe(operation)).join(', ')}${left.length > 3 ? ` and ${left.length - 3} more` : ''}`);
-}
-
-/** Aims at the state observed before. */
-async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan: Plan; past: Past }, cause: Error): Promise<void> {
-  try {
-    if (!isUntouched(plan, cause)) await runPlan(host, planUndo(plan, await host.kernel.observe(scopeOf([], plan.touched)), past), { past, mode: 'carry-on' });
-    host.journal.writeUplinks(past.uplinks);
-    host.journal.writeProxies(past.proxies);
-    if (past.entry === undefined) host.journal.remove(guest.uuid);
-    else host.journal.write(past.entry);
-  } catch (error) {
-    throw new RollbackError(`${cause.message}; and it could not be undone: ${oneLine((error as Error).message)}`, { cause });
-  }
-}
-
-/** Filters are the first to come, so an nft that cannot be started did nothing, and what it could not read is as it was. */
-function isUntouched({ batches: [first, ...rest] }: Plan, cause: Error): boolean {
-  return cause instanceof CommandError && cause.failure.tool === 'nft' && cause.failure.errno !== undefined && first?.tool === 'nft' && rest.every(({ tool }) => tool !== 'nft');
 }
 
 async function collect(host: Host, stale: readonly Holding[]): Promise<void> {
@@ -215,12 +202,4 @@ async function collect(host: Host, stale: readonly Holding[]): Promise<void> {
     await release(host, entry.guest.uuid);
     host.log(`guest ${quote(entry.guest.name)}: forgotten: its links are gone`);
   }
-}
-
-type Shared = Pick<Past, 'uplinks' | 'proxies'>;
-
-/** What guests share is kept beside their entries, and written only when it changes. */
-function writeShared({ journal }: Host, before: Shared, after: Shared): void {
-  if (JSON.stringify(before.uplinks) !== JSON.stringify(after.uplinks)) journal.writeUplinks(after.uplinks);
-  if (JSON.stringify(before.proxies) !== JSON.stringify(after.proxies)) journal.writeProxies(after.proxies);
 }

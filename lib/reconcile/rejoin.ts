@@ -2,21 +2,22 @@
  * Ports that lost their bridge: it was deleted and made again, and nobody puts running guests' taps back (libvirt 9.0 does
  * so only when its daemon starts). An action before the plan, no operation of it: release has nothing to take back.
  */
+import { placedOf } from '../attachments/attachment.js';
 import { nicLabel } from '../domain/guest.js';
 import { underNewNames } from '../journal/renamed-links.js';
 import { type BridgeFacts, EMPTY_SCOPE } from '../kernel/observation.js';
 import type { Operation } from '../state/diff.js';
 import { render } from '../state/render.js';
 import { quote } from '../values/quote.js';
-import type { Host } from './host.js';
-import type { Wish } from './request.js';
+import { type Host, readEntry, type Records } from './host.js';
+import type { RunningGuest } from './request.js';
 
 /**
  * Puts taps that have no master into the bridge that their guest's XML names, if it exists and filters: in one that does not
  * yet, guests of all VLANs would meet. Returns whether there were any. Expects the lock to be held.
  */
-export async function rejoin(host: Pick<Host, 'kernel' | 'log' | 'journal'>, { guest, nics = [], attachments }: Wish): Promise<boolean> {
-  const ports = underNewNames(attachments, host.journal.read(guest.uuid)?.wired ?? []).flatMap((port) => (port.kind === 'vlan-port' && port.link !== undefined && port.bridge !== undefined ? [{ ...port, link: port.link, bridge: port.bridge }] : []));
+export async function rejoin(host: Pick<Host, 'kernel' | 'log'> & Records, { guest, nics = [], attachments }: RunningGuest): Promise<boolean> {
+  const ports = placedOf(underNewNames(attachments, readEntry(host, guest.uuid)?.wired ?? [])).filter((one) => one.kind === 'vlan-port');
   if (ports.length === 0) return false;
   let any = false;
   const { links } = await host.kernel.observe({ ...EMPTY_SCOPE, links: ports.flatMap(({ link, bridge }) => [link, bridge]) });

@@ -33,7 +33,13 @@ export interface ProxyPlan {
   /** Where the host answers for the guest, for those who announce it. */
   readonly presence: readonly Presence[];
   /** Why neighbours will not find the guest on a link although the host config says so. */
-  readonly warnings: readonly string[];
+  readonly warnings: readonly ProxyWarning[];
+}
+
+/** Why neighbours on this link do not find a guest. */
+export interface ProxyWarning {
+  readonly dev: string;
+  readonly text: string;
 }
 
 export interface Presence {
@@ -98,7 +104,7 @@ interface OnePlan {
   readonly during: ProxyRecord;
   readonly after: ProxyRecord;
   readonly presence: readonly Presence[];
-  readonly warnings: readonly string[];
+  readonly warnings: readonly ProxyWarning[];
 }
 
 function planProxyLink(dev: string, { wanted, concerned, records }: ProxyRequest, observation: Observation): OnePlan {
@@ -180,16 +186,11 @@ function forwardingOf(dev: string, family: Family): string {
   return `net/${family === 'inet' ? 'ipv4' : 'ipv6'}/conf/${dev}/forwarding`;
 }
 
-/** Returns how each warning about a proxy link begins. */
-export function proxyLabel(dev: string): string {
-  return `proxy link ${quote(dev)} of the host config`;
-}
-
-function warningsOf(dev: string, { fault, families }: { fault: string | undefined; families: readonly Family[] }, { sysctls }: Observation): string[] {
-  const where = proxyLabel(dev);
-  if (fault !== undefined) return [`${where} ${fault}: no neighbour on it finds the guest`];
+function warningsOf(dev: string, { fault, families }: { fault: string | undefined; families: readonly Family[] }, { sysctls }: Observation): ProxyWarning[] {
+  const where = `proxy link ${quote(dev)} of the host config`;
+  if (fault !== undefined) return [{ dev, text: `${where} ${fault}: no neighbour on it finds the guest` }];
   return families.filter((family) => sysctls.get(forwardingOf(dev, family)) === '0').map((family) =>
-    `${where} does not forward ${familyName(family)}, so the kernel does not answer for the guest there: set '${sysctlName(forwardingOf(dev, family))}' to 1`);
+    ({ dev, text: `${where} does not forward ${familyName(family)}, so the kernel does not answer for the guest there: set '${sysctlName(forwardingOf(dev, family))}' to 1` }));
 }
 
 function familiesIn(addresses: readonly string[]): Family[] {

@@ -1,0 +1,43 @@
+/**
+ * Which guests one run of the loop may wire, and what of its plan announces each: one observation, one run of each tool
+ * and one look at the result then serve them all.
+ */
+import { type Attachment, claimsOf, holdsAny } from '../attachments/attachment.js';
+import type { Entry } from '../journal/journal.js';
+import { type Host, readEntry, type Records } from './host.js';
+import type { Plan } from './plan.js';
+import type { Wanted } from './request.js';
+
+/** Returns whether these guests can be wired together: each known by its links, and none in another's way. */
+export function canGoTogether(host: Records & Pick<Host, 'isQuarantined'>, wanted: readonly Wanted[]): boolean {
+  const seen = new Set<string>();
+  const members = wanted.map(({ guest, attachments }) => ({ guest, attachments, entry: readEntry(host, guest.uuid) }));
+  return members.every((member, index) => {
+    const { guest, attachments, entry } = member;
+    // Each of these starts in another way than the rest, or, of made links, goes by numbers that others have, too.
+    if (host.isQuarantined(guest.uuid) || entry?.incoming === true) return false;
+    if (attachments.some((one) => one.kind === 'routed-link' && one.made !== undefined)) return false;
+    if (entry?.wired.some(({ kind }) => kind !== 'vlan-port' && kind !== 'routed-link') === true) return false;
+    const links = linksOf(attachments, entry);
+    if ([...links].some((link) => seen.has(link))) return false;
+    for (const link of links) seen.add(link);
+    return !members.slice(0, index).some((other) => isRival(attachments, other.attachments));
+  });
+}
+
+/** Returns what of a plan for several guests announces this one. */
+export function partOf({ operations, proxies }: Plan, attachments: readonly Attachment[]): Pick<Plan, 'operations' | 'proxies'> {
+  const own = new Set(attachments.flatMap((one) => (one.kind === 'routed-link' ? one.addresses : [])));
+  const presence = proxies.presence.map((where) => ({ ...where, addresses: where.addresses.filter((address) => own.has(address)) }));
+  return { operations, proxies: { ...proxies, presence: presence.filter(({ addresses }) => addresses.length > 0) } };
+}
+
+function linksOf(attachments: readonly Attachment[], entry: Entry | undefined): Set<string> {
+  return new Set([...attachments.flatMap(({ link }) => link ?? []), ...(entry?.wired ?? []).map(({ link }) => link)]);
+}
+
+/** A conflict between two of them would be seen by neither. */
+function isRival(attachments: readonly Attachment[], others: readonly Attachment[]): boolean {
+  const claims = attachments.flatMap((one) => (one.kind === 'routed-link' ? claimsOf(one) : []));
+  return others.some((one) => one.kind === 'routed-link' && holdsAny(one, claims));
+}
