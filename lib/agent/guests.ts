@@ -1,5 +1,6 @@
 /** The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again. */
-import { GuestwireError } from '../errors.js';
+import { guestLabel } from '../domain/guest.js';
+import { GuestwireError, labelled } from '../errors.js';
 import { readGuests } from '../guests/ask-libvirt.js';
 import { closely, realEffects } from '../guests/effects.js';
 import { inquiryFor } from '../guests/inquiry.js';
@@ -11,7 +12,7 @@ import { LibvirtClosedError, LibvirtConnectionError } from '../libvirt/errors.js
 import type { DomainRef } from '../libvirt/refs.js';
 import { hostFrom, listHoldings, readEntry } from '../reconcile/host.js';
 import { survey, tasksOf } from '../survey/survey.js';
-import { oneLine, quote } from '../values/quote.js';
+import { bugReport } from '../values/quote.js';
 import type { Concerns } from './concerns.js';
 import { createWork, type Reason, type Work } from './queue.js';
 import { createTurns } from './turns.js';
@@ -163,9 +164,8 @@ function tellFailure(state: State, uuid: string, { error, failures }: { readonly
   // What passes is nobody's fault: the guest was just starting or ending, the daemon is away.
   if (failures === 1 && error instanceof GuestwireError) return;
   if (error instanceof OvertakenError || error instanceof LibvirtConnectionError) return;
-  const label = `guest ${quote(state.names.get(uuid) ?? uuid)}`;
-  const sentence = sentenceOf(error);
-  tell(state, failureOf(uuid), new Set([`${sentence.includes(label) ? '' : `${label}: `}${sentence}: it is tried again`]));
+  const sentence = labelled(guestLabel(state.names.get(uuid) ?? uuid), sentenceOf(error));
+  tell(state, failureOf(uuid), new Set([`${sentence}: it is tried again`]));
 }
 
 function libvirtOf({ libvirt }: State): Connection {
@@ -173,9 +173,6 @@ function libvirtOf({ libvirt }: State): Connection {
   return libvirt;
 }
 
-/** Of what is no GuestwireError the stack, because that is a bug. */
 function sentenceOf(error: unknown): string {
-  if (error instanceof GuestwireError) return error.message;
-  const { stack, message } = error instanceof Error ? error : new Error(String(error));
-  return `this is a bug in guestwire, please report it: ${oneLine(stack ?? message)}`;
+  return error instanceof GuestwireError ? error.message : bugReport(error);
 }

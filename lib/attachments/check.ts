@@ -3,6 +3,7 @@
  * the host forwards, and nobody else holds what the guest claims. Pure; each refusal names guest, NIC, cause and cure.
  */
 import { nicLabel } from '../domain/guest.js';
+import { about } from '../errors.js';
 import type { Observation, Scope } from '../kernel/observation.js';
 import { contains, hostPrefix, parseAddress } from '../values/address.js';
 import { type Attachment, claimsOf, type Placed, probesOf } from './attachment.js';
@@ -22,14 +23,17 @@ export function preflight(
 ): void {
   const own = [...attachments, ...recorded].filter((attachment) => attachment.kind === 'routed-link');
   for (const attachment of attachments) {
-    const where = nicLabel(guest, { index: attachment.nic, mac: attachment.mac });
-    if (attachment.kind === 'vlan-port') {
-      assertPort(where, attachment, observation);
-      assertUplinksCarry(where, attachment, observation);
-    } else {
-      assertMade(where, attachment, { observation, guestName });
-      assertRoutedLink(where, attachment, { observation, holders, own });
-    }
+    const { nic, mac, link } = attachment;
+    const where = nicLabel(guest, { index: nic, mac });
+    about({ guest, nic, mac, link }, where, () => {
+      if (attachment.kind === 'vlan-port') {
+        assertPort(where, attachment, observation);
+        assertUplinksCarry(where, attachment, observation);
+      } else {
+        assertMade(where, attachment, { observation, guestName });
+        assertRoutedLink(where, attachment, { observation, holders, own });
+      }
+    });
   }
 }
 

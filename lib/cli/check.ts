@@ -62,7 +62,7 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Finding[
     exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol], mayRun: typeof asked === 'string' ? undefined : asked.mayRun,
     onCoarse: () => { io.warn("rules of nftables are known by their comments alone, because neither 'unshare --net' nor 'unshare --user --net' works here"); },
   });
-  const faults = typeof asked === 'string' ? [] : asked.faults.map(({ guest, text }): Finding => withOwner(guest, text));
+  const faults = typeof asked === 'string' ? [] : asked.faults.map(({ guest, error }): Finding => withOwner(guest, error));
   return [...faults, ...findings]
     // What all guests share is wrong for each of them; what is left of others is not.
     .filter(({ guest, leftover }) => only === undefined || (guest === undefined ? leftover !== true : guest.uuid === only.uuid));

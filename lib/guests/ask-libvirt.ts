@@ -22,7 +22,7 @@ export interface Answer {
   /** UUIDs of guests that run, and of those of another driver: this libvirt knows nothing of them. */
   readonly mayRun: ReadonlySet<string>;
   /** Guests whose XML or config cannot be understood, and why. */
-  readonly faults: readonly { readonly guest: Guest; readonly text: string }[];
+  readonly faults: readonly { readonly guest: Guest; readonly error: GuestwireError }[];
 }
 
 export type OnAsked = (uuid: string, domain: Domain, attachments: readonly Attachment[]) => void;
@@ -49,8 +49,8 @@ export async function readGuests(connection: Connection, io: Pick<Io, 'settings'
   const found = await readDomains({ connection, io }, domains, onAsked);
   return {
     mayRun: new Set([...domains, ...strangersTo(connection, io)].map(({ uuid }) => uuid)),
-    running: new Map(found.flatMap((one) => ('text' in one ? [] : [[one.guest.uuid, one] as const]))),
-    faults: found.flatMap((one) => ('text' in one ? [one] : [])),
+    running: new Map(found.flatMap((one) => ('error' in one ? [] : [[one.guest.uuid, one] as const]))),
+    faults: found.flatMap((one) => ('error' in one ? [one] : [])),
   };
 }
 
@@ -77,7 +77,7 @@ export async function readDomains({ connection, io, ...options }: Reading, domai
     } catch (error) {
       // One guest that libvirt cannot speak of, because it hangs for instance, keeps nobody from asking for the others.
       if (!(error instanceof GuestwireError) || error instanceof LibvirtConnectionError || error instanceof LibvirtClosedError) throw error;
-      return { guest, text: error.message };
+      return { guest, error };
     }
   }));
   return found.filter((one) => one !== undefined);

@@ -122,7 +122,7 @@ async function goneOf(host: Host, { answer: { mayRun, running }, since }: Pick<T
 /** A guest that is in order is not touched. What guests share is mended with the first of them. */
 async function heal(host: Host, task: Task): Promise<void> {
   const { answer: { running, faults }, done, effects } = task;
-  for (const { text } of faults) effects.fail(text);
+  for (const { error } of faults) effects.fail(error.message);
   done.failures += faults.length;
   for (const { guest, attachments } of tasksOf(await survey(host, running))) {
     const { nics = [] } = running.get(guest.uuid) ?? {};

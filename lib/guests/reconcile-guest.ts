@@ -7,7 +7,7 @@ import type { Attachment } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
-import { type Guest, guestOf } from '../domain/guest.js';
+import { type Guest, guestLabel, guestOf } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
 import { createJournal, type Journal } from '../journal/journal.js';
 import type { Host } from '../reconcile/host.js';
@@ -15,7 +15,6 @@ import type { Plan } from '../reconcile/plan.js';
 import { refilter, release, releaseRunning, wire } from '../reconcile/reconcile.js';
 import { rejoin } from '../reconcile/rejoin.js';
 import type { RunningGuest } from '../reconcile/request.js';
-import { quote } from '../values/quote.js';
 import type { Effects } from './effects.js';
 import type { Inquiry } from './inquiry.js';
 import type { Io } from './io.js';
@@ -55,6 +54,10 @@ export class OvertakenError extends HostError {
   override readonly retryable = true;
 }
 
+function overtaken({ name }: Guest, what: string): OvertakenError {
+  return new OvertakenError(`${guestLabel(name)} ${what}`).placeAt({ guest: name });
+}
+
 /** Wires a guest that runs here. Throws OvertakenError when it is not any more the one that was asked for. */
 export async function wireGuest(work: GuestWork): Promise<Done> {
   const { io, inquiry } = work;
@@ -65,7 +68,7 @@ export async function wireGuest(work: GuestWork): Promise<Done> {
   // Whoever starts or ends the guest from here on leaves another stamp; whoever did so before, another id.
   const stamp = stampOf(journal, guest);
   const id = await inquiry.id();
-  if (id === undefined || String(id) !== idIn(xml)) throw new OvertakenError(`guest ${quote(guest.name)} ended or was started again meanwhile`);
+  if (id === undefined || String(id) !== idIn(xml)) throw overtaken(guest, 'ended or was started again meanwhile');
   const config = loadConfig(io.settings.config);
   const attachments = deriveAttachments(domain, config, io.warn);
   work.onAsked?.(domain, attachments);
@@ -101,7 +104,7 @@ export async function makeRight(host: Host, running: RunningGuest): Promise<Plan
 }
 
 function assertStamp({ journal }: Pick<Host, 'journal'>, guest: Guest, stamp: string | undefined): void {
-  if (stampOf(journal, guest) !== stamp) throw new OvertakenError(`guest ${quote(guest.name)} was started or ended meanwhile`);
+  if (stampOf(journal, guest) !== stamp) throw overtaken(guest, 'was started or ended meanwhile');
 }
 
 /**
@@ -126,7 +129,7 @@ async function filterAllTheSame(host: Host, { name, uuid }: Guest): Promise<void
     await refilter(host, uuid);
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
-    warn(`guest ${quote(name)}: its filters are not as they should be, either: ${error.message}`);
+    warn(`${guestLabel(name)}: its filters are not as they should be, either: ${error.message}`);
   }
 }
 
@@ -160,13 +163,13 @@ interface Run {
 async function assertSame(work: GuestWork, guest: Guest, { id, stamp }: Run): Promise<void> {
   const now = await work.inquiry.id();
   if (now === id) return;
-  if (now !== undefined) throw new OvertakenError(`guest ${quote(guest.name)} was started again meanwhile`);
+  if (now !== undefined) throw overtaken(guest, 'was started again meanwhile');
   await served(work, guest, async (host) => {
     // Its hook may have started it since, and waited for the lock no longer than this did.
     assertStamp(host, guest, stamp);
     await release(host, guest.uuid);
   });
-  throw new OvertakenError(`guest ${quote(guest.name)} ended meanwhile: what was wired for it is released`);
+  throw overtaken(guest, 'ended meanwhile: what was wired for it is released');
 }
 
 function idIn(xml: string): string | undefined {

@@ -9,8 +9,8 @@ import { configMentions, loadConfig } from '../config/file.js';
 import { defaultConfig, type HostConfig } from '../config/host-config.js';
 import { agentLockOf, type Settings } from '../config/paths.js';
 import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain/domain.js';
-import { guestOf, nicLabel } from '../domain/guest.js';
-import { ConfigError, DomainXmlError, GuestwireError, NotAllowedError } from '../errors.js';
+import { guestLabel, guestOf, nicLabel } from '../domain/guest.js';
+import { ConfigError, DomainXmlError, GuestwireError, labelled, NotAllowedError } from '../errors.js';
 import { createJournal, type Journal } from '../journal/journal.js';
 import { createKernel } from '../kernel/kernel.js';
 import { announce } from '../lan/announce.js';
@@ -21,7 +21,7 @@ import { serveGuest, silence } from '../serve/serve.js';
 import type { Exec } from '../system/exec.js';
 import { acquireLock, isHeld } from '../system/lock.js';
 import { createLog, type Log, once } from '../system/log.js';
-import { oneLine, quote } from '../values/quote.js';
+import { bugReport, quote } from '../values/quote.js';
 
 export interface HookCall {
   /** argv as libvirt gives it: guest name, operation, sub-operation, extra. */
@@ -271,8 +271,7 @@ function uuidOfEnded({ call, journal }: Run): string | undefined {
 
 function sentenceOf(error: unknown, { guest }: HookCall): string {
   if (error instanceof GuestwireError) {
-    return error.message.includes(`guest ${quote(guest)}`) ? error.message : `guest ${quote(guest)}: ${error.message}`;
+    return labelled(guestLabel(guest), error.message);
   }
-  const { stack, message } = error instanceof Error ? error : new Error(String(error));
-  return `guest ${quote(guest)}: this is a bug in guestwire, please report it: ${oneLine(stack ?? message)}`;
+  return labelled(guestLabel(guest), bugReport(error));
 }

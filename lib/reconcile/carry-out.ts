@@ -5,7 +5,7 @@
 import { placedOf } from '../attachments/attachment.js';
 import { scopeOf } from '../attachments/scope.js';
 import { isPending, type Wired } from '../attachments/wired.js';
-import { CommandError, RollbackError, VerifyError } from '../errors.js';
+import { CommandError, GuestwireError, RollbackError, VerifyError } from '../errors.js';
 import type { RunMode } from '../kernel/kernel.js';
 import type { Observation } from '../kernel/observation.js';
 import type { NetState } from '../state/netstate.js';
@@ -33,6 +33,7 @@ export async function settle(host: Host, { members, incoming, plan, past }: Sett
   try {
     after = await carryOut(host, plan, past);
   } catch (error) {
+    if (error instanceof GuestwireError) placeIn(error, members, plan);
     await rollBack(host, { members, plan, past }, error as Error);
     throw error;
   }
@@ -40,6 +41,13 @@ export async function settle(host: Host, { members, incoming, plan, past }: Sett
   if (plan.touched.length > plan.wired.length || wired.some((one, index) => one !== plan.wired[index])) record(wired);
   logPlan(host, members, plan);
   return plan;
+}
+
+/** Says for which guest and NIC a change failed, as far as its link tells. */
+function placeIn(error: GuestwireError, members: readonly Member[], { touched }: Plan): void {
+  const owner = error.link === undefined && members.length > 1 ? undefined : ownerOfLinks(members)(error.link ?? '');
+  const wired = touched.find(({ link }) => link === error.link);
+  if (owner !== undefined) error.placeAt({ guest: owner.guest.name, nic: wired?.nic, mac: wired?.mac });
 }
 
 interface Parts {
@@ -92,7 +100,9 @@ export async function runPlan({ kernel }: Pick<Host, 'kernel'>, plan: Plan, { pa
   if (left.length === 0) return observation;
   const shown = left.slice(0, 3).map((operation) => describe(operation)).join(', ');
   const more = left.length > 3 ? ` and ${left.length - 3} more` : '';
-  throw new VerifyError(`the kernel does not hold what was asked of it: still to do: ${shown}${more}`);
+  const [first] = left;
+  throw new VerifyError(`the kernel does not hold what was asked of it: still to do: ${shown}${more}`)
+    .placeAt({ link: (first?.after ?? first?.before)?.dev });
 }
 
 /** Aims at the state observed before. */
@@ -109,7 +119,8 @@ async function rollBack(host: Host, { members, plan, past }: Omit<Settling, 'inc
       else host.journal.write(entry);
     }
   } catch (error) {
-    throw new RollbackError(`${cause.message}; and it could not be undone: ${oneLine((error as Error).message)}`, { cause });
+    const failed = new RollbackError(`${cause.message}; and it could not be undone: ${oneLine((error as Error).message)}`, { cause });
+    throw cause instanceof GuestwireError ? failed.placeAt(cause) : failed;
   }
 }
 

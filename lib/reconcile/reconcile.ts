@@ -137,7 +137,8 @@ function placedIn({ guest, attachments }: Member): Placed[] {
   if (missing === undefined) return placed;
   const where = nicLabel(guest.name, { index: missing.nic, mac: missing.mac });
   const what = missing.link === undefined ? 'link' : missing.kind === 'routed-link' ? 'macvtap' : 'Linux bridge';
-  throw new HostError(`${where}: libvirt gives it no ${what} to wire: use an interface that has one`);
+  throw new HostError(`${where}: libvirt gives it no ${what} to wire`, { cure: 'use an interface that has one' })
+    .placeAt({ guest: guest.name, nic: missing.nic, mac: missing.mac, link: missing.link }, where);
 }
 
 /** Returns these links of a guest, marked when nothing may pass to or from it. */

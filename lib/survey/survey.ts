@@ -114,7 +114,7 @@ export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner
       return [];
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;
-      return [withOwner(guest, error.message)];
+      return [withOwner(guest, error)];
     }
   });
 }
