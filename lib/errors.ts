@@ -42,31 +42,30 @@ export abstract class GuestwireError extends Error implements Place {
   readonly retryable: boolean = false;
   /** What a person can do about it, if that is one thing: the message ends with it. */
   readonly cure: string | undefined;
-  #place: Place = {};
-  #detail: string;
+  guest: string | undefined;
+  nic: number | undefined;
+  mac: string | undefined;
+  link: string | undefined;
+  /** The message without the words that name the place. */
+  detail: string;
 
   constructor(message: string, options?: ErrorOptions & { readonly cure?: string }) {
     super(options?.cure === undefined ? message : `${message}: ${options.cure}`, options);
     this.name = new.target.name;
     this.cure = options?.cure;
-    this.#detail = this.message;
+    this.detail = this.message;
   }
 
-  get guest(): string | undefined { return this.#place.guest; }
-  get nic(): number | undefined { return this.#place.nic; }
-  get mac(): string | undefined { return this.#place.mac; }
-  get link(): string | undefined { return this.#place.link; }
-  /** The message without the words that name the place. */
-  get detail(): string { return this.#detail; }
-
   /** Notes what the error is about; what is known already stays. `label` is how its message names that, if it does. */
-  placeAt(place: Place, label?: string): this {
+  placeAt({ guest, nic, mac, link }: Place, label?: string): this {
     // A place of another guest says nothing of this one.
-    if (this.guest !== undefined && place.guest !== undefined && this.guest !== place.guest) return this;
-    const { guest = place.guest, nic = place.nic, mac = place.mac, link = place.link } = this.#place;
-    this.#place = { guest, nic, mac, link };
+    if (this.guest !== undefined && guest !== undefined && this.guest !== guest) return this;
+    this.guest ??= guest;
+    this.nic ??= nic;
+    this.mac ??= mac;
+    this.link ??= link;
     const start = `${label ?? ''}: `;
-    if (label !== undefined && this.#detail === this.message && this.message.startsWith(start)) this.#detail = this.message.slice(start.length);
+    if (label !== undefined && this.detail === this.message && this.message.startsWith(start)) this.detail = this.message.slice(start.length);
     return this;
   }
 }

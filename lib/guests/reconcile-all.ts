@@ -15,7 +15,7 @@ import { differenceOf } from '../state/differences.js';
 import { type Batch, type BatchLine, render } from '../state/render.js';
 import { describeLine } from '../state/words.js';
 import { surplusUplinks } from '../survey/leftover-uplinks.js';
-import { allProtocols, garbageIn, observeHost } from '../survey/leftovers.js';
+import { allProtocols, garbageIn, hostBeside } from '../survey/leftovers.js';
 import { survey, tasksOf } from '../survey/survey.js';
 import { quote } from '../values/quote.js';
 import { type Answer, askGuests, isLibvirts, readGuests } from './ask-libvirt.js';
@@ -142,7 +142,7 @@ async function garbageOn(host: Host, { io, answer: { running, mayRun } }: Task):
   const protocols = allProtocols(held, [loadConfig(io.settings.config).routed.protocol]);
   const kept = { held, uuids: new Set([...entries.map(({ guest }) => guest.uuid), ...mayRun]), protocols };
   const uplinks = await surplusUplinks(host, wired);
-  return { batches: render(diff([], [...garbageIn(await observeHost(io.exec, kept), kept), ...uplinks.surplus])), uplinks: uplinks.records };
+  return { batches: render(diff([], [...garbageIn(await hostBeside(io.exec, kept), kept), ...uplinks.surplus])), uplinks: uplinks.records };
 }
 
 async function collectGarbage(host: Host, task: Task): Promise<void> {

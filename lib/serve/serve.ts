@@ -13,6 +13,7 @@ import type { Settings } from '../config/paths.js';
 import type { ServeConfig } from '../config/serve-table.js';
 import { type Guest, nicLabel } from '../domain/guest.js';
 import { ConfigError } from '../errors.js';
+import { isBridgePort, isThere } from '../kernel/link-files.js';
 import { type Exec, type ExecRequest, failureOf } from '../system/exec.js';
 import type { Log } from '../system/log.js';
 import { oneLine, quote } from '../values/quote.js';
@@ -108,8 +109,8 @@ function configOf({ config }: Settings): ServeConfig | undefined {
 }
 
 /** By the kernel's own word, without a tool run: the link has this ifindex and is no bridge port. */
-function isLive({ link, ifindex }: Pick<Wired, 'link' | 'ifindex'>): boolean {
-  return textOf(`/sys/class/net/${link}/ifindex`)?.trim() === String(ifindex) && !existsSync(`/sys/class/net/${link}/brport`);
+function isLive(one: Pick<Wired, 'link' | 'ifindex'>): boolean {
+  return isThere(one) && !isBridgePort(one.link);
 }
 
 function foundIn(dir: string): Found[] {

@@ -13,7 +13,7 @@ import { type BatchLine, render } from '../state/render.js';
 import { isFilter } from '../state/words.js';
 import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
-import { allProtocols, garbageIn, observeHost } from './leftovers.js';
+import { allProtocols, garbageIn, hostBeside } from './leftovers.js';
 import { refusals, type Survey } from './survey.js';
 
 export interface Finding {
@@ -103,7 +103,7 @@ const MOST_NAMES = 5;
 async function leftovers({ subjects }: Survey, { exec, protocols, mayRun }: Question): Promise<Finding[]> {
   const held = subjects.flatMap(({ entry, attachments }) => [...(entry?.wired ?? []), ...(attachments ?? [])]);
   const kept = { held, uuids: new Set([...subjects.map(({ guest }) => guest.uuid), ...(mayRun ?? [])]), protocols: allProtocols(held, protocols) };
-  const garbage = garbageIn(await observeHost(exec, kept), kept);
+  const garbage = garbageIn(await hostBeside(exec, kept), kept);
   return render(diff([], garbage)).flatMap(({ lines }) => lines).flatMap((line): Finding[] => {
     const text = differenceOf(line);
     return text === undefined ? [] : [{ guest: undefined, nic: undefined, text: `${text}: it is guestwire's, and no guest's`, leftover: true }];
