@@ -45,7 +45,7 @@ const DOMAIN_KINDS: readonly EventKind[] = ['domain-lifecycle', 'device-added', 
 /** Runs until `signal` fires. Throws when another agent runs, and for a URI that has no events. */
 export async function runAgent(options: AgentOptions): Promise<void> {
   const { io, signal } = options;
-  const lock = await acquireLock(io.exec, { path: agentLockOf(io.settings), wait: LOCK_WAIT, holder: 'guestwire watch' });
+  const lock = await acquireLock(io.exec, { path: agentLockOf(io.settings), wait: LOCK_WAIT, holder: 'guestwire agent' });
   const concerns = createConcerns();
   const guests = createGuests(io, concerns);
   const timer = setInterval(() => { void guests.checkAll(); }, FULL_CHECK);
@@ -94,7 +94,7 @@ async function serve(options: AgentOptions, guests: Guests): Promise<void> {
     } catch (error) {
       if (isAborted(signal)) return;
       if (error instanceof LibvirtUnsupportedError || error instanceof LibvirtArgumentError || !(error instanceof GuestwireError)) throw error;
-      if (error.message !== said) io.warn(`libvirt is not to be had, and is looked for again: ${error.message}`);
+      if (error.message !== said) io.warn(`cannot connect to libvirt, will keep trying: ${error.message}`);
       said = error.message;
       await sleep(pause, undefined, { signal }).catch(() => undefined);
       pause = Math.min(2 * pause, PAUSE.most);

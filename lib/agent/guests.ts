@@ -104,7 +104,7 @@ async function lookAtAll(state: State, work: Work): Promise<void> {
 }
 
 function tellUnseen(state: State, error: unknown): void {
-  if (!isWithout(error)) tell(state, HOST, new Set([`not all guests could be looked at: ${sentenceOf(error)}: it is tried again`]));
+  if (!isWithout(error)) tell(state, HOST, new Set([`could not check all guests: ${sentenceOf(error)}: will retry`]));
 }
 
 function isWithout(error: unknown): boolean {

@@ -25,7 +25,7 @@ export const reconcile = command({
 Wires a running guest as its XML says now, and prints a line for each change. Use it after the guest's routes or VLANs
 were disturbed, after its metadata was edited ('virsh metadata --live'), when it was started before guestwire was
 installed, and when it has arrived by migration and runs here. What is in order stays untouched. If the guest does not
-run, this releases what is left of its wiring. The agent ('guestwire watch') does all this by itself.
+run, this releases what is left of its wiring. The agent ('guestwire agent') does all this by itself.
 
   GUEST      name, UUID or id
   --all      every running guest, and what guests that are gone left: links that guestwire made, routes, rules and

@@ -27,7 +27,7 @@ const WHERE = `  -n, --nic MAC    the NIC
       --config     change only what the guest starts with next
 
 Writes nothing unless the guest and the host config allow all of it, and no other guest has it: neither a guest that is
-wired here nor one that this host's libvirt defines. The agent ('guestwire watch') rewires a running guest at once;
+wired here nor one that this host's libvirt defines. The agent ('guestwire agent') rewires a running guest at once;
 without the agent, run 'guestwire reconcile GUEST'.
 
 GUEST is a name, a UUID or an id. Needs root, or the group libvirt and LIBVIRT_DEFAULT_URI=qemu:///system. Exit status:

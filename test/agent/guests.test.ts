@@ -54,7 +54,7 @@ test('a look at all that fails is tried again, and told once', async () => {
   } as unknown as Connection);
   await guests.checkAll();
   await waitFor(() => Promise.resolve(asked === 3), { what: 'a look that succeeds' });
-  expect(warnings).toEqual(['not all guests could be looked at: no answer: it is tried again']);
+  expect(warnings).toEqual(['could not check all guests: no answer: will retry']);
 }, 30_000);
 
 test('what is warned of in each attempt that fails is told once', async () => {
