@@ -11,7 +11,8 @@ import { quote } from '../values/quote.js';
 import { defaultConfig, type HostConfig, hostConfig } from './host-config.js';
 import { readToml } from './toml.js';
 
-export type { BridgeConfig, HostConfig, RoutedConfig } from './host-config.js';
+export type { BridgeConfig, OneVlan } from './bridge-tables.js';
+export type { HostConfig, RoutedConfig } from './host-config.js';
 export { defaultConfig } from './host-config.js';
 export { type NicConfig, parseVidList } from './guest-tables.js';
 
@@ -81,6 +82,26 @@ export function configMentions(text: string, names: readonly string[]): boolean 
   return names.some((name) => maySpell(lines, name) || holdsWord(lines, name) || holdsWord(lines.toLowerCase(), name.toLowerCase()));
 }
 
+/**
+ * Returns whether a config that cannot be believed may have guestwire make one of these bridges: a table that has the name of
+ * the bridge and says `vid`, or a name whose `{vid}` fits. Other tables of bridges concern no guest that says nothing itself.
+ */
+export function configMayMake(text: string, bridges: readonly string[]): boolean {
+  const lines = text.split('\n').filter((line) => !/^\s*#/.test(line));
+  const tables = lines.join('\n').split(/\n(?=\s*\[)/);
+  return bridges.some((bridge) => bridge !== '' && tables.some((table) => (hasKey(table, bridge) && hasKey(table, 'vid')) || hasPattern(table, bridge)));
+}
+
+function hasKey(table: string, word: string): boolean {
+  const exactly = word.replace(/[.+]/g, '\\$&');
+  return /^[A-Za-z0-9_.+-]+$/.test(word) && new RegExp(`(?<![A-Za-z0-9_}-])${exactly}(?![A-Za-z0-9_{}-])`).test(table);
+}
+
+function hasPattern(table: string, bridge: string): boolean {
+  return [...table.matchAll(/([A-Za-z0-9_.+-]*)\{vid\}([A-Za-z0-9_.+-]*)/g)].some(([, start = '', end = '']) =>
+    bridge.startsWith(start) && bridge.endsWith(end) && /^[1-9][0-9]*$/.test(bridge.slice(start.length, bridge.length - end.length)));
+}
+
 /** TOML writes quotes, backslashes and control characters as escapes; bytes that are no UTF-8 may be any letter. */
 function maySpell(text: string, name: string): boolean {
   return (/["\\\p{Cc}]/u.test(name) && text.includes('\\')) || (/[^\0-\x7f]/.test(name) && text.includes('\ufffd'));
@@ -92,7 +113,7 @@ function withUplinksApart(config: HostConfig): HostConfig {
   for (const [bridge, { uplinks }] of config.bridges) {
     for (const dev of uplinks) {
       const other = bridgeOf.get(dev);
-      if (other !== undefined && other !== bridge) throw new ValueError(`uplink ${quote(dev)} is listed under [bridge.${other}] and [bridge.${bridge}]: it can be a port of one of them only`);
+      if (other !== undefined && other !== bridge) throw new ValueError(`uplink ${quote(dev)} is listed under [bridge.${other}] and [bridge.${bridge}]: it can be a port of only one of them`);
       bridgeOf.set(dev, bridge);
     }
   }
@@ -117,7 +138,7 @@ function openFile(path: string, where: string): number | undefined {
     if (error.code !== 'ENOENT') throw new ConfigError(`${where} cannot be opened: ${reasonOf(error)}`, { cause: error });
     // A link to nothing is a config that went missing, not a host without one: the default would permit everything.
     if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true) {
-      throw new ConfigError(`${where} is a symbolic link to nothing: restore its target or remove the link`, { cause: error });
+      throw new ConfigError(`${where} is a symbolic link to a missing file: restore the file or remove the link`, { cause: error });
     }
     return undefined;
   }
@@ -155,7 +176,7 @@ function faultOf({ uid, mode }: Stats, bytes: Buffer): string | undefined {
     const writers = [mode & 0o020 ? 'its group' : '', mode & 0o002 ? 'others' : ''].filter((writer) => writer !== '');
     return `is writable by ${writers.join(' and ')} (mode ${octal(mode)}): chmod it to ${octal(mode & ~0o022)}`;
   }
-  if (bytes.length > LONGEST) return 'is longer than 1 MiB, which no host config is: put the right file there';
+  if (bytes.length > LONGEST) return 'is longer than 1 MiB, too long for a host config: put the right file there';
   if (!isUtf8(bytes)) return 'is not UTF-8 text: save it as UTF-8';
   return undefined;
 }

@@ -3,24 +3,25 @@
  * passed over would leave guests with more than the host meant to give, so every word is checked. Pure.
  */
 import * as z from 'zod/mini';
-import { locate, ValueError } from '../errors.js';
+import { ValueError } from '../errors.js';
 import type { TrustWord } from '../intent/policy.js';
 import { type Address, assertUnicast, parseAddress, parsePrefix, type Prefix } from '../values/address.js';
 import { assertIfname } from '../values/ifname.js';
-import { quote } from '../values/quote.js';
 import { DEFAULT_PROTOCOL, protocolOf, tableOf } from '../values/route-names.js';
 import type { VlanMember } from '../values/vlan.js';
+import { bridgeKeys, type BridgeTables, bridgeTables, ifnames } from './bridge-tables.js';
 import { DEFAULT_FILTER, filterConfig, type FilterTable, trustList, trustPermitOf } from './filter-tables.js';
 import {
-  guestConfig, membershipOf, type NicConfig, parseVidList, routeTableKey, vidsKey, vlanKey,
+  guestConfig, membershipOf, type NicConfig, routeTableKey, vlanKey,
 } from './guest-tables.js';
 import { serveConfig, type ServeTable } from './serve-table.js';
-import { header, mapOf, namedTables, read, table, type Table, type TablePath, within } from './toml.js';
+import { assertDistinct, mapOf, namedTables, read, table, type Table, type TablePath, within } from './toml.js';
 
 /** What this host offers and permits. An absent file is `defaultConfig()`: all the XML asks for, on bridges that exist. */
-export interface HostConfig extends ServeTable, FilterTable {
-  readonly bridges: ReadonlyMap<string, BridgeConfig>;
+export interface HostConfig extends BridgeTables, ServeTable, FilterTable {
   readonly routed: RoutedConfig;
+  /** By libvirt network name, the bridge it leads to: for the moment at which the XML has the network's name alone. */
+  readonly networks: ReadonlyMap<string, string>;
   /** By libvirt network name, then portgroup name. */
   readonly portgroups: ReadonlyMap<string, ReadonlyMap<string, { readonly vlan: readonly VlanMember[] }>>;
   /** By guest name, then MAC in lower case. */
@@ -30,17 +31,6 @@ export interface HostConfig extends ServeTable, FilterTable {
 /** Returns, for a bridge, the VIDs that guestwire never removes from its uplinks. */
 export function protectedOn(config: HostConfig): (bridge: string) => ReadonlySet<number> {
   return (bridge) => config.bridges.get(bridge)?.protected ?? new Set();
-}
-
-export interface BridgeConfig {
-  /** Ports towards the world, on which guests' VIDs are kept. */
-  readonly uplinks: readonly string[];
-  /** VIDs guestwire never removes from uplinks or from the bridge itself. */
-  readonly protected: ReadonlySet<number>;
-  /** VIDs a guest may ask for; undefined: all. */
-  readonly allowed: ReadonlySet<number> | undefined;
-  /** What metadata may ask to be trusted with. */
-  readonly trust: ReadonlySet<TrustWord>;
 }
 
 export interface RoutedConfig {
@@ -82,19 +72,18 @@ const DEFAULT_ROUTED: RoutedConfig = {
 function makeSchemas() {
   const text = z.string('text in quotes');
   const texts = z.optional(z.array(text, 'a list'));
-  const vids = z.optional(vidsKey());
   const yesOrNo = z.optional(z.boolean('true or false'));
   const anything = z.optional(z.unknown());
   const tables = z.optional(namedTables);
   return {
     document: table({ bridge: tables, routed: anything, network: tables, guest: tables, serve: anything, filter: anything }),
-    bridge: table({ uplinks: texts, protected: vids, allowed: vids, trust: trustList() }),
+    bridge: bridgeKeys(),
     routed: table({
       gateways: texts, prefixes: texts, proxy: texts, table: routeTableKey(), protocol: z.optional(z.number('a number')),
       announce: yesOrNo, probe: yesOrNo, manage_sysctls: yesOrNo, trust: trustList(),
       migration: z.optional(z.literal(['refuse', 'manual'], '"refuse" or "manual"')),
     }),
-    network: table({ portgroup: tables }),
+    network: table({ portgroup: tables, bridge: z.optional(text) }),
     portgroup: table({ vlan: vlanKey() }),
   };
 }
@@ -112,14 +101,18 @@ function schemas(): Schemas {
 
 /** Returns the config of a host without the file: all that the XML asks for, on bridges that exist. */
 export function defaultConfig(): HostConfig {
-  return { bridges: new Map(), routed: DEFAULT_ROUTED, portgroups: new Map(), guests: new Map(), serve: undefined, filter: DEFAULT_FILTER };
+  return {
+    bridges: new Map(), patterns: [], networks: new Map(), routed: DEFAULT_ROUTED, portgroups: new Map(), guests: new Map(),
+    serve: undefined, filter: DEFAULT_FILTER,
+  };
 }
 
 /** Returns the host config that a document says; absent keys have their defaults. Throws ValueError for the first fault. */
 export function hostConfig(document: Table): HostConfig {
   const top = read(schemas().document, document, []);
   return {
-    bridges: mapOf(top.bridge, ['bridge'], bridgeConfig),
+    ...bridgeTables(top.bridge, schemas().bridge),
+    networks: networkBridges(top.network),
     routed: routedConfig(read(schemas().routed, top.routed ?? {}, ['routed']), ['routed']),
     portgroups: mapOf(top.network, ['network'], (network, at) =>
       mapOf(read(schemas().network, network, at).portgroup, [...at, 'portgroup'], portgroupConfig)),
@@ -127,15 +120,15 @@ export function hostConfig(document: Table): HostConfig {
   };
 }
 
-function bridgeConfig(value: unknown, at: TablePath): BridgeConfig {
-  const bridge = read(schemas().bridge, value, at);
-  locate(ValueError, header(at), () => { assertIfname(at.at(-1) ?? ''); });
-  return {
-    uplinks: within(at, 'uplinks', () => ifnames(bridge.uplinks)),
-    protected: within(at, 'protected', () => new Set(parseVidList(bridge.protected ?? []))),
-    allowed: within(at, 'allowed', () => bridge.allowed && new Set(parseVidList(bridge.allowed))),
-    trust: within(at, 'trust', () => trustPermitOf(bridge.trust)),
-  };
+function networkBridges(tables: Table | undefined): ReadonlyMap<string, string> {
+  const found = mapOf(tables, ['network'], (value, at) => {
+    const { bridge } = read(schemas().network, value, at);
+    return within(at, 'bridge', () => {
+      if (bridge !== undefined) assertIfname(bridge);
+      return bridge;
+    });
+  });
+  return new Map([...found].flatMap(([name, bridge]) => (bridge === undefined ? [] : [[name, bridge] as const])));
 }
 
 function routedConfig(routed: Read<'routed'>, at: TablePath): RoutedConfig {
@@ -155,7 +148,7 @@ function routedConfig(routed: Read<'routed'>, at: TablePath): RoutedConfig {
 
 function probeOf({ probe, proxy }: Read<'routed'>): boolean {
   if (probe === true && (proxy ?? []).length === 0) {
-    throw new ValueError("there is no link to ask on: name the links towards the neighbours in 'proxy', or remove 'probe'");
+    throw new ValueError("'probe' needs a link: name the links towards the neighbours in 'proxy', or remove 'probe'");
   }
   return probe ?? DEFAULT_ROUTED.probe;
 }
@@ -176,15 +169,4 @@ function prefixesOf(list: readonly string[]): Prefix[] {
   const prefixes = list.map(parsePrefix);
   assertDistinct(prefixes.map((prefix) => prefix.text));
   return prefixes;
-}
-
-function ifnames(list: readonly string[] = []): readonly string[] {
-  list.forEach(assertIfname);
-  assertDistinct(list);
-  return list;
-}
-
-function assertDistinct(list: readonly string[]): void {
-  const twice = list.find((item, index) => list.indexOf(item) !== index);
-  if (twice !== undefined) throw new ValueError(`${quote(twice)} is listed twice: list it once`);
 }

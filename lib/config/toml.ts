@@ -48,7 +48,7 @@ export function read<S extends z.ZodMiniType>(schema: S, value: unknown, at: Tab
   if (result.success) return result.data;
   const { issues } = result.error;
   const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
-  if (issue === undefined) throw new ValueError(`${header(at)} is not as wanted`);
+  if (issue === undefined) throw new ValueError(`${header(at)} is not valid`);
   throw new ValueError(`${place(at, issue.path)}${complaint(issue)}`);
 }
 
@@ -64,6 +64,12 @@ export function mapOf<T>(
 /** Returns what `value` returns; a ValueError in it gets the table and key in front. */
 export function within<T>(at: TablePath, key: string, value: () => T): T {
   return locate(ValueError, `${header(at)} ${key}`, value);
+}
+
+/** Throws ValueError when a list holds a text twice. */
+export function assertDistinct(list: readonly string[]): void {
+  const twice = list.find((item, index) => list.indexOf(item) !== index);
+  if (twice !== undefined) throw new ValueError(`${quote(twice)} is listed twice: list it once`);
 }
 
 /** Returns a table's header: `[guest.web1.'52:54:00:aa:bb:03']`. */

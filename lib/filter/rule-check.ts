@@ -2,7 +2,9 @@
  * A rule-by-rule comparison of guestwire's nftables tables, too slow for the hook: every rule, element and definition,
  * not their comments alone. What is there is compared with what this nft prints of the same tables elsewhere.
  */
-import { familiesOf, type Wired } from '../attachments/wired.js';
+import { isNic } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/kinds.js';
+import { familiesOf } from '../attachments/wired.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { isThere } from '../kernel/link-files.js';
 import { listTable } from '../kernel/nft-output.js';
@@ -72,7 +74,7 @@ function withAltered(facts: FilterFacts, altered: readonly Alteration[]): Filter
 }
 
 async function expectedOf(exec: Exec, living: readonly Wired[], families: readonly FilterFamily[]): Promise<string[] | undefined> {
-  const links = living.filter(({ kind }) => kind === 'routed-link' || kind === 'vlan-port');
+  const links = living.filter(isNic);
   const rules = families.flatMap((family) => [
     ...tableLines(family),
     ...living.flatMap((one) => {
@@ -104,7 +106,7 @@ export function alterations({ family, living }: Place, actual: Blocks, expected:
   const nicOfBlock = (name: string): number | undefined => of(Number(/_([0-9]+)$/.exec(name)?.[1]), known);
   const nicOfElement = (element: string): number | undefined => {
     const key = /^"?([^" ]+)"?/.exec(element)?.[1];
-    return of(living.find(({ link, kind }) => link === key && kind !== 'made-link')?.ifindex ?? Number(key), known);
+    return of(living.find((one) => one.link === key && isNic(one))?.ifindex ?? Number(key), known);
   };
   const found: Alteration[] = [];
   for (const name of new Set([...expected.keys(), ...actual.keys()])) {
@@ -134,7 +136,7 @@ function linesApart(name: string, there: readonly string[], wanted: readonly str
     ...missing.map((line) => `${what} ${quote(line)} is missing in ${named(name)}`),
     ...surplus.map((line) => `${what} ${quote(line)} should not be in ${named(name)}`),
   ];
-  return words.length > 0 ? words : [`the rules of ${named(name)} are in another order, or there more than once`];
+  return words.length > 0 ? words : [`the rules of ${named(name)} are in another order, or one appears more than once`];
 }
 
 function hasRules(blocks: Blocks): boolean {

@@ -3,7 +3,7 @@
  * a dry run prints what the run then does.
  */
 import { rmSync } from 'node:fs';
-import type { Wired } from '../attachments/wired.js';
+import type { Wired } from '../attachments/kinds.js';
 import type { Guest } from '../domain/guest.js';
 import { closeKernel } from '../filter/rule-check.js';
 import { announce, type Announcement, announcementWords } from '../lan/announce.js';

@@ -1,6 +1,7 @@
 /** Files of the state directory that nothing will use any more: marks of migrations that never came, drafts, damaged entries. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { LEDGER_NAMES } from '../attachments/ledger.js';
 import { createJournal } from '../journal/journal.js';
 import { quote } from '../values/quote.js';
 import { isUuid } from '../values/uuid.js';
@@ -29,7 +30,7 @@ export function removeLeftFiles({ host, dir, removeFile }: Place, { mayRun, runn
   };
   for (const name of namesIn(dir)) {
     const [, start = '', ending = ''] = /^([^.]+)\.((?:json|incoming|ended)(?:\.draft)?)$/.exec(name) ?? [];
-    const isDraftOfAll = ending === 'json.draft' && ['uplinks', 'proxies'].includes(start);
+    const isDraftOfAll = ending === 'json.draft' && LEDGER_NAMES.some((name) => name === start);
     if (!isDraftOfAll && (!isUuid(start) || known.has(start))) continue;
     if (ending !== 'json') {
       if (ageOf(join(dir, name)) > LASTS) remove(name, 'it is of no use any more');

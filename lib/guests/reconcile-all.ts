@@ -1,5 +1,5 @@
 /** `guestwire reconcile --all`: every guest that runs made right, and what is left of those that are gone collected. */
-import type { UplinkRecord } from '../attachments/vlan-port/uplinks.js';
+import { type Ledger, LEDGER_NAMES } from '../attachments/ledger.js';
 import { loadConfig } from '../config/file.js';
 import type { Guest } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
@@ -14,7 +14,7 @@ import { diff } from '../state/diff.js';
 import { differenceOf } from '../state/differences.js';
 import { type Batch, type BatchLine, render } from '../state/render.js';
 import { describeLine } from '../state/words.js';
-import { surplusUplinks } from '../survey/leftover-uplinks.js';
+import { leftoverShared } from '../survey/leftover-shared.js';
 import { allProtocols, garbageIn, hostBeside } from '../survey/leftovers.js';
 import { survey, tasksOf } from '../survey/survey.js';
 import { quote } from '../values/quote.js';
@@ -132,7 +132,7 @@ async function heal(host: Host, task: Task): Promise<void> {
 
 interface Garbage {
   readonly batches: readonly Batch[];
-  readonly uplinks: readonly UplinkRecord[];
+  readonly ledger: Ledger;
 }
 
 async function garbageOn(host: Host, { io, answer: { running, mayRun } }: Task): Promise<Garbage> {
@@ -141,17 +141,17 @@ async function garbageOn(host: Host, { io, answer: { running, mayRun } }: Task):
   const held = [...wired, ...[...running.values()].flatMap(({ attachments }) => attachments)];
   const protocols = allProtocols(held, [loadConfig(io.settings.config).routed.protocol]);
   const kept = { held, uuids: new Set([...entries.map(({ guest }) => guest.uuid), ...mayRun]), protocols };
-  const uplinks = await surplusUplinks(host, wired);
-  return { batches: render(diff([], [...garbageIn(await hostBeside(io.exec, kept), kept), ...uplinks.surplus])), uplinks: uplinks.records };
+  const { surplus, ledger } = await leftoverShared(host, wired);
+  return { batches: render(diff([], [...garbageIn(await hostBeside(io.exec, kept), kept), ...surplus])), ledger };
 }
 
 async function collectGarbage(host: Host, task: Task): Promise<void> {
-  const { batches, uplinks } = await garbageOn(host, task);
+  const { batches, ledger } = await garbageOn(host, task);
   const left = batches.length === 0 ? [] : await removeAll(host, task, batches);
   const still = new Set(left.map(lineId));
   for (const line of linesOf(batches)) if (!still.has(lineId(line))) host.log(`host: ${wordsOf(line)}: it was no guest's any more`, line);
   if (left.length > 0) throw new HostError(`what is no guest's any more is still there, and these failed: ${left.map(wordsOf).join(', ')}`);
-  host.journal.writeUplinks(uplinks);
+  for (const name of LEDGER_NAMES) host.journal.writeLedger(name, ledger[name]);
 }
 
 /** Returns the lines that are still to be carried out, by what the kernel then holds. */

@@ -3,9 +3,10 @@
  * which at `migrate` and `restore` would replace the guest's XML, and nothing talks to libvirt, which would deadlock.
  */
 import { readFileSync, statSync } from 'node:fs';
-import type { Attachment } from '../attachments/attachment.js';
+import { waitsForMigration } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
-import { configMentions, type ConfigReading, configReading } from '../config/file.js';
+import type { Attachment } from '../attachments/kinds.js';
+import { configMayMake, configMentions, type ConfigReading, configReading } from '../config/file.js';
 import { defaultConfig, type HostConfig } from '../config/host-config.js';
 import { agentLockOf, type Settings } from '../config/paths.js';
 import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain/domain.js';
@@ -93,9 +94,9 @@ export async function runHook(call: HookCall): Promise<HookResult> {
 async function announceIncoming(run: Run): Promise<void> {
   const { call, journal } = run;
   const { domain, attachments, config } = understand(run);
-  const routed = attachments.find((attachment) => attachment.kind === 'routed-link');
+  const routed = attachments.find(waitsForMigration);
   if (routed !== undefined && config.routed.migration !== 'manual' && !await isHeld(call.exec, agentLockOf(call.settings))) {
-    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here, because nothing would tell when it runs here: start guestwire's agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`);
+    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here: no agent runs on this host to notice when it has arrived: start the agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here once it has arrived`);
   }
   if (attachments.length > 0) journal.markIncoming(guestOf(domain).uuid);
 }
@@ -238,9 +239,9 @@ function understand({ call: { stdin, operation }, config: reading }: Run, log?: 
     if (!(error instanceof ConfigError)) throw error;
     const names = [domain.name, ...domain.nics.flatMap(({ mac, source }) => [mac, source.network])];
     const concerned = deriveAttachments(domain, defaultConfig()).length > 0 ||
-      configMentions(error.text ?? '', names.filter((name) => name !== undefined));
+      configMentions(error.text ?? '', names.filter((name) => name !== undefined)) || configMayMake(error.text ?? '', domain.nics.flatMap(({ source }) => source.bridge ?? []));
     if (concerned) throw error;
-    log?.warn(`guest ${quote(domain.name)} is started without the host config: ${error.message}`);
+    log?.warn(`guest ${quote(domain.name)} starts without the host config: ${error.message}`);
     return { domain, config: defaultConfig(), attachments: [] };
   }
 }
@@ -252,9 +253,11 @@ function understand({ call: { stdin, operation }, config: reading }: Run, log?: 
 function concerns({ guest, stdin, settings }: HookCall): boolean {
   const xml = Buffer.from(stdin).toString('utf8');
   if (xml.includes(METADATA_NAMESPACE) || /<vlan[\s/>]/.test(xml)) return true;
-  const networks = [...xml.matchAll(/<source network=['"]([^'"]*)/g)].map(([, network = '']) => network);
+  const valuesOf = (attribute: string): string[] => [...xml.matchAll(new RegExp(`<source [^>]*\\b${attribute}=['"]([^'"]*)`, 'g'))].map(([, value = '']) => value);
   try {
-    return statSync(settings.config).isFile() && configMentions(readFileSync(settings.config, 'utf8'), [guest, ...networks]);
+    if (!statSync(settings.config).isFile()) return false;
+    const text = readFileSync(settings.config, 'utf8');
+    return configMentions(text, [guest, ...valuesOf('network')]) || configMayMake(text, valuesOf('bridge'));
   } catch {
     // A config that cannot be read names nobody.
     return false;

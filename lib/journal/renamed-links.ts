@@ -2,10 +2,10 @@
  * Links that were renamed while their guest runs. libvirt and the journal know a link by the name it had, the kernel by
  * its ifindex: here an entry gets the names of now, and remembers the others. The journal itself keeps what was written.
  */
-import type { Attachment } from '../attachments/attachment.js';
-import type { Wired } from '../attachments/wired.js';
+import { isNic, staysUntilRelease } from '../attachments/attachment.js';
+import type { Attachment, Wired } from '../attachments/kinds.js';
 import type { LinkNames } from '../kernel/link-files.js';
-import type { NetObject } from '../state/netstate.js';
+import { renamed as underName } from '../state/objects.js';
 import type { Entry, Holding } from './journal.js';
 
 /** Returns the entry with its links under their names of now. */
@@ -22,15 +22,9 @@ export function holdingNow<Some extends Holding>(entry: Some, names: LinkNames):
   return wired.every((one, index) => one === entry.wired[index]) ? entry : { ...entry, wired };
 }
 
-/** The sysctls of a link go by its name, too. */
-function underName(object: NetObject, dev: string): NetObject {
-  return { ...object, dev, ...('path' in object && { path: object.path.replace(`/${object.dev}/`, `/${dev}/`) }) };
-}
-
 /** What guestwire makes it makes under one name. */
 function wiredNow(one: Wired, { wired }: Holding, names: LinkNames): Wired {
-  const isLibvirts = one.kind === 'vlan-port' || one.kind === 'routed-link';
-  if (!isLibvirts || wired.some(({ kind, nic }) => kind === 'made-link' && nic === one.nic)) return one;
+  if (!isNic(one) || wired.some((other) => other.nic === one.nic && staysUntilRelease(other))) return one;
   const link = names.has(one.link) ? undefined : names.of(one.ifindex);
   if (link === undefined) return one;
   const was = one.was ?? one.link;

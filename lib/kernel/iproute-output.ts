@@ -27,6 +27,7 @@ const linkSchema = z.object({
     z.object({
       info_kind: z.optional(z.string()),
       info_data: z.optional(z.object({ vlan_filtering: z.optional(z.number()), vlan_protocol: z.optional(z.string()), vlan_default_pvid: z._default(z.number(), 0),
+        stp_state: z.optional(z.number()), forward_delay: z.optional(z.number()), id: z.optional(z.number()), protocol: z.optional(z.string()),
         type: z.optional(z.string()), persist: z.optional(z.boolean()), multi_queue: z.optional(z.boolean()), table: z.optional(z.number()) })),
       info_slave_kind: z.optional(z.string()),
       info_slave_data: z.optional(z.object({ isolated: z.optional(z.boolean()) })),
@@ -60,6 +61,9 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
       addresses: link.addr_info.flatMap(({ local, prefixlen }) =>
         local === undefined || prefixlen === undefined ? [] : [{ address: parseAddress(local).text, length: prefixlen }]),
       isolated: info?.info_slave_kind === 'bridge' ? (info.info_slave_data?.isolated ?? false) : undefined,
+      vlan: info?.info_kind === 'vlan' && link.link !== undefined && info.info_data?.id !== undefined
+        ? { parent: link.link, vid: info.info_data.id, protocol: tagProtocol(info.info_data.protocol) }
+        : undefined,
       vrfTable: info?.info_kind === 'vrf' && info.info_data?.table !== undefined ? String(info.info_data.table) : undefined,
       bridge: info?.info_kind === 'bridge'
         ? {
@@ -67,6 +71,8 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
             filtering: info.info_data?.vlan_filtering === 1,
             protocol: tagProtocol(info.info_data?.vlan_protocol),
             defaultPvid: info.info_data?.vlan_default_pvid ?? 0,
+            stp: info.info_data?.stp_state !== undefined && info.info_data.stp_state !== 0,
+            forwardDelay: info.info_data?.forward_delay,
           }
         : undefined,
     };

@@ -106,6 +106,8 @@ export interface LinkFacts {
   readonly addresses: readonly { readonly address: string; readonly length: number }[];
   /** Bridge port flag; undefined when the link is no bridge port. */
   readonly isolated: boolean | undefined;
+  /** Of an 802.1Q sub-interface; undefined for any other link. */
+  readonly vlan?: VlanFacts | undefined;
   /** Of a VRF; undefined for any other link. */
   readonly vrfTable?: string | undefined;
   /** Of a bridge; undefined for any other link. */
@@ -113,8 +115,11 @@ export interface LinkFacts {
 }
 
 /** A VLAN link: frames of `vid` and its protocol that come in on `parent` go to it, and not to the bridge. */
-export interface Subinterface {
+export interface Subinterface extends VlanFacts {
   readonly ifname: string;
+}
+
+export interface VlanFacts {
   readonly parent: string;
   readonly vid: number;
   /** '802.1Q' or '802.1ad'. */
@@ -159,6 +164,10 @@ export interface BridgeFacts {
   readonly protocol: string;
   /** VID a new port gets as PVID and untagged; 0: none. */
   readonly defaultPvid: number;
+  /** The bridge speaks the spanning tree protocol. */
+  readonly stp?: boolean | undefined;
+  /** Hundredths of a second in which a new port of a bridge passes nothing. */
+  readonly forwardDelay?: number | undefined;
 }
 
 /** A routing rule, as far as guestwire makes any. */

@@ -3,9 +3,10 @@
  * flush of a tap's queue it changes nothing that could be observed here, so it is an action after the plan, no operation
  * of it; and since it only shortens the time until neighbours find out by themselves, nothing is refused for it.
  */
+import type { Presence } from '../attachments/attached.js';
 import { CommandError } from '../errors.js';
-import type { Presence } from '../attachments/routed-link/proxies.js';
 import type { Operation } from '../state/diff.js';
+import { needOf } from '../state/objects.js';
 import type { Exec } from '../system/exec.js';
 import type { Log } from '../system/log.js';
 import { exchange, type Frame } from '../system/raw-socket.js';
@@ -15,7 +16,7 @@ import { announcementFrames } from './frames.js';
 export interface Announcement {
   readonly guest: string;
   /** What was carried out. */
-  readonly plan: { readonly operations: readonly Operation[]; readonly proxies: { readonly presence: readonly Presence[] } };
+  readonly plan: { readonly operations: readonly Operation[]; readonly presence: readonly Presence[] };
   /** A guest that starts is announced whole; of any other what it was not reachable by before. */
   readonly fresh: boolean;
 }
@@ -33,11 +34,11 @@ export async function announce(exec: Exec, log: Pick<Log, 'info' | 'warn'>, anno
     for (const one of told) {
       const reason = failed.get(one.dev);
       if (reason === undefined) log.info(wordsOf(guest, one));
-      else log.warn(`guest ${quote(guest)} is not announced on ${quote(one.dev)}: ${reason}: neighbours that knew it elsewhere find it later`);
+      else log.warn(`guest ${quote(guest)} is not announced on ${quote(one.dev)}: ${reason}: neighbours that knew it on another host notice the move late`);
     }
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    log.warn(`guest ${quote(guest)} is not announced: ${error.message}: neighbours that knew it elsewhere find it later; install perl (package perl-base), or set 'announce = false' in [routed] of the host config`);
+    log.warn(`guest ${quote(guest)} is not announced: ${error.message}: neighbours that knew it on another host notice the move late; install perl (package perl-base), or set 'announce = false' in [routed] of the host config`);
   }
 }
 
@@ -51,10 +52,10 @@ function wordsOf(guest: string, { dev, addresses }: Presence): string {
 }
 
 function toldBy({ plan, fresh }: Announcement): readonly Presence[] {
-  if (fresh) return plan.proxies.presence;
+  if (fresh) return plan.presence;
   const added = new Set(plan.operations.flatMap(({ before, after }) =>
-    (before === undefined && after?.kind === 'neighbour-proxy' ? [`${after.dev} ${after.address}`] : [])));
-  return plan.proxies.presence
+    (before === undefined && after !== undefined ? [`${after.dev} ${needOf(after) ?? ''}`] : [])));
+  return plan.presence
     .map(({ addresses, ...where }) => ({ ...where, addresses: addresses.filter((address) => added.has(`${where.dev} ${address}`)) }))
     .filter(({ addresses }) => addresses.length > 0);
 }

@@ -3,8 +3,10 @@
  * is not what was asked for.
  */
 import { placedOf } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/kinds.js';
+import { changedIn, type Ledger, LEDGER_NAMES } from '../attachments/ledger.js';
 import { scopeOf } from '../attachments/scope.js';
-import { isPending, type Wired } from '../attachments/wired.js';
+import { isPending } from '../attachments/wired.js';
 import { CommandError, GuestwireError, RollbackError, VerifyError } from '../errors.js';
 import type { RunMode } from '../kernel/kernel.js';
 import type { Observation } from '../kernel/observation.js';
@@ -79,10 +81,10 @@ function ownerOfLinks(members: readonly Member[]): (link: string) => Member | un
 }
 
 async function carryOut(host: Host, plan: Plan, past: Past): Promise<Observation | undefined> {
-  const during = { uplinks: plan.uplinks.during, proxies: plan.proxies.during };
-  writeShared(host, past, during);
+  const { during, after: ledger } = plan.ledger;
+  writeLedger(host, past.ledger, during);
   const after = await runPlan(host, plan, { past, mode: 'stop-at-failure' });
-  writeShared(host, during, { uplinks: plan.uplinks.after, proxies: plan.proxies.after });
+  writeLedger(host, during, ledger);
   return after;
 }
 
@@ -112,8 +114,7 @@ async function rollBack(host: Host, { members, plan, past }: Omit<Settling, 'inc
       const undo = planUndo(plan, await host.kernel.observe(scopeOf([], plan.touched)), past);
       await runPlan(host, undo, { past, mode: 'carry-on' });
     }
-    host.journal.writeUplinks(past.uplinks);
-    host.journal.writeProxies(past.proxies);
+    for (const name of LEDGER_NAMES) host.journal.writeLedger(name, past.ledger[name]);
     for (const { guest, entry } of members) {
       if (entry === undefined) host.journal.remove(guest.uuid);
       else host.journal.write(entry);
@@ -130,10 +131,7 @@ function isUntouched({ batches: [first, ...rest] }: Plan, cause: Error): boolean
     && first?.tool === 'nft' && rest.every(({ tool }) => tool !== 'nft');
 }
 
-type Shared = Pick<Past, 'uplinks' | 'proxies'>;
-
 /** What guests share is kept beside their entries, and written only when it changes. */
-export function writeShared({ journal }: Pick<Host, 'journal'>, before: Shared, after: Shared): void {
-  if (JSON.stringify(before.uplinks) !== JSON.stringify(after.uplinks)) journal.writeUplinks(after.uplinks);
-  if (JSON.stringify(before.proxies) !== JSON.stringify(after.proxies)) journal.writeProxies(after.proxies);
+export function writeLedger({ journal }: Pick<Host, 'journal'>, before: Ledger, after: Ledger): void {
+  for (const name of changedIn(before, after)) journal.writeLedger(name, after[name]);
 }

@@ -5,6 +5,7 @@
 import type { Journal } from '../journal/journal.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { Observation, Scope } from '../kernel/observation.js';
+import { masterOf } from '../state/objects.js';
 import { accessPort } from '../values/vlan.js';
 import type { Host } from './host.js';
 import { lineId } from './plan-log.js';
@@ -43,7 +44,8 @@ function idle(kernel: Kernel): Kernel {
     observe,
     run: async (batches, _mode, scope) => {
       for (const { after } of batches.flatMap(({ lines }) => lines.flatMap(({ operations }) => operations))) {
-        if (after?.kind === 'master') joined.set(after.dev, after.master);
+        const master = after && masterOf(after);
+        if (after !== undefined && master !== undefined) joined.set(after.dev, master);
       }
       return { observation: await observe(scope), failure: undefined, isDry: true };
     },
@@ -59,7 +61,7 @@ function unwritten(journal: Journal): Journal {
     read: (uuid) => (removed.has(uuid) ? undefined : journal.read(uuid)),
     list: () => journal.list().filter(({ guest }) => !removed.has(guest.uuid)),
     remove: (uuid) => { removed.add(uuid); },
-    write: ignore, markIncoming: ignore, markEnded: ignore, writeUplinks: ignore, writeProxies: ignore,
+    write: ignore, markIncoming: ignore, markEnded: ignore, writeLedger: ignore,
     takeIncoming: (uuid) => journal.expectsIncoming(uuid),
   };
 }

@@ -1,13 +1,12 @@
 /**
  * The host observed and checked before a plan: the loop refuses here, while nothing has changed.
  */
-import type { Attachment } from '../attachments/attachment.js';
-import { furtherScope, preflight } from '../attachments/check.js';
-import type { Holder } from '../attachments/routed-link/check.js';
-import { scopeOf } from '../attachments/scope.js';
-import { familiesOf, type Wired } from '../attachments/wired.js';
+import { preflight } from '../attachments/check.js';
+import type { Attachment, Wired } from '../attachments/kinds.js';
+import { furtherScopeOf, scopeOf } from '../attachments/scope.js';
+import { familiesOf } from '../attachments/wired.js';
 import type { Holding } from '../journal/journal.js';
-import { EMPTY_SCOPE, type Observation, type Scope } from '../kernel/observation.js';
+import type { Observation, Scope } from '../kernel/observation.js';
 import { rivalsOf } from './holders.js';
 import { type Host, pastOfAll } from './host.js';
 import type { Member } from './request.js';
@@ -29,11 +28,11 @@ export async function examine(host: Host, members: readonly Member[], { rivals, 
   const wanted = members.flatMap(({ attachments }) => attachments);
   const recorded = members.flatMap(({ entry }) => entry?.wired ?? []);
   const observation = await observeFor(host, { wanted, recorded, ...(asksFilters && { filters: familiesOf([...wanted, ...recorded]) }) });
-  const holders = rivals.map((entry): Holder => ({ name: entry.guest.name, attachments: entry.wired }));
+  const others = rivals.map(({ guest: { name }, wired }) => ({ name, attachments: wired }));
   const guestName = (uuid: string): string | undefined => host.journal.read(uuid)?.guest.name;
   // What these guests hold together is theirs: one of them may take over what another gives up.
   const own = [...wanted, ...recorded];
-  for (const { guest, attachments } of members) preflight(guest.name, attachments, { observation, holders, recorded: own, guestName });
+  for (const { guest, attachments } of members) preflight(guest.name, attachments, { observation, others, recorded: own, guestName });
   return observation;
 }
 
@@ -45,6 +44,6 @@ interface Asked extends Partial<Pick<Scope, 'filters'>> {
 /** Returns all that the checks of these attachments need to know of the host: some of it depends on the rest. */
 export async function observeFor({ kernel }: Pick<Host, 'kernel'>, { wanted, recorded, ...scope }: Asked): Promise<Observation> {
   const first = await kernel.observe({ ...scopeOf(wanted, recorded), ...scope });
-  const { nextHops, exact, routers } = await kernel.observe({ ...EMPTY_SCOPE, ...furtherScope(wanted, first) });
+  const { nextHops, exact, routers } = await kernel.observe(furtherScopeOf(wanted, first));
   return { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
 }

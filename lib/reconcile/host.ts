@@ -1,7 +1,6 @@
 /** The host as the pipeline works on it, put together in one place for the hook, the commands, the agent and other programs. */
-import type { ProxyRecord } from '../attachments/routed-link/proxies.js';
-import type { UplinkRecord } from '../attachments/vlan-port/uplinks.js';
-import type { Wired } from '../attachments/wired.js';
+import { withQuarantine } from '../attachments/attachment.js';
+import type { Ledger } from '../attachments/ledger.js';
 import { loadConfig } from '../config/file.js';
 import { type HostConfig, protectedOn } from '../config/host-config.js';
 import type { Settings } from '../config/paths.js';
@@ -46,8 +45,8 @@ export function hostFrom({ settings, exec, warn, log = () => undefined, lock, ..
 export interface Past {
   /** What the journal records of the guests that are planned, together; undefined: nothing. */
   readonly entry: Recorded | undefined;
-  readonly uplinks: readonly UplinkRecord[];
-  readonly proxies: readonly ProxyRecord[];
+  /** What guestwire records of what guests share. */
+  readonly ledger: Ledger;
   /** What other guests hold. Reading it costs something, so only a plan that needs it asks. */
   readonly others: () => readonly Holding[];
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
@@ -101,7 +100,7 @@ export function pastOfAll(host: Host, members: readonly { readonly guest: Pick<G
   const entries = members.flatMap(({ entry }) => entry ?? []);
   let others: Holding[] | undefined;
   return {
-    entry: together(entries), uplinks: journal.readUplinks(), proxies: journal.readProxies(), protectedOn, quarantined: false,
+    entry: together(entries), ledger: journal.readLedger(), protectedOn, quarantined: false,
     others: () => (others ??= listHoldings(host).filter(({ guest }) => !uuids.has(guest.uuid))
       .map((entry) => withQuarantineOf(entry, isQuarantined))),
   };
@@ -116,9 +115,5 @@ function together(entries: readonly Entry[]): Recorded | undefined {
 /** The file counts, not what the entry remembers of it. */
 export function withQuarantineOf(entry: Holding, isQuarantined: (uuid: string) => boolean): Holding {
   const quarantined = isQuarantined(entry.guest.uuid) || undefined;
-  return { ...entry, wired: entry.wired.map((wired) => (wired.quarantined === quarantined || !isFiltered(wired) ? wired : { ...wired, quarantined })) };
-}
-
-function isFiltered({ kind }: Wired): boolean {
-  return kind === 'vlan-port' || kind === 'routed-link';
+  return { ...entry, wired: entry.wired.map((wired) => withQuarantine(wired, quarantined)) };
 }

@@ -1,8 +1,7 @@
 /** A plan in words: what was carried out, and what no change mends, each with the guest that it is about. */
-import { type Guest, nicLabel } from '../domain/guest.js';
+import { type Guest, guestLabel, nicLabel } from '../domain/guest.js';
 import type { BatchLine } from '../state/render.js';
 import { describeLine } from '../state/words.js';
-import { quote } from '../values/quote.js';
 import type { Host } from './host.js';
 import { ownersOf } from './owners.js';
 import type { Plan } from './plan.js';
@@ -27,23 +26,16 @@ function labelsFor(members: readonly Member[], plan: Plan): (line: BatchLine) =>
     const guest = owner(object)?.guest;
     if (guest === undefined) return 'host';
     const wired = plan.touched.find(({ link }) => link === object?.dev);
-    return wired === undefined ? `guest ${quote(guest.name)}` : nicLabel(guest.name, { index: wired.nic, mac: wired.mac });
+    return wired === undefined ? guestLabel(guest.name) : nicLabel(guest.name, { index: wired.nic, mac: wired.mac });
   };
 }
 
 /** Returns what of a plan no change mends, guest by guest: it stays so until a person changes the host. */
-export function warningsOf(members: readonly Member[], plan: Pick<Plan, 'uplinks' | 'proxies'>): { readonly guest: Guest; readonly text: string }[] {
+function warningsOf(members: readonly Member[], { warnings }: Pick<Plan, 'warnings'>): { readonly guest: Guest; readonly text: string }[] {
   return members.flatMap(({ guest, attachments, entry }) => {
-    const own = [...attachments, ...(entry?.wired ?? [])];
-    const uplinks = new Set(own.flatMap((one) => (one.kind === 'vlan-port' ? one.uplinks : [])));
-    const proxies = new Set(own.flatMap((one) => (one.kind === 'routed-link' ? (one.proxy ?? []) : [])));
-    const label = `guest ${quote(guest.name)}`;
-    return [
-      ...plan.proxies.warnings.filter(({ dev }) => proxies.has(dev)).map(({ text }) => ({ guest, text: `${label}: ${text}` })),
-      ...plan.uplinks.missing.filter((dev) => uplinks.has(dev)).map((dev) => ({
-        guest, text: `${label}: uplink ${quote(dev)} of the host config is no port of its bridge: the guest's VLANs do not leave this host by it`,
-      })),
-    ];
+    const own = new Set([...attachments, ...(entry?.wired ?? [])].map(({ link }) => link));
+    return warnings.filter(({ links }) => members.length === 1 || links.some((link) => own.has(link)))
+      .map(({ text }) => ({ guest, text: `${guestLabel(guest.name)}: ${text}` }));
   });
 }
 

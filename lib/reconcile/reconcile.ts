@@ -3,7 +3,8 @@
  * function here expects the lock to be held, and leaves the host as it was when it throws, or says in a RollbackError
  * what it could not put back.
  */
-import { type Attachment, madeOf, type Placed, placedOf } from '../attachments/attachment.js';
+import { isNic, madeOf, placingOf, staysUntilRelease, waitsForMigration } from '../attachments/attachment.js';
+import type { Attachment, Placed } from '../attachments/kinds.js';
 import { scopeOf } from '../attachments/scope.js';
 import { nicLabel } from '../domain/guest.js';
 import { CommandError, HostError } from '../errors.js';
@@ -11,7 +12,7 @@ import type { Holding } from '../journal/journal.js';
 import { underNewNames } from '../journal/renamed-links.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
 import { quote } from '../values/quote.js';
-import { runPlan, settle, writeShared } from './carry-out.js';
+import { runPlan, settle, writeLedger } from './carry-out.js';
 import { check, examine } from './examine.js';
 import { rivalsOf } from './holders.js';
 import { type Host, type Past, pastOf, pastOfAll, readEntry } from './host.js';
@@ -52,12 +53,13 @@ interface Left {
 
 /** Tells what of a guest is not as its XML says once it is wired, and is meant so. */
 function tellLeft({ log }: Pick<Host, 'log'>, plan: Plan, { member: { guest, attachments }, mode }: Left): void {
-  for (const { nic, mac, link, kind } of mode.keepsUnspoken === true ? plan.wired : []) {
-    if (kind !== 'made-link' && !attachments.some((attachment) => attachment.link === link)) {
+  for (const one of mode.keepsUnspoken === true ? plan.wired : []) {
+    const { nic, mac, link } = one;
+    if (isNic(one) && !attachments.some((attachment) => attachment.link === link)) {
       log(`${nicLabel(guest.name, { index: nic, mac })}: ${UNSPOKEN}`);
     }
   }
-  if (mode.incoming && attachments.some(({ kind }) => kind === 'routed-link')) {
+  if (mode.incoming && attachments.some(waitsForMigration)) {
     log(`guest ${quote(guest.name)} comes by migration: its routes wait for 'guestwire reconcile'`);
   }
 }
@@ -128,23 +130,24 @@ interface Planning {
 }
 
 function planAll(host: Host, members: readonly Member[], { observation, mode, past }: Planning): Plan {
-  return planFor(members.flatMap((member) => withQuarantine(host, member.guest.uuid, placedIn(member))), observation, { mode, past });
+  return planFor(members.flatMap((member) => markedIn(host, member.guest.uuid, placedIn(member))), observation, { mode, past });
 }
 
 function placedIn({ guest, attachments }: Member): Placed[] {
-  const placed = placedOf(attachments);
-  const missing = attachments.find((attachment) => !placed.includes(attachment as Placed));
-  if (missing === undefined) return placed;
-  const where = nicLabel(guest.name, { index: missing.nic, mac: missing.mac });
-  const what = missing.link === undefined ? 'link' : missing.kind === 'routed-link' ? 'macvtap' : 'Linux bridge';
-  throw new HostError(`${where}: libvirt gives it no ${what} to wire`, { cure: 'use an interface that has one' })
-    .placeAt({ guest: guest.name, nic: missing.nic, mac: missing.mac, link: missing.link }, where);
+  return attachments.flatMap((one) => {
+    const placing = placingOf(one);
+    if ('links' in placing) return placing.links;
+    const { nic, mac, link } = one;
+    const where = nicLabel(guest.name, { index: nic, mac });
+    throw new HostError(`${where}: libvirt gives it no ${placing.lacks} to wire`, { cure: 'use an interface that has one' })
+      .placeAt({ guest: guest.name, nic, mac, link }, where);
+  });
 }
 
 /** Returns these links of a guest, marked when nothing may pass to or from it. */
-export function withQuarantine({ isQuarantined }: Pick<Host, 'isQuarantined'>, uuid: string, placed: readonly Placed[]): Placed[] {
+export function markedIn({ isQuarantined }: Pick<Host, 'isQuarantined'>, uuid: string, placed: readonly Placed[]): Placed[] {
   const quarantined = isQuarantined(uuid) || undefined;
-  return placed.map((one) => (one.kind === 'vlan-port' || one.kind === 'routed-link' ? { ...one, quarantined } : one));
+  return placed.map((one) => (isNic(one) ? { ...one, quarantined } : one));
 }
 
 /**
@@ -162,7 +165,7 @@ export async function release(host: Host, uuid: string): Promise<void> {
  * are still recorded; without `keepMade` they go, and their NICs are dead until the guest is started again.
  */
 export async function releaseRunning(host: Host, uuid: string, { keepMade = true, keepLinksUp = false } = {}): Promise<void> {
-  const keeps = keepMade && readEntry(host, uuid)?.wired.some(({ kind }) => kind === 'made-link') === true;
+  const keeps = keepMade && readEntry(host, uuid)?.wired.some(staysUntilRelease) === true;
   await takeBack(host, uuid, ofRunning(host, uuid, { keepMade, keepLinksUp }));
   if (!keeps) host.journal.remove(uuid);
 }
@@ -193,7 +196,7 @@ async function takeBack(host: Host, uuid: string, how: TakeBack): Promise<void> 
   if (planned === undefined) return;
   const { entry, past, plan, blind } = planned;
   await runPlan(host, plan, { past, mode: 'carry-on' });
-  writeShared(host, past, { uplinks: plan.uplinks.after, proxies: plan.proxies.after });
+  writeLedger(host, past.ledger, plan.ledger.after);
   logPlan(host, [{ guest: entry.guest, attachments: [], entry }], plan);
   if (blind !== undefined) throw blind;
 }

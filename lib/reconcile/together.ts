@@ -2,7 +2,8 @@
  * Which guests one run of the loop may wire, and what of its plan announces each: one observation, one run of each tool
  * and one look at the result then serve them all.
  */
-import { type Attachment, claimsOf, holdsAny } from '../attachments/attachment.js';
+import { claimsOf, hasSatellites, holdsAny, proxiesOf } from '../attachments/attachment.js';
+import type { Attachment } from '../attachments/kinds.js';
 import type { Entry } from '../journal/journal.js';
 import { type Host, readEntry, type Records } from './host.js';
 import type { Plan } from './plan.js';
@@ -16,8 +17,7 @@ export function canGoTogether(host: Records & Pick<Host, 'isQuarantined'>, wante
     const { guest, attachments, entry } = member;
     // Each of these starts in another way than the rest, or, of made links, goes by numbers that others have, too.
     if (host.isQuarantined(guest.uuid) || entry?.incoming === true) return false;
-    if (attachments.some((one) => one.kind === 'routed-link' && one.made !== undefined)) return false;
-    if (entry?.wired.some(({ kind }) => kind !== 'vlan-port' && kind !== 'routed-link') === true) return false;
+    if ([...attachments, ...entry?.wired ?? []].some(hasSatellites)) return false;
     const links = linksOf(attachments, entry);
     if ([...links].some((link) => seen.has(link))) return false;
     for (const link of links) seen.add(link);
@@ -26,10 +26,10 @@ export function canGoTogether(host: Records & Pick<Host, 'isQuarantined'>, wante
 }
 
 /** Returns what of a plan for several guests announces this one. */
-export function partOf({ operations, proxies }: Plan, attachments: readonly Attachment[]): Pick<Plan, 'operations' | 'proxies'> {
-  const own = new Set(attachments.flatMap((one) => (one.kind === 'routed-link' ? one.addresses : [])));
-  const presence = proxies.presence.map((where) => ({ ...where, addresses: where.addresses.filter((address) => own.has(address)) }));
-  return { operations, proxies: { ...proxies, presence: presence.filter(({ addresses }) => addresses.length > 0) } };
+export function partOf({ operations, presence }: Plan, attachments: readonly Attachment[]): Pick<Plan, 'operations' | 'presence'> {
+  const own = new Set(proxiesOf(attachments).map(({ address }) => address));
+  const part = presence.map((where) => ({ ...where, addresses: where.addresses.filter((address) => own.has(address)) }));
+  return { operations, presence: part.filter(({ addresses }) => addresses.length > 0) };
 }
 
 function linksOf(attachments: readonly Attachment[], entry: Entry | undefined): Set<string> {
@@ -38,6 +38,6 @@ function linksOf(attachments: readonly Attachment[], entry: Entry | undefined): 
 
 /** A conflict between two of them would be seen by neither. */
 function isRival(attachments: readonly Attachment[], others: readonly Attachment[]): boolean {
-  const claims = attachments.flatMap((one) => (one.kind === 'routed-link' ? claimsOf(one) : []));
-  return others.some((one) => one.kind === 'routed-link' && holdsAny(one, claims));
+  const claims = claimsOf(attachments);
+  return others.some((one) => holdsAny(one, claims));
 }

@@ -7,7 +7,7 @@ import {
   existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import type { Wired } from '../attachments/wired.js';
+import type { Wired } from '../attachments/kinds.js';
 import { type ConfigReading, configReading } from '../config/file.js';
 import type { Settings } from '../config/paths.js';
 import type { ServeConfig } from '../config/serve-table.js';
@@ -92,7 +92,7 @@ async function guarded({ log }: Serving, act: () => Promise<void>): Promise<void
   try {
     await act();
   } catch (error) {
-    log.warn(`guests' own configuration (DHCP, router advertisements) is not as it should be: ${oneLine((error as Error).message)}`);
+    log.warn(`cannot update the DHCP and router advertisements for guests: ${oneLine((error as Error).message)}`);
   }
 }
 
@@ -168,7 +168,7 @@ async function systemctl({ exec, log }: Serving, args: readonly string[]): Promi
   const request: ExecRequest = { tool: 'systemctl', args, deadline: DEADLINE };
   const result = await exec(request);
   if (result.exitCode === 0) return;
-  log.warn(`${failureOf(request, result, args.join(' '))}: 'guestwire install' brings the units, once [serve] is in the host config`);
+  log.warn(`${failureOf(request, result, args.join(' '))}: run 'guestwire install', which writes the units if the host config has [serve]`);
 }
 
 /** systemd's escaping of instance names, systemd-escape(1): the units turn it back with %I. */

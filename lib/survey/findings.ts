@@ -1,16 +1,17 @@
 /** All that is not as it should be on a host, in words, with whom it is about. */
+import { staysUntilRelease } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/kinds.js';
 import { FORWARDING } from '../attachments/routed-link/forwarding.js';
-import { familiesOf, livingOf, type Wired } from '../attachments/wired.js';
+import { familiesOf, livingOf } from '../attachments/wired.js';
 import type { Guest } from '../domain/guest.js';
 import { type Alteration, closeLook } from '../filter/rule-check.js';
 import type { Host } from '../reconcile/host.js';
 import type { Subject } from '../reconcile/owners.js';
 import { diff } from '../state/diff.js';
 import { differenceOf } from '../state/differences.js';
-import type { NetObject } from '../state/netstate.js';
 import type { FilterFamily } from '../state/nft.js';
+import { isFilter, isShared, pathOf, withinOf } from '../state/objects.js';
 import { type BatchLine, render } from '../state/render.js';
-import { isFilter } from '../state/words.js';
 import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import { allProtocols, garbageIn, hostBeside } from './leftovers.js';
@@ -50,17 +51,12 @@ export async function findingsOf(host: Host, found: Survey, question: Question &
 
 /** Returns whether something else that is told says the same. `isClose`: rules of nftables were compared one by one. */
 function isImplied(line: BatchLine, { found: { changes, observation: { sysctls } }, isClose }: { readonly found: Survey; readonly isClose: boolean }): boolean {
-  const object = objectOf(line);
-  if (object === undefined || !isFilter(object)) return object?.kind === 'sysctl' && isOfUnforwarding(object.path, sysctls);
-  const families = changes.flatMap((change) => {
-    const other = objectOf(change.line);
-    return other?.kind === 'filter-table' ? other.family : [];
-  });
-  return isClose || (object.kind === 'nic-filter' && families.includes(object.family));
-}
-
-function objectOf({ operations: [first] }: BatchLine): NetObject | undefined {
-  return first?.after ?? first?.before;
+  const object = line.operations[0]?.after ?? line.operations[0]?.before;
+  if (object === undefined) return false;
+  if (!isShared(object)) return isOfUnforwarding(pathOf(object) ?? '', sysctls);
+  if (!isFilter(object)) return false;
+  const whole = withinOf(object);
+  return isClose || (whole !== undefined && changes.some(({ line: other }) => other.operations[0]?.key === whole));
 }
 
 /** A host that forwards no more forwards on no link: that is refused once, with the command that mends both. */
@@ -75,7 +71,7 @@ function absences({ subjects, observation }: Survey, { mayRun }: Question): Find
   return subjects.flatMap(({ guest, entry, attachments }): Finding[] => {
     const wired = entry?.wired ?? [];
     if (mayRun?.has(guest.uuid) === false) return [{ guest, nic: undefined, text: 'it does not run, and what was wired for it is still there' }];
-    const gone = wired.filter((one) => livingOf([one], observation).length === 0 && one.kind !== 'made-link').filter(({ link }) => attachments === undefined || attachments.some((one) => one.link === link));
+    const gone = wired.filter((one) => livingOf([one], observation).length === 0 && !staysUntilRelease(one)).filter(({ link }) => attachments === undefined || attachments.some((one) => one.link === link));
     return gone.map(({ nic, mac, link }) => ({ guest, nic: { nic, mac }, text: observation.links.has(link) ? `link ${quote(link)} is another than the one that was wired` : `link ${quote(link)} is gone` }));
   });
 }

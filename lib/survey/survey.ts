@@ -2,9 +2,10 @@
  * The whole host at once: what every guest of the journal should have and what differs, from one observation. All guests
  * are planned as if they were one, so that a host with hundreds of them costs one run of each tool. Changes nothing.
  */
-import { type Attachment, type Placed, placedOf } from '../attachments/attachment.js';
-import { furtherScope, preflight } from '../attachments/check.js';
-import { scopeOf } from '../attachments/scope.js';
+import { isNic, placedOf } from '../attachments/attachment.js';
+import { preflight } from '../attachments/check.js';
+import type { Attachment, Placed } from '../attachments/kinds.js';
+import { furtherScopeOf, scopeOf } from '../attachments/scope.js';
 import { familiesOf, livingOf } from '../attachments/wired.js';
 import { GuestwireError } from '../errors.js';
 import { underNewNames } from '../journal/renamed-links.js';
@@ -13,7 +14,7 @@ import { observeFor } from '../reconcile/examine.js';
 import { type Host, pastOfAll, readEntry } from '../reconcile/host.js';
 import { type Owner, ownersOf, type Subject, withOwner } from '../reconcile/owners.js';
 import { type Plan, planFor } from '../reconcile/plan.js';
-import { withQuarantine } from '../reconcile/reconcile.js';
+import { markedIn } from '../reconcile/reconcile.js';
 import type { RunningGuest } from '../reconcile/request.js';
 import type { BatchLine } from '../state/render.js';
 
@@ -53,7 +54,7 @@ export async function survey(host: Host, running: RunningGuests = new Map()): Pr
   const wanted = subjects.flatMap(({ attachments }) => attachments ?? []);
   const scope = { ...scopeOf([], [...recorded, ...wanted]), filters: familiesOf([...recorded, ...wanted]) };
   const first = await host.kernel.observe(scope);
-  const { routers } = furtherScope([...recorded, ...wanted].filter(isAttachment), first);
+  const { routers } = furtherScopeOf([...recorded, ...wanted].filter(isAttachment), first);
   const observation = routers === true ? { ...first, routers: (await host.kernel.observe({ ...EMPTY_SCOPE, routers })).routers } : first;
   // What comes by migration is planned apart: nothing that attracts its traffic is wanted yet.
   const plans = [false, true].map((incoming) => planAll(host, subjects, { incoming, observation })).filter((plan) => plan !== undefined);
@@ -92,7 +93,7 @@ function planAll(host: Host, subjects: readonly Subject[], { incoming, observati
   const part = subjects.filter(isOfPart);
   if (part.length === 0) return undefined;
   const others = subjects.filter((subject) => !isOfPart(subject)).flatMap(({ entry }) => entry ?? []);
-  const placed = part.flatMap((subject) => withQuarantine(host, subject.guest.uuid, wantedOf(subject, observation)));
+  const placed = part.flatMap((subject) => markedIn(host, subject.guest.uuid, wantedOf(subject, observation)));
   return planFor(placed, observation, { mode: { fresh: false, incoming }, past: { ...pastOfAll(host, part), others: () => others } });
 }
 
@@ -110,7 +111,7 @@ export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner
   return asked.flatMap(({ guest, entry, wanted: attachments }) => {
     const there = attachments.filter(({ link }) => link === undefined || observation.links.has(link));
     try {
-      preflight(guest.name, there, { observation, holders: holders.filter(({ uuid }) => uuid !== guest.uuid), recorded: entry?.wired ?? [], guestName });
+      preflight(guest.name, there, { observation, others: holders.filter(({ uuid }) => uuid !== guest.uuid), recorded: entry?.wired ?? [], guestName });
       return [];
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;
@@ -120,5 +121,5 @@ export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner
 }
 
 function isAttachment(one: Attachment | Placed): one is Attachment {
-  return one.kind === 'vlan-port' || one.kind === 'routed-link';
+  return isNic(one);
 }

@@ -1,9 +1,10 @@
+// @tier fast
 /** Whom a change of the host concerns, by what `ip monitor` and `bridge monitor` really say (test/lab/uml/capture.js). */
 import { readFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { type Concerns, createConcerns } from '../../lib/agent/concerns.js';
 import { type LinkChange, readLinkLine, readVlanLine } from '../../lib/agent/monitor-lines.js';
-import type { VlanPort } from '../../lib/attachments/attachment.js';
+import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';
 import { parseDomain } from '../../lib/domain/domain.js';
 
 const DOMAIN = parseDomain('<domain><name>web1</name><devices/></domain>');

@@ -1,10 +1,11 @@
+// @tier fast
 /** Whose turn it is: guests that cannot be wired together do not keep the lock from a guest that starts. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { createTurns } from '../../lib/agent/turns.js';
-import type { RoutedLink } from '../../lib/attachments/attachment.js';
+import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
 import { settingsFrom } from '../../lib/config/paths.js';
 import type { Io } from '../../lib/guests/io.js';
 import { POLICY } from '../fakes/policies.js';

@@ -1,3 +1,4 @@
+// @tier fast
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
@@ -39,13 +40,16 @@ describe('what is read', () => {
       bridges: new Map([
         ['br0', { uplinks: ['eno1', 'eno2.100'], protected: new Set([1, 5]), allowed: new Set([10, 11, 12, 300]), trust: new Set(['ra', 'dhcp']) }],
         ['br1', { uplinks: [], protected: new Set(), allowed: undefined, trust: new Set() }],
+        ['br30', { uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(), made: { vid: 30, parent: 'eno1' } }],
       ]),
+      patterns: [{ name: 'br{vid}', parent: 'eno1', allowed: new Set([100, 101]), trust: new Set(['dhcp']) }],
+      networks: new Map([['v30', 'br30']]),
       routed: {
         gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
         prefixes: ['2001:db8:0:10::/60', '192.0.2.0/26'].map(parsePrefix),
         table: '100', protocol: 118, proxy: ['eno1'], announce: false, probe: true, migration: 'manual', manageSysctls: false, trust: new Set(['mac']),
       },
-      portgroups: new Map([['lan', new Map([['dmz', { vlan: [{ vid: 30, pvid: true, untagged: true }] }]])]]),
+      portgroups: new Map([['lan', new Map([['dmz', { vlan: [{ vid: 30, pvid: true, untagged: true }] }]])], ['v30', new Map()]]),
       guests: new Map([['web1', new Map([
         ['52:54:00:aa:bb:03', {
           vlan: [{ vid: 10, pvid: true, untagged: false }, ...[20, 21, 22].map((vid) => ({ vid, pvid: false, untagged: false }))],
@@ -75,7 +79,7 @@ describe('what is read', () => {
 
   test('an empty file is the default', () => {
     const config = {
-      bridges: new Map(), portgroups: new Map(), guests: new Map(), filter: { profile: undefined, log: false },
+      bridges: new Map(), patterns: [], networks: new Map(), portgroups: new Map(), guests: new Map(), filter: { profile: undefined, log: false },
       routed: {
         gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
         prefixes: undefined, table: 'main', protocol: 117, proxy: [], announce: true, probe: false, migration: 'refuse', manageSysctls: false, trust: new Set(),
@@ -136,9 +140,9 @@ describe('VLANs of a NIC or portgroup', () => {
     ['tags = [10, 10]', "VLAN ID '10' is listed twice: list each VLAN once"],
     ['tags = [10, 10], native = 10', "VLAN ID '10' is listed twice: list each VLAN once"],
     ['tags = ["10-20", 15]', "VLAN ID '15' is listed twice: list each VLAN once"],
-    ['tags = [10, 20], trunk = false', 'trunk is false, but more than one VLAN or a native VLAN is given: drop one or the other'],
-    ['tags = [10], native = 10, trunk = false', 'trunk is false, but more than one VLAN or a native VLAN is given: drop one or the other'],
-    ['tags = [10], native_mode = "tagged"', 'native_mode without native: name the native VLAN too'],
+    ['tags = [10, 20], trunk = false', 'trunk is false, but more than one VLAN or a native VLAN is given: remove one or the other'],
+    ['tags = [10], native = 10, trunk = false', 'trunk is false, but more than one VLAN or a native VLAN is given: remove one or the other'],
+    ['tags = [10], native_mode = "tagged"', 'native_mode needs native: add the native VLAN'],
     ['tags = [20], native = "10-11"', "native '10-11' is a range: a native VLAN is one VLAN ID"],
     ['tags = [20], native = 0', "VLAN ID '0' is outside 1-4094"],
     ['tags = [5000]', "VLAN ID '5000' is outside 1-4094"],
@@ -187,16 +191,16 @@ describe('values', () => {
     ['[bridge.br0]\nprotected = ["9-1"]', "[bridge.br0] protected: VLAN range '9-1' runs backwards: write '1-9'"],
     ['[bridge.br0]\nuplinks = ["-x"]', "[bridge.br0] uplinks: interface name '-x' starts with a dash: tools would read it as an option"],
     ['[bridge.br0]\nuplinks = ["eno1", "eno1"]', "[bridge.br0] uplinks: 'eno1' is listed twice: list it once"],
-    ['[bridge."br 0"]', "[bridge.'br 0']: interface name 'br 0' holds ' ': letters, digits and '_', '.', '+', '-' may be in it"],
-    ['[routed]\ngateways = ["10.0.0.1/24"]', "[routed] gateways: address '10.0.0.1/24' has a length: leave out the '/' and what follows"],
+    ['[bridge."br 0"]', "[bridge.'br 0']: interface name 'br 0' contains ' ': allowed are letters, digits, '_', '.', '+' and '-'"],
+    ['[routed]\ngateways = ["10.0.0.1/24"]', "[routed] gateways: address '10.0.0.1/24' has a prefix length: remove the '/' and everything after it"],
     ['[routed]\ngateways = ["fe80::1", "FE80:0::1"]', "[routed] gateways: 'fe80::1' is listed twice: list it once"],
     ['[routed]\ngateways = ["ff02::1"]', "[routed] gateways: address 'ff02::1' is a multicast address"],
     ['[routed]\nprefixes = ["192.0.2.1/24"]', "[routed] prefixes: prefix '192.0.2.1/24' has host bits set: write '192.0.2.0/24'"],
     ['[routed]\nprefixes = ["192.0.2.0"]', "[routed] prefixes: prefix '192.0.2.0' is not 'address/length'"],
     ['[routed]\nprefixes = ["2001:db8::/32", "2001:DB8::/32"]', "[routed] prefixes: '2001:db8::/32' is listed twice: list it once"],
-    ['[routed]\nproxy = ["abcdefghijklmnop"]', "[routed] proxy: interface name 'abcdefghijklmnop' has 16 characters: the kernel takes at most 15"],
-    ['[routed]\nprobe = true', "[routed] probe: there is no link to ask on: name the links towards the neighbours in 'proxy', or remove 'probe'"],
-    ['[routed]\nproxy = []\nprobe = true', "[routed] probe: there is no link to ask on: name the links towards the neighbours in 'proxy', or remove 'probe'"],
+    ['[routed]\nproxy = ["abcdefghijklmnop"]', "[routed] proxy: interface name 'abcdefghijklmnop' has 16 characters: the kernel accepts at most 15"],
+    ['[routed]\nprobe = true', "[routed] probe: 'probe' needs a link: name the links towards the neighbours in 'proxy', or remove 'probe'"],
+    ['[routed]\nproxy = []\nprobe = true', "[routed] probe: 'probe' needs a link: name the links towards the neighbours in 'proxy', or remove 'probe'"],
     ['[routed]\nproxy = ["eno1"]\nannounce = "no"', "[routed] announce: must be true or false, not the text 'no'"],
     ['[routed]\ntable = 0', "[routed] table: route table '0' is neither 'main' nor a number from 1 to 4294967295"],
     ['[routed]\ntable = 4294967296', "[routed] table: route table '4294967296' is neither 'main' nor a number from 1 to 4294967295"],
@@ -208,17 +212,17 @@ describe('values', () => {
     ['[routed]\nprotocol = 0', "[routed] protocol: route protocol '0' is not a number from 1 to 255"],
     ['[routed]\nprotocol = 256', "[routed] protocol: route protocol '256' is not a number from 1 to 255"],
     ['[routed]\nprotocol = 7.5', "[routed] protocol: route protocol '7.5' is not a number from 1 to 255"],
-    ['[routed]\nprotocol = 16', "[routed] protocol: route protocol '16' is that of 'dhcp', whose routes guestwire would take for its own: use a free one such as 117"],
+    ['[routed]\nprotocol = 16', "[routed] protocol: route protocol '16' belongs to 'dhcp', and guestwire would take its routes for its own: use a free number such as 117"],
     ['[guest.web1.eth0]\nisolated = true', "[guest.web1]: 'eth0' is not a MAC address such as '52:54:00:aa:bb:01'"],
     ['[guest.web1]\nisolated = true', "[guest.web1]: 'isolated' is not a MAC address such as '52:54:00:aa:bb:01'"],
     ['[guest.web1."52-54-00-aa-bb-03"]', "[guest.web1]: '52-54-00-aa-bb-03' is not a MAC address such as '52:54:00:aa:bb:01'"],
-    [`${NIC}\nisolated = true\n[guest.web1."52:54:00:AA:bb:03"]\nisolated = true`, "[guest.web1]: MAC '52:54:00:aa:bb:03' is there twice: keep one of the two tables"],
+    [`${NIC}\nisolated = true\n[guest.web1."52:54:00:AA:bb:03"]\nisolated = true`, "[guest.web1]: MAC '52:54:00:aa:bb:03' appears twice: keep one of the two tables"],
     [NIC, `${AT}: the table is empty: give it 'vlan', 'routed' or another of its keys, or remove it`],
     [`${NIC}\nrouted = { ip = ["192.0.2.300"] }`, `${AT} routed.ip: address '192.0.2.300' is not an IPv4 or IPv6 address`],
     [`${NIC}\nrouted = { ip = [], route = [{ address = "10.0.0.1", prefix = 8 }] }`, `${AT} routed.route[0]: prefix '10.0.0.1/8' has host bits set: write '10.0.0.0/8'`],
     [`${NIC}\nrouted = { ip = [], route = [{ address = "10.0.0.0", prefix = 8.5 }] }`, `${AT} routed.route[0]: prefix length '8.5' of '10.0.0.0' is outside 0-32`],
     [`${NIC}\nrouted = { ip = [], route = [{ address = "10.0.0.0", prefix = 8 }, { address = "x" }] }`, `${AT} routed.route[1]: address 'x' is not an IPv4 or IPv6 address`],
-    [`${NIC}\nrouted = { ip = [], route = [{ address = "10.0.0.1", gateway = "fe80::1%eth0" }] }`, `${AT} routed.route[0]: address 'fe80::1%eth0' has a zone: leave out the '%' and what follows`],
+    [`${NIC}\nrouted = { ip = [], route = [{ address = "10.0.0.1", gateway = "fe80::1%eth0" }] }`, `${AT} routed.route[0]: address 'fe80::1%eth0' has a zone: remove the '%' and everything after it`],
   ])('refuses %j', (toml, words) => {
     expect(refusal(toml)).toBe(`config '${PATH}': ${words}`);
   });

@@ -1,9 +1,11 @@
+// @tier fast long
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
 import { parseConfig } from '../../lib/config/file.js';
 import { header, readToml } from '../../lib/config/toml.js';
 import { ConfigError, ValueError } from '../../lib/errors.js';
+import { rounds } from '../tiers/bound.js';
 
 const PATH = '/etc/guestwire/config.toml';
 const NIC = '[guest.web1."52:54:00:aa:bb:03"]';
@@ -54,7 +56,7 @@ describe('broken TOML', () => {
         expect(error).toBeInstanceOf(ValueError);
         expect((error as Error).message).toMatch(/^line \d+ column \d+: [ -~]+$/);
       }
-    }), { numRuns: 5000 });
+    }), { numRuns: rounds(5000) });
   });
 });
 
@@ -69,10 +71,10 @@ describe('what is no part of the grammar', () => {
     ['[[routed]]', '[routed]: must be a table, not a list'],
     ['[[bridge.br0]]', '[bridge.br0]: must be a table, not a list'],
     ['bridge = 1979-05-27', 'bridge: must be a table, not a date'],
-    ['[bridge.br0]\nuplink = ["eno1"]', "[bridge.br0]: unknown key 'uplink': allowed are 'uplinks', 'protected', 'allowed', 'trust'"],
-    ['[bridge.br0]\nconstructor = 1', "[bridge.br0]: unknown key 'constructor': allowed are 'uplinks', 'protected', 'allowed', 'trust'"],
-    ['[bridge.br0]\n__proto__ = 1', "[bridge.br0]: unknown key '__proto__': allowed are 'uplinks', 'protected', 'allowed', 'trust'"],
-    ['[bridge.br0]\nuplinks = 5\nuplink = []', "[bridge.br0]: unknown key 'uplink': allowed are 'uplinks', 'protected', 'allowed', 'trust'"],
+    ['[bridge.br0]\nuplink = ["eno1"]', "[bridge.br0]: unknown key 'uplink': allowed are 'uplinks', 'protected', 'allowed', 'trust', 'vid', 'parent'"],
+    ['[bridge.br0]\nconstructor = 1', "[bridge.br0]: unknown key 'constructor': allowed are 'uplinks', 'protected', 'allowed', 'trust', 'vid', 'parent'"],
+    ['[bridge.br0]\n__proto__ = 1', "[bridge.br0]: unknown key '__proto__': allowed are 'uplinks', 'protected', 'allowed', 'trust', 'vid', 'parent'"],
+    ['[bridge.br0]\nuplinks = 5\nuplink = []', "[bridge.br0]: unknown key 'uplink': allowed are 'uplinks', 'protected', 'allowed', 'trust', 'vid', 'parent'"],
     ['[bridge.br0]\nuplinks = "eno1"', "[bridge.br0] uplinks: must be a list, not the text 'eno1'"],
     ['[bridge.br0]\nuplinks = ["eno1", 5]', "[bridge.br0] uplinks[1]: must be text in quotes, not the number '5'"],
     ['[bridge.br0]\nallowed = "10-19"', '[bridge.br0] allowed: must be a list of VLAN IDs such as [10, "20-29"], not the text \'10-19\''],
@@ -82,7 +84,7 @@ describe('what is no part of the grammar', () => {
     ['[routed]\nprotocol = "117"', "[routed] protocol: must be a number, not the text '117'"],
     ['[routed]\ntable = ["main"]', '[routed] table: must be "main" or a number, not a list'],
     ['[routed]\nmigration = "auto"', '[routed] migration: must be "refuse" or "manual", not the text \'auto\''],
-    ['[network.lan]\nvlan = { tags = [1] }', "[network.lan]: unknown key 'vlan': allowed are 'portgroup'"],
+    ['[network.lan]\nvlan = { tags = [1] }', "[network.lan]: unknown key 'vlan': allowed are 'portgroup', 'bridge'"],
     ['[network.lan]\nportgroup = "dmz"', "[network.lan] portgroup: must be a table, not the text 'dmz'"],
     ['[network.lan.portgroup.dmz]', '[network.lan.portgroup.dmz] vlan: missing, must be a table'],
     ['[guest]\nweb1 = true', "[guest.web1]: must be a table, not 'true'"],

@@ -4,12 +4,13 @@
  */
 import { CommandError } from '../../lib/errors.js';
 import type { Kernel } from '../../lib/kernel/kernel.js';
-import type { LinkFacts, Observation, RouteFacts, RuleFacts, Scope } from '../../lib/kernel/observation.js';
+import type { LinkFacts, Observation, RouteFacts, RuleFacts, Scope, Subinterface } from '../../lib/kernel/observation.js';
 import type { Batch } from '../../lib/state/render.js';
 import { canonicalDestination, contains, hostPrefix, parseAddress, parsePrefix } from '../../lib/values/address.js';
 import { parseVids, vidsOf, type VlanMember } from '../../lib/values/vlan.js';
 import { applyNft, type FakeNft, filterFacts } from './nft.js';
 import { print } from './print.js';
+import { bridgeHandlers, makeLink, removeLink } from './bridges.js';
 import { tableHandlers } from './tables.js';
 
 /** A host as golden cases write it down. */
@@ -42,6 +43,8 @@ export interface FakeLink {
   allmulticast?: boolean;
   /** The other end of a veth pair. */
   peer?: string;
+  /** An 802.1Q sub-interface. */
+  vlan?: { parent: string; vid: number };
   /** A tap that outlives who opened it. */
   tap?: { multiQueue: boolean };
   master?: string;
@@ -50,7 +53,7 @@ export interface FakeLink {
   /** VID to flags: '', 'pvid', 'untagged', 'pvid untagged'. */
   vlans?: Record<string, string>;
   vrfTable?: string;
-  bridge?: { filtering?: boolean; capable?: boolean; defaultPvid?: number };
+  bridge?: { filtering?: boolean; capable?: boolean; defaultPvid?: number; stp?: boolean; forwardDelay?: number };
 }
 
 export interface FakeKernel extends Kernel {
@@ -129,7 +132,7 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     nextHops: routes.filter(({ hops }) => hops.some((hop) => scope.nextHops.some((prefix) => contains(parsePrefix(prefix), hostPrefix(parseAddress(hop)))))),
     exact: routes.filter(({ to, table }) => scope.exact.some((asked) => asked.to === to.text && (asked.table === 'all' || asked.table === table))),
     members: new Map(scope.bridges.filter((bridge) => host.links[bridge] !== undefined).map((bridge) => [bridge, portsOf(host, bridge)])),
-    subinterfaces: scope.subinterfaces ? host.subinterfaces.map((link) => ({ protocol: '802.1Q', ...link })) : [],
+    subinterfaces: scope.subinterfaces ? subinterfacesOf(host) : [],
     proxies: new Map(scope.proxies.filter((dev) => host.links[dev] !== undefined).map((dev) => [dev, host.proxies.filter((proxy) => proxy.dev === dev).map(({ address, protocol = '0' }) => ({ address, protocol }))])),
     hasLink: (dev) => host.links[dev] !== undefined,
     tracking: scope.tracking === true ? host.tracking : undefined,
@@ -139,6 +142,10 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     lastResorts: scope.tables && host.lastResorts.filter(({ protocol }) => protocol === scope.tables?.protocol),
     sysctls: new Map(scope.sysctls.flatMap((path) => (host.sysctls[path] === undefined ? [] : [[path, host.sysctls[path]] as const]))),
   };
+}
+
+function subinterfacesOf({ subinterfaces, links }: Required<FakeHost>): Subinterface[] {
+  return [...subinterfaces, ...Object.entries(links).flatMap(([ifname, { vlan }]) => (vlan === undefined ? [] : [{ ifname, ...vlan }]))].map((link) => ({ protocol: '802.1Q', ...link }));
 }
 
 function membersOf(vlans: FakeLink['vlans'] = {}): VlanMember[] {
@@ -172,8 +179,12 @@ function linkFacts(ifname: string, link: FakeLink): LinkFacts {
       return { address, length: Number(length) };
     }),
     isolated: link.master === undefined ? undefined : (link.isolated ?? false),
+    vlan: link.vlan && { protocol: '802.1Q', ...link.vlan },
     vrfTable: link.vrfTable,
-    bridge: link.bridge && { protocol: '802.1Q', capable: link.bridge.capable ?? true, filtering: link.bridge.filtering ?? true, defaultPvid: link.bridge.defaultPvid ?? 1 },
+    bridge: link.bridge && {
+      protocol: '802.1Q', capable: link.bridge.capable ?? true, filtering: link.bridge.filtering ?? true, defaultPvid: link.bridge.defaultPvid ?? 1,
+      stp: link.bridge.stp ?? false, forwardDelay: link.bridge.forwardDelay ?? 1500,
+    },
   };
 }
 
@@ -210,6 +221,7 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
     [/^link set dev (?<dev>\S+) isolated (?<on>on|off)$/, ({ dev, on }) => { link(dev).isolated = on === 'on'; }],
   ] : [
     ...tableHandlers(host, batch, refuse),
+    ...bridgeHandlers(host, refuse),
     [/^link set dev (?<dev>\S+) (nomaster|master (?<master>\S+))$/, ({ dev = '', master }) => {
       const found = link(dev);
       if (master === undefined) delete found.master;
@@ -272,18 +284,6 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
     return;
   }
   throw new Error(`the fake kernel does not know '${batch.tool} ${text}'`);
-}
-
-/** As the kernel makes one: down, and with the sysctls of every link if `default` has any. */
-function makeLink({ links, sysctls }: Required<FakeHost>, name: string, link: Omit<FakeLink, 'ifindex'>): void {
-  links[name] = { ifindex: Math.max(0, ...Object.values(links).map(({ ifindex }) => ifindex)) + 1, up: false, ...link };
-  for (const [path, value] of Object.entries(sysctls)) if (path.includes('/default/')) sysctls[path.replace('/default/', `/${name}/`)] = value;
-}
-
-function removeLink(host: Required<FakeHost>, name: string): void {
-  Reflect.deleteProperty(host.links, name);
-  host.routes = host.routes.filter(({ dev }) => dev !== name);
-  for (const path of Object.keys(host.sysctls)) if (path.includes(`/${name}/`)) Reflect.deleteProperty(host.sysctls, path);
 }
 
 function failure({ tool }: Batch, text: string, reason: string): CommandError {

@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** Guests as command lines name them: by name, UUID or id, the same everywhere, and one sentence for who is none. */
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';

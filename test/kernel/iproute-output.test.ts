@@ -1,3 +1,4 @@
+// @tier fast
 /** iproute2's and nft's JSON to facts: what the versions print differently must come out the same, anything odd is an error. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
@@ -86,7 +87,22 @@ describe('ip -json -details address show', () => {
     ['that does not', { vlan_filtering: 0, vlan_protocol: '802.1Q', vlan_default_pvid: 1 }, { capable: true, filtering: false, protocol: '802.1Q', defaultPvid: 1 }],
     ['in a kernel that cannot', { vlan_filtering: 0 }, { capable: false, filtering: false, protocol: '802.1Q', defaultPvid: 0 }],
   ])('a bridge %s', (_, info_data, bridge) => {
-    expect(parseLinks([{ ...link, linkinfo: { info_kind: 'bridge', info_data } }])[0]?.bridge).toEqual(bridge);
+    expect(parseLinks([{ ...link, linkinfo: { info_kind: 'bridge', info_data } }])[0]?.bridge).toMatchObject(bridge);
+  });
+
+  test('a bridge says whether it speaks spanning tree, and how long a new port waits', () => {
+    const of = (info_data: object): unknown => parseLinks([{ ...link, linkinfo: { info_kind: 'bridge', info_data } }])[0]?.bridge;
+    expect(of({ forward_delay: 1500, stp_state: 0 })).toMatchObject({ stp: false, forwardDelay: 1500 });
+    expect(of({ forward_delay: 0, stp_state: 2 })).toMatchObject({ stp: true, forwardDelay: 0 });
+  });
+
+  test('a sub-interface says whose it is and of which VLAN', () => {
+    const of = (more: object, info_data: object): unknown => parseLinks([{ ...link, ...more, linkinfo: { info_kind: 'vlan', info_data } }])[0]?.vlan;
+    expect(of({ link: 'eno1' }, { protocol: '802.1Q', id: 30 })).toEqual({ parent: 'eno1', vid: 30, protocol: '802.1Q' });
+    expect(of({ link: 'eno1' }, { protocol: '802.1ad', id: 30 })).toEqual({ parent: 'eno1', vid: 30, protocol: '802.1ad' });
+    // Its parent is in another network namespace.
+    expect(of({ link_index: 7 }, { protocol: '802.1Q', id: 30 })).toBeUndefined();
+    expect(parseLinks([link])[0]?.vlan).toBeUndefined();
   });
 
   test('the empty object that stands for a link left out is no link', () => {

@@ -1,9 +1,11 @@
+// @tier fast
 /** The nftables tables when somebody broke or flushed them: on a fake kernel, whatever fails at whatever step. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { RoutedLink, VlanPort } from '../../lib/attachments/attachment.js';
+import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
+import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';
 import { CommandError } from '../../lib/errors.js';
 import { createJournal } from '../../lib/journal/journal.js';
 import type { Host } from '../../lib/reconcile/host.js';

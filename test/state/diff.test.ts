@@ -1,10 +1,12 @@
+// @tier fast
 /** diff and render as properties: whatever two states there are, carrying out the difference turns one into the other. */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { tableLines } from '../../lib/filter/nft-tables.js';
 import { diff, type Operation } from '../../lib/state/diff.js';
-import { isSetting, keyOf, type NetObject, netState, type NetState } from '../../lib/state/netstate.js';
+import { type NetObject, netState, type NetState } from '../../lib/state/netstate.js';
 import { markOf, type NicFilter } from '../../lib/state/nft.js';
+import { isSetting, keyOf } from '../../lib/state/objects.js';
 import { flushBatch, render } from '../../lib/state/render.js';
 import { describe as inWords } from '../../lib/state/words.js';
 
@@ -61,7 +63,7 @@ describe('diff', () => {
     fc.assert(fc.property(state, state, (desired, observed) => {
       const vlans = diff(desired, observed).filter(({ before, after }) => (after ?? before)?.kind === 'vlan');
       const firstGrant = vlans.findIndex(({ before }) => before === undefined);
-      const lastRevoke = vlans.findLastIndex(({ after }) => after === undefined);
+      const lastRevoke = vlans.map(({ after }) => after === undefined).lastIndexOf(true);
       expect(firstGrant === -1 || lastRevoke < firstGrant).toBe(true);
     }));
   });

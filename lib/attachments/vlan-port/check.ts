@@ -6,7 +6,7 @@ import { HostError } from '../../errors.js';
 import { trackedBy } from '../../intent/policy.js';
 import type { LinkFacts, Observation } from '../../kernel/observation.js';
 import { quote } from '../../values/quote.js';
-import type { VlanPort } from '../attachment.js';
+import type { VlanPort } from './vlan-port.js';
 
 export function assertPort(where: string, { bridge, link, policy }: VlanPort, { links, tracking }: Observation): void {
   const word = trackedBy(policy);
@@ -45,7 +45,7 @@ export function assertUplinksCarry(where: string, port: VlanPort, { subinterface
 function assertMaster(where: string, link: LinkFacts, bridge: string): void {
   if (link.master === bridge) return;
   const actual = link.master === undefined ? 'it has no master' : `its master is ${quote(link.master)}`;
-  throw new HostError(`${where}: link ${quote(link.ifname)} is no port of bridge ${quote(bridge)}: ${actual}`);
+  throw new HostError(`${where}: link ${quote(link.ifname)} is not a port of bridge ${quote(bridge)}: ${actual}`);
 }
 
 export function existing(where: string, link: string, links: Observation['links']): LinkFacts {
