@@ -1,7 +1,7 @@
 /** `guestwire plan`: the exact batches that would run now, with every check made and nothing changed. */
 import { foreseenOf, placedOf, withPlaceholders } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
-import type { Attachment, Placed } from '../attachments/kinds.js';
+import type { Placed } from '../attachments/kinds.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { NIL_UUID } from '../domain/guest.js';
