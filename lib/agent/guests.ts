@@ -165,11 +165,11 @@ function tellFailure(state: State, uuid: string, { error, failures }: { readonly
   if (failures === 1 && error instanceof GuestwireError) return;
   if (error instanceof OvertakenError || error instanceof LibvirtConnectionError) return;
   const sentence = labelled(guestLabel(state.names.get(uuid) ?? uuid), sentenceOf(error));
-  tell(state, failureOf(uuid), new Set([`${sentence}: it is tried again`]));
+  tell(state, failureOf(uuid), new Set([`${sentence}: will retry`]));
 }
 
 function libvirtOf({ libvirt }: State): Connection {
-  if (libvirt === undefined) throw new LibvirtConnectionError('there is no connection to libvirt now');
+  if (libvirt === undefined) throw new LibvirtConnectionError('libvirt is not connected now');
   return libvirt;
 }
 

@@ -48,7 +48,7 @@ async function keep(monitor: Monitor, options: MonitorOptions, signal: AbortSign
     const why = await runOnce(monitor, options, signal);
     if (isAborted(signal)) return;
     if (performance.now() - started >= SOUND) [pause, told] = [PAUSE.first, ''];
-    if (why !== told) options.warn(`'${monitor.tool} ${monitor.args.join(' ')}' ended (${why}): restarting it; until then only the full check of all guests notices changes`);
+    if (why !== told) options.warn(`'${monitor.tool} ${monitor.args.join(' ')}' ended (${why}): restarting it; until then changes are noticed only by the periodic check of all guests`);
     told = why;
     await sleep(pause, undefined, { signal }).catch(() => undefined);
     pause = Math.min(2 * pause, PAUSE.most);

@@ -24,7 +24,7 @@ export const reconcile = command({
 
 Wires a running guest as its XML says now, and prints a line for each change. Use it after the guest's routes or VLANs
 were disturbed, after its metadata was edited ('virsh metadata --live'), when it was started before guestwire was
-installed, and when it has arrived by migration and runs here. What is in order stays untouched. If the guest does not
+installed, and when it has arrived by migration and runs here. Correct wiring stays untouched. If the guest does not
 run, this releases what is left of its wiring. The agent ('guestwire agent') does all this by itself.
 
   GUEST      name, UUID or id
@@ -33,7 +33,7 @@ run, this releases what is left of its wiring. The agent ('guestwire agent') doe
   --dry-run  change nothing, and print the lines that the same command would print without it, each behind 'would: '
 
 Needs root and libvirt. Waits up to ${LOCK_WAIT} s for guests that start or stop meanwhile. If one guest fails, the
-others are mended nevertheless. Exit status: 0 all is as the XML says, 1 something is not.`,
+others are still repaired. Exit status: 0 all wiring is as the XML says, 1 some is not.`,
   options: { all: { type: 'boolean' }, 'dry-run': { type: 'boolean' } },
   operand: 'guest',
   run: async ({ values, positionals: [by, extra] }, io) => {
@@ -65,13 +65,13 @@ async function reconcileOne(libvirt: Connection, by: string, { io, effects, isDr
   const counted = countingTurn(effects, ref.name);
   const work: GuestWork = { io, inquiry, effects, turn: counted.turn };
   const nothing = life.kind === 'here' ? await wireRunning(work) : await releaseEnded(work);
-  if (counted.changes() === 0) io.print(isDry ? `all is as it should be, ${effects.nothing}` : nothing);
+  if (counted.changes() === 0) io.print(isDry ? `all wiring is as the XML says, ${effects.nothing}` : nothing);
 }
 
 /** Returns what is said when there was nothing to do. */
 async function wireRunning(work: GuestWork): Promise<string> {
   const { guest, asks } = await wireGuest(work);
-  return `guest ${quote(guest.name)}: ${asks === 'nothing' ? 'its XML asks for nothing' : 'as its XML says, nothing changed'}`;
+  return `guest ${quote(guest.name)}: ${asks === 'nothing' ? 'its XML has nothing to wire' : 'as its XML says, nothing changed'}`;
 }
 
 /** Returns what is said when there was nothing to do. */
@@ -80,7 +80,7 @@ async function releaseEnded(work: GuestWork): Promise<string> {
   const stamp = stampOf(journalOf(work.io), guest);
   if ((await work.inquiry.life()).kind !== 'gone') throw new HostError(`guest ${quote(guest.name)} was started meanwhile`);
   await releaseGuest(work, guest, stamp);
-  return `guest ${quote(guest.name)}: it does not run, and nothing is left of it`;
+  return `guest ${quote(guest.name)}: it does not run, and none of its wiring is left`;
 }
 
 function countingTurn(effects: Effects, name: string): { readonly turn: Turn; readonly changes: () => number } {

@@ -1,4 +1,4 @@
-/** Forward chains that drop what no rule lets pass: by their policy, as Docker and ufw have it, or by their last rule, as firewalld. Pure. */
+/** Forward chains that drop by default: by their policy (Docker, ufw) or by their last rule (firewalld). Pure. */
 import * as z from 'zod/mini';
 import type { Ruleset, RulesetRule } from '../kernel/host-settings.js';
 import { TABLE } from '../state/nft.js';

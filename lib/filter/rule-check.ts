@@ -16,7 +16,7 @@ import { quote } from '../values/quote.js';
 import { tableLines } from './nft-tables.js';
 import { nicFilter } from './nic-filter.js';
 
-/** Something in a table that is not as guestwire writes it. */
+/** Something in a table that differs from what guestwire writes. */
 export interface Alteration {
   readonly family: FilterFamily;
   /** Of the NIC's link; undefined: it belongs to no NIC, or to all. */

@@ -28,7 +28,7 @@ export function isUsersOwn(): boolean {
 
 /** Returns what is said of a guest that libvirt does not know. */
 export function noSuchGuest(by: string): HostError {
-  return new HostError(`there is no guest ${quote(by)}: 'virsh list --all' lists those there are${isUsersOwn() ? `, of this user alone: ${ASK_HOSTS}` : ''}`);
+  return new HostError(`guest ${quote(by)} does not exist: 'virsh list --all' lists all guests${isUsersOwn() ? `, of this user only: ${ASK_HOSTS}` : ''}`);
 }
 
 /** Returns what `ask` returns; `none` when libvirt knows no such guest. */

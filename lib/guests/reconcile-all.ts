@@ -1,5 +1,5 @@
 /** `guestwire reconcile --all`: every guest that runs made right, and what is left of those that are gone collected. */
-import { type Ledger, LEDGER_NAMES } from '../attachments/ledger.js';
+import { changedIn, type Ledger } from '../attachments/ledger.js';
 import { loadConfig } from '../config/file.js';
 import type { Guest } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
@@ -51,7 +51,7 @@ async function reconcileHost(io: Io, effects: Effects): Promise<number> {
   if (loadConfig(io.settings.config).routed.announce) {
     for (const { guest, plan } of here) if (plan !== undefined) await effects.announce({ guest: guest.name, plan, fresh: false });
   }
-  if (changes === 0 && done.failures === 0) io.print(`all is as it should be, ${effects.nothing}`);
+  if (changes === 0 && done.failures === 0) io.print(`all wiring is as the XML says, ${effects.nothing}`);
   return done.failures === 0 ? 0 : 1;
 }
 
@@ -119,7 +119,7 @@ async function goneOf(host: Host, { answer: { mayRun, running }, since }: Pick<T
   return [...absent, ...stale];
 }
 
-/** A guest that is in order is not touched. What guests share is mended with the first of them. */
+/** A correctly wired guest is not touched. Objects that guests share are repaired with the first guest. */
 async function heal(host: Host, task: Task): Promise<void> {
   const { answer: { running, faults }, done, effects } = task;
   for (const { error } of faults) effects.fail(error.message);
@@ -149,9 +149,10 @@ async function collectGarbage(host: Host, task: Task): Promise<void> {
   const { batches, ledger } = await garbageOn(host, task);
   const left = batches.length === 0 ? [] : await removeAll(host, task, batches);
   const still = new Set(left.map(lineId));
-  for (const line of linesOf(batches)) if (!still.has(lineId(line))) host.log(`host: ${wordsOf(line)}: it was no guest's any more`, line);
-  if (left.length > 0) throw new HostError(`what is no guest's any more is still there, and these failed: ${left.map(wordsOf).join(', ')}`);
-  for (const name of LEDGER_NAMES) host.journal.writeLedger(name, ledger[name]);
+  for (const line of linesOf(batches)) if (!still.has(lineId(line))) host.log(`host: ${wordsOf(line)}: it belonged to no guest`, line);
+  if (left.length > 0) throw new HostError(`objects that belong to no guest are still there, because these changes failed: ${left.map(wordsOf).join(', ')}`);
+  const { journal } = host;
+  for (const name of changedIn(journal.readLedger(), ledger)) journal.writeLedger(name, ledger[name]);
 }
 
 /** Returns the lines that are still to be carried out, by what the kernel then holds. */

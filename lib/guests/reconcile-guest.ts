@@ -129,7 +129,7 @@ async function filterAllTheSame(host: Host, { name, uuid }: Guest): Promise<void
     await refilter(host, uuid);
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
-    warn(`${guestLabel(name)}: its filters are not as they should be, either: ${error.message}`);
+    warn(`${guestLabel(name)}: its filters could not be checked and repaired, either: ${error.message}`);
   }
 }
 
@@ -169,7 +169,7 @@ async function assertSame(work: GuestWork, guest: Guest, { id, stamp }: Run): Pr
     assertStamp(host, guest, stamp);
     await release(host, guest.uuid);
   });
-  throw overtaken(guest, 'ended meanwhile: what was wired for it is released');
+  throw overtaken(guest, 'ended meanwhile: its wiring is released');
 }
 
 function idIn(xml: string): string | undefined {

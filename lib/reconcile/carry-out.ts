@@ -103,7 +103,7 @@ export async function runPlan({ kernel }: Pick<Host, 'kernel'>, plan: Plan, { pa
   const shown = left.slice(0, 3).map((operation) => describe(operation)).join(', ');
   const more = left.length > 3 ? ` and ${left.length - 3} more` : '';
   const [first] = left;
-  throw new VerifyError(`the kernel does not hold what was asked of it: still to do: ${shown}${more}`)
+  throw new VerifyError(`the kernel differs from what guestwire set: still to do: ${shown}${more}`)
     .placeAt({ link: (first?.after ?? first?.before)?.dev });
 }
 

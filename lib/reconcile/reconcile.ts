@@ -22,7 +22,7 @@ import { ofRunning, planTakeBack, type TakeBack } from './release-plan.js';
 import type { Member, StartMode, Wanted, WireRequest } from './request.js';
 
 /** Told of a NIC that stays wired although nothing asks for it. */
-export const UNSPOKEN = "stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' takes it away";
+export const UNSPOKEN = "stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' removes the wiring";
 
 /** Does for one guest what {@link wireAll} does. */
 export async function wire(host: Host, { guest, attachments, ...mode }: WireRequest): Promise<Plan> {
@@ -60,7 +60,7 @@ function tellLeft({ log }: Pick<Host, 'log'>, plan: Plan, { member: { guest, att
     }
   }
   if (mode.incoming && attachments.some(waitsForMigration)) {
-    log(`guest ${quote(guest.name)} comes by migration: its routes wait for 'guestwire reconcile'`);
+    log(`guest ${quote(guest.name)} arrives by migration: its routes wait for 'guestwire reconcile'`);
   }
 }
 

@@ -15,7 +15,7 @@ export function canGoTogether(host: Records & Pick<Host, 'isQuarantined'>, wante
   const members = wanted.map(({ guest, attachments }) => ({ guest, attachments, entry: readEntry(host, guest.uuid) }));
   return members.every((member, index) => {
     const { guest, attachments, entry } = member;
-    // Each of these starts in another way than the rest, or, of made links, goes by numbers that others have, too.
+    // These need another kind of start; made links are recorded with an ifindex that other links may have, too.
     if (host.isQuarantined(guest.uuid) || entry?.incoming === true) return false;
     if ([...attachments, ...entry?.wired ?? []].some(hasSatellites)) return false;
     const links = linksOf(attachments, entry);

@@ -14,7 +14,7 @@ export interface Process {
   readonly started: Moment;
 }
 
-/** Returns the process `pid`; undefined when there is none. */
+/** Returns the process `pid`; undefined when it does not exist. */
 export function processOf(pid: number): Process | undefined {
   try {
     return processIn(readFileSync(`/proc/${pid}/stat`, 'utf8'));

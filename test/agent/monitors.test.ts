@@ -17,8 +17,8 @@ test('what ends at once is started again and again, and told of once', async () 
   await waitFor(() => Promise.resolve(started.length >= 8), { what: 'four attempts of each' });
   await stop();
   expect(warnings).toEqual([
-    "'ip -o -d monitor link' ended (status 1): restarting it; until then only the full check of all guests notices changes",
-    "'bridge monitor link vlan' ended (status 1): restarting it; until then only the full check of all guests notices changes",
+    "'ip -o -d monitor link' ended (status 1): restarting it; until then changes are noticed only by the periodic check of all guests",
+    "'bridge monitor link vlan' ended (status 1): restarting it; until then changes are noticed only by the periodic check of all guests",
   ]);
   // Whatever happened between two lives was not seen.
   expect(gaps).toBeGreaterThanOrEqual(6);

@@ -43,7 +43,7 @@ describe('a guest', () => {
 
   for (const [name, args] of Object.entries(TAKE)) kernelTest(`that is none is told so by ${name}`, async () => {
     const { status, stdout, stderr } = await host.command(name, 'nobody', ...args);
-    expect({ status, stdout, stderr }).toEqual({ status: ['check', 'explain'].includes(name) ? 2 : 1, stdout: '', stderr: "guestwire: there is no guest 'nobody': 'virsh list --all' lists those there are\n" });
+    expect({ status, stdout, stderr }).toEqual({ status: ['check', 'explain'].includes(name) ? 2 : 1, stdout: '', stderr: "guestwire: guest 'nobody' does not exist: 'virsh list --all' lists all guests\n" });
   });
 
   // The virsh of tests writes nothing.
@@ -92,7 +92,7 @@ describe('digits', () => {
     await expect(asked('5', [...REFS, { name: '5', uuid: UUID.replace('4', '7'), id }])).rejects.toThrow(/^'5' is the name of one guest and the id of guest 'web1': give a UUID$/);
   });
   test('of none are told so', async () => {
-    await expect(asked('6')).rejects.toThrow(/^there is no guest '6'/);
+    await expect(asked('6')).rejects.toThrow(/^guest '6' does not exist/);
   });
 });
 
