@@ -3,6 +3,7 @@
  * cause and cure.
  */
 import { nicLabel } from '../domain/guest.js';
+import { about } from '../errors.js';
 import { claimsOf, routingOf } from './attachment.js';
 import type { Holder, Surroundings } from './attached.js';
 import { type Attachment, kindOf, type Placed } from './kinds.js';
@@ -33,8 +34,9 @@ export function preflight(
   });
   const holders = others.map(holderOf);
   for (const one of attachments) {
-    const where = nicLabel(guest, { index: one.nic, mac: one.mac });
-    kindOf(one).check?.(where, one, { observation, holders, own, guestName });
+    const { nic, mac, link } = one;
+    const where = nicLabel(guest, { index: nic, mac });
+    about({ guest, nic, mac, link }, where, () => { kindOf(one).check?.(where, one, { observation, holders, own, guestName }); });
   }
 }
 

@@ -132,13 +132,18 @@ function hopsOf(route: z.output<typeof hopsSchema>): string[] {
   return [route, ...route.nexthops].flatMap(({ gateway, via }) => gateway ?? via?.host ?? []);
 }
 
-const proxySchema = z.object({ dst: z.string(), protocol: z.optional(z.string()) });
+const proxySchema = z.object({ dst: z.string(), dev: z.optional(z.string()), protocol: z.optional(z.string()) });
 
 /** Returns the neighbour proxies of `ip -json -Numeric neigh show proxy dev LINK`, of both families. */
 export function parseProxies(answer: readonly unknown[]): ProxyFacts[] {
+  return parseHostProxies(answer).map(({ address, protocol }) => ({ address, protocol }));
+}
+
+/** Returns the neighbour proxies of `ip -json -Numeric neigh show proxy`, each with its link. */
+export function parseHostProxies(answer: readonly unknown[]): (ProxyFacts & { readonly dev: string })[] {
   return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
-    const { dst, protocol = '0' } = read(proxySchema, entry, 'ip neigh');
-    return { address: parseAddress(dst).text, protocol };
+    const { dst, dev = '', protocol = '0' } = read(proxySchema, entry, 'ip neigh');
+    return { address: parseAddress(dst).text, protocol, dev };
   });
 }
 
