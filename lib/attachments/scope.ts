@@ -3,7 +3,7 @@
  */
 import { trackedBy } from '../intent/policy.js';
 import type { Scope } from '../kernel/observation.js';
-import { disableIpv6Path } from '../state/netstate.js';
+import { disableIpv6Path } from '../state/objects/sysctl.js';
 import { type Attachment, claimsOf, distinct, madeOf, type Placed, probesOf, type RoutedLink } from './attachment.js';
 import { namesOf } from './made-link/made-link.js';
 import { IPV6_PROBE } from './made-link/state.js';

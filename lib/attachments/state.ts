@@ -45,5 +45,5 @@ export function observedState(attachments: readonly Placed[], observation: Obser
 /** Returns `state` with the routed links among `wired` down. */
 export function downOf(wired: readonly Placed[], state: NetState): NetState {
   const links = new Set(wired.flatMap(({ kind, link }) => (kind === 'routed-link' ? [link] : [])));
-  return netState([...state.filter(({ kind, dev }) => kind !== 'link' || !links.has(dev)), ...[...links].map((dev) => ({ kind: 'link' as const, dev, up: false }))]);
+  return netState([...state, ...[...links].map((dev) => ({ kind: 'link' as const, dev, up: false }))]);
 }

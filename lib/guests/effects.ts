@@ -15,6 +15,7 @@ import { planWiring, release, releaseRunning } from '../reconcile/reconcile.js';
 import { rejoin } from '../reconcile/rejoin.js';
 import { ofRunning, planTakeBack, type TakeBack } from '../reconcile/release-plan.js';
 import type { Wish } from '../reconcile/request.js';
+import { masterOf } from '../state/objects.js';
 import type { Batch, BatchLine } from '../state/render.js';
 import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
@@ -121,7 +122,8 @@ function untouched(kernel: Kernel): Kernel {
     observe,
     run: async (batches, _mode, scope) => {
       for (const { after } of batches.flatMap(({ lines }) => lines.flatMap(({ operations }) => operations))) {
-        if (after?.kind === 'master') joined.set(after.dev, after.master);
+        const master = after && masterOf(after);
+        if (after !== undefined && master !== undefined) joined.set(after.dev, master);
       }
       return { observation: await observe(scope), failure: undefined };
     },

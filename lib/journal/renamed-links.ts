@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Attachment } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/wired.js';
-import type { NetObject } from '../state/netstate.js';
+import { renamed as underName } from '../state/objects.js';
 import type { Holding, Journal } from './journal.js';
 
 /** The names of this network namespace's links. */
@@ -69,11 +69,6 @@ export function followRenames(journal: Journal, names = linkNames()): Journal {
     },
     list: () => journal.list().map((entry) => followed(entry, names)),
   };
-}
-
-/** The sysctls of a link go by its name, too. */
-function underName(object: NetObject, dev: string): NetObject {
-  return { ...object, dev, ...('path' in object && { path: object.path.replace(`/${object.dev}/`, `/${dev}/`) }) };
 }
 
 function followed<Some extends Holding>(entry: Some, names: LinkNames): Some {

@@ -6,6 +6,7 @@
 import { CommandError } from '../errors.js';
 import type { Presence } from '../attachments/routed-link/proxies.js';
 import type { Operation } from '../state/diff.js';
+import { needOf } from '../state/objects.js';
 import type { Exec } from '../system/exec.js';
 import type { Log } from '../system/log.js';
 import { exchange, type Frame } from '../system/raw-socket.js';
@@ -53,7 +54,7 @@ function wordsOf(guest: string, { dev, addresses }: Presence): string {
 function toldBy({ plan, fresh }: Announcement): readonly Presence[] {
   if (fresh) return plan.proxies.presence;
   const added = new Set(plan.operations.flatMap(({ before, after }) =>
-    (before === undefined && after?.kind === 'neighbour-proxy' ? [`${after.dev} ${after.address}`] : [])));
+    (before === undefined && after !== undefined ? [`${after.dev} ${needOf(after) ?? ''}`] : [])));
   return plan.proxies.presence
     .map(({ addresses, ...where }) => ({ ...where, addresses: addresses.filter((address) => added.has(`${where.dev} ${address}`)) }))
     .filter(({ addresses }) => addresses.length > 0);

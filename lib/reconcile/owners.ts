@@ -5,6 +5,7 @@ import { type Attachment, claimsOf, placedOf } from '../attachments/attachment.j
 import type { Wired } from '../attachments/wired.js';
 import { type Guest, nicLabel } from '../domain/guest.js';
 import type { Entry } from '../journal/journal.js';
+import { type NetObject, needOf } from '../state/objects.js';
 import { bare } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import type { Plan } from './plan.js';
@@ -38,28 +39,24 @@ export function withOwner(guest: Guest, message: string): Owner & { readonly tex
   return { guest, nic: nic === undefined ? undefined : { nic: Number(nic), mac }, text: whole === '' ? message : message.slice(label.length + whole.length) };
 }
 
-type Named = { readonly kind: string; readonly dev: string; readonly address?: string; readonly vid?: number } | undefined;
-
 /** Returns whose an object of these plans is: what is on a guest's link is the guest's, and what is elsewhere for its sake alone. */
-export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): (object: Named) => Owner {
+export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): (object: NetObject | undefined) => Owner {
   const wired = new Map<string, Owner>();
-  const byAddress = new Map<string, Owner>();
+  const byNeed = new Map<string, Owner>();
   const owned = subjects.flatMap(({ guest, entry, attachments }) => [...(entry?.wired ?? []), ...placedOf(attachments ?? [])].map((one) => ({ one, owner: { guest, nic: { nic: one.nic, mac: one.mac } } })));
   for (const { one, owner } of owned) {
     wired.set(one.link, owner);
     if ('was' in one && one.was !== undefined) wired.set(one.was, owner);
     if (one.kind === 'made-link' && one.made.kind === 'veth') wired.set(one.made.peer, owner);
-    if (one.kind === 'routed-link') for (const claim of claimsOf(one)) byAddress.set(bare(claim), owner);
+    if (one.kind === 'routed-link') for (const claim of claimsOf(one)) byNeed.set(bare(claim), owner);
   }
-  const byVid = new Map<string, Owner>();
   for (const port of plans.flatMap((plan) => plan.touched)) {
     if (port.kind !== 'vlan-port') continue;
-    for (const { vid } of port.vlans) for (const dev of port.uplinks) byVid.set(`${dev} ${vid}`, wired.get(port.link) ?? NOBODY);
+    for (const { vid } of port.vlans) for (const dev of port.uplinks) byNeed.set(`${dev} ${vid}`, wired.get(port.link) ?? NOBODY);
   }
   return (object) => {
-    if (object?.kind === 'neighbour-proxy') return byAddress.get(object.address ?? '') ?? NOBODY;
-    if (object?.kind === 'uplink-vlan') return byVid.get(`${object.dev} ${object.vid ?? ''}`) ?? NOBODY;
-    return wired.get(object?.dev ?? '') ?? NOBODY;
+    const need = object && needOf(object);
+    return (need === undefined ? wired.get(object?.dev ?? '') : byNeed.get(need)) ?? NOBODY;
   };
 }
 

@@ -13,9 +13,10 @@ import { type FilterPlan, planFilters } from '../filter/state.js';
 import type { Entry, Holding } from '../journal/journal.js';
 import type { Observation } from '../kernel/observation.js';
 import { diff, type Operation } from '../state/diff.js';
+import { type NetObject, type NetState, netState, withoutRoutes, withoutVlans } from '../state/netstate.js';
 import {
-  isMade, isSetting, type NetObject, type NetState, netState, withoutRoutes, withoutVlans,
-} from '../state/netstate.js';
+  isBroken, isGrant, isLeftover, isMade, isSeenAgain, isSetting, isShared, keyOf, numberOf, queueOf,
+} from '../state/objects.js';
 import { type Batch, flushBatch, render } from '../state/render.js';
 import type { Past } from './host.js';
 import type { StartMode } from './request.js';
@@ -50,7 +51,7 @@ export function planFor(placed: readonly Placed[], observation: Observation, { m
     ...withoutVlans(mode.fresh ? ofLinks(before, given) : downOf(given, ofLinks(before, given))),
     ...(mode.incoming ? withoutRoutes(wanted) : wanted),
     // A tap whose flush was cut short is mute until its queue has its length again.
-    ...before.filter(({ kind }) => kind === 'txqlen'),
+    ...before.filter((object) => queueOf(object) !== undefined),
   ];
   const plan = planTowards(own, observation, { wired, past, incoming: mode.incoming });
   return mode.fresh ? { ...plan, batches: withFlush(plan.batches, plan.desired) } : plan;
@@ -106,7 +107,7 @@ export function planUndo(plan: Plan, observation: Observation, past: Past): Plan
 
 /** Returns what is left to do after `plan` was carried out, its filter left out of account; nothing when it succeeded. */
 export function leftOf(plan: Plan, observation: Observation, past: Past): Operation[] {
-  const withoutFilter = (state: NetState): NetState => state.filter((object) => !FILTER_KINDS.has(object.kind) && !(object.kind === 'host-sysctl' && object.dev !== 'all'));
+  const withoutFilter = (state: NetState): NetState => state.filter((object) => isSeenAgain(object));
   return diff(withoutFilter(plan.desired), withoutFilter(look(observation, plan, { ...past, uplinks: plan.uplinks.during, proxies: plan.proxies.during })));
 }
 
@@ -115,7 +116,7 @@ export function originalOf({ touched, observed }: Plan, entry: Entry | undefined
   const isKnown = ({ dev }: NetObject): boolean =>
     (entry?.wired ?? []).some((old) => old.link === dev && touched.some((now) => now.link === dev && now.ifindex === old.ifindex));
   const before = (entry?.original ?? []).filter(isKnown);
-  const first = observed.filter((object) => !isShared(object) && !isMade(object) && object.kind !== 'route' && (isSetting(object) || !isKnown(object)));
+  const first = observed.filter((object) => !isShared(object) && !isLeftover(object) && (isSetting(object) || !isKnown(object)));
   return netState([...first, ...before]);
 }
 
@@ -147,9 +148,9 @@ function look(observation: Observation, links: Links, past: Past): NetState {
 
 /** A port that is given up loses the VLANs it was given, and not those that somebody else put there since. */
 function isTaken(object: NetObject, { wired, touched }: Links, { entry }: Past): boolean {
-  if (object.kind !== 'vlan' || wired.some(({ link }) => link === object.dev)) return true;
-  const given = portsOf(touched).some(({ link, vlans }) => link === object.dev && vlans.some(({ vid }) => vid === object.vid));
-  return given || (entry?.original ?? []).some((original) => original.kind === 'vlan' && original.dev === object.dev && original.vid === object.vid);
+  if (!isGrant(object) || wired.some(({ link }) => link === object.dev)) return true;
+  const given = portsOf(touched).some(({ link, vlans }) => link === object.dev && vlans.some(({ vid }) => vid === numberOf(object)));
+  return given || (entry?.original ?? []).some((original) => keyOf(original) === keyOf(object));
 }
 
 /** What guests share, or what outlives a tap: it is looked after even when the guest's links are gone. Here, of VLAN ports. */
@@ -178,17 +179,6 @@ function wiredOf(entries: readonly Holding[]): Wired[] {
   return entries.flatMap(({ wired }) => wired);
 }
 
-function isShared({ kind }: NetObject): boolean {
-  return SHARED_KINDS.has(kind) || FILTER_KINDS.has(kind);
-}
-
-function isBroken(object: NetObject): boolean {
-  return object.kind === 'filter-table' && object.broken === true;
-}
-
-const SHARED_KINDS: ReadonlySet<NetObject['kind']> = new Set(['neighbour-proxy', 'proxy-sysctl', 'uplink-vlan', 'rule', 'last-resort', 'host-sysctl'] as const);
-const FILTER_KINDS: ReadonlySet<NetObject['kind']> = new Set(['filter-table', 'nic-filter', 'filter-set'] as const);
-
 function portsOf(attachments: readonly Wired[]): WiredPort[] {
   return attachments.filter((attachment) => attachment.kind === 'vlan-port');
 }
@@ -204,7 +194,7 @@ function ofLinks(state: NetState, attachments: readonly Placed[]): NetState {
 
 /** The flush rides in the last run of `ip`: by then the port is exact, because VLANs come first in every order. */
 function withFlush(batches: readonly Batch[], desired: NetState): Batch[] {
-  const taps = desired.flatMap((object) => (object.kind === 'txqlen' && object.length > 0 ? [{ dev: object.dev, txqlen: object.length }] : []));
+  const taps = desired.map((object) => ({ dev: object.dev, txqlen: queueOf(object) ?? 0 })).filter(({ txqlen }) => txqlen > 0);
   if (taps.length === 0) return [...batches];
   const flush = flushBatch(taps);
   const last = batches.at(-1);

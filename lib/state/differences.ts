@@ -1,10 +1,9 @@
-/** What differs from what should be, in words. Pure. */
-import { quote, sysctlName } from '../values/quote.js';
-import type { NetObject } from './netstate.js';
+/** Differences from the desired state, in words. Pure. */
+import { kindOf, type NetObject } from './objects.js';
 import type { BatchLine } from './render.js';
-import { isFilter, isSysctl, nameOf, placeOf, vidsIn } from './words.js';
+import { linkOf, nameOf, vidsIn } from './words.js';
 
-/** Returns what a line of a batch would mend: `VLAN 10 pvid untagged is missing on 'vnet7'`; undefined: nothing. */
+/** Returns the difference that a line of a batch removes: `VLAN 10 pvid untagged is missing on 'vnet7'`. */
 export function differenceOf(line: BatchLine): string | undefined {
   const [first] = line.operations;
   if (first === undefined) return undefined;
@@ -12,21 +11,12 @@ export function differenceOf(line: BatchLine): string | undefined {
   const object = after ?? before;
   if (object === undefined) return undefined;
   const vids = vidsIn(line);
-  if (before === undefined) return `${nameOf(object, vids)} is missing${placeOf(object)}`;
-  if (after === undefined) return `${nameOf(object, vids)}${placeOf(object)} should not be there`;
+  if (before === undefined) return `${nameOf(object, vids)} is missing${linkOf(object)}`;
+  if (after === undefined) return `${nameOf(object, vids)}${linkOf(object)} should not be there`;
   return changeWords(before, after, vids);
 }
 
-/** Returns whether a line is about nftables. */
-export function isOfFilters({ operations: [first] }: BatchLine): boolean {
-  const object = first?.after ?? first?.before;
-  return object !== undefined && isFilter(object);
-}
-
 function changeWords(before: NetObject, after: NetObject, vids: string | undefined): string {
-  if (isFilter(after)) return `${nameOf(after)} is not as guestwire writes it`;
-  if (isSysctl(before) && isSysctl(after)) return `sysctl ${sysctlName(before.path)} is ${before.value} and should be ${after.value}`;
-  if (before.kind === 'link') return before.up ? `link ${quote(before.dev)} is up and should be down` : `link ${quote(before.dev)} is down and should be up`;
-  if (before.kind === 'isolated') return before.on ? `port ${quote(before.dev)} is isolated and should not be` : `port ${quote(before.dev)} is not isolated and should be`;
-  return `${nameOf(before, vids)}${placeOf(before)} should be ${nameOf(after, vids)}`;
+  const words = kindOf(after).drift?.(before, after);
+  return words ?? `${nameOf(before, vids)}${linkOf(before)} should be ${nameOf(after, vids)}`;
 }

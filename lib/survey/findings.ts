@@ -7,10 +7,9 @@ import type { Host } from '../reconcile/host.js';
 import type { Subject } from '../reconcile/owners.js';
 import { diff } from '../state/diff.js';
 import { differenceOf } from '../state/differences.js';
-import type { NetObject } from '../state/netstate.js';
 import type { FilterFamily } from '../state/nft.js';
+import { isFilter, isShared, pathOf, withinOf } from '../state/objects.js';
 import { type BatchLine, render } from '../state/render.js';
-import { isFilter } from '../state/words.js';
 import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import { allProtocols, garbageIn, observeHost } from './leftovers.js';
@@ -50,17 +49,12 @@ export async function findingsOf(host: Host, found: Survey, question: Question &
 
 /** Returns whether something else that is told says the same. `isClose`: rules of nftables were compared one by one. */
 function isImplied(line: BatchLine, { found: { changes, observation: { sysctls } }, isClose }: { readonly found: Survey; readonly isClose: boolean }): boolean {
-  const object = objectOf(line);
-  if (object === undefined || !isFilter(object)) return object?.kind === 'sysctl' && isOfUnforwarding(object.path, sysctls);
-  const families = changes.flatMap((change) => {
-    const other = objectOf(change.line);
-    return other?.kind === 'filter-table' ? other.family : [];
-  });
-  return isClose || (object.kind === 'nic-filter' && families.includes(object.family));
-}
-
-function objectOf({ operations: [first] }: BatchLine): NetObject | undefined {
-  return first?.after ?? first?.before;
+  const object = line.operations[0]?.after ?? line.operations[0]?.before;
+  if (object === undefined) return false;
+  if (!isShared(object)) return isOfUnforwarding(pathOf(object) ?? '', sysctls);
+  if (!isFilter(object)) return false;
+  const whole = withinOf(object);
+  return isClose || (whole !== undefined && changes.some(({ line: other }) => other.operations[0]?.key === whole));
 }
 
 /** A host that forwards no more forwards on no link: that is refused once, with the command that mends both. */

@@ -4,6 +4,7 @@ import type { Wired } from '../attachments/wired.js';
 import { EMPTY_SCOPE } from '../kernel/observation.js';
 import type { Host } from '../reconcile/host.js';
 import type { NetState } from '../state/netstate.js';
+import { keyOf } from '../state/objects.js';
 
 /** Returns what the records say is guestwire's and no port needs, and the records without it. */
 export async function surplusUplinks({ kernel, journal, protectedOn }: Host, wired: readonly Wired[]): Promise<{ readonly surplus: NetState; readonly records: readonly UplinkRecord[] }> {
@@ -18,7 +19,7 @@ export async function surplusUplinks({ kernel, journal, protectedOn }: Host, wir
   const concerned = idle.map(({ dev, ifindex }): WiredPort => (
     { kind: 'vlan-port', nic: 0, mac: undefined, link: dev, ifindex, bridge: observation.links.get(dev)?.master ?? '', vlans: [], isolated: undefined, uplinks: [dev] }));
   const plan = planUplinks({ wanted: [], concerned, others: () => ports, records, protectedOn }, observation);
-  const kept = new Set(plan.after.flatMap(({ dev, vids }) => vids.map((vid) => `${dev} ${vid}`)));
-  const surplus = plan.observed.filter((object) => object.kind === 'uplink-vlan' && !kept.has(`${object.dev} ${object.vid}`));
+  const kept = new Set(plan.after.flatMap(({ dev, vids }) => vids.map((vid) => keyOf({ kind: 'uplink-vlan', dev, vid }))));
+  const surplus = plan.observed.filter((object) => !kept.has(keyOf(object)));
   return { surplus, records: plan.after };
 }

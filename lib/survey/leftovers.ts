@@ -10,8 +10,9 @@ import { parseLinks, parseProxies, parseRoutes } from '../kernel/iproute-output.
 import { observeFilters } from '../kernel/nft-output.js';
 import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, RuleFacts } from '../kernel/observation.js';
 import { ANSWER_FLAGS } from '../kernel/observe.js';
-import { isMade, type NetObject, type NetState, netState } from '../state/netstate.js';
+import { type NetObject, type NetState, netState } from '../state/netstate.js';
 import { FILTER_FAMILIES, type FilterFamily, TABLE } from '../state/nft.js';
+import { isMade } from '../state/objects.js';
 import { assertSuccess, type Exec, type ExecRequest } from '../system/exec.js';
 import { parsePrefix } from '../values/address.js';
 import { isUuid } from '../values/uuid.js';

@@ -3,7 +3,8 @@ import { familiesOf, livingOf, type Wired } from '../attachments/wired.js';
 import type { Guest } from '../domain/guest.js';
 import type { WiredNic } from '../filter/parties.js';
 import type { Subject } from '../reconcile/owners.js';
-import { differenceOf, isOfFilters } from '../state/differences.js';
+import { differenceOf } from '../state/differences.js';
+import { tableKey } from '../state/objects/nft.js';
 import type { Survey } from './survey.js';
 
 /** 'not-wired': its link is gone, or was never wired. */
@@ -62,10 +63,6 @@ function differencesByNic({ changes }: Survey): Map<string, string[]> {
 
 /** A table that is gone or broken is so for all that need it. */
 function sharedWith(wired: Wired, { changes }: Survey): string[] {
-  const families: readonly string[] = familiesOf([wired]);
-  return changes.filter(({ line }) => isOfFilters(line)).flatMap(({ line }) => {
-    const [operation] = line.operations;
-    const object = operation?.after ?? operation?.before;
-    return object?.kind === 'filter-table' && families.includes(object.family) ? (differenceOf(line) ?? []) : [];
-  });
+  const tables = familiesOf([wired]).map(tableKey);
+  return changes.flatMap(({ line }) => (tables.includes(line.operations[0]?.key ?? '') ? (differenceOf(line) ?? []) : []));
 }

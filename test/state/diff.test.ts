@@ -3,8 +3,9 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { tableLines } from '../../lib/filter/nft-tables.js';
 import { diff, type Operation } from '../../lib/state/diff.js';
-import { isSetting, keyOf, type NetObject, netState, type NetState } from '../../lib/state/netstate.js';
+import { type NetObject, netState, type NetState } from '../../lib/state/netstate.js';
 import { markOf, type NicFilter } from '../../lib/state/nft.js';
+import { isSetting, keyOf } from '../../lib/state/objects.js';
 import { flushBatch, render } from '../../lib/state/render.js';
 import { describe as inWords } from '../../lib/state/words.js';
 

@@ -3,7 +3,8 @@
  * is there, and what proves that guestwire made a link.
  */
 import type { LinkFacts, Observation } from '../../kernel/observation.js';
-import { disableIpv6Path, type MadeObject } from '../../state/netstate.js';
+import type { MadeObject } from '../../state/objects.js';
+import { disableIpv6Path } from '../../state/objects/sysctl.js';
 import type { PlacedMacvtap, PlacedMade } from '../attachment.js';
 
 /** A kernel without IPv6 does not have it. */
