@@ -2,8 +2,8 @@
  * Whom a change of the host concerns: which links, shared links and libvirt networks each guest's networking hangs on. Of
  * a link that many share only what can disturb a guest counts: a bridge says something at every port that comes and goes.
  */
-import type { Attachment } from '../attachments/attachment.js';
-import type { Wired } from '../attachments/wired.js';
+import { dependenceOf } from '../attachments/attachment.js';
+import type { Attachment, Wired } from '../attachments/kinds.js';
 import type { Domain } from '../domain/domain.js';
 import type { VidRange } from '../values/vlan.js';
 import { GONE, type LinkChange } from './monitor-lines.js';
@@ -78,14 +78,10 @@ function concernOf({ nics }: Domain, attachments: readonly Attachment[]): Concer
   for (const attachment of attachments) {
     add(links, attachment.link);
     add(networks, nics[attachment.nic]?.source.network);
-    if (attachment.kind === 'vlan-port') {
-      add(shared, attachment.bridge, ...attachment.uplinks);
-      for (const dev of attachment.uplinks) uplinks.set(dev, new Set([...uplinks.get(dev) ?? [], ...attachment.vlans.map(({ vid }) => vid)]));
-    } else {
-      add(shared, attachment.vrf, ...(attachment.proxy ?? []));
-      if (attachment.made !== undefined) add(links, attachment.made.dev);
-      if (attachment.made?.kind === 'veth' && attachment.made.on === 'macvtap') add(links, attachment.made.macvtap);
-    }
+    const { links: own, shared: common, carried } = dependenceOf(attachment);
+    add(links, ...own);
+    add(shared, ...common);
+    for (const [dev, vids] of carried) uplinks.set(dev, new Set([...uplinks.get(dev) ?? [], ...vids]));
   }
   return { links, shared, uplinks, networks };
 }

@@ -1,142 +1,144 @@
-/**
- * Domain and host config to attachments: how each NIC joins the host network. Pure, and the only judge of intent: the
- * three sources are read in their order, per element, and checked against what the host permits. A NIC that no source
- * speaks of yields nothing, and its guest starts whatever else its XML holds.
- */
-import type { Policy, Trust } from '../intent/policy.js';
-import {
-  bare, type Family, hostPrefix, lastAddress, overlaps, parseAddress, parsePrefix, type Prefix,
-} from '../values/address.js';
-import type { VlanMember } from '../values/vlan.js';
-import type { MadeLink } from './made-link/made-link.js';
+/** Questions to attachments of any kind, answered by their kinds. */
+import type { Observation } from '../kernel/observation.js';
+import type { Prefix } from '../values/address.js';
+import type { Dependence, Foreseen, Guard, GuestEnd, Placing, Shown } from './attached.js';
+import { type Attachment, kindOf, type Placed, type Wired } from './kinds.js';
 
-export type Attachment = VlanPort | RoutedLink;
+type Any = Attachment | Placed;
 
-interface Attached {
-  /** Position of the NIC among the domain's interfaces, from 0. */
-  readonly nic: number;
-  /** Configured MAC, lower case; undefined only in hand-written XML. */
-  readonly mac: string | undefined;
-  /** Host-side link; undefined until libvirt has named it (before `start`). */
-  readonly link: string | undefined;
-  /** What libvirt calls it, since somebody gave it another name. */
-  readonly was?: string | undefined;
-  /** Absent: with nothing. */
-  readonly trust?: Trust | undefined;
-  /** Drops are logged. */
-  readonly logged?: true | undefined;
+/** A wired link that is a NIC of the guest. */
+export type WiredNic = Extract<Wired, { readonly kind: Attachment['kind'] }>;
+
+/** Returns whether it is a NIC of the guest, and no link beside one. */
+export function isNic(one: Any): boolean {
+  return !kindOf(one).isSatellite;
 }
 
-/** A port of a VLAN-aware Linux bridge with exactly these VLANs. */
-export interface VlanPort extends Attached {
-  readonly kind: 'vlan-port';
-  /** undefined while a libvirt network has not said which bridge it is (before `start`). */
-  readonly bridge: string | undefined;
-  readonly vlans: readonly VlanMember[];
-  /** undefined: not declared, and then not ours to set. */
-  readonly isolated: boolean | undefined;
-  /** Ports of the bridge towards the world, from the host config: they carry this port's VLANs, too. */
-  readonly uplinks: readonly string[];
-  /** Addresses and prefixes the guest declares as its own, canonical; of a family without any, sources are not checked. */
-  readonly declared?: readonly string[] | undefined;
-  /** Absent in entries of releases that knew none on VLAN ports: then as if nobody said a word. */
-  readonly policy?: Policy | undefined;
+/** Returns the NICs among wired links. */
+export function nicsAmong(wired: readonly Wired[]): WiredNic[] {
+  return wired.filter(isNic) as WiredNic[];
 }
 
-/** A point-to-point link: gateways on the host's end, a host route for each address of the guest. */
-export interface RoutedLink extends Attached {
-  readonly kind: 'routed-link';
-  /** The guest's addresses, canonical, in the order written. */
-  readonly addresses: readonly string[];
-  /** Prefixes behind the guest, each with the guest's address that is its next hop. */
-  readonly routes: readonly { readonly to: string; readonly via: string }[];
-  /** Addresses of the host's end, of the families the guest has. */
-  readonly gateways: readonly string[];
-  /** Route table as `ip route` takes it; of a VRF, 'vrf NAME' until the host has told its number. */
-  readonly table: string;
-  /** The VRF that the link is put into. */
-  readonly vrf?: string | undefined;
-  readonly protocol: number;
-  /** Bytes, as the NIC's XML says; undefined: not declared, and then not ours to set. */
-  readonly mtu?: number | undefined;
-  /** What guestwire itself makes before libvirt looks for it; undefined: libvirt makes the tap. */
-  readonly made?: MadeLink | undefined;
-  /** Links on which the host answers ARP and NDP for the addresses; absent: on none. */
-  readonly proxy?: readonly string[] | undefined;
-  /** guestwire may turn on forwarding for it. */
-  readonly managesSysctls?: true | undefined;
-  readonly policy: Policy;
+/** Returns the links to wire for an attachment, or what libvirt has not named yet. */
+export function placingOf(attachment: Attachment): Placing<Placed> {
+  return kindOf(attachment).place(attachment) as Placing<Placed>;
 }
 
-/** An attachment whose link libvirt has named: what can be wired. */
-export type Placed = PlacedPort | PlacedLink | PlacedMade | PlacedMacvtap;
-export type PlacedPort = VlanPort & { readonly link: string; readonly bridge: string };
-export type PlacedLink = RoutedLink & { readonly link: string };
-/** The link that guestwire makes for a routed link, apart from it because it is there before and after it. */
-export type PlacedMade = Attached & { readonly kind: 'made-link'; readonly link: string; readonly made: MadeLink };
-/** The macvtap that libvirt puts on a veth pair's guest end: a link of its own, with its own ifindex and end. */
-export type PlacedMacvtap = Attached & { readonly kind: 'macvtap'; readonly link: string };
-
-/** Returns the attachments whose link, and bridge if they need one, is known. */
+/** Returns the links to wire for those attachments whose links are known. */
 export function placedOf(attachments: readonly Attachment[]): Placed[] {
-  return attachments.flatMap((attachment): Placed[] => {
-    if (attachment.kind === 'routed-link') return placedLink(attachment);
-    const { link, bridge } = attachment;
-    return link === undefined || bridge === undefined ? [] : [attachment as PlacedPort];
+  return attachments.flatMap((attachment) => {
+    const placing = placingOf(attachment);
+    return 'links' in placing ? placing.links : [];
   });
 }
 
-/** Returns the links that guestwire makes for these attachments. */
-export function madeOf(attachments: readonly Attachment[]): PlacedMade[] {
-  return attachments.flatMap((attachment): PlacedMade[] => {
-    const made = attachment.kind === 'routed-link' ? attachment.made : undefined;
-    return made === undefined ? [] : [{ kind: 'made-link', nic: attachment.nic, mac: attachment.mac, link: made.dev, made }];
-  });
+/** Returns the links that guestwire makes for these attachments before libvirt looks for them. */
+export function madeOf(attachments: readonly Attachment[]): Placed[] {
+  return attachments.flatMap((attachment) => (kindOf(attachment).makes?.(attachment) ?? []) as readonly Placed[]);
 }
 
-function placedLink(routed: RoutedLink): Placed[] {
-  const { nic, mac, link, made } = routed;
-  if (link === undefined) return [];
-  const whole: Placed[] = [...madeOf([routed]), routed as PlacedLink];
-  if (made?.kind !== 'veth' || made.on !== 'macvtap') return whole;
-  return made.macvtap === undefined ? [] : [...whole, { kind: 'macvtap', nic, mac, link: made.macvtap }];
+/** Returns the names that a link has or takes on this host. */
+export function namesOf(one: Placed): readonly string[] {
+  return kindOf(one).names?.(one) ?? [one.link];
 }
 
-/** Returns whether one of `claims` overlaps a claim of `link`. Both are canonical, so that few need to be parsed. */
-export function holdsAny(link: RoutedLink, claims: readonly Prefix[]): boolean {
-  const addresses = new Set(link.addresses);
-  const wide = claims.filter(({ first, last }) => first !== last);
-  if (claims.some((claim) => addresses.has(bare(claim)))) return true;
-  if (wide.length === 0 && link.routes.length === 0) return false;
-  return claimsOf(link).some((held) => claims.some((claim) => overlaps(held, claim)));
+/** Returns every destination that the host routes to these. */
+export function claimsOf(attachments: readonly Any[]): Prefix[] {
+  return attachments.flatMap((one) => kindOf(one).claims?.(one) ?? []);
 }
 
-/** Who looks at all guests at once asks for each of them again and again, and reading addresses takes most of that time. */
-const CLAIMS = new WeakMap<RoutedLink, readonly Prefix[]>();
-
-/** Returns every destination that the host routes to this link. */
-export function claimsOf(link: RoutedLink): readonly Prefix[] {
-  const known = CLAIMS.get(link);
-  if (known !== undefined) return known;
-  const claims = [...link.addresses.map((text) => hostPrefix(parseAddress(text))), ...link.routes.map((route) => parsePrefix(route.to))];
-  CLAIMS.set(link, claims);
-  return claims;
+/** Returns whether one of these claims overlaps a claim of the attachment. */
+export function holdsAny(one: Any, claims: readonly Prefix[]): boolean {
+  return kindOf(one).holdsAny?.(one, claims) === true;
 }
 
-/** Returns the families of a routed link's addresses. */
-export function familiesOf(routed: RoutedLink): ReadonlySet<Family> {
-  return new Set(routed.addresses.map((address) => parseAddress(address).family));
+/** Returns the protocol and the table of its routes; undefined: the host routes nothing to it. */
+export function routingOf(one: Any): { readonly protocol: number; readonly table: string } | undefined {
+  return kindOf(one).routing?.(one);
 }
 
-/**
- * Returns the addresses whose lookup tells who holds a prefix. Looking up beats listing: on a full table a list takes a
- * hundred times longer. A longer route inside the prefix can hide the prefix at one address, hardly at both ends.
- */
-export function probesOf(claim: Prefix): string[] {
-  const first = claim.text.slice(0, claim.text.indexOf('/'));
-  return distinct([first, parseAddress(lastAddress(claim)).text]);
+/** Returns whether routing rules lead to its table: they go by the name of its link, and outlive it. */
+export function hasOwnTable(one: Any): boolean {
+  return (routingOf(one)?.table ?? 'main') !== 'main';
 }
 
-export function distinct(values: readonly (string | undefined)[]): string[] {
-  return [...new Set(values.filter((value): value is string => value !== undefined))];
+/** Returns where the host answers ARP and NDP for it. */
+export function proxiesOf(attachments: readonly Any[]): readonly { readonly dev: string; readonly address: string }[] {
+  return attachments.flatMap((one) => kindOf(one).proxies?.(one) ?? []);
+}
+
+/** Returns how its link is guarded; undefined: it is not. */
+export function guardOf(one: Any): Guard | undefined {
+  return kindOf(one).guard?.(one);
+}
+
+/** Returns how the guest's end is configured; undefined: no guest sees the link. */
+export function guestEndOf(one: Any): GuestEnd | undefined {
+  return kindOf(one).guestEnd?.(one);
+}
+
+const NO_DEPENDENCE: Dependence = { links: [], shared: [], carried: new Map() };
+
+/** Returns the links outside the guest that it depends on. */
+export function dependenceOf(one: Any): Dependence {
+  return kindOf(one).dependsOn?.(one) ?? NO_DEPENDENCE;
+}
+
+/** Returns the bridge that its link belongs in; undefined: none. */
+export function bridgeOf(one: Any): { readonly bridge: string | undefined; readonly filters: boolean } | undefined {
+  return kindOf(one).joins?.(one);
+}
+
+const NOTHING_SHOWN: Shown = { bridge: undefined, vlans: undefined, addresses: [], routes: [], network: '-' };
+
+/** Returns what status, derive and doctor show of it. */
+export function shownOf(one: Any | undefined): Shown {
+  return (one && kindOf(one).shown?.(one)) ?? NOTHING_SHOWN;
+}
+
+/** Returns an attachment in words, as `derive` prints it. */
+export function wordsOf(one: Attachment): string {
+  return kindOf(one).words?.(one) ?? one.kind;
+}
+
+/** Returns whether something of it attracts traffic: a guest that migrates to this host then waits until it runs here. */
+export function waitsForMigration(one: Any): boolean {
+  return kindOf(one).waitsForMigration;
+}
+
+/** Returns whether its link stays until `release`. */
+export function staysUntilRelease(one: Placed): boolean {
+  return kindOf(one).staysUntilRelease;
+}
+
+/** Returns whether guestwire makes or wires links beside the NIC's own. */
+export function hasSatellites(one: Any): boolean {
+  return kindOf(one).isSatellite || (kindOf(one).makes?.(one) ?? []).length > 0;
+}
+
+/** Returns the link as it waits for a guest that comes by migration. */
+export function waitingOf(one: Placed): Placed {
+  return (kindOf(one).waiting?.(one) ?? one) as Placed;
+}
+
+/** Returns the link with what only the host knows. */
+export function resolved(one: Placed, observation: Observation): Placed {
+  return (kindOf(one).resolve?.(one, observation) ?? one) as Placed;
+}
+
+const NOTHING_FORESEEN: Foreseen = { sysctls: [], vlans: undefined, up: true };
+
+/** Returns what the kernel will show of a link that is to come. */
+export function foreseenOf(one: Placed, observation: Observation): Foreseen {
+  return kindOf(one).foreseen?.(one, observation) ?? NOTHING_FORESEEN;
+}
+
+/** Returns the attachment with `name` for what libvirt has not named yet. */
+export function withPlaceholders(one: Attachment, name: string): Attachment {
+  return (kindOf(one).withPlaceholders?.(one, name) ?? one) as Attachment;
+}
+
+/** Returns the wired link cut off, or let in again; a link beside the NIC's own carries no guest's frames of its own. */
+export function withQuarantine(one: Wired, quarantined: true | undefined): Wired {
+  return isNic(one) && one.quarantined !== quarantined ? { ...one, quarantined } : one;
 }

@@ -11,53 +11,66 @@ import { ConflictError, DomainXmlError, locate, UnsupportedError } from '../erro
 import { bare } from '../values/address.js';
 import { assertIfname } from '../values/ifname.js';
 import { quote } from '../values/quote.js';
-import { type Attachment, claimsOf, madeOf } from './attachment.js';
-import { guardedBy, policyBy, type TrustPermit } from './filter-intent.js';
-import { routedLink } from './routed-link/derive.js';
-import { assertNamesApart } from './routed-link/link.js';
+import { claimsOf, madeOf, namesOf } from './attachment.js';
+import { ALL_KINDS, type Attachment } from './kinds.js';
 import { type Intent, wishesOf } from './sources.js';
-import { vlanPort } from './vlan-port/derive.js';
 
 /**
- * Returns the attachment of each NIC that a source speaks of, in document order. Throws DomainXmlError, UnsupportedError,
- * NotAllowedError or ConflictError; the message names the guest and the NIC. With `onStray` a MAC that no NIC has is none
- * of these: of a running guest a NIC may have been detached while its metadata stays.
+ * Returns the attachment of each NIC that a source mentions, in document order. Throws DomainXmlError, UnsupportedError,
+ * NotAllowedError or ConflictError; the message names the guest and the NIC. With `onStray` a MAC that no NIC has is no
+ * error: a running guest may have lost a NIC whose metadata stays.
  */
 export function deriveAttachments(domain: Domain, config: HostConfig, onStray?: OnStray): Attachment[] {
   const attachments = wishesOf(domain, config, onStray).map((intent) => attach(domain, config, intent));
   assertClaimsApart(domain, attachments);
-  assertNamesApart(domain, madeOf(attachments));
+  assertNamesApart(domain, attachments);
   return attachments;
 }
 
 function attach(domain: Domain, config: HostConfig, intent: Intent): Attachment {
-  const { nic } = intent;
-  const where = nicLabel(domain.name, nic);
-  const { dev } = nic.target;
+  const where = nicLabel(domain.name, intent.nic);
+  const { dev } = intent.nic.target;
   if (dev !== undefined) locate(DomainXmlError, `${where}: target dev`, () => { assertIfname(dev); });
-  if (intent.routed !== undefined) {
-    if (intent.vlan !== undefined || intent.isolated !== undefined) {
-      throw new UnsupportedError(`${where}: both a VLAN or port setting and a routed link are asked for: keep one of them`);
-    }
-    const link = routedLink(where, nic, { wish: intent.routed, config, domain });
-    const permit: TrustPermit = { place: 'routed links', table: 'routed', words: config.routed.trust };
-    return { ...link, ...guardedBy(where, intent.filter, { config, permit }), policy: policyBy(where, intent.filter, { config, name: domain.name }) };
+  for (const kind of ALL_KINDS) {
+    const attachment = kind.derive?.(where, intent, { domain, config });
+    if (attachment !== undefined) return attachment as Attachment;
   }
-  return vlanPort(where, intent, { config, domain });
+  throw new UnsupportedError(`${where}: no way to join the network fits what is asked: ask for a <vlan> or a <routed>`);
 }
 
 /** Two claims of one guest may nest (a /128 inside its own /64), but the same destination twice has two owners. */
-function assertClaimsApart(domain: Domain, attachments: readonly Attachment[]): void {
+function assertClaimsApart({ name }: Domain, attachments: readonly Attachment[]): void {
   const seen = new Map<string, Attachment>();
   for (const attachment of attachments) {
-    if (attachment.kind !== 'routed-link') continue;
-    for (const claim of claimsOf(attachment)) {
+    for (const claim of claimsOf([attachment])) {
       const other = seen.get(claim.text);
       if (other !== undefined) {
-        const where = nicLabel(domain.name, { index: attachment.nic, mac: attachment.mac });
+        const where = nicLabel(name, { index: attachment.nic, mac: attachment.mac });
         throw new ConflictError(`${where}: ${quote(bare(claim))} is listed twice, also on NIC ${other.nic}: list it once`);
       }
       seen.set(claim.text, attachment);
+    }
+  }
+}
+
+/** Throws ConflictError when two links of one guest would have one name. */
+function assertNamesApart(domain: Domain, attachments: readonly Attachment[]): void {
+  const targets = domain.nics.flatMap(({ index, target }) => (target.dev === undefined ? [] : [[target.dev, { nic: index, isTarget: true }] as const]));
+  const taken = new Map<string, { readonly nic: number; readonly isTarget: boolean }>(targets);
+  for (const made of madeOf(attachments)) {
+    const where = nicLabel(domain.name, { index: made.nic, mac: domain.nics[made.nic]?.mac });
+    const names = namesOf(made);
+    if (new Set(names).size < names.length) {
+      throw new ConflictError(`${where}: both ends of the veth pair are called ${quote(names[0] ?? '')}: give the host end another name`);
+    }
+    for (const name of names) {
+      const other = taken.get(name);
+      // A tap that guestwire makes is the NIC's own target.
+      const isItself = names.length === 1 && other?.isTarget === true && other.nic === made.nic;
+      if (other !== undefined && !isItself) {
+        throw new ConflictError(`${where}: two links of this guest would be called ${quote(name)}, the other is of NIC ${other.nic}: give each its own name`);
+      }
+      taken.set(name, { nic: made.nic, isTarget: false });
     }
   }
 }

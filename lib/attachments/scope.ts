@@ -1,49 +1,43 @@
-/**
- * Attachments to scope: exactly what must be asked of the kernel to wire, check and verify them.
- */
-import { trackedBy } from '../intent/policy.js';
-import type { Scope } from '../kernel/observation.js';
-import { disableIpv6Path } from '../state/objects/sysctl.js';
-import { type Attachment, claimsOf, distinct, madeOf, type Placed, probesOf, type RoutedLink } from './attachment.js';
-import { namesOf } from './made-link/made-link.js';
-import { IPV6_PROBE } from './made-link/state.js';
-import { forwardingPathsOf } from './routed-link/forwarding.js';
-import { proxyLinksOf, proxySysctlPaths } from './routed-link/proxies.js';
-import { hasTable } from './routed-link/route-tables.js';
-import { sysctlsOf } from './routed-link/sysctls.js';
+/** Attachments to scope: exactly what must be asked of the kernel to wire, check and verify them. */
+import { EMPTY_SCOPE, type Observation, type Scope } from '../kernel/observation.js';
+import { distinct } from './attached.js';
+import { type Attachment, kindOf, type Placed } from './kinds.js';
 import { familiesOf } from './wired.js';
 
 /** Returns what to ask for `wanted`, checks of the host included, and for `recorded`, which may only be given up. */
 export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attachment | Placed)[] = []): Scope {
-  const all = [...wanted, ...recorded];
-  const made = all.flatMap((attachment) => (attachment.kind === 'made-link' ? [attachment] : attachment.kind === 'routed-link' ? madeOf([attachment]) : []));
-  const macvtaps = [...all.flatMap((one) => (one.kind === 'macvtap' ? [one.link] : [])), ...made.flatMap((one) => (one.made.kind === 'veth' ? (one.made.macvtap ?? []) : []))];
-  const routed = all.filter((attachment) => attachment.kind === 'routed-link');
-  const claims = wanted.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []));
-  const vlanPorts = all.filter((attachment) => attachment.kind === 'vlan-port');
-  const bridges = vlanPorts.map(({ bridge }) => bridge);
-  const proxies = distinct(routed.flatMap(proxyLinksOf));
-  const uplinks = distinct(vlanPorts.flatMap((port) => port.uplinks));
+  const parts = [
+    ...wanted.map((one) => kindOf(one).scope(one, 'wanted')), ...recorded.map((one) => kindOf(one).scope(one, 'recorded')),
+  ];
+  return { ...joined(parts), filters: familiesOf(recorded) };
+}
+
+/** Returns what to ask once `observation` is known: it costs more, and most attachments do not need it. */
+export function furtherScopeOf(attachments: readonly Attachment[], observation: Observation): Scope {
+  return joined(attachments.map((one) => kindOf(one).furtherScope?.(one, observation) ?? {}));
+}
+
+/** Returns `first` with the answers to what {@link furtherScopeOf} asks. */
+export function withFurther(first: Observation, { links, vlans, members, nextHops, exact, routers }: Observation): Observation {
   return {
-    links: distinct([...all.map((attachment) => attachment.link), ...made.flatMap((one) => namesOf(one.made)), ...macvtaps, ...bridges, ...uplinks, ...proxies, ...routed.map(({ vrf }) => vrf)]),
-    ports: distinct([...vlanPorts.map(({ link }) => link), ...uplinks]),
-    bridges: distinct(vlanPorts.filter((port) => port.uplinks.length > 0).map(({ bridge }) => bridge)),
-    subinterfaces: wanted.some((attachment) => attachment.kind === 'vlan-port' && attachment.uplinks.length > 0),
-    tables: all.some(hasTable) ? { protocol: routed[0]?.protocol ?? 0 } : undefined,
-    filters: familiesOf(recorded),
-    tracking: wanted.some((attachment) => attachment.kind === 'vlan-port' && trackedBy(attachment.policy) !== undefined),
-    routes: routed.flatMap(({ link: dev, protocol }) => (dev === undefined ? [] : [{ dev, protocol }])),
-    lookups: distinct(claims.flatMap(probesOf)),
-    locals: distinct(claims.filter((claim) => probesOf(claim).length > 1).map(({ text }) => text)),
-    nextHops: [],
-    proxies,
-    // Lookups follow the rules, which need not lead to this table.
-    exact: wanted.flatMap((link) => (link.kind === 'routed-link' && link.vrf === undefined && link.table !== 'main' ? claimsOf(link).map(({ text: to }) => ({ to, table: link.table })) : [])),
-    sysctls: distinct(routed.flatMap((link) => [...sysctlPathsOf(link), ...forwardingPathsOf(link), ...proxySysctlPaths(link)]).concat(
-      made.flatMap((one) => (one.made.kind === 'veth' ? [IPV6_PROBE, disableIpv6Path(one.made.peer)] : [])), macvtaps.map(disableIpv6Path))),
+    ...first, nextHops, routers, exact: [...first.exact, ...exact], links: new Map([...links, ...first.links]),
+    vlans: new Map([...vlans, ...first.vlans]), members: new Map([...members, ...first.members]),
   };
 }
 
-function sysctlPathsOf(link: RoutedLink): string[] {
-  return link.link === undefined ? [] : [...sysctlsOf({ ...link, link: link.link }).keys()];
+/** Returns one scope that asks for all of these, each thing once. */
+export function joined(parts: readonly Partial<Scope>[]): Scope {
+  const all = (key: 'links' | 'ports' | 'lookups' | 'locals' | 'nextHops' | 'proxies' | 'sysctls' | 'bridges' | 'joined'): string[] =>
+    distinct(parts.flatMap((part) => part[key] ?? []));
+  return {
+    ...EMPTY_SCOPE,
+    links: all('links'), ports: all('ports'), lookups: all('lookups'), locals: all('locals'), nextHops: all('nextHops'),
+    proxies: all('proxies'), sysctls: all('sysctls'), bridges: all('bridges'), joined: all('joined'),
+    routes: parts.flatMap(({ routes = [] }) => routes),
+    exact: parts.flatMap(({ exact = [] }) => exact),
+    subinterfaces: parts.some(({ subinterfaces }) => subinterfaces === true),
+    tracking: parts.some(({ tracking }) => tracking === true),
+    routers: parts.some(({ routers }) => routers === true),
+    tables: parts.find(({ tables }) => tables !== undefined)?.tables,
+  };
 }

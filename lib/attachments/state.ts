@@ -1,49 +1,25 @@
-/**
- * Attachments to kernel objects, desired and observed.
- */
+/** Attachments to kernel objects, desired and observed. */
 import type { Observation } from '../kernel/observation.js';
-import { type NetObject, type NetState, netState } from '../state/netstate.js';
-import type { Placed } from './attachment.js';
-import { desiredMacvtap, desiredMade, observedMacvtap, observedMade } from './made-link/state.js';
-import { desiredLink, observedLink } from './routed-link/state.js';
-import { desiredPort, observedPort } from './vlan-port/state.js';
+import { type NetState, netState } from '../state/netstate.js';
+import { kindOf, type Placed } from './kinds.js';
 
 /**
- * Returns what the kernel should hold for these attachments. `observation` decides what cannot be wished: a sysctl that
- * this kernel does not have is not asked for.
+ * Returns what the kernel should hold for these attachments. `observation` decides what cannot be asked for: a sysctl that
+ * this kernel does not have is left out.
  */
 export function desiredState(attachments: readonly Placed[], observation: Observation): NetState {
-  return netState(
-    attachments.flatMap((attachment): readonly NetObject[] => {
-      switch (attachment.kind) {
-        case 'vlan-port': return desiredPort(attachment, observation);
-        case 'routed-link': return desiredLink(attachment, observation);
-        case 'made-link': return desiredMade(attachment, observation);
-        case 'macvtap': return desiredMacvtap(attachment, observation);
-      }
-    }),
-  );
+  return netState(attachments.flatMap((one) => kindOf(one).desired(one, observation)));
 }
 
 /**
  * Returns what of the observed kernel is guestwire's, for links that these attachments wire or once wired: of a VLAN port
- * its whole VID table, of a routed link the gateways and the routes that carry our protocol number.
+ * its whole VID table, of a routed link the gateways and the routes that carry guestwire's protocol number.
  */
 export function observedState(attachments: readonly Placed[], observation: Observation): NetState {
-  return netState(
-    attachments.flatMap((attachment): readonly NetObject[] => {
-      switch (attachment.kind) {
-        case 'vlan-port': return observedPort(attachment, observation);
-        case 'routed-link': return observedLink(attachment, observation);
-        case 'made-link': return observedMade(attachment, observation);
-        case 'macvtap': return observedMacvtap(attachment, observation);
-      }
-    }),
-  );
+  return netState(attachments.flatMap((one) => kindOf(one).observed(one, observation)));
 }
 
-/** Returns `state` with the routed links among `wired` down. */
-export function downOf(wired: readonly Placed[], state: NetState): NetState {
-  const links = new Set(wired.flatMap(({ kind, link }) => (kind === 'routed-link' ? [link] : [])));
-  return netState([...state, ...[...links].map((dev) => ({ kind: 'link' as const, dev, up: false }))]);
+/** Returns `state` with the links of running guests as guestwire leaves them when it gives them up. */
+export function leftState(wired: readonly Placed[], state: NetState): NetState {
+  return netState([...state, ...wired.flatMap((one) => kindOf(one).left?.(one) ?? [])]);
 }

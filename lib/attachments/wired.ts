@@ -3,32 +3,32 @@
  * the same name.
  */
 import type { Observation } from '../kernel/observation.js';
-import type { FilterFamily } from '../state/nft.js';
-import type { Placed } from './attachment.js';
-import { isHalfMade } from './made-link/state.js';
+import { FILTER_FAMILIES, type FilterFamily } from '../state/nft.js';
+import { guardOf } from './attachment.js';
+import type { Guard } from './attached.js';
+import { type Attachment, kindOf, type Placed, type Wired } from './kinds.js';
+
+/** The nftables families that each way to guard a link needs a table of. */
+const GUARD_FAMILIES: Readonly<Record<Guard['how'], readonly FilterFamily[]>> = { port: ['bridge'], link: ['netdev', 'inet'] };
 
 /** Returns the families that these links need tables of. */
-export function familiesOf(wired: readonly { readonly kind: string }[]): FilterFamily[] {
-  const has = (kind: string): boolean => wired.some((one) => one.kind === kind);
-  return [...(has('vlan-port') ? ['bridge' as const] : []), ...(has('routed-link') ? ['netdev' as const, 'inet' as const] : [])];
+export function familiesOf(links: readonly (Attachment | Placed)[]): FilterFamily[] {
+  const needed = new Set(links.flatMap((one) => {
+    const guard = guardOf(one);
+    return guard === undefined ? [] : GUARD_FAMILIES[guard.how];
+  }));
+  return FILTER_FAMILIES.filter((family) => needed.has(family));
 }
 
-/** An attachment that was wired, with the ifindex of its link: names are reused, indexes are not. */
-export type Wired = Placed & {
-  readonly ifindex: number;
-  /** Nothing passes to or from the guest. */
-  readonly quarantined?: true | undefined;
-};
-
-/** Nothing is taken from a link whose ifindex is another: its name was reused by somebody else. */
+/** Returns the links that are still there. One whose ifindex is another is not: its name was used again. */
 export function livingOf(wired: readonly Wired[], { links }: Observation): Wired[] {
   return wired.filter((one) => {
     const facts = links.get(one.link);
-    return facts !== undefined && (facts.ifindex === one.ifindex || (isPending(one) && isHalfMade(one, facts)));
+    return facts !== undefined && (facts.ifindex === one.ifindex || kindOf(one).isBeingMade?.(one, facts) === true);
   });
 }
 
 /** Returns whether the link is recorded as one to be made: its ifindex is not known before. */
-export function isPending(wired: Wired): wired is Extract<Wired, { kind: 'made-link' }> {
-  return wired.kind === 'made-link' && wired.ifindex === 0;
+export function isPending(wired: Wired): boolean {
+  return wired.ifindex === 0 && kindOf(wired).isBeingMade !== undefined;
 }

@@ -1,11 +1,10 @@
 /** `guestwire derive`: what a domain XML means, without root and without looking at the kernel. */
-import type { Attachment } from '../attachments/attachment.js';
+import { wordsOf } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
-import type { MadeLink } from '../attachments/made-link/made-link.js';
+import type { Attachment } from '../attachments/kinds.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { quote } from '../values/quote.js';
-import { formatMembership } from '../values/vlan.js';
 import { command, JSON_VERSION, readDomainXml } from './command.js';
 
 export const derive = command({
@@ -41,21 +40,7 @@ function undefinedAsNull(_key: string, value: unknown): unknown {
 function toText({ name, nics }: Domain, attachments: readonly Attachment[]): string {
   const lines = nics.map(({ index, mac, target }) => {
     const attachment = attachments.find(({ nic }) => nic === index);
-    return `  NIC ${index}  ${mac ?? 'no MAC yet'}  ${target.dev ?? '-'}  ${attachment === undefined ? 'left alone' : words(attachment)}`;
+    return `  NIC ${index}  ${mac ?? 'no MAC yet'}  ${target.dev ?? '-'}  ${attachment === undefined ? 'left alone' : wordsOf(attachment)}`;
   });
   return [`guest ${quote(name)}`, ...lines].join('\n');
-}
-
-function words(attachment: Attachment): string {
-  if (attachment.kind === 'vlan-port') {
-    const isolated = attachment.isolated === true ? ', isolated' : '';
-    return `VLAN port on ${attachment.bridge ?? 'the bridge of its network'}: ${formatMembership(attachment.vlans)}${isolated}`;
-  }
-  const routes = attachment.routes.map(({ to, via }) => `${to} via ${via}`);
-  return `routed link${wordsOfMade(attachment.made)}: ${[...attachment.addresses, ...routes].join(', ')}; gateway ${attachment.gateways.join(', ')}`;
-}
-
-function wordsOfMade(made: MadeLink | undefined): string {
-  if (made === undefined) return '';
-  return made.kind === 'veth' ? ` on the veth pair ${made.dev} and ${made.peer}` : ` on the tap ${made.dev} that guestwire makes`;
 }

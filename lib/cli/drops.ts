@@ -1,5 +1,7 @@
 /** `guestwire drops`: what the rules of a guest's filters met. */
-import { familiesOf, type Wired } from '../attachments/wired.js';
+import { isNic } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/kinds.js';
+import { familiesOf } from '../attachments/wired.js';
 import { nicLabel } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
@@ -48,7 +50,7 @@ interface NicCount {
 
 async function countsOf(io: Io, wired: readonly Wired[]): Promise<NicCount[]> {
   const counts = await countersOf(io.exec, familiesOf(wired));
-  return wired.flatMap((nic) => counts.filter(({ chain }) => chain.endsWith(`_${nic.ifindex}`) && (nic.kind === 'vlan-port' || nic.kind === 'routed-link')).map((count) => ({ nic, count })));
+  return wired.flatMap((nic) => counts.filter(({ chain }) => chain.endsWith(`_${nic.ifindex}`) && isNic(nic)).map((count) => ({ nic, count })));
 }
 
 function directionOf({ chain }: RuleCount): string {

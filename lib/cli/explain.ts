@@ -2,7 +2,7 @@
 import { type Guest, nicLabel } from '../domain/guest.js';
 import { GuestwireError, HostError, locate, UsageError } from '../errors.js';
 import { decide, type Decision, type Flow, type Ruling } from '../filter/explain.js';
-import { type End, nicsOf, ownOf, type Parties } from '../filter/parties.js';
+import { type End, nicsOf, type Parties } from '../filter/parties.js';
 import type { Io } from '../guests/io.js';
 import { guestMeant } from '../guests/named.js';
 import { PROTOS } from '../intent/policy.js';
@@ -90,7 +90,7 @@ function withGuest(flow: Flow, guest: Guest, parties: Parties): Flow {
   if ([from, to].some((end) => end.kind === 'nic' && end.guest.uuid === guest.uuid)) return flow;
   const mine = nicsOf(parties).filter((nic) => nic.guest.uuid === guest.uuid);
   if (mine.some(({ wired }) => wired.trust?.ip === true)) return { ...flow, sender: guest.uuid };
-  const addresses = mine.flatMap(({ wired }) => ownOf(wired).map(bare));
+  const addresses = mine.flatMap(({ guard }) => guard.own.map(bare));
   const has = addresses.length === 0 ? 'it declares none' : `it has ${addresses.map(quote).join(', ')}`;
   throw new UsageError(`neither ${quote(flow.from)} nor ${quote(flow.to)} is an address of guest ${quote(guest.name)}, ${has}, and what it sends from others is dropped as forged`);
 }

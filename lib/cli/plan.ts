@@ -1,7 +1,7 @@
 /** `guestwire plan`: the exact batches that would run now, with every check made and nothing changed. */
-import { type Attachment, type Placed, placedOf } from '../attachments/attachment.js';
+import { foreseenOf, placedOf, withPlaceholders } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
-import { sysctlsOf } from '../attachments/routed-link/sysctls.js';
+import type { Attachment, Placed } from '../attachments/kinds.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { NIL_UUID } from '../domain/guest.js';
@@ -13,7 +13,6 @@ import { hostFrom, pastOf } from '../reconcile/host.js';
 import { type Plan, planFor } from '../reconcile/plan.js';
 import type { Batch } from '../state/render.js';
 import { quote } from '../values/quote.js';
-import { accessPort } from '../values/vlan.js';
 import { command, JSON_VERSION, readDomainXml } from './command.js';
 
 export const plan = command({
@@ -45,7 +44,7 @@ async function planNow(io: Io, domain: Domain): Promise<Plan> {
   const absent = await absentLinks(host.kernel, attachments);
   const there = attachments.map((attachment): Attachment => (absent.has(attachment.link) ? { ...attachment, link: undefined } : attachment));
   const observation = await check(host, guest, there);
-  const placed = placedOf(attachments.map(withPlaceholders));
+  const placed = placedOf(attachments.map((one) => withPlaceholders(one, `NIC-${one.nic}`)));
   const foreseen = await foresee(host.kernel, placed, observation);
   return planFor(placed, foreseen, { mode: { fresh: true, incoming: false }, past: pastOf(host, guest.uuid) });
 }
@@ -57,29 +56,19 @@ async function absentLinks(kernel: Kernel, attachments: readonly Attachment[]): 
   return new Set(named.filter((link) => !links.has(link)));
 }
 
-function withPlaceholders(attachment: Attachment): Attachment {
-  const link = attachment.link ?? `NIC-${attachment.nic}`;
-  if (attachment.kind === 'routed-link' && attachment.made?.kind === 'veth' && attachment.made.on === 'macvtap') {
-    return { ...attachment, link, made: { ...attachment.made, macvtap: attachment.made.macvtap ?? `NIC-${attachment.nic}` } };
-  }
-  return attachment.kind === 'vlan-port' ? { ...attachment, link, bridge: attachment.bridge ?? 'BRIDGE' } : { ...attachment, link };
-}
-
-/** Returns `observation` with the taps that are to come, as the kernel makes them: up, and in the bridge's default PVID. */
+/** Returns `observation` with the links that are to come, as the kernel makes them. */
 async function foresee(kernel: Kernel, placed: readonly Placed[], observation: Observation): Promise<Observation> {
-  const coming = placed.filter(({ link }) => !observation.links.has(link));
-  const paths = coming.flatMap((attachment) => (attachment.kind === 'routed-link' ? [...sysctlsOf(attachment).keys()].map((path) => [path, path.replace(`/${attachment.link}/`, '/default/')] as const) : []));
-  const defaults = await kernel.observe({ ...EMPTY_SCOPE, sysctls: paths.map(([, path]) => path) });
-  const vlans = new Map(observation.vlans);
-  for (const attachment of coming) {
-    const vid = attachment.kind === 'vlan-port' ? observation.links.get(attachment.bridge)?.bridge?.defaultPvid : undefined;
-    if (vid !== undefined && vid > 0) vlans.set(attachment.link, accessPort(vid));
-  }
+  const coming = placed.filter(({ link }) => !observation.links.has(link)).map((one) => ({ link: one.link, ...foreseenOf(one, observation) })).filter(({ absent }) => absent !== true);
+  const sysctls = coming.flatMap((one) => one.sysctls);
+  const defaults = await kernel.observe({ ...EMPTY_SCOPE, sysctls: sysctls.map(({ source }) => source) });
+  const vlans = coming.flatMap(({ link, vlans: members }) => (members === undefined ? [] : [[link, members] as const]));
+  // A link that guestwire makes is down, whatever else has its name.
+  const down = new Set(coming.filter(({ up }) => !up).map(({ link }) => link));
   return {
     ...observation,
-    vlans,
-    links: new Map([...observation.links, ...coming.map(({ link }) => [link, freshTap(link, placed)] as const)]),
-    sysctls: new Map([...observation.sysctls, ...paths.flatMap(([path, source]) => {
+    vlans: new Map([...observation.vlans, ...vlans]),
+    links: new Map([...observation.links, ...coming.map(({ link, master }) => [link, { ...freshTap(link, !down.has(link)), master }] as const)]),
+    sysctls: new Map([...observation.sysctls, ...sysctls.flatMap(({ path, source }) => {
       const value = defaults.sysctls.get(source);
       return value === undefined ? [] : [[path, value] as const];
     })]),
@@ -87,8 +76,7 @@ async function foresee(kernel: Kernel, placed: readonly Placed[], observation: O
 }
 
 /** 1000 is the queue length of a tap that libvirt makes (measured on Linux 6.18). */
-function freshTap(ifname: string, placed: readonly Placed[]): LinkFacts {
-  const up = !placed.some(({ kind, link }) => kind === 'made-link' && link === ifname);
+function freshTap(ifname: string, up: boolean): LinkFacts {
   return {
     ifname, ifindex: 0, up, txqlen: 1000, mac: undefined, mtu: undefined, allmulticast: false, alias: undefined, peer: undefined, tap: undefined,
     master: undefined, addresses: [], isolated: false, bridge: undefined,

@@ -1,6 +1,6 @@
 /** `guestwire set` and `guestwire unset`: a guest's metadata through libvirt's API, judged before anything is written. */
-import type { Attachment } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
+import type { Attachment } from '../attachments/kinds.js';
 import { loadConfig } from '../config/file.js';
 import type { HostConfig } from '../config/host-config.js';
 import { agentLockOf } from '../config/paths.js';

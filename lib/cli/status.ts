@@ -1,7 +1,8 @@
 /** `guestwire status`: what guestwire wires on this host and whether it is so, NIC by NIC. */
 import { readFileSync } from 'node:fs';
-import { claimsOf } from '../attachments/attachment.js';
+import { shownOf } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
+import type { Attachment, Wired } from '../attachments/kinds.js';
 import { loadConfig } from '../config/file.js';
 import { parseDomain } from '../domain/domain.js';
 import { UsageError } from '../errors.js';
@@ -11,7 +12,6 @@ import { askLibvirt } from '../guests/virsh.js';
 import { hostFrom } from '../reconcile/host.js';
 import { nicsIn, type NicState, type SurveyedNic } from '../survey/nic-state.js';
 import { survey } from '../survey/survey.js';
-import { bare } from '../values/address.js';
 import { quote, unquoted } from '../values/quote.js';
 import { formatMembership } from '../values/vlan.js';
 import { command, JSON_VERSION } from './command.js';
@@ -41,19 +41,20 @@ and sent (OUT), and how long it has been wired. Reads the state directory and th
     if (extra !== undefined) throw new UsageError('give the name of one guest');
     const host = hostFrom(io);
     const nics = nicsIn(await survey(host), host.isQuarantined);
-    const shown = name === undefined ? nics.map(shownOf) : await shownOfGuest(io, nics, name);
-    io.print(values.json === true ? JSON.stringify({ version: JSON_VERSION, nics: shown }, null, 2) : toText(shown, io, name));
+    const rows = name === undefined ? nics.map(rowOf) : await rowsOfGuest(io, nics, name);
+    const shown = rows.map((row) => row.shown);
+    io.print(values.json === true ? JSON.stringify({ version: JSON_VERSION, nics: shown }, null, 2) : toText(rows, io, name));
     return 0;
   },
 });
 
 /** As `--json` prints it. */
-interface Shown {
+interface ShownNic {
   readonly guest: { readonly name: string; readonly uuid: string | null };
   readonly nic: number;
   readonly mac: string | null;
   readonly link: string | null;
-  readonly kind: 'vlan-port' | 'routed-link' | null;
+  readonly kind: Attachment['kind'] | null;
   readonly bridge: string | null;
   readonly vlans: string | null;
   readonly addresses: readonly string[];
@@ -64,19 +65,23 @@ interface Shown {
   readonly since: string | null;
 }
 
-function shownOf({ guest, wired, state, differences, since }: SurveyedNic): Shown {
-  const claims = wired.kind === 'routed-link' ? claimsOf(wired).map(bare) : [];
-  const addresses = wired.kind === 'routed-link' ? wired.addresses : (wired.declared ?? []);
-  return {
+function rowOf({ guest, wired, state, differences, since }: SurveyedNic): Row {
+  const shown: ShownNic = {
     guest: { name: guest.name, uuid: guest.uuid }, nic: wired.nic, mac: wired.mac ?? null, link: wired.link, kind: wired.kind,
-    bridge: wired.kind === 'vlan-port' ? wired.bridge : null, vlans: wired.kind === 'vlan-port' ? formatMembership(wired.vlans) : null,
-    addresses, routes: claims.filter((claim) => !addresses.includes(claim)),
+    ...networkOf(wired),
     state, differences, traffic: state === 'not-wired' ? null : trafficOf(wired.link), since,
   };
+  return { shown, network: shownOf(wired).network };
+}
+
+interface Row {
+  readonly shown: ShownNic;
+  /** The network in words. */
+  readonly network: string;
 }
 
 /** What the host's end sends, the guest receives. */
-function trafficOf(link: string): Shown['traffic'] {
+function trafficOf(link: string): ShownNic['traffic'] {
   const [received, sent] = ['tx_bytes', 'rx_bytes'].map((name) => {
     try {
       return Number(readFileSync(`/sys/class/net/${link}/statistics/${name}`, 'utf8'));
@@ -89,24 +94,24 @@ function trafficOf(link: string): Shown['traffic'] {
   return received === undefined || sent === undefined ? null : { received, sent };
 }
 
-async function shownOfGuest(io: Io, nics: readonly SurveyedNic[], name: string): Promise<Shown[]> {
+async function rowsOfGuest(io: Io, nics: readonly SurveyedNic[], name: string): Promise<Row[]> {
   const guest = guestAmong(nics.map((nic) => nic.guest), name) ?? await guestOfLibvirt(io, name);
   const own = nics.filter((nic) => nic.guest.uuid === guest.uuid);
-  return own.length > 0 ? own.map(shownOf) : unwiredOf(io, guest.uuid);
+  return own.length > 0 ? own.map(rowOf) : unwiredOf(io, guest.uuid);
 }
 
 /** Of a guest that guestwire has not wired, what libvirt knows. */
-async function unwiredOf(io: Io, uuid: string): Promise<Shown[]> {
+async function unwiredOf(io: Io, uuid: string): Promise<Row[]> {
   const domain = parseDomain(await askLibvirt(io, ['dumpxml', '--domain', uuid], 'reading the domain XML'));
   const attachments = deriveAttachments(domain, loadConfig(io.settings.config), io.warn);
-  return domain.nics.map(({ index, mac, target }): Shown => {
+  return domain.nics.map(({ index, mac, target }): Row => {
     const asked = attachments.find(({ nic }) => nic === index);
-    return {
+    const shown: ShownNic = {
       guest: { name: domain.name, uuid: domain.uuid ?? null }, nic: index, mac: mac ?? null, link: target.dev ?? null, kind: asked?.kind ?? null,
-      bridge: asked?.kind === 'vlan-port' ? (asked.bridge ?? null) : null, vlans: asked?.kind === 'vlan-port' ? formatMembership(asked.vlans) : null,
-      addresses: asked?.kind === 'routed-link' ? asked.addresses : [], routes: asked?.kind === 'routed-link' ? asked.routes.map(({ to }) => to) : [],
+      ...networkOf(asked),
       state: asked === undefined ? 'left-alone' : 'not-wired', differences: [], traffic: null, since: null,
     };
+    return { shown, network: shownOf(asked).network };
   });
 }
 
@@ -115,26 +120,26 @@ const COLUMNS: readonly Column[] = [
   { title: 'IN' }, { title: 'OUT' }, { title: 'SINCE' },
 ];
 
-const WORDS: Readonly<Record<Shown['state'], { readonly text: string; readonly colour?: Colour }>> = {
+const WORDS: Readonly<Record<ShownNic['state'], { readonly text: string; readonly colour?: Colour }>> = {
   wired: { text: 'wired', colour: 'green' }, drifted: { text: 'drifted', colour: 'red' }, quarantined: { text: 'quarantined', colour: 'yellow' },
   waiting: { text: 'waiting for its migration', colour: 'yellow' }, 'not-wired': { text: 'not wired', colour: 'red' }, 'left-alone': { text: 'left alone' },
 };
 
 const WIDTH = 80;
 
-function toText(nics: readonly Shown[], { colours = false }: Io, name: string | undefined): string {
-  if (nics.length === 0) return name === undefined ? 'guestwire wires no guest on this host now' : `guest ${quote(name)} has no NIC`;
+function toText(rows: readonly Row[], { colours = false }: Io, name: string | undefined): string {
+  if (rows.length === 0) return name === undefined ? 'guestwire wires no guest on this host now' : `guest ${quote(name)} has no NIC`;
   const now = Date.now();
-  const rows = nics.map(({ guest, nic, link, state, traffic, since, ...rest }): Cell[] => [
-    { text: unquoted(guest.name) }, { text: String(nic) }, { text: link ?? '-' }, { text: networkOf(rest) }, WORDS[state],
+  const cells = rows.map(({ network, shown: { guest, nic, link, state, traffic, since } }): Cell[] => [
+    { text: unquoted(guest.name) }, { text: String(nic) }, { text: link ?? '-' }, { text: network }, WORDS[state],
     { text: traffic === null ? '-' : size(traffic.received) }, { text: traffic === null ? '-' : size(traffic.sent) }, { text: since === null ? '-' : age(now - Date.parse(since)) },
   ]);
-  return tableLines(COLUMNS, rows, { width: WIDTH, colours }).join('\n');
+  return tableLines(COLUMNS, cells, { width: WIDTH, colours }).join('\n');
 }
 
-function networkOf({ kind, bridge, vlans, addresses, routes }: Pick<Shown, 'kind' | 'bridge' | 'vlans' | 'addresses' | 'routes'>): string {
-  if (kind === null) return '-';
-  return kind === 'vlan-port' ? `${bridge ?? '?'}: ${vlans ?? ''}` : `routed: ${[...addresses, ...routes].join(', ')}`;
+function networkOf(one: Attachment | Wired | undefined): Pick<ShownNic, 'bridge' | 'vlans' | 'addresses' | 'routes'> {
+  const { bridge = null, vlans, addresses, routes } = shownOf(one);
+  return { bridge, vlans: vlans === undefined ? null : formatMembership(vlans), addresses, routes };
 }
 
 const UNITS = ['', 'K', 'M', 'G', 'T', 'P'];

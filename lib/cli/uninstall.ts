@@ -1,6 +1,7 @@
 /** `guestwire uninstall`: takes away what `install` put on a host, and what the hook keeps there. */
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { LEDGER_NAMES, leftWords } from '../attachments/ledger.js';
 import { agentLockOf } from '../config/paths.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
@@ -20,7 +21,7 @@ import { release, releaseRunning } from '../reconcile/reconcile.js';
 import { serveNobody } from '../serve/serve.js';
 import { acquireLock, type Lock } from '../system/lock.js';
 import { createLog } from '../system/log.js';
-import { quote, sysctlName } from '../values/quote.js';
+import { quote } from '../values/quote.js';
 import { assertRoot, command } from './command.js';
 
 export const uninstall = command({
@@ -152,13 +153,7 @@ function isFile(path: string): boolean {
 /** The lock last: until then nobody else may work here. */
 function removeState(io: Io): void {
   const { stateDir, lock } = io.settings;
-  for (const { dev, vids } of quietJournal(io).readUplinks()) {
-    io.warn(`uplink ${quote(dev)} may still have VLANs ${vids.join(', ')}, which guestwire put there for guests that are gone: 'bridge vlan show dev ${dev}' shows them`);
-  }
-  for (const { dev, originals } of quietJournal(io).readProxies()) {
-    const were = Object.entries(originals).map(([path, value]) => `${sysctlName(path)} = ${value}`);
-    io.warn(`proxy link ${quote(dev)} may still have settings that guestwire made for guests that are gone: they were ${were.join(', ')}`);
-  }
+  for (const words of leftWords(quietJournal(io).readLedger())) io.warn(words);
   for (const name of namesIn(stateDir).filter((each) => STATE_FILE.test(each))) removeFile(io, join(stateDir, name));
   removeIfEmpty(io, stateDir);
   const agentLock = agentLockOf(io.settings);
@@ -166,7 +161,7 @@ function removeState(io: Io): void {
   removeFile(io, lock);
 }
 
-const STATE_FILE = /^(proxies\.json|uplinks\.json|[0-9a-f-]{36}\.(json|incoming|ended))(\.draft)?$/;
+const STATE_FILE = new RegExp(`^(${LEDGER_NAMES.map((name) => `${name}\\.json`).join('|')}|[0-9a-f-]{36}\\.(json|incoming|ended))(\\.draft)?$`);
 
 function removeFile(io: Io, path: string): void {
   attempt(path, () => { rmSync(path); });

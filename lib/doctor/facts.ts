@@ -3,6 +3,7 @@
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
+import { guestEndOf, shownOf } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import { loadConfig } from '../config/file.js';
 import type { HostConfig } from '../config/host-config.js';
@@ -60,9 +61,10 @@ function nicsOf(io: Io, xml: string, { config, running }: { readonly config: Hos
     const attachments = deriveAttachments(domain, config, () => undefined);
     return domain.nics.map(({ index, mac }): DefinedNic => {
       const asked = attachments.find(({ nic }) => nic === index);
-      const port = asked?.kind === 'vlan-port' ? asked : undefined;
+      const shown = asked && shownOf(asked);
+      const end = asked && guestEndOf(asked);
       const link = asked?.link === undefined || asked.link.startsWith('vnet') ? 'vnet*' : asked.link;
-      return { guest: domain.name, mac, addresses: asked?.kind === 'routed-link' ? asked.addresses : [], bridge: port?.bridge, vids: port?.vlans.map(({ vid }) => vid) ?? [], link, running };
+      return { guest: domain.name, mac, addresses: end?.how === 'routed' ? end.addresses : [], bridge: shown?.bridge, vids: shown?.vlans?.map(({ vid }) => vid) ?? [], link, running };
     });
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;

@@ -3,6 +3,7 @@
  * nftables in words, without asking them. Pure. A flow is its first packet: answers to what passed, and ICMP errors, pass
  * always and are never asked for. Routing is not looked at: a VRF or a table of its own may keep apart what passes here.
  */
+import type { Guard } from '../attachments/attached.js';
 import { wordOf } from '../intent/permission.js';
 import type { Allow, Direction, Policy, Proto } from '../intent/policy.js';
 import { quote } from '../values/quote.js';
@@ -85,12 +86,12 @@ function rulingsOf(flow: Flow, { from, to, quarantined }: Ends & Pick<Parties, '
 
 const QUARANTINE: Reason = { verdict: 'dropped', rule: 'the guest is in quarantine', origin: 'guestwire quarantine' };
 
-function outOf(flow: Flow, { wired }: NicEnd, to: End): Reason {
-  if (wired.kind === 'vlan-port') return outOfPort(flow, wired, to);
-  const { policy } = wired;
+function outOf(flow: Flow, { guard }: NicEnd, to: End): Reason {
+  const { policy } = guard;
+  if (guard.how === 'port' || policy === undefined) return outOfPort(flow, guard, to);
   const offered = offeredTo(flow, policy, to);
   if (offered !== undefined) return always(offered);
-  const ruled = byRules(flow, policy, { direction: 'out', other: to, fellow: isRouted(to) ? to.wired.policy : undefined });
+  const ruled = byRules(flow, policy, { direction: 'out', other: to, fellow: routedPolicyOf(to) });
   if (ruled !== undefined) return ruled;
   if (to.kind !== 'host' || policy.profile === 'open') {
     return byProfile(policy, 'passes', to.kind === 'host' ? 'lets it reach all of this host' : to.kind === 'world' ? 'lets it reach the world' : 'leaves it to the receiver');
@@ -107,11 +108,11 @@ function offeredTo({ to, proto, port }: Flow, { offers }: Policy, end: End): str
   return offers.dhcp && proto === 'udp' && port === server ? 'DHCP, which this host offers' : undefined;
 }
 
-function intoIt(flow: Flow, from: End, { wired }: NicEnd): Reason {
-  if (wired.kind === 'vlan-port') return intoPort(flow, from, wired);
-  const { policy } = wired;
+function intoIt(flow: Flow, from: End, { guard }: NicEnd): Reason {
+  const { policy } = guard;
+  if (guard.how === 'port' || policy === undefined) return intoPort(flow, from, guard);
   if (from.kind === 'host') return always('what this host itself sends comes in');
-  return arriving(flow, policy, { other: from, fellow: isRouted(from) ? from.wired.policy : undefined });
+  return arriving(flow, policy, { other: from, fellow: routedPolicyOf(from) });
 }
 
 /** Who is a guest for the other, and of what policy; undefined: it is of the world. */
@@ -129,26 +130,24 @@ function arriving(flow: Flow, policy: Policy, met: Met): Reason {
 }
 
 /** A guest on a VLAN port comes over its bridge and a router, like all the world. */
-function isRouted(end: End): end is NicEnd & { readonly wired: { readonly kind: 'routed-link' } } {
-  return end.kind === 'nic' && end.wired.kind === 'routed-link';
+function routedPolicyOf(end: End): Policy | undefined {
+  return end.kind === 'nic' && end.guard.how === 'link' ? end.guard.policy : undefined;
 }
 
-type Port = Extract<NicEnd['wired'], { kind: 'vlan-port' }>;
-
-function outOfPort(flow: Flow, port: Port, to: End): Reason {
+function outOfPort(flow: Flow, port: Guard, to: End): Reason {
   const { policy } = port;
   const peer = neighbourOf(port, to);
-  if (peer !== undefined && port.isolated === true && peer.isolated === true) return isolatedPorts(port);
+  if (peer?.isolated === true && port.isolated) return isolatedPorts(port);
   if (policy === undefined || isFree(policy, 'out')) return FREE;
   const ruled = byRules(flow, policy, { direction: 'out', other: to, fellow: peer?.policy });
   return ruled ?? byProfile(policy, 'passes', peer === undefined ? 'lets it reach the world' : 'leaves it to the receiver');
 }
 
 /** What this host sends or routes comes over the bridge, like all the world. */
-function intoPort(flow: Flow, from: End, port: Port): Reason {
+function intoPort(flow: Flow, from: End, port: Guard): Reason {
   const { policy } = port;
   const peer = neighbourOf(port, from);
-  if (peer !== undefined && port.isolated === true && peer.isolated === true) return isolatedPorts(port);
+  if (peer?.isolated === true && port.isolated) return isolatedPorts(port);
   if (policy === undefined || isFree(policy, 'in')) return FREE;
   return arriving(flow, policy, { other: from, fellow: peer && (peer.policy ?? NAMELESS) });
 }
@@ -158,8 +157,8 @@ const NAMELESS: Policy = { profile: 'open', allows: [], guest: '', groups: [], o
 
 const FREE = always('its VLANs decide, and it has no policy for this direction');
 
-function isolatedPorts({ bridge }: Port): Reason {
-  return { verdict: 'dropped', rule: `both are isolated ports of bridge ${quote(bridge)}`, origin: '<port isolated>' };
+function isolatedPorts({ bridge }: Guard): Reason {
+  return { verdict: 'dropped', rule: `both are isolated ports of bridge ${quote(bridge ?? '')}`, origin: '<port isolated>' };
 }
 
 function isFree({ profile, allows }: Policy, way: Direction): boolean {
@@ -167,10 +166,9 @@ function isFree({ profile, allows }: Policy, way: Direction): boolean {
 }
 
 /** Returns the port, if it is one, that shares a VLAN of the same bridge. */
-function neighbourOf(port: Port, other: End): Port | undefined {
-  if (other.kind !== 'nic' || other.wired.kind !== 'vlan-port') return undefined;
-  const peer = other.wired;
-  return peer.bridge === port.bridge && peer.vlans.some(({ vid }) => port.vlans.some((own) => own.vid === vid)) ? peer : undefined;
+function neighbourOf(port: Guard, other: End): Guard | undefined {
+  if (other.kind !== 'nic') return undefined;
+  return other.guard.segments.some((segment) => port.segments.includes(segment)) ? other.guard : undefined;
 }
 
 /** undefined: the NIC has no rule for this direction. */

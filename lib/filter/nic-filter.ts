@@ -1,26 +1,31 @@
 /**
  * The filter of one NIC: which nftables family has which chains and sets of it, by what kind of link it is.
  */
-import type { Wired } from '../attachments/wired.js';
+import type { Guard } from '../attachments/attached.js';
+import { guardOf } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/kinds.js';
 import { type Chain, type FilterFamily, type NicFilter, PROTOCOLS, type Rule } from '../state/nft.js';
 import { policyRules, type PolicyRules } from './link-policy.js';
 import { CHECKED, FROM_QUARANTINE, hooked, QUARANTINE } from './nft-tables.js';
 import { portPolicyRules } from './port-policy.js';
 import { linkRules, portRules, type SpoofRules } from './spoofing.js';
 
-/** Returns what a NIC adds to the table of `family`; undefined: nothing. */
-export function nicFilter(wired: Wired, family: FilterFamily): NicFilter | undefined {
-  if (wired.kind === 'vlan-port') return family === 'bridge' ? portFilter(wired) : undefined;
-  if (wired.kind !== 'routed-link' || family === 'bridge') return undefined;
-  return family === 'netdev' ? ingressFilter(wired) : policyFilter(wired);
+/** A NIC with how it is guarded. */
+interface Guarded {
+  readonly wired: Wired;
+  readonly guard: Guard;
 }
 
-type Of<Kind extends Wired['kind']> = Extract<Wired, { readonly kind: Kind }>;
+/** Returns what a NIC adds to the table of `family`; undefined: nothing. */
+export function nicFilter(wired: Wired, family: FilterFamily): NicFilter | undefined {
+  const guard = guardOf(wired);
+  return guard && FILTERS[guard.how][family]?.({ wired, guard });
+}
 
-function portFilter(port: Of<'vlan-port'>): NicFilter {
+function portFilter({ wired: port, guard }: Guarded): NicFilter {
   const name = `nic_${port.ifindex}`;
-  const rules = portRules(port);
-  const policy = policyParts(port, port.policy === undefined ? NO_RULES : portPolicyRules(port.policy, port.ifindex), ['guests']);
+  const rules = portRules(port, guard);
+  const policy = policyParts(port, guard.policy === undefined ? NO_RULES : portPolicyRules(guard.policy, port.ifindex), ['guests']);
   return {
     chains: [...protocolChains(port, rules), { name, rules: [...logging(port, rules.frame), ...leadsOf(port)] }, ...policy.chains],
     elements: [{ set: 'ports', verdict: `goto ${name}` }, ...policy.elements, ...quarantineOf(port)], named: policy.named,
@@ -28,9 +33,9 @@ function portFilter(port: Of<'vlan-port'>): NicFilter {
 }
 
 /** On kernels from 6.16 on a chain whose link is gone hooks the next link of that name, so the first rule lets others by. */
-function ingressFilter(link: Of<'routed-link'>): NicFilter {
+function ingressFilter({ wired: link, guard }: Guarded): NicFilter {
   const learns = `learnt_${link.ifindex}`;
-  const spoofing = linkRules(link, learns);
+  const spoofing = linkRules(link, guard, learns);
   const rules = [{ match: `iif != ${link.ifindex}`, why: 'another link', verdict: 'accept' }, FROM_QUARANTINE, { match: '', why: 'filtered', verdict: `meta mark set meta mark | ${CHECKED}` }, ...logging(link, spoofing.frame), ...leadsOf(link)];
   return {
     chains: [...protocolChains(link, spoofing), { ...hooked(`nic_${link.ifindex}`, 'ingress', { rules }), device: link.link }],
@@ -38,7 +43,7 @@ function ingressFilter(link: Of<'routed-link'>): NicFilter {
   };
 }
 
-function protocolChains(wired: Of<'vlan-port' | 'routed-link'>, rules: SpoofRules): Chain[] {
+function protocolChains(wired: Wired, rules: SpoofRules): Chain[] {
   return PROTOCOLS.map((protocol) => ({ name: `${protocol}_${wired.ifindex}`, rules: logging(wired, rules[protocol]) }));
 }
 
@@ -46,15 +51,19 @@ function leadsOf({ ifindex }: Wired): Rule[] {
   return PROTOCOLS.map((protocol) => ({ match: `meta protocol ${protocol}`, why: protocol, verdict: `goto ${protocol}_${ifindex}` }));
 }
 
-function policyFilter(link: Of<'routed-link'>): NicFilter {
-  const { chains, elements, named } = policyParts(link, policyRules(link.policy), ['guests', ...(link.trust?.ip === true ? [] : ['routed'])]);
+function policyFilter({ wired: link, guard }: Guarded): NicFilter {
+  const { chains, elements, named } = policyParts(link, guard.policy === undefined ? NO_RULES : policyRules(guard.policy), ['guests', ...(link.trust?.ip === true ? [] : ['routed'])]);
   return { chains, elements: [...elements, ...quarantineOf(link)], named };
 }
 
 const NO_RULES: PolicyRules = { member: [], named: [] };
 
+const FILTERS: Readonly<Record<Guard['how'], Partial<Record<FilterFamily, (guarded: Guarded) => NicFilter>>>> = {
+  port: { bridge: portFilter }, link: { netdev: ingressFilter, inet: policyFilter },
+};
+
 /** What goes out may still have to come in somewhere, so its chain returns. */
-function policyParts(wired: Of<'vlan-port' | 'routed-link'>, rules: PolicyRules, sets: readonly string[]): Pick<NicFilter, 'chains' | 'elements' | 'named'> {
+function policyParts(wired: Wired, rules: PolicyRules, sets: readonly string[]): Pick<NicFilter, 'chains' | 'elements' | 'named'> {
   const directions = (['opens', 'in', 'out', 'host'] as const).filter((direction) => rules[direction] !== undefined);
   const chains = directions.map((direction): Chain => ({ name: `${direction}_${wired.ifindex}`, rules: logging(wired, rules[direction] ?? []) }));
   const leads = directions.filter((direction) => direction !== 'opens').map((set) => ({ set, verdict: `${set === 'out' ? 'jump' : 'goto'} ${set}_${wired.ifindex}` }));
@@ -66,7 +75,7 @@ function quarantineOf({ quarantined }: Wired): NicFilter['elements'] {
 }
 
 /** Ten lines a minute and NIC: a guest must not be able to fill the host's log. */
-function logging({ logged, link }: Wired & { readonly logged?: true | undefined }, rules: readonly Rule[]): Rule[] {
+function logging({ logged, link }: Wired, rules: readonly Rule[]): Rule[] {
   if (logged !== true) return [...rules];
   return rules.flatMap((rule) => (rule.verdict === undefined
     ? [{ match: `${rule.match} limit rate 10/minute`.trim(), why: `log: ${rule.why}`, verdict: `log prefix "guestwire ${link}: ${rule.why}: "` }, rule]

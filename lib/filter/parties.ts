@@ -1,9 +1,10 @@
 /** Whose an address is, among the guests of a host: the ends of a flow. */
-import { claimsOf } from '../attachments/attachment.js';
-import type { Wired } from '../attachments/wired.js';
+import type { Guard } from '../attachments/attached.js';
+import { guardOf } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/kinds.js';
 import type { Guest } from '../domain/guest.js';
 import {
-  contains, type Family, hostPrefix, ownPrefix, parseAddress, parsePrefix, type Prefix,
+  contains, type Family, hostPrefix, parseAddress, parsePrefix,
 } from '../values/address.js';
 
 /** One end of a flow. */
@@ -17,10 +18,9 @@ export interface NicEnd {
   readonly kind: 'nic';
   readonly address: string;
   readonly guest: Guest;
-  readonly wired: WiredNic;
+  readonly wired: Wired;
+  readonly guard: Guard;
 }
-
-export type WiredNic = Extract<Wired, { kind: 'routed-link' | 'vlan-port' }>;
 
 export interface Parties {
   /** What the journal has of guests that run. */
@@ -33,20 +33,18 @@ export interface Parties {
 
 /** Returns the NICs of guests that are filtered; links beside them are none. */
 export function nicsOf({ guests }: Pick<Parties, 'guests'>): Omit<NicEnd, 'address'>[] {
-  return guests.flatMap(({ guest, wired }) => wired.flatMap((one) => (one.kind === 'routed-link' || one.kind === 'vlan-port' ? [{ kind: 'nic' as const, guest, wired: one }] : [])));
-}
-
-/** Returns the addresses and prefixes that are a NIC's own. */
-export function ownOf(wired: WiredNic): readonly Prefix[] {
-  return wired.kind === 'routed-link' ? claimsOf(wired) : (wired.declared ?? []).map(ownPrefix);
+  return guests.flatMap(({ guest, wired }) => wired.flatMap((one) => {
+    const guard = guardOf(one);
+    return guard === undefined ? [] : [{ kind: 'nic' as const, guest, wired: one, guard }];
+  }));
 }
 
 /** Returns whose a canonical address is. Of prefixes that nest the longest tells, as it does for the host's routes. */
 export function endOf(address: string, parties: Parties): End {
   const nics = nicsOf(parties);
-  if (parties.host.has(address) || nics.some(({ wired }) => wired.kind === 'routed-link' && wired.gateways.includes(address))) return { kind: 'host', address };
+  if (parties.host.has(address) || nics.some(({ guard }) => guard.gateways.includes(address))) return { kind: 'host', address };
   const point = hostPrefix(parseAddress(address));
-  const owners = nics.flatMap((nic) => ownOf(nic.wired).filter((own) => contains(own, point)).map((own) => ({ nic, length: own.length })));
+  const owners = nics.flatMap((nic) => nic.guard.own.filter((own) => contains(own, point)).map((own) => ({ nic, length: own.length })));
   const [owner] = owners.sort((a, b) => b.length - a.length);
   return owner === undefined ? { kind: 'world', address } : { ...owner.nic, address };
 }
@@ -57,12 +55,12 @@ export function endOf(address: string, parties: Parties): End {
  */
 export function unboundNicOf(uuid: string, address: string, parties: Parties): NicEnd | undefined {
   const { family } = parseAddress(address);
-  const nic = nicsOf(parties).find(({ guest, wired }) => guest.uuid === uuid && (wired.trust?.ip === true || (wired.kind === 'vlan-port' && !declares(wired, family))));
+  const nic = nicsOf(parties).find(({ guest, wired, guard }) => guest.uuid === uuid && (wired.trust?.ip === true || (guard.how === 'port' && !declares(guard, family))));
   return nic && { ...nic, address };
 }
 
-function declares(wired: WiredNic, family: Family): boolean {
-  return ownOf(wired).some((own) => own.family === family);
+function declares({ own: all }: Guard, family: Family): boolean {
+  return all.some((own) => own.family === family);
 }
 
 /** Returns whether a prefix, canonical, holds an address. */

@@ -4,7 +4,9 @@
  * prints of the same tables in an empty network namespace, whose links have the same names and ifindexes.
  */
 import { readFileSync } from 'node:fs';
-import { familiesOf, type Wired } from '../attachments/wired.js';
+import { isNic } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/kinds.js';
+import { familiesOf } from '../attachments/wired.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { listTable } from '../kernel/nft-output.js';
 import type { FilterFacts } from '../kernel/observation.js';
@@ -81,7 +83,7 @@ const PEERS = 2 ** 30;
  */
 async function expectedOf(exec: Exec, living: readonly Wired[], families: readonly FilterFamily[]): Promise<string[] | undefined> {
   if (families.length === 0) return [];
-  const links = living.filter(({ kind }) => kind === 'routed-link' || kind === 'vlan-port').map(({ link, ifindex }, index) => `link add name ${link} index ${ifindex} type veth peer name ~${index} index ${PEERS + index}`);
+  const links = living.filter(isNic).map(({ link, ifindex }, index) => `link add name ${link} index ${ifindex} type veth peer name ~${index} index ${PEERS + index}`);
   const rules = families.flatMap((family) => [
     ...tableLines(family),
     ...living.flatMap((one) => {
@@ -123,7 +125,7 @@ export function alterations({ family, living }: Place, actual: Blocks, expected:
   const nicOfBlock = (name: string): number | undefined => of(Number(/_([0-9]+)$/.exec(name)?.[1]), known);
   const nicOfElement = (element: string): number | undefined => {
     const key = /^"?([^" ]+)"?/.exec(element)?.[1];
-    return of(living.find(({ link, kind }) => link === key && kind !== 'made-link')?.ifindex ?? Number(key), known);
+    return of(living.find((one) => one.link === key && isNic(one))?.ifindex ?? Number(key), known);
   };
   const found: Alteration[] = [];
   for (const name of new Set([...expected.keys(), ...actual.keys()])) {

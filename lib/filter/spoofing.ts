@@ -3,7 +3,7 @@
  * (nftables family bridge) and a routed link (netdev). `meta protocol` and not `ether type` is written before every inner
  * header: it sees through a VLAN tag, where the other reads the tag (nft_payload.c, nft_meta.c).
  */
-import { claimsOf, type PlacedLink, type PlacedPort } from '../attachments/attachment.js';
+import type { AttachedLink, Guard } from '../attachments/attached.js';
 import { NO_TRUST, type Trust } from '../intent/policy.js';
 import type { Rule } from '../state/nft.js';
 import {
@@ -26,27 +26,23 @@ interface Sender {
 }
 
 /** Returns the rules for what comes in on a port of a bridge. */
-export function portRules(port: PlacedPort): SpoofRules {
-  const { mac, trust = NO_TRUST } = port;
-  const declared = (port.declared ?? []).map(ownPrefix);
+export function portRules({ mac, trust = NO_TRUST }: AttachedLink, { own: declared, tagged }: Guard): SpoofRules {
   const own = (family: Family): readonly Prefix[] | undefined => orUnchecked(declared.filter((prefix) => prefix.family === family));
-  const access = port.vlans.length === 1 && port.vlans[0]?.untagged === true;
   return rulesFor({
     mac, trust, own: { inet: own('inet'), inet6: own('inet6') }, counted: undefined,
     protocols: declared.length === 0 ? undefined : ['ip', 'ip6', 'arp', RARP, ...(trust.stp ? ['0x0004'] : [])],
     linkLocal: [mac === undefined ? LINK_LOCAL : hostPrefix(linkLocalOf(mac))].map(rangeOf),
-    tagged: access ? 'never' : 'members',
+    tagged,
   });
 }
 
 /** Returns the rules for what comes in on a routed link; `counted` is the set of the link-local addresses it uses. */
-export function linkRules(link: PlacedLink, counted: string): SpoofRules {
-  const claims = claimsOf(link);
+export function linkRules({ mac, trust = NO_TRUST }: AttachedLink, { own: claims, gateways, tagged }: Guard, counted: string): SpoofRules {
   const own = (family: Family): Prefix[] => claims.filter((prefix) => prefix.family === family);
   const [inet, inet6] = [own('inet'), own('inet6')];
   return rulesFor({
-    mac: link.mac, trust: link.trust ?? NO_TRUST, own: { inet: orUnchecked(inet), inet6: orUnchecked(inet6) }, tagged: 'never', counted,
-    linkLocal: inet6.length > 0 ? linkLocalsWithout(link.gateways.filter((gateway) => contains(LINK_LOCAL, ownPrefix(gateway)))) : [],
+    mac, trust, own: { inet: orUnchecked(inet), inet6: orUnchecked(inet6) }, tagged, counted,
+    linkLocal: inet6.length > 0 ? linkLocalsWithout(gateways.filter((gateway) => contains(LINK_LOCAL, ownPrefix(gateway)))) : [],
     protocols: [...(inet.length > 0 ? ['ip', 'arp'] : []), ...(inet6.length > 0 ? ['ip6'] : []), RARP],
   });
 }

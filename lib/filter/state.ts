@@ -2,7 +2,8 @@
  * Plans for the filters: which tables, chains, elements and sets the guests of this host need, and which of them are
  * there. A table that is broken or gone is made anew with the NICs of all guests, for `nft flush ruleset` takes all at once.
  */
-import { familiesOf, type Wired } from '../attachments/wired.js';
+import type { Wired } from '../attachments/kinds.js';
+import { familiesOf } from '../attachments/wired.js';
 import type { FilterFacts, HookFacts, Observation } from '../kernel/observation.js';
 import type { NetObject, NetState } from '../state/netstate.js';
 import {

@@ -1,6 +1,9 @@
 /** Whether another guest has what one is to be given: of this host's, those that are wired and those that are only defined. */
-import { type Attachment, claimsOf } from '../attachments/attachment.js';
-import { assertUnclaimed, type Holder } from '../attachments/routed-link/check.js';
+import { claimsOf } from '../attachments/attachment.js';
+import type { Attachment } from '../attachments/kinds.js';
+import type { Holder } from '../attachments/attached.js';
+import { holderOf } from '../attachments/check.js';
+import { assertUnclaimed } from '../attachments/routed-link/check.js';
 import { nicLabel } from '../domain/guest.js';
 import type { Connection } from '../libvirt/connection.js';
 import type { DomainRef } from '../libvirt/refs.js';
@@ -20,17 +23,13 @@ interface Wanted {
  * elsewhere has its own, and each guest costs a login there.
  */
 export async function assertFree({ io, libvirt }: { readonly io: Io; readonly libvirt: Connection }, guest: DomainRef, { wanted, had }: Wanted): Promise<void> {
-  const before = new Set(claimsIn(had).map(({ text }) => text));
-  if (libvirt.transport !== 'socket' || claimsIn(wanted).every(({ text }) => before.has(text))) return;
+  const before = new Set(claimsOf(had).map(({ text }) => text));
+  if (libvirt.transport !== 'socket' || claimsOf(wanted).every(({ text }) => before.has(text))) return;
   const holders = [...await wiredBeside(io, guest, wanted), ...await definedBeside({ io, libvirt }, guest)];
   for (const one of wanted) {
     const where = nicLabel(guest.name, { index: one.nic, mac: one.mac });
-    for (const claim of claimsIn([one])) if (!before.has(claim.text)) assertUnclaimed(where, claim, holders);
+    for (const claim of claimsOf([one])) if (!before.has(claim.text)) assertUnclaimed(where, claim, holders);
   }
-}
-
-function claimsIn(attachments: readonly Attachment[]): ReturnType<typeof claimsOf> {
-  return attachments.flatMap((one) => (one.kind === 'routed-link' ? claimsOf(one) : []));
 }
 
 /** A guest may be wired for what its XML says no more. The state directory is root's. */
@@ -38,7 +37,7 @@ async function wiredBeside(io: Io, { uuid }: DomainRef, wanted: readonly Attachm
   if (process.geteuid?.() !== 0) return [];
   const host = hostFrom(io);
   const { live } = await rivalsOf(host, wanted, pastOf(host, uuid));
-  return live.map(({ guest, wired }) => ({ name: guest.name, attachments: wired }));
+  return live.map(({ guest, wired }) => (holderOf({ name: guest.name, attachments: wired })));
 }
 
 async function definedBeside({ io, libvirt }: { readonly io: Io; readonly libvirt: Connection }, { uuid }: DomainRef): Promise<Holder[]> {
@@ -50,5 +49,5 @@ async function definedBeside({ io, libvirt }: { readonly io: Io; readonly libvir
     readDomains({ connection: libvirt, io: quiet }, others.filter(({ id }) => id !== undefined)),
     readDomains({ connection: libvirt, io: quiet, from: 'inactive' }, others),
   ])).flat();
-  return found.flatMap((one) => ('text' in one ? [] : [{ name: one.guest.name, attachments: one.attachments }]));
+  return found.flatMap((one) => ('text' in one ? [] : [holderOf({ name: one.guest.name, attachments: one.attachments })]));
 }

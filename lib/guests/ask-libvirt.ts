@@ -1,6 +1,6 @@
 /** What libvirt's guests ask for now: the XML of all that run, through one connection. */
-import type { Attachment } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
+import type { Attachment } from '../attachments/kinds.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { type Guest, isOfDriver } from '../domain/guest.js';

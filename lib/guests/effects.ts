@@ -139,7 +139,7 @@ function overlaid(journal: Journal): Journal {
     read: (uuid) => (removed.has(uuid) ? undefined : journal.read(uuid)),
     list: () => journal.list().filter(({ guest }) => !removed.has(guest.uuid)),
     remove: (uuid) => { removed.add(uuid); },
-    write: ignore, markIncoming: ignore, markEnded: ignore, writeUplinks: ignore, writeProxies: ignore,
+    write: ignore, markIncoming: ignore, markEnded: ignore, writeLedger: ignore,
     takeIncoming: (uuid) => journal.expectsIncoming(uuid),
   };
 }

@@ -1,6 +1,7 @@
 /** Files of the state directory that nothing will use any more: marks of migrations that never came, drafts, damaged entries. */
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { LEDGER_NAMES } from '../attachments/ledger.js';
 import { createJournal } from '../journal/journal.js';
 import { quote } from '../values/quote.js';
 import { isUuid } from '../values/uuid.js';
@@ -22,7 +23,7 @@ export function removeLeftFiles({ host, apart }: Pick<Acts, 'host' | 'apart'>, d
   };
   for (const name of namesIn(dir)) {
     const [, start = '', ending = ''] = /^([^.]+)\.((?:json|incoming|ended)(?:\.draft)?)$/.exec(name) ?? [];
-    const isDraftOfAll = ending === 'json.draft' && ['uplinks', 'proxies'].includes(start);
+    const isDraftOfAll = ending === 'json.draft' && LEDGER_NAMES.some((name) => name === start);
     if (!isDraftOfAll && (!isUuid(start) || known.has(start))) continue;
     if (ending !== 'json') {
       if (ageOf(join(dir, name)) > LASTS) remove(name, 'it is of no use any more');

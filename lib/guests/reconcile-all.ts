@@ -1,6 +1,6 @@
 /** `guestwire reconcile --all`: every guest that runs made right, and what is left of those that are gone collected. */
-import type { UplinkRecord } from '../attachments/vlan-port/uplinks.js';
-import type { Wired } from '../attachments/wired.js';
+import type { Wired } from '../attachments/kinds.js';
+import { type Ledger, LEDGER_NAMES } from '../attachments/ledger.js';
 import { loadConfig } from '../config/file.js';
 import type { Guest } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
@@ -16,7 +16,7 @@ import { diff } from '../state/diff.js';
 import { differenceOf } from '../state/differences.js';
 import { type Batch, type BatchLine, render } from '../state/render.js';
 import { describeLine } from '../state/words.js';
-import { surplusUplinks } from '../survey/leftover-uplinks.js';
+import { leftoverShared } from '../survey/leftover-shared.js';
 import { allProtocols, garbageIn, observeHost } from '../survey/leftovers.js';
 import { survey, tasksOf } from '../survey/survey.js';
 import { quote } from '../values/quote.js';
@@ -159,7 +159,7 @@ async function right(acts: Acts, wish: Wish): Promise<Plan | undefined> {
 
 interface Garbage {
   readonly batches: readonly Batch[];
-  readonly uplinks: readonly UplinkRecord[];
+  readonly ledger: Ledger;
 }
 
 async function garbageOn({ host }: Acts, { io, asked }: Task): Promise<Garbage> {
@@ -168,17 +168,17 @@ async function garbageOn({ host }: Acts, { io, asked }: Task): Promise<Garbage> 
   const held = [...wired, ...[...asked.wishes.values()].flatMap(({ attachments }) => attachments)];
   const protocols = allProtocols(held, [loadConfig(io.settings.config).routed.protocol]);
   const kept = { held, uuids: new Set([...entries.map(({ guest }) => guest.uuid), ...asked.mayRun]), protocols };
-  const uplinks = await surplusUplinks(host, wired);
-  return { batches: render(diff([], [...garbageIn(await observeHost(io.exec, kept), kept), ...uplinks.surplus])), uplinks: uplinks.records };
+  const { surplus, ledger } = await leftoverShared(host, wired);
+  return { batches: render(diff([], [...garbageIn(await observeHost(io.exec, kept), kept), ...surplus])), ledger };
 }
 
 async function collectGarbage(acts: Acts, task: Task): Promise<void> {
-  const { batches, uplinks } = await garbageOn(acts, task);
+  const { batches, ledger } = await garbageOn(acts, task);
   const { done, left } = await acts.run(batches, async () => (await garbageOn(acts, task)).batches);
   const words = (line: BatchLine): string => describeLine(line) ?? differenceOf(line) ?? line.text;
   for (const line of done) acts.host.log(`host: ${words(line)}: it was no guest's any more`);
   if (left.length > 0) throw new HostError(`what is no guest's any more is still there, and these failed: ${left.map(words).join(', ')}`);
-  acts.apart(() => { acts.host.journal.writeUplinks(uplinks); });
+  acts.apart(() => { for (const name of LEDGER_NAMES) acts.host.journal.writeLedger(name, ledger[name]); });
 }
 
 async function announceThem(acts: Acts, touched: Done['touched']): Promise<void> {

@@ -3,8 +3,8 @@
  * agent for every event. libvirt is asked before the lock is taken and after it is given back: it may be waiting for this
  * guest's hook, which waits for the lock.
  */
-import type { Attachment } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
+import type { Attachment } from '../attachments/kinds.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { type Guest, guestOf } from '../domain/guest.js';
@@ -38,7 +38,7 @@ export interface Wiring extends Omit<Wish, 'guest'> {
 }
 
 /** What of a plan tells whom to announce; undefined: what was wired was released, because the guest asks for nothing any more. */
-export type Part = Pick<Plan, 'operations' | 'proxies'> | undefined;
+export type Part = Pick<Plan, 'operations' | 'presence'> | undefined;
 
 /** What libvirt answers about one guest. */
 export interface Inquiry {

@@ -3,8 +3,9 @@
  * which at `migrate` and `restore` would replace the guest's XML, and nothing talks to libvirt, which would deadlock.
  */
 import { readFileSync, statSync } from 'node:fs';
-import type { Attachment } from '../attachments/attachment.js';
+import { waitsForMigration } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
+import type { Attachment } from '../attachments/kinds.js';
 import { configMayMake, configMentions, loadConfig } from '../config/file.js';
 import { defaultConfig, type HostConfig } from '../config/host-config.js';
 import { agentLockOf, type Settings } from '../config/paths.js';
@@ -91,7 +92,7 @@ export async function runHook(call: HookCall): Promise<HookResult> {
 /** The destination of a migration learns here, and only here, that the next start is not a fresh one. */
 async function announceIncoming({ call, journal }: Run): Promise<void> {
   const { domain, attachments, config } = understand(call);
-  const routed = attachments.find((attachment) => attachment.kind === 'routed-link');
+  const routed = attachments.find(waitsForMigration);
   if (routed !== undefined && config.routed.migration !== 'manual' && !await isHeld(call.exec, agentLockOf(call.settings))) {
     throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here, because nothing would tell when it runs here: start guestwire's agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`);
   }

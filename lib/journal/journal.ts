@@ -8,10 +8,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
-import type { ProxyRecord } from '../attachments/routed-link/proxies.js';
-import type { UplinkRecord } from '../attachments/vlan-port/uplinks.js';
-import { wiredSchema, word } from '../attachments/wired-schema.js';
-import type { Wired } from '../attachments/wired.js';
+import { type Wired, wiredSchema } from '../attachments/kinds.js';
+import { type Ledger, LEDGER_NAMES, type LedgerName, ledgerSchema } from '../attachments/ledger.js';
+import { word } from '../attachments/schema.js';
 import type { Guest } from '../domain/guest.js';
 import { JournalError } from '../errors.js';
 import type { NetState } from '../state/netstate.js';
@@ -52,14 +51,10 @@ export interface Journal {
   /** Notes that a guest ended while the lock was not had: the next run releases it. */
   readonly markEnded: (uuid: string) => void;
   readonly listEnded: () => string[];
-  /** Returns what guestwire has put on uplinks, for all guests together. */
-  readonly readUplinks: () => UplinkRecord[];
-  /** Replaces it; an empty list removes the file. */
-  readonly writeUplinks: (records: readonly UplinkRecord[]) => void;
-  /** Returns what the settings of proxy links were before the first guest needed them changed. */
-  readonly readProxies: () => ProxyRecord[];
-  /** Replaces it; an empty list removes the file. */
-  readonly writeProxies: (records: readonly ProxyRecord[]) => void;
+  /** Returns what guestwire recorded of what guests share, for all guests together. */
+  readonly readLedger: () => Ledger;
+  /** Replaces one part of it; an empty list removes the file. */
+  readonly writeLedger: <Name extends LedgerName>(name: Name, records: Ledger[Name]) => void;
 }
 
 /** Milliseconds after which an announced migration is taken for failed: libvirt calls `prepare` within a second. */
@@ -105,42 +100,28 @@ export function createJournal(dir: string, onDamage: (message: string) => void):
     },
     markEnded: (uuid) => { writeAtomically(file(uuid, 'ended'), ''); },
     listEnded: () => uuidsOf('ended'),
-    ...uplinkJournal(dir, onDamage),
-    ...proxyJournal(dir, onDamage),
+    ...ledgerIn(dir, onDamage),
   };
 }
 
-function uplinkJournal(dir: string, onDamage: (message: string) => void): Pick<Journal, 'readUplinks' | 'writeUplinks'> {
-  const path = join(dir, 'uplinks.json');
+function ledgerIn(dir: string, onDamage: (message: string) => void): Pick<Journal, 'readLedger' | 'writeLedger'> {
+  const read = (name: LedgerName): unknown => readFrom(ledgerFile(dir, name), ledgerSchema(name), onDamage) ?? [];
   return {
-    readUplinks: () => {
+    readLedger: () => {
       assertSafe(dir);
-      return (readFrom(path, recordsSchema, onDamage) as UplinkRecord[] | undefined) ?? [];
+      return Object.fromEntries(LEDGER_NAMES.map((name) => [name, read(name)])) as unknown as Ledger;
     },
-    writeUplinks: (records) => {
+    writeLedger: (name, records) => {
+      const path = ledgerFile(dir, name);
       if (records.length > 0) writeAtomically(path, `${JSON.stringify(records)}\n`);
       else attempt(`remove ${quote(path)}`, () => { rmSync(path, { force: true }); });
     },
   };
 }
 
-function proxyJournal(dir: string, onDamage: (message: string) => void): Pick<Journal, 'readProxies' | 'writeProxies'> {
-  const path = join(dir, 'proxies.json');
-  return {
-    readProxies: () => {
-      assertSafe(dir);
-      return (readFrom(path, proxiesSchema, onDamage) as ProxyRecord[] | undefined) ?? [];
-    },
-    writeProxies: (records) => {
-      if (records.length > 0) writeAtomically(path, `${JSON.stringify(records)}\n`);
-      else attempt(`remove ${quote(path)}`, () => { rmSync(path, { force: true }); });
-    },
-  };
+function ledgerFile(dir: string, name: LedgerName): string {
+  return join(dir, `${name}.json`);
 }
-
-const recordsSchema = z.array(z.object({ dev: word, ifindex: z.number(), vids: z.array(z.number()) }));
-
-const proxiesSchema = z.array(z.object({ dev: word, ifindex: z.number(), originals: z.record(word, word) }));
 
 const holdingSchema = z.object({
   version: z.literal(1),

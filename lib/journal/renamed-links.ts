@@ -4,8 +4,8 @@
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Attachment } from '../attachments/attachment.js';
-import type { Wired } from '../attachments/wired.js';
+import { isNic, staysUntilRelease } from '../attachments/attachment.js';
+import type { Attachment, Wired } from '../attachments/kinds.js';
 import { renamed as underName } from '../state/objects.js';
 import type { Holding, Journal } from './journal.js';
 
@@ -78,7 +78,7 @@ function followed<Some extends Holding>(entry: Some, names: LinkNames): Some {
 
 /** What guestwire makes it makes under one name. */
 function nowOf(one: Wired, { wired }: Holding, names: LinkNames): Wired {
-  if ((one.kind !== 'vlan-port' && one.kind !== 'routed-link') || wired.some(({ kind, nic }) => kind === 'made-link' && nic === one.nic)) return one;
+  if (!isNic(one) || wired.some((other) => other.nic === one.nic && staysUntilRelease(other))) return one;
   const link = names.has(one.link) ? undefined : names.of(one.ifindex);
   if (link === undefined) return one;
   const was = one.was ?? one.link;

@@ -3,8 +3,8 @@
  * flush of a tap's queue it changes nothing that could be observed here, so it is an action after the plan, no operation
  * of it; and since it only shortens the time until neighbours find out by themselves, nothing is refused for it.
  */
+import type { Presence } from '../attachments/attached.js';
 import { CommandError } from '../errors.js';
-import type { Presence } from '../attachments/routed-link/proxies.js';
 import type { Operation } from '../state/diff.js';
 import { needOf } from '../state/objects.js';
 import type { Exec } from '../system/exec.js';
@@ -16,7 +16,7 @@ import { announcementFrames } from './frames.js';
 export interface Announcement {
   readonly guest: string;
   /** What was carried out. */
-  readonly plan: { readonly operations: readonly Operation[]; readonly proxies: { readonly presence: readonly Presence[] } };
+  readonly plan: { readonly operations: readonly Operation[]; readonly presence: readonly Presence[] };
   /** A guest that starts is announced whole; of any other what it was not reachable by before. */
   readonly fresh: boolean;
 }
@@ -52,10 +52,10 @@ function wordsOf(guest: string, { dev, addresses }: Presence): string {
 }
 
 function toldBy({ plan, fresh }: Announcement): readonly Presence[] {
-  if (fresh) return plan.proxies.presence;
+  if (fresh) return plan.presence;
   const added = new Set(plan.operations.flatMap(({ before, after }) =>
     (before === undefined && after !== undefined ? [`${after.dev} ${needOf(after) ?? ''}`] : [])));
-  return plan.proxies.presence
+  return plan.presence
     .map(({ addresses, ...where }) => ({ ...where, addresses: addresses.filter((address) => added.has(`${where.dev} ${address}`)) }))
     .filter(({ addresses }) => addresses.length > 0);
 }

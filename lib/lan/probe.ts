@@ -3,8 +3,9 @@
  * will answer for the guest, for all addresses at once. Silence proves nothing, an answer does.
  */
 import { isIP } from 'node:net';
-import type { Attachment, RoutedLink } from '../attachments/attachment.js';
+import type { Attachment } from '../attachments/kinds.js';
 import { proxyLinksOf, unusable } from '../attachments/routed-link/proxies.js';
+import type { RoutedLink } from '../attachments/routed-link/routed-link.js';
 import { nicLabel } from '../domain/guest.js';
 import { CommandError, ConflictError, HostError } from '../errors.js';
 import type { Kernel } from '../kernel/kernel.js';

@@ -1,14 +1,13 @@
 /**
  * The host observed and checked before a plan: the loop refuses here, while nothing has changed.
  */
-import type { Attachment } from '../attachments/attachment.js';
-import { furtherScope, preflight } from '../attachments/check.js';
-import type { Holder } from '../attachments/routed-link/check.js';
-import { scopeOf } from '../attachments/scope.js';
+import { preflight } from '../attachments/check.js';
+import type { Attachment } from '../attachments/kinds.js';
+import { furtherScopeOf, scopeOf, withFurther } from '../attachments/scope.js';
 import { familiesOf } from '../attachments/wired.js';
 import type { Guest } from '../domain/guest.js';
 import type { Holding } from '../journal/journal.js';
-import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
+import type { Observation } from '../kernel/observation.js';
 import { rivalsOf } from './holders.js';
 import { type Host, pastOf } from './host.js';
 import type { WireRequest } from './request.js';
@@ -28,10 +27,8 @@ export async function examine(host: Host, { guest, attachments, asksFilters = fa
   const recorded = host.journal.read(guest.uuid)?.wired ?? [];
   const scope = scopeOf(attachments, recorded);
   const first = await host.kernel.observe(asksFilters ? { ...scope, filters: familiesOf([...attachments, ...recorded]) } : scope);
-  const further = furtherScope(attachments, first);
-  const { nextHops, exact, routers } = await host.kernel.observe({ ...EMPTY_SCOPE, ...further });
-  const observation = { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
-  const holders = rivals.map((entry): Holder => ({ name: entry.guest.name, attachments: entry.wired }));
-  preflight(guest.name, attachments, { observation, holders, recorded, guestName: (uuid) => host.journal.read(uuid)?.guest.name });
+  const observation = withFurther(first, await host.kernel.observe(furtherScopeOf(attachments, first)));
+  const others = rivals.map(({ guest: { name }, wired }) => ({ name, attachments: wired }));
+  preflight(guest.name, attachments, { observation, others, recorded, guestName: (uuid) => host.journal.read(uuid)?.guest.name });
   return observation;
 }

@@ -1,6 +1,6 @@
 /** Other guests that may hold what a guest asks for, and which of them are still there. */
-import { type Attachment, claimsOf, holdsAny } from '../attachments/attachment.js';
-import { hasTable } from '../attachments/routed-link/route-tables.js';
+import { claimsOf, hasOwnTable, holdsAny } from '../attachments/attachment.js';
+import type { Attachment } from '../attachments/kinds.js';
 import { livingOf } from '../attachments/wired.js';
 import type { Holding } from '../journal/journal.js';
 import type { Kernel } from '../kernel/kernel.js';
@@ -16,11 +16,11 @@ interface Host {
  * nothing.
  */
 export async function rivalsOf(host: Host, attachments: readonly Attachment[], past: Past): Promise<{ live: Holding[]; stale: Holding[] }> {
-  const claims = attachments.flatMap((attachment) => (attachment.kind === 'routed-link' ? claimsOf(attachment) : []));
+  const claims = claimsOf(attachments);
   // Rules go by the name of a link: those of a dead one would lead the next of its name.
   const names = new Set(attachments.map(({ link }) => link));
   const rivals = claims.length === 0 ? [] : past.others().filter((entry) =>
-    entry.wired.some((attachment) => attachment.kind === 'routed-link' && (holdsAny(attachment, claims) || (hasTable(attachment) && names.has(attachment.link)))));
+    entry.wired.some((one) => holdsAny(one, claims) || (hasOwnTable(one) && names.has(one.link))));
   return byLife(host, rivals);
 }
 

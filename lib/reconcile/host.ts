@@ -1,7 +1,6 @@
 /** The host as the pipeline works on it, put together in one place for the hook, the commands, the agent and other programs. */
-import type { ProxyRecord } from '../attachments/routed-link/proxies.js';
-import type { UplinkRecord } from '../attachments/vlan-port/uplinks.js';
-import type { Wired } from '../attachments/wired.js';
+import { withQuarantine } from '../attachments/attachment.js';
+import type { Ledger } from '../attachments/ledger.js';
 import { loadConfig } from '../config/file.js';
 import { type HostConfig, protectedOn } from '../config/host-config.js';
 import type { Settings } from '../config/paths.js';
@@ -43,8 +42,8 @@ export function hostFrom({ settings, exec, warn, log = () => undefined, lock, ..
 export interface Past {
   /** The guest's entry in the journal, if it has one. */
   readonly entry: Entry | undefined;
-  readonly uplinks: readonly UplinkRecord[];
-  readonly proxies: readonly ProxyRecord[];
+  /** What guestwire records of what guests share. */
+  readonly ledger: Ledger;
   /** What other guests hold; reading it costs something, so only who needs it asks. */
   readonly others: () => readonly Holding[];
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
@@ -70,7 +69,7 @@ export interface Host {
 export function pastOf({ journal, protectedOn, isQuarantined }: Host, uuid: string): Past {
   let others: Holding[] | undefined;
   return {
-    entry: journal.read(uuid), uplinks: journal.readUplinks(), proxies: journal.readProxies(), protectedOn, quarantined: isQuarantined(uuid),
+    entry: journal.read(uuid), ledger: journal.readLedger(), protectedOn, quarantined: isQuarantined(uuid),
     others: () => (others ??= journal.list().filter(({ guest }) => guest.uuid !== uuid).map((entry) => withQuarantineOf(entry, isQuarantined))),
   };
 }
@@ -78,9 +77,5 @@ export function pastOf({ journal, protectedOn, isQuarantined }: Host, uuid: stri
 /** The file counts, not what the entry remembers of it. */
 export function withQuarantineOf(entry: Holding, isQuarantined: (uuid: string) => boolean): Holding {
   const quarantined = isQuarantined(entry.guest.uuid) || undefined;
-  return { ...entry, wired: entry.wired.map((wired) => (wired.quarantined === quarantined || !isFiltered(wired) ? wired : { ...wired, quarantined })) };
-}
-
-function isFiltered({ kind }: Wired): boolean {
-  return kind === 'vlan-port' || kind === 'routed-link';
+  return { ...entry, wired: entry.wired.map((wired) => withQuarantine(wired, quarantined)) };
 }

@@ -1,8 +1,8 @@
 /**
  * Which guest and NIC a link belongs to, so that a difference can name them.
  */
-import { type Attachment, claimsOf, placedOf } from '../attachments/attachment.js';
-import type { Wired } from '../attachments/wired.js';
+import { claimsOf, dependenceOf, namesOf, placedOf } from '../attachments/attachment.js';
+import type { Attachment, Wired } from '../attachments/kinds.js';
 import { type Guest, nicLabel } from '../domain/guest.js';
 import type { Entry } from '../journal/journal.js';
 import { type NetObject, needOf } from '../state/objects.js';
@@ -45,14 +45,12 @@ export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): 
   const byNeed = new Map<string, Owner>();
   const owned = subjects.flatMap(({ guest, entry, attachments }) => [...(entry?.wired ?? []), ...placedOf(attachments ?? [])].map((one) => ({ one, owner: { guest, nic: { nic: one.nic, mac: one.mac } } })));
   for (const { one, owner } of owned) {
-    wired.set(one.link, owner);
     if ('was' in one && one.was !== undefined) wired.set(one.was, owner);
-    if (one.kind === 'made-link' && one.made.kind === 'veth') wired.set(one.made.peer, owner);
-    if (one.kind === 'routed-link') for (const claim of claimsOf(one)) byNeed.set(bare(claim), owner);
+    for (const name of namesOf(one)) wired.set(name, owner);
+    for (const claim of claimsOf([one])) byNeed.set(bare(claim), owner);
   }
   for (const port of plans.flatMap((plan) => plan.touched)) {
-    if (port.kind !== 'vlan-port') continue;
-    for (const { vid } of port.vlans) for (const dev of port.uplinks) byNeed.set(`${dev} ${vid}`, wired.get(port.link) ?? NOBODY);
+    for (const [dev, vids] of dependenceOf(port).carried) for (const vid of vids) byNeed.set(`${dev} ${vid}`, wired.get(port.link) ?? NOBODY);
   }
   return (object) => {
     const need = object && needOf(object);

@@ -2,13 +2,12 @@
  * Plans: what must change on the host so that it holds what a guest's attachments ask for, or what was there before the
  * guest. Pure: a plan is a value, so that showing it, carrying it out and undoing it are the same thing.
  */
-import type { Placed, PlacedLink } from '../attachments/attachment.js';
-import { planForwarding } from '../attachments/routed-link/forwarding.js';
-import { planProxies, type ProxyPlan, withoutProxies } from '../attachments/routed-link/proxies.js';
-import { planTables } from '../attachments/routed-link/route-tables.js';
-import { desiredState, downOf, observedState } from '../attachments/state.js';
-import { planUplinks, type UplinkRecord, type WiredPort } from '../attachments/vlan-port/uplinks.js';
-import { livingOf, type Wired } from '../attachments/wired.js';
+import type { Presence, SharedWarning } from '../attachments/attached.js';
+import { resolved, shownOf, staysUntilRelease, waitingOf, withQuarantine } from '../attachments/attachment.js';
+import type { Placed, Wired } from '../attachments/kinds.js';
+import { type Ledger, observedShared, planShared } from '../attachments/ledger.js';
+import { desiredState, leftState, observedState } from '../attachments/state.js';
+import { livingOf } from '../attachments/wired.js';
 import { type FilterPlan, planFilters } from '../filter/state.js';
 import type { Entry, Holding } from '../journal/journal.js';
 import type { Observation } from '../kernel/observation.js';
@@ -30,25 +29,28 @@ export interface Plan {
   readonly observed: NetState;
   readonly operations: readonly Operation[];
   readonly batches: readonly Batch[];
-  /** What guestwire has on uplinks while the plan is carried out and after it. */
-  readonly uplinks: { readonly during: readonly UplinkRecord[]; readonly after: readonly UplinkRecord[]; readonly missing: readonly string[] };
-  readonly proxies: Pick<ProxyPlan, 'during' | 'after' | 'presence' | 'warnings'>;
+  /** What guestwire records of what guests share, while the plan is carried out and after it. */
+  readonly ledger: { readonly during: Ledger; readonly after: Ledger };
+  /** What no change mends: it is so after each run until the host is changed. */
+  readonly warnings: readonly SharedWarning[];
+  /** Where the host answers for the guests, after the plan. */
+  readonly presence: readonly Presence[];
 }
 
 /** Returns the plan that wires `placed`, whose links `observation` knows, and gives up what else the guest had. */
 export function planFor(placed: readonly Placed[], observation: Observation, { mode, past }: { mode: StartMode; past: Past }): Plan {
   const wired = placed.map((attachment): Wired => ({
-    ...withTable(mode.incoming ? withoutProxies(attachment) : attachment, observation), ifindex: observation.links.get(attachment.link)?.ifindex ?? 0,
-  })).map((one) => withQuarantine(one, past));
+    ...resolved(mode.incoming ? waitingOf(attachment) : attachment, observation), ifindex: observation.links.get(attachment.link)?.ifindex ?? 0,
+  })).map((one) => inQuarantine(one, past));
   const known = livingOf(past.entry?.wired ?? [], observation);
   // The guest runs on what was made for it, whatever its XML says by now: that goes at `release`.
-  wired.push(...known.filter((old) => old.kind === 'made-link' && !wired.some(({ kind, link }) => kind === 'made-link' && link === old.link)));
+  wired.push(...known.filter((old) => staysUntilRelease(old) && !wired.some(({ kind, link }) => kind === old.kind && link === old.link)));
   if (mode.keepsUnspoken === true) wired.push(...known.filter(({ link }) => !wired.some((attachment) => attachment.link === link)));
   const before = ofLinks(past.entry?.original ?? [], known);
   const given = known.filter(({ link }) => !wired.some((attachment) => attachment.link === link));
   const wanted = desiredState(wired, observation);
   const own = [
-    ...withoutVlans(mode.fresh ? ofLinks(before, given) : downOf(given, ofLinks(before, given))),
+    ...withoutVlans(mode.fresh ? ofLinks(before, given) : leftState(given, ofLinks(before, given))),
     ...(mode.incoming ? withoutRoutes(wanted) : wanted),
     // A tap whose flush was cut short is mute until its queue has its length again.
     ...before.filter((object) => queueOf(object) !== undefined),
@@ -57,25 +59,19 @@ export function planFor(placed: readonly Placed[], observation: Observation, { m
   return mode.fresh ? { ...plan, batches: withFlush(plan.batches, plan.desired) } : plan;
 }
 
-function withQuarantine(wired: Wired, { quarantined }: Past): Wired {
-  return quarantined && (wired.kind === 'vlan-port' || wired.kind === 'routed-link') ? { ...wired, quarantined: true } : wired;
-}
-
-/** What a VRF's table is, only the host knows. */
-function withTable(placed: Placed, { links }: Observation): Placed {
-  const vrf = placed.kind === 'routed-link' && placed.vrf !== undefined ? links.get(placed.vrf) : undefined;
-  return vrf?.vrfTable === undefined ? placed : { ...placed, table: vrf.vrfTable } as Placed;
+function inQuarantine(wired: Wired, { quarantined }: Past): Wired {
+  return quarantined ? withQuarantine(wired, true) : wired;
 }
 
 /** Returns the plan that makes the filters of a wired guest what they should be, and touches nothing else. */
 export function planFilterOf(entry: Entry, observation: Observation, past: Past): Plan {
-  const touched = entry.wired.map((one) => withQuarantine({ ...one, quarantined: undefined }, past));
+  const touched = entry.wired.map((one) => inQuarantine({ ...one, quarantined: undefined }, past));
   const links = { wired: livingOf(touched, observation), touched };
   const { desired, observed } = filtersPlan(observation, links, past);
   const operations = diff(netState(desired), netState(observed));
   return {
     ...links, desired: netState(desired), observed: netState(observed), operations, batches: render(operations),
-    uplinks: { during: past.uplinks, after: past.uplinks, missing: [] }, proxies: { during: past.proxies, after: past.proxies, presence: [], warnings: [] },
+    ledger: { during: past.ledger, after: past.ledger }, warnings: [], presence: [],
   };
 }
 
@@ -85,16 +81,17 @@ export function planFilterOf(entry: Entry, observation: Observation, past: Past)
  */
 export function planRelease(entry: Entry, observation: Observation, { keepMade, past }: { keepMade: boolean; past: Past }): Plan {
   const living = livingOf(entry.wired, observation);
-  const target = { wired: [], past, incoming: false };
+  const kept = keepMade ? living.filter(staysUntilRelease) : [];
+  const target = { wired: kept, past, incoming: false };
   if (keepMade) return planTowards([...ofLinks(entry.original, living), ...observedState(living, observation).filter(isMade)], observation, target);
   // A macvtap goes with the veth end below it.
-  const going = new Set(living.flatMap(({ kind, nic }) => (kind === 'made-link' ? [nic] : [])));
+  const going = new Set(living.filter(staysUntilRelease).map(({ nic }) => nic));
   return planTowards(ofLinks(entry.original, living.filter(({ nic }) => !going.has(nic))), observation, target);
 }
 
 /** Returns the plan that undoes as much of `plan` as is done. A link that went away took its objects with it. */
 export function planUndo(plan: Plan, observation: Observation, past: Past): Plan {
-  const observed = look(observation, plan, { ...past, uplinks: plan.uplinks.during, proxies: plan.proxies.during });
+  const observed = look(observation, plan, { ...past, ledger: plan.ledger.during });
   // What guests need of the filters stays, whether or not it was known to be there; a broken table is not broken again.
   const links = { wired: livingOf(past.entry?.wired ?? [], observation), touched: plan.touched };
   const filters = filtersPlan(observation, links, past);
@@ -107,8 +104,8 @@ export function planUndo(plan: Plan, observation: Observation, past: Past): Plan
 
 /** Returns what is left to do after `plan` was carried out, its filter left out of account; nothing when it succeeded. */
 export function leftOf(plan: Plan, observation: Observation, past: Past): Operation[] {
-  const withoutFilter = (state: NetState): NetState => state.filter((object) => isSeenAgain(object));
-  return diff(withoutFilter(plan.desired), withoutFilter(look(observation, plan, { ...past, uplinks: plan.uplinks.during, proxies: plan.proxies.during })));
+  const seen = (state: NetState): NetState => state.filter((object) => isSeenAgain(object));
+  return diff(seen(plan.desired), seen(look(observation, plan, { ...past, ledger: plan.ledger.during })));
 }
 
 /** What the wired links held before guestwire first touched them. Our routes are a leftover, nothing to bring back. */
@@ -123,68 +120,44 @@ export function originalOf({ touched, observed }: Plan, entry: Entry | undefined
 function planTowards(own: NetState, observation: Observation, { wired, past, incoming }: { wired: readonly Wired[]; past: Past; incoming: boolean }): Plan {
   const same = new Set(wired.map((one) => JSON.stringify(one)));
   const touched = [...(past.entry?.wired ?? []).filter((old) => !same.has(JSON.stringify(old))), ...wired];
-  const ports = portsPlan(observation, { wired, touched }, past);
-  const links = linksPlan(observation, { wired, touched }, past);
+  const shared = planShared(askFor({ wired, touched }, past), past.ledger, observation);
   const filters = filtersPlan(observation, { wired, touched }, past);
   const observed = look(observation, { wired, touched }, past);
   const desired = netState([
-    ...own, ...filters.desired, ...ports.uplinks.desired, ...links.forwarding.desired, ...links.proxies.desired,
-    ...(incoming ? withoutRoutes(links.tables.desired) : links.tables.desired),
+    ...own, ...filters.desired, ...(incoming ? withoutRoutes(shared.desired) : shared.desired),
   ]);
   const operations = diff(desired, observed);
-  return { wired, touched, desired, observed, operations, batches: render(operations), uplinks: ports.uplinks, proxies: links.proxies };
+  const { during, after, warnings, presence } = shared;
+  return { wired, touched, desired, observed, operations, batches: render(operations), ledger: { during, after }, warnings, presence };
 }
 
 type Links = Pick<Plan, 'wired' | 'touched'>;
 
 function look(observation: Observation, links: Links, past: Past): NetState {
-  // The uplinks are seen without the others, whom reading costs something.
-  const { uplinks } = portsPlan(observation, links, { ...past, others: () => [] });
-  const { tables, forwarding, proxies } = linksPlan(observation, links, past);
+  const shared = observedShared(askFor(links, past), past.ledger, observation);
   const filters = filtersPlan(observation, links, past);
   const own = observedState(livingOf(links.touched, observation), observation).filter((object) => isTaken(object, links, past));
-  return netState([...own, ...[filters, tables, forwarding, uplinks, proxies].flatMap(({ observed }) => observed)]);
+  return netState([...own, ...filters.observed, ...shared]);
 }
 
-/** A port that is given up loses the VLANs it was given, and not those that somebody else put there since. */
+/** A port that is given up loses the VLANs it was given, and keeps those that were put there since. */
 function isTaken(object: NetObject, { wired, touched }: Links, { entry }: Past): boolean {
   if (!isGrant(object) || wired.some(({ link }) => link === object.dev)) return true;
-  const given = portsOf(touched).some(({ link, vlans }) => link === object.dev && vlans.some(({ vid }) => vid === numberOf(object)));
+  const given = touched.some((one) => one.link === object.dev && shownOf(one).vlans?.some(({ vid }) => vid === numberOf(object)) === true);
   return given || (entry?.original ?? []).some((original) => keyOf(original) === keyOf(object));
 }
 
-/** What guests share, or what outlives a tap: it is looked after even when the guest's links are gone. Here, of VLAN ports. */
-function portsPlan(observation: Observation, { wired, touched }: Links, { uplinks: records, protectedOn, ...past }: Past) {
-  const others = (): Wired[] => wiredOf(past.others());
-  return {
-    uplinks: planUplinks({ wanted: portsOf(wired), concerned: portsOf(touched), others: () => portsOf(others()), records, protectedOn }, observation),
-  };
+/** What guests share, or what outlives a tap, is looked after even when the guest's links are gone. */
+function askFor({ wired, touched }: Links, { others, protectedOn }: Past): Parameters<typeof planShared>[0] {
+  return { wanted: wired, concerned: touched, others: () => wiredOf(others()), protectedOn };
 }
 
 function filtersPlan(observation: Observation, { wired, touched }: Links, past: Past): FilterPlan {
   return planFilters({ wanted: wired, recorded: touched, others: () => wiredOf(past.others()) }, observation);
 }
 
-/** The same of routed links. */
-function linksPlan(observation: Observation, { wired, touched }: Links, past: Past) {
-  const others = (): Wired[] => wiredOf(past.others());
-  return {
-    tables: planTables({ wanted: wired, recorded: touched, others }, observation),
-    forwarding: planForwarding(wired, observation),
-    proxies: planProxies({ wanted: linksOf(wired), concerned: linksOf(touched), records: past.proxies }, observation),
-  };
-}
-
 function wiredOf(entries: readonly Holding[]): Wired[] {
   return entries.flatMap(({ wired }) => wired);
-}
-
-function portsOf(attachments: readonly Wired[]): WiredPort[] {
-  return attachments.filter((attachment) => attachment.kind === 'vlan-port');
-}
-
-function linksOf(attachments: readonly Placed[]): PlacedLink[] {
-  return attachments.filter((attachment) => attachment.kind === 'routed-link');
 }
 
 function ofLinks(state: NetState, attachments: readonly Placed[]): NetState {

@@ -3,7 +3,8 @@
  * function here expects the lock to be held, and leaves the host as it was when it throws, or says in a RollbackError
  * what it could not put back.
  */
-import { madeOf, type Placed, placedOf } from '../attachments/attachment.js';
+import { isNic, madeOf, placingOf, staysUntilRelease, waitsForMigration } from '../attachments/attachment.js';
+import { changedIn, type Ledger, LEDGER_NAMES } from '../attachments/ledger.js';
 import { scopeOf } from '../attachments/scope.js';
 import { isPending } from '../attachments/wired.js';
 import { type Guest, nicLabel } from '../domain/guest.js';
@@ -33,12 +34,13 @@ export async function wire(host: Host, request: WireRequest): Promise<Plan> {
   const { guest } = request;
   const attachments = request.fresh ? request.attachments : underNewNames(request.attachments, host.journal.read(guest.uuid)?.wired ?? []);
   const plan = await wireAnew(host, { ...request, attachments }, { asksFilters: false });
-  for (const { nic, mac, link, kind } of request.keepsUnspoken === true ? plan.wired : []) {
-    if (kind !== 'made-link' && !attachments.some((attachment) => attachment.link === link)) {
+  for (const one of request.keepsUnspoken === true ? plan.wired : []) {
+    const { nic, mac, link } = one;
+    if (isNic(one) && !attachments.some((attachment) => attachment.link === link)) {
       host.log(`${nicLabel(guest.name, { index: nic, mac })}: ${UNSPOKEN}`);
     }
   }
-  if (request.incoming && attachments.some(({ kind }) => kind === 'routed-link')) {
+  if (request.incoming && attachments.some(waitsForMigration)) {
     host.log(`guest ${quote(guest.name)} comes by migration: its routes wait for 'guestwire reconcile'`);
   }
   return plan;
@@ -114,12 +116,12 @@ export async function planWiring(host: Host, request: WireRequest, past: Past): 
 }
 
 function planFrom(observation: Observation, { guest, attachments, ...mode }: WireRequest, past: Past): Plan {
-  const placed = placedOf(attachments);
-  const missing = attachments.find((attachment) => !placed.includes(attachment as Placed));
-  if (missing !== undefined) {
-    const where = nicLabel(guest.name, { index: missing.nic, mac: missing.mac });
-    throw new HostError(`${where}: libvirt gives it no ${missing.link === undefined ? 'link' : missing.kind === 'routed-link' ? 'macvtap' : 'Linux bridge'} to wire: use an interface that has one`);
-  }
+  const placed = attachments.flatMap((attachment) => {
+    const placing = placingOf(attachment);
+    if ('links' in placing) return placing.links;
+    const where = nicLabel(guest.name, { index: attachment.nic, mac: attachment.mac });
+    throw new HostError(`${where}: libvirt gives it no ${placing.lacks} to wire: use an interface that has one`);
+  });
   return planFor(placed, observation, { mode, past });
 }
 
@@ -138,7 +140,7 @@ export async function release(host: Host, uuid: string): Promise<void> {
  * are still recorded; without `keepMade` they go, and their NICs are dead until the guest is started again.
  */
 export async function releaseRunning(host: Host, uuid: string, { keepMade = true, keepLinksUp = false } = {}): Promise<void> {
-  const keeps = keepMade && host.journal.read(uuid)?.wired.some(({ kind }) => kind === 'made-link') === true;
+  const keeps = keepMade && host.journal.read(uuid)?.wired.some(staysUntilRelease) === true;
   await takeBack(host, uuid, ofRunning(host, uuid, { keepMade, keepLinksUp }));
   if (!keeps) host.journal.remove(uuid);
 }
@@ -168,23 +170,23 @@ async function takeBack(host: Host, uuid: string, how: TakeBack): Promise<void> 
   if (planned === undefined) return;
   const { entry, past, plan, blind } = planned;
   await runPlan(host, plan, { past, mode: 'carry-on' });
-  writeShared(host, past, { uplinks: plan.uplinks.after, proxies: plan.proxies.after });
+  writeLedger(host, past.ledger, plan.ledger.after);
   logPlan(host, entry.guest, plan);
   if (blind !== undefined) throw blind;
 }
 
 async function carryOut(host: Host, plan: Plan, past: Past): Promise<Observation | undefined> {
-  const during = { uplinks: plan.uplinks.during, proxies: plan.proxies.during };
-  writeShared(host, past, during);
+  const { during, after: ledger } = plan.ledger;
+  writeLedger(host, past.ledger, during);
   const after = await runPlan(host, plan, { past, mode: 'stop-at-failure' });
-  writeShared(host, during, { uplinks: plan.uplinks.after, proxies: plan.proxies.after });
+  writeLedger(host, during, ledger);
   return after;
 }
 
 /** Carries `plan` out, and believes what the kernel then holds, not what the tools said. */
 async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Past; mode: RunMode }): Promise<Observation | undefined> {
   if (plan.batches.length === 0) return undefined;
-  const { observation, failure } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filters: [] });
+  const { observation, failure } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filters: [], joined: [] });
   // nft carries out a file whole or not at all (nft(8)), so its success is proof enough, and saves a program.
   const left = leftOf(plan, observation, past);
   if (failure !== undefined && (left.length > 0 || failure.failure.tool === 'nft')) throw failure;
@@ -196,8 +198,7 @@ async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Pas
 async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan: Plan; past: Past }, cause: Error): Promise<void> {
   try {
     if (!isUntouched(plan, cause)) await runPlan(host, planUndo(plan, await host.kernel.observe(scopeOf([], plan.touched)), past), { past, mode: 'carry-on' });
-    host.journal.writeUplinks(past.uplinks);
-    host.journal.writeProxies(past.proxies);
+    for (const name of LEDGER_NAMES) host.journal.writeLedger(name, past.ledger[name]);
     if (past.entry === undefined) host.journal.remove(guest.uuid);
     else host.journal.write(past.entry);
   } catch (error) {
@@ -217,10 +218,7 @@ async function collect(host: Host, stale: readonly Holding[]): Promise<void> {
   }
 }
 
-type Shared = Pick<Past, 'uplinks' | 'proxies'>;
-
 /** What guests share is kept beside their entries, and written only when it changes. */
-function writeShared({ journal }: Host, before: Shared, after: Shared): void {
-  if (JSON.stringify(before.uplinks) !== JSON.stringify(after.uplinks)) journal.writeUplinks(after.uplinks);
-  if (JSON.stringify(before.proxies) !== JSON.stringify(after.proxies)) journal.writeProxies(after.proxies);
+function writeLedger({ journal }: Host, before: Ledger, after: Ledger): void {
+  for (const name of changedIn(before, after)) journal.writeLedger(name, after[name]);
 }

@@ -2,6 +2,7 @@
  * Ports that lost their bridge: it was deleted and made again, and nobody puts running guests' taps back (libvirt 9.0 does
  * so only when its daemon starts). An action before the plan, no operation of it: release has nothing to take back.
  */
+import { bridgeOf } from '../attachments/attachment.js';
 import { nicLabel } from '../domain/guest.js';
 import { underNewNames } from '../journal/renamed-links.js';
 import { type BridgeFacts, EMPTY_SCOPE } from '../kernel/observation.js';
@@ -16,14 +17,17 @@ import type { Wish } from './request.js';
  * yet, guests of all VLANs would meet. Returns whether there were any. Expects the lock to be held.
  */
 export async function rejoin(host: Pick<Host, 'kernel' | 'log' | 'journal'>, { guest, nics = [], attachments }: Wish): Promise<boolean> {
-  const ports = underNewNames(attachments, host.journal.read(guest.uuid)?.wired ?? []).flatMap((port) => (port.kind === 'vlan-port' && port.link !== undefined && port.bridge !== undefined ? [{ ...port, link: port.link, bridge: port.bridge }] : []));
+  const ports = underNewNames(attachments, host.journal.read(guest.uuid)?.wired ?? []).flatMap((port) => {
+    const { bridge, filters } = bridgeOf(port) ?? {};
+    return port.link === undefined || bridge === undefined ? [] : [{ nic: port.nic, mac: port.mac, link: port.link, bridge, filters: filters === true }];
+  });
   if (ports.length === 0) return false;
   let any = false;
   const { links } = await host.kernel.observe({ ...EMPTY_SCOPE, links: ports.flatMap(({ link, bridge }) => [link, bridge]) });
-  for (const { link: dev, bridge: master, nic, mac } of ports) {
+  for (const { link: dev, bridge: master, nic, mac, filters } of ports) {
     const facts = links.get(dev);
     const bridge = links.get(master)?.bridge;
-    if (facts === undefined || facts.master !== undefined || bridge?.filtering !== true) continue;
+    if (facts === undefined || facts.master !== undefined || bridge === undefined || (filters && !bridge.filtering)) continue;
     const joins: Operation = { key: `master ${dev}`, before: undefined, after: { kind: 'master', dev, master } };
     await host.kernel.run(render([joins, ...isolates(dev, nics[nic]?.isolated), ...revokes(dev, bridge)]), 'stop-at-failure', EMPTY_SCOPE);
     host.log(`${nicLabel(guest.name, { index: nic, mac })}: put ${quote(dev)} back into bridge ${quote(master)}`);

@@ -1,6 +1,6 @@
 /** What taking a guest's wiring away would do: planned here, carried out by `release` and its kin in reconcile.ts. */
 import { scopeOf } from '../attachments/scope.js';
-import { downOf } from '../attachments/state.js';
+import { leftState } from '../attachments/state.js';
 import { CommandError } from '../errors.js';
 import type { Entry } from '../journal/journal.js';
 import { NO_TABLE } from '../kernel/nft-output.js';
@@ -34,7 +34,7 @@ export async function planTakeBack(host: Host, uuid: string, { keepMade, target 
 
 /** Returns how a guest that runs on gives up its wiring: see `releaseRunning`. */
 export function ofRunning({ journal }: Pick<Host, 'journal'>, uuid: string, { keepMade = true, keepLinksUp = false } = {}): TakeBack {
-  return { keepMade, target: (original) => withoutVlans(keepLinksUp ? original : downOf(journal.read(uuid)?.wired ?? [], original)) };
+  return { keepMade, target: (original) => withoutVlans(keepLinksUp ? original : leftState(journal.read(uuid)?.wired ?? [], original)) };
 }
 
 /** A table that nobody could read: where it is needed it is made anew. */

@@ -1,7 +1,7 @@
 /**
  * What a caller asks the loop to wire.
  */
-import type { Attachment } from '../attachments/attachment.js';
+import type { Attachment } from '../attachments/kinds.js';
 import type { Nic } from '../domain/domain.js';
 import type { Guest } from '../domain/guest.js';
 

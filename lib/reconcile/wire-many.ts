@@ -2,8 +2,8 @@
  * Several guests wired as if they were one: one observation, one run of each tool, one look at what came of it, however
  * many they are. The pipeline is the one of a single guest; the journal shows it one entry and keeps one for each.
  */
-import { type Attachment, claimsOf, holdsAny } from '../attachments/attachment.js';
-import { proxyLabel } from '../attachments/routed-link/proxies.js';
+import { claimsOf, dependenceOf, hasSatellites, holdsAny, proxiesOf } from '../attachments/attachment.js';
+import type { Attachment } from '../attachments/kinds.js';
 import { type Guest, NIL_UUID } from '../domain/guest.js';
 import type { Entry, Journal } from '../journal/journal.js';
 import { describeLine } from '../state/words.js';
@@ -21,8 +21,7 @@ export function canGoTogether({ journal, isQuarantined }: Pick<Host, 'journal' |
   return members.every((member, index) => {
     const { guest, attachments, entry } = member;
     // Each of these is another kind of start than the rest has, or, of made links, goes by numbers that others have, too.
-    if (isQuarantined(guest.uuid) || entry?.incoming === true || attachments.some((one) => one.kind === 'routed-link' && one.made !== undefined)) return false;
-    if (entry?.wired.some(({ kind }) => kind !== 'vlan-port' && kind !== 'routed-link') === true) return false;
+    if (isQuarantined(guest.uuid) || entry?.incoming === true || [...attachments, ...entry?.wired ?? []].some(hasSatellites)) return false;
     const links = linksOf(attachments, entry);
     if ([...links].some((link) => seen.has(link))) return false;
     for (const link of links) seen.add(link);
@@ -54,18 +53,16 @@ export async function wireTogether(host: Host, wishes: readonly Wish[]): Promise
 }
 
 /** Returns what of a plan for several guests concerns this one, and is not mended by any change. */
-export function warningsFor({ uplinks, proxies }: Plan, { guest, attachments }: Pick<Wish, 'guest' | 'attachments'>): string[] {
-  const own = new Set(attachments.flatMap((one) => (one.kind === 'vlan-port' ? one.uplinks : [])));
-  const labels = attachments.flatMap((one) => (one.kind === 'routed-link' ? (one.proxy ?? []).map(proxyLabel) : []));
-  const warnings = proxies.warnings.filter((warning) => labels.some((label) => warning.startsWith(label)));
-  return warningsOf(guest.name, { missing: uplinks.missing.filter((dev) => own.has(dev)), warnings });
+export function warningsFor({ warnings }: Plan, { guest, attachments }: Pick<Wish, 'guest' | 'attachments'>): string[] {
+  const own = new Set(attachments.flatMap((one) => dependenceOf(one).shared));
+  return warningsOf(guest.name, warnings.filter(({ dev }) => own.has(dev)));
 }
 
 /** Returns what of a plan for several guests announces this one. */
-export function partOf({ operations, proxies }: Plan, attachments: readonly Attachment[]): Pick<Plan, 'operations' | 'proxies'> {
-  const own = new Set(attachments.flatMap((one) => (one.kind === 'routed-link' ? one.addresses : [])));
-  const presence = proxies.presence.map((where) => ({ ...where, addresses: where.addresses.filter((address) => own.has(address)) }));
-  return { operations, proxies: { ...proxies, presence: presence.filter(({ addresses }) => addresses.length > 0) } };
+export function partOf({ operations, presence }: Plan, attachments: readonly Attachment[]): Pick<Plan, 'operations' | 'presence'> {
+  const own = new Set(proxiesOf(attachments).map(({ address }) => address));
+  const part = presence.map((where) => ({ ...where, addresses: where.addresses.filter((address) => own.has(address)) }));
+  return { operations, presence: part.filter(({ addresses }) => addresses.length > 0) };
 }
 
 const ALL: Guest = { name: 'all', uuid: NIL_UUID };
@@ -106,6 +103,6 @@ function linksOf(attachments: readonly Attachment[], entry: Entry | undefined): 
 
 /** A conflict between two of them would be seen by neither. */
 function isRival(attachments: readonly Attachment[], others: readonly Attachment[]): boolean {
-  const claims = attachments.flatMap((one) => (one.kind === 'routed-link' ? claimsOf(one) : []));
-  return others.some((one) => one.kind === 'routed-link' && holdsAny(one, claims));
+  const claims = claimsOf(attachments);
+  return others.some((one) => holdsAny(one, claims));
 }

@@ -2,12 +2,13 @@
  * A guest's NICs as cloud-init's network-config, version 2, whose grammar is netplan's: the static way to what DHCP and
  * router advertisements tell a guest otherwise. Pure.
  */
-import type { Attachment, RoutedLink, VlanPort } from '../attachments/attachment.js';
+import { guestEndOf } from '../attachments/attachment.js';
+import type { Attachment } from '../attachments/kinds.js';
 import type { HostConfig } from '../config/host-config.js';
 import type { Domain, Nic } from '../domain/domain.js';
 import { type Family, parseAddress, widthOf } from '../values/address.js';
 import { oneLine } from '../values/quote.js';
-import { formatVids } from '../values/vlan.js';
+import { formatVids, type VlanMember } from '../values/vlan.js';
 
 /** Returns the document, ending with a newline. A NIC is found by its MAC; one without a MAC, or left alone, is a comment. */
 export function networkConfig({ nics }: Domain, attachments: readonly Attachment[], config: HostConfig): string {
@@ -34,12 +35,13 @@ const LATER_METRIC = 2000;
 function nicLines({ index, mac, type }: Nic, attachment: Attachment | undefined, context: Context): string[] {
   if (attachment === undefined) return [`  # NIC ${index} (${oneLine(type)}) is left alone by guestwire: configure it as its network wants.`];
   if (mac === undefined) return [`  # NIC ${index} has no MAC address yet: define the guest first.`];
-  const settings = attachment.kind === 'routed-link' ? routedLines(attachment, context) : portLines(attachment);
+  const end = guestEndOf(attachment);
+  const settings = end?.how === 'routed' ? routedLines(index, end.addresses, context) : portLines(end?.vlans ?? []);
   return [`  nic${index}:`, '    match:', `      macaddress: ${text(mac)}`, ...settings.map((line) => `    ${line}`)];
 }
 
 /** The gateways are in no subnet of the guest, so they are on-link by decree. */
-function routedLines({ nic, addresses }: RoutedLink, { config: { routed, serve }, seen }: Context): string[] {
+function routedLines(nic: number, addresses: readonly string[], { config: { routed, serve }, seen }: Context): string[] {
   const families = new Set(addresses.map((address) => parseAddress(address).family));
   const gateways = (['inet6', 'inet'] as const).filter((family) => families.has(family))
     .flatMap((family) => routed.gateways.find((gateway) => gateway.family === family) ?? []);
@@ -60,7 +62,7 @@ function routedLines({ nic, addresses }: RoutedLink, { config: { routed, serve }
 }
 
 /** What a VLAN offers, guestwire does not know: untagged frames are for DHCP, tagged ones are the guest's own affair. */
-function portLines({ vlans }: VlanPort): string[] {
+function portLines(vlans: readonly VlanMember[]): string[] {
   const untagged = vlans.some(({ untagged: out, pvid }) => out && pvid);
   const tagged = vlans.filter((member) => !member.untagged).map(({ vid }) => vid);
   return [

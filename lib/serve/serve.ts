@@ -7,7 +7,7 @@ import {
   existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import type { Wired } from '../attachments/wired.js';
+import type { Wired } from '../attachments/kinds.js';
 import { loadConfig } from '../config/file.js';
 import type { Settings } from '../config/paths.js';
 import type { ServeConfig } from '../config/serve-table.js';

@@ -1,6 +1,8 @@
 /** All that is not as it should be on a host, in words, with whom it is about. */
+import { staysUntilRelease } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/kinds.js';
 import { FORWARDING } from '../attachments/routed-link/forwarding.js';
-import { familiesOf, livingOf, type Wired } from '../attachments/wired.js';
+import { familiesOf, livingOf } from '../attachments/wired.js';
 import type { Guest } from '../domain/guest.js';
 import { type Alteration, closeLook } from '../filter/rule-check.js';
 import type { Host } from '../reconcile/host.js';
@@ -69,7 +71,7 @@ function absences({ subjects, observation }: Survey, { mayRun }: Question): Find
   return subjects.flatMap(({ guest, entry, attachments }): Finding[] => {
     const wired = entry?.wired ?? [];
     if (mayRun?.has(guest.uuid) === false) return [{ guest, nic: undefined, text: 'it does not run, and what was wired for it is still there' }];
-    const gone = wired.filter((one) => livingOf([one], observation).length === 0 && one.kind !== 'made-link').filter(({ link }) => attachments === undefined || attachments.some((one) => one.link === link));
+    const gone = wired.filter((one) => livingOf([one], observation).length === 0 && !staysUntilRelease(one)).filter(({ link }) => attachments === undefined || attachments.some((one) => one.link === link));
     return gone.map(({ nic, mac, link }) => ({ guest, nic: { nic, mac }, text: observation.links.has(link) ? `link ${quote(link)} is another than the one that was wired` : `link ${quote(link)} is gone` }));
   });
 }

@@ -2,9 +2,10 @@
  * What guestwire left on the host for guests that are gone, of which no journal entry speaks any more: all of it carries
  * its mark, an alias, its protocol number or its table's name. Pure, but for the questions.
  */
-import { type Attachment, claimsOf } from '../attachments/attachment.js';
+import { claimsOf, proxiesOf, routingOf } from '../attachments/attachment.js';
+import type { Attachment, Wired } from '../attachments/kinds.js';
 import { ALIAS_PREFIX } from '../attachments/made-link/made-link.js';
-import type { Wired } from '../attachments/wired.js';
+import { familiesOf } from '../attachments/wired.js';
 import { askRules6, parseRules } from '../kernel/ip-rule-output.js';
 import { parseLinks, parseProxies, parseRoutes } from '../kernel/iproute-output.js';
 import { observeFilters } from '../kernel/nft-output.js';
@@ -19,7 +20,7 @@ import { isUuid } from '../values/uuid.js';
 
 /** Returns the host's route protocols and those of guests that were wired under another config. */
 export function allProtocols(held: Kept['held'], protocols: readonly number[]): number[] {
-  return [...new Set([...protocols, ...held.flatMap((one) => (one.kind === 'routed-link' ? [one.protocol] : []))])];
+  return [...new Set([...protocols, ...held.flatMap((one) => routingOf(one)?.protocol ?? [])])];
 }
 
 /** All of this host that may be guestwire's, whoever it is for. */
@@ -83,7 +84,7 @@ function isOfGuest(alias: string | undefined): alias is string {
 /** Of a guest's link the routes are looked after with the guest; what goes with a link need not be removed before. */
 function routes(facts: HostFacts, kept: Kept): NetObject[] {
   const links = new Set<string | undefined>([...kept.held.map(({ link }) => link), ...namesOf(facts, kept)]);
-  const tables = new Set(kept.held.flatMap((one) => (one.kind === 'routed-link' ? [one.table] : [])));
+  const tables = new Set(kept.held.flatMap((one) => routingOf(one)?.table ?? []));
   return facts.routes.flatMap(({ type, to, dev, via, table, number: protocol }): NetObject[] => {
     // Of both families it is 'default'; those of IPv6 are on lo.
     if (type === 'unreachable') return to.length === 0 && !tables.has(table) ? [{ kind: 'last-resort', dev: 'lo', family: dev === undefined ? 'inet' : 'inet6', table, protocol }] : [];
@@ -98,13 +99,13 @@ function namesOf(facts: HostFacts, kept: Kept): string[] {
 function rules({ rules: all }: HostFacts, { held, protocols }: Kept): NetObject[] {
   // Rules keep the name that a link had when they were made: those go with its guest.
   const links = new Set<string | undefined>(held.flatMap(({ link, was }) => [link, was]));
-  const claims = new Set<string | undefined>(held.flatMap((one) => (one.kind === 'routed-link' ? claimsOf(one).map(({ text }) => text) : [])));
+  const claims = new Set<string | undefined>(claimsOf(held).map(({ text }) => text));
   return all.filter(({ protocol, iif, to }) => protocols.includes(protocol) && (iif !== undefined ? !links.has(iif) : to !== undefined && !claims.has(parsePrefix(to).text)))
     .map(({ family, priority, iif, to, table, protocol }): NetObject => ({ kind: 'rule', dev: iif ?? 'lo', family, priority, to, table, protocol }));
 }
 
 function proxies({ proxies: all }: HostFacts, { held, protocols }: Kept): NetObject[] {
-  const wanted = new Set<string | undefined>(held.flatMap((one) => (one.kind === 'routed-link' ? (one.proxy ?? []).flatMap((dev) => one.addresses.map((address) => `${dev} ${address}`)) : [])));
+  const wanted = new Set<string | undefined>(proxiesOf(held).map(({ dev, address }) => `${dev} ${address}`));
   return all.filter(({ protocol, dev, address }) => protocols.includes(Number(protocol)) && !wanted.has(`${dev} ${address}`))
     .map(({ dev, address, protocol }): NetObject => ({ kind: 'neighbour-proxy', dev, address, protocol: Number(protocol) }));
 }
@@ -116,5 +117,5 @@ function filters({ filters: all }: HostFacts, { held }: Kept): NetObject[] {
 }
 
 function isNeeded(family: FilterFamily, held: Kept['held']): boolean {
-  return held.some(({ kind }) => kind === (family === 'bridge' ? 'vlan-port' : 'routed-link'));
+  return familiesOf(held).includes(family);
 }

@@ -1,7 +1,8 @@
 /** Each NIC of a survey and the state it is in. Pure. */
-import { familiesOf, livingOf, type Wired } from '../attachments/wired.js';
+import { nicsAmong, waitsForMigration, type WiredNic } from '../attachments/attachment.js';
+import type { Wired } from '../attachments/kinds.js';
+import { familiesOf, livingOf } from '../attachments/wired.js';
 import type { Guest } from '../domain/guest.js';
-import type { WiredNic } from '../filter/parties.js';
 import type { Subject } from '../reconcile/owners.js';
 import { differenceOf } from '../state/differences.js';
 import { tableKey } from '../state/objects/nft.js';
@@ -33,7 +34,7 @@ export function nicsIn(found: Survey, isQuarantined: (uuid: string) => boolean):
 }
 
 function nicsOf({ entry }: Subject): WiredNic[] {
-  return (entry?.wired ?? []).filter((one): one is WiredNic => one.kind === 'vlan-port' || one.kind === 'routed-link').sort((a, b) => a.nic - b.nic);
+  return nicsAmong(entry?.wired ?? []).sort((a, b) => a.nic - b.nic);
 }
 
 interface Circumstances {
@@ -47,7 +48,7 @@ function stateOf(wired: Wired, { subject: { guest, entry }, words, found, isQuar
   if (livingOf([wired], found.observation).length === 0) return 'not-wired';
   if (isQuarantined(guest.uuid)) return 'quarantined';
   if (words.length > 0) return 'drifted';
-  return entry?.incoming === true && wired.kind === 'routed-link' ? 'waiting' : 'wired';
+  return entry?.incoming === true && waitsForMigration(wired) ? 'waiting' : 'wired';
 }
 
 function differencesByNic({ changes }: Survey): Map<string, string[]> {

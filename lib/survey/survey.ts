@@ -2,9 +2,10 @@
  * The whole host at once: what every guest of the journal should have and what differs, from one observation. All guests
  * are planned as if they were one, so that a host with hundreds of them costs one run of each tool. Changes nothing.
  */
-import { type Attachment, type Placed, placedOf } from '../attachments/attachment.js';
-import { furtherScope, preflight } from '../attachments/check.js';
-import { scopeOf } from '../attachments/scope.js';
+import { isNic, placedOf } from '../attachments/attachment.js';
+import { preflight } from '../attachments/check.js';
+import type { Attachment, Placed } from '../attachments/kinds.js';
+import { furtherScopeOf, scopeOf, withFurther } from '../attachments/scope.js';
 import { familiesOf, livingOf } from '../attachments/wired.js';
 import { NIL_UUID } from '../domain/guest.js';
 import { GuestwireError } from '../errors.js';
@@ -53,7 +54,7 @@ export async function survey(host: Host, wishes: Wishes = new Map()): Promise<Su
   const wanted = subjects.flatMap(({ attachments }) => attachments ?? []);
   const scope = { ...scopeOf([], [...recorded, ...wanted]), filters: familiesOf([...recorded, ...wanted]) };
   const first = await host.kernel.observe(scope);
-  const { routers } = furtherScope([...recorded, ...wanted].filter(isAttachment), first);
+  const { routers } = furtherScopeOf([...recorded, ...wanted].filter(isAttachment), first);
   const observation = routers === true ? { ...first, routers: (await host.kernel.observe({ ...EMPTY_SCOPE, routers })).routers } : first;
   // What comes by migration is planned apart: nothing that attracts its traffic is wanted yet.
   const plans = [false, true].map((incoming) => planAll(host, subjects, { incoming, observation })).filter((plan) => plan !== undefined);
@@ -113,14 +114,13 @@ export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner
   const recorded = asked.flatMap(({ entry }) => entry?.wired ?? []);
   const wanted = asked.flatMap((subject) => subject.wanted);
   const first = await host.kernel.observe({ ...scopeOf(wanted, recorded), filters: [] });
-  const { nextHops, exact, routers } = await host.kernel.observe({ ...EMPTY_SCOPE, ...furtherScope(wanted, first) });
-  const observation = { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
+  const observation = withFurther(first, await host.kernel.observe(furtherScopeOf(wanted, first)));
   const holders = asked.flatMap(({ guest, entry }) => (livingOf(entry?.wired ?? [], observation).length === 0 ? [] : [{ uuid: guest.uuid, name: guest.name, attachments: entry?.wired ?? [] }]));
   const guestName = (uuid: string): string | undefined => asked.find(({ guest }) => guest.uuid === uuid)?.guest.name;
   return asked.flatMap(({ guest, entry, wanted: attachments }) => {
     const there = attachments.filter(({ link }) => link === undefined || observation.links.has(link));
     try {
-      preflight(guest.name, there, { observation, holders: holders.filter(({ uuid }) => uuid !== guest.uuid), recorded: entry?.wired ?? [], guestName });
+      preflight(guest.name, there, { observation, others: holders.filter(({ uuid }) => uuid !== guest.uuid), recorded: entry?.wired ?? [], guestName });
       return [];
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;
@@ -130,5 +130,5 @@ export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner
 }
 
 function isAttachment(one: Attachment | Placed): one is Attachment {
-  return one.kind === 'vlan-port' || one.kind === 'routed-link';
+  return isNic(one);
 }

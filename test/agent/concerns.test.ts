@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { type Concerns, createConcerns } from '../../lib/agent/concerns.js';
 import { type LinkChange, readLinkLine, readVlanLine } from '../../lib/agent/monitor-lines.js';
-import type { VlanPort } from '../../lib/attachments/attachment.js';
+import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';
 import { parseDomain } from '../../lib/domain/domain.js';
 
 const DOMAIN = parseDomain('<domain><name>web1</name><devices/></domain>');

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { createTurns } from '../../lib/agent/turns.js';
-import type { RoutedLink } from '../../lib/attachments/attachment.js';
+import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
 import { settingsFrom } from '../../lib/config/paths.js';
 import type { Io } from '../../lib/guests/io.js';
 import { createJournal } from '../../lib/journal/journal.js';

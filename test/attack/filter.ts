@@ -1,5 +1,5 @@
 /** The filter of lib/ as nft text, for one NIC of a host to attack: what the hook would load for it. */
-import type { Wired } from '../../lib/attachments/wired.js';
+import type { Wired } from '../../lib/attachments/kinds.js';
 import { tableLines } from '../../lib/filter/nft-tables.js';
 import { nicFilter } from '../../lib/filter/nic-filter.js';
 import { nicLines } from '../../lib/state/nft.js';

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import type { Wired } from '../../lib/attachments/wired.js';
+import type { Wired } from '../../lib/attachments/kinds.js';
 import { NO_TRUST, type Policy, type Trust } from '../../lib/intent/policy.js';
 import { createJournal } from '../../lib/journal/journal.js';
 import { POLICY } from '../fakes/policies.js';

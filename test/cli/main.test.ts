@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../../lib/attachments/derive.js';
-import type { Wired } from '../../lib/attachments/wired.js';
+import type { Wired } from '../../lib/attachments/kinds.js';
 import { defaultConfig } from '../../lib/config/host-config.js';
 import { parseDomain } from '../../lib/domain/domain.js';
 import { tableLines } from '../../lib/filter/nft-tables.js';

@@ -1,9 +1,8 @@
 /** docs/segmentation.md: every example is what it says it is. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
-import type { Attachment } from '../../lib/attachments/attachment.js';
 import { deriveAttachments } from '../../lib/attachments/derive.js';
-import type { Wired } from '../../lib/attachments/wired.js';
+import type { Attachment, Wired } from '../../lib/attachments/kinds.js';
 import { parseConfig } from '../../lib/config/file.js';
 import { defaultConfig } from '../../lib/config/host-config.js';
 import { parseDomain } from '../../lib/domain/domain.js';

@@ -1,6 +1,6 @@
 /** A guest with one NIC whose XML and host config hold the words of trust and policy, and what is said against wrong ones. */
-import type { Attachment } from '../../lib/attachments/attachment.js';
 import { deriveAttachments } from '../../lib/attachments/derive.js';
+import type { Attachment } from '../../lib/attachments/kinds.js';
 import { parseConfig } from '../../lib/config/file.js';
 import { METADATA_NAMESPACE, parseDomain } from '../../lib/domain/domain.js';
 import { GuestwireError } from '../../lib/errors.js';

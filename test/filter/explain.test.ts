@@ -1,7 +1,7 @@
 /** What becomes of a flow: the policies of guests that run, as truth tables. */
 import { describe, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../../lib/attachments/derive.js';
-import type { Wired } from '../../lib/attachments/wired.js';
+import type { Wired } from '../../lib/attachments/kinds.js';
 import { parseConfig } from '../../lib/config/file.js';
 import { METADATA_NAMESPACE, parseDomain } from '../../lib/domain/domain.js';
 import { decide, type Flow } from '../../lib/filter/explain.js';

@@ -60,8 +60,8 @@ async function run(dir: string, name: string): Promise<{ file: 'plan.txt' | 'err
     await release(host, guest.uuid);
     expect(kernel.print()).toBe(before);
     expect(journal.list()).toEqual([]);
-    expect(journal.readUplinks()).toEqual([]);
-    expect(journal.readProxies()).toEqual([]);
+    expect(journal.readLedger().uplinks).toEqual([]);
+    expect(journal.readLedger().proxies).toEqual([]);
     const batches = [...textOf('prepare: ', prepared), ...textOf('', plan)];
     return { file: 'plan.txt', text: [JSON.stringify(attachments, null, 1), ...batches, '# host', after, ''].join('\n') };
   } catch (error) {

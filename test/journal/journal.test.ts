@@ -211,19 +211,19 @@ describe('marks', () => {
 
 describe('uplinks', () => {
   test('are read as they were written, and an empty list is no file', () => {
-    expect(journal.readUplinks()).toEqual([]);
+    expect(journal.readLedger().uplinks).toEqual([]);
     journal.write(ENTRY);
-    journal.writeUplinks([{ dev: 'eno1', ifindex: 3, vids: [10, 20] }]);
-    expect(journal.readUplinks()).toEqual([{ dev: 'eno1', ifindex: 3, vids: [10, 20] }]);
-    journal.writeUplinks([]);
-    journal.writeUplinks([]);
+    journal.writeLedger('uplinks', [{ dev: 'eno1', ifindex: 3, vids: [10, 20] }]);
+    expect(journal.readLedger().uplinks).toEqual([{ dev: 'eno1', ifindex: 3, vids: [10, 20] }]);
+    journal.writeLedger('uplinks', []);
+    journal.writeLedger('uplinks', []);
     expect(readdirSync(dir)).toEqual([`${UUID}.json`]);
   });
 
   test('that are damaged are taken for none and told of', () => {
     journal.write(ENTRY);
     writeFileSync(join(dir, 'uplinks.json'), '[{"dev":"eno1 down","ifindex":3,"vids":[]}]');
-    expect(journal.readUplinks()).toEqual([]);
+    expect(journal.readLedger().uplinks).toEqual([]);
     expect(damage).toEqual([`journal '${join(dir, 'uplinks.json')}' is damaged and was taken for empty: what it recorded is not undone`]);
   });
 });
@@ -234,7 +234,7 @@ describe('a state directory', () => {
     chmodSync(dir, mode);
     const says = `journal '${dir}' can be written by others (user ${process.geteuid?.() ?? ''}, mode 0${mode.toString(8)}): it must belong to root with mode 0700`;
     for (const act of [
-      () => journal.read(UUID), () => journal.list(), () => { journal.write(ENTRY); }, () => { journal.markIncoming(UUID); }, () => journal.listEnded(), () => journal.readUplinks(), () => journal.readProxies(),
+      () => journal.read(UUID), () => journal.list(), () => { journal.write(ENTRY); }, () => { journal.markIncoming(UUID); }, () => journal.listEnded(), () => journal.readLedger().uplinks, () => journal.readLedger().proxies,
     ]) {
       expect(act).toThrow(new JournalError(says));
     }

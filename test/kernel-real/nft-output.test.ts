@@ -1,6 +1,6 @@
 /** What nft says of the tables to facts, on a real kernel: each change that somebody makes to them is seen. */
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
-import type { Wired } from '../../lib/attachments/wired.js';
+import type { Wired } from '../../lib/attachments/kinds.js';
 import { shapeName, tableLines, TABLES } from '../../lib/filter/nft-tables.js';
 import { nicFilter } from '../../lib/filter/nic-filter.js';
 import { isIntact } from '../../lib/filter/state.js';

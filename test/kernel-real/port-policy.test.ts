@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import type { Wired } from '../../lib/attachments/wired.js';
+import type { Wired } from '../../lib/attachments/kinds.js';
 import { tableLines, TABLES } from '../../lib/filter/nft-tables.js';
 import { nicFilter } from '../../lib/filter/nic-filter.js';
 import { PORT_CONSTANTS, portPolicyRules } from '../../lib/filter/port-policy.js';

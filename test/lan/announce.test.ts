@@ -1,6 +1,6 @@
 /** What is said and asked on a LAN, with a stand-in for the sender: who is told when it fails, and with which words. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import type { RoutedLink } from '../../lib/attachments/attachment.js';
+import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
 import { ConflictError, HostError } from '../../lib/errors.js';
 import { announce } from '../../lib/lan/announce.js';
 import { announcementFrames } from '../../lib/lan/frames.js';
@@ -37,9 +37,8 @@ describe('announcing', () => {
     { dev: 'eno1', speaker: { mac: '02:00:00:00:00:01', linkLocal: 'fe80::1' }, addresses: ['192.0.2.10', '2001:db8::a'] },
     { dev: 'eno2', speaker: { mac: '02:00:00:00:00:02', linkLocal: undefined }, addresses: ['192.0.2.10', '2001:db8::a'] },
   ];
-  const proxies = { presence, during: [], after: [], warnings: [] };
   const added: Plan['operations'] = [{ key: '', before: undefined, after: { kind: 'neighbour-proxy', dev: 'eno2', address: '192.0.2.10', protocol: 117 } }];
-  const plan = (operations: Plan['operations'] = []): Pick<Plan, 'operations' | 'proxies'> => ({ operations, proxies });
+  const plan = (operations: Plan['operations'] = []): Pick<Plan, 'operations' | 'presence'> => ({ operations, presence });
 
   test('is one run for all addresses and links', async () => {
     await announce(answering(GOOD), log, { guest: 'web1', plan: plan(), fresh: true });

@@ -1,6 +1,6 @@
 /** Ports that lost their bridge, on a fake kernel. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import type { VlanPort } from '../../lib/attachments/attachment.js';
+import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';
 import { parseDomain } from '../../lib/domain/domain.js';
 import type { Entry, Journal } from '../../lib/journal/journal.js';
 import { rejoin } from '../../lib/reconcile/rejoin.js';

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { RoutedLink, VlanPort } from '../../lib/attachments/attachment.js';
+import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
+import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';
 import { createJournal, type Journal } from '../../lib/journal/journal.js';
 import type { Host } from '../../lib/reconcile/host.js';
 import { release, releaseRunning, wire } from '../../lib/reconcile/reconcile.js';
@@ -90,7 +91,7 @@ describe('a guest whose links vanished', () => {
     await wire(host, { ...START, attachments: [{ ...uplinked, link: 'vnet5' }, { ...LINK, link: 'vnet6' }] });
     expect(kernel.print()).toContain('vlan 30 dev eno1');
     expect(journal.list().map(({ guest }) => guest.name)).toEqual(['web1']);
-    expect(journal.readUplinks()).toEqual([{ dev: 'eno1', ifindex: 3, vids: [30] }]);
+    expect(journal.readLedger().uplinks).toEqual([{ dev: 'eno1', ifindex: 3, vids: [30] }]);
     await release(host, GUEST.uuid);
     expect(kernel.print()).not.toMatch(/^vlan 30 /m);
   });

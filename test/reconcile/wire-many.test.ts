@@ -3,7 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { Attachment, RoutedLink, VlanPort } from '../../lib/attachments/attachment.js';
+import type { Attachment } from '../../lib/attachments/kinds.js';
+import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
+import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';
 import { ConflictError } from '../../lib/errors.js';
 import { createJournal } from '../../lib/journal/journal.js';
 import type { Host } from '../../lib/reconcile/host.js';
@@ -60,7 +62,7 @@ function place(): Place {
 const one = async ({ host }: Place, { guest, attachments }: Wish): Promise<unknown> => wire(host, { guest, attachments, fresh: false, incoming: false });
 const entries = ({ host: { journal } }: Place): unknown[] => [
   ...numbers.map((number) => { const entry = journal.read(guestOf(number).uuid); return entry && { ...entry, since: '' }; }),
-  journal.readUplinks().map((record) => ({ ...record, vids: [...record.vids].sort() })), journal.readProxies(),
+  journal.readLedger().uplinks.map((record) => ({ ...record, vids: [...record.vids].sort() })), journal.readLedger().proxies,
 ];
 
 describe('guests that are wired together', () => {
@@ -130,9 +132,9 @@ describe('guests that are wired together', () => {
 
   test('are each announced with what is theirs', async () => {
     const plan = await wireTogether(place().host, ALL);
-    expect(plan.proxies.presence.flatMap(({ addresses }) => addresses)).toHaveLength(2 * COUNT);
+    expect(plan.presence.flatMap(({ addresses }) => addresses)).toHaveLength(2 * COUNT);
     const part = partOf(plan, [link(2)]);
-    expect(part.proxies.presence.flatMap(({ addresses }) => addresses).sort()).toEqual(['192.0.2.2', '2001:db8::2']);
+    expect(part.presence.flatMap(({ addresses }) => addresses).sort()).toEqual(['192.0.2.2', '2001:db8::2']);
   });
 
   test('refuse together what one of them may not have', async () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../../lib/attachments/derive.js';
-import type { Wired } from '../../lib/attachments/wired.js';
+import type { Wired } from '../../lib/attachments/kinds.js';
 import { parseConfig } from '../../lib/config/file.js';
 import { settingsFrom } from '../../lib/config/paths.js';
 import type { ServeConfig } from '../../lib/config/serve-table.js';

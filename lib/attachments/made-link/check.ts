@@ -3,17 +3,20 @@
  * are the ones that were made. Pure; each refusal names guest, NIC, cause and cure.
  */
 import { ConflictError, HostError } from '../../errors.js';
-import type { LinkFacts, Observation } from '../../kernel/observation.js';
+import type { LinkFacts } from '../../kernel/observation.js';
 import { quote } from '../../values/quote.js';
-import type { RoutedLink } from '../attachment.js';
+import type { Surroundings } from '../attached.js';
 import { ALIAS_PREFIX, type MadeLink, namesOf } from './made-link.js';
 import { isMadeHere } from './state.js';
 
-/** Returns the name of the guest with this UUID that guestwire knows; undefined: none. */
-export type GuestName = (uuid: string) => string | undefined;
+/** A NIC whose link guestwire makes, or a NIC without such a link. */
+interface Made {
+  readonly link: string | undefined;
+  readonly made?: MadeLink | undefined;
+}
 
 /** Throws ConflictError when a name is taken, HostError when a link is not the one that was made for this guest. */
-export function assertMade(where: string, { link, made }: RoutedLink, { observation: { links }, guestName }: { observation: Observation; guestName: GuestName }): void {
+export function assertMade(where: string, { link, made }: Made, { observation: { links }, guestName }: Pick<Surroundings, 'observation' | 'guestName'>): void {
   if (made === undefined) return;
   const host = links.get(made.dev);
   const isOurs = host !== undefined && isMadeHere({ made }, host);
@@ -29,7 +32,7 @@ export function assertMade(where: string, { link, made }: RoutedLink, { observat
   }
 }
 
-function takenBy({ ifname, alias }: LinkFacts, made: MadeLink, guestName: GuestName): string {
+function takenBy({ ifname, alias }: LinkFacts, made: MadeLink, guestName: Surroundings['guestName']): string {
   const cure = `remove that link ('ip link del ${ifname}') or name another in ${nameGiver(ifname, made)}`;
   if (alias === made.alias) return `link ${quote(ifname)} is left from an earlier start of this guest, and is no ${wordsOf(made)} any more: ${cure}`;
   if (alias?.startsWith(ALIAS_PREFIX) === true) {

@@ -1,3 +1,5 @@
+import type { Attached } from '../attached.js';
+
 /**
  * Links that guestwire makes for a NIC before libvirt looks for them: a veth pair, on whose guest end libvirt puts a
  * macvtap (QEMU) or a macvlan (lxc), or a tap that libvirt is told not to make (`managed='no'`). Their names come from
@@ -38,3 +40,8 @@ export const ALIAS_PREFIX = 'guestwire:';
 export function namesOf(made: MadeLink): string[] {
   return made.kind === 'veth' ? [made.dev, made.peer] : [made.dev];
 }
+
+/** The link that guestwire makes for a routed link, apart from it because it is there before and after it. */
+export type PlacedMade = Attached & { readonly kind: 'made-link'; readonly link: string; readonly made: MadeLink };
+/** The macvtap that libvirt puts on a veth pair's guest end: a link of its own, with its own ifindex and end. */
+export type PlacedMacvtap = Attached & { readonly kind: 'macvtap'; readonly link: string };

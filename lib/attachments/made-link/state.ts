@@ -5,7 +5,7 @@
 import type { LinkFacts, Observation } from '../../kernel/observation.js';
 import type { MadeObject } from '../../state/objects.js';
 import { disableIpv6Path } from '../../state/objects/sysctl.js';
-import type { PlacedMacvtap, PlacedMade } from '../attachment.js';
+import type { PlacedMacvtap, PlacedMade } from './made-link.js';
 
 /** A kernel without IPv6 does not have it. */
 export const IPV6_PROBE = 'net/ipv6/conf/default/disable_ipv6';

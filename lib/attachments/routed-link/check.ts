@@ -6,23 +6,12 @@ import { ConflictError, HostError } from '../../errors.js';
 import type { Observation, RouteFacts } from '../../kernel/observation.js';
 import { bare, contains, hostPrefix, overlaps, parseAddress, type Prefix } from '../../values/address.js';
 import { quote } from '../../values/quote.js';
-import { type Attachment, claimsOf, type Placed, probesOf, type RoutedLink } from '../attachment.js';
+import type { Holder, Surroundings } from '../attached.js';
 import { existing } from '../vlan-port/check.js';
 import { assertForwarding } from './forwarding.js';
+import { claimsOf, probesOf, type RoutedLink } from './routed-link.js';
 
-/** A live guest that guestwire wired, for conflicts with it. */
-export interface Holder {
-  readonly name: string;
-  readonly attachments: readonly (Attachment | Placed)[];
-}
-
-export interface Surroundings {
-  readonly observation: Observation;
-  readonly holders: readonly Holder[];
-}
-
-/** `own` are the guest's links, as wanted and as wired before: what is routed to them already is no conflict. */
-export function assertRoutedLink(where: string, routed: RoutedLink, { observation, holders, own }: Surroundings & { readonly own: readonly RoutedLink[] }): void {
+export function assertRoutedLink(where: string, routed: RoutedLink, { observation, holders, own }: Surroundings): void {
   if (routed.link !== undefined) {
     const { master } = existing(where, routed.link, observation.links);
     if (master !== undefined && master !== routed.vrf) {
@@ -56,11 +45,10 @@ function assertVrf(where: string, { vrf }: RoutedLink, { links }: Observation): 
 /** Throws ConflictError when one of `holders` has something of what `claim` covers. */
 export function assertUnclaimed(where: string, claim: Prefix, holders: readonly Holder[]): void {
   for (const holder of holders) {
-    for (const attachment of holder.attachments) {
-      if (attachment.kind !== 'routed-link') continue;
-      const held = claimsOf(attachment).find((other) => overlaps(other, claim));
+    for (const { nic, mac, claims } of holder.nics) {
+      const held = claims.find((other) => overlaps(other, claim));
       if (held === undefined) continue;
-      const other = nicLabel(holder.name, { index: attachment.nic, mac: attachment.mac });
+      const other = nicLabel(holder.name, { index: nic, mac });
       throw new ConflictError(`${where}: ${quote(bare(claim))} is held by ${other} as ${quote(bare(held))}: give one of the two another address`);
     }
   }
@@ -97,6 +85,6 @@ function assertNoNextHop(where: string, claim: Prefix, routes: readonly RouteFac
   }
 }
 
-function isOwn(route: RouteFacts, own: readonly RoutedLink[]): boolean {
+function isOwn(route: RouteFacts, own: Surroundings['own']): boolean {
   return own.some(({ link, protocol }) => link !== undefined && route.dev === link && route.protocol === String(protocol));
 }

@@ -2,17 +2,37 @@
  * Intent to routed link: addresses, routes, gateways and table, and whether the host permits them.
  */
 import type { HostConfig } from '../../config/host-config.js';
-import type { Domain, Nic } from '../../domain/domain.js';
-import { ConflictError, NotAllowedError } from '../../errors.js';
+import type { Nic } from '../../domain/domain.js';
+import { ConflictError, NotAllowedError, UnsupportedError } from '../../errors.js';
 import {
   type Address, bare, contains, type Family, familyName, hostPrefix, type Prefix,
 } from '../../values/address.js';
 import { quote } from '../../values/quote.js';
-import type { RoutedLink } from '../attachment.js';
-import type { RoutedWish } from '../sources.js';
+import type { DeriveContext } from '../attached.js';
+import { guardedBy, policyBy, type TrustPermit } from '../filter-intent.js';
+import type { Intent, RoutedWish } from '../sources.js';
 import { assertMtuCarries, linkWishOf } from './link.js';
+import type { RoutedLink } from './routed-link.js';
 
-export function routedLink(where: string, nic: Nic, { wish, config, domain }: { wish: RoutedWish; config: HostConfig; domain: Domain }): Omit<RoutedLink, 'policy'> {
+/** Returns the link; undefined: the intent asks for none. */
+export function deriveRoutedLink(where: string, intent: Intent, { config, domain }: DeriveContext): RoutedLink | undefined {
+  const { nic, routed, vlan, isolated, filter } = intent;
+  if (routed === undefined) return undefined;
+  if (vlan !== undefined || isolated !== undefined) {
+    throw new UnsupportedError(`${where}: both a VLAN or port setting and a routed link are asked for: keep one of them`);
+  }
+  const link = linkOf(where, nic, { wish: routed, config, domain });
+  const permit: TrustPermit = { place: 'routed links', table: 'routed', words: config.routed.trust };
+  return {
+    ...link, ...guardedBy(where, filter, { config, permit }), policy: policyBy(where, filter, { config, name: domain.name }),
+  };
+}
+
+interface RoutedRequest extends DeriveContext {
+  readonly wish: RoutedWish;
+}
+
+function linkOf(where: string, nic: Nic, { wish, config, domain }: RoutedRequest): Omit<RoutedLink, 'policy'> {
   const { link, mtu, made } = linkWishOf(where, { domain, nic, veth: wish.veth });
   for (const claim of [...wish.addresses.map(hostPrefix), ...wish.routes.map((route) => route.to)]) {
     assertPermitted(where, claim, config);

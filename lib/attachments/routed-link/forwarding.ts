@@ -5,11 +5,10 @@
  */
 import { HostError } from '../../errors.js';
 import type { Observation } from '../../kernel/observation.js';
-import type { NetObject } from '../../state/netstate.js';
 import type { Family } from '../../values/address.js';
 import { sysctlName } from '../../values/quote.js';
-import { familiesOf, type RoutedLink } from '../attachment.js';
-import type { Wired } from '../wired.js';
+import type { SharedKind } from '../attached.js';
+import { familiesOf, linksIn, type RoutedLink } from './routed-link.js';
 
 export const FORWARDING = {
   inet: 'net/ipv4/conf/all/forwarding',
@@ -54,22 +53,31 @@ export function assertForwarding(where: string, routed: RoutedLink, observation:
   throw new HostError(`${where}: this host does not forward IPv6: set it with ${set}${why}${cure}`);
 }
 
-/** Returns the sysctls that guestwire sets for the whole host, as they are to be and as they are. They stay set. */
-export function planForwarding(
-  wanted: readonly Wired[],
-  observation: Pick<Observation, 'sysctls' | 'routers'>,
-): { readonly desired: readonly NetObject[]; readonly observed: readonly NetObject[] } {
-  const managed = wanted.filter((link): link is Extract<Wired, { kind: 'routed-link' }> => link.kind === 'routed-link' && link.managesSysctls === true);
+/** The sysctls that guestwire sets for the whole host. They stay set. */
+export const forwarding: SharedKind = {
+  observed: ({ wanted }, observation) => settingsFor(linksIn(wanted), observation)
+    .map(({ dev, path, value }) => ({ kind: 'host-sysctl', dev, path, value })),
+  plan: ({ wanted }, observation) => ({
+    desired: settingsFor(linksIn(wanted), observation).map(({ dev, path, wish: value }) => ({ kind: 'host-sysctl', dev, path, value })),
+    during: [], after: [],
+  }),
+};
+
+interface Setting {
+  readonly dev: string;
+  readonly path: string;
+  readonly value: string;
+  readonly wish: string;
+}
+
+function settingsFor(links: readonly RoutedLink[], observation: Pick<Observation, 'sysctls' | 'routers'>): Setting[] {
+  const managed = links.filter(({ managesSysctls }) => managesSysctls === true);
   const paths = new Set(managed.flatMap(forwardingPathsOf));
   paths.delete(FORWARDING.forced6);
   if (observation.sysctls.get(FORWARDING.forced6) === '1') paths.delete(FORWARDING.inet6);
   const routers = managed.some((link) => lacksForwarding6(link, observation)) ? (observation.routers ?? []) : [];
-  const settings = [
-    ...routers.map((dev) => ({ dev, path: `net/ipv6/conf/${dev}/accept_ra`, value: '1', wanted: '2' })),
-    ...[...paths].map((path) => ({ dev: 'all', path, value: observation.sysctls.get(path) ?? '0', wanted: '1' })),
+  return [
+    ...routers.map((dev) => ({ dev, path: `net/ipv6/conf/${dev}/accept_ra`, value: '1', wish: '2' })),
+    ...[...paths].map((path) => ({ dev: 'all', path, value: observation.sysctls.get(path) ?? '0', wish: '1' })),
   ];
-  return {
-    desired: settings.map(({ dev, path, wanted: value }) => ({ kind: 'host-sysctl', dev, path, value })),
-    observed: settings.map(({ dev, path, value }) => ({ kind: 'host-sysctl', dev, path, value })),
-  };
 }

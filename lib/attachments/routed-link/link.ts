@@ -2,12 +2,11 @@
  * The link of a routed NIC: a tap that libvirt makes, or a veth pair or tap that guestwire makes, and its MTU.
  */
 import type { Domain, Nic } from '../../domain/domain.js';
-import { nicLabel } from '../../domain/guest.js';
 import { ConflictError, DomainXmlError, locate, UnsupportedError, ValueError } from '../../errors.js';
 import type { VethWish } from '../../intent/veth.js';
 import { assertIfname } from '../../values/ifname.js';
 import { quote } from '../../values/quote.js';
-import { ALIAS_PREFIX, type MadeLink, namesOf } from '../made-link/made-link.js';
+import { ALIAS_PREFIX, type MadeLink } from '../made-link/made-link.js';
 
 /** Which link a routed NIC has on this host, and what guestwire makes of it. */
 export interface LinkWish {
@@ -83,23 +82,4 @@ function mtuOf(text: string | undefined, what: string): number | undefined {
 export function assertMtuCarries(where: string, mtu: number | undefined, ipv6: boolean): void {
   if (mtu === undefined || !ipv6 || mtu >= MTU.leastIpv6) return;
   throw new DomainXmlError(`${where}: MTU '${mtu}' is too small for IPv6: use ${MTU.leastIpv6} or more, or IPv4 addresses alone`);
-}
-
-/** Throws ConflictError when two links of one guest would have one name. */
-export function assertNamesApart(domain: Domain, made: readonly { readonly nic: number; readonly made: MadeLink }[]): void {
-  const taken = new Map<string, { nic: number; target: boolean }>(domain.nics.flatMap(({ index, target }) => (target.dev === undefined ? [] : [[target.dev, { nic: index, target: true }]])));
-  for (const { nic, made: link } of made) {
-    const where = nicLabel(domain.name, { index: nic, mac: domain.nics[nic]?.mac });
-    if (link.kind === 'veth' && link.dev === link.peer) {
-      throw new ConflictError(`${where}: both ends of the veth pair are called ${quote(link.dev)}: give the host end another name`);
-    }
-    for (const name of namesOf(link)) {
-      const other = taken.get(name);
-      const isItself = link.kind === 'tap' && other?.target === true && other.nic === nic;
-      if (other !== undefined && !isItself) {
-        throw new ConflictError(`${where}: two links of this guest would be called ${quote(name)}, the other is of NIC ${other.nic}: give each its own name`);
-      }
-      taken.set(name, { nic, target: false });
-    }
-  }
 }

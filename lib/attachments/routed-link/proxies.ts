@@ -4,18 +4,15 @@
  * settings of the link, shared by all guests on it: who still needs them is read from the entries, not counted, and what
  * they were before the first guest is kept in the journal.
  */
+import * as z from 'zod/mini';
 import type { LinkFacts, Observation } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
 import { type Family, familyName, parseAddress } from '../../values/address.js';
 import { quote, sysctlName } from '../../values/quote.js';
-import type { PlacedLink, RoutedLink } from '../attachment.js';
+import { distinct, type Presence, type RecordedKind, type SharedPlan, type SharedRequest } from '../attached.js';
+import { word } from '../schema.js';
 import { turnsOn } from './forwarding.js';
-
-/** Who says something on a link: its MAC, and its link-local address if it has one. */
-export interface Speaker {
-  readonly mac: string;
-  readonly linkLocal: string | undefined;
-}
+import { linksIn, type RoutedLink } from './routed-link.js';
 
 /** What the settings of one proxy link were before guestwire changed them, by path below /proc/sys. */
 export interface ProxyRecord {
@@ -24,40 +21,21 @@ export interface ProxyRecord {
   readonly originals: Readonly<Record<string, string>>;
 }
 
-export interface ProxyPlan {
-  readonly desired: readonly NetObject[];
-  readonly observed: readonly NetObject[];
-  /** What must be put back one day, while the plan is carried out and after it. */
-  readonly during: readonly ProxyRecord[];
-  readonly after: readonly ProxyRecord[];
-  /** Where the host answers for the guest, for those who announce it. */
-  readonly presence: readonly Presence[];
-  /** Why neighbours will not find the guest on a link although the host config says so. */
-  readonly warnings: readonly string[];
-}
+type Request = SharedRequest<ProxyRecord>;
 
-export interface Presence {
-  readonly dev: string;
-  readonly speaker: Speaker;
-  readonly addresses: readonly string[];
-}
-
-export interface ProxyRequest {
-  /** The guest's routed links as they are to be; none when it is released. */
-  readonly wanted: readonly PlacedLink[];
-  /** The guest's routed links as they were, and as they are to be. */
-  readonly concerned: readonly PlacedLink[];
-  readonly records: readonly ProxyRecord[];
-}
+export const proxies: RecordedKind<ProxyRecord> = {
+  schema: z.array(z.object({ dev: word, ifindex: z.number(), originals: z.record(word, word) })),
+  observed: (request, observation) => plansFor(request, observation).flatMap(({ observed }) => observed),
+  plan: planProxies,
+  leftWords: ({ dev, originals }) => {
+    const were = Object.entries(originals).map(([path, value]) => `${sysctlName(path)} = ${value}`);
+    return `proxy link ${quote(dev)} may still have settings that guestwire made for guests that are gone: they were ${were.join(', ')}`;
+  },
+};
 
 /** Returns the links on which the host answers for this one's addresses. */
 export function proxyLinksOf(link: RoutedLink): readonly string[] {
   return link.proxy ?? [];
-}
-
-/** Returns the attachment with nothing that attracts its traffic: how an incoming guest waits until it runs here. */
-export function withoutProxies<T extends { readonly kind: string }>(attachment: T): T {
-  return attachment.kind === 'routed-link' ? { ...attachment, proxy: undefined } : attachment;
 }
 
 /** Returns every sysctl that is read to plan the proxies of this link. */
@@ -66,21 +44,29 @@ export function proxySysctlPaths(link: RoutedLink): string[] {
   return proxyLinksOf(link).flatMap((dev) => families.flatMap((family) => [forwardingOf(dev, family), ...settingsOf(dev, family).keys()]));
 }
 
+function plansFor({ wanted, concerned, records }: Request, observation: Observation): OnePlan[] {
+  const request: Asked = { wanted: linksIn(wanted), concerned: linksIn(concerned), records };
+  return devsOf(request.concerned).map((dev) => planProxyLink(dev, request, observation));
+}
+
+function devsOf(links: readonly RoutedLink[]): string[] {
+  return distinct(links.flatMap(proxyLinksOf));
+}
+
 /** Returns what is to be done on the proxy links of the guest. */
-export function planProxies(request: ProxyRequest, observation: Observation): ProxyPlan {
-  const devs = [...new Set(request.concerned.flatMap(proxyLinksOf))];
-  const plans = devs.map((dev) => planProxyLink(dev, request, observation));
+function planProxies(request: Request, observation: Observation): SharedPlan<ProxyRecord> {
+  const devs = devsOf(linksIn(request.concerned));
+  const plans = plansFor(request, observation);
   const records = (key: 'during' | 'after'): ProxyRecord[] => [
     ...request.records.filter(({ dev }) => !devs.includes(dev)),
     ...plans.map((plan) => plan[key]).filter(({ originals }) => Object.keys(originals).length > 0),
   ];
   return {
     desired: plans.flatMap(({ desired }) => desired),
-    observed: plans.flatMap(({ observed }) => observed),
     during: records('during'),
     after: records('after'),
     presence: plans.flatMap(({ presence }) => presence),
-    warnings: plans.flatMap(({ warnings }) => warnings),
+    warnings: plans.flatMap(({ dev, warnings }) => warnings.map((text) => ({ dev, text }))),
   };
 }
 
@@ -92,7 +78,14 @@ export function unusable(facts: LinkFacts | undefined): string | undefined {
   return undefined;
 }
 
+interface Asked {
+  readonly wanted: readonly RoutedLink[];
+  readonly concerned: readonly RoutedLink[];
+  readonly records: readonly ProxyRecord[];
+}
+
 interface OnePlan {
+  readonly dev: string;
   readonly desired: readonly NetObject[];
   readonly observed: readonly NetObject[];
   readonly during: ProxyRecord;
@@ -101,7 +94,7 @@ interface OnePlan {
   readonly warnings: readonly string[];
 }
 
-function planProxyLink(dev: string, { wanted, concerned, records }: ProxyRequest, observation: Observation): OnePlan {
+function planProxyLink(dev: string, { wanted, concerned, records }: Asked, observation: Observation): OnePlan {
   const facts = observation.links.get(dev);
   const here = wanted.filter((link) => proxyLinksOf(link).includes(dev));
   const fault = unusable(facts);
@@ -118,6 +111,7 @@ function planProxyLink(dev: string, { wanted, concerned, records }: ProxyRequest
   const settings = planSettings(dev, { needed, record: records.find((each) => each.dev === dev && each.ifindex === facts?.ifindex) }, observation);
   const record = (originals: ProxyRecord['originals']): ProxyRecord => ({ dev, ifindex: facts?.ifindex ?? 0, originals });
   return {
+    dev,
     desired: [
       ...mine.filter(({ address }) => !foreign.has(address)).map((entry): NetObject => ({ kind: 'neighbour-proxy', dev, ...entry })),
       ...settings.desired,
@@ -180,13 +174,8 @@ function forwardingOf(dev: string, family: Family): string {
   return `net/${family === 'inet' ? 'ipv4' : 'ipv6'}/conf/${dev}/forwarding`;
 }
 
-/** Returns how each warning about a proxy link begins. */
-export function proxyLabel(dev: string): string {
-  return `proxy link ${quote(dev)} of the host config`;
-}
-
 function warningsOf(dev: string, { fault, families }: { fault: string | undefined; families: readonly Family[] }, { sysctls }: Observation): string[] {
-  const where = proxyLabel(dev);
+  const where = `proxy link ${quote(dev)} of the host config`;
   if (fault !== undefined) return [`${where} ${fault}: no neighbour on it finds the guest`];
   return families.filter((family) => sysctls.get(forwardingOf(dev, family)) === '0').map((family) =>
     `${where} does not forward ${familyName(family)}, so the kernel does not answer for the guest there: set '${sysctlName(forwardingOf(dev, family))}' to 1`);

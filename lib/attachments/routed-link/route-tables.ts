@@ -6,8 +6,8 @@
 import type { Observation, RuleFacts } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
 import { type Family, parsePrefix, widthOf } from '../../values/address.js';
-import { claimsOf } from '../attachment.js';
-import type { Wired } from '../wired.js';
+import type { SharedKind, SharedRequest } from '../attached.js';
+import { claimsOf, linksIn, type RoutedLink, type WiredRoutedLink } from './routed-link.js';
 
 /**
  * Priority of `iif LINK lookup TABLE`: behind the kernel's `local` (0), so that the host itself can be reached, and its VRFs
@@ -17,25 +17,27 @@ export const FROM_GUEST = 11700;
 /** Priority of `to PREFIX lookup TABLE` for one address; each bit that a prefix is shorter adds one, so that longer win. */
 export const TO_GUEST = 11701;
 
-export interface TableRequest {
-  readonly wanted: readonly Wired[];
-  readonly recorded: readonly Wired[];
-  readonly others: () => readonly Wired[];
-}
+type Request = SharedRequest;
+
+/** Rules and last resorts; none for guests whose routes are all in table main. */
+export const tables: SharedKind = {
+  observed: (request, observation) => planTables(request, observation).observed,
+  plan: (request, observation) => ({ desired: planTables(request, observation).desired, during: [], after: [] }),
+};
 
 /** Returns whether a link needs rules or a last resort. */
-export function hasTable(wired: { readonly kind: string; readonly table?: string }): boolean {
-  return wired.kind === 'routed-link' && wired.table !== 'main';
+export function hasTable({ table }: RoutedLink): boolean {
+  return table !== 'main';
 }
 
-/** Returns rules and last resorts, desired and observed; none for guests whose routes are all in table main. */
-export function planTables(
-  { wanted, recorded, others }: TableRequest,
+function planTables(
+  { wanted: links, concerned, others }: Request,
   observation: Pick<Observation, 'links' | 'rules' | 'lastResorts'>,
 ): { readonly desired: readonly NetObject[]; readonly observed: readonly NetObject[] } {
-  const known = [...recorded, ...wanted].filter(isTabled);
+  const wanted = linksIn(links).filter(hasTable);
+  const known = linksIn(concerned).filter(hasTable);
   if (known.length === 0) return { desired: [], observed: [] };
-  const theirs = others().filter(isTabled);
+  const theirs = linksIn(others()).filter(hasTable);
   const isOurs = ({ link, ifindex }: Tabled): boolean =>
     observation.links.get(link)?.ifindex === ifindex || !theirs.some((other) => other.link === link);
   const facts = observation.rules ?? [];
@@ -43,11 +45,11 @@ export function planTables(
   const names = new Set([...own.map(({ link }) => link), ...own.flatMap(({ was }) => was ?? []).filter((was) => !theirs.some((other) => other.link === was))]);
   const rules = [...known.flatMap(towards), ...own.flatMap(from), ...strays({ names, known }, facts)];
   const needed = (table: string): boolean =>
-    [...wanted.filter(isTabled), ...theirs].some((link) => link.table === table) ||
+    [...wanted, ...theirs].some((link) => link.table === table) ||
     facts.some((rule) => rule.iif !== undefined && rule.table === table && known.some(({ protocol }) => protocol === rule.protocol) && !names.has(rule.iif));
   const resorts = known.flatMap(lastResorts);
   return {
-    desired: [...resorts.filter(({ table }) => needed(table)), ...wanted.filter(isTabled).flatMap((link) => [...from(link), ...towards(link)])],
+    desired: [...resorts.filter(({ table }) => needed(table)), ...wanted.flatMap((link) => [...from(link), ...towards(link)])],
     observed: [
       ...resorts.filter((one) => (observation.lastResorts ?? []).some((fact) => fact.family === one.family && fact.table === one.table && fact.protocol === one.protocol)),
       ...rules.filter((rule) => facts.some((fact) => isSame(rule, fact))),
@@ -55,15 +57,11 @@ export function planTables(
   };
 }
 
-type Tabled = Extract<Wired, { kind: 'routed-link' }>;
+type Tabled = WiredRoutedLink;
 type Rule = Extract<NetObject, { kind: 'rule' }>;
 type LastResort = Extract<NetObject, { kind: 'last-resort' }>;
 
 const FAMILIES: readonly Family[] = ['inet', 'inet6'];
-
-function isTabled(wired: Wired): wired is Tabled {
-  return wired.kind === 'routed-link' && hasTable(wired);
-}
 
 /** Both families, whatever the guest's addresses are: nothing of it leaves by another table. A VRF has the kernel's rule. */
 function from({ link: dev, vrf, table, protocol }: Tabled): Rule[] {

@@ -4,7 +4,7 @@
 import type { Observation } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
 import { hostPrefix, parseAddress } from '../../values/address.js';
-import type { PlacedLink } from '../attachment.js';
+import type { PlacedLink } from './routed-link.js';
 import { sysctlsOf } from './sysctls.js';
 
 export function desiredLink(routed: PlacedLink, observation: Observation): NetObject[] {

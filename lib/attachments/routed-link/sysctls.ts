@@ -1,7 +1,7 @@
 /**
  * The sysctls of a routed link, and why each has its value.
  */
-import { familiesOf, type PlacedLink } from '../attachment.js';
+import { familiesOf, type PlacedLink } from './routed-link.js';
 
 /**
  * Milliseconds between two questions for a guest's MAC (kernel: 1000). Who calls a guest that still boots has made the host ask

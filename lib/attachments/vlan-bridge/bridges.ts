@@ -6,7 +6,7 @@
 import * as z from 'zod/mini';
 import type { LinkFacts, Observation } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
-import { disableIpv6Path } from '../../state/objects.js';
+import { disableIpv6Path } from '../../state/objects/sysctl.js';
 import type { RecordedKind, SharedPlan, SharedRequest } from '../attached.js';
 import { IPV6_PROBE } from '../made-link/state.js';
 import { word } from '../schema.js';

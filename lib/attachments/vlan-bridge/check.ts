@@ -29,7 +29,7 @@ function assertParent(where: string, { bridge, parent, vid }: VlanBridge, { link
   const { master = '' } = facts;
   // The kernel gives the sub-interface its frames before the bridge sees them (net/core/dev.c, vlan_do_receive).
   if (links.get(master)?.bridge?.filtering === true) {
-    throw new HostError(`${where}: ${label} is a port of ${quote(master)}, which filters VLANs: set parent = "${master}" and run 'bridge vlan add dev ${master} vid ${vid} self' and 'bridge vlan add dev ${parent} vid ${vid}'`);
+    throw new HostError(`${where}: parent ${quote(parent)} is a port of ${quote(master)}, which filters VLANs: set parent = "${master}" and run 'bridge vlan add dev ${master} vid ${vid} self' and 'bridge vlan add dev ${parent} vid ${vid}'`);
   }
   if (facts.bridge?.filtering === true && vlans.get(parent)?.some((member) => member.vid === vid) !== true) {
     throw new HostError(`${where}: ${label} filters VLANs and is not in VLAN '${vid}' itself: run 'bridge vlan add dev ${parent} vid ${vid} self'`);
@@ -60,7 +60,7 @@ function assertSubinterface(where: string, { bridge, vid, parent }: VlanBridge, 
   const { ifname, master } = there;
   if (master === bridge || (master === undefined && links.get(ifname)?.alias === SHARED_ALIAS)) return;
   const actual = master === undefined ? `and is no port of bridge ${quote(bridge)}` : `and is a port of ${quote(master)}, not of bridge ${quote(bridge)}`;
-  throw new HostError(`${where}: sub-interface ${quote(ifname)} exists ${actual}: run 'ip link set dev ${ifname} master ${bridge}' (an address on it stops working), or remove it`);
+  throw new HostError(`${where}: sub-interface ${quote(ifname)} exists ${actual}: run 'ip link set dev ${ifname} master ${bridge}' (its addresses stop working), or remove it`);
 }
 
 function assertTap(where: string, { link, bridge }: VlanBridge, { links }: Observation): void {

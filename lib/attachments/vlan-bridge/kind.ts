@@ -2,7 +2,7 @@
 import * as z from 'zod/mini';
 import { trackedBy } from '../../intent/policy.js';
 import type { Scope } from '../../kernel/observation.js';
-import { disableIpv6Path } from '../../state/objects.js';
+import { disableIpv6Path } from '../../state/objects/sysctl.js';
 import { ownPrefix } from '../../values/address.js';
 import { accessPort, formatMembership } from '../../values/vlan.js';
 import { type AttachmentKind, distinct } from '../attached.js';
@@ -59,10 +59,12 @@ export const bridgeUse: AttachmentKind<BridgeUse> = {
   // Guests share the names.
   names: () => [],
   scope,
+  dependsOn: (one) => ({ links: [], shared: bridgeLinks(one), carried: new Map() }),
   // What it is for is planned in bridges.ts: guests share it.
   desired: () => [],
   observed: () => [],
   // Its ifindex is known only after it is made.
+  foreseen: () => ({ sysctls: [], vlans: undefined, up: true, absent: true }),
   isBeingMade: (one, facts) => one.ifindex === 0 && facts.bridge !== undefined,
 };
 

@@ -2,18 +2,20 @@
  * Intent to VLAN port: which bridge the NIC joins, which VLANs it gets, and whether the host permits them.
  */
 import type { HostConfig } from '../../config/host-config.js';
-import type { Domain, Nic } from '../../domain/domain.js';
+import type { Nic } from '../../domain/domain.js';
 import { DomainXmlError, locate, NotAllowedError, UnsupportedError } from '../../errors.js';
 import { assertIfname } from '../../values/ifname.js';
 import { quote } from '../../values/quote.js';
 import { formatVids, type VlanMember } from '../../values/vlan.js';
-import type { VlanPort } from '../attachment.js';
+import type { DeriveContext } from '../attached.js';
 import {
   asksForFilters, declaredBy, guardedBy, nowhereError, portPolicyBy, type TrustPermit,
 } from '../filter-intent.js';
 import type { Intent } from '../sources.js';
+import type { VlanPort } from './vlan-port.js';
 
-export function vlanPort(where: string, { nic, vlan, isolated, filter }: Intent, { config, domain }: { config: HostConfig; domain: Domain }): VlanPort {
+/** Returns the port. It is the last kind that is asked: what no other kind takes has to be a VLAN port. */
+export function deriveVlanPort(where: string, { nic, vlan, isolated, filter }: Intent, { config, domain }: DeriveContext): VlanPort {
   if (vlan === undefined) {
     if (isolated === undefined && asksForFilters(filter)) throw nowhereError(where, filter);
     throw new UnsupportedError(`${where}: <port isolated> without a VLAN: add the <vlan> of this port, or set isolated in the <interface> itself`);

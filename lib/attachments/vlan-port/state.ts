@@ -3,7 +3,7 @@
  */
 import type { Observation } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
-import type { PlacedPort } from '../attachment.js';
+import type { PlacedPort } from './vlan-port.js';
 
 export function desiredPort(port: PlacedPort, { links }: Observation): NetObject[] {
   const facts = links.get(port.link);

@@ -3,9 +3,14 @@
  * a VLAN on an uplink is there for is read from the bridge's other ports, not counted: a count can be wrong, a port
  * cannot. A VLAN that somebody else put on an uplink is never added again, which would clear its flags, and never removed.
  */
+import * as z from 'zod/mini';
 import type { Observation } from '../../kernel/observation.js';
-import type { NetObject } from '../../state/netstate.js';
-import type { PlacedPort } from '../attachment.js';
+import type { NetObject, NetState } from '../../state/netstate.js';
+import { keyOf } from '../../state/objects.js';
+import { quote } from '../../values/quote.js';
+import { distinct, type RecordedKind, type SharedPlan, type SharedRequest, type WiredLink } from '../attached.js';
+import { word } from '../schema.js';
+import { portsIn, type WiredPort } from './vlan-port.js';
 
 /** The VLANs that guestwire put on one uplink, kept in the journal: nothing else tells them from an admin's. */
 export interface UplinkRecord {
@@ -14,53 +19,77 @@ export interface UplinkRecord {
   readonly vids: readonly number[];
 }
 
-export interface UplinkPlan {
-  readonly desired: readonly NetObject[];
-  readonly observed: readonly NetObject[];
-  /** What guestwire has on the uplinks while and after the plan is carried out. */
-  readonly during: readonly UplinkRecord[];
-  readonly after: readonly UplinkRecord[];
-  /** Uplinks of the host config that are no port of their bridge: to be warned of. */
-  readonly missing: readonly string[];
-}
+type Request = SharedRequest<UplinkRecord>;
 
-/** A port that is wired or was; names are reused, so only with this ifindex it is that port. */
-export type WiredPort = PlacedPort & { readonly ifindex: number };
+export const uplinks: RecordedKind<UplinkRecord> = {
+  schema: z.array(z.object({ dev: word, ifindex: z.number(), vids: z.array(z.number()) })),
+  // What guestwire put there does not depend on other guests, and reading them costs something.
+  observed: (request, observation) =>
+    plansFor({ ...request, others: () => [] }, observation).flatMap(({ before, dev }) => objects(dev, before)),
+  plan: planUplinks,
+  leftWords: ({ dev, vids }) => `uplink ${quote(dev)} may still have VLANs ${vids.join(', ')}, which guestwire put there for guests that are gone: 'bridge vlan show dev ${dev}' shows them`,
+  surplus: {
+    scope: (records, wired) => {
+      const idle = idleOf(records, wired);
+      return idle.length === 0 ? undefined : { links: idle.map(({ dev }) => dev) };
+    },
+    furtherScope: (records, wired, { links }) => {
+      const idle = idleOf(records, wired).map(({ dev }) => dev);
+      const bridges = distinct(idle.map((dev) => links.get(dev)?.master));
+      return { links: [...idle, ...bridges, ...portsIn(wired).map(({ link }) => link)], ports: idle, bridges };
+    },
+    of: surplusOf,
+  },
+};
 
-export interface UplinkRequest {
-  /** The guest's ports as they are to be; none when it is released. */
-  readonly wanted: readonly WiredPort[];
-  /** The guest's ports as they were, and as they are to be: their uplinks are looked after. */
-  readonly concerned: readonly WiredPort[];
-  /** Ports of other guests, as the journal has them: what an uplink that came back has to carry for them, too. */
-  readonly others: () => readonly WiredPort[];
-  readonly records: readonly UplinkRecord[];
-  /** VIDs of a bridge that the host config says never to remove. */
-  readonly protectedOn: (bridge: string) => ReadonlySet<number>;
+function plansFor(request: Request, observation: Observation): OnePlan[] {
+  return [...uplinksOf(request, observation)].map(([dev, bridge]) => planUplink({ dev, bridge }, request, observation));
 }
 
 /** Returns what is to be done on the uplinks of the bridges concerned. */
-export function planUplinks(request: UplinkRequest, observation: Observation): UplinkPlan {
-  const uplinks = uplinksOf(request, observation);
-  const plans = [...uplinks].map(([dev, bridge]) => planUplink({ dev, bridge }, request, observation));
+function planUplinks(request: Request, observation: Observation): SharedPlan<UplinkRecord> {
+  const devs = uplinksOf(request, observation);
+  const plans = plansFor(request, observation);
   const records = (key: 'during' | 'after'): UplinkRecord[] => [
-    ...request.records.filter(({ dev }) => !uplinks.has(dev)),
+    ...request.records.filter(({ dev }) => !devs.has(dev)),
     ...plans.map((plan) => plan[key]).filter(({ vids }) => vids.length > 0),
   ];
   return {
     desired: plans.flatMap(({ after, dev, added }) => objects(dev, [...after.vids, ...added])),
-    observed: plans.flatMap(({ before, dev }) => objects(dev, before)),
     during: records('during'),
     after: records('after'),
-    missing: plans.flatMap(({ dev, there }) => (there ? [] : [dev])),
+    warnings: plans.filter(({ there }) => !there).map(({ dev }) => ({
+      dev, text: `uplink ${quote(dev)} of the host config is no port of its bridge: the guest's VLANs do not leave this host by it`,
+    })),
   };
 }
 
+function idleOf(records: readonly UplinkRecord[], wired: readonly WiredLink[]): UplinkRecord[] {
+  return records.filter(({ dev }) => !portsIn(wired).some((port) => port.uplinks.includes(dev)));
+}
+
+/** Returns the VLANs that guestwire put on uplinks of bridges on which no guest has a port any more. */
+function surplusOf(
+  { records, protectedOn, wired }: Pick<Request, 'records' | 'protectedOn'> & { readonly wired: readonly WiredLink[] },
+  observation: Observation,
+): { readonly surplus: NetState; readonly records: readonly UplinkRecord[] } {
+  // A port of no guest in no VLAN: what its bridge's uplinks need is then what all others need.
+  const concerned = idleOf(records, wired).map(({ dev, ifindex }): WiredPort => ({
+    kind: 'vlan-port', nic: 0, mac: undefined, link: dev, ifindex, bridge: observation.links.get(dev)?.master ?? '',
+    vlans: [], isolated: undefined, uplinks: [dev],
+  }));
+  const request: Request = { wanted: [], concerned, others: () => wired, records, protectedOn };
+  const { after } = planUplinks(request, observation);
+  const kept = new Set(after.flatMap(({ dev, vids }) => objects(dev, vids).map(keyOf)));
+  return { surplus: uplinks.observed(request, observation).filter((object) => !kept.has(keyOf(object))), records: after };
+}
+
 /** Those of the guest's ports, and those that were its bridges' before the host config was changed. */
-function uplinksOf({ concerned, records }: UplinkRequest, { members, links }: Observation): Map<string, string> {
+function uplinksOf({ concerned: links, records }: Request, { members, links: facts }: Observation): Map<string, string> {
+  const concerned = portsIn(links);
   const bridges = new Set(concerned.filter(({ uplinks }) => uplinks.length > 0).map(({ bridge }) => bridge));
   const earlier = [...bridges].flatMap((bridge) => records
-    .filter(({ dev, ifindex }) => members.get(bridge)?.includes(dev) === true && links.get(dev)?.ifindex === ifindex)
+    .filter(({ dev, ifindex }) => members.get(bridge)?.includes(dev) === true && facts.get(dev)?.ifindex === ifindex)
     .map(({ dev }) => [dev, bridge] as const));
   return new Map([...earlier, ...concerned.flatMap((port) => port.uplinks.map((dev) => [dev, port.bridge] as const))]);
 }
@@ -75,7 +104,7 @@ interface OnePlan {
   readonly after: UplinkRecord;
 }
 
-function planUplink({ dev, bridge }: { dev: string; bridge: string }, request: UplinkRequest, observation: Observation): OnePlan {
+function planUplink({ dev, bridge }: { dev: string; bridge: string }, request: Request, observation: Observation): OnePlan {
   const facts = observation.links.get(dev);
   const ifindex = facts?.ifindex ?? 0;
   if (facts?.master !== bridge) {
@@ -89,8 +118,8 @@ function planUplink({ dev, bridge }: { dev: string; bridge: string }, request: U
   const isProtected = request.protectedOn(bridge);
   const recorded = request.records.find((record) => record.dev === dev && record.ifindex === ifindex)?.vids ?? [];
   const ours = recorded.filter((vid) => present.has(vid) && !flagged.has(vid));
-  const others = request.others().filter((port) => port.bridge === bridge && isThere(port, observation));
-  const wanted = new Set([...request.wanted, ...others].filter((port) => port.uplinks.includes(dev)).flatMap(({ vlans }) => vlans.map(({ vid }) => vid)));
+  const others = portsIn(request.others()).filter((port) => port.bridge === bridge && isThere(port, observation));
+  const wanted = new Set([...portsIn(request.wanted), ...others].filter((port) => port.uplinks.includes(dev)).flatMap(({ vlans }) => vlans.map(({ vid }) => vid)));
   const missing = [...wanted].filter((vid) => !present.has(vid));
   const carried = carriedOn(bridge, request, observation);
   const keep = ours.filter((vid) => wanted.has(vid) || carried.has(vid) || isProtected.has(vid));
@@ -106,10 +135,10 @@ function planUplink({ dev, bridge }: { dev: string; bridge: string }, request: U
 }
 
 /** VIDs that the bridge itself or some port of it carries, besides its uplinks, past and present, and the guest's own ports. */
-function carriedOn(bridge: string, request: UplinkRequest, observation: Observation): Set<number> {
+function carriedOn(bridge: string, request: Request, observation: Observation): Set<number> {
   const { members, vlans } = observation;
   const own = new Set([
-    ...request.concerned.flatMap((port) => [...(isThere(port, observation) ? [port.link] : []), ...port.uplinks]),
+    ...portsIn(request.concerned).flatMap((port) => [...(isThere(port, observation) ? [port.link] : []), ...port.uplinks]),
     ...uplinksOf(request, observation).keys(),
   ]);
   const others = [bridge, ...(members.get(bridge) ?? [])].filter((port) => !own.has(port));

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { RoutedLink } from '../../../lib/attachments/attachment.js';
+import type { RoutedLink } from '../../../lib/attachments/routed-link/routed-link.js';
 import { createJournal } from '../../../lib/journal/journal.js';
 import type { Host } from '../../../lib/reconcile/host.js';
 import { release, unwire, wire } from '../../../lib/reconcile/reconcile.js';
@@ -165,7 +165,7 @@ describe('proxies', () => {
   test('are gone, and every setting is back, after a failure at any line', async () => {
     await wire(host, start(0));
     const wired = kernel.print();
-    const records = host.journal.readProxies();
+    const records = host.journal.readLedger().proxies;
     const count = (await lines(start(1))).length;
     for (let line = 1; line <= count; line += 1) {
       rmSync(dir, { recursive: true });
@@ -176,7 +176,7 @@ describe('proxies', () => {
       kernel.failAt = line;
       await expect(wire(host, start(1))).rejects.toThrow('told to fail');
       expect(kernel.print()).toBe(wired);
-      expect(host.journal.readProxies()).toEqual(records);
+      expect(host.journal.readLedger().proxies).toEqual(records);
     }
   });
 

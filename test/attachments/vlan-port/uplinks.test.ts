@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { VlanPort } from '../../../lib/attachments/attachment.js';
+import type { VlanPort } from '../../../lib/attachments/vlan-port/vlan-port.js';
 import { CommandError, HostError } from '../../../lib/errors.js';
 import { NO_TRUST } from '../../../lib/intent/policy.js';
 import { createJournal } from '../../../lib/journal/journal.js';
@@ -135,12 +135,12 @@ describe('an uplink', () => {
       use(HOST);
       await wire(host, start(0, accessPort(10)));
       expect(kernel.print()).toBe(before);
-      const records = host.journal.readUplinks();
+      const records = host.journal.readLedger().uplinks;
       kernel.done.length = 0;
       kernel.failAt = line;
       await expect(wire(host, start(1, [...accessPort(20), { vid: 30, pvid: false, untagged: false }]))).rejects.toThrow('told to fail');
       expect(kernel.print()).toBe(before);
-      expect(host.journal.readUplinks()).toEqual(records);
+      expect(host.journal.readLedger().uplinks).toEqual(records);
     }
   });
 

@@ -1,0 +1,50 @@
+/** What a link that guestwire makes, and the macvtap on one, say of themselves to the rest of the code. */
+import * as z from 'zod/mini';
+import { disableIpv6Path } from '../../state/objects/sysctl.js';
+import type { AttachmentKind } from '../attached.js';
+import { attached, word } from '../schema.js';
+import { type MadeLink, namesOf, type PlacedMacvtap, type PlacedMade } from './made-link.js';
+import { desiredMacvtap, desiredMade, IPV6_PROBE, isHalfMade, observedMacvtap, observedMade } from './state.js';
+
+const made = { dev: word, alias: word, mtu: z.optional(z.number()) };
+
+/** Schema of a made link in the journal. */
+export const madeSchema = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('veth'), ...made, peer: word, on: z.literal(['macvtap', 'macvlan']), macvtap: z.optional(word),
+  }),
+  z.object({ kind: z.literal('tap'), ...made, multiQueue: z.boolean() }),
+]);
+
+export const madeLink: AttachmentKind<PlacedMade> = {
+  isSatellite: true,
+  staysUntilRelease: true,
+  waitsForMigration: false,
+  schema: z.object({ kind: z.literal('made-link'), ...attached, made: madeSchema }),
+  place: (one) => ({ links: [one] }),
+  names: (one) => namesOf(one.made),
+  scope: ({ link, made: one }) => ({
+    links: [link, ...namesOf(one), ...macvtapsOf(one)],
+    sysctls: [...(one.kind === 'veth' ? [IPV6_PROBE, disableIpv6Path(one.peer)] : []), ...macvtapsOf(one).map(disableIpv6Path)],
+  }),
+  desired: desiredMade,
+  observed: observedMade,
+  // An ifindex is known only after the link is made.
+  isBeingMade: (one, facts) => one.ifindex === 0 && isHalfMade(one, facts),
+  foreseen: () => ({ sysctls: [], vlans: undefined, up: false }),
+};
+
+export const macvtap: AttachmentKind<PlacedMacvtap> = {
+  isSatellite: true,
+  staysUntilRelease: false,
+  waitsForMigration: false,
+  schema: z.object({ kind: z.literal('macvtap'), ...attached }),
+  place: (one) => ({ links: [one] }),
+  scope: ({ link }) => ({ links: [link], sysctls: [disableIpv6Path(link)] }),
+  desired: desiredMacvtap,
+  observed: observedMacvtap,
+};
+
+function macvtapsOf(one: MadeLink): string[] {
+  return one.kind === 'veth' && one.macvtap !== undefined ? [one.macvtap] : [];
+}

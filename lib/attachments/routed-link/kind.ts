@@ -1,0 +1,148 @@
+/** What a routed link says of itself to the rest of the code. */
+import * as z from 'zod/mini';
+import type { Observation, Scope } from '../../kernel/observation.js';
+import { bare, contains, hostPrefix, parseAddress } from '../../values/address.js';
+import { type AttachedLink, type AttachmentKind, type Dependence, distinct, type Placing, type Shown } from '../attached.js';
+import { madeLink, madeSchema } from '../made-link/kind.js';
+import type { MadeLink, PlacedMacvtap, PlacedMade } from '../made-link/made-link.js';
+import { attached, policy, word } from '../schema.js';
+import { assertMade } from '../made-link/check.js';
+import { assertRoutedLink } from './check.js';
+import { deriveRoutedLink } from './derive.js';
+import { forwardingPathsOf, lacksForwarding6 } from './forwarding.js';
+import { proxyLinksOf, proxySysctlPaths } from './proxies.js';
+import { hasTable } from './route-tables.js';
+import { claimsOf, holdsAny, type PlacedLink, probesOf, type RoutedLink } from './routed-link.js';
+import { desiredLink, observedLink } from './state.js';
+import { sysctlsOf } from './sysctls.js';
+
+export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
+  isSatellite: false,
+  staysUntilRelease: false,
+  waitsForMigration: true,
+  schema: z.object({
+    kind: z.literal('routed-link'), ...attached, addresses: z.array(word), gateways: z.array(word), table: word,
+    vrf: z.optional(word), protocol: z.number(), routes: z.array(z.object({ to: word, via: word })),
+    mtu: z.optional(z.number()), made: z.optional(madeSchema), proxy: z.optional(z.array(word)),
+    managesSysctls: z.optional(z.literal(true)), policy,
+  }),
+  derive: deriveRoutedLink,
+  place,
+  makes: (one) => madeOf(one),
+  scope,
+  furtherScope,
+  check: (where, one, surroundings) => {
+    assertMade(where, one, surroundings);
+    assertRoutedLink(where, one, surroundings);
+  },
+  desired: desiredLink,
+  observed: observedLink,
+  // What a VRF's table is, only the host knows.
+  resolve: (one, { links }) => {
+    const table = one.vrf === undefined ? undefined : links.get(one.vrf)?.vrfTable;
+    return table === undefined ? one : { ...one, table };
+  },
+  waiting: (one) => ({ ...one, proxy: undefined }),
+  // No filter is left on it, so nothing passes.
+  left: ({ link }) => [{ kind: 'link', dev: link, up: false }],
+  claims: claimsOf,
+  holdsAny,
+  routing: ({ protocol, table }) => ({ protocol, table }),
+  proxies: (one) => proxyLinksOf(one).flatMap((dev) => one.addresses.map((address) => ({ dev, address }))),
+  guard: (one) => ({
+    how: 'link', own: claimsOf(one), gateways: one.gateways, tagged: 'never', policy: one.policy, isolated: false,
+    segments: [], bridge: undefined,
+  }),
+  guestEnd: ({ addresses, routes, gateways }) => ({ how: 'routed', addresses, routes, gateways }),
+  dependsOn,
+  shown,
+  words: ({ made, addresses, routes, gateways }) => {
+    const all = [...addresses, ...routes.map(({ to, via }) => `${to} via ${via}`)];
+    return `routed link${madeWords(made)}: ${all.join(', ')}; gateway ${gateways.join(', ')}`;
+  },
+  withPlaceholders: (one, name) => {
+    const named = { ...one, link: one.link ?? name };
+    if (one.made?.kind !== 'veth' || one.made.on !== 'macvtap') return named;
+    return { ...named, made: { ...one.made, macvtap: one.made.macvtap ?? name } };
+  },
+  foreseen: (one) => ({
+    sysctls: [...sysctlsOf(one).keys()].map((path) => ({ path, source: path.replace(`/${one.link}/`, '/default/') })),
+    vlans: undefined, up: one.made === undefined,
+  }),
+};
+
+function place(one: RoutedLink): Placing<AttachedLink> {
+  const { nic, mac, link, made } = one;
+  if (link === undefined) return { lacks: 'link' };
+  const links: AttachedLink[] = [...madeOf(one), { ...one, link } satisfies PlacedLink];
+  if (made?.kind !== 'veth' || made.on !== 'macvtap') return { links };
+  if (made.macvtap === undefined) return { lacks: 'macvtap' };
+  return { links: [...links, { kind: 'macvtap', nic, mac, link: made.macvtap } satisfies PlacedMacvtap] };
+}
+
+function madeOf({ nic, mac, made }: RoutedLink): PlacedMade[] {
+  return made === undefined ? [] : [{ kind: 'made-link', nic, mac, link: made.dev, made }];
+}
+
+function scope(one: RoutedLink, use: 'wanted' | 'recorded'): Partial<Scope> {
+  const { link, vrf, table, protocol } = one;
+  const claims = use === 'wanted' ? claimsOf(one) : [];
+  const made = madeOf(one).map((each) => madeLink.scope(each, use));
+  return {
+    links: distinct([link, vrf, ...proxyLinksOf(one), ...made.flatMap(({ links = [] }) => links)]),
+    tables: hasTable(one) ? { protocol } : undefined,
+    routes: link === undefined ? [] : [{ dev: link, protocol }],
+    lookups: distinct(claims.flatMap(probesOf)),
+    locals: claims.filter((claim) => probesOf(claim).length > 1).map(({ text }) => text),
+    proxies: proxyLinksOf(one),
+    // Lookups follow the rules, which need not lead to this table.
+    exact: vrf === undefined && table !== 'main' ? claims.map(({ text: to }) => ({ to, table })) : [],
+    sysctls: [
+      ...(link === undefined ? [] : sysctlsOf({ ...one, link }).keys()), ...forwardingPathsOf(one), ...proxySysctlPaths(one),
+      ...made.flatMap(({ sysctls = [] }) => sysctls),
+    ],
+  };
+}
+
+/**
+ * Costs more to know: next hops for claims in a network the host itself is on (one that holds the whole of it holds the
+ * host's own address), or that hold the next hop on their own way; and the routes of claims that lead to nowhere, which a
+ * lookup does not show.
+ */
+function furtherScope(one: RoutedLink, observation: Observation): Partial<Scope> {
+  const { links, lookups, nowhere } = observation;
+  const claims = claimsOf(one);
+  const isNear = (claim: (typeof claims)[number]): boolean => probesOf(claim).some((probe) => {
+    const route = lookups.get(probe);
+    if (route === undefined || route.protocol === String(one.protocol)) return false;
+    return route.hops.length === 0 || route.hops.some((hop) => contains(claim, hostPrefix(parseAddress(hop))));
+  });
+  const table = one.vrf === undefined ? undefined : links.get(one.vrf)?.vrfTable;
+  const unreached = claims.filter((claim) => probesOf(claim).some((probe) => nowhere.has(probe)));
+  return {
+    nextHops: claims.filter(isNear).map(({ text }) => text),
+    routers: lacksForwarding6(one, observation),
+    exact: [
+      ...(table === undefined ? [] : claims.map(({ text: to }) => ({ to, table }))),
+      ...unreached.map(({ text: to }) => ({ to, table: 'all' })),
+    ],
+  };
+}
+
+function dependsOn({ vrf, proxy = [], made }: RoutedLink): Dependence {
+  const macvtap = made?.kind === 'veth' && made.on === 'macvtap' ? made.macvtap : undefined;
+  return { links: distinct([made?.dev, macvtap]), shared: distinct([vrf, ...proxy]), carried: new Map() };
+}
+
+function shown(one: RoutedLink): Shown {
+  const routes = claimsOf(one).map(bare).filter((claim) => !one.addresses.includes(claim));
+  return {
+    bridge: undefined, vlans: undefined, addresses: one.addresses, routes,
+    network: `routed: ${[...one.addresses, ...routes].join(', ')}`,
+  };
+}
+
+function madeWords(made: MadeLink | undefined): string {
+  if (made === undefined) return '';
+  return made.kind === 'veth' ? ` on the veth pair ${made.dev} and ${made.peer}` : ` on the tap ${made.dev} that guestwire makes`;
+}

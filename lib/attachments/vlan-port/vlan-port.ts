@@ -1,0 +1,30 @@
+/** A port of a VLAN-aware Linux bridge, as a value. */
+import type { Policy } from '../../intent/policy.js';
+import type { VlanMember } from '../../values/vlan.js';
+import type { Attached, Recorded, WiredLink } from '../attached.js';
+
+/** A port of a VLAN-aware Linux bridge with exactly these VLANs. */
+export interface VlanPort extends Attached {
+  readonly kind: 'vlan-port';
+  /** undefined while a libvirt network has not said which bridge it is (before `start`). */
+  readonly bridge: string | undefined;
+  readonly vlans: readonly VlanMember[];
+  /** undefined: not declared, and then not guestwire's to set. */
+  readonly isolated: boolean | undefined;
+  /** Ports of the bridge towards the world, from the host config: they carry this port's VLANs, too. */
+  readonly uplinks: readonly string[];
+  /** Addresses and prefixes the guest declares as its own, canonical; of a family without any, sources are not checked. */
+  readonly declared?: readonly string[] | undefined;
+  /** Absent in entries of releases that knew no policy on VLAN ports: the port then has none. */
+  readonly policy?: Policy | undefined;
+}
+
+export type PlacedPort = VlanPort & { readonly link: string; readonly bridge: string };
+
+/** A port that is wired or was; names are reused, so only with this ifindex it is that port. */
+export type WiredPort = PlacedPort & Recorded;
+
+/** Returns the VLAN ports among these links. */
+export function portsIn(links: readonly WiredLink[]): WiredPort[] {
+  return links.filter((one): one is WiredPort => one.kind === 'vlan-port');
+}
