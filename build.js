@@ -19,7 +19,7 @@ const shared = {
   absWorkingDir: top,
   bundle: true,
   platform: /** @type {const} */ ('node'),
-  target: 'node20',
+  target: 'node18',
   legalComments: /** @type {const} */ ('eof'),
   logLevel: /** @type {const} */ ('warning'),
 };

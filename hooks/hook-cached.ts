@@ -5,6 +5,7 @@
  */
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type * as v8 from 'node:v8';
 import { Script } from 'node:vm';
 
 const HOOK = join(__dirname, 'hook.cjs');
@@ -23,8 +24,8 @@ function runHook(): void {
 /** Replaces the cache, or leaves it as it is and throws. */
 function makeCache(): void {
   const source = readFileSync(HOOK);
-  // Not imported, because only this needs it.
-  const { setFlagsFromString } = process.getBuiltinModule('node:v8');
+  // An import would load it at every start of a guest. Node 18 has no process.getBuiltinModule.
+  const { setFlagsFromString } = module.require('node:v8') as typeof v8;
   // Code of every function, not only of the outermost. V8 takes only code made with its own flags, so back at once.
   setFlagsFromString('--no-lazy');
   const script = compile(source);

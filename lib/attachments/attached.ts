@@ -220,8 +220,8 @@ export interface SharedPlan<R = never> {
 
 /** What no change of guestwire's mends: it is so after each run until the host is changed. */
 export interface SharedWarning {
-  /** The link that it is about. */
-  readonly dev: string;
+  /** Links of the guests that it concerns. */
+  readonly links: readonly string[];
   readonly text: string;
 }
 

@@ -70,7 +70,7 @@ function assertConfigured({ name, nics }: Domain, config: HostConfig, onStray?: 
     return;
   }
   const macs = nics.flatMap(({ mac }) => (mac === undefined ? [] : [quote(mac)])).join(', ');
-  throw new ConflictError(`guest ${quote(name)}: no NIC has the MAC ${quote(stray)} of [guest] in the host config, the guest has ${macs === '' ? 'none' : macs}: put one of its MACs there, or remove the table`);
+  throw new ConflictError(`guest ${quote(name)}: no NIC has the MAC ${quote(stray)} of [guest] in the host config, the guest has ${macs === '' ? 'none' : macs}: use one of its MACs, or remove the table`);
 }
 
 interface Sources {

@@ -1,6 +1,7 @@
 /** Attachments to kernel objects, desired and observed. */
 import type { Observation } from '../kernel/observation.js';
 import { type NetState, netState } from '../state/netstate.js';
+import { keyOf } from '../state/objects.js';
 import { kindOf, type Placed } from './kinds.js';
 
 /**
@@ -21,5 +22,7 @@ export function observedState(attachments: readonly Placed[], observation: Obser
 
 /** Returns `state` with the links of running guests as guestwire leaves them when it gives them up. */
 export function leftState(wired: readonly Placed[], state: NetState): NetState {
-  return netState([...state, ...wired.flatMap((one) => kindOf(one).left?.(one) ?? [])]);
+  const left = wired.flatMap((one) => kindOf(one).left?.(one) ?? []);
+  const keys = new Set(left.map(keyOf));
+  return netState([...state.filter((object) => !keys.has(keyOf(object))), ...left]);
 }

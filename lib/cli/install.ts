@@ -50,7 +50,7 @@ updates the service; uninstall removes it.
                    write guestwire.conf in /etc/systemd/networkd.conf.d and /etc/NetworkManager/conf.d
       --agent      install the agent, too
 
-Needs root, /usr/bin/node 20.19 or newer, and the packages iproute2 and util-linux.`,
+Needs root, /usr/bin/node 18.19 or newer, and the packages iproute2 and util-linux.`,
   options: { yes: { type: 'boolean', short: 'y' }, 'no-reload': { type: 'boolean' }, 'drop-ins': { type: 'boolean' }, agent: { type: 'boolean' } },
   run: async ({ values: flags }, io) => {
     const consent = consentOf(flags);

@@ -130,7 +130,7 @@ async function releaseAll(io: Io, lock: Lock, { guests, letGo }: { guests: reado
 function removeFiles(io: Io): void {
   const made = readRecord()?.directories ?? [];
   for (const path of installedFiles().filter((each) => each !== RECORD)) removeFile(io, path);
-  for (const path of [BESIDE_DIR, HOOKS_DIR, ...DROP_IN_DIRS.toReversed()].filter((each) => made.includes(each))) removeIfEmpty(io, path);
+  for (const path of [BESIDE_DIR, HOOKS_DIR, ...[...DROP_IN_DIRS].reverse()].filter((each) => made.includes(each))) removeIfEmpty(io, path);
   if (installedFiles().includes(RECORD)) removeFile(io, RECORD);
   removeIfEmpty(io, LIBRARY_DIR);
 }

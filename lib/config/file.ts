@@ -86,7 +86,7 @@ function withUplinksApart(config: HostConfig): HostConfig {
   for (const [bridge, { uplinks }] of config.bridges) {
     for (const dev of uplinks) {
       const other = bridgeOf.get(dev);
-      if (other !== undefined && other !== bridge) throw new ValueError(`uplink ${quote(dev)} is listed under [bridge.${other}] and [bridge.${bridge}]: it can be a port of one of them only`);
+      if (other !== undefined && other !== bridge) throw new ValueError(`uplink ${quote(dev)} is listed under [bridge.${other}] and [bridge.${bridge}]: it can be a port of only one of them`);
       bridgeOf.set(dev, bridge);
     }
   }
@@ -111,7 +111,7 @@ function openFile(path: string, where: string): number | undefined {
     if (error.code !== 'ENOENT') throw new ConfigError(`${where} cannot be opened: ${reasonOf(error)}`, { cause: error });
     // A link to nothing is a config that went missing, not a host without one: the default would permit everything.
     if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true) {
-      throw new ConfigError(`${where} is a symbolic link to nothing: restore its target or remove the link`, { cause: error });
+      throw new ConfigError(`${where} is a symbolic link to a missing file: restore the file or remove the link`, { cause: error });
     }
     return undefined;
   }
@@ -149,7 +149,7 @@ function faultOf({ uid, mode }: Stats, bytes: Buffer): string | undefined {
     const writers = [mode & 0o020 ? 'its group' : '', mode & 0o002 ? 'others' : ''].filter((writer) => writer !== '');
     return `is writable by ${writers.join(' and ')} (mode ${octal(mode)}): chmod it to ${octal(mode & ~0o022)}`;
   }
-  if (bytes.length > LONGEST) return 'is longer than 1 MiB, which no host config is: put the right file there';
+  if (bytes.length > LONGEST) return 'is longer than 1 MiB, too long for a host config: put the right file there';
   if (!isUtf8(bytes)) return 'is not UTF-8 text: save it as UTF-8';
   return undefined;
 }

@@ -96,7 +96,7 @@ export function guestConfig(value: unknown, at: TablePath): ReadonlyMap<string, 
   const nics = new Map<string, NicConfig>();
   for (const [key, nic] of written) {
     const mac = key.toLowerCase();
-    if (nics.has(mac)) throw new ValueError(`${header(at)}: MAC ${quote(mac)} is there twice: keep one of the two tables`);
+    if (nics.has(mac)) throw new ValueError(`${header(at)}: MAC ${quote(mac)} appears twice: keep one of the two tables`);
     nics.set(mac, nic);
   }
   return nics;
@@ -141,10 +141,10 @@ export function membershipOf(vlan: Read<'vlan'>): VlanMember[] {
   if (only === undefined) throw new ValueError('tags is empty: list at least one VLAN');
   const trunk = tags.length > 1 || vlan.native !== undefined;
   if (vlan.trunk === false && trunk) {
-    throw new ValueError('trunk is false, but more than one VLAN or a native VLAN is given: drop one or the other');
+    throw new ValueError('trunk is false, but more than one VLAN or a native VLAN is given: remove one or the other');
   }
   if (vlan.native === undefined) {
-    if (vlan.native_mode !== undefined) throw new ValueError('native_mode without native: name the native VLAN too');
+    if (vlan.native_mode !== undefined) throw new ValueError('native_mode needs native: add the native VLAN');
     return trunk || vlan.trunk === true ? tags : accessPort(only.vid);
   }
   const native = nativeOf(String(vlan.native));

@@ -148,7 +148,7 @@ function routedConfig(routed: Read<'routed'>, at: TablePath): RoutedConfig {
 
 function probeOf({ probe, proxy }: Read<'routed'>): boolean {
   if (probe === true && (proxy ?? []).length === 0) {
-    throw new ValueError("there is no link to ask on: name the links towards the neighbours in 'proxy', or remove 'probe'");
+    throw new ValueError("'probe' needs a link: name the links towards the neighbours in 'proxy', or remove 'probe'");
   }
   return probe ?? DEFAULT_ROUTED.probe;
 }

@@ -48,7 +48,7 @@ export function read<S extends z.ZodMiniType>(schema: S, value: unknown, at: Tab
   if (result.success) return result.data;
   const { issues } = result.error;
   const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
-  if (issue === undefined) throw new ValueError(`${header(at)} is not as wanted`);
+  if (issue === undefined) throw new ValueError(`${header(at)} is not valid`);
   throw new ValueError(`${place(at, issue.path)}${complaint(issue)}`);
 }
 

@@ -76,11 +76,11 @@ const ORDER: readonly Ill['severity'][] = ['error', 'warning', 'note'];
 
 type Check = (facts: DoctorFacts) => Ill[];
 
-const installIlls: readonly Check[] = [({ install }) => install.map((ill) => ({ why: 'libvirt starts guests without their network until then', ...ill }))];
+const installIlls: readonly Check[] = [({ install }) => install.map((ill) => ({ why: 'libvirt starts guests without their network', ...ill }))];
 
 const versionIlls: readonly Check[] = [
-  ({ libvirt }) => (libvirt === undefined || atLeast(libvirt, [6, 5]) ? [] : [{ severity: 'warning', what: `libvirt ${libvirt.join('.')} is old`, why: 'before 6.5 it runs one hook script only, and guestwire was never tried on it', cure: 'apt-get install --only-upgrade libvirt-daemon-system libvirt-clients' }]),
-  ({ kernel }) => (atLeast(kernel, [5, 10]) ? [] : [{ severity: 'warning', what: `Linux ${kernel.join('.')} is old`, why: 'neighbour proxies keep no protocol number there, and guestwire was never tried on it', cure: 'apt-get install linux-image-amd64 && reboot' }]),
+  ({ libvirt }) => (libvirt === undefined || atLeast(libvirt, [6, 5]) ? [] : [{ severity: 'warning', what: `libvirt ${libvirt.join('.')} is old`, why: 'before 6.5 it runs only one hook script, and guestwire is not tested with it', cure: 'apt-get install --only-upgrade libvirt-daemon-system libvirt-clients' }]),
+  ({ kernel }) => (atLeast(kernel, [5, 10]) ? [] : [{ severity: 'warning', what: `Linux ${kernel.join('.')} is old`, why: 'its neighbour proxies keep no protocol number, and guestwire is not tested with it', cure: 'apt-get install linux-image-amd64 && reboot' }]),
 ];
 
 const bridgeIlls: readonly Check[] = [
@@ -88,44 +88,44 @@ const bridgeIlls: readonly Check[] = [
     severity: 'error', what: `bridge ${quote(name)} does not filter VLANs`, why: 'guests that ask for a VLAN on it do not start', cure: `ip link set dev ${name} type bridge vlan_filtering 1`,
   })),
   ({ bridges }) => bridges.filter(({ filtering, defaultPvid }) => filtering && defaultPvid !== 0).map(({ name, defaultPvid }) => ({
-    severity: 'warning', what: `bridge ${quote(name)} puts new ports into VLAN ${defaultPvid}`, why: 'a tap hears that VLAN until the hook runs; but the change takes that VLAN from every port that still has it, the host included',
+    severity: 'warning', what: `bridge ${quote(name)} puts new ports into VLAN ${defaultPvid}`, why: 'a tap receives that VLAN until the hook runs; but the change removes that VLAN from every port that still has it, the host included',
     cure: `ip link set dev ${name} type bridge vlan_default_pvid 0`,
   })),
   ({ bridges }) => bridges.filter(({ filtering, learnsLinkLocal }) => filtering && learnsLinkLocal === true).map(({ name }) => ({
-    severity: 'warning', what: `bridge ${quote(name)} learns from link-local frames`, why: "no nftables hook sees frames for LLDP's group, so a guest can move another's MAC to its own port with them", cure: `ip link set dev ${name} type bridge no_linklocal_learn 1`,
+    severity: 'warning', what: `bridge ${quote(name)} learns from link-local frames`, why: "no nftables hook sees frames to LLDP's group address, so a guest can use them to move another guest's MAC to its own port", cure: `ip link set dev ${name} type bridge no_linklocal_learn 1`,
   })),
   ({ bridges }) => bridges.filter(({ snoops, queries, uplinks }) => snoops && !queries && uplinks.size === 0).map(({ name }) => ({
-    severity: 'note', what: `bridge ${quote(name)} snoops multicast and asks nobody`, why: 'without a querier in the VLAN neighbour solicitations stop reaching guests after some minutes, and IPv6 with them', cure: `ip link set dev ${name} type bridge mcast_querier 1`,
+    severity: 'note', what: `bridge ${quote(name)} snoops multicast without a querier`, why: 'without a querier in the VLAN, neighbour solicitations stop reaching guests after some minutes, and IPv6 fails', cure: `ip link set dev ${name} type bridge mcast_querier 1`,
   })),
 ];
 
 const uplinkIlls: readonly Check[] = [
   ({ bridges, subinterfaces, nics }) => bridges.flatMap(({ name, uplinks }) => subinterfaces.filter(({ parent }) => uplinks.has(parent)).map(({ ifname, parent, vid }): Ill => ({
     severity: nics.some(({ bridge, vids }) => bridge === name && vids.includes(vid)) ? 'error' : 'warning', what: `sub-interface ${quote(ifname)} takes VLAN ${vid} from ${quote(parent)}`,
-    why: `bridge ${quote(name)} never sees its frames`, cure: `ip link del ${ifname}`,
+    why: `bridge ${quote(name)} never receives that VLAN's frames`, cure: `ip link del ${ifname}`,
   }))),
   ({ bridges }) => bridges.flatMap(({ name, uplinks }) => [...uplinks].filter(([, vids]) => vids === undefined).map(([dev]): Ill => ({
-    severity: 'error', what: `uplink ${quote(dev)} is no port of bridge ${quote(name)}`, why: "guests' VLANs do not leave this host by it", cure: `ip link set dev ${dev} master ${name}`,
+    severity: 'error', what: `uplink ${quote(dev)} is not a port of bridge ${quote(name)}`, why: "guests' VLANs do not leave this host through it", cure: `ip link set dev ${dev} master ${name}`,
   }))),
   // What guestwire put there somebody took away: at a start it sees to it.
   ({ bridges, nics }) => bridges.flatMap(({ name, uplinks }) => [...uplinks].flatMap(([dev, carried]): Ill[] => {
     const used = nics.filter(({ bridge, running }) => running && bridge === name).flatMap(({ vids }) => vids);
     const missing = carried === undefined ? [] : [...new Set(used)].filter((vid) => !carried.has(vid)).sort((a, b) => a - b);
-    return missing.length === 0 ? [] : [{ severity: 'error', what: `uplink ${quote(dev)} does not carry VLANs ${formatVids(missing)}`, why: 'guests that run use them, and reach nobody outside this host', cure: 'guestwire reconcile --all' }];
+    return missing.length === 0 ? [] : [{ severity: 'error', what: `uplink ${quote(dev)} does not carry VLANs ${formatVids(missing)}`, why: 'running guests use them, and reach nothing outside this host', cure: 'guestwire reconcile --all' }];
   })),
   // guestwire keeps VIDs on uplinks that the host config names; without one somebody else has to.
   ({ bridges, nics }) => bridges.filter(({ uplinks }) => uplinks.size === 0).flatMap(({ name }): Ill[] => {
     const vids = nics.filter(({ bridge }) => bridge === name).flatMap((nic) => nic.vids);
-    return vids.length === 0 ? [] : [{ severity: 'note', what: `bridge ${quote(name)} has no uplink in the host config`, why: `nobody makes one carry VLANs ${formatVids([...new Set(vids)])} that its guests use`, cure: `uplinks = ["..."] in [bridge.${name}] of the host config` }];
+    return vids.length === 0 ? [] : [{ severity: 'note', what: `bridge ${quote(name)} has no uplink in the host config`, why: `its guests use VLANs ${formatVids([...new Set(vids)])}, but no uplink carries them`, cure: `uplinks = ["..."] in [bridge.${name}] of the host config` }];
   }),
 ];
 
 const duplicateIlls: readonly Check[] = [
   ({ nics }) => twice(nics.flatMap(({ guest, addresses }) => addresses.map((key) => ({ key, guest })))).map(({ key, guests }) => ({
-    severity: 'error', what: `address ${quote(key)} is that of guests ${guests.map(quote).join(' and ')}`, why: 'the second one to start is refused', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
+    severity: 'error', what: `address ${quote(key)} belongs to guests ${guests.map(quote).join(' and ')}`, why: 'the second one that starts is refused', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
   })),
   ({ nics }) => twice(nics.flatMap(({ guest, mac }) => (mac === undefined ? [] : [{ key: mac, guest }]))).map(({ key, guests }) => ({
-    severity: 'warning', what: `MAC ${key} is that of guests ${guests.map(quote).join(' and ')}`, why: 'in one VLAN they take frames from each other', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
+    severity: 'warning', what: `MAC ${key} belongs to guests ${guests.map(quote).join(' and ')}`, why: 'in one VLAN each receives frames for the other', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
   })),
 ];
 
@@ -143,7 +143,7 @@ const forwardingIlls: readonly Check[] = [
   (facts) => (uses(facts, '.') && facts.sysctls.get('net/ipv4/ip_forward') === '0' ? [{ severity: 'error', what: 'this host does not forward IPv4', why: 'guests on routed links do not start', cure: 'sysctl -w net.ipv4.ip_forward=1' }] : []),
   (facts) => (uses(facts, ':') && facts.sysctls.get('net/ipv6/conf/all/forwarding') === '0' ? [{ severity: 'error', what: 'this host does not forward IPv6', why: 'guests on routed links do not start', cure: `sysctl -w ${[...raLinks(facts, '1').map((dev) => `${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`), 'net.ipv6.conf.all.forwarding=1'].join(' ')}` }] : []),
   (facts) => (facts.sysctls.get('net/ipv6/conf/all/forwarding') !== '1' ? [] : raLinks(facts, '1').map((dev) => ({
-    severity: 'warning', what: `${quote(dev)} takes no router advertisements, because this host forwards`, why: 'a default route learned from them is gone, or goes when it expires', cure: `sysctl -w ${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`,
+    severity: 'warning', what: `${quote(dev)} ignores router advertisements, because this host forwards`, why: 'a default route learned from them is gone, or disappears when it expires', cure: `sysctl -w ${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`,
   }))),
 ];
 
@@ -153,10 +153,10 @@ function raLinks({ uplinks, sysctls }: DoctorFacts, value: string): string[] {
 
 const sourceIlls: readonly Check[] = [
   ({ uplinks, sysctls }) => uplinks.filter((dev) => Math.max(...['all', dev].map((name) => Number(sysctls.get(`net/ipv4/conf/${name}/rp_filter`) ?? 0))) === 1).map((dev) => ({
-    severity: 'note', what: `rp_filter is strict on ${quote(dev)}`, why: 'answers that come in by another uplink than they would leave by are dropped', cure: `sysctl -w ${sysctlName(`net/ipv4/conf/${dev}/rp_filter`)}=2`,
+    severity: 'note', what: `rp_filter is strict on ${quote(dev)}`, why: 'the kernel drops packets that arrive on another link than its own route to their sender uses', cure: `sysctl -w ${sysctlName(`net/ipv4/conf/${dev}/rp_filter`)}=2`,
   })),
   // The greater of the two is in force, so a loose `all` takes the strict check from every guest's link.
-  ({ sysctls }) => (sysctls.get('net/ipv4/conf/all/rp_filter') === '2' ? [{ severity: 'warning', what: 'rp_filter of all links is loose', why: "it overrides the strict check on guests' links, and the host answers ARP requests of forged senders", cure: 'sysctl -w net.ipv4.conf.all.rp_filter=0' }] : []),
+  ({ sysctls }) => (sysctls.get('net/ipv4/conf/all/rp_filter') === '2' ? [{ severity: 'warning', what: 'rp_filter of all links is loose', why: "it overrides the strict check on guests' links, and the host answers ARP requests with forged senders", cure: 'sysctl -w net.ipv4.conf.all.rp_filter=0' }] : []),
 ];
 
 const tableIlls: readonly Check[] = [
@@ -164,21 +164,21 @@ const tableIlls: readonly Check[] = [
     const most = Number(sysctls.get(`net/${family}/neigh/default/gc_thresh3`) ?? Infinity);
     // A guest is a neighbour by its address and its link-local one, and what it learns of others takes as much again.
     const needed = nics.filter(({ bridge }) => bridge === undefined).length * 4;
-    return needed < most / 2 ? [] : [{ severity: 'warning', what: `the ${family} neighbour table has room for ${most}`, why: `${needed} may be needed, and beyond it guests are unreachable at random`, cure: `sysctl -w net.${family}.neigh.default.gc_thresh3=${needed * 4} net.${family}.neigh.default.gc_thresh2=${needed * 2}` }];
+    return needed < most / 2 ? [] : [{ severity: 'warning', what: `the ${family} neighbour table has room for ${most}`, why: `the guests may need ${needed} entries, and a full table makes guests unreachable at random`, cure: `sysctl -w net.${family}.neigh.default.gc_thresh3=${needed * 4} net.${family}.neigh.default.gc_thresh2=${needed * 2}` }];
   }),
 ];
 
 const filterIlls: readonly Check[] = [
   ({ sysctls }) => ['iptables', 'ip6tables', 'arptables'].filter((name) => sysctls.get(`net/bridge/bridge-nf-call-${name}`) === '1').map((name) => ({
-    severity: 'warning', what: `bridged frames go through ${name}`, why: "rules for the host's own traffic, Docker's for one, then drop what guests in one VLAN send each other", cure: `sysctl -w net.bridge.bridge-nf-call-${name}=0`,
+    severity: 'warning', what: `bridged frames go through ${name}`, why: "rules for the host's own traffic, such as Docker's, then drop traffic between guests in one VLAN", cure: `sysctl -w net.bridge.bridge-nf-call-${name}=0`,
   })),
   ({ dropping, nics }) => dropping.flatMap((chain): Ill[] => {
     const links = [...new Set(nics.filter(({ bridge, addresses }) => bridge === undefined && addresses.length > 0).map(({ link }) => link))];
     const [from, to] = [links.filter((link) => !isAmong(link, chain.from)), links.filter((link) => !isAmong(link, chain.to))];
     if (from.length + to.length === 0) return [];
     return [{
-      severity: 'warning', what: `chain ${quote(chain.name)} drops what nobody lets pass`, cure: [...from.map((link) => acceptOf(chain, 'from', link)), ...to.map((link) => acceptOf(chain, 'to', link))].join(' && '),
-      why: "Docker, ufw, firewalld or an admin made it so, and what guests on routed links send and get is dropped unless a rule of theirs accepts it; they may make the chain anew, so let them keep the rule",
+      severity: 'warning', what: `chain ${quote(chain.name)} drops packets that no rule accepts`, cure: [...from.map((link) => acceptOf(chain, 'from', link)), ...to.map((link) => acceptOf(chain, 'to', link))].join(' && '),
+      why: "Docker, ufw, firewalld or an administrator set this, and it drops traffic of guests on routed links; they may write the chain again, so add the rule to their configuration",
     }];
   }),
 ];
@@ -194,7 +194,7 @@ function acceptOf({ kind, name }: DroppingChain, side: 'from' | 'to', link: stri
 }
 
 const daemonIlls: readonly Check[] = [
-  ({ untold }) => untold.map((name) => ({ severity: 'warning', what: `${name} runs and was not told of guests' links`, why: 'it may take away their routes, or take the taps for its own', cure: 'guestwire install --drop-ins' })),
+  ({ untold }) => untold.map((name) => ({ severity: 'warning', what: `${name} runs without guestwire's drop-in`, why: 'it may remove routes of guest links, or take over their taps', cure: 'guestwire install --drop-ins' })),
 ];
 
 function atLeast([major, minor]: readonly [number, number], [least, lesser]: readonly [number, number]): boolean {

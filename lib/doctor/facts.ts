@@ -50,7 +50,7 @@ async function definedNics(io: Io, config: HostConfig): Promise<{ nics: DefinedN
     }
   } catch (error) {
     if (!(error instanceof GuestwireError) || !error.code.startsWith('ERR_LIBVIRT')) throw error;
-    io.warn(`guests are not looked at, because libvirt does not answer: ${error.message}`);
+    io.warn(`guests are not checked, because libvirt does not answer: ${error.message}`);
     return { nics: [], libvirt: undefined };
   }
 }

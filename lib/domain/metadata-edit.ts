@@ -59,7 +59,7 @@ function isRouted({ vlan, trunk, native, isolated, ips, routes }: IntentChange):
   const port = vlan !== undefined || trunk !== undefined || native !== undefined || isolated !== undefined;
   const routed = ips !== undefined || routes !== undefined;
   if (port && routed) throw new UsageError('a NIC is a VLAN port or a routed link: give --vlan, --trunk and --isolated, or --ip and --route');
-  if (!port && !routed) throw new UsageError('say what the NIC is to be: --vlan, --trunk, --isolated, --ip or --route');
+  if (!port && !routed) throw new UsageError('no option says what the NIC becomes: give --vlan, --trunk, --isolated, --ip or --route');
   return routed;
 }
 

@@ -90,10 +90,10 @@ function isStray(mac: string, { nics }: Domain): boolean {
 function guestwireElement(guest: string, elements: readonly XmlElement[]): XmlElement | undefined {
   const other = elements.find(({ local }) => local !== 'guestwire');
   if (other !== undefined) {
-    throw new DomainXmlError(`${guest}: <metadata>: unknown element ${quote(nameOf(other))}, allowed is only 'gw:guestwire'`);
+    throw new DomainXmlError(`${guest}: <metadata>: unknown element ${quote(nameOf(other))}: only 'gw:guestwire' is allowed`);
   }
   if (elements.length > 1) {
-    throw new DomainXmlError(`${guest}: <metadata>: <gw:guestwire> is there twice: merge the two, libvirt keeps only one`);
+    throw new DomainXmlError(`${guest}: <metadata>: <gw:guestwire> appears twice: merge the two, because libvirt keeps only one`);
   }
   return elements[0];
 }
@@ -139,26 +139,26 @@ function assertTree(where: string, element: XmlElement, name: Name): void {
 function assertElement(where: string, element: XmlElement, name: Name): void {
   assertAttributes(where, element, GRAMMAR[name]);
   const text = element.text.trim();
-  if (text !== '') throw new DomainXmlError(`${where}: text ${quote(text)} means nothing here: remove it`);
+  if (text !== '') throw new DomainXmlError(`${where}: text ${quote(text)} has no meaning here: remove it`);
   const { once, many } = GRAMMAR[name];
   const allowed: readonly string[] = [...once, ...many];
   for (const child of element.children) {
     const ours = child.uri === METADATA_NAMESPACE;
     if (ours && allowed.includes(child.local)) continue;
-    throw new DomainXmlError(`${where}: unknown element ${quote(nameOf(child))}, ${listed(allowed.map((local) => `gw:${local}`))}`);
+    throw new DomainXmlError(`${where}: unknown element ${quote(nameOf(child))}: ${listed(allowed.map((local) => `gw:${local}`))}`);
   }
   const twice = once.find((local) => childrenOf(element, local).length > 1);
-  if (twice !== undefined) throw new DomainXmlError(`${where}: <gw:${twice}> is there twice: merge the two`);
+  if (twice !== undefined) throw new DomainXmlError(`${where}: <gw:${twice}> appears twice: merge the two`);
 }
 
 function assertAttributes(where: string, element: XmlElement, { required, optional }: Rule): void {
   const allowed = [...required, ...optional];
   const prefixed = element.qualified.find(({ uri }) => uri === METADATA_NAMESPACE);
   if (prefixed !== undefined) {
-    throw new DomainXmlError(`${where}: attribute ${quote(`gw:${prefixed.local}`)} has a prefix: write it without`);
+    throw new DomainXmlError(`${where}: attribute ${quote(`gw:${prefixed.local}`)} has a prefix: remove the prefix`);
   }
   const unknown = [...element.attributes.keys()].find((name) => !allowed.includes(name));
-  if (unknown !== undefined) throw new DomainXmlError(`${where}: unknown attribute ${quote(unknown)}, ${listed(allowed)}`);
+  if (unknown !== undefined) throw new DomainXmlError(`${where}: unknown attribute ${quote(unknown)}: ${listed(allowed)}`);
   const missing = required.find((name) => !element.attributes.has(name));
   if (missing !== undefined) throw new DomainXmlError(`${where}: attribute ${quote(missing)} is missing: add it`);
 }
@@ -222,7 +222,7 @@ function assertMac(where: string, mac: string, { nics }: Domain): void {
   }
   if (matches.length === 1) return;
   const macs = nics.flatMap((nic) => (nic.mac === undefined ? [] : [quote(nic.mac)])).join(', ');
-  throw new DomainXmlError(`${where}: no NIC has this MAC, the guest has ${macs === '' ? 'none' : macs}: put one of its MACs, or add <mac address=${quote(mac)}/> to the <interface> meant`);
+  throw new DomainXmlError(`${where}: no NIC has this MAC, the guest has ${macs === '' ? 'none' : macs}: use one of its MACs, or add <mac address=${quote(mac)}/> to the intended <interface>`);
 }
 
 function labelOf(element: XmlElement, name: Name): string {
@@ -238,8 +238,8 @@ function nameOf({ uri, local }: XmlElement): string {
 }
 
 function listed(names: readonly string[]): string {
-  if (names.length === 0) return 'allowed is none';
-  return `allowed ${names.length === 1 ? 'is only' : 'are'} ${names.map(quote).join(', ')}`;
+  if (names.length === 0) return 'none is allowed here';
+  return names.length === 1 ? `only ${quote(names[0] ?? '')} is allowed` : `allowed are ${names.map(quote).join(', ')}`;
 }
 
 function childrenOf(parent: XmlElement, name: Name): XmlElement[] {

@@ -39,7 +39,7 @@ export function parseXml(document: string | Uint8Array): XmlElement {
   // XML 1.1 would admit control characters as references; libxml2 reads every document by the rules of 1.0.
   const parser: Parser = new SaxesParser({ xmlns: true, position: false, forceXMLVersion: true, defaultXMLVersion: '1.0' });
   parser.on('error', (error) => { refuse(parser, reasonOf(error)); });
-  parser.on('doctype', () => { refuse(parser, 'a DOCTYPE is not accepted: libvirt writes none, and entities could grow without bound'); });
+  parser.on('doctype', () => { refuse(parser, 'a DOCTYPE is not accepted: libvirt writes none, and its entities could grow without bound'); });
   parser.on('xmldecl', ({ encoding }) => { assertEncoding(parser, encoding); });
   limitNodes(parser);
   const rootOf = build(parser);
@@ -106,7 +106,7 @@ function attributesOf(tag: SaxesTagNS): Pick<XmlElement, 'attributes' | 'qualifi
 
 function textOf(document: string | Uint8Array): string {
   if (Buffer.byteLength(document) > MOST_XML) {
-    throw new DomainXmlError(`domain XML is longer than ${MOST_XML} bytes, which is the most that is read`);
+    throw new DomainXmlError(`domain XML is longer than ${MOST_XML} bytes, the most that guestwire reads`);
   }
   if (typeof document === 'string') return document;
   try {
@@ -119,12 +119,12 @@ function textOf(document: string | Uint8Array): string {
 function assertReadable(text: string): void {
   if (text.trim() === '') throw new DomainXmlError('domain XML is empty: pass the XML of one domain');
   // saxes pairs a lone high surrogate with whatever follows it, even with a '<'.
-  if (/\p{Surrogate}/u.test(text)) throw new DomainXmlError('domain XML is not Unicode text: it holds half a surrogate pair');
+  if (/\p{Surrogate}/u.test(text)) throw new DomainXmlError('domain XML is not Unicode text: it contains half a surrogate pair');
 }
 
 function assertEncoding(parser: Parser, encoding: string | undefined): void {
   if (encoding === undefined || /^(utf-8|us-ascii|ascii)$/i.test(encoding)) return;
-  refuse(parser, `encoding ${quote(encoding)} is not read: save the document as UTF-8`);
+  refuse(parser, `encoding ${quote(encoding)} is not supported: save the document as UTF-8`);
 }
 
 function refuse(parser: Parser, reason: string): never {

@@ -78,7 +78,7 @@ function rulingsOf(flow: Flow, { from, to, quarantined }: Ends & Pick<Parties, '
     return [{ guest: guest.name, nic: wired.nic, mac: wired.mac, direction, ...reason }];
   };
   if (from.kind === 'nic' && to.kind === 'nic' && from.guest.uuid === to.guest.uuid && from.wired.nic === to.wired.nic) {
-    return [...rule(from, 'out', () => always('both addresses are of this NIC: the guest does not send it'))];
+    return [...rule(from, 'out', () => always('both addresses belong to this NIC: the guest sends no such packet'))];
   }
   const sent = rule(from, 'out', (end) => outOf(flow, end, to));
   return sent.some(({ verdict }) => verdict === 'dropped') ? sent : [...sent, ...rule(to, 'in', (end) => intoIt(flow, from, end))];
@@ -94,9 +94,9 @@ function outOf(flow: Flow, { guard }: NicEnd, to: End): Reason {
   const ruled = byRules(flow, policy, { direction: 'out', other: to, fellow: routedPolicyOf(to) });
   if (ruled !== undefined) return ruled;
   if (to.kind !== 'host' || policy.profile === 'open') {
-    return byProfile(policy, 'passes', to.kind === 'host' ? 'lets it reach all of this host' : to.kind === 'world' ? 'lets it reach the world' : 'leaves it to the receiver');
+    return byProfile(policy, 'passes', to.kind === 'host' ? 'lets it reach all of this host' : to.kind === 'world' ? 'lets it reach the world' : 'leaves the decision to the receiver');
   }
-  return byProfile(policy, 'dropped', 'lets it reach of this host only ICMP and the DHCP and DNS offered');
+  return byProfile(policy, 'dropped', 'lets it reach only ICMP and the offered DHCP and DNS of this host');
 }
 
 /** What every guest needs of the host passes whatever the profile and the rules. */
@@ -111,7 +111,7 @@ function offeredTo({ to, proto, port }: Flow, { offers }: Policy, end: End): str
 function intoIt(flow: Flow, from: End, { guard }: NicEnd): Reason {
   const { policy } = guard;
   if (guard.how === 'port' || policy === undefined) return intoPort(flow, from, guard);
-  if (from.kind === 'host') return always('what this host itself sends comes in');
+  if (from.kind === 'host') return always('packets of this host itself come in');
   return arriving(flow, policy, { other: from, fellow: routedPolicyOf(from) });
 }
 
@@ -140,7 +140,7 @@ function outOfPort(flow: Flow, port: Guard, to: End): Reason {
   if (peer?.isolated === true && port.isolated) return isolatedPorts(port);
   if (policy === undefined || isFree(policy, 'out')) return FREE;
   const ruled = byRules(flow, policy, { direction: 'out', other: to, fellow: peer?.policy });
-  return ruled ?? byProfile(policy, 'passes', peer === undefined ? 'lets it reach the world' : 'leaves it to the receiver');
+  return ruled ?? byProfile(policy, 'passes', peer === undefined ? 'lets it reach the world' : 'leaves the decision to the receiver');
 }
 
 /** What this host sends or routes comes over the bridge, like all the world. */

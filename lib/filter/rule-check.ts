@@ -155,7 +155,7 @@ function linesApart(name: string, there: readonly string[], wanted: readonly str
     ...missing.map((line) => `${what} ${quote(line)} is missing in ${named(name)}`),
     ...surplus.map((line) => `${what} ${quote(line)} should not be in ${named(name)}`),
   ];
-  return words.length > 0 ? words : [`the rules of ${named(name)} are in another order, or there more than once`];
+  return words.length > 0 ? words : [`the rules of ${named(name)} are in another order, or one appears more than once`];
 }
 
 function hasRules(blocks: Blocks): boolean {

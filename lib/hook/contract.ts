@@ -94,7 +94,7 @@ async function announceIncoming({ call, journal }: Run): Promise<void> {
   const { domain, attachments, config } = understand(call);
   const routed = attachments.find(waitsForMigration);
   if (routed !== undefined && config.routed.migration !== 'manual' && !await isHeld(call.exec, agentLockOf(call.settings))) {
-    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here, because nothing would tell when it runs here: start guestwire's agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`);
+    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here: no agent runs on this host to notice when it has arrived: start the agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here once it has arrived`);
   }
   if (attachments.length > 0) journal.markIncoming(guestOf(domain).uuid);
 }
@@ -239,7 +239,7 @@ function understand({ stdin, settings, operation }: HookCall, log?: Log): Unders
     const concerned = deriveAttachments(domain, defaultConfig()).length > 0 ||
       configMentions(error.text ?? '', names.filter((name) => name !== undefined)) || configMayMake(error.text ?? '', domain.nics.flatMap(({ source }) => source.bridge ?? []));
     if (concerned) throw error;
-    log?.warn(`guest ${quote(domain.name)} is started without the host config: ${error.message}`);
+    log?.warn(`guest ${quote(domain.name)} starts without the host config: ${error.message}`);
     return { domain, config: defaultConfig(), attachments: [] };
   }
 }

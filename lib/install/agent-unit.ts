@@ -27,7 +27,7 @@ export function isAgentInstalled(): boolean {
 export function agentFiles(io: Io, isAsked: boolean): FileSet {
   if (!isAsked && !isAgentInstalled()) return { directories: [], files: [], surplus: [] };
   if (lstatOf(AGENT_UNIT) !== undefined && !isAgentInstalled()) throw new HostError(`${quote(AGENT_UNIT)} is not guestwire's: move it away`);
-  if (!existsSync(UNITS_DIR)) throw new HostError(`${quote(UNITS_DIR)} is missing: without systemd run 'guestwire watch' by what you have instead`);
+  if (!existsSync(UNITS_DIR)) throw new HostError(`${quote(UNITS_DIR)} is missing: without systemd run 'guestwire watch' with this host's own init system`);
   return {
     directories: [],
     files: [
@@ -79,14 +79,14 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectSystem=strict
 RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6 AF_PACKET
-# In them nftables' rules are written once more, to be compared.
+# The agent loads its nftables rules into a new namespace, to compare them with the host's.
 RestrictNamespaces=net user
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
-# As the hook has it from libvirtd: dnsmasq and radvd read as others what it writes for them.
+# libvirtd gives the hook the same umask: dnsmasq and radvd run as other users and read its files.
 UMask=0022
 `;
 
@@ -102,7 +102,7 @@ StartLimitIntervalSec=0
 Type=notify
 # systemd-notify is a child of the agent.
 NotifyAccess=all
-# Half the memory for a tenth more CPU: it works for seconds a day, and stays.
+# Half the memory for a tenth more CPU: the agent works for seconds a day, but always runs.
 ExecStart=/usr/bin/node --max-semi-space-size=1 --optimize-for-size ${AGENT}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
@@ -111,7 +111,7 @@ TimeoutStartSec=infinity
 WatchdogSec=60
 # Changes are in the system's journal already, with the tag guestwire.
 StandardOutput=null
-# Batches that have begun are carried through; they hold the lock until they end.
+# A batch that has begun runs to its end, and holds the lock until then.
 KillMode=mixed
 
 ${HARDENING}# ${stateDir} and what stands beside it: made and replaced by name.

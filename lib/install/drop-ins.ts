@@ -110,7 +110,7 @@ export function isOurDropIn(path: string): boolean {
 
 function adviceOn(names: readonly string[]): string[] {
   if (names.length === 0) return [];
-  return [`${names.join(' and ')} may take away routes or grab taps of guests: 'guestwire install --drop-ins' tells ${names.length > 1 ? 'them' : 'it'} not to`];
+  return [`${names.join(' and ')} may remove routes or take over taps of guests: 'guestwire install --drop-ins' prevents that`];
 }
 
 function obstacleTo(path: string): string | undefined {
@@ -120,5 +120,5 @@ function obstacleTo(path: string): string | undefined {
     if (!(error instanceof HostError)) throw error;
     return error.message;
   }
-  return lstatOf(path) === undefined || isOurDropIn(path) ? undefined : "what stands there is not guestwire's";
+  return lstatOf(path) === undefined || isOurDropIn(path) ? undefined : "the file there is not guestwire's";
 }

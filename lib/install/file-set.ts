@@ -137,7 +137,7 @@ function secondName({ path, staging = dirname(path) }: FileSet['surplus'][number
 
 function rollBack(undo: readonly Undo[], cause: Error): void {
   const failures: string[] = [];
-  for (const act of undo.toReversed()) {
+  for (const act of [...undo].reverse()) {
     try {
       act();
     } catch (error) {

@@ -41,10 +41,10 @@ function placeIlls(): HookIll[] {
       const other = standings.find(({ standing }) => standing !== 'absent');
       return [{ severity: 'error', what: `guestwire's hook is not installed${other === undefined ? '' : `: ${quote(other.path)} is another script`}`, cure: install }];
     }
-    if (!existsSync(HOOK)) return [{ severity: 'error', what: `${quote(HOOK)} is missing, which the launcher runs`, cure: install }];
+    if (!existsSync(HOOK)) return [{ severity: 'error', what: `${quote(HOOK)} is missing: the launcher runs it`, cure: install }];
     const record = readRecord();
     const ignorant = record === undefined ? [] : ignorantDaemons(record);
-    return ignorant.map((daemon) => ({ severity: 'error', what: `${daemon} does not call the hook yet: it started before the hook was there`, cure: 'guestwire install --yes' }));
+    return ignorant.map((daemon) => ({ severity: 'error', what: `${daemon} does not call the hook yet: it started before the hook was installed`, cure: 'guestwire install --yes' }));
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
     return [{ severity: 'error', what: error.message, cure: install }];
@@ -56,7 +56,7 @@ function otherHooks(): HookIll[] {
   if (![MAIN, BESIDE].some((path) => placed(path) === 'ours')) return [];
   const beside = lstatOf(BESIDE_DIR)?.isDirectory() === true ? readdirSync(BESIDE_DIR).map((name) => join(BESIDE_DIR, name)) : [];
   const others = [MAIN, ...beside].filter((path) => ((lstatOf(path)?.mode ?? 0) & 0o111) !== 0 && placed(path) !== 'ours');
-  return others.map((path) => ({ severity: 'note', what: `${quote(path)} is another hook`, why: "libvirt runs it for guestwire's guests, too: what it does to their links and routes guestwire takes for drift, and a guest that it refuses does not start", cure: `less ${path}` }));
+  return others.map((path) => ({ severity: 'note', what: `${quote(path)} is another hook`, why: "libvirt runs it for guestwire's guests, too: guestwire takes its changes to their links and routes for drift, and a guest that it refuses does not start", cure: `less ${path}` }));
 }
 
 function placed(path: string): Standing | undefined {

@@ -61,7 +61,7 @@ export function assertSafeDirectory(path: string): void {
   if (stat === undefined) return;
   if (!stat.isDirectory()) throw new HostError(`${describe(path)}, not a directory: move it away`);
   if (stat.uid !== 0 || (stat.mode & 0o022) !== 0) {
-    throw new HostError(`directory ${quote(path)} can be written by others (user ${stat.uid}, mode 0${(stat.mode & 0o777).toString(8)}): it must belong to root with mode 0755`);
+    throw new HostError(`directory ${quote(path)} is open to writes by other users (user ${stat.uid}, mode 0${(stat.mode & 0o777).toString(8)}): it must belong to root with mode 0755`);
   }
 }
 

@@ -85,7 +85,7 @@ async function nameWhatStarts(io: Io, daemons: readonly Daemon[]): Promise<void>
         : `a reload starts these inactive ${word}s, because they are set to autostart: ${names.map(quote).join(', ')}`);
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
-      io.warn(`a reload starts every inactive ${word} that is set to autostart, and which these are cannot be told: ${error.message}`);
+      io.warn(`a reload starts every inactive ${word} that is set to autostart; their names are unknown: ${error.message}`);
     }
   }
 }

@@ -7,13 +7,12 @@ import type { Io } from '../guests/io.js';
 import { assertSuccess } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import { HOOK, LIBRARY_FILES } from './layout.js';
+import { NODE_CURE, nodeFault } from './node-version.js';
 
 /** Where AppArmor's profile of libvirtd lets a hook run programs (Debian 12 and 13). */
 const PROGRAM_DIRS = ['/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
 const NODE = '/usr/bin/node';
-const OLDEST_NODE = [20, 19] as const;
-const NODE_CURE = `install a package 'nodejs' of version ${OLDEST_NODE.join('.')} or newer`;
 
 /** Debian's packages of the programs without which no guest is wired. */
 const NEEDED: Readonly<Record<string, string>> = { flock: 'util-linux', ip: 'iproute2', bridge: 'iproute2' };
@@ -76,18 +75,17 @@ function readLauncher(path: string): Buffer {
 }
 
 async function assertNode(io: Io): Promise<void> {
-  if (!existsSync(NODE)) throw new MissingError(`'${NODE}' is missing, and AppArmor lets libvirt's hooks run programs of the system's own directories only: ${NODE_CURE}`, ['nodejs']);
+  if (!existsSync(NODE)) throw new MissingError(`'${NODE}' is missing, and AppArmor lets libvirt's hooks run only programs in the system's own directories: ${NODE_CURE}`, ['nodejs']);
   const real = realpathSync(NODE);
   if (!PROGRAM_DIRS.includes(dirname(real)) && appArmorIsOn()) {
-    throw new MissingError(`'${NODE}' leads to ${quote(real)}, and AppArmor lets libvirt's hooks run programs of the system's own directories only: ${NODE_CURE}`, ['nodejs']);
+    throw new MissingError(`'${NODE}' leads to ${quote(real)}, and AppArmor lets libvirt's hooks run only programs in the system's own directories: ${NODE_CURE}`, ['nodejs']);
   }
   const request = { tool: NODE, args: ['--version'] };
   const result = await io.exec(request);
   assertSuccess(request, result, 'asking for its version');
   const version = result.stdout.trim();
-  const [major = 0, minor = 0] = version.replace(/^v/, '').split('.').map(Number);
-  if (major > OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor >= OLDEST_NODE[1])) return;
-  throw new MissingError(`'${NODE}' is version ${quote(version)}, and the hook needs ${OLDEST_NODE.join('.')} or newer: ${NODE_CURE}`, ['nodejs']);
+  const fault = nodeFault(version);
+  if (fault !== undefined) throw new MissingError(`'${NODE}' is version ${quote(version)}, and the hook ${fault}`, ['nodejs']);
 }
 
 function appArmorIsOn(): boolean {

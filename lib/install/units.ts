@@ -28,7 +28,7 @@ export function unitFiles(io: Io): FileSet {
   if (wanted === 'no') return { directories: [], files: [], surplus: units };
   if (foreign !== undefined) throw new HostError(`${quote(foreign.path)} is not guestwire's: move it away, or remove [serve] from the host config`);
   if (existsSync(UNITS_DIR)) return { directories: [UNITS_DIR], files: units, surplus: [] };
-  io.warn(`${quote(UNITS_DIR)} is missing: without systemd nothing serves guests as [serve] of the host config says`);
+  io.warn(`${quote(UNITS_DIR)} is missing: without systemd no program serves guests as [serve] of the host config says`);
   return { directories: [], files: [], surplus: [] };
 }
 
@@ -73,7 +73,7 @@ ReadWritePaths=${dir}
 `;
 }
 
-const KEEP_ROUTE = `# An orderly end would take the guest's default route away: a restart must not.
+const KEEP_ROUTE = `# At an orderly end radvd withdraws the guest's default route; a restart must keep it.
 KillSignal=SIGKILL
 `;
 
@@ -82,7 +82,7 @@ function isWanted(io: Io): 'yes' | 'no' | 'unknown' {
     return loadConfig(io.settings.config).serve?.on === true ? 'yes' : 'no';
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    io.warn(`whether guests are to be served cannot be told, and systemd's units stay as they are: ${error.message}`);
+    io.warn(`systemd's units stay as they are, because [serve] of the host config cannot be read: ${error.message}`);
     return 'unknown';
   }
 }

@@ -36,15 +36,15 @@ function directionOf(text: string): Direction {
 
 function protoOf(text: string | undefined): Proto | undefined {
   const proto = PROTOS.find((known) => known === text);
-  if (text !== undefined && proto === undefined) throw new ValueError(`proto ${quote(text)} is none of ${PROTOS.map(quote).join(', ')}`);
+  if (text !== undefined && proto === undefined) throw new ValueError(`proto ${quote(text)} is not one of ${PROTOS.map(quote).join(', ')}`);
   return proto;
 }
 
 /** Returns ranges in order, those that touch as one. */
 function portsOf(items: readonly string[], proto: Proto | undefined): PortRange[] {
   const written = quote(items.join(','));
-  if (proto === undefined) throw new ValueError(`port ${written} without proto: add proto 'tcp', 'udp' or 'sctp'`);
-  if (proto === 'icmp' || proto === 'icmpv6') throw new ValueError(`port ${written} with proto '${proto}', which has no ports: remove it`);
+  if (proto === undefined) throw new ValueError(`port ${written} needs a proto: add proto 'tcp', 'udp' or 'sctp'`);
+  if (proto === 'icmp' || proto === 'icmpv6') throw new ValueError(`port ${written} does not fit proto '${proto}', which has no ports: remove it`);
   const apart: PortRange[] = [];
   for (const range of items.map(portRangeOf).sort((a, b) => a.first - b.first)) {
     const before = apart.at(-1);
@@ -52,7 +52,7 @@ function portsOf(items: readonly string[], proto: Proto | undefined): PortRange[
     if (before?.last === range.first - 1) apart[apart.length - 1] = { first: before.first, last: range.last };
     else apart.push(range);
   }
-  if (apart.length === 0) throw new ValueError('the list of ports is empty: leave it out for any port');
+  if (apart.length === 0) throw new ValueError('the list of ports is empty: remove it to allow any port');
   return apart;
 }
 
@@ -70,14 +70,14 @@ function portRangeOf(text: string): PortRange {
 }
 
 function peersOf(direction: Direction, proto: Proto | undefined, { from, to }: AllowWords): Peer[] {
-  if (direction === 'in' && to !== undefined) throw new ValueError("'to' with direction 'in': what comes in has senders, write 'from'");
-  if (direction === 'out' && from !== undefined) throw new ValueError("'from' with direction 'out': what goes out has receivers, write 'to'");
+  if (direction === 'in' && to !== undefined) throw new ValueError("'to' does not fit direction 'in': name the senders in 'from'");
+  if (direction === 'out' && from !== undefined) throw new ValueError("'from' does not fit direction 'out': name the receivers in 'to'");
   const [key, items] = direction === 'in' ? ['from', from] as const : ['to', to] as const;
   if (items === undefined) return [];
-  if (items.length === 0) throw new ValueError(`'${key}' is empty: leave it out for anybody`);
+  if (items.length === 0) throw new ValueError(`'${key}' is empty: remove it to allow any peer`);
   const peers = items.map((item) => locate(ValueError, key, () => peerOf(item, key)));
   const wrong = peers.find((peer) => peer.kind === 'prefix' && proto !== undefined && isOfOther(proto, peer.prefix));
-  if (wrong?.kind === 'prefix') throw new ValueError(`proto '${proto ?? ''}' never comes with ${quote(shownPrefix(wrong.prefix))} of '${key}': write proto '${proto === 'icmp' ? 'icmpv6' : 'icmp'}'`);
+  if (wrong?.kind === 'prefix') throw new ValueError(`proto '${proto ?? ''}' does not fit the address family of ${quote(shownPrefix(wrong.prefix))} in '${key}': write proto '${proto === 'icmp' ? 'icmpv6' : 'icmp'}'`);
   const keys = peers.map(wordOf);
   const twice = keys.find((word, index) => keys.indexOf(word) !== index);
   if (twice !== undefined) throw new ValueError(`${quote(twice)} is listed twice in '${key}': list it once`);
@@ -91,7 +91,7 @@ function isOfOther(proto: Proto, prefix: string): boolean {
 function peerOf(text: string, key: 'from' | 'to'): Peer {
   if (text === '') throw new ValueError('an item is empty: remove the comma beside it');
   if (text === 'host') {
-    if (key === 'from') throw new ValueError("'host' cannot be here: on a routed link what this host itself sends always comes in, and for a VLAN port name this host's addresses");
+    if (key === 'from') throw new ValueError("'host' is not allowed here: on a routed link packets of this host itself always come in; on a VLAN port name this host's addresses");
     return { kind: 'host' };
   }
   const [, kind, name] = /^(guest|group):(.*)$/s.exec(text) ?? [];
@@ -118,7 +118,7 @@ function peerPrefix(text: string): Prefix {
 /** Returns the name of a group, which two files must spell alike. Throws ValueError. */
 export function groupName(name: string): string {
   if (GROUP_NAME.test(name)) return name;
-  throw new ValueError(`group name ${quote(name)} is not of 1 to 63 letters, digits and '_', '.', '-', a letter or digit first`);
+  throw new ValueError(`group name ${quote(name)} must have 1 to 63 letters, digits, '_', '.' or '-', and start with a letter or digit`);
 }
 
 export const GROUP_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;

@@ -39,7 +39,7 @@ export async function tracksBridges(exec: Exec): Promise<boolean> {
   const request: ExecRequest = { tool: 'nft', args: ['--check', '-f', '-'], input: `${lines.join('\n')}\n` };
   const result = await exec(request);
   if (/Protocol error|No such file or directory|not supported/.test(result.stderr)) return false;
-  assertSuccess(request, result, 'trying whether connections in bridges can be tracked');
+  assertSuccess(request, result, 'testing whether connections in bridges can be tracked');
   return true;
 }
 

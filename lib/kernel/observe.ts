@@ -187,7 +187,7 @@ function reasonsIn({ stderr }: ExecResult): Map<number, string> | undefined {
 function documentsOf(stdout: string, lines: readonly string[], absent: ReadonlyMap<number, string> = new Map()): (unknown[] | undefined)[] {
   const documents = stdout.split('\n').filter((text) => text.trim() !== '');
   if (documents.length !== lines.length - absent.size) {
-    throw new ToolOutputError(`ip -json printed ${documents.length} answers to ${lines.length} questions, ${absent.size} of them failed`);
+    throw new ToolOutputError(`ip -json printed ${documents.length} answers to ${lines.length} commands, of which ${absent.size} failed`);
   }
   let next = 0;
   return lines.map((_, index) => (absent.has(index) ? undefined : parseJson('ip', documents[next++] ?? '')));
@@ -205,7 +205,7 @@ function parseJson(tool: string, text: string): unknown[] {
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
   }
-  throw new ToolOutputError(`${tool} -json printed what is no JSON list: '${oneLine(text).slice(0, 100)}'`);
+  throw new ToolOutputError(`${tool} -json printed text that is not a JSON list: '${oneLine(text).slice(0, 100)}'`);
 }
 
 function bridgeCapable(links: ReadonlyMap<string, LinkFacts>, port: string): boolean {

@@ -34,11 +34,11 @@ export async function announce(exec: Exec, log: Pick<Log, 'info' | 'warn'>, anno
     for (const one of told) {
       const reason = failed.get(one.dev);
       if (reason === undefined) log.info(wordsOf(guest, one));
-      else log.warn(`guest ${quote(guest)} is not announced on ${quote(one.dev)}: ${reason}: neighbours that knew it elsewhere find it later`);
+      else log.warn(`guest ${quote(guest)} is not announced on ${quote(one.dev)}: ${reason}: neighbours that knew it on another host notice the move late`);
     }
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    log.warn(`guest ${quote(guest)} is not announced: ${error.message}: neighbours that knew it elsewhere find it later; install perl (package perl-base), or set 'announce = false' in [routed] of the host config`);
+    log.warn(`guest ${quote(guest)} is not announced: ${error.message}: neighbours that knew it on another host notice the move late; install perl (package perl-base), or set 'announce = false' in [routed] of the host config`);
   }
 }
 

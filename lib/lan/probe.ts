@@ -37,7 +37,7 @@ export async function probeNeighbours({ exec, kernel, log }: Probing, guest: str
   const devs = [...new Set(routed.flatMap(proxyLinksOf))];
   if (devs.length === 0) return;
   const { links } = await kernel.observe({ ...EMPTY_SCOPE, links: devs });
-  const skip = (dev: string, reason: string): void => { log.warn(`guest ${quote(guest)}: neighbours on ${quote(dev)} are not asked for its addresses: ${reason}`); };
+  const skip = (dev: string, reason: string): void => { log.warn(`guest ${quote(guest)}: cannot probe the neighbours on ${quote(dev)} for its addresses: ${reason}`); };
   const usable = new Map<string, LinkFacts & { readonly mac: string }>();
   for (const dev of devs) {
     const facts = links.get(dev);
@@ -52,7 +52,7 @@ export async function probeNeighbours({ exec, kernel, log }: Probing, guest: str
     const claim = claimIn(bytes);
     const holder = claim && routed.find((link) => proxyLinksOf(link).includes(dev) && link.addresses.includes(claim.address));
     if (claim === undefined || holder === undefined || own.has(claim.mac)) continue;
-    throw new ConflictError(`${nicLabel(guest, { index: holder.nic, mac: holder.mac })}: ${quote(claim.address)} is in use on ${quote(dev)}: the neighbour with MAC ${quote(claim.mac)} answers for it: take it from that neighbour, or give the guest another address`);
+    throw new ConflictError(`${nicLabel(guest, { index: holder.nic, mac: holder.mac })}: ${quote(claim.address)} is in use on ${quote(dev)}: the neighbour with MAC ${quote(claim.mac)} answers for it: remove it there, or give the guest another address`);
   }
 }
 
@@ -77,6 +77,6 @@ async function ask(exec: Exec, guest: string, frames: readonly Frame[]): ReturnT
     return await exchange(exec, frames, ROUNDS);
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    throw new HostError(`guest ${quote(guest)}: its neighbours cannot be asked for its addresses: ${error.message}: install perl (package perl-base), or set 'probe = false' in [routed] of the host config`, { cause: error });
+    throw new HostError(`guest ${quote(guest)}: cannot probe its neighbours for its addresses: ${error.message}: install perl (package perl-base), or set 'probe = false' in [routed] of the host config`, { cause: error });
   }
 }

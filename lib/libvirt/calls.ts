@@ -102,7 +102,7 @@ async function begin(table: Table, { name, args }: { readonly name: ProcedureNam
     return await new Promise((resolve, reject) => {
       const pending: Pending = { name, bytes, serial, givenUp: false, resolve, reject };
       const onAbort = (): void => { giveUp(table, pending, abortError(where, name, signal)); };
-      const timer = setTimeout(() => { giveUp(table, pending, new LibvirtTimeoutError(`${where}: ${name} was not answered in ${timeout} ms`)); }, timeout);
+      const timer = setTimeout(() => { giveUp(table, pending, new LibvirtTimeoutError(`${where}: ${name} got no answer within ${timeout} ms`)); }, timeout);
       signal?.addEventListener('abort', onAbort, { once: true });
       cleanUp = () => {
         clearTimeout(timer);
@@ -130,7 +130,7 @@ function giveUp({ where, sent, waiting, onStuck }: Table, pending: Pending, erro
   pending.reject(error);
   waiting.delete(pending);
   if (sent.size < MOST_AT_ONCE || [...sent.values()].some(({ givenUp }) => !givenUp)) return;
-  onStuck(new LibvirtConnectionError(`${where}: none of ${MOST_AT_ONCE} calls was answered in time`, { cause: error }));
+  onStuck(new LibvirtConnectionError(`${where}: none of ${MOST_AT_ONCE} calls got an answer in time`, { cause: error }));
 }
 
 function drain({ sent, waiting }: Table, error: Error): void {
@@ -151,15 +151,15 @@ function callBytes(name: ProcedureName, args: unknown, serial: number): Uint8Arr
 
 /** Returns the error that tells of an AbortSignal that fired. */
 export function abortError(where: string, name: string, signal: AbortSignal | undefined): LibvirtAbortError {
-  return new LibvirtAbortError(`${where}: ${name} was given up by its caller`, { cause: signal?.reason });
+  return new LibvirtAbortError(`${where}: ${name} was cancelled by its caller`, { cause: signal?.reason });
 }
 
 function pendingOf(where: string, sent: ReadonlyMap<number, Pending>, { header }: Message): Pending {
   const pending = sent.get(header.serial);
-  if (header.type !== REPLY) throw new LibvirtProtocolError(`${where}: a message of type ${header.type} came where only replies and events come`);
+  if (header.type !== REPLY) throw new LibvirtProtocolError(`${where}: got a message of unexpected type ${header.type}, neither a reply nor an event`);
   if (pending === undefined) throw new LibvirtProtocolError(`${where}: a reply came to call ${header.serial}, which was never made`);
   const { number } = PROCEDURES[pending.name];
-  if (header.procedure !== number) throw new LibvirtProtocolError(`${where}: a reply of procedure ${header.procedure} came to ${pending.name}, which is ${number}`);
+  if (header.procedure !== number) throw new LibvirtProtocolError(`${where}: the reply to ${pending.name} has procedure ${header.procedure} instead of ${number}`);
   return pending;
 }
 

@@ -53,7 +53,7 @@ async function connectSocket(parsed: LocalUri, uri: string, options: ConnectOpti
   const keepalive = options.keepalive === false ? undefined : { interval: 5000, count: 5, ...options.keepalive };
   const backoff = options.reconnect === false ? undefined : { first: 100, most: 10_000, ...options.reconnect };
   for (const [name, value] of Object.entries({ ...keepalive, ...backoff })) {
-    if (!Number.isInteger(value) || value < 1) throw new LibvirtArgumentError(`${name} is ${value}, and not a whole number from 1`);
+    if (!Number.isInteger(value) || value < 1) throw new LibvirtArgumentError(`${name} is ${value}, not a whole number of at least 1`);
   }
   const lasting = await openLasting({
     where: `libvirt ${quote(uri)}`,

@@ -23,9 +23,9 @@ const PASSING: ReadonlySet<Reason> = new Set<Reason>([
 ]);
 
 /** The cure of a libvirt that is down. */
-export const START_LIBVIRT = "start it with 'systemctl start libvirtd', or virtqemud where there is that";
+export const START_LIBVIRT = "start it with 'systemctl start libvirtd', or 'systemctl start virtqemud' where libvirtd is not installed";
 /** The cure of one who asked a libvirt of its own, as whoever is not root does without a URI. */
-export const ASK_HOSTS = 'LIBVIRT_DEFAULT_URI=qemu:///system asks that of the host';
+export const ASK_HOSTS = 'LIBVIRT_DEFAULT_URI=qemu:///system selects the libvirt of the host';
 
 /** libvirt was asked and refused. Test `refusal.reason`, for example 'VIR_ERR_NO_DOMAIN'. */
 export class LibvirtError extends GuestwireError {

@@ -15,7 +15,7 @@ export interface Message {
 /** Returns the bytes of a message. A message over libvirt's limit is a ValueError. */
 export function encodeMessage({ header: head, payload }: Message): Uint8Array {
   const length = LENGTH_SIZE + HEADER_SIZE + payload.length;
-  if (length > LENGTH_SIZE + MESSAGE_MAX) throw new ValueError(`a message of ${length} bytes is longer than libvirt takes`);
+  if (length > LENGTH_SIZE + MESSAGE_MAX) throw new ValueError(`a message of ${length} bytes is longer than libvirt accepts`);
   const bytes = new Uint8Array(length);
   new DataView(bytes.buffer).setUint32(0, length);
   bytes.set(encode(header, head), LENGTH_SIZE);

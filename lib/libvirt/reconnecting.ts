@@ -123,7 +123,7 @@ async function reopen(state: State, { most }: BackoffOptions): Promise<void> {
 /** Without a URI the next driver's daemon answers while the one that was found first is away, and knows none of its guests. */
 async function refuse(state: State, session: Session): Promise<never> {
   await session.close(new LibvirtClosedError(`${state.where}: closed`));
-  throw new LibvirtConnectionError(`${state.where}: ${quote(session.uri)} answers, and ${quote(state.uri)} was connected to`);
+  throw new LibvirtConnectionError(`${state.where}: ${quote(session.uri)} answers instead of ${quote(state.uri)}, to which this connection was made`);
 }
 
 function nextSession(state: State, name: string, { timeout, signal }: LimitedOptions): Promise<Session> {

@@ -32,7 +32,7 @@ export function isUuid(text: string): boolean {
 
 /** Returns the UUID's 16 bytes. LibvirtArgumentError unless it is 32 hexadecimal digits with dashes. */
 export function uuidBytes(uuid: string): Uint8Array {
-  if (!isUuid(uuid)) throw new LibvirtArgumentError(`${quote(uuid)} is no UUID`);
+  if (!isUuid(uuid)) throw new LibvirtArgumentError(`${quote(uuid)} is not a UUID`);
   const digits = uuid.replaceAll('-', '');
   return Uint8Array.from({ length: 16 }, (_, index) => Number.parseInt(digits.slice(2 * index, 2 * index + 2), 16));
 }

@@ -80,7 +80,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     open = true;
     if (pings && options.keepalive !== undefined) {
       keepalive = startKeepalive(options.keepalive, () => { wire.send(keepaliveBytes(PING)); }, () => {
-        end(new LibvirtConnectionError(`${where}: the daemon answers no keepalive`));
+        end(new LibvirtConnectionError(`${where}: the daemon does not answer keepalives`));
       });
     }
     const quiet = (): void => {
@@ -112,7 +112,7 @@ async function shakeHands(call: Call, where: string, { name, readOnly, limits }:
   const { types } = await call('auth_list', undefined, limits);
   if (!types.includes(AUTH_NONE)) {
     if (types.includes(AUTH_POLKIT)) await call('auth_polkit', undefined, limits);
-    else throw new LibvirtUnsupportedError(`${where} wants authentication of type ${types.join(', ') || 'none that it names'}, and this client offers none and polkit: set auth_unix_rw to either`);
+    else throw new LibvirtUnsupportedError(`${where} requires authentication of type ${types.join(', ') || 'unknown'}, but this client offers only 'none' and 'polkit': set auth_unix_rw to one of them`);
   }
   // Asked before the connection is opened, as libvirt's own client does: the daemon's pings begin with the answer.
   const { supported: pings } = await call('connect_supports_feature', { feature: FEATURE_KEEPALIVE }, limits);
@@ -138,7 +138,7 @@ function dispatch({ where, wire, calls, onEvent }: Ends, message: Message): void
     if (procedure === PING && wire.backlog() < MOST_BACKLOG) wire.send(keepaliveBytes(PONG));
     return;
   }
-  if (program !== REMOTE_PROGRAM || version !== VERSION) throw new LibvirtProtocolError(`${where}: a message of program 0x${program.toString(16)} version ${version} came`);
+  if (program !== REMOTE_PROGRAM || version !== VERSION) throw new LibvirtProtocolError(`${where}: got a message of program 0x${program.toString(16)} version ${version}`);
   if (type !== EVENT) {
     calls.reply(message);
     return;

@@ -130,7 +130,7 @@ function listFlags({ state }: ListOptions, flags: { readonly active: number; rea
 }
 
 function subscribe(registrar: Registrar, { kinds = EVENT_KINDS, signal, most = MOST_EVENTS }: EventOptions = {}): ReturnType<Connection['events']> {
-  if (!Number.isInteger(most) || most < 1) throw new LibvirtArgumentError(`'${most}' is no number of events that may wait`);
+  if (!Number.isInteger(most) || most < 1) throw new LibvirtArgumentError(`'${most}' is not a valid number of waiting events`);
   const leave = (): void => { void subscription.return?.(); };
   const subscription = createSubscription(new Set(kinds), most, () => {
     signal?.removeEventListener('abort', leave);

@@ -32,7 +32,7 @@ const MODES = ['auto', 'direct', 'legacy'] as const;
 export function parseUri(uri: string): ParsedUri {
   if (uri === '') return { way: 'socket', driver: undefined, name: '', session: process.geteuid?.() !== 0, socket: undefined, mode: 'auto' };
   const match = URI.exec(uri);
-  if (match === null || /[\s\p{C}]/u.test(uri)) throw new LibvirtArgumentError(`${quote(uri)} is no libvirt URI: one is 'qemu:///system'`);
+  if (match === null || /[\s\p{C}]/u.test(uri)) throw new LibvirtArgumentError(`${quote(uri)} is not a libvirt URI such as 'qemu:///system'`);
   const [, scheme = '', transport = '', server = '', path = '', query = ''] = match;
   const way = transport.toLowerCase();
   if (way === 'unix' && server !== '') throw new LibvirtArgumentError(`${quote(uri)} names the host ${quote(server)}, which is not reached by a unix socket: use qemu+ssh://`);
@@ -65,7 +65,7 @@ function parseQuery(uri: string, query: string): Query {
     else rest.push(parameter);
   }
   const mode = MODES.find((each) => each === (own.get('mode') ?? 'auto'));
-  if (mode === undefined) throw new LibvirtArgumentError(`${quote(uri)}: mode is one of ${MODES.join(', ')}`);
+  if (mode === undefined) throw new LibvirtArgumentError(`${quote(uri)}: mode must be one of ${MODES.join(', ')}`);
   return { name: own.get('name'), socket: own.get('socket'), mode, rest: rest.join('&') };
 }
 
@@ -73,7 +73,7 @@ function unescape(uri: string, text: string): string {
   try {
     return decodeURIComponent(text);
   } catch (error) {
-    throw new LibvirtArgumentError(`${quote(uri)} holds a % that begins no character`, { cause: error });
+    throw new LibvirtArgumentError(`${quote(uri)} contains a '%' that does not start an encoded character`, { cause: error });
   }
 }
 

@@ -35,7 +35,7 @@ export async function connectVirsh(options: VirshOptions, call: CallOptions): Pr
     ...domainCommands(virsh),
     ...deviceCommands(virsh),
     ...networkCommands(virsh),
-    events: () => { throw new LibvirtUnsupportedError(`events of ${quote(uri)} are not had through virsh: list at intervals, or run guestwire on that host`); },
+    events: () => { throw new LibvirtUnsupportedError(`virsh cannot deliver events of ${quote(uri)}: list at intervals, or run guestwire on that host`); },
     close,
   };
 }
@@ -139,5 +139,5 @@ function lastLine(text: string): string {
 }
 
 function unreadable(command: string, text: string): LibvirtProtocolError {
-  return new LibvirtProtocolError(`virsh ${command} printed what this client cannot read: ${quote(text)}`);
+  return new LibvirtProtocolError(`virsh ${command} printed text that this client cannot read: ${quote(text)}`);
 }

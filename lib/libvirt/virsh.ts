@@ -75,7 +75,7 @@ export function createVirsh({ exec, uri, readOnly, timeout }: VirshOptions): { r
 function checkWords(where: string, words: readonly string[]): void {
   for (const word of words) {
     if (word.includes('\0')) throw new LibvirtArgumentError(`${where}: a value holds a NUL`);
-    if (Buffer.byteLength(word) > ARGUMENT_MAX) throw new LibvirtArgumentError(`${where}: a value is longer than the ${ARGUMENT_MAX} bytes that virsh can be given`);
+    if (Buffer.byteLength(word) > ARGUMENT_MAX) throw new LibvirtArgumentError(`${where}: a value is longer than the ${ARGUMENT_MAX} bytes that virsh accepts`);
   }
 }
 

@@ -78,7 +78,7 @@ function createIncoming({ messageTimeout }: WireOptions, where: string, end: (er
       if (messages.length > 0) stop();
       if (splitter.held() > 0) {
         slow ??= setTimeout(() => {
-          end(new LibvirtProtocolError(`${where}: a message was not complete after ${messageTimeout} ms, only ${splitter.held()} bytes of it`));
+          end(new LibvirtProtocolError(`${where}: got only ${splitter.held()} bytes of a message within ${messageTimeout} ms`));
         }, messageTimeout);
       }
       return messages;
@@ -106,6 +106,6 @@ function connected(path: string): Promise<Socket> {
 
 const WHY: Readonly<Record<string, string>> = {
   ENOENT: `there is no such socket: ${START_LIBVIRT}`,
-  ECONNREFUSED: `nobody listens there, the daemon has ended or is starting: ${START_LIBVIRT}`,
+  ECONNREFUSED: `no daemon listens there, it has ended or is starting: ${START_LIBVIRT}`,
   EACCES: 'not permitted: be root or in the group libvirt',
 };

@@ -48,7 +48,7 @@ export const int: Codec<number> = {
   least: 4,
   read: (from) => word(from) | 0,
   write: (to, value) => {
-    if ((value | 0) !== value) throw new ValueError(`'${value}' is no signed integer of 32 bits`);
+    if ((value | 0) !== value) throw new ValueError(`'${value}' is not a signed integer of 32 bits`);
     putWord(to, value >>> 0);
   },
 };
@@ -58,7 +58,7 @@ export const uint: Codec<number> = {
   least: 4,
   read: word,
   write: (to, value) => {
-    if (value >>> 0 !== value) throw new ValueError(`'${value}' is no unsigned integer of 32 bits`);
+    if (value >>> 0 !== value) throw new ValueError(`'${value}' is not an unsigned integer of 32 bits`);
     putWord(to, value);
   },
 };
@@ -68,7 +68,7 @@ export const uhyper: Codec<bigint> = {
   least: 8,
   read: (from) => (BigInt(word(from)) << 32n) | BigInt(word(from)),
   write: (to, value) => {
-    if (BigInt.asUintN(64, value) !== value) throw new ValueError(`'${value.toString()}' is no unsigned integer of 64 bits`);
+    if (BigInt.asUintN(64, value) !== value) throw new ValueError(`'${value.toString()}' is not an unsigned integer of 64 bits`);
     putWord(to, Number(value >> 32n));
     putWord(to, Number(value & 0xffff_ffffn));
   },
@@ -83,7 +83,7 @@ export function opaque(length: number): Codec<Uint8Array> {
     least: padded(length),
     read: (from) => take(from, length).slice(),
     write: (to, value) => {
-      if (value.length !== length) throw new ValueError(`${value.length} bytes are given where ${length} are due`);
+      if (value.length !== length) throw new ValueError(`got ${value.length} bytes instead of ${length}`);
       put(to, value);
     },
   };
@@ -126,7 +126,7 @@ export function optional<T>(item: Codec<T>): Codec<T | undefined> {
     least: 4,
     read: (from) => {
       const there = word(from);
-      if (there > 1) throw new ValueError(`${there} stands where 0 or 1 says whether a value follows`);
+      if (there > 1) throw new ValueError(`the flag of an optional value is ${there}, not 0 or 1`);
       return there === 1 ? item.read(from) : undefined;
     },
     write: (to, value) => {
@@ -143,7 +143,7 @@ export function array<T>(item: Codec<T>, most: number): Codec<readonly T[]> {
     read: (from) => {
       const count = lengthWord(from, most);
       // A count that cannot be true is refused before anything is made for it.
-      if (count * item.least > from.bytes.length - from.at) throw new ValueError(`an array of ${count} does not fit into what is left`);
+      if (count * item.least > from.bytes.length - from.at) throw new ValueError(`an array of ${count} does not fit into the remaining bytes`);
       const values: T[] = [];
       for (let index = 0; index < count; index += 1) values.push(item.read(from));
       return values;
@@ -174,7 +174,7 @@ function padded(length: number): number {
 
 function word(from: Source): number {
   const { bytes, at } = from;
-  if (bytes.length - at < 4) throw new ValueError(`the bytes end at ${bytes.length}, within a number`);
+  if (bytes.length - at < 4) throw new ValueError(`the data ends at byte ${bytes.length}, inside a number`);
   from.at = at + 4;
   return (((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0)) >>> 0;
 }
@@ -189,7 +189,7 @@ function take(from: Source, length: number): Uint8Array {
   const { bytes, at } = from;
   const end = at + length;
   const next = at + padded(length);
-  if (next > bytes.length) throw new ValueError(`the bytes end at ${bytes.length}, within ${length} bytes from ${at}`);
+  if (next > bytes.length) throw new ValueError(`the data ends at byte ${bytes.length}, inside ${length} bytes that start at ${at}`);
   for (let index = end; index < next; index += 1) if (bytes[index] !== 0) throw new ValueError(`padding at ${index} is not zero`);
   from.at = next;
   return bytes.subarray(at, end);

@@ -104,8 +104,8 @@ export function planUndo(plan: Plan, observation: Observation, past: Past): Plan
 
 /** Returns what is left to do after `plan` was carried out, its filter left out of account; nothing when it succeeded. */
 export function leftOf(plan: Plan, observation: Observation, past: Past): Operation[] {
-  const seen = (state: NetState): NetState => state.filter((object) => isSeenAgain(object));
-  return diff(seen(plan.desired), seen(look(observation, plan, { ...past, ledger: plan.ledger.during })));
+  const withoutFilter = (state: NetState): NetState => state.filter((object) => isSeenAgain(object));
+  return diff(withoutFilter(plan.desired), withoutFilter(look(observation, plan, { ...past, ledger: plan.ledger.during })));
 }
 
 /** What the wired links held before guestwire first touched them. Our routes are a leftover, nothing to bring back. */

@@ -2,7 +2,7 @@
  * Several guests wired as if they were one: one observation, one run of each tool, one look at what came of it, however
  * many they are. The pipeline is the one of a single guest; the journal shows it one entry and keeps one for each.
  */
-import { claimsOf, dependenceOf, hasSatellites, holdsAny, proxiesOf } from '../attachments/attachment.js';
+import { claimsOf, hasSatellites, holdsAny, proxiesOf } from '../attachments/attachment.js';
 import type { Attachment } from '../attachments/kinds.js';
 import { type Guest, NIL_UUID } from '../domain/guest.js';
 import type { Entry, Journal } from '../journal/journal.js';
@@ -54,8 +54,8 @@ export async function wireTogether(host: Host, wishes: readonly Wish[]): Promise
 
 /** Returns what of a plan for several guests concerns this one, and is not mended by any change. */
 export function warningsFor({ warnings }: Plan, { guest, attachments }: Pick<Wish, 'guest' | 'attachments'>): string[] {
-  const own = new Set(attachments.flatMap((one) => dependenceOf(one).shared));
-  return warningsOf(guest.name, warnings.filter(({ dev }) => own.has(dev)));
+  const own = new Set(attachments.map(({ link }) => link));
+  return warningsOf(guest.name, warnings.filter(({ links }) => links.some((link) => own.has(link))));
 }
 
 /** Returns what of a plan for several guests announces this one. */

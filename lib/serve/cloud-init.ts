@@ -33,7 +33,7 @@ interface Context {
 const LATER_METRIC = 2000;
 
 function nicLines({ index, mac, type }: Nic, attachment: Attachment | undefined, context: Context): string[] {
-  if (attachment === undefined) return [`  # NIC ${index} (${oneLine(type)}) is left alone by guestwire: configure it as its network wants.`];
+  if (attachment === undefined) return [`  # guestwire leaves NIC ${index} (${oneLine(type)}) alone: configure it as its network requires.`];
   if (mac === undefined) return [`  # NIC ${index} has no MAC address yet: define the guest first.`];
   const end = guestEndOf(attachment);
   const settings = end?.how === 'routed' ? routedLines(index, end.addresses, context) : portLines(end?.vlans ?? []);
@@ -66,7 +66,7 @@ function portLines(vlans: readonly VlanMember[]): string[] {
   const untagged = vlans.some(({ untagged: out, pvid }) => out && pvid);
   const tagged = vlans.filter((member) => !member.untagged).map(({ vid }) => vid);
   return [
-    ...(tagged.length === 0 ? [] : [`# VLANs ${formatVids(tagged)} come tagged: make those that the guest needs under 'vlans:'.`]),
+    ...(tagged.length === 0 ? [] : [`# VLANs ${formatVids(tagged)} arrive tagged: define those that the guest needs under 'vlans:'.`]),
     ...(untagged ? ['dhcp4: true', 'dhcp6: true'] : ['dhcp4: false', 'dhcp6: false', 'accept-ra: false']),
     'optional: true',
   ];

@@ -59,7 +59,7 @@ export function servedLink(wired: Wired, uuid: string, config: ServeConfig): Ser
   // What the journal holds was checked when it was written; here it becomes another program's configuration.
   assertIfname(link);
   const addresses = end.addresses.map(parseAddress);
-  const head = `# Written by guestwire for guest ${uuid} NIC ${nic}, whose link ${link} has ifindex ${ifindex}.\n`;
+  const head = `# Written by guestwire for guest ${uuid} NIC ${nic}, link ${link} with ifindex ${ifindex}.\n`;
   const texts = new Map<Service, string>();
   if (mac !== undefined && /^[0-9a-f:]{17}$/.test(mac)) texts.set(DHCP, head + dnsmasqConf({ link, mac, addresses, gateway: gatewayOf(end, 'inet') }, config));
   if (of('inet6', addresses).length > 0) {

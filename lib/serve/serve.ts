@@ -89,7 +89,7 @@ async function guarded({ log }: Serving, act: () => Promise<void>): Promise<void
   try {
     await act();
   } catch (error) {
-    log.warn(`guests' own configuration (DHCP, router advertisements) is not as it should be: ${oneLine((error as Error).message)}`);
+    log.warn(`cannot update the DHCP and router advertisements for guests: ${oneLine((error as Error).message)}`);
   }
 }
 
@@ -165,7 +165,7 @@ async function systemctl({ exec, log }: Serving, args: readonly string[]): Promi
   const request: ExecRequest = { tool: 'systemctl', args, deadline: DEADLINE };
   const result = await exec(request);
   if (result.exitCode === 0) return;
-  log.warn(`${failureOf(request, result, args.join(' '))}: 'guestwire install' brings the units, once [serve] is in the host config`);
+  log.warn(`${failureOf(request, result, args.join(' '))}: run 'guestwire install', which writes the units if the host config has [serve]`);
 }
 
 /** systemd's escaping of instance names, systemd-escape(1): the units turn it back with %I. */

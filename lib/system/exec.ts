@@ -97,7 +97,7 @@ const PACKAGES: Readonly<Record<string, string>> = { ip: 'iproute2', bridge: 'ip
 function reasonOf({ tool, deadline = DEADLINE }: ExecRequest, result: ExecResult): string {
   if (result.errno === 'ENOENT') return `is not installed: no ${quote(tool)} in PATH${tool in PACKAGES ? `, install package ${PACKAGES[tool] ?? ''}` : ''}`;
   if (result.errno !== undefined) return `could not be started (${result.errno})`;
-  if (result.timedOut) return `was killed after ${deadline / 1000} s without an end`;
+  if (result.timedOut) return `did not end within ${deadline / 1000} s and was killed`;
   if (result.signal !== undefined) return `was killed by ${result.signal}`;
   return 'failed';
 }

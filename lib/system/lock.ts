@@ -47,7 +47,7 @@ export async function isHeld(exec: Exec, path: string): Promise<boolean> {
     // Shared, so that two who ask at once do not take each other for the holder.
     const result = await exec({ tool: 'flock', args: ['--shared', '--nonblock', '--conflict-exit-code', String(NOT_HAD), '3'], fd });
     if (result.exitCode === NOT_HAD) return true;
-    if (result.exitCode !== 0) throw new JournalError(`lock ${quote(path)} cannot be asked for: ${reasonOf(result)}`);
+    if (result.exitCode !== 0) throw new JournalError(`could not query lock ${quote(path)}: ${reasonOf(result)}`);
     return false;
   } finally {
     closeSync(fd);
@@ -64,10 +64,10 @@ async function lockFile(exec: Exec, { path, wait, holder }: LockRequest): Promis
       deadline: (wait + 5) * 1000,
     });
     if (result.exitCode === NOT_HAD) {
-      throw new JournalError(`lock ${quote(path)} was not had in ${wait} s: held by ${readFileSync(path, 'utf8').trim() || 'an unknown process'}`);
+      throw new JournalError(`could not get lock ${quote(path)} within ${wait} s: held by ${readFileSync(path, 'utf8').trim() || 'an unknown process'}`);
     }
     if (result.exitCode !== 0) {
-      throw new JournalError(`lock ${quote(path)} cannot be had: ${reasonOf(result)}`);
+      throw new JournalError(`could not get lock ${quote(path)}: ${reasonOf(result)}`);
     }
     noteHolder(fd, holder);
   } catch (error) {
@@ -116,7 +116,7 @@ function openLockFile(path: string): number {
   }
   if ((mode & 0o077) !== 0) {
     closeSync(fd);
-    throw new JournalError(`lock ${quote(path)} can be opened by others (mode 0${(mode & 0o777).toString(8)}): remove it`);
+    throw new JournalError(`lock ${quote(path)} is open to other users (mode 0${(mode & 0o777).toString(8)}): remove it`);
   }
   return fd;
 }

@@ -32,8 +32,8 @@ export interface Prefix {
 
 /** Returns the address that `text` writes. Zones and lengths are refused. Throws ValueError. */
 export function parseAddress(text: string): Address {
-  if (text.includes('%')) throw new ValueError(`address ${quote(text)} has a zone: leave out the '%' and what follows`);
-  if (text.includes('/')) throw new ValueError(`address ${quote(text)} has a length: leave out the '/' and what follows`);
+  if (text.includes('%')) throw new ValueError(`address ${quote(text)} has a zone: remove the '%' and everything after it`);
+  if (text.includes('/')) throw new ValueError(`address ${quote(text)} has a prefix length: remove the '/' and everything after it`);
   const family = text.includes(':') ? 'inet6' : 'inet';
   const canonical = canonicalText(text, family);
   if (canonical === undefined) throw new ValueError(`address ${quote(text)} is not an IPv4 or IPv6 address`);
@@ -105,12 +105,12 @@ export function canonicalDestination(dst: string, family: Family): string {
 const NO_UNICAST: readonly (readonly [string, string])[] = [
   ['0.0.0.0/32', 'is the unspecified address'],
   ['::/128', 'is the unspecified address'],
-  ['0.0.0.0/8', "is in '0.0.0.0/8', which is no unicast address"],
+  ['0.0.0.0/8', "is in '0.0.0.0/8', which has no unicast addresses"],
   ['127.0.0.0/8', 'is a loopback address'],
   ['::1/128', 'is a loopback address'],
   ['224.0.0.0/4', 'is a multicast address'],
   ['ff00::/8', 'is a multicast address'],
-  ['240.0.0.0/4', "is in '240.0.0.0/4', which is no unicast address"],
+  ['240.0.0.0/4', "is in '240.0.0.0/4', which has no unicast addresses"],
   ['::ffff:0.0.0.0/96', 'is an IPv4-mapped address: write it as IPv4'],
 ];
 
@@ -132,7 +132,7 @@ export function assertUnicast(address: Address): void {
 
 /** Throws ValueError when a guest on a LAN cannot have the addresses of `prefix`; link-local ones it can. */
 export function assertOwnable(prefix: Prefix): void {
-  if (prefix.length === 0) throw new ValueError(`prefix '${prefix.text}' is every address: list the guest's own`);
+  if (prefix.length === 0) throw new ValueError(`prefix '${prefix.text}' covers every address: list only the guest's own addresses`);
   assertApart(prefix, NO_UNICAST);
 }
 

@@ -17,13 +17,13 @@ export function assertIfname(text: string): void {
   if (text === '') throw new ValueError(`${name} is empty`);
   const odd = /[^A-Za-z0-9_.+-]/u.exec(text)?.[0];
   if (odd !== undefined) {
-    throw new ValueError(`${name} holds ${quote(odd)}: letters, digits and '_', '.', '+', '-' may be in it`);
+    throw new ValueError(`${name} contains ${quote(odd)}: allowed are letters, digits, '_', '.', '+' and '-'`);
   }
   if (text.length > LONGEST) {
-    throw new ValueError(`${name} has ${text.length} characters: the kernel takes at most ${LONGEST}`);
+    throw new ValueError(`${name} has ${text.length} characters: the kernel accepts at most ${LONGEST}`);
   }
-  if (/^[0-9]+$/.test(text)) throw new ValueError(`${name} is a number: nft would take another link's index for it`);
+  if (/^[0-9]+$/.test(text)) throw new ValueError(`${name} is a number: nft would take it for the index of another link`);
   if (text.startsWith('-')) throw new ValueError(`${name} starts with a dash: tools would read it as an option`);
   if (text.startsWith('.')) throw new ValueError(`${name} starts with a dot: it would be a path, not a name`);
-  if (SETTINGS.has(text)) throw new ValueError(`${name} is no link's: the kernel keeps it for the settings of all links`);
+  if (SETTINGS.has(text)) throw new ValueError(`${name} is reserved: the kernel uses it for the settings of all links`);
 }

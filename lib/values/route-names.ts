@@ -47,7 +47,7 @@ export function protocolOf(protocol: number): number {
   }
   const owner = PROTOCOL_OWNERS.get(protocol);
   if (owner !== undefined) {
-    throw new ValueError(`route protocol '${protocol}' is that of '${owner}', whose routes guestwire would take for its own: use a free one such as ${DEFAULT_PROTOCOL}`);
+    throw new ValueError(`route protocol '${protocol}' belongs to '${owner}', and guestwire would take its routes for its own: use a free number such as ${DEFAULT_PROTOCOL}`);
   }
   return protocol;
 }

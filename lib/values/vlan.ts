@@ -133,7 +133,7 @@ function trunkOf(trunk: string | undefined, ranges: readonly VidRange[]): boolea
   }
   const several = ranges.length > 1 || ranges.some((range) => range.first !== range.last);
   if (trunk === 'no' && several) {
-    throw new ValueError("trunk='no' in <vlan> with more than one VLAN: drop trunk='no' or keep one <tag>");
+    throw new ValueError("trunk='no' in <vlan> allows only one VLAN: remove trunk='no' or keep one <tag>");
   }
   return trunk === 'yes' || several;
 }
@@ -145,7 +145,7 @@ function nativeModeOf(mode: string | undefined): 'tagged' | 'untagged' | undefin
 
 function tagMembers(range: VidRange, native: 'tagged' | 'untagged' | undefined): VlanMember[] {
   if (native !== undefined && range.first !== range.last) {
-    throw new ValueError(`nativeMode on the VLAN range '${formatRange(range)}': a native VLAN is one VLAN ID`);
+    throw new ValueError(`nativeMode is set on the VLAN range '${formatRange(range)}': a native VLAN is one VLAN ID`);
   }
   return vidsOf(range).map((vid) => ({ vid, pvid: native !== undefined, untagged: native === 'untagged' }));
 }

@@ -1,3 +1,4 @@
+// @tier fast
 /** Whom a change of the host concerns, by what `ip monitor` and `bridge monitor` really say (test/lab/uml/capture.js). */
 import { readFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from '@jest/globals';

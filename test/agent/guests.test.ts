@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** The agent's guests when what it asks and does fails: tried again, and told once. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+// @tier fast
 /** The agent's monitors when they cannot live. */
 import { expect, test } from '@jest/globals';
 import { startMonitors } from '../../lib/agent/monitors.js';

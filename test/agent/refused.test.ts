@@ -1,3 +1,4 @@
+// @tier fast
 /** The agent and a libvirt that takes connections and gives no events. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+// @tier fast
 /** Whose turn it is: guests that cannot be wired together do not keep the lock from a guest that starts. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

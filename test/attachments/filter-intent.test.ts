@@ -1,3 +1,4 @@
+// @tier fast
 /** The words of trust and policy from several sources: which wins, what the host permits, where they mean nothing. */
 import { describe, expect, test } from '@jest/globals';
 import { NO_TRUST, TRUST_WORDS } from '../../lib/intent/policy.js';

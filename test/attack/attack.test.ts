@@ -1,3 +1,4 @@
+// @tier fast kernel
 /**
  * A hostile guest that owns the other end of its tap: whatever it pretends to be, in whatever encapsulation, reaches no
  * victim, no uplink and not the host; and what it sends as itself arrives as it does without a filter. Both lists are

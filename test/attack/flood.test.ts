@@ -1,3 +1,4 @@
+// @tier kernel
 /** What a hostile guest does to the tables of others: MAC flapping, exhaustion of neighbour tables; and tools of the trade. */
 import { afterEach, describe, expect } from '@jest/globals';
 import { testWith } from '../places/capability.js';

@@ -1,3 +1,4 @@
+// @tier libvirt
 /**
  * The tables of test/attack/forged.ts and test/attack/honest.ts sent by a real guest, under a real libvirtd and the installed hook: by its
  * virtio NIC, over QEMU, in every encapsulation. test/attack/attack.test.ts writes the same to a tap.

@@ -1,3 +1,4 @@
+// @tier kernel
 /** `guestwire check` on a real kernel: what somebody did to a host is found and named, mended by `reconcile`, and then gone. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** Completion in a real bash: commands, options, guests and MACs, from the table of commands. */
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** `guestwire doctor`: facts to findings as a table, and the command on a real kernel. */
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts } from '../../lib/doctor/diagnosis.js';
@@ -87,13 +88,13 @@ describe('guestwire doctor on a real kernel', () => {
   for (const [name, make, what] of [
     ['IPv4 forwarding', 'sysctl -qw net.ipv4.ip_forward=0', 'this host does not forward IPv4'],
     ['IPv6 forwarding', 'sysctl -qw net.ipv6.conf.all.forwarding=0', 'this host does not forward IPv6'],
-    ['an uplink that takes no advertisements', 'sysctl -qw net.ipv6.conf.wan0.accept_ra=1', "'wan0' takes no router advertisements, because this host forwards"],
+    ['an uplink that takes no advertisements', 'sysctl -qw net.ipv6.conf.wan0.accept_ra=1', "'wan0' ignores router advertisements, because this host forwards"],
     ['loose rp_filter of all links', 'sysctl -qw net.ipv4.conf.all.rp_filter=2', 'rp_filter of all links is loose'],
     ['strict rp_filter of an uplink', 'sysctl -qw net.ipv4.conf.wan0.rp_filter=1', "rp_filter is strict on 'wan0'"],
-    ['an uplink that left its bridge', 'ip link set up0 nomaster', "uplink 'up0' is no port of bridge 'br0'"],
-    ['a chain as Docker and ufw have it', "nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'", "chain 'ip filter FORWARD' drops what nobody lets pass"],
+    ['an uplink that left its bridge', 'ip link set up0 nomaster', "uplink 'up0' is not a port of bridge 'br0'"],
+    ['a chain as Docker and ufw have it', "nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'", "chain 'ip filter FORWARD' drops packets that no rule accepts"],
     ['a chain as firewalld has it', "nft add table inet firewalld; nft 'add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; }'; nft add rule inet firewalld filter_FORWARD ct state established accept; nft add rule inet firewalld filter_FORWARD reject with icmpx admin-prohibited",
-      "chain 'inet firewalld filter_FORWARD' drops what nobody lets pass"],
+      "chain 'inet firewalld filter_FORWARD' drops packets that no rule accepts"],
   ] as const) kernelTest(`finds ${name}, and its cure mends it`, async () => {
     expect((await findings()).map((ill) => ill.what)).not.toContain(what);
     host.netns.sh(make);
@@ -107,16 +108,16 @@ describe('guestwire doctor on a real kernel', () => {
 
   kernelTest('finds an address of two guests, and says what it says in words', async () => {
     host.say(guestXml({ name: 'web2', tap: 'vnet2', addresses: ['192.0.2.10'] }), false);
-    expect(await findings()).toContainEqual(expect.objectContaining({ severity: 'error', what: "address '192.0.2.10' is that of guests 'web1' and 'web2'", cure: 'virsh edit web2' }));
+    expect(await findings()).toContainEqual(expect.objectContaining({ severity: 'error', what: "address '192.0.2.10' belongs to guests 'web1' and 'web2'", cure: 'virsh edit web2' }));
     const { status, stdout } = await host.command('doctor');
     expect({ status, stdout }).toEqual({ status: 1, stdout: expect.stringMatching(/^error: .*\n {2}why: {2}.*\n {2}cure: /) });
     host.say(guestXml({ name: 'web2', tap: 'vnet2', addresses: ['192.0.2.11'] }), false);
-    expect((await findings()).map((ill) => ill.what)).not.toContain("address '192.0.2.10' is that of guests 'web1' and 'web2'");
+    expect((await findings()).map((ill) => ill.what)).not.toContain("address '192.0.2.10' belongs to guests 'web1' and 'web2'");
   });
 
   kernelTest('looks at the host alone while libvirt does not answer', () => {
     const { stdout, stderr } = host.guestwire(['doctor', '--json'], { libvirt: false });
-    expect(stderr).toMatch(/^guestwire: guests are not looked at, because libvirt does not answer: .*\n$/);
+    expect(stderr).toMatch(/^guestwire: guests are not checked, because libvirt does not answer: .*\n$/);
     expect(JSON.parse(stdout)).toMatchObject({ version: 1, findings: expect.any(Array) });
   });
 });

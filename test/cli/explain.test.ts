@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** `guestwire explain` as its users run it, beside links of guests that the journal knows. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -56,7 +57,7 @@ describe('guestwire explain', () => {
     ]],
     ['a flow between guests, by UUID', [uuidOf(2), '--from', '192.0.2.1', '--to', '192.0.2.2'], 1, [
       "dropped: from 192.0.2.1 (guest 'web1' NIC 0) to 192.0.2.2 (guest 'db1' NIC 0)",
-      "  out guest 'web1' NIC 0 (52:54:00:aa:bb:01) passes: profile 'isolated' leaves it to the receiver (the default)",
+      "  out guest 'web1' NIC 0 (52:54:00:aa:bb:01) passes: profile 'isolated' leaves the decision to the receiver (the default)",
       "  in guest 'db1' NIC 0 (52:54:00:aa:bb:02) dropped: profile 'closed' lets in only what a permission names ([filter] in the host config)",
     ]],
     ['a flow to this host', ['web1', '--from', '192.0.2.1', '--to', '198.51.100.1', '--proto', 'icmp'], 0, [
@@ -97,7 +98,7 @@ describe('guestwire explain', () => {
     [['a', '--from', '192.0.2.1'], '--to is missing'],
     [['a', '--from', '192.0.2.1', '--to', 'web1'], "--to: address 'web1' is not an IPv4 or IPv6 address"],
     [['a', '--from', '192.0.2.1', '--to', '::1'], "'192.0.2.1' and '::1' are of two families: no packet has both"],
-    [['a', '--from', '192.0.2.1', '--to', '192.0.2.2', '--proto', 'http'], "--proto 'http' is none of 'tcp', 'udp', 'sctp', 'icmp', 'icmpv6'"],
+    [['a', '--from', '192.0.2.1', '--to', '192.0.2.2', '--proto', 'http'], "--proto 'http' is not one of 'tcp', 'udp', 'sctp', 'icmp', 'icmpv6'"],
     [['a', '--from', '192.0.2.1', '--to', '192.0.2.2', '--proto', 'icmpv6'], "--proto 'icmpv6' never comes with '192.0.2.1': write 'icmp'"],
     [['a', '--from', '192.0.2.1', '--to', '192.0.2.2', '--port', '443'], "--port needs --proto 'tcp', 'udp' or 'sctp'"],
     [['a', '--from', '192.0.2.1', '--to', '192.0.2.2', '--proto', 'tcp', '--port', '0x50'], "--port '0x50' is not a number from 1 to 65535"],

@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** The command as its users run it: what derive and plan print, what wrong usage gets. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

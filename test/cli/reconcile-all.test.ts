@@ -1,3 +1,4 @@
+// @tier kernel
 /** `guestwire reconcile --all` on a real kernel: its dry run says what it then does, it collects its own and leaves the rest. */
 import { existsSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** `guestwire set` beside a libvirt of our own making: what it refuses before it writes, how it is named, and its exit status. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -133,7 +134,7 @@ describe('the exit status', () => {
     ['a trunk that is none', ['--trunk', '10,x'], "VLAN ID 'x' is not a number or range of numbers"],
     ['a prefix that is none', ['--route', '198.51.100.0/99'], "'99'"],
     ['a MAC that is none', ['--nic', '52:54', '--ip', '192.0.2.12'], "--nic: '52:54' is no MAC"],
-    ['nothing', [], 'say what the NIC is to be'],
+    ['nothing', [], 'no option says what the NIC becomes'],
   ])('is 2 for %s', async (_, args, says) => {
     const { status, told } = await set('web1', '--nic', MAC, ...args);
     expect({ status, told }).toEqual({ status: 2, told: [expect.stringContaining(says)] });

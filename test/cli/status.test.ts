@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** `guestwire status`: its words and widths as tables, and the command on a real kernel. */
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';

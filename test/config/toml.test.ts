@@ -1,9 +1,11 @@
+// @tier fast long
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
 import { parseConfig } from '../../lib/config/file.js';
 import { header, readToml } from '../../lib/config/toml.js';
 import { ConfigError, ValueError } from '../../lib/errors.js';
+import { rounds } from '../tiers/bound.js';
 
 const PATH = '/etc/guestwire/config.toml';
 const NIC = '[guest.web1."52:54:00:aa:bb:03"]';
@@ -54,7 +56,7 @@ describe('broken TOML', () => {
         expect(error).toBeInstanceOf(ValueError);
         expect((error as Error).message).toMatch(/^line \d+ column \d+: [ -~]+$/);
       }
-    }), { numRuns: 5000 });
+    }), { numRuns: rounds(5000) });
   });
 });
 

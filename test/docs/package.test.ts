@@ -1,3 +1,4 @@
+// @tier fast
 /** What `npm pack` ships: installs, its types resolve, its hook runs with nothing but Node, and nothing else is in it. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,3 +1,4 @@
+// @tier kernel
 /** The examples of README.md as a newcomer copies them: its host config, and its guests under it. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

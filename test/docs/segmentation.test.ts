@@ -1,3 +1,4 @@
+// @tier fast
 /** docs/segmentation.md: every example is what it says it is. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';

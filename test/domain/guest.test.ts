@@ -1,3 +1,4 @@
+// @tier fast
 import { describe, expect, test } from '@jest/globals';
 import { guestOf, isOfDriver } from '../../lib/domain/guest.js';
 

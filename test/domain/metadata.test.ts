@@ -1,3 +1,4 @@
+// @tier fast long
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
@@ -5,6 +6,7 @@ import { METADATA_NAMESPACE, parseDomain } from '../../lib/domain/domain.js';
 import { formatMetadata } from '../../lib/domain/metadata-writer.js';
 import { type NicIntent, readMetadata } from '../../lib/domain/metadata.js';
 import { DomainXmlError, GuestwireError } from '../../lib/errors.js';
+import { rounds } from '../tiers/bound.js';
 
 const FIXTURES = new URL('../../fixtures/', import.meta.url);
 const MACS = ['52:54:00:aa:bb:01', '52:54:00:aa:bb:02', '52:54:00:aa:bb:03', '52:54:00:aa:bb:04'];
@@ -72,45 +74,45 @@ const NIC = "<gw:interface mac='52:54:00:aa:bb:01'>";
 
 /** Every way to be wrong, with its whole message after `guest 'web1': `. */
 const WRONG: [string, string, string][] = [
-  ['a misspelt root', `<gw:guestwires xmlns:gw="${METADATA_NAMESPACE}"/>`, "<metadata>: unknown element 'gw:guestwires', allowed is only 'gw:guestwire'"],
-  ['a second root', gw('') + gw(''), '<metadata>: <gw:guestwire> is there twice: merge the two, libvirt keeps only one'],
-  ['a root attribute', `<gw:guestwire xmlns:gw="${METADATA_NAMESPACE}" version="1"/>`, "<gw:guestwire>: unknown attribute 'version', allowed is none"],
-  ['text in the root', gw('\n hello\n'), "<gw:guestwire>: text 'hello' means nothing here: remove it"],
-  ['an element in the root', gw('<gw:vlan/>'), "<gw:guestwire>: unknown element 'gw:vlan', allowed is only 'gw:interface'"],
-  ['an element of no namespace', gw(`<interface mac="${MAC}"/>`), "<gw:guestwire>: unknown element 'interface', allowed is only 'gw:interface'"],
-  ['an element of another namespace', gw('<x:interface xmlns:x="urn:x"/>'), "<gw:guestwire>: unknown element '{urn:x}interface', allowed is only 'gw:interface'"],
+  ['a misspelt root', `<gw:guestwires xmlns:gw="${METADATA_NAMESPACE}"/>`, "<metadata>: unknown element 'gw:guestwires': only 'gw:guestwire' is allowed"],
+  ['a second root', gw('') + gw(''), '<metadata>: <gw:guestwire> appears twice: merge the two, because libvirt keeps only one'],
+  ['a root attribute', `<gw:guestwire xmlns:gw="${METADATA_NAMESPACE}" version="1"/>`, "<gw:guestwire>: unknown attribute 'version': none is allowed here"],
+  ['text in the root', gw('\n hello\n'), "<gw:guestwire>: text 'hello' has no meaning here: remove it"],
+  ['an element in the root', gw('<gw:vlan/>'), "<gw:guestwire>: unknown element 'gw:vlan': only 'gw:interface' is allowed"],
+  ['an element of no namespace', gw(`<interface mac="${MAC}"/>`), "<gw:guestwire>: unknown element 'interface': only 'gw:interface' is allowed"],
+  ['an element of another namespace', gw('<x:interface xmlns:x="urn:x"/>'), "<gw:guestwire>: unknown element '{urn:x}interface': only 'gw:interface' is allowed"],
   ['no MAC', gw('<gw:interface/>'), "<gw:interface>: attribute 'mac' is missing: add it"],
-  ['a prefixed MAC', gw(`<gw:interface gw:mac="${MAC}"/>`), "<gw:interface>: attribute 'gw:mac' has a prefix: write it without"],
+  ['a prefixed MAC', gw(`<gw:interface gw:mac="${MAC}"/>`), "<gw:interface>: attribute 'gw:mac' has a prefix: remove the prefix"],
   ['what is no MAC', gw('<gw:interface mac="52-54-00-aa-bb-01"/>'),
     "<gw:interface mac='52-54-00-aa-bb-01'>: '52-54-00-aa-bb-01' is not a MAC address: write it like '52:54:00:aa:bb:01'"],
   ['a MAC that breaks the line', gw('<gw:interface mac="5&#10;2\'"/>'), "<gw:interface mac='5\\n2\\''>: '5\\n2\\'' is not a MAC address: write it like '52:54:00:aa:bb:01'"],
   ["a MAC that is no NIC's", gw('<gw:interface mac="52:54:00:AA:BB:09"/>'),
-    "<gw:interface mac='52:54:00:AA:BB:09'>: no NIC has this MAC, the guest has '52:54:00:aa:bb:01', '52:54:00:aa:bb:02', '52:54:00:aa:bb:03', '52:54:00:aa:bb:04': put one of its MACs, or add <mac address='52:54:00:aa:bb:09'/> to the <interface> meant"],
+    "<gw:interface mac='52:54:00:AA:BB:09'>: no NIC has this MAC, the guest has '52:54:00:aa:bb:01', '52:54:00:aa:bb:02', '52:54:00:aa:bb:03', '52:54:00:aa:bb:04': use one of its MACs, or add <mac address='52:54:00:aa:bb:09'/> to the intended <interface>"],
   ['a MAC twice', gw(`<gw:interface mac="${MAC}"/><gw:interface mac="${MAC.toUpperCase()}"/>`),
     "<gw:interface mac='52:54:00:AA:BB:01'>: the MAC is listed twice: merge the two <gw:interface> elements"],
-  ['a misspelt attribute', gw(`<gw:interface mac="${MAC}" foo="1"/>`), `${NIC}: unknown attribute 'foo', allowed is only 'mac'`],
-  ['a misspelt element', nic('<gw:vlans/>'), `${NIC}: unknown element 'gw:vlans', allowed are 'gw:vlan', 'gw:port', 'gw:routed', 'gw:trust', 'gw:policy', 'gw:allow', 'gw:group', 'gw:ip'`],
-  ['<gw:route> outside <gw:routed>', nic('<gw:route address="192.0.2.1"/>'), `${NIC}: unknown element 'gw:route', allowed are 'gw:vlan', 'gw:port', 'gw:routed', 'gw:trust', 'gw:policy', 'gw:allow', 'gw:group', 'gw:ip'`],
-  ['two <gw:vlan>', nic('<gw:vlan/><gw:vlan/>'), `${NIC}: <gw:vlan> is there twice: merge the two`],
-  ['two <gw:port>', nic('<gw:port isolated="yes"/><gw:port isolated="no"/>'), `${NIC}: <gw:port> is there twice: merge the two`],
-  ['two <gw:routed>', nic('<gw:routed/><gw:routed/>'), `${NIC}: <gw:routed> is there twice: merge the two`],
-  ['text in a NIC', nic('10'), `${NIC}: text '10' means nothing here: remove it`],
-  ['a misspelt trunk', nic('<gw:vlan trunks="yes"/>'), `${NIC}: <gw:vlan>: unknown attribute 'trunks', allowed is only 'trunk'`],
+  ['a misspelt attribute', gw(`<gw:interface mac="${MAC}" foo="1"/>`), `${NIC}: unknown attribute 'foo': only 'mac' is allowed`],
+  ['a misspelt element', nic('<gw:vlans/>'), `${NIC}: unknown element 'gw:vlans': allowed are 'gw:vlan', 'gw:port', 'gw:routed', 'gw:trust', 'gw:policy', 'gw:allow', 'gw:group', 'gw:ip'`],
+  ['<gw:route> outside <gw:routed>', nic('<gw:route address="192.0.2.1"/>'), `${NIC}: unknown element 'gw:route': allowed are 'gw:vlan', 'gw:port', 'gw:routed', 'gw:trust', 'gw:policy', 'gw:allow', 'gw:group', 'gw:ip'`],
+  ['two <gw:vlan>', nic('<gw:vlan/><gw:vlan/>'), `${NIC}: <gw:vlan> appears twice: merge the two`],
+  ['two <gw:port>', nic('<gw:port isolated="yes"/><gw:port isolated="no"/>'), `${NIC}: <gw:port> appears twice: merge the two`],
+  ['two <gw:routed>', nic('<gw:routed/><gw:routed/>'), `${NIC}: <gw:routed> appears twice: merge the two`],
+  ['text in a NIC', nic('10'), `${NIC}: text '10' has no meaning here: remove it`],
+  ['a misspelt trunk', nic('<gw:vlan trunks="yes"/>'), `${NIC}: <gw:vlan>: unknown attribute 'trunks': only 'trunk' is allowed`],
   ['text for a tag', nic('<gw:vlan><gw:tag>10</gw:tag></gw:vlan>'), `${NIC}: <gw:vlan>: <gw:tag>: attribute 'id' is missing: add it`],
-  ['a tag of no namespace', nic('<gw:vlan><tag id="10"/></gw:vlan>'), `${NIC}: <gw:vlan>: unknown element 'tag', allowed is only 'gw:tag'`],
+  ['a tag of no namespace', nic('<gw:vlan><tag id="10"/></gw:vlan>'), `${NIC}: <gw:vlan>: unknown element 'tag': only 'gw:tag' is allowed`],
   ['a misspelt nativeMode', nic('<gw:vlan><gw:tag id="10" nativemode="tagged"/></gw:vlan>'),
-    `${NIC}: <gw:vlan>: <gw:tag id='10'>: unknown attribute 'nativemode', allowed are 'id', 'nativeMode'`],
-  ['an element in a tag', nic('<gw:vlan><gw:tag id="10"><gw:tag id="20"/></gw:tag></gw:vlan>'), `${NIC}: <gw:vlan>: <gw:tag id='10'>: unknown element 'gw:tag', allowed is none`],
+    `${NIC}: <gw:vlan>: <gw:tag id='10'>: unknown attribute 'nativemode': allowed are 'id', 'nativeMode'`],
+  ['an element in a tag', nic('<gw:vlan><gw:tag id="10"><gw:tag id="20"/></gw:tag></gw:vlan>'), `${NIC}: <gw:vlan>: <gw:tag id='10'>: unknown element 'gw:tag': none is allowed here`],
   ['an empty <gw:port>', nic('<gw:port/>'), `${NIC}: <gw:port>: attribute 'isolated' is missing: add it`],
-  ['an attribute of <gw:routed>', nic('<gw:routed via="x"/>'), `${NIC}: <gw:routed>: unknown attribute 'via', allowed are 'table', 'vrf'`],
+  ['an attribute of <gw:routed>', nic('<gw:routed via="x"/>'), `${NIC}: <gw:routed>: unknown attribute 'via': allowed are 'table', 'vrf'`],
   ['<gw:ip> without address', nic('<gw:routed><gw:ip>192.0.2.1</gw:ip></gw:routed>'), `${NIC}: <gw:routed>: <gw:ip>: attribute 'address' is missing: add it`],
   ["libvirt's family on <gw:ip>", nic('<gw:routed><gw:ip address="192.0.2.1" family="ipv4"/></gw:routed>'),
-    `${NIC}: <gw:routed>: <gw:ip address='192.0.2.1'>: unknown attribute 'family', allowed are 'address', 'prefix'`],
+    `${NIC}: <gw:routed>: <gw:ip address='192.0.2.1'>: unknown attribute 'family': allowed are 'address', 'prefix'`],
   ["libvirt's metric on <gw:route>", nic('<gw:routed><gw:route address="192.0.2.0" metric="1"/></gw:routed>'),
-    `${NIC}: <gw:routed>: <gw:route address='192.0.2.0'>: unknown attribute 'metric', allowed are 'address', 'prefix', 'gateway'`],
+    `${NIC}: <gw:routed>: <gw:route address='192.0.2.0'>: unknown attribute 'metric': allowed are 'address', 'prefix', 'gateway'`],
   ['<gw:route> without address', nic('<gw:routed><gw:route prefix="64"/></gw:routed>'), `${NIC}: <gw:routed>: <gw:route>: attribute 'address' is missing: add it`],
-  ['an unknown element of <gw:routed>', nic('<gw:routed><gw:gateway/></gw:routed>'), `${NIC}: <gw:routed>: unknown element 'gw:gateway', allowed are 'gw:veth', 'gw:ip', 'gw:route'`],
-  ['a veth of another namespace', nic('<gw:routed><veth dev="a"/></gw:routed>'), `${NIC}: <gw:routed>: unknown element 'veth', allowed are 'gw:veth', 'gw:ip', 'gw:route'`],
+  ['an unknown element of <gw:routed>', nic('<gw:routed><gw:gateway/></gw:routed>'), `${NIC}: <gw:routed>: unknown element 'gw:gateway': allowed are 'gw:veth', 'gw:ip', 'gw:route'`],
+  ['a veth of another namespace', nic('<gw:routed><veth dev="a"/></gw:routed>'), `${NIC}: <gw:routed>: unknown element 'veth': allowed are 'gw:veth', 'gw:ip', 'gw:route'`],
 ];
 
 describe('metadata that is wrong is refused in one sentence', () => {
@@ -130,11 +132,11 @@ describe('metadata that is wrong is refused in one sentence', () => {
 
   test('a guest whose NICs have no MAC is told so', () => {
     expect(refusal(domain(nic(''), []))).toEqual(
-      [DomainXmlError.name, `guest 'web1': ${NIC}: no NIC has this MAC, the guest has none: put one of its MACs, or add <mac address='52:54:00:aa:bb:01'/> to the <interface> meant`]);
+      [DomainXmlError.name, `guest 'web1': ${NIC}: no NIC has this MAC, the guest has none: use one of its MACs, or add <mac address='52:54:00:aa:bb:01'/> to the intended <interface>`]);
   });
 
   test("a guest's name cannot forge a line", () => {
-    expect(refusal(domain(gw('x')).replace('web1', "a'&#10;b"))[1]).toBe("guest 'a\\'\\nb': <gw:guestwire>: text 'x' means nothing here: remove it");
+    expect(refusal(domain(gw('x')).replace('web1', "a'&#10;b"))[1]).toBe("guest 'a\\'\\nb': <gw:guestwire>: text 'x' has no meaning here: remove it");
   });
 });
 
@@ -179,7 +181,7 @@ describe('formatMetadata', () => {
     fc.assert(fc.property(fc.shuffledSubarray(MACS), fc.array(intent, { minLength: 4, maxLength: 4 }), (macs, parts) => {
       const intents = macs.flatMap((mac, index): NicIntent[] => parts.slice(index, index + 1).map((part) => ({ mac, ...part })));
       expect(read(formatMetadata(intents))).toEqual(intents);
-    }), { numRuns: 500 });
+    }), { numRuns: rounds(500) });
   });
 });
 
@@ -201,7 +203,7 @@ test('a damaged document is read or refused, never anything else', () => {
     expect(name).toMatch(/^(none|DomainXmlError|UnsupportedError)$/);
     expect(message).toMatch(/^(none$|domain XML|the domain has|guest '|'.*' is not a domain)/);
     expect(message).not.toMatch(/[\p{Cc}\p{Cs}]|\.$/u);
-  }), { numRuns: 3_000 });
+  }), { numRuns: rounds(3_000) });
 }, 60_000);
 
 function refusal(xml: string): [string, string] {

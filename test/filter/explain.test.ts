@@ -1,3 +1,4 @@
+// @tier fast
 /** What becomes of a flow: the policies of guests that run, as truth tables. */
 import { describe, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../../lib/attachments/derive.js';
@@ -60,10 +61,10 @@ describe('without permissions the profile decides', () => {
     }
   });
 
-  test('the sender leaves it to the receiver', () => {
+  test('the sender leaves the decision to the receiver', () => {
     for (const name of ['open', 'isolated', 'closed'] as const) {
       expect(verdict({ a: profile(name), b: profile('open') }, { from: A, to: B })).toBe(
-        `passes; a out: profile '${name}' leaves it to the receiver (its metadata); b in: profile 'open' lets all in (its metadata)`);
+        `passes; a out: profile '${name}' leaves the decision to the receiver (its metadata); b in: profile 'open' lets all in (its metadata)`);
     }
   });
 });
@@ -72,14 +73,14 @@ describe('permissions in', () => {
   const WEB = '<gw:allow direction="in" proto="tcp" port="443,8443-8450"/>';
   test.each<[string, string, Partial<Flow> & Pick<Flow, 'from' | 'to'>, string]>([
     ['passes what it names', WEB, { from: WORLD, to: B, proto: 'tcp', port: 8444 }, 'passes; b in: allows tcp 443,8443-8450 (<gw:allow> 1 in its metadata)'],
-    ['passes it from guests too, for it names nobody', WEB, { from: A, to: B, proto: 'tcp', port: 443 }, "passes; a out: profile 'isolated' leaves it to the receiver (the default); b in: allows tcp 443,8443-8450 (<gw:allow> 1 in its metadata)"],
+    ['passes it from guests too, for it names nobody', WEB, { from: A, to: B, proto: 'tcp', port: 443 }, "passes; a out: profile 'isolated' leaves the decision to the receiver (the default); b in: allows tcp 443,8443-8450 (<gw:allow> 1 in its metadata)"],
     ['drops other ports', WEB, { from: WORLD, to: B, proto: 'tcp', port: 22 }, 'dropped; b in: allows only tcp 443,8443-8450 (<gw:allow> 1 in its metadata)'],
     ['drops other protocols', WEB, { from: WORLD, to: B, proto: 'udp', port: 443 }, 'dropped; b in: allows only tcp 443,8443-8450 (<gw:allow> 1 in its metadata)'],
     ['drops a port that is not said', WEB, { from: WORLD, to: B, proto: 'tcp' }, 'dropped; b in: allows only tcp 443,8443-8450 (<gw:allow> 1 in its metadata)'],
     ['drops it though the profile is open', WEB + profile('open'), { from: WORLD, to: B, proto: 'tcp', port: 22 }, 'dropped; b in: allows only tcp 443,8443-8450 (<gw:allow> 1 in its metadata)'],
     ['keeps echo from the world', WEB + profile('closed'), { from: WORLD, to: B, proto: 'icmpv6' }, 'passes; b in: echo from the world comes in'],
-    ['does not keep echo from a guest', WEB, { from: A, to: B, proto: 'icmpv6' }, "dropped; a out: profile 'isolated' leaves it to the receiver (the default); b in: allows only tcp 443,8443-8450 (<gw:allow> 1 in its metadata)"],
-    ['keeps what the host sends', WEB, { from: HOST, to: B, proto: 'tcp', port: 22 }, 'passes; b in: what this host itself sends comes in'],
+    ['does not keep echo from a guest', WEB, { from: A, to: B, proto: 'icmpv6' }, "dropped; a out: profile 'isolated' leaves the decision to the receiver (the default); b in: allows only tcp 443,8443-8450 (<gw:allow> 1 in its metadata)"],
+    ['keeps what the host sends', WEB, { from: HOST, to: B, proto: 'tcp', port: 22 }, 'passes; b in: packets of this host itself come in'],
     ['leaves the other direction to the profile', WEB, { from: B, to: WORLD, proto: 'tcp', port: 22 }, "passes; b out: profile 'isolated' lets it reach the world (the default)"],
     ['several are told by their number', `${WEB}<gw:allow direction="in" proto="sctp"/>`, { from: WORLD, to: B, proto: 'tcp', port: 22 }, 'dropped; b in: none of its 2 permissions for what comes in (its metadata)'],
   ])('%s', (_, b, flow, expected) => { expect(verdict({ b }, flow)).toBe(expected); });
@@ -175,7 +176,7 @@ describe('whose an address is', () => {
 
   test('both of one NIC: the guest does not send it', () => {
     const two = guestOf('a', 1, { words: '<gw:routed><gw:ip address="2001:db8::1"/><gw:ip address="2001:db8::5"/></gw:routed>' });
-    expect(decide(flow(A, '2001:db8::5'), parties(two)).rulings.map(({ rule }) => rule)).toEqual(['both addresses are of this NIC: the guest does not send it']);
+    expect(decide(flow(A, '2001:db8::5'), parties(two)).rulings.map(({ rule }) => rule)).toEqual(['both addresses belong to this NIC: the guest sends no such packet']);
   });
 
   test.each<[string, string, string, string, string]>([

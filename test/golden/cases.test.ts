@@ -1,3 +1,4 @@
+// @tier fast
 /**
  * Golden folders: fixtures/cases/<behaviour>/ holds domain.xml, and optionally config.toml and host.json (what the fake
  * kernel holds before). Beside them stands what must come of it: plan.txt (attachments, batches, the host afterwards)

@@ -1,3 +1,4 @@
+// @tier fast
 /** What all guests of a connection ask for, when not all of them can be spoken of. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

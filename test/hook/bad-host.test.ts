@@ -1,3 +1,4 @@
+// @tier kernel
 /**
  * What can be wrong with the host, on the real hook: its config, the tools, the state directory, the lock. A guest that
  * guestwire wires does not start, its user reads one sentence, nothing has changed; any other guest starts.
@@ -54,7 +55,7 @@ describe('a config', () => {
     'that others can write': [`chmod 646 ${CONFIG}`, 'is writable by others (mode 0646): chmod it to 0644'],
     'that all can write': [`chmod 666 ${CONFIG}`, 'is writable by its group and others (mode 0666): chmod it to 0644'],
     'that is not UTF-8': [`printf '# \\377\\n' >>${CONFIG}`, 'is not UTF-8 text: save it as UTF-8'],
-    'of more than 1 MiB': [`head -c 1048576 /dev/zero | tr '\\0' '#' >>${CONFIG}`, 'is longer than 1 MiB, which no host config is: put the right file there'],
+    'of more than 1 MiB': [`head -c 1048576 /dev/zero | tr '\\0' '#' >>${CONFIG}`, 'is longer than 1 MiB, too long for a host config: put the right file there'],
   };
   for (const [title, [make, reason]] of Object.entries(files)) {
     hookTest(`${title} refuses the guests it may be about and no other`, async () => {
@@ -68,7 +69,7 @@ describe('a config', () => {
   const places: Readonly<Record<string, readonly [make: string, says: string]>> = {
     'that is a directory': [`mkdir ${CONFIG}`, 'is not a regular file'],
     'that is a named pipe': [`mkfifo ${CONFIG}`, 'is not a regular file'],
-    'that is a link to nothing': [`ln -s /nowhere ${CONFIG}`, 'is a symbolic link to nothing: restore its target or remove the link'],
+    'that is a link to nothing': [`ln -s /nowhere ${CONFIG}`, 'is a symbolic link to a missing file: restore the file or remove the link'],
     'that is a link to itself': [`ln -s config.toml ${CONFIG}`, 'cannot be opened: ELOOP: too many symbolic links encountered'],
   };
   for (const [title, [make, reason]] of Object.entries(places)) {
@@ -82,7 +83,7 @@ describe('a config', () => {
     host.write(CONFIG, `[[\n${NAMES_IT}`);
     for (const guest of ['name', 'named2', 'unnamed']) {
       expect(await host.hook({ operation: 'start', guest, xml: domainXml({ name: guest, nics: [ethernetNic({ mac: '52:54:00:aa:bb:77' })] }) })).toEqual(DONE);
-      expect(host.recorded('logger')).toContain(`<28>guest '${guest}' is started without the host config: config '${CONFIG}': line 1 column 3: illegal character in key`);
+      expect(host.recorded('logger')).toContain(`<28>guest '${guest}' starts without the host config: config '${CONFIG}': line 1 column 3: illegal character in key`);
     }
   });
 });
@@ -93,17 +94,17 @@ const PORT = domainXml({ wishes: vlanWish('<gw:tag id="10"/>') });
 describe('a tool', () => {
   const rows: Readonly<Record<string, readonly [tools: Parameters<HookHost['tools']>, says: string, xml?: string, at?: Refusal['at']]>> = {
     'ip that is missing': [[{ ip: null }], "ip is not installed: no 'ip' in PATH, install package iproute2 (reading the host)"],
-    'flock that is missing': [[{ flock: null }], "lock '/run/guestwire.lock' cannot be had: flock is not installed: no 'flock' in PATH"],
+    'flock that is missing': [[{ flock: null }], "could not get lock '/run/guestwire.lock': flock is not installed: no 'flock' in PATH"],
     'bridge that is missing': [[{ ip: 'filtering-on', bridge: null }], "bridge is not installed: no 'bridge' in PATH, install package iproute2 (reading the VLANs of bridge ports)", PORT, ['start']],
     'ip that is killed': [[{ ip: 'die' }], 'ip was killed by SIGKILL (reading the host)'],
-    'flock that is killed': [[{ flock: 'die' }], "lock '/run/guestwire.lock' cannot be had: flock was killed by SIGKILL"],
+    'flock that is killed': [[{ flock: 'die' }], "could not get lock '/run/guestwire.lock': flock was killed by SIGKILL"],
     'nft that is missing': [[{ ip: 'filtering-on', nft: null }], "nft is not installed: no 'nft' in PATH, install package nftables (changing the host)", PORT, ['start']],
     'bridge that is killed': [[{ ip: 'filtering-on', bridge: 'die' }], 'bridge was killed by SIGKILL (reading the VLANs of bridge ports)', PORT, ['start']],
-    'ip that prints no JSON': [[{ ip: 'print-no-json' }], "ip -json printed what is no JSON list: 'Segmentation fault'"],
-    'bridge that prints no JSON': [[{ ip: 'filtering-on', bridge: 'print-no-json' }], "bridge -json printed what is no JSON list: ''", PORT, ['start']],
+    'ip that prints no JSON': [[{ ip: 'print-no-json' }], "ip -json printed text that is not a JSON list: 'Segmentation fault'"],
+    'bridge that prints no JSON': [[{ ip: 'filtering-on', bridge: 'print-no-json' }], "bridge -json printed text that is not a JSON list: ''", PORT, ['start']],
     'ip that is not allowed to read': [[{ ip: 'refuse' }], 'ip failed at line 1 (reading the host): RTNETLINK answers: Operation not permitted Command failed -:1'],
     'ip that fails': [[{ ip: 'exit-with-3' }], 'ip failed (reading the host): no such luck'],
-    'flock that fails': [[{ flock: 'exit-with-3' }], "lock '/run/guestwire.lock' cannot be had: no such luck"],
+    'flock that fails': [[{ flock: 'exit-with-3' }], "could not get lock '/run/guestwire.lock': no such luck"],
   };
   for (const [title, [[standIns], reason, xml = WIRED, at]] of Object.entries(rows)) {
     hookTest(title, async () => {
@@ -141,8 +142,8 @@ describe('a tool', () => {
     'stops halfway': ['fail-halfway', 2, "ip failed at line 4 (add route 2001:db8:0:10::a/128 on 'vnet1'): RTNETLINK answers: No buffer space available Command failed -:4"],
     'is killed when it has changed everything': ['die-after', 2, 'ip was killed by SIGKILL (changing the host)'],
     'claims to have changed everything': ['only-answer', 2, held],
-    'prints no JSON when asked what it changed': ['print-no-json', 2, 'ip -json printed 6 answers to 2 questions, 0 of them failed'],
-    'prints nothing when asked what it changed': ['ignore-input', 2, 'ip -json printed 0 answers to 2 questions, 0 of them failed'],
+    'prints no JSON when asked what it changed': ['print-no-json', 2, 'ip -json printed 6 answers to 2 commands, of which 0 failed'],
+    'prints nothing when asked what it changed': ['ignore-input', 2, 'ip -json printed 0 answers to 2 commands, of which 0 failed'],
   };
   for (const [title, [tool, at, reason]] of Object.entries(halfway)) {
     hookTest(`ip that ${title} leaves the host as it was`, async () => {
@@ -180,7 +181,7 @@ describe('a tool', () => {
   hookTest('node that is missing', async () => {
     const node = '/usr/bin/node';
     if (!existsSync(node)) throw new Error(`this machine lacks ${node}`);
-    const says = "node is not installed: install it as /usr/bin/node (apt-get install nodejs), or take guestwire's part out of the guest's XML";
+    const says = "node is not installed: install it as /usr/bin/node (apt-get install nodejs), or remove guestwire's part from the guest's XML";
     host.sh(`mount --bind /dev/null ${node}`);
     try {
       await expectRefused(host, { xml: WIRED, says: `guest 'web1': ${says}`, unlogged: true });
@@ -208,7 +209,7 @@ describe('a host where', () => {
     'the lock is a link': { make: 'ln -sf /etc/passwd /run/guestwire.lock', undo: 'rm /run/guestwire.lock', says: `${lock} cannot be opened: ELOOP: too many symbolic links encountered` },
     'the lock is a directory': { make: 'rm /run/guestwire.lock; mkdir /run/guestwire.lock', undo: 'rmdir /run/guestwire.lock', says: `${lock} cannot be opened: EISDIR: illegal operation on a directory` },
     'the lock is another user\'s': { make: 'chown 65534 /run/guestwire.lock', undo: 'rm /run/guestwire.lock', says: `${lock} belongs to user 65534: remove it` },
-    'others can open the lock': { make: 'chmod 644 /run/guestwire.lock', undo: 'rm /run/guestwire.lock', says: `${lock} can be opened by others (mode 0644): remove it` },
+    'others can open the lock': { make: 'chmod 644 /run/guestwire.lock', undo: 'rm /run/guestwire.lock', says: `${lock} is open to other users (mode 0644): remove it` },
     'the hook is not root': { make: ':', undo: ':', says: `${lock} cannot be opened: EACCES: permission denied`, but: { unlogged: true, args: { through: ['/usr/bin/setpriv', '--reuid', '65534', '--clear-groups'] } } },
   };
   beforeEach(() => { if (canRun(...NEEDED)) host.sh('mkdir -p /run/guestwire; touch /run/guestwire.lock; chmod 600 /run/guestwire.lock'); });

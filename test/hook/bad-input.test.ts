@@ -1,3 +1,4 @@
+// @tier kernel
 /**
  * What a guest's XML can do wrong, on the real hook: the guest does not start, its user reads one sentence, nothing on the
  * host has changed, and a guest that guestwire has nothing to do with starts beside it.
@@ -43,8 +44,8 @@ function broken(how: (xml: string) => string | Uint8Array, says: string): Row {
 
 describe('a document that is no domain XML', () => {
   const config = `[guest.web1."${TAP_MAC}"]\nrouted = { ip = ["192.0.2.10"] }\n`;
-  const tooLong = 'domain XML is longer than 4194304 bytes, which is the most that is read';
-  const doctype = 'a DOCTYPE is not accepted: libvirt writes none, and entities could grow without bound';
+  const tooLong = 'domain XML is longer than 4194304 bytes, the most that guestwire reads';
+  const doctype = 'a DOCTYPE is not accepted: libvirt writes none, and its entities could grow without bound';
   refuse({
     'is empty': { ...broken(() => '', 'domain XML is empty: pass the XML of one domain'), config },
     'is white space': { ...broken(() => ' \n', 'domain XML is empty: pass the XML of one domain'), config },
@@ -119,7 +120,7 @@ describe('a bridge', () => {
   refuse({
     'that does not exist': { xml: on('br9'), says: `${NIC0}: bridge 'br9' does not exist: create it, or name an existing one in <source bridge>` },
     'that is another kind of link': { xml: on('eno1'), says: `${NIC0}: 'eno1' is not a bridge: name a bridge in <source bridge>` },
-    'with a name that is none': { xml: on('br0 up'), says: `${NIC0}: bridge: interface name 'br0 up' holds ' ': letters, digits and '_', '.', '+', '-' may be in it` },
+    'with a name that is none': { xml: on('br0 up'), says: `${NIC0}: bridge: interface name 'br0 up' contains ' ': allowed are letters, digits, '_', '.', '+' and '-'` },
   });
 
   hookTest('that does not filter VLANs, or whose kernel cannot', async () => {
@@ -157,8 +158,8 @@ describe('an address', () => {
     'that is a name': address('www.example.org', `address 'www.example.org' ${noAddress}`),
     'with a device behind it': address('192.0.2.1 dev lo', `address '192.0.2.1 dev lo' ${noAddress}`),
     'with a line behind it': address('192.0.2.1&#10;route flush', `address '192.0.2.1\\nroute flush' ${noAddress}`),
-    'with a length': address('192.0.2.10/32', "address '192.0.2.10/32' has a length: leave out the '/' and what follows"),
-    'with a zone': address('fe80::1%eno1', "address 'fe80::1%eno1' has a zone: leave out the '%' and what follows"),
+    'with a length': address('192.0.2.10/32', "address '192.0.2.10/32' has a prefix length: remove the '/' and everything after it"),
+    'with a zone': address('fe80::1%eno1', "address 'fe80::1%eno1' has a zone: remove the '%' and everything after it"),
     'that is multicast': address('ff02::1', "address 'ff02::1' is a multicast address"),
     'that is IPv4 multicast': address('224.0.0.1', "address '224.0.0.1' is a multicast address"),
     'that is unspecified': address('::', "address '::' is the unspecified address"),

@@ -1,3 +1,4 @@
+// @tier kernel
 /** Names a guest's XML can hold, on the real hook: data in every message, never words of a tool. See badinput.test.ts. */
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
@@ -22,7 +23,7 @@ function refuse(rows: Readonly<Record<string, Refusal>>): void {
 describe('the MAC in the metadata', () => {
   const wish = (mac: string, says: string, more = ''): Refusal => ({ xml: domainXml({ wishes: routedWish([ADDRESS], mac) + more }), says: `guest 'web1': <gw:interface mac='${mac}'>: ${says}` });
   refuse({
-    'is no NIC\'s': wish('52:54:00:aa:bb:09', "no NIC has this MAC, the guest has '52:54:00:aa:bb:01', '52:54:00:aa:bb:02': put one of its MACs, or add <mac address='52:54:00:aa:bb:09'/> to the <interface> meant"),
+    'is no NIC\'s': wish('52:54:00:aa:bb:09', "no NIC has this MAC, the guest has '52:54:00:aa:bb:01', '52:54:00:aa:bb:02': use one of its MACs, or add <mac address='52:54:00:aa:bb:09'/> to the intended <interface>"),
     'is that of two NICs': { ...wish(TAP_MAC, 'the MAC matches NICs 0 and 1: give each NIC its own <mac address>'), xml: domainXml({ wishes: routedWish([ADDRESS]), nics: [ethernetNic({}), ethernetNic({ dev: 'vnet2' })] }) },
     'is none': wish('eno1; reboot', "'eno1; reboot' is not a MAC address: write it like '52:54:00:aa:bb:01'"),
     'is there twice': wish(TAP_MAC, 'the MAC is listed twice: merge the two <gw:interface> elements', routedWish(['192.0.2.1'])),
@@ -32,8 +33,8 @@ describe('the MAC in the metadata', () => {
 describe('a word in the metadata', () => {
   const where = `guest 'web1': <gw:interface mac='${TAP_MAC}'>`;
   refuse({
-    'that is misspelt': { xml: domainXml({ wishes: `<gw:interface mac="${TAP_MAC}"><gw:routd/></gw:interface>` }), says: `${where}: unknown element 'gw:routd', allowed are 'gw:vlan', 'gw:port', 'gw:routed', 'gw:trust', 'gw:policy', 'gw:allow', 'gw:group', 'gw:ip'` },
-    'that is no attribute': { xml: domainXml({ wishes: `<gw:interface mac="${TAP_MAC}" vlan="10"/>` }), says: `${where}: unknown attribute 'vlan', allowed is only 'mac'` },
+    'that is misspelt': { xml: domainXml({ wishes: `<gw:interface mac="${TAP_MAC}"><gw:routd/></gw:interface>` }), says: `${where}: unknown element 'gw:routd': allowed are 'gw:vlan', 'gw:port', 'gw:routed', 'gw:trust', 'gw:policy', 'gw:allow', 'gw:group', 'gw:ip'` },
+    'that is no attribute': { xml: domainXml({ wishes: `<gw:interface mac="${TAP_MAC}" vlan="10"/>` }), says: `${where}: unknown attribute 'vlan': only 'mac' is allowed` },
     'that asks for a VLAN on a tap without a bridge': { xml: domainXml({ wishes: vlanWish('<gw:tag id="10"/>', TAP_MAC) }), says: `guest 'web1' NIC 1 (${TAP_MAC}): interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or ask for a routed link` },
     'that asks for a routed link on a bridge': { xml: domainXml({ wishes: routedWish([ADDRESS], '52:54:00:aa:bb:01') }), says: "guest 'web1' NIC 0 (52:54:00:aa:bb:01): interface type 'bridge' cannot be a routed link: use type 'ethernet'" },
   });
@@ -42,7 +43,7 @@ describe('a word in the metadata', () => {
 describe('a target name', () => {
   const target = (dev: string, says: string): Refusal => ({ xml: domainXml({ wishes: routedWish([ADDRESS]), nics: [ethernetNic({ dev })] }), says: `guest 'web1' NIC 0 (${TAP_MAC}): ${says}` });
   const odd = (dev: string, shown: string, character: string): Refusal =>
-    target(dev, `target dev: interface name '${shown}' holds '${character}': letters, digits and '_', '.', '+', '-' may be in it`);
+    target(dev, `target dev: interface name '${shown}' contains '${character}': allowed are letters, digits, '_', '.', '+' and '-'`);
   refuse({
     'with a space': odd('vnet 1', 'vnet 1', ' '),
     'with a newline': odd('vnet1&#10;up', 'vnet1\\nup', '\\n'),
@@ -52,9 +53,9 @@ describe('a target name', () => {
     'with a slash': odd('../../x', '../../x', '/'),
     'with a letter beyond ASCII': odd('vnét1', 'vnét1', 'é'),
     'with a leading dash': target('-f', "target dev: interface name '-f' starts with a dash: tools would read it as an option"),
-    'of 16 characters': target('a'.repeat(16), "target dev: interface name 'aaaaaaaaaaaaaaaa' has 16 characters: the kernel takes at most 15"),
+    'of 16 characters': target('a'.repeat(16), "target dev: interface name 'aaaaaaaaaaaaaaaa' has 16 characters: the kernel accepts at most 15"),
     'that is a dot': target('.', "target dev: interface name '.' starts with a dot: it would be a path, not a name"),
-    'that the kernel keeps for all links': target('all', "target dev: interface name 'all' is no link's: the kernel keeps it for the settings of all links"),
+    'that the kernel keeps for all links': target('all', "target dev: interface name 'all' is reserved: the kernel uses it for the settings of all links"),
     'that is empty': target('', "target dev: interface name '' is empty"),
     'of a link that is not there': { ...target('vnet9', "link 'vnet9' does not exist"), at: ['start'] },
     'of a port of a bridge': { ...target('vnet0', "link 'vnet0' is a port of 'br0', so it cannot be a routed link: take it out with 'ip link set dev vnet0 nomaster'"), at: ['start'] },

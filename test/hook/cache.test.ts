@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** The accelerator beside the hook: whatever its cache holds, what runs is hook.cjs as it stands there. */
 import { spawnSync } from 'node:child_process';
 import {

@@ -1,3 +1,4 @@
+// @tier fast
 /**
  * libvirt's hook contract as a table, on tools that are only pretended: which operation does what, what a failure of each
  * means, and what is left for the next run. The real hook on a real kernel is in badinput, badhost, killed and netns.
@@ -79,7 +80,7 @@ describe('an operation', () => {
   });
 
   test.each(['prepare', 'start'])('%s refuses a guest that cannot be wired', async (operation) => {
-    const says = `guest 'web1': lock '${settings.lock}' cannot be had: flock is not installed: no 'flock' in PATH`;
+    const says = `guest 'web1': could not get lock '${settings.lock}': flock is not installed: no 'flock' in PATH`;
     expect(await hook(operation, WIRED, () => MISSING)).toEqual(refused(says));
     expect(logged()).toEqual([`<27>${operation}: ${says}`]);
     expect(files()).toEqual([]);
@@ -88,7 +89,7 @@ describe('an operation', () => {
   test.each(GOING)('%s never fails, and logs why it could not do its work', async (operation) => {
     leaveEntry();
     expect(await hook(operation, WIRED, () => MISSING)).toEqual(DONE);
-    expect(logged()).toEqual([`<27>${operation}: guest 'web1': lock '${settings.lock}' cannot be had: flock is not installed: no 'flock' in PATH`]);
+    expect(logged()).toEqual([`<27>${operation}: guest 'web1': could not get lock '${settings.lock}': flock is not installed: no 'flock' in PATH`]);
     expect(files()).toEqual(operation === 'reconnect' ? [`${UUID}.json`] : [`${UUID}.ended`, `${UUID}.json`]);
   });
 
@@ -243,7 +244,7 @@ describe('an announced migration', () => {
   });
 
   test('of a guest with routed links is refused, unless the config says who completes it', async () => {
-    const says = `guest 'web1' NIC 1 (${TAP_MAC}): a guest with routed links cannot migrate here, because nothing would tell when it runs here: start guestwire's agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here when the guest has come`;
+    const says = `guest 'web1' NIC 1 (${TAP_MAC}): a guest with routed links cannot migrate here: no agent runs on this host to notice when it has arrived: start the agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here once it has arrived`;
     expect(await hook('migrate', ROUTED)).toEqual(refused(says));
     expect(logged()).toEqual([`<27>migrate: ${says}`]);
     expect(files()).toEqual([]);

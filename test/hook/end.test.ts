@@ -1,3 +1,4 @@
+// @tier fast
 /** How the real dist/hook.cjs ends: what it says comes whole, and its status is what libvirt goes by. */
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,3 +1,4 @@
+// @tier kernel
 /**
  * A hook that is killed with `kill -9`: at every tool it runs, before the tool has done anything and while it does it. What
  * it leaves, the guest's next `start` or `release` sets right.

@@ -1,3 +1,4 @@
+// @tier kernel
 /** What `guestwire install` tells other programs of the host, and that it goes again: the real command as root. */
 import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
 import { testWith } from '../places/capability.js';
@@ -62,11 +63,11 @@ describe('the name of the route protocol', () => {
   hostTest('leaves a file that is not its own, and a place that others can write to', () => {
     host.sh(`echo '117 mine' >${PROTOCOLS}`);
     const before = host.listing();
-    expect(install()).toEqual({ status: 0, said: [], stderr: `guestwire: '${PROTOCOLS}' is not written: what stands there is not guestwire's\n` });
+    expect(install()).toEqual({ status: 0, said: [], stderr: `guestwire: '${PROTOCOLS}' is not written: the file there is not guestwire's\n` });
     host.guestwire('uninstall');
     expect(host.listing()).toBe(before);
     host.sh(`rm ${PROTOCOLS}; chmod 777 /etc/iproute2/rt_protos.d`);
-    expect(install().stderr).toBe(`guestwire: '${PROTOCOLS}' is not written: directory '/etc/iproute2/rt_protos.d' can be written by others (user 0, mode 0777): it must belong to root with mode 0755\n`);
+    expect(install().stderr).toBe(`guestwire: '${PROTOCOLS}' is not written: directory '/etc/iproute2/rt_protos.d' is open to writes by other users (user 0, mode 0777): it must belong to root with mode 0755\n`);
     expect(host.sh('ls -A /etc/iproute2/rt_protos.d')).not.toContain('guestwire.conf');
   });
 });
@@ -88,7 +89,7 @@ describe('completion for bash', () => {
 
   hostTest('leaves a file that is not its own', () => {
     host.sh(`mkdir -p /usr/share/bash-completion/completions; echo mine >${COMPLETION}`);
-    expect(install()).toEqual({ status: 0, said: [`wrote '${PROTOCOLS}'`], stderr: `guestwire: '${COMPLETION}' is not written: what stands there is not guestwire's\n` });
+    expect(install()).toEqual({ status: 0, said: [`wrote '${PROTOCOLS}'`], stderr: `guestwire: '${COMPLETION}' is not written: the file there is not guestwire's\n` });
     host.guestwire('uninstall');
     expect(host.sh(`cat ${COMPLETION}`)).toBe('mine\n');
   });
@@ -99,10 +100,10 @@ describe('drop-ins for network daemons', () => {
     expect(install().said).toEqual([`wrote '${PROTOCOLS}'`]);
     host.sh('mkdir -p /usr/lib/systemd; touch /usr/lib/systemd/systemd-networkd');
     expect(install().said).toEqual([`'${PROTOCOLS}' is up to date`,
-      "systemd-networkd may take away routes or grab taps of guests: 'guestwire install --drop-ins' tells it not to"]);
+      "systemd-networkd may remove routes or take over taps of guests: 'guestwire install --drop-ins' prevents that"]);
     host.sh('mkdir /etc/NetworkManager');
     expect(install().said).toEqual([`'${PROTOCOLS}' is up to date`,
-      "systemd-networkd and NetworkManager may take away routes or grab taps of guests: 'guestwire install --drop-ins' tells them not to"]);
+      "systemd-networkd and NetworkManager may remove routes or take over taps of guests: 'guestwire install --drop-ins' prevents that"]);
     expect(host.sh(`ls ${NETWORKD} ${MANAGER} 2>/dev/null || true`)).toBe('');
   });
 
@@ -127,7 +128,7 @@ describe('drop-ins for network daemons', () => {
   hostTest('leave what somebody else wrote, and are not there without a daemon', () => {
     expect(install('--drop-ins').said).toEqual([`wrote '${PROTOCOLS}'`, 'no drop-ins: neither systemd-networkd nor NetworkManager is on this host']);
     host.sh(`${DAEMONS}; mkdir /etc/systemd/networkd.conf.d; echo '[Network]' >${NETWORKD}`);
-    expect(install('--drop-ins')).toMatchObject({ status: 0, stderr: `guestwire: '${NETWORKD}' is not written: what stands there is not guestwire's\n` });
+    expect(install('--drop-ins')).toMatchObject({ status: 0, stderr: `guestwire: '${NETWORKD}' is not written: the file there is not guestwire's\n` });
     host.guestwire('uninstall');
     expect(host.sh(`cat ${NETWORKD}; ls -A /etc/NetworkManager/conf.d`)).toBe('[Network]\n');
   });

@@ -1,3 +1,4 @@
+// @tier kernel
 /** `guestwire install`, the real command as root, on a host that is made for each test. */
 import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
 import { testWith } from '../places/capability.js';

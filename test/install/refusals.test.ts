@@ -1,3 +1,4 @@
+// @tier kernel
 /** What `guestwire install` refuses, with the exact sentence; the host is afterwards as it was. */
 import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
 import { testWith } from '../places/capability.js';
@@ -35,8 +36,8 @@ describe('something in the way', () => {
     ['a symlink in the second place', `${OTHER}; mkdir /etc/libvirt/hooks/qemu.d; ln -s /nowhere ${BESIDE}`, `'${BESIDE}' is a symlink to '/nowhere' that is not guestwire's, and '${MAIN}' is another script: move one of them away`],
     ['a file called qemu.d', `${OTHER}; echo >/etc/libvirt/hooks/qemu.d`, "'/etc/libvirt/hooks/qemu.d' is a file, not a directory: move it away"],
     ['hooks elsewhere', 'rmdir /etc/libvirt/hooks; ln -s /srv /etc/libvirt/hooks', "'/etc/libvirt/hooks' is a symlink to '/srv', not a directory: move it away"],
-    ['hooks that others can write', 'chmod 775 /etc/libvirt/hooks', "directory '/etc/libvirt/hooks' can be written by others (user 0, mode 0775): it must belong to root with mode 0755"],
-    ['a library of another user', 'mkdir /usr/lib/guestwire; chown 1000 /usr/lib/guestwire', "directory '/usr/lib/guestwire' can be written by others (user 1000, mode 0755): it must belong to root with mode 0755"],
+    ['hooks that others can write', 'chmod 775 /etc/libvirt/hooks', "directory '/etc/libvirt/hooks' is open to writes by other users (user 0, mode 0775): it must belong to root with mode 0755"],
+    ['a library of another user', 'mkdir /usr/lib/guestwire; chown 1000 /usr/lib/guestwire', "directory '/usr/lib/guestwire' is open to writes by other users (user 1000, mode 0755): it must belong to root with mode 0755"],
     ['a library elsewhere', 'ln -s /srv /usr/lib/guestwire', "'/usr/lib/guestwire' is a symlink to '/srv', not a directory: move it away"],
     ['a hook elsewhere', 'mkdir /usr/lib/guestwire; ln -s /srv/x /usr/lib/guestwire/hook.cjs', "'/usr/lib/guestwire/hook.cjs' is a symlink to '/srv/x', not a file of guestwire's: move it away"],
     ['a directory called like the hook', 'mkdir -p /usr/lib/guestwire/hook.cjs', "'/usr/lib/guestwire/hook.cjs' is a directory, not a file of guestwire's: move it away"],
@@ -84,20 +85,20 @@ describe('a host that does not let it', () => {
 
   hostTest('a lock that somebody holds: the holder is named', () => {
     host.sh("(umask 077; echo \"start of guest 'web1' (pid 1)\" >/run/guestwire.lock); flock /run/guestwire.lock sleep 60 >/dev/null 2>&1 &");
-    expectRefusal("lock '/run/guestwire.lock' was not had in 10 s: held by start of guest 'web1' (pid 1)");
+    expectRefusal("could not get lock '/run/guestwire.lock' within 10 s: held by start of guest 'web1' (pid 1)");
   });
 });
 
 describe('what the hook needs', () => {
-  const NODE_CURE = "install a package 'nodejs' of version 20.19 or newer";
-  const ELSEWHERE = "and AppArmor lets libvirt's hooks run programs of the system's own directories only";
+  const NODE_CURE = "install a package 'nodejs' of version 18.19 or newer";
+  const ELSEWHERE = "and AppArmor lets libvirt's hooks run only programs in the system's own directories";
   /** The command itself keeps running on the node it has. */
   const KEEP = 'cp --reflink=auto /usr/bin/node /mnt/bin/node; rm /usr/bin/node';
   const ROWS: [string, string, string][] = [
     ['libvirt', 'rm -r /etc/libvirt', "'/etc/libvirt' is missing: install libvirt first (apt-get install libvirt-daemon-system)"],
     ['its tools', 'for dir in /usr/sbin /usr/bin; do for tool in ip bridge flock; do rm -f $dir/$tool; done; done', "the hook needs 'flock' (package util-linux), 'ip' (package iproute2), 'bridge' (package iproute2) in /usr/sbin, /usr/bin, /sbin or /bin: install what is missing"],
     ['node', KEEP, `'/usr/bin/node' is missing, ${ELSEWHERE}: ${NODE_CURE}`],
-    ['a newer node', `${KEEP}; printf '#!/bin/sh\\necho v20.18.3\\n' >/usr/bin/node; chmod 755 /usr/bin/node`, `'/usr/bin/node' is version 'v20.18.3', and the hook needs 20.19 or newer: ${NODE_CURE}`],
+    ['a newer node', `${KEEP}; printf '#!/bin/sh\\necho v18.18.2\\n' >/usr/bin/node; chmod 755 /usr/bin/node`, `'/usr/bin/node' is version 'v18.18.2', and the hook needs 18.19 or newer: ${NODE_CURE}`],
     ['a node that runs', `${KEEP}; printf '#!/bin/sh\\necho no >&2; exit 1\\n' >/usr/bin/node; chmod 755 /usr/bin/node`, '/usr/bin/node failed (asking for its version): no'],
     ['a node that AppArmor lets run', `${KEEP}; ln -s /mnt/bin/node /usr/bin/node; mount -t tmpfs tmpfs /sys/module; mkdir -p /sys/module/apparmor/parameters; echo Y >/sys/module/apparmor/parameters/enabled`, `'/usr/bin/node' leads to '/mnt/bin/node', ${ELSEWHERE}: ${NODE_CURE}`],
     ['a build', 'rm /mnt/repo/dist/hook.cjs', "'/mnt/repo/dist/hook.cjs' is missing: run 'npm run build' in '/mnt/repo'"],

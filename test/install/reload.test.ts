@@ -1,3 +1,4 @@
+// @tier kernel
 /** How `guestwire install` tells libvirt's daemon: who is asked, what is named first, and when nothing is done. */
 import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
 import { testWith } from '../places/capability.js';
@@ -142,7 +143,7 @@ describe('what a reload would start', () => {
       else virsh(script);
       const pid = daemon();
       const unknown = ([['network', 'net-list'], ['storage pool', 'pool-list']] as const).map(([word, list]) =>
-        `guestwire: a reload starts every inactive ${word} that is set to autostart, and which these are cannot be told: ${reason.replace('%', list)}\n`).join('');
+        `guestwire: a reload starts every inactive ${word} that is set to autostart; their names are unknown: ${reason.replace('%', list)}\n`).join('');
       expect(install()).toEqual({ status: 0, stdout: '', stderr: unknown + waits('libvirtd', pid, 'there is no terminal to ask on') });
       expect(install('--yes').stderr).toBe(unknown);
       expectHups('libvirtd');

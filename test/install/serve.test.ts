@@ -1,3 +1,4 @@
+// @tier kernel
 /** `guestwire install` and `uninstall` with [serve] in the host config: the systemd units, on a host made for each test. */
 import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
 import { testWith } from '../places/capability.js';
@@ -65,12 +66,12 @@ describe("systemd's units", () => {
     host.sh('echo "[serve" >/etc/guestwire/config.toml');
     const { status, stderr } = host.guestwire('install');
     expect(status).toBe(0);
-    expect(stderr).toMatch(/^guestwire: whether guests are to be served cannot be told, and systemd's units stay as they are: config '\/etc\/guestwire\/config\.toml': line 1 /m);
+    expect(stderr).toMatch(/^guestwire: systemd's units stay as they are, because [serve] of the host config cannot be read: config '\/etc\/guestwire\/config\.toml': line 1 /m);
     expect(there()).toBe('guestwire-dhcp@.service\nguestwire-ra@.service\n');
   });
 
   hostTest('are not written without systemd, which is said', () => {
     host.sh('rm -r /etc/systemd/system');
-    expect(host.guestwire('install')).toMatchObject({ status: 0, stderr: "guestwire: '/etc/systemd/system' is missing: without systemd nothing serves guests as [serve] of the host config says\n" });
+    expect(host.guestwire('install')).toMatchObject({ status: 0, stderr: "guestwire: '/etc/systemd/system' is missing: without systemd no program serves guests as [serve] of the host config says\n" });
   });
 });

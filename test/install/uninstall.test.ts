@@ -1,3 +1,4 @@
+// @tier kernel
 /** `guestwire uninstall`, the real command as root, after a real installation and with guests that the real hook wired. */
 import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
 import { testWith } from '../places/capability.js';

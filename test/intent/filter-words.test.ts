@@ -1,3 +1,4 @@
+// @tier fast
 /** The words of trust and policy: what they mean, and what is said against wrong ones. */
 import { describe, expect, test } from '@jest/globals';
 import { parseConfig } from '../../lib/config/file.js';
@@ -43,9 +44,9 @@ describe('a permission', () => {
 /** Every wrong permission, as metadata and as the host config has it, with what is wrong. */
 const WRONG: [string, string][] = [
   ['direction="inn"', "direction 'inn' is neither 'in' nor 'out'"],
-  ['direction="in" proto="http"', "proto 'http' is none of 'tcp', 'udp', 'sctp', 'icmp', 'icmpv6'"],
-  ['direction="in" port="443"', "port '443' without proto: add proto 'tcp', 'udp' or 'sctp'"],
-  ['direction="in" proto="icmp" port="8"', "port '8' with proto 'icmp', which has no ports: remove it"],
+  ['direction="in" proto="http"', "proto 'http' is not one of 'tcp', 'udp', 'sctp', 'icmp', 'icmpv6'"],
+  ['direction="in" port="443"', "port '443' needs a proto: add proto 'tcp', 'udp' or 'sctp'"],
+  ['direction="in" proto="icmp" port="8"', "port '8' does not fit proto 'icmp', which has no ports: remove it"],
   ['direction="in" proto="tcp" port="https"', "port 'https' is not a number or range of numbers: write '443' or '8443-8450'"],
   ['direction="in" proto="tcp" port=""', "port '' is not a number or range of numbers: write '443' or '8443-8450'"],
   ['direction="in" proto="tcp" port="443,"', "port '' is not a number or range of numbers: write '443' or '8443-8450'"],
@@ -54,26 +55,26 @@ const WRONG: [string, string][] = [
   ['direction="in" proto="tcp" port="080"', "port '080' has a leading zero: write it without"],
   ['direction="in" proto="tcp" port="90-80"', "port range '90-80' runs backwards: write '80-90'"],
   ['direction="in" proto="tcp" port="80-90,85"', "port '85' is listed twice: list each port once"],
-  ['direction="in" to="192.0.2.1"', "'to' with direction 'in': what comes in has senders, write 'from'"],
-  ['direction="out" from="192.0.2.1"', "'from' with direction 'out': what goes out has receivers, write 'to'"],
+  ['direction="in" to="192.0.2.1"', "'to' does not fit direction 'in': name the senders in 'from'"],
+  ['direction="out" from="192.0.2.1"', "'from' does not fit direction 'out': name the receivers in 'to'"],
   ['direction="in" from="web1"', "from: 'web1' is neither an address nor a prefix: for a guest or a group write 'guest:web1' or 'group:web1'"],
   ['direction="out" to="world"', "to: 'world' is neither an address nor a prefix: for a guest or a group write 'guest:world' or 'group:world'"],
-  ['direction="in" from="host"', "from: 'host' cannot be here: on a routed link what this host itself sends always comes in, and for a VLAN port name this host's addresses"],
+  ['direction="in" from="host"', "from: 'host' is not allowed here: on a routed link packets of this host itself always come in; on a VLAN port name this host's addresses"],
   ['direction="in" from="guests:web1"', "from: 'guests:web1' begins with 'guests:': only 'guest:' and 'group:' are known"],
   ['direction="in" from="guest:"', "from: 'guest:' has no name: write 'guest:' and the name"],
-  ['direction="in" from="group:a b"', "from: group name 'a b' is not of 1 to 63 letters, digits and '_', '.', '-', a letter or digit first"],
+  ['direction="in" from="group:a b"', "from: group name 'a b' must have 1 to 63 letters, digits, '_', '.' or '-', and start with a letter or digit"],
   ['direction="in" from=""', 'from: an item is empty: remove the comma beside it'],
   ['direction="in" from="192.0.2.1,,192.0.2.2"', 'from: an item is empty: remove the comma beside it'],
   ['direction="in" from="192.0.2.1/24"', "from: prefix '192.0.2.1/24' has host bits set: write '192.0.2.0/24'"],
   ['direction="in" from="192.0.2.0/33"', "from: prefix length '33' of '192.0.2.0' is outside 0-32"],
   ['direction="in" from="192.0.2.300"', "from: address '192.0.2.300' is not an IPv4 or IPv6 address"],
-  ['direction="in" from="fe80::1%eth0"', "from: address 'fe80::1%eth0' has a zone: leave out the '%' and what follows"],
+  ['direction="in" from="fe80::1%eth0"', "from: address 'fe80::1%eth0' has a zone: remove the '%' and everything after it"],
   ['direction="out" to="ff02::/16"', "to: prefix 'ff02::/16' is a multicast address"],
   ['direction="in" from="127.0.0.1"', "from: address '127.0.0.1' is a loopback address"],
   ['direction="in" from="192.0.2.1,192.0.2.1/32"', "'192.0.2.1' is listed twice in 'from': list it once"],
   ['direction="in" from="guest:a,guest:a"', "'guest:a' is listed twice in 'from': list it once"],
-  ['direction="in" proto="icmp" from="2001:db8::/32"', "proto 'icmp' never comes with '2001:db8::/32' of 'from': write proto 'icmpv6'"],
-  ['direction="out" proto="icmpv6" to="192.0.2.1"', "proto 'icmpv6' never comes with '192.0.2.1' of 'to': write proto 'icmp'"],
+  ['direction="in" proto="icmp" from="2001:db8::/32"', "proto 'icmp' does not fit the address family of '2001:db8::/32' in 'from': write proto 'icmpv6'"],
+  ['direction="out" proto="icmpv6" to="192.0.2.1"', "proto 'icmpv6' does not fit the address family of '192.0.2.1' in 'to': write proto 'icmp'"],
 ];
 
 describe('a wrong permission is pointed at', () => {
@@ -95,20 +96,20 @@ describe('a wrong permission is pointed at', () => {
 describe('other wrong words in the metadata are pointed at', () => {
   test.each([
     ['<gw:trust ra="maybe"/>', "<gw:trust>: ra='maybe' is neither 'yes' nor 'no'"],
-    ['<gw:trust/>', "<gw:trust>: it says nothing: give it one of mac='yes', ip='yes', ra='yes', dhcp='yes', stp='yes', vid0='yes', or remove it"],
-    ['<gw:policy/>', "<gw:policy>: it says nothing: give it profile='isolated' or log='yes', or remove it"],
-    ['<gw:policy profile="strict"/>', "<gw:policy>: profile 'strict' is none of 'open', 'isolated', 'closed'"],
+    ['<gw:trust/>', "<gw:trust>: it sets nothing: add one of mac='yes', ip='yes', ra='yes', dhcp='yes', stp='yes', vid0='yes', or remove it"],
+    ['<gw:policy/>', "<gw:policy>: it sets nothing: add profile='isolated' or log='yes', or remove it"],
+    ['<gw:policy profile="strict"/>', "<gw:policy>: profile 'strict' is not one of 'open', 'isolated', 'closed'"],
     ['<gw:policy log="true"/>', "<gw:policy>: log='true' is neither 'yes' nor 'no'"],
-    ['<gw:group name=""/>', "<gw:group>: group name '' is not of 1 to 63 letters, digits and '_', '.', '-', a letter or digit first"],
-    ['<gw:group name="-a"/>', "<gw:group>: group name '-a' is not of 1 to 63 letters, digits and '_', '.', '-', a letter or digit first"],
-    [`<gw:group name="${'a'.repeat(64)}"/>`, `<gw:group>: group name '${'a'.repeat(64)}' is not of 1 to 63 letters, digits and '_', '.', '-', a letter or digit first`],
+    ['<gw:group name=""/>', "<gw:group>: group name '' must have 1 to 63 letters, digits, '_', '.' or '-', and start with a letter or digit"],
+    ['<gw:group name="-a"/>', "<gw:group>: group name '-a' must have 1 to 63 letters, digits, '_', '.' or '-', and start with a letter or digit"],
+    [`<gw:group name="${'a'.repeat(64)}"/>`, `<gw:group>: group name '${'a'.repeat(64)}' must have 1 to 63 letters, digits, '_', '.' or '-', and start with a letter or digit`],
     ['<gw:group name="a"/><gw:group name="a"/>', "<gw:group>: 'a' is listed twice: list it once"],
     ['<gw:ip address="ff02::1"/>', "<gw:ip>: address 'ff02::1' is a multicast address"],
     ['<gw:ip address="127.0.0.1"/>', "<gw:ip>: address '127.0.0.1' is a loopback address"],
     ['<gw:ip address="0.0.0.0"/>', "<gw:ip>: address '0.0.0.0' is the unspecified address"],
-    ['<gw:ip address="0.0.0.0" prefix="0"/>', "<gw:ip>: prefix '0.0.0.0/0' is every address: list the guest's own"],
+    ['<gw:ip address="0.0.0.0" prefix="0"/>', "<gw:ip>: prefix '0.0.0.0/0' covers every address: list only the guest's own addresses"],
     ['<gw:ip address="192.0.2.1" prefix="24"/>', "<gw:ip>: prefix '192.0.2.1/24' has host bits set: write '192.0.2.0/24'"],
-    ['<gw:ip address="192.0.2.1/24"/>', "<gw:ip>: address '192.0.2.1/24' has a length: leave out the '/' and what follows"],
+    ['<gw:ip address="192.0.2.1/24"/>', "<gw:ip>: address '192.0.2.1/24' has a prefix length: remove the '/' and everything after it"],
     ['<gw:ip address="192.0.2.1"/><gw:ip address="192.0.2.1" prefix="32"/>', "<gw:ip>: '192.0.2.1' is listed twice: list it once"],
   ])('%s', (words, message) => {
     expect(refusal(() => port(words))).toBe(`ERR_DOMAIN_XML ${WHERE}: ${message}`);
@@ -117,15 +118,15 @@ describe('other wrong words in the metadata are pointed at', () => {
   const NIC = `guest 'web1': <gw:interface mac='${MAC}'>`;
   test.each([
     ['<gw:allow direction="in"/><gw:allow proto="tcp"/>', "<gw:allow> 2: attribute 'direction' is missing: add it"],
-    ['<gw:allow direction="in" ports="443"/>', "<gw:allow> 1: unknown attribute 'ports', allowed are 'direction', 'proto', 'port', 'from', 'to'"],
-    ['<gw:allow direction="in">443</gw:allow>', "<gw:allow> 1: text '443' means nothing here: remove it"],
-    ['<gw:trust arp="yes"/>', "<gw:trust>: unknown attribute 'arp', allowed are 'mac', 'ip', 'ra', 'dhcp', 'stp', 'vid0'"],
-    ['<gw:trust ra="yes"/><gw:trust dhcp="yes"/>', '<gw:trust> is there twice: merge the two'],
-    ['<gw:policy name="open"/>', "<gw:policy>: unknown attribute 'name', allowed are 'profile', 'log'"],
-    ['<gw:policy log="yes"/><gw:policy/>', '<gw:policy> is there twice: merge the two'],
+    ['<gw:allow direction="in" ports="443"/>', "<gw:allow> 1: unknown attribute 'ports': allowed are 'direction', 'proto', 'port', 'from', 'to'"],
+    ['<gw:allow direction="in">443</gw:allow>', "<gw:allow> 1: text '443' has no meaning here: remove it"],
+    ['<gw:trust arp="yes"/>', "<gw:trust>: unknown attribute 'arp': allowed are 'mac', 'ip', 'ra', 'dhcp', 'stp', 'vid0'"],
+    ['<gw:trust ra="yes"/><gw:trust dhcp="yes"/>', '<gw:trust> appears twice: merge the two'],
+    ['<gw:policy name="open"/>', "<gw:policy>: unknown attribute 'name': allowed are 'profile', 'log'"],
+    ['<gw:policy log="yes"/><gw:policy/>', '<gw:policy> appears twice: merge the two'],
     ['<gw:group>a</gw:group>', "<gw:group>: attribute 'name' is missing: add it"],
     ['<gw:ip/>', "<gw:ip>: attribute 'address' is missing: add it"],
-    ['<gw:deny direction="in"/>', "unknown element 'gw:deny', allowed are 'gw:vlan', 'gw:port', 'gw:routed', 'gw:trust', 'gw:policy', 'gw:allow', 'gw:group', 'gw:ip'"],
+    ['<gw:deny direction="in"/>', "unknown element 'gw:deny': allowed are 'gw:vlan', 'gw:port', 'gw:routed', 'gw:trust', 'gw:policy', 'gw:allow', 'gw:group', 'gw:ip'"],
   ])('%s', (words, message) => {
     expect(refusal(() => port(words))).toBe(`ERR_DOMAIN_XML ${NIC}: ${message}`);
   });
@@ -148,11 +149,11 @@ describe('other wrong words in the host config are pointed at', () => {
     [`${TABLE}\nallow = [{ direction = "in", proto = "http" }]`, `${AT} allow[0].proto: must be one of "tcp", "udp", "sctp", "icmp", "icmpv6", not the text 'http'`],
     [`${TABLE}\nallow = [{ direction = "in", port = [443] }]`, `${AT} allow[0].port: must be a port such as 443 or ports such as "443,8443-8450", not a list`],
     [`${TABLE}\nallow = [{ direction = "in", from = "guest:a" }]`, `${AT} allow[0].from: must be a list such as ["guest:web1", "2001:db8::/32"], not the text 'guest:a'`],
-    [`${TABLE}\nallow = [{ direction = "in", from = [] }]`, `${AT} allow[0]: 'from' is empty: leave it out for anybody`],
+    [`${TABLE}\nallow = [{ direction = "in", from = [] }]`, `${AT} allow[0]: 'from' is empty: remove it to allow any peer`],
     [`${TABLE}\nallow = [{ direction = "in", proto = "tcp", port = 4.5 }]`, `${AT} allow[0]: port '4.5' is not a number or range of numbers: write '443' or '8443-8450'`],
     [`${TABLE}\nprofile = "none"`, `${AT} profile: must be one of "open", "isolated", "closed", not the text 'none'`],
     [`${TABLE}\ngroups = ["a", "a"]`, `${AT} groups: 'a' is listed twice: list it once`],
-    [`${TABLE}\ngroups = ["a b"]`, `${AT} groups: group name 'a b' is not of 1 to 63 letters, digits and '_', '.', '-', a letter or digit first`],
+    [`${TABLE}\ngroups = ["a b"]`, `${AT} groups: group name 'a b' must have 1 to 63 letters, digits, '_', '.' or '-', and start with a letter or digit`],
     [`${TABLE}\nip = ["ff02::1"]`, `${AT} ip: address 'ff02::1' is a multicast address`],
     [`${TABLE}\nip = ["192.0.2.1/24"]`, `${AT} ip: prefix '192.0.2.1/24' has host bits set: write '192.0.2.0/24'`],
   ])('%j', (toml, message) => {

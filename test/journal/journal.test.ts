@@ -1,3 +1,4 @@
+// @tier fast
 /** The journal: what is written is read again, what cannot be believed is not, and no file outlives its guest. */
 import {
   chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync,

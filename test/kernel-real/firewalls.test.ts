@@ -1,3 +1,4 @@
+// @tier kernel
 /**
  * Routed guests on a host with another firewall: firewalld, Docker and ufw as Debian installs them, really running. What
  * each drops unasked, what passes after the commands of docs/segmentation.md, that guestwire's own drops hold all the while,

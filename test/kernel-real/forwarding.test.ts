@@ -1,3 +1,4 @@
+// @tier kernel
 /** Forwarding that is off: what the refusal says, and what guestwire does where the host config lets it. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

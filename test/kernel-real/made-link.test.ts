@@ -1,3 +1,4 @@
+// @tier kernel
 /**
  * Links that guestwire makes, on a real kernel: made at `prepare`, kept from `stopped` to `release`, gone after it, whatever
  * dies in between. libvirt's part, the macvtap, is done by hand here.

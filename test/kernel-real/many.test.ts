@@ -1,3 +1,4 @@
+// @tier kernel
 /** Fifty routed guests on one host: what one costs does not grow with them, and nothing of them stays. */
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

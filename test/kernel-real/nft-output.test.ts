@@ -1,3 +1,4 @@
+// @tier kernel
 /** What nft says of the tables to facts, on a real kernel: each change that somebody makes to them is seen. */
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import type { Wired } from '../../lib/attachments/kinds.js';

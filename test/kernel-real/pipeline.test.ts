@@ -1,3 +1,4 @@
+// @tier kernel
 /** The pipeline on a real kernel, in a throw-away namespace: what is wired is there, what is released is gone. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

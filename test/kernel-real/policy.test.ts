@@ -1,3 +1,4 @@
+// @tier kernel
 /**
  * Whom routed guests meet, on a real kernel: guests are namespaces behind the links that the real hook wires, connections
  * are real, and what `guestwire explain` says of each is compared with what becomes of it.

@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** Policies of VLAN ports as rules, and what a kernel makes of them; whom they let meet is test/lab/uml/policy.test.js's matter. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';

@@ -1,3 +1,4 @@
+// @tier kernel
 /**
  * A link that somebody renames under a running guest, on a real kernel: the guest stays filtered or is cut off, and every
  * command finds the link.

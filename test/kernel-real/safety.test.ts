@@ -1,3 +1,4 @@
+// @tier kernel
 /**
  * What a hostile guest can send, on a real kernel: raw frames from the other end of its tap. Honest traffic passes, and
  * nothing whose source is not the guest's own reaches anybody.

@@ -1,3 +1,4 @@
+// @tier kernel
 /**
  * Guests with route tables of their own, on a real kernel: what they send meets their table and no other, what is sent to
  * them finds them, and rules and last resorts go with the last of them.

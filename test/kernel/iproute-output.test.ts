@@ -1,3 +1,4 @@
+// @tier fast
 /** iproute2's and nft's JSON to facts: what the versions print differently must come out the same, anything odd is an error. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';

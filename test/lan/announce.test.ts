@@ -1,3 +1,4 @@
+// @tier fast
 /** What is said and asked on a LAN, with a stand-in for the sender: who is told when it fails, and with which words. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
@@ -56,13 +57,13 @@ describe('announcing', () => {
 
   test('on a link that is down is a warning for that link', async () => {
     await announce(answering({ ...GOOD, stdout: '! eno1 Network is down\n' }), log, { guest: 'web1', plan: plan(), fresh: true });
-    expect(told).toEqual(["warn guest 'web1' is not announced on 'eno1': Network is down: neighbours that knew it elsewhere find it later", "info guest 'web1': announced 192.0.2.10, 2001:db8::a on 'eno2'"]);
+    expect(told).toEqual(["warn guest 'web1' is not announced on 'eno1': Network is down: neighbours that knew it on another host notice the move late", "info guest 'web1': announced 192.0.2.10, 2001:db8::a on 'eno2'"]);
   });
 
-  const CURE = "neighbours that knew it elsewhere find it later; install perl (package perl-base), or set 'announce = false' in [routed] of the host config";
+  const CURE = "neighbours that knew it on another host notice the move late; install perl (package perl-base), or set 'announce = false' in [routed] of the host config";
   test.each([
     [MISSING, "perl is not installed: no 'perl' in PATH"],
-    [{ ...GOOD, exitCode: undefined, signal: 'SIGKILL', timedOut: true }, 'perl was killed after 3 s without an end (sending on raw sockets)'],
+    [{ ...GOOD, exitCode: undefined, signal: 'SIGKILL', timedOut: true }, 'perl did not end within 3 s and was killed (sending on raw sockets)'],
     [{ ...GOOD, exitCode: 255, stderr: 'Operation not permitted' }, 'perl failed (sending on raw sockets): Operation not permitted'],
   ])('never throws (%#)', async (result, reason) => {
     await announce(answering(result), log, { guest: 'web1', plan: plan(), fresh: true });
@@ -93,7 +94,7 @@ describe('asking neighbours', () => {
 
   test('refuses a guest whose address is answered for', async () => {
     await expect(probe(heard('eno2', '02:00:00:00:00:99', '2001:db8::a'))).rejects.toThrow(new ConflictError(
-      "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '2001:db8::a' is in use on 'eno2': the neighbour with MAC '02:00:00:00:00:99' answers for it: take it from that neighbour, or give the guest another address"));
+      "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '2001:db8::a' is in use on 'eno2': the neighbour with MAC '02:00:00:00:00:99' answers for it: remove it there, or give the guest another address"));
   });
 
   test('passes over what others say of others, and what this host says', async () => {
@@ -105,15 +106,15 @@ describe('asking neighbours', () => {
   test('a link that cannot be asked on is a warning', async () => {
     await probe({ ...GOOD, stdout: '! eno2 Network is down\n' }, { host: { links: { eno2: { ifindex: 3, mac: '02:00:00:00:00:02' } } } });
     expect(told).toEqual([
-      "warn guest 'web1': neighbours on 'eno1' are not asked for its addresses: it does not exist",
-      "warn guest 'web1': neighbours on 'eno2' are not asked for its addresses: Network is down",
+      "warn guest 'web1': cannot probe the neighbours on 'eno1' for its addresses: it does not exist",
+      "warn guest 'web1': cannot probe the neighbours on 'eno2' for its addresses: Network is down",
     ]);
     told = [];
     asked = [];
     await probe(GOOD, { host: { links: { eno1: { ifindex: 2, master: 'br0', mac: '02:00:00:00:00:01' }, eno2: { ifindex: 3 } } } });
     expect(told).toEqual([
-      "warn guest 'web1': neighbours on 'eno1' are not asked for its addresses: it is a port of 'br0', which takes its frames: name 'br0' instead",
-      "warn guest 'web1': neighbours on 'eno2' are not asked for its addresses: it has no Ethernet address",
+      "warn guest 'web1': cannot probe the neighbours on 'eno1' for its addresses: it is a port of 'br0', which takes its frames: name 'br0' instead",
+      "warn guest 'web1': cannot probe the neighbours on 'eno2' for its addresses: it has no Ethernet address",
     ]);
     expect(asked).toEqual([]);
   });
@@ -121,7 +122,7 @@ describe('asking neighbours', () => {
   test('without the tool the guest is refused: who set `probe` relies on it', async () => {
     await expect(probe(MISSING)).rejects.toThrow(HostError);
     await expect(probe(MISSING)).rejects.toThrow(
-      "guest 'web1': its neighbours cannot be asked for its addresses: perl is not installed: no 'perl' in PATH");
+      "guest 'web1': cannot probe its neighbours for its addresses: perl is not installed: no 'perl' in PATH");
     await expect(probe(MISSING)).rejects.toThrow(": install perl (package perl-base), or set 'probe = false' in [routed] of the host config");
   });
 });

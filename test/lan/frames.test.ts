@@ -1,3 +1,4 @@
+// @tier fast
 /** Frames byte by byte; that kernels believe them is reach.test.ts. */
 import { describe, expect, test } from '@jest/globals';
 import { announcementFrames, claimIn, probeFrame } from '../../lib/lan/frames.js';

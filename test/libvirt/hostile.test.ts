@@ -1,3 +1,4 @@
+// @tier fast long
 /** A peer that is no libvirt, or one in trouble: every call ends with an error of a type, in bounded time, and none hangs. */
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { connect, type ConnectOptions } from '../../lib/libvirt/connect.js';
@@ -7,6 +8,7 @@ import { MESSAGE_MAX, STRING_MAX } from '../../lib/libvirt/protocol.js';
 import {
   type Answer, type Answers, type FakeDaemon, keepalive, type Peer, startFakeDaemon, WEB1, WEB1_REF,
 } from '../fakes/daemon.js';
+import { bound } from '../tiers/bound.js';
 
 let daemon: FakeDaemon;
 let connection: Connection | undefined;
@@ -38,22 +40,22 @@ describe('a reply to hostname() that is wrong', () => {
     ['a length shorter than the header', ({ socket }) => { socket.write(words(8, 0)); }, 'ERR_LIBVIRT_PROTOCOL', 'a message of 8 bytes is shorter than its header'],
     ['a length over the limit', ({ socket }) => { socket.write(words(MESSAGE_MAX + 5)); }, 'ERR_LIBVIRT_PROTOCOL', `is longer than ${MESSAGE_MAX + 4}`],
     ['garbage', ({ socket }) => { socket.write('HTTP/1.1 400 Bad Request\r\n\r\n'); }, 'ERR_LIBVIRT_PROTOCOL', 'bytes is longer than'],
-    ['another program', (peer, call) => { peer.send(head(call, { program: 0x2000_8087 })); }, 'ERR_LIBVIRT_PROTOCOL', 'a message of program 0x20008087 version 1 came'],
-    ['another version', (peer, call) => { peer.send(head(call, { version: 2 })); }, 'ERR_LIBVIRT_PROTOCOL', 'a message of program 0x20008086 version 2 came'],
+    ['another program', (peer, call) => { peer.send(head(call, { program: 0x2000_8087 })); }, 'ERR_LIBVIRT_PROTOCOL', 'got a message of program 0x20008087 version 1'],
+    ['another version', (peer, call) => { peer.send(head(call, { version: 2 })); }, 'ERR_LIBVIRT_PROTOCOL', 'got a message of program 0x20008086 version 2'],
     ['another serial', (peer, call) => { peer.send(head(call, { serial: call.header.serial + 1 })); }, 'ERR_LIBVIRT_PROTOCOL', 'which was never made'],
-    ['another procedure', (peer, call) => { peer.send(head(call, { procedure: 157 })); }, 'ERR_LIBVIRT_PROTOCOL', 'a reply of procedure 157 came to connect_get_hostname, which is 59'],
-    ['a call where a reply is due', (peer, call) => { peer.send(head(call, { type: 0 })); }, 'ERR_LIBVIRT_PROTOCOL', 'a message of type 0 came where only replies and events come'],
-    ['a reply with file descriptors', (peer, call) => { peer.send(head(call, { type: 5 })); }, 'ERR_LIBVIRT_PROTOCOL', 'a message of type 5 came'],
+    ['another procedure', (peer, call) => { peer.send(head(call, { procedure: 157 })); }, 'ERR_LIBVIRT_PROTOCOL', 'the reply to connect_get_hostname has procedure 157 instead of 59'],
+    ['a call where a reply is due', (peer, call) => { peer.send(head(call, { type: 0 })); }, 'ERR_LIBVIRT_PROTOCOL', 'got a message of unexpected type 0, neither a reply nor an event'],
+    ['a reply with file descriptors', (peer, call) => { peer.send(head(call, { type: 5 })); }, 'ERR_LIBVIRT_PROTOCOL', 'got a message of unexpected type 5'],
     ['a status that is none', (peer, call) => { peer.send(head(call, { status: 2 })); }, 'ERR_LIBVIRT_PROTOCOL', 'reply to connect_get_hostname: its status is 2'],
-    ['no payload', (peer, call) => { peer.send(head(call)); }, 'ERR_LIBVIRT_PROTOCOL', 'the bytes end at 0, within a number'],
-    ['a string longer than the message', (peer, call) => { peer.socket.write(raw(call, words(1000, 0))); }, 'ERR_LIBVIRT_PROTOCOL', 'within 1000 bytes from 4'],
+    ['no payload', (peer, call) => { peer.send(head(call)); }, 'ERR_LIBVIRT_PROTOCOL', 'the data ends at byte 0, inside a number'],
+    ['a string longer than the message', (peer, call) => { peer.socket.write(raw(call, words(1000, 0))); }, 'ERR_LIBVIRT_PROTOCOL', 'inside 1000 bytes that start at 4'],
     ['a string over the limit', (peer, call) => { peer.socket.write(raw(call, words(STRING_MAX + 1))); }, 'ERR_LIBVIRT_PROTOCOL', `a length of ${STRING_MAX + 1} is more than ${STRING_MAX}`],
     ['bytes after the payload', (peer, call) => { peer.socket.write(raw(call, words(0, 0))); }, 'ERR_LIBVIRT_PROTOCOL', '4 bytes are left over at 4'],
-    ['an error that is none', (peer, call) => { peer.send(head(call, { status: 1 })); }, 'ERR_LIBVIRT_PROTOCOL', 'the bytes end at 0, within a number'],
+    ['an error that is none', (peer, call) => { peer.send(head(call, { status: 1 })); }, 'ERR_LIBVIRT_PROTOCOL', 'the data ends at byte 0, inside a number'],
     ['the end, in the middle of a message', (peer, call) => { peer.socket.end(raw(call, words(4, 0)).subarray(0, 20)); }, 'ERR_LIBVIRT_CONNECTION', 'the daemon closed the connection'],
     ['the end of its half, before any reply', ({ socket }) => { socket.end(); }, 'ERR_LIBVIRT_CONNECTION', 'the daemon closed the connection'],
     ['the end of both halves', ({ socket }) => { socket.destroy(); }, 'ERR_LIBVIRT_CONNECTION', 'the daemon closed the connection'],
-    ['nothing', () => undefined, 'ERR_LIBVIRT_TIMEOUT', 'connect_get_hostname was not answered in 300 ms'],
+    ['nothing', () => undefined, 'ERR_LIBVIRT_TIMEOUT', 'connect_get_hostname got no answer within 300 ms'],
   ])('%s', async (_, answer, code, says) => {
     const libvirt = await open({ connect_get_hostname: answer });
     const got = await failureOf(libvirt.hostname());
@@ -72,7 +74,7 @@ describe('a reply to hostname() that is wrong', () => {
       }, 30);
     };
     const libvirt = await open({ connect_get_hostname: answer });
-    expect(await failureOf(libvirt.hostname({ timeout: 5000 }))).toEqual({ code: 'ERR_LIBVIRT_PROTOCOL', message: expect.stringMatching(/a message was not complete after 300 ms, only \d+ bytes of it$/) });
+    expect(await failureOf(libvirt.hostname({ timeout: 5000 }))).toEqual({ code: 'ERR_LIBVIRT_PROTOCOL', message: expect.stringMatching(/got only \d+ bytes of a message within 300 ms$/) });
   });
 
   test('an error of libvirt is one, with its names', async () => {
@@ -83,7 +85,7 @@ describe('a reply to hostname() that is wrong', () => {
 
   test('a list that is too long is refused before anything is made for it', async () => {
     const libvirt = await open({ connect_list_all_domains: (peer, call) => { peer.socket.write(raw(call, words(16_384, 0, 0))); } });
-    expect((await failureOf(libvirt.listDomains())).message).toContain('an array of 16384 does not fit into what is left');
+    expect((await failureOf(libvirt.listDomains())).message).toContain('an array of 16384 does not fit into the remaining bytes');
   });
 });
 
@@ -94,11 +96,11 @@ describe('a handshake that is wrong', () => {
   };
 
   test('silence', async () => {
-    expect(await attempt({ auth_list: () => undefined })).toEqual({ code: 'ERR_LIBVIRT_TIMEOUT', message: "libvirt at 'SOCK': auth_list was not answered in 300 ms" });
+    expect(await attempt({ auth_list: () => undefined })).toEqual({ code: 'ERR_LIBVIRT_TIMEOUT', message: "libvirt at 'SOCK': auth_list got no answer within 300 ms" });
   });
   test('SASL is not offered', async () => {
     expect(await attempt({ auth_list: (peer, call) => { peer.reply('auth_list', call, { types: [1] }); } })).toEqual({
-      code: 'ERR_LIBVIRT_UNSUPPORTED', message: "libvirt at 'SOCK' wants authentication of type 1, and this client offers none and polkit: set auth_unix_rw to either",
+      code: 'ERR_LIBVIRT_UNSUPPORTED', message: "libvirt at 'SOCK' requires authentication of type 1, but this client offers only 'none' and 'polkit': set auth_unix_rw to one of them",
     });
   });
   test('polkit is asked, and its no is libvirt\'s', async () => {
@@ -117,12 +119,12 @@ describe('a handshake that is wrong', () => {
   test('an abort while it hangs', async () => {
     const started = performance.now();
     expect((await attempt({ connect_open: () => undefined }, { timeout: 10_000, signal: AbortSignal.timeout(100) })).code).toBe('ERR_LIBVIRT_ABORTED');
-    expect(performance.now() - started).toBeLessThan(2000);
+    expect(performance.now() - started).toBeLessThan(bound(2000));
   });
   test('nobody there', async () => {
     daemon = await startFakeDaemon();
     await daemon.close();
-    expect(await failureOf(connect(daemon.uri))).toEqual({ code: 'ERR_LIBVIRT_CONNECTION', message: "libvirt at 'SOCK': there is no such socket: start it with 'systemctl start libvirtd', or virtqemud where there is that" });
+    expect(await failureOf(connect(daemon.uri))).toEqual({ code: 'ERR_LIBVIRT_CONNECTION', message: "libvirt at 'SOCK': there is no such socket: start it with 'systemctl start libvirtd', or 'systemctl start virtqemud' where libvirtd is not installed" });
   });
 });
 
@@ -171,7 +173,7 @@ describe('calls', () => {
     const libvirt = await open({ domain_get_state: () => undefined });
     const codes = await Promise.all([1, 2, 3, 4, 5, 6].map(async () => (await failureOf(libvirt.domainState(WEB1_REF, { timeout: 100 }))).code));
     expect(new Set(codes)).toEqual(new Set(['ERR_LIBVIRT_TIMEOUT', 'ERR_LIBVIRT_CONNECTION']));
-    expect(await failureOf(libvirt.hostname())).toEqual({ code: 'ERR_LIBVIRT_CONNECTION', message: "libvirt at 'SOCK': none of 4 calls was answered in time" });
+    expect(await failureOf(libvirt.hostname())).toEqual({ code: 'ERR_LIBVIRT_CONNECTION', message: "libvirt at 'SOCK': none of 4 calls got an answer in time" });
   });
 
   test('under way when the connection is closed fail at once; closing twice is one goodbye', async () => {
@@ -189,7 +191,7 @@ describe('calls', () => {
     const libvirt = await open({ connect_close: () => undefined });
     const started = performance.now();
     await libvirt.close();
-    expect(performance.now() - started).toBeLessThan(2000);
+    expect(performance.now() - started).toBeLessThan(bound(2000));
   });
 });
 
@@ -201,7 +203,7 @@ describe('keepalive', () => {
   });
   test('a daemon that pings without end and reads nothing gets no more than it may', async () => {
     let client: Peer | undefined;
-    const libvirt = await open({ domain_get_state: (peer) => { client = peer; peer.socket.pause(); } }, { timeout: 20_000 });
+    const libvirt = await open({ domain_get_state: (peer) => { client = peer; peer.socket.pause(); } }, { timeout: 240_000 });
     const waiting = failureOf(libvirt.domainState(WEB1_REF));
     const pings = Buffer.concat(Array.from({ length: 10_000 }, () => Buffer.from(encodeMessage(keepalive(1)))));
     const before = process.memoryUsage().rss;
@@ -209,7 +211,7 @@ describe('keepalive', () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(200 * 1024 * 1024);
     client?.socket.destroy();
     expect((await waiting).code).toBe('ERR_LIBVIRT_CONNECTION');
-  }, 30_000);
+  }, 300_000);
   test('a daemon that answers pings is left alone', async () => {
     const libvirt = await open({}, { keepalive: { interval: 30, count: 2 } });
     await new Promise((resolve) => { setTimeout(resolve, 400); });
@@ -218,7 +220,7 @@ describe('keepalive', () => {
   });
   test('a daemon that answers none is given up, and so are the calls', async () => {
     const libvirt = await open({ ping: () => undefined, domain_get_state: () => undefined }, { keepalive: { interval: 30, count: 2 } });
-    expect(await failureOf(libvirt.domainState(WEB1_REF, { timeout: 10_000 }))).toEqual({ code: 'ERR_LIBVIRT_CONNECTION', message: "libvirt at 'SOCK': the daemon answers no keepalive" });
+    expect(await failureOf(libvirt.domainState(WEB1_REF, { timeout: 10_000 }))).toEqual({ code: 'ERR_LIBVIRT_CONNECTION', message: "libvirt at 'SOCK': the daemon does not answer keepalives" });
     expect(daemon.called.filter((name) => name === 'ping')).toHaveLength(2);
   });
   test('a daemon that has none gets no pings', async () => {

@@ -1,3 +1,4 @@
+// @tier fast
 /**
  * Messages against what libvirt's own client and daemon said to each other (fixtures/libvirt/frames.json), and the splitting
  * of a stream of bytes into messages.

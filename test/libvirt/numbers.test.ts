@@ -1,3 +1,4 @@
+// @tier kernel
 /** Procedure numbers against the tapset that the installed libvirt ships (Debian 12: libvirt-daemon-system, 13: libvirt-common). */
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect } from '@jest/globals';

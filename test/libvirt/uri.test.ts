@@ -1,3 +1,4 @@
+// @tier fast
 /** Which way a URI goes, which socket it means, and what the command line of virsh is for those of other hosts. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -27,13 +28,13 @@ describe('a URI', () => {
   });
 
   test.each([
-    ['nonsense', "'nonsense' is no libvirt URI: one is 'qemu:///system'"],
-    ['--version', "'--version' is no libvirt URI: one is 'qemu:///system'"],
-    ['qemu:///system\n', "'qemu:///system\\n' is no libvirt URI: one is 'qemu:///system'"],
-    ['../x:///system', "'../x:///system' is no libvirt URI: one is 'qemu:///system'"],
+    ['nonsense', "'nonsense' is not a libvirt URI such as 'qemu:///system'"],
+    ['--version', "'--version' is not a libvirt URI such as 'qemu:///system'"],
+    ['qemu:///system\n', "'qemu:///system\\n' is not a libvirt URI such as 'qemu:///system'"],
+    ['../x:///system', "'../x:///system' is not a libvirt URI such as 'qemu:///system'"],
     ['qemu+unix://host/system', "'qemu+unix://host/system' names the host 'host', which is not reached by a unix socket: use qemu+ssh://"],
-    ['qemu:///system?mode=fast', "'qemu:///system?mode=fast': mode is one of auto, direct, legacy"],
-    ['qemu:///system?socket=%', "'qemu:///system?socket=%' holds a % that begins no character"],
+    ['qemu:///system?mode=fast', "'qemu:///system?mode=fast': mode must be one of auto, direct, legacy"],
+    ['qemu:///system?socket=%', "'qemu:///system?socket=%' contains a '%' that does not start an encoded character"],
   ])('%j is refused', async (uri, says) => {
     await expect(connect(uri)).rejects.toMatchObject({ code: 'ERR_LIBVIRT_ARGUMENT', message: says });
   });
@@ -64,7 +65,7 @@ describe('the socket', () => {
 
   test('that is not there is an error that begins with its cure', async () => {
     await expect(find('qemu:///system', [])).rejects.toMatchObject({
-      code: 'ERR_LIBVIRT_CONNECTION', message: `libvirt does not run here: start it with 'systemctl start libvirtd', or virtqemud where there is that (it has no socket in '${directory}')`,
+      code: 'ERR_LIBVIRT_CONNECTION', message: `libvirt does not run here: start it with 'systemctl start libvirtd', or 'systemctl start virtqemud' where libvirtd is not installed (it has no socket in '${directory}')`,
     });
   });
 });

@@ -1,3 +1,4 @@
+// @tier fast
 /** XDR: what is written is what RFC 4506 says, what is read is checked before anything is made for it. */
 import { describe, expect, test } from '@jest/globals';
 import { ValueError } from '../../lib/errors.js';
@@ -32,16 +33,16 @@ describe('every type is written as RFC 4506 says, and read back', () => {
 
 describe('what is no such value is refused when it is read', () => {
   test.each<[string, Codec<never>, string, string]>([
-    ['a number that ends early', int as Codec<never>, '0000', 'the bytes end at 2, within a number'],
-    ['a string that ends early', string(8) as Codec<never>, '00000005 77656231', 'the bytes end at 8, within 5 bytes from 4'],
+    ['a number that ends early', int as Codec<never>, '0000', 'the data ends at byte 2, inside a number'],
+    ['a string that ends early', string(8) as Codec<never>, '00000005 77656231', 'the data ends at byte 8, inside 5 bytes that start at 4'],
     ['a string longer than its bound', string(8) as Codec<never>, '00000009 770000000000000000000000', 'a length of 9 is more than 8'],
     ['a string of 4 GiB', string(8) as Codec<never>, 'ffffffff', 'a length of 4294967295 is more than 8'],
     ['a string with a NUL', string(8) as Codec<never>, '00000003 61006200', 'a string holds a NUL'],
     ['a string that is not UTF-8', string(8) as Codec<never>, '00000001 ff000000', 'a string is not UTF-8'],
     ['padding that is not zero', string(8) as Codec<never>, '00000001 61000001', 'padding at 7 is not zero'],
     ['an array longer than its bound', array(int, 2) as Codec<never>, '00000003', 'a length of 3 is more than 2'],
-    ['an array whose values are not there', array(pair, 16_384) as Codec<never>, '00004000 00000000', 'an array of 16384 does not fit into what is left'],
-    ['a truth value of 2', optional(int) as Codec<never>, '00000002 00000000', '2 stands where 0 or 1 says whether a value follows'],
+    ['an array whose values are not there', array(pair, 16_384) as Codec<never>, '00004000 00000000', 'an array of 16384 does not fit into the remaining bytes'],
+    ['a truth value of 2', optional(int) as Codec<never>, '00000002 00000000', 'the flag of an optional value is 2, not 0 or 1'],
     ['bytes after the value', int as Codec<never>, '00000001 00', '1 bytes are left over at 4'],
   ])('%s', (_, codec, wire, says) => {
     expect(() => decode(codec, bytes(wire))).toThrow(new ValueError(says));
@@ -50,15 +51,15 @@ describe('what is no such value is refused when it is read', () => {
 
 describe('what is no such value is refused when it is written', () => {
   test.each<[string, Codec<never>, unknown, string]>([
-    ['a fraction', int as Codec<never>, 0.5, "'0.5' is no signed integer of 32 bits"],
-    ['an int that is too large', int as Codec<never>, 2_147_483_648, "'2147483648' is no signed integer of 32 bits"],
-    ['NaN', int as Codec<never>, Number.NaN, "'NaN' is no signed integer of 32 bits"],
-    ['a negative uint', uint as Codec<never>, -1, "'-1' is no unsigned integer of 32 bits"],
-    ['a negative uhyper', uhyper as Codec<never>, -1n, "'-1' is no unsigned integer of 64 bits"],
+    ['a fraction', int as Codec<never>, 0.5, "'0.5' is not a signed integer of 32 bits"],
+    ['an int that is too large', int as Codec<never>, 2_147_483_648, "'2147483648' is not a signed integer of 32 bits"],
+    ['NaN', int as Codec<never>, Number.NaN, "'NaN' is not a signed integer of 32 bits"],
+    ['a negative uint', uint as Codec<never>, -1, "'-1' is not an unsigned integer of 32 bits"],
+    ['a negative uhyper', uhyper as Codec<never>, -1n, "'-1' is not an unsigned integer of 64 bits"],
     ['a string with a NUL', string(8) as Codec<never>, 'a\0b', 'a string holds a NUL'],
     ['a string with too many bytes, though not characters', string(8) as Codec<never>, 'ééééé', 'a string is longer than 8 bytes'],
     ['an array that is too long', array(int, 1) as Codec<never>, [1, 2], 'an array of 2 is longer than 1'],
-    ['opaque of another length', opaque(16) as Codec<never>, bytes('00'), '1 bytes are given where 16 are due'],
+    ['opaque of another length', opaque(16) as Codec<never>, bytes('00'), 'got 1 bytes instead of 16'],
   ])('%s', (_, codec, value, says) => {
     expect(() => encode(codec, value as never)).toThrow(new ValueError(says));
   });

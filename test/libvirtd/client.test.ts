@@ -1,3 +1,4 @@
+// @tier libvirt
 /**
  * The client against a real, private libvirtd: what it reads is what virsh reads, what it changes virsh sees, events come in
  * libvirt's order, and after kill -9 of the daemon everything goes on.

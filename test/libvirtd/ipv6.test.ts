@@ -1,3 +1,4 @@
+// @tier libvirt
 /** The whole of libvirt.test.ts once more, on a host without an IPv4 address anywhere: the main case, not a corner. */
 import process from 'node:process';
 

@@ -1,3 +1,4 @@
+// @tier libvirt long
 /**
  * How soon a guest that configures itself is reachable, under a real libvirtd: real systems with busybox's udhcpc and udhcpc6
  * and the kernel's own handling of router advertisements, asked for by a neighbour on the uplink before they are there. And
@@ -11,6 +12,7 @@ import { domainXml } from '../lab/domain.js';
 import { guestImage } from '../lab/host.js';
 import { canRun, testWith } from '../places/capability.js';
 import { expectGone, MAC, openPlace, type Place } from '../places/serve-place.js';
+import { bound } from '../tiers/bound.js';
 
 const NEEDED = ['root', 'netns', 'libvirt', 'serve', 'nft'] as const;
 const able = canRun(...NEEDED);
@@ -132,7 +134,7 @@ for (const [title, guest, targets] of GUESTS) {
     const ifindex = (await place.host.ok('cat', [`/sys/class/net/${link}/ifindex`])).trim();
     expect(await printed(link)).toEqual(documented(guest, { link, ifindex }));
     // NaN, of an address that never answered, is not within them.
-    expect(Object.entries(seconds).filter(([, each]) => !(each <= SECONDS))).toEqual([]);
+    expect(Object.entries(seconds).filter(([, each]) => !(each <= bound(SECONDS)))).toEqual([]);
     await expectGone(place, guest.name);
     expect(await printed(link)).toEqual(before);
   }, 120_000);

@@ -1,3 +1,4 @@
+// @tier libvirt
 /**
  * Guests that configure themselves, under a real libvirtd: real systems with nothing but DHCP clients and the kernel's own
  * handling of router advertisements are reachable from behind the uplink soon after their link came up, and after the last

@@ -1,3 +1,4 @@
+// @tier libvirt
 /** A real guest under a real libvirtd that configures itself with addresses of others: nothing of it leaves the host. */
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, expect } from '@jest/globals';

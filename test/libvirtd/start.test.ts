@@ -1,3 +1,4 @@
+// @tier libvirt
 /**
  * The life of real guests under a real, private libvirtd: whatever happens to a guest, its routes and addresses are right
  * after it, and after the last stop the host is what it was before the first start.

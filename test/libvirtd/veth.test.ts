@@ -1,3 +1,4 @@
+// @tier libvirt
 /**
  * Links that guestwire makes, under a real libvirtd and with real guests: a veth pair that the guest joins through macvtap
  * passthrough, and a tap that libvirt is told not to make.

@@ -7,6 +7,8 @@ import { connect } from '../../lib/libvirt/connect.js';
 import type { Connection } from '../../lib/libvirt/connection.js';
 import { type Host, startHost, waitFor } from '../lab/host.js';
 
+const NODE = '/usr/bin/node';
+
 export type Agent = ReturnType<Host['start']>;
 
 export interface AgentPlace {
@@ -21,10 +23,10 @@ const CAPABILITIES = (/^CapabilityBoundingSet=(.*)$/m.exec(agentUnitText({ state
 
 export const SYSCTLS = { 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 };
 
-/** Returns the place, without an agent yet. */
-export async function openAgentPlace(name: string): Promise<AgentPlace> {
-  const host = await startHost({ name, sysctls: SYSCTLS });
-  await host.ok('node', [resolve('dist/cli.js'), 'install', '--no-reload']);
+/** Returns the place, without an agent yet. The hook, the command and the agent run on `node`. */
+export async function openAgentPlace(name: string, node = process.execPath): Promise<AgentPlace> {
+  const host = await startHost({ name, sysctls: SYSCTLS, binds: node === process.execPath ? [] : [{ from: node, to: NODE }] });
+  await host.ok(NODE, [resolve('dist/cli.js'), 'install', '--no-reload']);
   await host.restartLibvirtd();
   const libvirt = await connect(host.uri);
   const agents: Agent[] = [];
@@ -33,7 +35,7 @@ export async function openAgentPlace(name: string): Promise<AgentPlace> {
     libvirt,
     startAgent: async () => {
       // The file and the capabilities that its service has.
-      const agent = host.start('setpriv', [`--bounding-set=-all,${CAPABILITIES}`, '--no-new-privs', 'node', resolve('dist/agent.mjs')]);
+      const agent = host.start('setpriv', [`--bounding-set=-all,${CAPABILITIES}`, '--no-new-privs', NODE, resolve('dist/agent.mjs')]);
       agents.push(agent);
       await waitFor(() => isWatched(host), { what: 'the agent to hold its lock' });
       return agent;
@@ -52,7 +54,7 @@ export async function isWatched(host: Host): Promise<boolean> {
 }
 
 /** Resolves to the milliseconds from now, or from `since`, until `isSo`; looks every 5 ms unless `pause` says otherwise. */
-export async function until(isSo: () => Promise<boolean>, { what, since = performance.now(), timeout = 10_000, pause = 5 }: { pause?: number; what: string; since?: number; timeout?: number }): Promise<number> {
+export async function until(isSo: () => Promise<boolean>, { what, since = performance.now(), timeout = 60_000, pause = 5 }: { pause?: number; what: string; since?: number; timeout?: number }): Promise<number> {
   while (!await isSo()) {
     if (performance.now() - since > timeout) throw new Error(`waited ${timeout} ms in vain for ${what}`);
     await sleep(pause);

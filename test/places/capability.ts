@@ -1,4 +1,7 @@
-/** What this machine can do, for tests that need it: a missing capability is named, and with CI=true it is a failure. */
+/**
+ * What this machine can do, for tests that need it: a missing capability is named, and with CI=true it is a failure. In the
+ * tier `fast` the other tiers of the file's first line have these tests.
+ */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { test } from '@jest/globals';
@@ -24,10 +27,15 @@ const PROBES: Record<Capability, () => boolean> = {
   busybox: () => spawnSync('busybox', ['sh', '-c', ':']).status === 0,
 };
 
+/** What the tier `fast` does without even where it is there. */
+const PRIVILEGES: readonly Capability[] = ['root', 'netns', 'libvirt', 'nft'];
+const isFast = process.env['GUESTWIRE_TIER'] === 'fast';
+
 /** Returns jest's `test`, or one that skips and says why; with CI=true it fails instead. */
 export function testWith(...needed: readonly Capability[]): (name: string, run: () => void | Promise<void>, timeout?: number) => void {
   const missing = missingOf(needed);
   if (missing.length === 0) return test;
+  if (isFast) return (name) => { test.skip(`${name} (not in the tier fast: it needs ${missing.join(', ')})`, () => undefined); };
   const lacks = `this machine lacks ${missing.join(', ')}`;
   if (process.env['CI'] === 'true') return (name) => { test(name, () => { throw new Error(lacks); }); };
   return (name) => { test.skip(`${name} (${lacks})`, () => undefined); };
@@ -39,5 +47,5 @@ export function canRun(...needed: readonly Capability[]): boolean {
 }
 
 function missingOf(needed: readonly Capability[]): Capability[] {
-  return needed.filter((capability) => !PROBES[capability]());
+  return needed.filter((capability) => (isFast && PRIVILEGES.includes(capability)) || !PROBES[capability]());
 }

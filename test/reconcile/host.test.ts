@@ -1,3 +1,4 @@
+// @tier fast
 /** The host that settings say: what it protects, whom it keeps cut off, which tools hold the lock. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+// @tier fast
 /** The nftables tables when somebody broke or flushed them: on a fake kernel, whatever fails at whatever step. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

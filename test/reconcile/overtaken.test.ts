@@ -1,3 +1,4 @@
+// @tier fast
 /** A guest that ends and is started again while it is being wired, on a fake kernel. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

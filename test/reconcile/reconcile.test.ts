@@ -1,3 +1,4 @@
+// @tier fast
 /** The loop on a fake kernel: every failure at every step leaves the host as it was, every other target is the same loop. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -245,8 +246,8 @@ describe('a host that cannot give it', () => {
       `${port}: bridge 'br0' does not filter VLANs: turn it on with 'ip link set dev br0 type bridge vlan_filtering 1'`],
     ['no filtering in the kernel', ({ links }) => { links['br0'] = { ifindex: 2, bridge: { capable: false } }; },
       `${port}: this kernel cannot filter VLANs on bridge 'br0': it needs CONFIG_BRIDGE_VLAN_FILTERING`],
-    ['a tap elsewhere', ({ links }) => { links['vnet0'] = { ifindex: 10, master: 'br9' }; }, `${port}: link 'vnet0' is no port of bridge 'br0': its master is 'br9'`],
-    ['a tap nowhere', ({ links }) => { links['vnet0'] = { ifindex: 10 }; }, `${port}: link 'vnet0' is no port of bridge 'br0': it has no master`],
+    ['a tap elsewhere', ({ links }) => { links['vnet0'] = { ifindex: 10, master: 'br9' }; }, `${port}: link 'vnet0' is not a port of bridge 'br0': its master is 'br9'`],
+    ['a tap nowhere', ({ links }) => { links['vnet0'] = { ifindex: 10 }; }, `${port}: link 'vnet0' is not a port of bridge 'br0': it has no master`],
     ['no tap', ({ links }) => { Reflect.deleteProperty(links, 'vnet1'); }, `${link}: link 'vnet1' does not exist`],
     ['a routed tap on a bridge', ({ links }) => { links['vnet1'] = { ifindex: 11, master: 'br0' }; },
       `${link}: link 'vnet1' is a port of 'br0', so it cannot be a routed link: take it out with 'ip link set dev vnet1 nomaster'`],

@@ -1,3 +1,4 @@
+// @tier fast
 /** Ports that lost their bridge, on a fake kernel. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';

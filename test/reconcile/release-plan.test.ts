@@ -1,3 +1,4 @@
+// @tier fast
 /** The loop on a fake kernel, for guests that ask for less than before, and for what vanished without a word. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+// @tier fast
 /** Several guests wired as one, on a fake kernel: the same as one by one, in the kernel and in the journal, or nothing at all. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** The network-config of guests, as text and as netplan and a YAML parser read it. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -75,7 +76,7 @@ ethernets:
   nic3:
     match:
       macaddress: "52:54:00:aa:bb:04"
-    # VLANs 10,20-29 come tagged: make those that the guest needs under 'vlans:'.
+    # VLANs 10,20-29 arrive tagged: define those that the guest needs under 'vlans:'.
     dhcp4: false
     dhcp6: false
     accept-ra: false
@@ -83,11 +84,11 @@ ethernets:
   nic4:
     match:
       macaddress: "52:54:00:aa:bb:05"
-    # VLANs 20 come tagged: make those that the guest needs under 'vlans:'.
+    # VLANs 20 arrive tagged: define those that the guest needs under 'vlans:'.
     dhcp4: true
     dhcp6: true
     optional: true
-  # NIC 5 (bridge) is left alone by guestwire: configure it as its network wants.
+  # guestwire leaves NIC 5 (bridge) alone: configure it as its network requires.
 `;
 
 describe('the network-config of a guest', () => {
@@ -100,7 +101,7 @@ describe('the network-config of a guest', () => {
   });
 
   test('is empty for a guest that guestwire leaves alone, and for a NIC without a MAC', () => {
-    expect(print(domainXml({ nics: [ethernetNic({})] }))).toBe('version: 2\n  # NIC 0 (ethernet) is left alone by guestwire: configure it as its network wants.\n');
+    expect(print(domainXml({ nics: [ethernetNic({})] }))).toBe('version: 2\n  # guestwire leaves NIC 0 (ethernet) alone: configure it as its network requires.\n');
   });
 
   testWith('netplan')('is what netplan makes of it for systemd-networkd', () => {

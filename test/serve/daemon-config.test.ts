@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** What [serve] may say, and the text that dnsmasq, radvd and systemd are given for a link, as those programs read it. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -61,7 +62,7 @@ const LINK: Wired = {
   routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }, { to: '2001:db8:0:4000::/56', via: '2001:db8:0:10::a' }, { to: '198.51.100.0/24', via: '192.0.2.10' }],
 };
 const FULL = serve('dns = ["2001:db8::53", "192.0.2.53", "2001:db8::54"]\nsearch = ["example.org", "lab.example.org"]');
-const HEAD = `# Written by guestwire for guest ${UUID} NIC 0, whose link vnet0 has ifindex 17.`;
+const HEAD = `# Written by guestwire for guest ${UUID} NIC 0, link vnet0 with ifindex 17.`;
 
 describe('the configurations of a link', () => {
   test('of both families, with prefixes behind the guest', () => {
@@ -97,7 +98,7 @@ describe('the configurations of a link', () => {
   });
 
   test('hold no word of a damaged journal that would be another line', () => {
-    expect(() => servedLink({ ...LINK, link: 'vnet0*' }, UUID, FULL)).toThrow("interface name 'vnet0*' holds '*'");
+    expect(() => servedLink({ ...LINK, link: 'vnet0*' }, UUID, FULL)).toThrow("interface name 'vnet0*' contains '*'");
     expect(() => servedLink({ ...LINK, addresses: ['::1]'] }, UUID, FULL)).toThrow("'::1]' is not an IPv4 or IPv6 address");
     expect([...(servedLink({ ...LINK, mac: 'x,ignore' }, UUID, FULL)?.texts.keys() ?? [])]).toEqual([ADVERTISER]);
   });
@@ -122,7 +123,7 @@ describe('the configurations of a link', () => {
 });
 
 describe("systemd's templates", () => {
-  testWith('systemd')('are what systemd accepts', () => {
+  testWith('systemd', 'serve')('are what systemd accepts', () => {
     const dir = mkdtempSync(join(tmpdir(), 'guestwire-units-'));
     const instances = SERVICES.map((service) => {
       writeFileSync(join(dir, `${service.unit}@.service`), unitText(service, settingsFrom({})));

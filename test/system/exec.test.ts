@@ -1,3 +1,4 @@
+// @tier fast long
 /** One contract for both doors to other programs: the hook's, on node:child_process, and the command's, on execa. */
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,6 +9,7 @@ import { exec as commandExec } from '../../lib/system/exec-async.js';
 import {
   assertSuccess, type Exec, exec as hookExec, type ExecRequest, type ExecResult, lineOf,
 } from '../../lib/system/exec.js';
+import { bound } from '../tiers/bound.js';
 
 const tool = (name: string): string => resolve('fixtures/tools', name);
 const dir = mkdtempSync(join(tmpdir(), 'guestwire-exec-'));
@@ -60,7 +62,7 @@ describe.each(DOORS)('exec of %s', (_door, exec) => {
   test.each(['hang', 'leave-child'])('is free at the deadline, and all that "%s" started is dead', async (name) => {
     const started = Date.now();
     const result = await exec({ tool: tool(name), args: [], deadline: 1_000 });
-    expect(Date.now() - started).toBeLessThan(4_000);
+    expect(Date.now() - started).toBeLessThan(bound(4_000));
     expect(result).toMatchObject({ exitCode: undefined, signal: 'SIGKILL', timedOut: true, errno: undefined });
     const child = Number(result.stdout);
     expect(child).toBeGreaterThan(1);
@@ -101,8 +103,8 @@ describe('assertSuccess', () => {
   const rows: readonly (readonly [ExecResult, Partial<ExecRequest>, string])[] = [
     [{ ...failed, exitCode: undefined, errno: 'ENOENT' }, {}, "ip is not installed: no 'ip' in PATH, install package iproute2 (adding a route)"],
     [{ ...failed, exitCode: undefined, errno: 'EACCES' }, {}, 'ip could not be started (EACCES) (adding a route)'],
-    [{ ...failed, exitCode: undefined, signal: 'SIGKILL', timedOut: true }, {}, 'ip was killed after 10 s without an end (adding a route)'],
-    [{ ...failed, exitCode: undefined, signal: 'SIGKILL', timedOut: true }, { deadline: 1_500 }, 'ip was killed after 1.5 s without an end (adding a route)'],
+    [{ ...failed, exitCode: undefined, signal: 'SIGKILL', timedOut: true }, {}, 'ip did not end within 10 s and was killed (adding a route)'],
+    [{ ...failed, exitCode: undefined, signal: 'SIGKILL', timedOut: true }, { deadline: 1_500 }, 'ip did not end within 1.5 s and was killed (adding a route)'],
     [{ ...failed, exitCode: undefined, signal: 'SIGSEGV' }, {}, 'ip was killed by SIGSEGV (adding a route)'],
     [failed, {}, 'ip failed (adding a route)'],
     [{ ...failed, stderr: 'RTNETLINK answers: File exists\nCommand failed -:4\n' }, {}, 'ip failed at line 4 (adding a route): RTNETLINK answers: File exists Command failed -:4'],

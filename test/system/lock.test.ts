@@ -1,3 +1,4 @@
+// @tier fast long
 /** The lock, with the real flock(1): who has it, who waits, and that nothing but the death of all its holders frees it. */
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -7,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { JournalError } from '../../lib/errors.js';
 import { type Exec, exec } from '../../lib/system/exec.js';
 import { acquireLock, type Lock } from '../../lib/system/lock.js';
+import { bound } from '../tiers/bound.js';
 
 let dir: string;
 let path: string;
@@ -46,7 +48,7 @@ describe('the lock', () => {
   test('that somebody has is refused under his name after the time to wait', async () => {
     const lock = await acquire("start of guest 'db1'");
     const started = Date.now();
-    expect(await refusal(acquire())).toBe(`lock '${path}' was not had in 1 s: held by start of guest 'db1' (pid ${process.pid})`);
+    expect(await refusal(acquire())).toBe(`could not get lock '${path}' within 1 s: held by start of guest 'db1' (pid ${process.pid})`);
     expect(Date.now() - started).toBeGreaterThanOrEqual(900);
     lock.release();
   });
@@ -73,7 +75,7 @@ describe('the lock', () => {
     while (isFree()) await new Promise((done) => { setTimeout(done, 20); });
     const says = await refusal(acquire());
     process.kill(-(holder.pid ?? 0), 'SIGKILL');
-    expect(says).toBe(`lock '${path}' was not had in 1 s: held by an unknown process`);
+    expect(says).toBe(`could not get lock '${path}' within 1 s: held by an unknown process`);
   });
 
   test('comes as soon as it is free', async () => {
@@ -81,7 +83,7 @@ describe('the lock', () => {
     while (isFree()) await new Promise((done) => { setTimeout(done, 20); });
     const started = Date.now();
     (await acquireLock(exec, { path, wait: 30, holder: 'x' })).release();
-    expect(Date.now() - started).toBeLessThan(10_000);
+    expect(Date.now() - started).toBeLessThan(bound(10_000));
   });
 
   test('stays with a tool that outlives the run which started it', async () => {
@@ -100,7 +102,7 @@ describe('the lock', () => {
     (await acquire()).release();
     expect(statSync(path).mode & 0o777).toBe(0o600);
     chmodSync(path, 0o640);
-    expect(await refusal(acquire())).toBe(`lock '${path}' can be opened by others (mode 0640): remove it`);
+    expect(await refusal(acquire())).toBe(`lock '${path}' is open to other users (mode 0640): remove it`);
   });
 
   test('is never a link, and its target is left alone', async () => {
@@ -123,13 +125,13 @@ describe('the lock', () => {
     ['exit-with-3', 'no such luck'],
     ['../../package.json', 'flock could not be started (EACCES)'],
   ])('is not had without flock: %j', async (name, says) => {
-    expect(await refusal(acquire('start', tool(name)))).toBe(`lock '${path}' cannot be had: ${says}`);
+    expect(await refusal(acquire('start', tool(name)))).toBe(`could not get lock '${path}': ${says}`);
     expect(isFree()).toBe(true);
   });
 
   test('is not had from a flock that ends without a word', async () => {
     const silent: Exec = () => Promise.resolve({ exitCode: 1, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '\n' });
-    expect(await refusal(acquire('start', silent))).toBe(`lock '${path}' cannot be had: flock ended with 1`);
+    expect(await refusal(acquire('start', silent))).toBe(`could not get lock '${path}': flock ended with 1`);
   });
 
   test('asks flock for 5 s less than it is given', async () => {

@@ -1,3 +1,4 @@
+// @tier fast kernel long
 import { spawnSync } from 'node:child_process';
 import { BlockList, isIP } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
@@ -7,6 +8,7 @@ import {
   assertRoutable, assertUnicast, bare, canonicalDestination, contains, type Family, hostPrefix, lastAddress, overlaps,
   parseAddress, parsePrefix,
 } from '../../lib/values/address.js';
+import { rounds } from '../tiers/bound.js';
 
 /** As inet_ntop(3) of glibc prints them. */
 const CANONICAL: [string, string][] = [
@@ -54,7 +56,7 @@ describe('parseAddress', () => {
     fc.assert(fc.property(hex, (all) => {
       const text = all.map((each) => each.toString(16).padStart(4, '0')).join(':');
       expect(`[${parseAddress(text).text}]`).toBe(new URL(`http://[${text}]/`).hostname);
-    }), { numRuns: 500 });
+    }), { numRuns: rounds(500) });
   });
 
   test('the canonical form is its own', () => {
@@ -68,7 +70,7 @@ describe('parseAddress', () => {
     fc.assert(fc.property(fc.oneof(noise, anyAddress, fc.string()), (text) => {
       const family = isIP(text) === 0 || text.includes('%') ? undefined : { 4: 'inet', 6: 'inet6' }[isIP(text)];
       expect(familyOf(text)).toBe(family);
-    }), { numRuns: 5000 });
+    }), { numRuns: rounds(5000) });
   });
 
   test.each([
@@ -83,8 +85,8 @@ describe('parseAddress', () => {
     ['1::2::3', "address '1::2::3' is not an IPv4 or IPv6 address"],
     ['::12345', "address '::12345' is not an IPv4 or IPv6 address"],
     ['1:2:3:4:5:6:7', "address '1:2:3:4:5:6:7' is not an IPv4 or IPv6 address"],
-    ['fe80::1%eth0', "address 'fe80::1%eth0' has a zone: leave out the '%' and what follows"],
-    ['192.0.2.1/32', "address '192.0.2.1/32' has a length: leave out the '/' and what follows"],
+    ['fe80::1%eth0', "address 'fe80::1%eth0' has a zone: remove the '%' and everything after it"],
+    ['192.0.2.1/32', "address '192.0.2.1/32' has a prefix length: remove the '/' and everything after it"],
   ])('refuses %j', (text, message) => {
     expect(() => parseAddress(text)).toThrow(new ValueError(message));
   });
@@ -160,7 +162,7 @@ describe('contains and overlaps', () => {
         expect(contains(prefix, inner)).toBe(inside);
         expect(overlaps(inner, prefix)).toBe(inside);
       }
-    }), { numRuns: 500 });
+    }), { numRuns: rounds(500) });
   });
 
   test.each([
@@ -198,14 +200,14 @@ describe('assertRoutable', () => {
     ['::/0', "prefix '::/0' is the default route: a guest cannot claim it"],
     ['0.0.0.0/32', "address '0.0.0.0' is the unspecified address"],
     ['::/128', "address '::' is the unspecified address"],
-    ['0.0.0.1/32', "address '0.0.0.1' is in '0.0.0.0/8', which is no unicast address"],
+    ['0.0.0.1/32', "address '0.0.0.1' is in '0.0.0.0/8', which has no unicast addresses"],
     ['127.0.0.1/32', "address '127.0.0.1' is a loopback address"],
     ['::1/128', "address '::1' is a loopback address"],
     ['169.254.1.0/24', "prefix '169.254.1.0/24' is link-local, which cannot be routed"],
     ['fe80::1/128', "address 'fe80::1' is link-local, which cannot be routed"],
     ['239.0.0.0/8', "prefix '239.0.0.0/8' is a multicast address"],
     ['ff02::1/128', "address 'ff02::1' is a multicast address"],
-    ['255.255.255.255/32', "address '255.255.255.255' is in '240.0.0.0/4', which is no unicast address"],
+    ['255.255.255.255/32', "address '255.255.255.255' is in '240.0.0.0/4', which has no unicast addresses"],
     ['::ffff:1.2.3.4/128', "address '::ffff:1.2.3.4' is an IPv4-mapped address: write it as IPv4"],
     ['0.0.0.0/1', "prefix '0.0.0.0/1' holds address '0.0.0.0', which is the unspecified address"],
     ['128.0.0.0/1', "prefix '128.0.0.0/1' holds prefix '224.0.0.0/4', which is a multicast address"],

@@ -1,7 +1,9 @@
+// @tier fast long
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
 import { nicLabel } from '../../lib/domain/guest.js';
 import { oneLine, quote } from '../../lib/values/quote.js';
+import { rounds } from '../tiers/bound.js';
 
 describe('quote', () => {
   test.each([
@@ -37,7 +39,7 @@ describe('quote', () => {
     const tricky = fc.array(fc.constantFrom('\\', "'", 'n', '\n', 'u', '{', 'd', '}', '\r'), { maxLength: 6 }).map((parts) => parts.join(''));
     fc.assert(fc.property(tricky, tricky, (a, b) => {
       expect(quote(a) === quote(b)).toBe(a === b);
-    }), { numRuns: 2000 });
+    }), { numRuns: rounds(2000) });
   });
 });
 

@@ -49,6 +49,11 @@ function plansFor({ wanted, concerned, records }: Request, observation: Observat
   return devsOf(request.concerned).map((dev) => planProxyLink(dev, request, observation));
 }
 
+/** Returns the links whose guests want to be found on `dev`. */
+function onProxy(dev: string, { wanted }: Request): string[] {
+  return linksIn(wanted).filter((one) => proxyLinksOf(one).includes(dev)).map(({ link }) => link);
+}
+
 function devsOf(links: readonly RoutedLink[]): string[] {
   return distinct(links.flatMap(proxyLinksOf));
 }
@@ -66,7 +71,7 @@ function planProxies(request: Request, observation: Observation): SharedPlan<Pro
     during: records('during'),
     after: records('after'),
     presence: plans.flatMap(({ presence }) => presence),
-    warnings: plans.flatMap(({ dev, warnings }) => warnings.map((text) => ({ dev, text }))),
+    warnings: plans.flatMap(({ dev, warnings }) => warnings.map((text) => ({ links: onProxy(dev, request), text }))),
   };
 }
 

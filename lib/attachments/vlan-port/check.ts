@@ -51,7 +51,7 @@ export function assertUplinksCarry(where: string, port: VlanPort, { subinterface
 function assertMaster(where: string, link: LinkFacts, bridge: string): void {
   if (link.master === bridge) return;
   const actual = link.master === undefined ? 'it has no master' : `its master is ${quote(link.master)}`;
-  throw new HostError(`${where}: link ${quote(link.ifname)} is no port of bridge ${quote(bridge)}: ${actual}`);
+  throw new HostError(`${where}: link ${quote(link.ifname)} is not a port of bridge ${quote(bridge)}: ${actual}`);
 }
 
 export function existing(where: string, link: string, links: Observation['links']): LinkFacts {

@@ -59,7 +59,8 @@ function planUplinks(request: Request, observation: Observation): SharedPlan<Upl
     during: records('during'),
     after: records('after'),
     warnings: plans.filter(({ there }) => !there).map(({ dev }) => ({
-      dev, text: `uplink ${quote(dev)} of the host config is no port of its bridge: the guest's VLANs do not leave this host by it`,
+      links: portsIn(request.concerned).filter((port) => port.uplinks.includes(dev)).map(({ link }) => link),
+      text: `uplink ${quote(dev)} of the host config is no port of its bridge: the guest's VLANs do not leave this host by it`,
     })),
   };
 }

@@ -1,3 +1,4 @@
+// @tier fast
 /** Made links through the whole loop on the kernel in memory: whichever line fails, the host is as it was before. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

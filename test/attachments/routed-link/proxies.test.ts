@@ -1,3 +1,4 @@
+// @tier fast
 /** Neighbour proxies on a fake kernel: what guests share on an uplink, and what is not guestwire's there. */
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

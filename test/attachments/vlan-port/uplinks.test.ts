@@ -1,3 +1,4 @@
+// @tier fast
 /** Uplinks and the filter of VLAN ports on a fake kernel: what guests share, and what outlives a tap. */
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -15,7 +15,7 @@ export function writeJob(top, out) {
   const lock = JSON.parse(readFileSync(join(top, 'package-lock.json'), 'utf8'));
   const packages = Object.entries(/** @type {{packages: Record<string, {dev?: boolean}>}} */ (lock).packages).filter(([path, { dev }]) => path !== '' && dev !== true).map(([path]) => path);
   const parts = ['package.json', 'dist', 'hooks', 'test/lab', ...packages].map((part) => relative('/', join(top, part)));
-  execFileSync('tar', ['-c', '-h', '--hard-dereference', '-f', join(out, 'job.tar'), '-C', out, 'job', '-C', import.meta.dirname, 'lab-job', '-C', '/', ...parts]);
+  execFileSync('tar', ['-c', '-h', '--hard-dereference', '-f', join(out, 'job.tar'), '-C', out, 'job', '-C', join(top, 'test/lab/tcg'), 'lab-job', '-C', '/', ...parts]);
 }
 
 /** @param {string} image @param {string} out */

@@ -28,7 +28,7 @@ const CORRUPTIONS = [
   ['the native VLAN leaves tagged', 'bridge vlan add dev T vid 40 pvid', /VLAN 40 pvid on 'T' should be VLAN 40 pvid untagged/],
   ["the bridge's default is back", 'bridge vlan add dev A vid 1 pvid untagged', /VLAN 1 pvid untagged on 'A' should not be there/],
   ['a port is isolated no more', 'bridge link set dev A isolated off', /port 'A' is not isolated and should be/],
-  ['a port left its bridge', 'ip link set A nomaster', /'A' is no port of bridge 'br0'|is missing on 'A'/],
+  ['a port left its bridge', 'ip link set A nomaster', /'A' is not a port of bridge 'br0'|is missing on 'A'/],
   ['an uplink lost a VLAN', 'bridge vlan del dev up0 vid 30', /VLAN 30 is missing on 'up0'/],
   ['an uplink lost all', 'bridge vlan del dev up0 vid 10; bridge vlan del dev up0 vid 20; bridge vlan del dev up0 vid 30; bridge vlan del dev up0 vid 40', /VLAN 10 is missing on 'up0'/],
   ['the table bridge is gone', 'nft delete table bridge guestwire', /host: nftables table bridge guestwire is missing/],

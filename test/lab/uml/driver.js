@@ -4,12 +4,13 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { accessSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join, relative, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { buildSync } from 'esbuild';
 import { emulator, writeJob } from '../tcg/boot.js';
 
-const here = import.meta.dirname;
+const here = dirname(fileURLToPath(import.meta.url));
 const top = resolve(here, '../../..');
 const cache = process.env['GUESTWIRE_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'guestwire');
 
@@ -78,8 +79,9 @@ function uml({ version, index, files }) {
     writeFileSync(join(out, 'job'), jobText({ tree, top, image, capabilities: capabilitiesOf(tree), ...words }));
     buildSync({ entryPoints: [join(here, 'attacktables.ts')], outfile: join(out, 'attacktables.mjs'), bundle: true, platform: 'node', format: 'esm', logLevel: 'warning' });
     const linux = ['linux.uml', 'mem=3G', 'root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${join(here, 'uml-init')}`, `OUT=${out}`, 'con=null', 'con0=fd:0,fd:1', 'quiet'];
+    const preload = script('xstate');
     // Pinned: on two CPUs the kernel takes five times as long.
-    return ['taskset', '-c', String(cpu), ...linux];
+    return ['taskset', '-c', String(cpu), ...(preload === '' ? [] : ['env', `LD_PRELOAD=${preload}`]), ...linux];
   };
   return { name: `libvirt ${version}`, files, prepare };
 }
@@ -163,7 +165,13 @@ async function runTests(kernel, several) {
   const tests = ['node', 'test/lab/uml/run-tests.js', ...pattern, ...kernel.files].map(quote).join(' ');
   const child = boot(kernel.prepare(out, { tests }), out, 'pipe');
   let console_ = '';
-  for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text) => (console_ += String(text)));
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text) => {
+      console_ += String(text);
+      // User-Mode Linux then runs on, and does nothing, until its time is over.
+      if (console_.includes('Kernel panic')) child.kill('SIGKILL');
+    });
+  }
   const prefix = several ? `[${kernel.name}] `.padEnd(13) : '';
   let shown = 0;
   /** @type {NodeJS.Timeout | undefined} */

@@ -1,6 +1,7 @@
 // Frames on the wire: wire.py from the tests' side.
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 
 /**
  * @typedef {{dst: string, src: string, tag?: number | null, ethertype?: number, text: string}} Frame
@@ -17,7 +18,7 @@ export function closeWires() {
 
 /** A wire.py, in a network namespace of that name if one is given. @param {string} [netns] */
 export function openWire(netns) {
-  const words = ['python3', `${import.meta.dirname}/wire.py`];
+  const words = ['python3', fileURLToPath(new URL('wire.py', import.meta.url))];
   const [file = '', ...args] = netns === undefined ? words : ['ip', 'netns', 'exec', netns, ...words];
   const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   /** @type {Map<number, {resolve: (value: any) => void, reject: (error: Error) => void}>} */

@@ -1,3 +1,4 @@
+// @tier libvirt
 /** Guests of another driver than the libvirt that is asked: what it does not know is not taken for gone. */
 import { existsSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';

@@ -1,3 +1,4 @@
+// @tier libvirt
 /** The programs in examples/, run as they stand, against a real libvirtd. */
 import { readdirSync } from 'node:fs';
 import { resolve } from 'node:path';

@@ -1,3 +1,4 @@
+// @tier fast kernel
 /** The agent as a service: its unit is one systemd takes, comes and goes with install and uninstall, and systemd is told. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

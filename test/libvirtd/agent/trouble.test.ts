@@ -1,3 +1,4 @@
+// @tier libvirt long
 /** The agent when things end under it: its daemon, itself, its children; and `guestwire set` beside it. */
 import { resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
@@ -8,6 +9,7 @@ import { domainXml } from '../../lab/domain.js';
 import { guestImage, waitFor } from '../../lab/host.js';
 import { type Agent, type AgentPlace, isWatched, openAgentPlace, routesOf, until } from '../../places/agent.js';
 import { canRun, testWith } from '../../places/capability.js';
+import { bound } from '../../tiers/bound.js';
 
 const libvirtTest = testWith('root', 'netns', 'libvirt');
 const able = canRun('root', 'netns', 'libvirt');
@@ -69,7 +71,7 @@ describe('guestwire set and unset', () => {
       [['--nic', '52:54', '--ip', ADDRESS], 2, "--nic: '52:54' is no MAC"],
       [['--nic', MORE, '--ip', '192.0.2.20'], 1, "guestwire: guest 'web1': no NIC has the MAC '52:54:00:00:00:11', the guest has '52:54:00:00:00:10'\n"],
       [['--nic', MAC, '--vlan', '10', '--ip', ADDRESS], 2, 'a NIC is a VLAN port or a routed link'],
-      [['--nic', MAC], 2, 'say what the NIC is to be'],
+      [['--nic', MAC], 2, 'no option says what the NIC becomes'],
       [['--vlan', '10'], 2, "'--nic' is missing"],
     ] as const) {
       const result = await guestwire('set', 'web1', ...args);
@@ -107,8 +109,8 @@ describe('a NIC that goes', () => {
     const entry = async (): Promise<string> => place.host.ok('sh', ['-c', 'cat /run/guestwire/*.json']);
     const took = await until(async () => !(await entry()).includes('192.0.2.20'), { what: 'the release', since: at });
     console.log(`detach, from event to exact: ${Math.round(took)} ms`);
-    // A second on a quiet machine; this holds on any.
-    expect(took).toBeLessThan(5_000);
+    // A second on a quiet machine, which the printed figure shows.
+    expect(took).toBeLessThan(bound(5_000));
     expect(await destinations()).toEqual([ADDRESS]);
   }, 120_000);
 });
@@ -165,7 +167,7 @@ ${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
   libvirtTest('is one at a time', async () => {
     const other = await guestwire('watch');
     expect(other).toMatchObject({ code: 1, stdout: '' });
-    expect(other.stderr).toMatch(/^guestwire: lock '\/run\/guestwire\.agent' was not had in 5 s: held by guestwire watch \(pid \d+\)\n$/);
+    expect(other.stderr).toMatch(/^guestwire: could not get lock '\/run\/guestwire\.agent' within 5 s: held by guestwire watch \(pid \d+\)\n$/);
   }, 60_000);
 
   libvirtTest('forgets a guest that ended', async () => {

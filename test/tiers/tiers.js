@@ -1,0 +1,91 @@
+// The tiers of the tests: their budgets, which CONTRIBUTING.md has, and the files of each, which say so in their first line.
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** @typedef {{name: string, budget: number}} Tier budget in seconds */
+
+/** Tiers of which no jest file is: the lab has a runner of its own. */
+const WITHOUT_FILES = ['lab'];
+
+/**
+ * Returns the rows of the table of tiers: the only place where the budgets stand.
+ *
+ * @param {string} text CONTRIBUTING.md
+ * @returns {Tier[]}
+ */
+export function tiersOf(text) {
+  const rows = [...text.matchAll(/^\| `(\w+)` \| (\d+) (s|min) \|/gm)];
+  if (rows.length === 0) throw new Error("CONTRIBUTING.md has no table of tiers: a row begins as '| `fast` | 90 s |'");
+  return rows.map(([, name = '', count, unit]) => ({ name, budget: Number(count) * (unit === 'min' ? 60 : 1) }));
+}
+
+/** @param {string} top the checkout */
+export function readTiers(top) {
+  return tiersOf(readFileSync(join(top, 'CONTRIBUTING.md'), 'utf8'));
+}
+
+/**
+ * Returns the tiers that a test file is in. A file that names none would run in no tier, and nothing would say so.
+ *
+ * @param {string} file @param {string} text @param {readonly string[]} known
+ */
+export function tiersOfFile(file, text, known) {
+  const names = /^\/\/ @tier ((?:\w+ )*\w+)\n/.exec(text)?.[1]?.split(' ');
+  const allowed = known.filter((name) => !WITHOUT_FILES.includes(name));
+  if (names === undefined) throw new Error(`${file}: its first line must name its tiers, as '// @tier fast' (of ${allowed.join(', ')}): see CONTRIBUTING.md`);
+  const wrong = names.find((name) => !allowed.includes(name));
+  if (wrong !== undefined) throw new Error(`${file}: '${wrong}' is no tier of a test file: ${allowed.join(', ')} are`);
+  return names;
+}
+
+/**
+ * Returns the jest files of each tier. Throws for all files without a tier at once.
+ *
+ * @param {string} top the checkout @param {readonly string[]} known
+ * @returns {Map<string, string[]>}
+ */
+export function filesByTier(top, known) {
+  /** @type {Map<string, string[]>} */
+  const files = new Map(known.map((name) => [name, []]));
+  /** @type {string[]} */
+  const faults = [];
+  for (const name of readdirSync(join(top, 'test'), { recursive: true, encoding: 'utf8' }).sort()) {
+    if (!name.endsWith('.test.ts')) continue;
+    const file = join('test', name);
+    try {
+      for (const tier of tiersOfFile(file, readFileSync(join(top, file), 'utf8'), known)) files.get(tier)?.push(file);
+    } catch (error) {
+      faults.push(error instanceof Error ? error.message : String(error));
+    }
+  }
+  if (faults.length > 0) throw new Error(faults.join('\n'));
+  return files;
+}
+
+/** @typedef {{name: string, passed: boolean, seconds: number, cpu: number}} Outcome */
+
+/**
+ * Returns the table that ends a run, and whether all is well: each tier passed, and within twice its budget.
+ *
+ * @param {readonly Outcome[]} outcomes @param {readonly Tier[]} tiers
+ */
+export function summary(outcomes, tiers) {
+  const rows = outcomes.map(({ name, passed, seconds, cpu }) => {
+    const budget = tiers.find((tier) => tier.name === name)?.budget ?? 0;
+    const verdict = !passed ? 'FAILED' : seconds > 2 * budget ? 'TOO SLOW: over twice its budget' : seconds > budget ? 'passed, over its budget' : 'passed';
+    return { good: passed && seconds <= 2 * budget, cells: [name, clock(seconds), clock(cpu), clock(budget), verdict] };
+  });
+  const total = ['total', clock(sum(outcomes.map(({ seconds }) => seconds))), clock(sum(outcomes.map(({ cpu }) => cpu))), '', ''];
+  const cells = [['tier', 'time', 'CPU', 'budget', ''], ...rows.map((row) => row.cells), ...(rows.length > 1 ? [total] : [])];
+  const text = cells.map(([name = '', ...rest]) => [name.padEnd(8), ...rest.slice(0, 3).map((cell) => cell.padStart(11)), `  ${rest[3] ?? ''}`].join('').trimEnd()).join('\n');
+  return { text, good: rows.every(({ good }) => good) };
+}
+
+/** @param {readonly number[]} values */
+const sum = (values) => values.reduce((all, value) => all + value, 0);
+
+/** @param {number} seconds */
+function clock(seconds) {
+  const whole = Math.round(seconds);
+  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, '0')} min`;
+}
