@@ -186,6 +186,8 @@ export interface SharedKind<R = never> {
   readonly observed: (request: SharedRequest<R>, observation: Observation) => readonly NetObject[];
   /** Returns what is to be there, and the records while it is made and after. */
   readonly plan: (request: SharedRequest<R>, observation: Observation) => SharedPlan<R>;
+  /** Returns the links of guestwire's making, of all links of the host, that none of those `used` needs. */
+  readonly idle?: (links: readonly LinkFacts[], used: ReadonlySet<string>) => readonly NetObject[];
 }
 
 /** What guests share and the kernel alone does not tell: the journal has a record of it. */

@@ -1,6 +1,6 @@
 /** The one list of what guests share on a host. Each entry is planned for a guest, with what other guests need of it in mind. */
 import type * as z from 'zod/mini';
-import type { Observation } from '../kernel/observation.js';
+import type { LinkFacts, Observation } from '../kernel/observation.js';
 import type { NetObject } from '../state/netstate.js';
 import type { Presence, RecordedKind, SharedPlan, SharedRequest, SharedWarning, Surplus } from './attached.js';
 import { forwarding } from './routed-link/forwarding.js';
@@ -82,6 +82,11 @@ const NO_SURPLUS: Surplus<unknown> = {
 /** Returns how to find what no guest needs any more of one entry. */
 export function surplusOf(name: LedgerName): Surplus<unknown> {
   return recorded(name).surplus ?? NO_SURPLUS;
+}
+
+/** Returns the links that guestwire made for guests together, of all links of the host, and that no guest uses. */
+export function idleLinks(links: readonly LinkFacts[], used: ReadonlySet<string>): NetObject[] {
+  return LEDGER_NAMES.flatMap((name) => recorded(name).idle?.(links, used) ?? []);
 }
 
 /** Returns what `uninstall` cannot take away, in words: what the records still hold. */

@@ -4,7 +4,7 @@
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isNic, staysUntilRelease } from '../attachments/attachment.js';
+import { isNic, namesOf, staysUntilRelease } from '../attachments/attachment.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
 import { renamed as underName } from '../state/objects.js';
 import type { Holding, Journal } from './journal.js';
@@ -78,7 +78,7 @@ function followed<Some extends Holding>(entry: Some, names: LinkNames): Some {
 
 /** What guestwire makes it makes under one name. */
 function nowOf(one: Wired, { wired }: Holding, names: LinkNames): Wired {
-  if (!isNic(one) || wired.some((other) => other.nic === one.nic && staysUntilRelease(other))) return one;
+  if (!isNic(one) || wired.some((other) => staysUntilRelease(other) && namesOf(other).includes(one.link))) return one;
   const link = names.has(one.link) ? undefined : names.of(one.ifindex);
   if (link === undefined) return one;
   const was = one.was ?? one.link;

@@ -89,7 +89,7 @@ describe('the bridge of a libvirt network', () => {
   test.each([
     ['bridge = 30', "[network.v30] bridge: must be text in quotes, not the number '30'"],
     ['bridge = ""', "[network.v30] bridge: interface name '' is empty"],
-    ['bridge = "br 30"', "[network.v30] bridge: interface name 'br 30' holds ' ': letters, digits and '_', '.', '+', '-' may be in it"],
+    ['bridge = "br 30"', "[network.v30] bridge: interface name 'br 30' contains ' ': allowed are letters, digits, '_', '.', '+' and '-'"],
     ['bridges = "br30"', "[network.v30]: unknown key 'bridges': allowed are 'portgroup', 'bridge'"],
   ])('refuses %s', (line, words) => {
     expect(refusal(`[network.v30]\n${line}\n`)).toBe(words);
@@ -110,7 +110,7 @@ describe('what makes no sense is refused', () => {
     ['vid = 30\nparent = ["eno1"]', '[bridge.br30] parent: must be the name of a link in quotes, not a list'],
     ['vid = 30\nparent = ""', "[bridge.br30] parent: interface name '' is empty"],
     ['vid = 30\nparent = "-eno1"', "[bridge.br30] parent: interface name '-eno1' starts with a dash: tools would read it as an option"],
-    ['vid = 30\nparent = "enp129s0f0np1234"', "[bridge.br30] parent: interface name 'enp129s0f0np1234' has 16 characters: the kernel takes at most 15"],
+    ['vid = 30\nparent = "enp129s0f0np1234"', "[bridge.br30] parent: interface name 'enp129s0f0np1234' has 16 characters: the kernel accepts at most 15"],
     ['vid = 30\nparent = "br30"', "[bridge.br30] parent: 'br30' is the bridge itself: name the link that carries the VLAN"],
     ['vid = 30\nparent = "eno1"\nuplinks = ["eno2"]', "[bridge.br30]: 'uplinks' means nothing on a bridge of one VLAN, because 'parent' is its way to the world: remove it"],
     ['vid = 30\nparent = "eno1"\nprotected = [1]', "[bridge.br30]: 'protected' means nothing on a bridge of one VLAN, because all of the bridge is one VLAN: remove it"],
@@ -129,14 +129,14 @@ describe('what makes no sense is refused', () => {
     ['br{vid}', 'parent = "eno1"\nallowed = [30]\nvid = 30', "[bridge.'br{vid}']: '{vid}' in the name already says which VLAN: remove 'vid'"],
     ['br{vid}', 'parent = "eno1"\nallowed = [30]\nuplinks = ["eno2"]', "[bridge.'br{vid}']: 'uplinks' means nothing on a bridge of one VLAN, because 'parent' is its way to the world: remove it"],
     ['br{vid}', 'parent = "eno1"\nallowed = [30]\nprotected = [1]', "[bridge.'br{vid}']: 'protected' means nothing on a bridge of one VLAN, because all of the bridge is one VLAN: remove it"],
-    ['br{vid}', 'parent = "eno 1"\nallowed = [30]', "[bridge.'br{vid}'] parent: interface name 'eno 1' holds ' ': letters, digits and '_', '.', '+', '-' may be in it"],
+    ['br{vid}', 'parent = "eno 1"\nallowed = [30]', "[bridge.'br{vid}'] parent: interface name 'eno 1' contains ' ': allowed are letters, digits, '_', '.', '+' and '-'"],
     ['br{vid}-{vid}', 'parent = "eno1"\nallowed = [30]', `[bridge.'br{vid}-{vid}']: ${once}`],
     ['br{VID}', 'parent = "eno1"\nallowed = [30]', `[bridge.'br{VID}']: ${once}`],
     ['br{vid', 'parent = "eno1"\nallowed = [30]', `[bridge.'br{vid']: ${once}`],
     ['{br{vid}', 'parent = "eno1"\nallowed = [30]', `[bridge.'{br{vid}']: ${once}`],
-    ['{vid}', 'parent = "eno1"\nallowed = [30]', "[bridge.'{vid}']: interface name '30' is a number: nft would take another link's index for it"],
-    ['b r{vid}', 'parent = "eno1"\nallowed = [30]', "[bridge.'b r{vid}']: interface name 'b r30' holds ' ': letters, digits and '_', '.', '+', '-' may be in it"],
-    ['productions-{vid}', 'parent = "eno1"\nallowed = ["10-1000"]', "[bridge.'productions-{vid}']: interface name 'productions-1000' has 16 characters: the kernel takes at most 15"],
+    ['{vid}', 'parent = "eno1"\nallowed = [30]', "[bridge.'{vid}']: interface name '30' is a number: nft would take it for the index of another link"],
+    ['b r{vid}', 'parent = "eno1"\nallowed = [30]', "[bridge.'b r{vid}']: interface name 'b r30' contains ' ': allowed are letters, digits, '_', '.', '+' and '-'"],
+    ['productions-{vid}', 'parent = "eno1"\nallowed = ["10-1000"]', "[bridge.'productions-{vid}']: interface name 'productions-1000' has 16 characters: the kernel accepts at most 15"],
   ])('in a table [bridge."%s"]: %s', (name, lines, words) => {
     expect(refusal(`[bridge."${name}"]\n${lines}\n`)).toBe(words);
   });

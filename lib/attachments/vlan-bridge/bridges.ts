@@ -24,8 +24,20 @@ export const bridges: RecordedKind<BridgeRecord> = {
   schema: z.array(z.object({ dev: word })),
   observed: (request, observation) => usesOf(request).flatMap((use) => observedOf(use, request, observation)),
   plan: planBridges,
+  idle,
   leftWords: ({ dev }) => `link '${dev}', which was being made`,
 };
+
+/** A bridge that is still needed for a port of something else stays, and its sub-interface with it. */
+function idle(links: readonly LinkFacts[], used: ReadonlySet<string>): NetObject[] {
+  const mine = links.filter(({ ifname, alias }) => alias === SHARED_ALIAS && !used.has(ifname));
+  const names = new Set(mine.map(({ ifname }) => ifname));
+  const kept = new Set(links.flatMap(({ ifname, master }) => (master === undefined || names.has(ifname) ? [] : [master])));
+  return mine.filter(({ ifname, master = '' }) => !kept.has(ifname) && !kept.has(master)).flatMap(({ ifname: dev, bridge, vlan }): NetObject[] => {
+    if (bridge !== undefined) return [{ kind: 'bridge', dev }];
+    return vlan === undefined ? [] : [{ kind: 'vlan-link', dev, parent: vlan.parent, vid: vlan.vid }];
+  });
+}
 
 /** One use of each bridge and VLAN, of all that are looked after. */
 function usesOf({ concerned }: Pick<Request, 'concerned'>): BridgeUse[] {
