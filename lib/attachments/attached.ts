@@ -54,6 +54,8 @@ export interface Surroundings {
   readonly own: readonly { readonly link: string | undefined; readonly protocol: number | undefined }[];
   /** Returns the name of the guest with this UUID; undefined: guestwire does not know it. */
   readonly guestName: (uuid: string) => string | undefined;
+  /** Returns whether a run that was killed was about to make this link: it may have no alias yet. */
+  readonly isUnfinished: (dev: string) => boolean;
 }
 
 export interface Holder {

@@ -18,6 +18,7 @@ export interface HostFacts extends Pick<Surroundings, 'observation'> {
   /** What the guest's earlier run wired. */
   readonly recorded: readonly (Attachment | Placed)[];
   readonly guestName?: Surroundings['guestName'];
+  readonly isUnfinished?: Surroundings['isUnfinished'];
 }
 
 /**
@@ -25,7 +26,8 @@ export interface HostFacts extends Pick<Surroundings, 'observation'> {
  * Checks what is known: an attachment without a link yet is checked as far as its bridge and addresses go.
  */
 export function preflight(
-  guest: string, attachments: readonly Attachment[], { observation, others, recorded, guestName = () => undefined }: HostFacts,
+  guest: string, attachments: readonly Attachment[],
+  { observation, others, recorded, guestName = () => undefined, isUnfinished = () => false }: HostFacts,
 ): void {
   const own = [...attachments, ...recorded].flatMap((one) => {
     const routing = routingOf(one);
@@ -34,7 +36,7 @@ export function preflight(
   const holders = others.map(holderOf);
   for (const one of attachments) {
     const where = nicLabel(guest, { index: one.nic, mac: one.mac });
-    kindOf(one).check?.(where, one, { observation, holders, own, guestName });
+    kindOf(one).check?.(where, one, { observation, holders, own, guestName, isUnfinished });
   }
 }
 

@@ -84,6 +84,11 @@ export function surplusOf(name: LedgerName): Surplus<unknown> {
   return recorded(name).surplus ?? NO_SURPLUS;
 }
 
+/** Returns whether the ledger says that a run which was killed was about to make this link. */
+export function isUnfinished({ bridges: records }: Ledger, dev: string): boolean {
+  return records.some((record) => record.dev === dev);
+}
+
 /** Returns the links that guestwire made for guests together, of all links of the host, and that no guest uses. */
 export function idleLinks(links: readonly LinkFacts[], used: ReadonlySet<string>): NetObject[] {
   return LEDGER_NAMES.flatMap((name) => recorded(name).idle?.(links, used) ?? []);

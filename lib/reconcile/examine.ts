@@ -3,6 +3,7 @@
  */
 import { preflight } from '../attachments/check.js';
 import type { Attachment } from '../attachments/kinds.js';
+import { isUnfinished } from '../attachments/ledger.js';
 import { furtherScopeOf, scopeOf, withFurther } from '../attachments/scope.js';
 import { familiesOf } from '../attachments/wired.js';
 import type { Guest } from '../domain/guest.js';
@@ -29,6 +30,6 @@ export async function examine(host: Host, { guest, attachments, asksFilters = fa
   const first = await host.kernel.observe(asksFilters ? { ...scope, filters: familiesOf([...attachments, ...recorded]) } : scope);
   const observation = withFurther(first, await host.kernel.observe(furtherScopeOf(attachments, first)));
   const others = rivals.map(({ guest: { name }, wired }) => ({ name, attachments: wired }));
-  preflight(guest.name, attachments, { observation, others, recorded, guestName: (uuid) => host.journal.read(uuid)?.guest.name });
+  preflight(guest.name, attachments, { observation, others, recorded, guestName: (uuid) => host.journal.read(uuid)?.guest.name, isUnfinished: (dev) => isUnfinished(host.journal.readLedger(), dev) });
   return observation;
 }

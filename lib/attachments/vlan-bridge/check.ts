@@ -6,15 +6,16 @@
 import { ConflictError, HostError } from '../../errors.js';
 import type { Observation, Subinterface } from '../../kernel/observation.js';
 import { quote } from '../../values/quote.js';
+import type { Surroundings } from '../attached.js';
 import { assertTracking } from '../vlan-port/check.js';
 import { SHARED_ALIAS, subOf, type VlanBridge } from './vlan-bridge.js';
 
 /** Throws HostError when the host cannot give the bridge, ConflictError when a link of its names is something else. */
-export function assertVlanBridge(where: string, one: VlanBridge, observation: Observation): void {
+export function assertVlanBridge(where: string, one: VlanBridge, { observation, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>): void {
   assertTracking(where, one.policy, observation);
   assertParent(where, one, observation);
   assertBridge(where, one, observation);
-  assertSubinterface(where, one, observation);
+  assertSubinterface(where, one, { observation, isUnfinished });
   assertTap(where, one, observation);
 }
 
@@ -50,7 +51,9 @@ function assertBridge(where: string, { bridge, vid, parent }: VlanBridge, { link
   throw new HostError(`${where}: bridge ${quote(bridge)} has the port ${quote(other.ifname)} of VLAN '${other.vid}' of ${quote(other.parent)}: two VLANs would be one: stop the guests on it, or remove that port`);
 }
 
-function assertSubinterface(where: string, { bridge, vid, parent }: VlanBridge, { links, subinterfaces }: Observation): void {
+function assertSubinterface(
+  where: string, { bridge, vid, parent }: VlanBridge, { observation: { links, subinterfaces }, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>,
+): void {
   const sub = subOf({ vid, parent });
   const there = subinterfaces.find((one) => isOf({ vid, parent }, one));
   if (there === undefined) {
@@ -58,7 +61,8 @@ function assertSubinterface(where: string, { bridge, vid, parent }: VlanBridge, 
     throw new ConflictError(`${where}: link ${quote(sub)} exists and is not VLAN '${vid}' of ${quote(parent)}: remove or rename it: bridge ${quote(bridge)} needs a sub-interface of that name`);
   }
   const { ifname, master } = there;
-  if (master === bridge || (master === undefined && links.get(ifname)?.alias === SHARED_ALIAS)) return;
+  const alias = links.get(ifname)?.alias;
+  if (master === bridge || (master === undefined && (alias === SHARED_ALIAS || (alias === undefined && isUnfinished(ifname))))) return;
   const actual = master === undefined ? `and is no port of bridge ${quote(bridge)}` : `and is a port of ${quote(master)}, not of bridge ${quote(bridge)}`;
   throw new HostError(`${where}: sub-interface ${quote(ifname)} exists ${actual}: run 'ip link set dev ${ifname} master ${bridge}' (its addresses stop working), or remove it`);
 }

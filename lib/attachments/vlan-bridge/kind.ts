@@ -33,7 +33,7 @@ export const vlanBridge: AttachmentKind<VlanBridge, PlacedVlanBridge> = {
     const facts = links.get(parent);
     return { links: distinct([facts?.master]), bridges: facts?.bridge?.filtering === true ? [parent] : [] };
   },
-  check: (where, one, { observation }) => { assertVlanBridge(where, one, observation); },
+  check: assertVlanBridge,
   desired: desiredPort,
   observed: observedPort,
   guard: ({ bridge, declared = [], policy: words, isolated }) => ({
