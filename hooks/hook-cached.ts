@@ -47,7 +47,7 @@ function compile(source: Buffer, cachedData?: Buffer): Script {
 }
 
 /**
- * Returns the code for `source`; undefined when there is none that can be believed. V8 itself compares no more of the source
+ * Returns the code for `source`; undefined when there is no valid one. V8 itself compares no more of the source
  * than its length and runs damaged code without a check sum (Node 20 to 24), hence the source and two copies of the code in
  * the cache: comparing them takes 0.2 ms, node:crypto 3.
  */
@@ -65,7 +65,7 @@ function codeFor(source: Buffer): Buffer | undefined {
   }
 }
 
-/** This very node: one of the same version, built by somebody else, may lay out its code otherwise. */
+/** This very node: a build of the same version by another distributor may lay out its code otherwise. */
 function label(): Buffer {
   const { size, mtimeMs } = statSync(process.execPath);
   return Buffer.from(`${process.version} ${process.arch} ${size} ${mtimeMs}\n`);

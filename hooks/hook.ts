@@ -21,7 +21,7 @@ function tell(text: string): void {
   try {
     if (text !== '') writeSync(2, text);
   } catch {
-    // Nobody reads it any more. The status counts: with node's own, 1, the guest would start.
+    // The reader is gone. The status counts: with node's own, 1, the guest would start.
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * Every error class guestwire throws. Callers test `code`, never the message; `retryable` says whether the same
- * call can succeed later without anybody changing anything. Messages are one sentence: where, what, why, cure.
+ * call can succeed later without a change of its input. Messages are one sentence: where, what, why, cure.
  */
 
 export type ErrorCode =
@@ -44,7 +44,7 @@ export class DomainXmlError extends GuestwireError {
 /** The host config is not TOML, has unknown keys or wrong values, or is not safe to believe. */
 export class ConfigError extends GuestwireError {
   readonly code = 'ERR_CONFIG';
-  /** The file's text, when it could be read: configMentions() tells from it which guests the file may speak of. */
+  /** The file's text, when it could be read: configMentions() finds in it the guests that the file may configure. */
   readonly text: string | undefined;
 
   constructor(message: string, options?: ErrorOptions & { readonly text?: string }) {
@@ -68,7 +68,7 @@ export class HostError extends GuestwireError {
   readonly code = 'ERR_HOST';
 }
 
-/** What the guest asks for is held by somebody else; the message names the holder. */
+/** Another guest, or the host, holds what this guest claims; the message names the holder. */
 export class ConflictError extends GuestwireError {
   readonly code = 'ERR_CONFLICT';
 }
@@ -116,7 +116,7 @@ export class RollbackError extends GuestwireError {
   readonly code = 'ERR_ROLLBACK';
 }
 
-/** The lock was not had in time, or the state directory cannot be read or written. */
+/** The lock could not be acquired in time, or the state directory cannot be read or written. */
 export class JournalError extends GuestwireError {
   readonly code = 'ERR_JOURNAL';
   override readonly retryable = true;
@@ -127,7 +127,7 @@ export class UsageError extends GuestwireError {
   readonly code = 'ERR_USAGE';
 }
 
-/** A value is outside its grammar, said without its place; whoever knows the place wraps it with {@link locate}. */
+/** A value is outside its grammar. The message does not say where: the caller adds that with {@link locate}. */
 export class ValueError extends Error {
   override readonly name = 'ValueError';
 }

@@ -69,7 +69,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     options.supervisor.stop();
     lock.release();
   }
-  if (!signal.aborted) throw new Error('the agent ended without being told to');
+  if (!signal.aborted) throw new Error('the agent ended unexpectedly');
 }
 
 /** Otherwise the first port that comes or goes has all guests of its bridge looked at, and the one concerned waits for them. */
@@ -94,7 +94,7 @@ async function serve(options: AgentOptions, guests: Guests): Promise<void> {
     } catch (error) {
       if (isAborted(signal)) return;
       if (error instanceof LibvirtUnsupportedError || error instanceof LibvirtArgumentError || !(error instanceof GuestwireError)) throw error;
-      if (error.message !== said) io.warn(`libvirt is not to be had, and is looked for again: ${error.message}`);
+      if (error.message !== said) io.warn(`cannot connect to libvirt, will keep trying: ${error.message}`);
       said = error.message;
       await sleep(pause, undefined, { signal }).catch(() => undefined);
       pause = Math.min(2 * pause, PAUSE.most);
@@ -110,7 +110,7 @@ async function listen({ io, signal, supervisor }: AgentOptions, libvirt: Connect
   for await (const event of libvirt.events({ kinds: DOMAIN_KINDS, signal })) {
     onHeard();
     if (event.kind === 'resync') void guests.checkAll().then(() => supervisor.tell('READY=1', 'STATUS=watching'));
-    else if (event.kind === 'disconnected') io.warn(`libvirt is gone, and is waited for: ${event.cause.message}`);
+    else if (event.kind === 'disconnected') io.warn(`lost the connection to libvirt, will reconnect: ${event.cause.message}`);
     else if ('domain' in event && isOfConcern(event)) guests.hear(event.domain);
   }
 }
@@ -122,7 +122,7 @@ async function listenToNetworks({ io, signal }: Pick<AgentOptions, 'io' | 'signa
       if (event.kind === 'network-lifecycle') guests.hearNetwork(event.network.name);
     }
   } catch (error) {
-    if (error instanceof LibvirtError) io.warn(`libvirt tells nothing of its networks: ${error.message}`);
+    if (error instanceof LibvirtError) io.warn(`libvirt does not report events of its networks: ${error.message}`);
     else if (!(error instanceof GuestwireError)) throw error;
   }
 }

@@ -104,7 +104,7 @@ async function lookAtAll(state: State, work: Work): Promise<void> {
 }
 
 function tellUnseen(state: State, error: unknown): void {
-  if (!isWithout(error)) tell(state, HOST, new Set([`not all guests could be looked at: ${sentenceOf(error)}: it is tried again`]));
+  if (!isWithout(error)) tell(state, HOST, new Set([`could not check all guests: ${sentenceOf(error)}: will retry`]));
 }
 
 function isWithout(error: unknown): boolean {
@@ -165,7 +165,7 @@ function tellFailure(state: State, uuid: string, { error, failures }: { readonly
   if (error instanceof OvertakenError || error instanceof LibvirtConnectionError) return;
   const label = `guest ${quote(state.names.get(uuid) ?? uuid)}`;
   const sentence = sentenceOf(error);
-  tell(state, failureOf(uuid), new Set([`${sentence.includes(label) ? '' : `${label}: `}${sentence}: it is tried again`]));
+  tell(state, failureOf(uuid), new Set([`${sentence.includes(label) ? '' : `${label}: `}${sentence}: will retry`]));
 }
 
 function inquiryOf(state: State, { uuid, name }: { readonly uuid: string; readonly name: string }): Inquiry {
@@ -189,11 +189,11 @@ function inquiryOf(state: State, { uuid, name }: { readonly uuid: string; readon
 }
 
 function libvirtOf({ libvirt }: State): Connection {
-  if (libvirt === undefined) throw new LibvirtConnectionError('there is no connection to libvirt now');
+  if (libvirt === undefined) throw new LibvirtConnectionError('libvirt is not connected now');
   return libvirt;
 }
 
-/** Of what is no GuestwireError the stack, because that is a bug. */
+/** The stack of any error that is not a GuestwireError, because that is a bug. */
 function sentenceOf(error: unknown): string {
   if (error instanceof GuestwireError) return error.message;
   const { stack, message } = error instanceof Error ? error : new Error(String(error));

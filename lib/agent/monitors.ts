@@ -48,7 +48,7 @@ async function keep(monitor: Monitor, options: MonitorOptions, signal: AbortSign
     const why = await runOnce(monitor, options, signal);
     if (isAborted(signal)) return;
     if (performance.now() - started >= SOUND) [pause, told] = [PAUSE.first, ''];
-    if (why !== told) options.warn(`'${monitor.tool} ${monitor.args.join(' ')}' ended (${why}): it is started again, and until it lives changes are seen by the check of all guests alone`);
+    if (why !== told) options.warn(`'${monitor.tool} ${monitor.args.join(' ')}' ended (${why}): restarting it; until then changes are noticed only by the periodic check of all guests`);
     told = why;
     await sleep(pause, undefined, { signal }).catch(() => undefined);
     pause = Math.min(2 * pause, PAUSE.most);

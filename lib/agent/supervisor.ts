@@ -20,7 +20,7 @@ export function createSupervisor(exec: Exec, env: Readonly<Record<string, string
   const tell = async (...states: readonly string[]): Promise<void> => {
     const request: ExecRequest = { tool: 'systemd-notify', args: states, env: { NOTIFY_SOCKET: socket }, deadline: DEADLINE };
     const result = await exec(request);
-    if (result.exitCode !== 0) warn(`systemd could not be told ${states.join(' ')}: ${failureOf(request, result)}`);
+    if (result.exitCode !== 0) warn(`could not notify systemd of ${states.join(' ')}: ${failureOf(request, result)}`);
   };
   // Microseconds; three signs within the time it allows.
   const allowed = Number(env['WATCHDOG_USEC'] ?? 0) / 1000;

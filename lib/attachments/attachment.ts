@@ -14,9 +14,9 @@ export function isNic(one: Any): boolean {
   return !kindOf(one).isSatellite;
 }
 
-/** Returns the NICs among wired links. */
-export function nicsAmong(wired: readonly Wired[]): WiredNic[] {
-  return wired.filter(isNic) as WiredNic[];
+/** Returns the NICs among these links. */
+export function nicsAmong<Some extends Any>(links: readonly Some[]): Extract<Some, { readonly kind: Attachment['kind'] }>[] {
+  return links.filter(isNic) as Extract<Some, { readonly kind: Attachment['kind'] }>[];
 }
 
 /** Returns the links to wire for an attachment, or what libvirt has not named yet. */

@@ -35,7 +35,7 @@ function attach(domain: Domain, config: HostConfig, intent: Intent): Attachment 
     const attachment = kind.derive?.(where, intent, { domain, config });
     if (attachment !== undefined) return attachment as Attachment;
   }
-  throw new UnsupportedError(`${where}: no way to join the network fits what is asked: ask for a <vlan> or a <routed>`);
+  throw new UnsupportedError(`${where}: no way to join the network fits the settings of this NIC: give it a <vlan> or a <routed>`);
 }
 
 /** Two claims of one guest may nest (a /128 inside its own /64), but the same destination twice has two owners. */
@@ -61,14 +61,14 @@ function assertNamesApart(domain: Domain, attachments: readonly Attachment[]): v
     const where = nicLabel(domain.name, { index: made.nic, mac: domain.nics[made.nic]?.mac });
     const names = namesOf(made);
     if (new Set(names).size < names.length) {
-      throw new ConflictError(`${where}: both ends of the veth pair are called ${quote(names[0] ?? '')}: give the host end another name`);
+      throw new ConflictError(`${where}: both ends of the veth pair have the name ${quote(names[0] ?? '')}: give the host end another name`);
     }
     for (const name of names) {
       const other = taken.get(name);
       // A tap that guestwire makes is the NIC's own target.
       const isItself = names.length === 1 && other?.isTarget === true && other.nic === made.nic;
       if (other !== undefined && !isItself) {
-        throw new ConflictError(`${where}: two links of this guest would be called ${quote(name)}, the other is of NIC ${other.nic}: give each its own name`);
+        throw new ConflictError(`${where}: two links of this guest have the name ${quote(name)}, the other is of NIC ${other.nic}: give each its own name`);
       }
       taken.set(name, { nic: made.nic, isTarget: false });
     }

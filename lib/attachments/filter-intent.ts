@@ -66,14 +66,14 @@ export function portPolicyBy(where: string, wish: FilterWish, name: string): Pol
   const policy = { ...profileOf(wish, 'open'), ...whomOf(wish, name), offers: { dhcp: false, dns: [] } };
   const toHost = policy.allows.find(({ peers }) => peers.some(({ kind }) => kind === 'host'));
   if (toHost === undefined) return policy;
-  throw new UnsupportedError(`${where}: ${toHost.origin ?? '<gw:allow>'}: 'host' on a VLAN port: a bridge cannot tell what is for this host from what this host will route: name this host's addresses, and let its own firewall guard it`);
+  throw new UnsupportedError(`${where}: ${toHost.origin ?? '<gw:allow>'}: 'host' does not work on a VLAN port: a bridge cannot tell packets to this host from packets that it will route: name this host's addresses, and protect it with its own firewall`);
 }
 
 /** Returns the policy of a routed link. Throws UnsupportedError for addresses that are said in the wrong place. */
 export function policyBy(where: string, wish: FilterWish, { config, name }: { readonly config: HostConfig; readonly name: string }): Policy {
   const { metadata, guest } = wish;
-  if (metadata?.ips !== undefined) throw new UnsupportedError(`${where}: <gw:ip> beside <gw:routed>: put it into <gw:routed>`);
-  if (guest?.ips !== undefined) throw new UnsupportedError(`${where}: 'ip' of [guest] in the host config beside a routed link: put it into 'routed'`);
+  if (metadata?.ips !== undefined) throw new UnsupportedError(`${where}: <gw:ip> is outside <gw:routed>: move it into <gw:routed>`);
+  if (guest?.ips !== undefined) throw new UnsupportedError(`${where}: 'ip' of [guest] in the host config is outside 'routed': move it into 'routed'`);
   const { serve, filter } = config;
   return {
     ...profileOf(wish, DEFAULT_PROFILE, filter.profile), ...whomOf(wish, name),
@@ -96,5 +96,5 @@ function profileOf({ metadata, guest }: FilterWish, fallback: Profile, ofHost?: 
 /** Returns the error for words on a NIC that is neither. */
 export function nowhereError(where: string, { metadata }: FilterWish): UnsupportedError {
   const source = metadata === undefined ? "'trust', 'allow', 'profile', 'log', 'groups' or 'ip' in [guest] of the host config" : '<gw:trust>, <gw:allow>, <gw:policy>, <gw:group> or <gw:ip>';
-  return new UnsupportedError(`${where}: ${source} without a VLAN or a routed link: add the <vlan> or <routed> of this NIC, or remove them`);
+  return new UnsupportedError(`${where}: ${source} needs a VLAN or a routed link: add the <vlan> or <routed> of this NIC, or remove it`);
 }

@@ -182,7 +182,7 @@ function wish(
   routes: readonly { readonly to: Prefix; readonly gateway: Address | undefined }[],
   { table, vrf }: { readonly table?: string | undefined; readonly vrf?: string | undefined },
 ): RoutedWish {
-  if (addresses.length === 0) throw new ValueError('a routed link without an address: add at least one <ip>');
+  if (addresses.length === 0) throw new ValueError('a routed link needs an address: add at least one <ip>');
   if (table !== undefined && vrf !== undefined) {
     throw new ValueError(`both table ${quote(table)} and VRF ${quote(vrf)} are given: a VRF has a table of its own, keep one of the two`);
   }
@@ -202,7 +202,7 @@ function nextHop(addresses: readonly Address[], { to, gateway }: { to: Prefix; g
     return first;
   }
   if (!hops.some((address) => address.text === gateway.text)) {
-    throw new ValueError(`gateway ${quote(gateway.text)} of route ${quote(to.text)} is no <ip> of this NIC, so the host cannot reach it: add it as <ip>`);
+    throw new ValueError(`gateway ${quote(gateway.text)} of route ${quote(to.text)} is not an <ip> of this NIC, so the host cannot reach it: add it as <ip>`);
   }
   return gateway;
 }

@@ -17,9 +17,9 @@ export const check = command({
   help: `Usage: guestwire check [GUEST] [--json]
 
 Compares what guests should have with what this host has: every VLAN, address, route, rule, neighbour proxy, sysctl and
-nftables rule. Prints a line for each difference, and nothing when there is none. Running guests should have what their
+nftables rule. Prints a line for each difference, or nothing. Running guests should have what their
 XML says now; if libvirt does not answer, what was wired last. Without GUEST it also finds what guests that are gone
-left behind. Changes nothing; 'guestwire reconcile' mends the differences.
+left behind. Changes nothing; 'guestwire reconcile' repairs the differences.
 
   GUEST   name, UUID or id
   --json  print {"version", "differences": [{"guest": {"name", "uuid"} or null, "nic": number or null, "mac": text or
@@ -53,14 +53,14 @@ async function orUnknown<T>(io: Io, act: () => Promise<T>): Promise<T | undefine
 async function differencesOn(io: Io, name: string | undefined): Promise<Finding[]> {
   const host = hostFrom(io);
   const asked = await askGuests(io);
-  if (typeof asked === 'string') io.warn(`guests' XML is not looked at, because libvirt does not answer: ${asked}`);
+  if (typeof asked === 'string') io.warn(`guests' XML is not checked, because libvirt does not answer: ${asked}`);
   const found = await survey(host, typeof asked === 'string' ? undefined : asked.wishes);
   const known = found.subjects.map(({ guest }) => guest).concat(typeof asked === 'string' ? [] : [...asked.faults.map(({ guest }) => guest), ...[...asked.wishes.values()].map(({ guest }) => guest)]);
   const only = name === undefined ? undefined : await guestMeant(io, known, name);
   if (name !== undefined && only === undefined) throw new HostError(`guest ${quote(name)} does not run here, and nothing is wired for it`);
   const findings = await findingsOf(host, found, {
     exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol], mayRun: typeof asked === 'string' ? undefined : asked.mayRun,
-    onCoarse: () => { io.warn("rules of nftables are known by their comments alone, because neither 'unshare --net' nor 'unshare --user --net' works here"); },
+    onCoarse: () => { io.warn("nftables rules are compared only by their comments, because neither 'unshare --net' nor 'unshare --user --net' works here"); },
   });
   const faults = typeof asked === 'string' ? [] : asked.faults.map(({ guest, text }): Finding => withOwner(guest, text));
   return [...faults, ...findings]

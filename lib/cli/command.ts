@@ -60,7 +60,7 @@ function parseOrThrow<T extends Options>(args: readonly string[], options: T): P
 /** Returns the domain XML of `-f FILE` ('-' is standard input), or of libvirt's guest through `virsh dumpxml`. */
 export async function readDomainXml(io: Io, file: string | undefined, positionals: readonly string[]): Promise<string | Uint8Array> {
   const [domain, ...rest] = positionals;
-  if (rest.length > 0) throw new UsageError(`one guest at a time, not also ${quote(rest[0] ?? '')}`);
+  if (rest.length > 0) throw new UsageError(`give only one guest, not also ${quote(rest[0] ?? '')}`);
   if ((file === undefined) === (domain === undefined)) throw new UsageError('give either -f FILE or the name of a guest');
   if (file !== undefined) return readXmlFile(file);
   return askLibvirt(io, ['dumpxml', '--domain', domain ?? ''], 'reading the domain XML');
@@ -81,5 +81,5 @@ export function assertRoot(command: string): void {
 
 /** Throws unless root runs `command`: nftables and the journal answer nobody else. */
 export function assertRootToRead(command: string): void {
-  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' reads what only root may: run it as root`);
+  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' reads data that only root may read: run it as root`);
 }

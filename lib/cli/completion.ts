@@ -14,7 +14,7 @@ where package bash-completion finds it. Without that package, run: source <(gues
     options: {},
     operand: 'shell',
     run: ({ positionals: [shell, extra] }, io) => {
-      if (shell !== 'bash' || extra !== undefined) throw new UsageError("'bash' is the one shell that there is a completion for");
+      if (shell !== 'bash' || extra !== undefined) throw new UsageError("only 'bash' has a completion");
       io.print(bashCompletion(commands()));
       return Promise.resolve(0);
     },

@@ -8,12 +8,12 @@ import { painted } from './table.js';
 
 export const doctor = command({
   name: 'doctor',
-  summary: 'show what is wrong with this host, and what mends it',
+  summary: 'show what is wrong with this host, and how to repair it',
   help: `Usage: guestwire doctor [--json]
 
 Examines what guests need of this host, and what is known to break them: bridges, uplinks, forwarding, sysctls,
 firewalls, network daemons, duplicate addresses and MACs among all defined guests, libvirt's hook, versions. Each
-finding says why it matters and what mends it. Changes nothing.
+finding says why it matters and how to repair it. Changes nothing.
 
   --json  print {"version", "findings": [{"severity": "error", "warning" or "note", "what", "why", "cure"}]}
 

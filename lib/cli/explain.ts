@@ -54,11 +54,11 @@ cannot tell.`,
 
 function flowOf(values: { readonly from?: string; readonly to?: string; readonly proto?: string; readonly port?: string }): Flow {
   const [from, to] = [addressOf('from', values.from), addressOf('to', values.to)];
-  if (from.family !== to.family) throw new UsageError(`${quote(from.text)} and ${quote(to.text)} are of two families: no packet has both`);
+  if (from.family !== to.family) throw new UsageError(`${quote(from.text)} and ${quote(to.text)} are of different address families: no packet has both`);
   const proto = PROTOS.find((known) => known === values.proto);
-  if (values.proto !== undefined && proto === undefined) throw new UsageError(`--proto ${quote(values.proto)} is none of ${PROTOS.map(quote).join(', ')}`);
+  if (values.proto !== undefined && proto === undefined) throw new UsageError(`--proto ${quote(values.proto)} is not one of ${PROTOS.map(quote).join(', ')}`);
   const other = from.family === 'inet' ? 'icmpv6' : 'icmp';
-  if (proto === other) throw new UsageError(`--proto '${proto}' never comes with ${quote(from.text)}: write '${proto === 'icmp' ? 'icmpv6' : 'icmp'}'`);
+  if (proto === other) throw new UsageError(`--proto '${proto}' does not fit the address family of ${quote(from.text)}: write '${proto === 'icmp' ? 'icmpv6' : 'icmp'}'`);
   if (values.port === undefined) return { from: from.text, to: to.text, proto, port: undefined };
   if (proto === undefined || proto === 'icmp' || proto === 'icmpv6') throw new UsageError("--port needs --proto 'tcp', 'udp' or 'sctp'");
   if (!/^[1-9][0-9]{0,4}$/.test(values.port) || Number(values.port) > 65_535) throw new UsageError(`--port ${quote(values.port)} is not a number from 1 to 65535`);
@@ -92,7 +92,7 @@ function withGuest(flow: Flow, guest: Guest, parties: Parties): Flow {
   if (mine.some(({ wired }) => wired.trust?.ip === true)) return { ...flow, sender: guest.uuid };
   const addresses = mine.flatMap(({ guard }) => guard.own.map(bare));
   const has = addresses.length === 0 ? 'it declares none' : `it has ${addresses.map(quote).join(', ')}`;
-  throw new UsageError(`neither ${quote(flow.from)} nor ${quote(flow.to)} is an address of guest ${quote(guest.name)}, ${has}, and what it sends from others is dropped as forged`);
+  throw new UsageError(`neither ${quote(flow.from)} nor ${quote(flow.to)} is an address of guest ${quote(guest.name)}, ${has}, and packets that it sends from others are dropped as forged`);
 }
 
 function toText({ verdict, from, to, rulings }: Decision): string {

@@ -77,7 +77,7 @@ function protocolOfHost(io: Io): number | undefined {
     return loadConfig(io.settings.config).routed.protocol;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    io.warn(`${error.message}: until it is mended, guestwire's route protocol gets no name`);
+    io.warn(`${error.message}: until it is repaired, guestwire's route protocol has no name`);
     return undefined;
   }
 }
@@ -158,9 +158,9 @@ function recordFor(place: Place, extra: DropIns): InstallRecord {
 async function assertRunsBeside(io: Io): Promise<void> {
   const { exitCode, stdout } = await io.exec({ tool: 'virsh', args: ['--version'] });
   const [major = 0, minor = 0] = stdout.trim().split('.').map(Number);
-  if (exitCode !== 0) io.warn(`libvirt runs scripts in ${quote(BESIDE_DIR)} since 6.5, and which version this is cannot be told without virsh`);
+  if (exitCode !== 0) io.warn(`libvirt runs scripts in ${quote(BESIDE_DIR)} since 6.5, and without virsh the version of libvirt is unknown`);
   else if (major < 6 || (major === 6 && minor < 5)) {
-    throw new HostError(`${quote(MAIN)} is another script, and libvirt ${stdout.trim()} does not run those in ${quote(BESIDE_DIR)}: update libvirt to 6.5 or newer, or move that script away`);
+    throw new HostError(`${quote(MAIN)} is another script, and libvirt ${stdout.trim()} does not run scripts in ${quote(BESIDE_DIR)}: update libvirt to 6.5 or newer, or move that script away`);
   }
 }
 

@@ -45,7 +45,7 @@ export function mindStreams(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE' || told) return;
     told = true;
-    process.stderr.write(`guestwire: what it found cannot be printed: ${error.message}\n`);
+    process.stderr.write(`guestwire: cannot print the result: ${error.message}\n`);
     process.once('exit', () => { process.exitCode ||= 1; });
   });
 }
@@ -64,7 +64,7 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
   }
   const command = COMMANDS.find((candidate) => candidate.name === name);
   if (command === undefined) {
-    io.warn(`there is no command '${name}': 'guestwire --help' lists them`);
+    io.warn(`unknown command '${name}': 'guestwire --help' lists all commands`);
     return 2;
   }
   if (rest.includes('--help') || rest.includes('-h')) {
@@ -93,7 +93,7 @@ function help(): string {
   return [
     'guestwire wires libvirt guests to the network as their domain XML says.',
     'libvirt calls its hook when a guest starts and stops. This command installs the hook, shows what differs',
-    'on the host, and mends it.',
+    'on the host, and repairs it.',
     '',
     'Usage: guestwire COMMAND [OPTION]...',
     '',

@@ -56,10 +56,10 @@ async function change(io: Io, name: string, lift: boolean): Promise<void> {
   const plans: (Plan | undefined)[] = [];
   await locked(io, { journal, holder: `guestwire quarantine ${quote(guest.name)}` }, async (host) => { plans.push(await refilter(host, guest.uuid)); });
   if (plans[0] === undefined && journal.has(guest.uuid)) {
-    throw new HostError(`guest ${quote(guest.name)}: its quarantine is ${lift ? 'lifted' : 'noted'}, but nothing is changed on its NICs now, because its journal entry is damaged and nobody can tell which they are: if it runs, run 'guestwire reconcile ${guest.name}', which ${lift ? 'lets it back in' : 'cuts it off'}`);
+    throw new HostError(`guest ${quote(guest.name)}: its quarantine is ${lift ? 'lifted' : 'noted'}, but its NICs are not changed: its journal entry is damaged, so they are unknown: if the guest runs, run 'guestwire reconcile ${guest.name}', which ${lift ? 'lets it back in' : 'cuts it off'}`);
   }
   const state = lift ? 'not in quarantine' : 'in quarantine';
-  io.print(`guest ${quote(guest.name)}: ${changed ? `now ${state}` : `is ${state}`}${plans[0] !== undefined || lift ? '' : '; none of its NICs is wired by guestwire now: what it wires at the next start is cut off'}`);
+  io.print(`guest ${quote(guest.name)}: ${changed ? `now ${state}` : `is ${state}`}${plans[0] !== undefined || lift ? '' : '; guestwire wires none of its NICs now, and cuts off those that it wires at the next start'}`);
 }
 
 /** Libvirt is asked only for a guest that nothing here knows, so that the command works while libvirtd does not. */

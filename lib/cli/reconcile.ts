@@ -24,7 +24,7 @@ export const reconcile = command({
 
 Wires a running guest as its XML says now, and prints a line for each change. Use it after the guest's routes or VLANs
 were disturbed, after its metadata was edited ('virsh metadata --live'), when it was started before guestwire was
-installed, and when it has arrived by migration and runs here. What is in order stays untouched. If the guest does not
+installed, and when it has arrived by migration and runs here. Correct wiring stays untouched. If the guest does not
 run, this releases what is left of its wiring. The agent ('guestwire watch') does all this by itself.
 
   GUEST      name, UUID or id
@@ -33,7 +33,7 @@ run, this releases what is left of its wiring. The agent ('guestwire watch') doe
   --dry-run  change nothing, and print the lines that the same command would print without it, each behind 'would: '
 
 Needs root and libvirt's virsh. Waits up to ${LOCK_WAIT} s for guests that start or stop meanwhile. If one guest fails, the
-others are mended nevertheless. Exit status: 0 all is as the XML says, 1 something is not.`,
+others are still repaired. Exit status: 0 all wiring is as the XML says, 1 some is not.`,
   options: { all: { type: 'boolean' }, 'dry-run': { type: 'boolean' } },
   operand: 'guest',
   run: async ({ values, positionals: [by, extra] }, io) => {
@@ -77,7 +77,7 @@ async function wireRunning(io: Io, name: string, inquiry: Inquiry): Promise<void
   let changes = 0;
   const underLock = underLockOf(io, name, (count) => { changes += count; });
   const { guest, asks } = await wireGuest({ io, inquiry, underLock });
-  if (changes === 0) io.print(`guest ${quote(guest.name)}: ${asks === 'nothing' ? 'its XML asks for nothing' : 'as its XML says, nothing changed'}`);
+  if (changes === 0) io.print(`guest ${quote(guest.name)}: ${asks === 'nothing' ? 'its XML has nothing to wire' : 'as its XML says, nothing changed'}`);
 }
 
 async function releaseEnded(io: Io, guest: Guest, inquiry: Inquiry): Promise<void> {
@@ -86,7 +86,7 @@ async function releaseEnded(io: Io, guest: Guest, inquiry: Inquiry): Promise<voi
   if ((await inquiry.life()).kind !== 'gone') throw new HostError(`guest ${quote(name)} was started meanwhile`);
   let changes = 0;
   await releaseGuest({ io, underLock: underLockOf(io, name, (count) => { changes += count; }) }, guest, stamp);
-  if (changes === 0) io.print(`guest ${quote(name)}: it does not run, and nothing is left of it`);
+  if (changes === 0) io.print(`guest ${quote(name)}: it does not run, and none of its wiring is left`);
 }
 
 /** `onChanges` is told how many changes were made. */

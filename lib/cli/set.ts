@@ -94,7 +94,7 @@ interface Edit extends Target {
 function targetOf({ nic, live, config }: { nic?: string; live?: boolean; config?: boolean }, [name, extra]: readonly string[]): Target {
   if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
   if (nic === undefined) throw new UsageError("'--nic' is missing: give the MAC of the NIC");
-  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(nic)) throw new UsageError(`--nic: ${quote(nic)} is no MAC: write it as '52:54:00:12:34:56'`);
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(nic)) throw new UsageError(`--nic: ${quote(nic)} is not a MAC address: write it as '52:54:00:12:34:56'`);
   // The config first: what cannot be saved must not be changed in the running guest alone.
   const affect = [...(config === true ? ['config' as const] : []), ...(live === true ? ['live' as const] : [])];
   return { name, mac: nic, affect: affect.length === 0 ? ['config', 'live'] : affect, isDefault: affect.length === 0 };
@@ -113,11 +113,11 @@ async function edit(io: Io, { name, mac, affect, isDefault, make }: Edit): Promi
     for (const place of places) drafts.push({ place, xml: await draft(io, libvirt, { domain, place, mac, make }) });
     for (const { place, xml } of drafts) {
       const isWritten = await write(libvirt, domain, { affect: place, xml, mayLack: isDefault && drafts.length > 1 });
-      if (!isWritten) io.warn(`guest ${quote(domain.name)} has no config that lasts`);
+      if (!isWritten) io.warn(`guest ${quote(domain.name)} is transient and has no persistent config`);
       else io.print(`guest ${quote(domain.name)}: ${place === 'live' ? 'the running guest' : 'its config'} ${xml === undefined ? 'has no guestwire metadata now' : 'is changed'}`);
     }
     if (places.includes('live') && libvirt.transport === 'socket' && process.geteuid?.() === 0 && !await isHeld(io.exec, agentLockOf(io.settings))) {
-      io.print(`guest ${quote(domain.name)}: no agent runs here, so 'guestwire reconcile ${domain.name}' is what rewires it`);
+      io.print(`guest ${quote(domain.name)}: no agent runs here: run 'guestwire reconcile ${domain.name}' to rewire it`);
     }
   } finally {
     await libvirt.close();

@@ -19,22 +19,22 @@ import { type Cell, type Colour, type Column, tableLines } from './table.js';
 
 export const status = command({
   name: 'status',
-  summary: 'show what is wired on this host, and whether it is as it should be',
+  summary: 'show what is wired on this host, and what changed since',
   help: `Usage: guestwire status [GUEST] [--json]
 
 Shows each NIC that guestwire wires: its link, its VLANs or addresses, its state, the bytes that the guest received (IN)
 and sent (OUT), and how long it has been wired. Reads the state directory and the host; changes nothing. Needs root.
 
   wired        the NIC is as guestwire wired it
-  drifted      something changed since: 'guestwire check' shows what, 'guestwire reconcile' mends it
+  drifted      something changed since: 'guestwire check' shows what, 'guestwire reconcile' repairs it
   quarantined  'guestwire quarantine' cut it off
   waiting      the guest is coming by migration, and its routes wait for it
   not wired    its link is gone
 
   GUEST   name, UUID or id; also of a guest that guestwire does not wire, if libvirt knows it
   --json  print {"version", "nics": [{"guest": {"name", "uuid"}, "nic", "mac", "link", "kind", "bridge", "vlans",
-          "addresses", "routes", "state", "differences", "traffic": {"received", "sent"}, "since"}]}: a value is null
-          where there is none; traffic is in bytes`,
+          "addresses", "routes", "state", "differences", "traffic": {"received", "sent"}, "since"}]}: an absent value
+          is null; traffic is in bytes`,
   options: { json: { type: 'boolean' } },
   operand: 'guest',
   run: async ({ values, positionals: [name, extra] }, io) => {

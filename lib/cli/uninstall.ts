@@ -64,7 +64,7 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
   if (!isInstalled) {
     io.print('guestwire is not installed');
     const guests = wiredGuests(io, quietJournal(io));
-    if (guests.length > 0 && wiring !== 'unwire') io.warn(`still wired: ${labels(guests)}: 'guestwire uninstall --unwire' takes the wiring away`);
+    if (guests.length > 0 && wiring !== 'unwire') io.warn(`still wired: ${labels(guests)}: 'guestwire uninstall --unwire' removes the wiring`);
     if (guests.length === 0 || wiring !== 'unwire') return;
   }
   const lock = await acquireLock(io.exec, { path: io.settings.lock, wait: LOCK_WAIT, holder: 'guestwire uninstall' });
@@ -77,12 +77,12 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
     removeFiles(io);
     await reloadUnits(io, units.map(quote));
     if (left.length === 0) removeState(io);
-    else io.print(`left the wiring of ${labels(left)}, and ${quote(io.settings.stateDir)}, which says what it is`);
+    else io.print(`left the wiring of ${labels(left)}, and its record in ${quote(io.settings.stateDir)}`);
   } finally {
     lock.release();
   }
   if (existsSync(io.settings.config)) io.print(`left ${quote(io.settings.config)}, which is yours`);
-  if (isInstalled) io.print('libvirt needs no reload: it passes over a hook that is gone');
+  if (isInstalled) io.print('libvirt needs no reload: it ignores a missing hook');
 }
 
 /** Returns the guests that stay wired. Throws, before anything is removed, when none may or some cannot be released. */
@@ -191,7 +191,7 @@ function wiredGuests({ settings: { stateDir } }: Io, journal: Journal): WiredGue
   const uuids = namesIn(stateDir).filter((name) => /^[0-9a-f-]{36}\.json$/.test(name)).map((name) => name.slice(0, -'.json'.length));
   return uuids.map((uuid) => {
     const name = journal.read(uuid)?.guest.name;
-    if (name === undefined) return { uuid, label: `guest ${uuid} (its journal entry is damaged)`, outcome: 'forgotten: what was wired for it stays' };
+    if (name === undefined) return { uuid, label: `guest ${uuid} (its journal entry is damaged)`, outcome: 'forgotten: its wiring stays' };
     return { uuid, label: `guest ${quote(name)}`, outcome: 'released by guestwire uninstall' };
   });
 }

@@ -132,8 +132,8 @@ function bridgeConfig(bridge: Written, at: TablePath): BridgeConfig {
 function madeOf(bridge: Written, at: TablePath): OneVlan | undefined {
   const { vid, parent } = bridge;
   if (vid === undefined && parent === undefined) return undefined;
-  if (vid === undefined) throw new ValueError(`${header(at)}: 'parent' without 'vid': add the VLAN ID of the bridge, or remove 'parent'`);
-  if (parent === undefined) throw new ValueError(`${header(at)}: 'vid' without 'parent': add the link that carries VLAN '${vid}', or remove 'vid'`);
+  if (vid === undefined) throw new ValueError(`${header(at)}: 'parent' needs 'vid': add the VLAN ID of the bridge, or remove 'parent'`);
+  if (parent === undefined) throw new ValueError(`${header(at)}: 'vid' needs 'parent': add the link that carries VLAN '${vid}', or remove 'vid'`);
   assertNone(bridge, at, ['uplinks', 'protected', 'allowed']);
   return {
     vid: within(at, 'vid', () => oneVid(String(vid))),
@@ -166,7 +166,7 @@ const REASONS: Readonly<Record<'uplinks' | 'protected' | 'allowed', string>> = {
 
 function assertNone(bridge: Written, at: TablePath, keys: readonly (keyof typeof REASONS)[]): void {
   const key = keys.find((one) => bridge[one] !== undefined);
-  if (key !== undefined) throw new ValueError(`${header(at)}: ${quote(key)} means nothing on a bridge of one VLAN, because ${REASONS[key]}: remove it`);
+  if (key !== undefined) throw new ValueError(`${header(at)}: ${quote(key)} has no meaning on a bridge of one VLAN, because ${REASONS[key]}: remove it`);
 }
 
 function parentOf(parent: string, at: TablePath): string {
@@ -196,7 +196,7 @@ function assertApart(tables: BridgeTables): void {
     const sub = subinterfaceName(made);
     const where = header(['bridge', at]);
     const other = bridges.get(sub);
-    if (other !== undefined) throw new ValueError(`${where}: ${whatOf(made, sub)} is already that of bridge ${quote(other)}: a sub-interface is a port of one bridge, so keep one of the two`);
+    if (other !== undefined) throw new ValueError(`${where}: ${whatOf(made, sub)} already belongs to bridge ${quote(other)}: a sub-interface is a port of one bridge, so keep one of the two`);
     if (names.has(sub)) throw new ValueError(`${where}: bridge ${quote(sub)} has the name of a sub-interface of ${quote(made.parent)}: give it another name`);
     const rival = uplinkOf.get(sub);
     if (rival !== undefined) throw new ValueError(`${where}: sub-interface ${quote(sub)} is an uplink of bridge ${quote(rival)}, too: it can be a port of one bridge only`);

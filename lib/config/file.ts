@@ -1,6 +1,6 @@
 /**
  * The file `/etc/guestwire/config.toml`: reading it, and what can still be told from one that is broken. A file that
- * others may write is not believed: whoever writes it decides which VLANs guests are in. What the tables mean is
+ * other users may write is rejected: its writer decides which VLANs guests are in. What the tables mean is
  * host-config.ts's.
  */
 import { isUtf8 } from 'node:buffer';
@@ -30,8 +30,8 @@ export function parseConfig(text: string, path: string): HostConfig {
 }
 
 /**
- * Returns the config in the file at `path`, or the default when there is none. Symbolic links are followed, but one to
- * nothing is an error. The file must be root's or the effective user's, and nobody else's to write. Throws ConfigError.
+ * Returns the config in the file at `path`, or the default when it is missing. Symbolic links are followed, but one to
+ * nothing is an error. The file must be root's or the effective user's, and not writable by others. Throws ConfigError.
  */
 export function loadConfig(path: string): HostConfig {
   const where = `config ${quote(path)}`;
@@ -45,7 +45,7 @@ export function loadConfig(path: string): HostConfig {
 }
 
 /**
- * Returns whether a config that cannot be believed may speak of one of `names`: a guest's name, its MACs, its networks.
+ * Returns whether a rejected config may mention one of `names`: a guest's name, its MACs, its networks.
  * Errs towards yes: escapes may spell anything, and a name counts wherever it stands alone. Only lines that are wholly
  * comment are passed over, for in a broken text a later '#' may belong to a name.
  */

@@ -14,9 +14,9 @@ import { read, table, type TablePath, within } from './toml.js';
 /** The part of the host config that this file is about. */
 export interface FilterTable {
   readonly filter: {
-    /** Of routed links that name none; undefined: not written. */
+    /** The profile of routed links that name no profile; undefined: not written. */
     readonly profile: Profile | undefined;
-    /** Drops are logged where nobody says otherwise. */
+    /** Drops are logged where no other source says otherwise. */
     readonly log: boolean;
   };
 }

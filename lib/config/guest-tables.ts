@@ -1,6 +1,6 @@
 /**
- * `[guest.NAME."MAC"]` of the host config: intent for one NIC, for guests whose XML should stay as it is. The VLAN words are
- * those of a portgroup, too.
+ * `[guest.NAME."MAC"]` of the host config: intent for one NIC, for guests with XML that stays as it is. The VLAN words
+ * are those of a portgroup, too.
  */
 import * as z from 'zod/mini';
 import { ValueError } from '../errors.js';
@@ -13,7 +13,7 @@ import { accessPort, canonicalMembership, parseVids, vidsOf, type VlanMember } f
 import { filterKeys, filterWordsOf } from './filter-tables.js';
 import { header, mapOf, namedTables, read, table, type TablePath, within } from './toml.js';
 
-/** What the host config says of one NIC. */
+/** What the host config says about one NIC. */
 export interface NicConfig {
   readonly vlan: readonly VlanMember[] | undefined;
   readonly isolated: boolean | undefined;
@@ -85,7 +85,10 @@ export function vlanKey() {
   return schemas().vlan;
 }
 
-/** Returns the VIDs of a list such as `[10, '20-29']`, as written: neither sorted nor freed of doubles. Throws ValueError. */
+/**
+ * Returns the VIDs of a list such as `[10, '20-29']`, as written: neither sorted nor freed of doubles. Throws
+ * ValueError.
+ */
 export function parseVidList(list: readonly (number | string)[]): number[] {
   return list.flatMap((item) => vidsOf(parseVids(String(item))));
 }
@@ -134,7 +137,9 @@ function routeOf(route: Read<'route'>): { readonly to: Prefix; readonly gateway:
   };
 }
 
-/** The rules of `<vlan>`, with `native` in place of nativeMode: a native VLAN makes a trunk and need not be in `tags`. */
+/**
+ * The rules of `<vlan>`, with `native` in place of nativeMode: a native VLAN makes a trunk and need not be in `tags`.
+ */
 export function membershipOf(vlan: Read<'vlan'>): VlanMember[] {
   const tags = canonicalMembership(parseVidList(vlan.tags).map((vid) => ({ vid, pvid: false, untagged: false })));
   const [only] = tags;

@@ -24,7 +24,7 @@ export function settingsFrom(env: Readonly<Record<string, string | undefined>>):
   };
 }
 
-/** Returns the file that a live agent holds locked: who finds it locked knows that somebody will tell when a guest runs here. */
+/** Returns the file that a live agent keeps locked: while it is locked, the agent notices when a guest runs here. */
 export function agentLockOf({ stateDir }: Pick<Settings, 'stateDir'>): string {
   return `${stateDir}.agent`;
 }

@@ -12,7 +12,7 @@ export interface ServeTable {
 }
 
 export interface ServeConfig {
-  /** false: nothing is served; `guestwire cloud-init` writes `dns` and `search` all the same. */
+  /** false: nothing is served; `guestwire cloud-init` still writes `dns` and `search`. */
   readonly on: boolean;
   readonly dns: readonly Address[];
   readonly search: readonly string[];

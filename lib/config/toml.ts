@@ -11,8 +11,8 @@ import { oneLine, quote } from '../values/quote.js';
 export type Table = Readonly<Record<string, unknown>>;
 
 /**
- * Schema of a table whose keys the user chooses, left unread for mapOf(): zod's own records drop the key `__proto__`, and
- * a guest may have that name.
+ * Schema of a table with keys that the user chooses, left unread for mapOf(): zod's own records drop the key
+ * `__proto__`, and a guest may have that name.
  */
 export const namedTables = z.custom<Table>(isTable, 'a table');
 
@@ -24,7 +24,7 @@ export function readToml(text: string): Table {
   try {
     return parse(text);
   } catch (error) {
-    // What the parser does not mean to throw is no less a file that cannot be read, and must not pass for our own bug.
+    // An unintended error of the parser is still a file that cannot be read, and must not pass for a bug of guestwire.
     if (!(error instanceof TomlError)) throw new ValueError(`not readable as TOML: ${oneLine(String(error))}`, { cause: error });
     const [words = ''] = error.message.replace('Invalid TOML document: ', '').split('\n', 1);
     throw new ValueError(`line ${error.line} column ${error.column}: ${oneLine(words)}`, { cause: error });
@@ -41,7 +41,9 @@ export function table<T extends z.core.$ZodShape>(shape: T) {
   });
 }
 
-/** Returns `value` as `schema` wants it. The first thing wrong, unknown keys before all else, is thrown as ValueError. */
+/**
+ * Returns `value` as `schema` wants it. The first thing wrong, unknown keys before all else, is thrown as ValueError.
+ */
 export function read<S extends z.ZodMiniType>(schema: S, value: unknown, at: TablePath): z.infer<S> {
   // Compiling a schema pays off after many values; the hook reads one file.
   const result = z.safeParse(schema, value, { jitless: true, reportInput: true });

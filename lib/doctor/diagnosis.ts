@@ -1,4 +1,6 @@
-/** What may be wrong with a host that is to carry guests: facts to findings. Pure; each finding says what mends it. */
+/**
+ * What may be wrong with a host that is to carry guests: facts to findings. Pure; each finding says how to repair it.
+ */
 import type { Subinterface } from '../kernel/observation.js';
 import { quote, sysctlName } from '../values/quote.js';
 import { formatVids } from '../values/vlan.js';
@@ -21,7 +23,7 @@ export interface BridgeHealth {
   readonly learnsLinkLocal: boolean | undefined;
   readonly snoops: boolean;
   readonly queries: boolean;
-  /** Ports towards the world that the host config names, with the VIDs each carries; undefined: it is no port. */
+  /** Ports towards the world that the host config names, with the VIDs each carries; undefined: it is not a port. */
   readonly uplinks: ReadonlyMap<string, ReadonlySet<number> | undefined>;
 }
 
@@ -56,11 +58,11 @@ export interface DoctorFacts {
   readonly sysctls: ReadonlyMap<string, string>;
   /** Links with a default route from router advertisements, or that the host config names towards the world. */
   readonly uplinks: readonly string[];
-  /** Forward chains that drop what nobody lets pass. */
+  /** Forward chains that drop packets that no rule accepts. */
   readonly dropping: readonly DroppingChain[];
-  /** Network daemons that run and were not told of guests' links. */
+  /** Network daemons that run without guestwire's drop-in. */
   readonly untold: readonly string[];
-  /** What is wrong with the hook, with node, or with what may run them, as install says it. */
+  /** Faults of the hook, of node, or of what may run them, as install reports them. */
   readonly install: readonly (Omit<Ill, 'why'> & { readonly why?: string })[];
   /** undefined: unknown. */
   readonly libvirt: readonly [number, number] | undefined;
@@ -110,13 +112,13 @@ const uplinkIlls: readonly Check[] = [
   ({ bridges }) => bridges.flatMap(({ name, uplinks }) => [...uplinks].filter(([, vids]) => vids === undefined).map(([dev]): Ill => ({
     severity: 'error', what: `uplink ${quote(dev)} is not a port of bridge ${quote(name)}`, why: "guests' VLANs do not leave this host through it", cure: `ip link set dev ${dev} master ${name}`,
   }))),
-  // What guestwire put there somebody took away: at a start it sees to it.
+  // Another program removed VLANs that guestwire put there: guestwire adds them at each start.
   ({ bridges, nics }) => bridges.flatMap(({ name, uplinks }) => [...uplinks].flatMap(([dev, carried]): Ill[] => {
     const used = nics.filter(({ bridge, running }) => running && bridge === name).flatMap(({ vids }) => vids);
     const missing = carried === undefined ? [] : [...new Set(used)].filter((vid) => !carried.has(vid)).sort((a, b) => a - b);
     return missing.length === 0 ? [] : [{ severity: 'error', what: `uplink ${quote(dev)} does not carry VLANs ${formatVids(missing)}`, why: 'running guests use them, and reach nothing outside this host', cure: 'guestwire reconcile --all' }];
   })),
-  // guestwire keeps VIDs on uplinks that the host config names; without one somebody else has to.
+  // guestwire keeps VIDs on uplinks that the host config names; without an uplink there, the administrator has to.
   ({ bridges, nics }) => bridges.filter(({ uplinks }) => uplinks.size === 0).flatMap(({ name }): Ill[] => {
     const vids = nics.filter(({ bridge }) => bridge === name).flatMap((nic) => nic.vids);
     return vids.length === 0 ? [] : [{ severity: 'note', what: `bridge ${quote(name)} has no uplink in the host config`, why: `its guests use VLANs ${formatVids([...new Set(vids)])}, but no uplink carries them`, cure: `uplinks = ["..."] in [bridge.${name}] of the host config` }];

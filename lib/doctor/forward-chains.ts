@@ -1,4 +1,4 @@
-/** Forward chains that drop what nobody lets pass: by their policy, as Docker and ufw have it, or by their last rule, as firewalld. Pure. */
+/** Forward chains that drop by default: by their policy (Docker, ufw) or by their last rule (firewalld). Pure. */
 import { TABLE } from '../state/nft.js';
 import type { DroppingChain } from './diagnosis.js';
 
@@ -33,7 +33,7 @@ function isRefusal(expr: readonly Record<string, unknown>[]): boolean {
   return last !== undefined && ('drop' in last || 'reject' in last) && expr.slice(0, -1).every((one) => PASSIVE.some((key) => key in one));
 }
 
-/** Of everything that its links send or get: one match and the verdict. */
+/** A rule about all traffic of its links: one match and the verdict. */
 function isAcceptance(expr: readonly Record<string, unknown>[]): boolean {
   return expr.some((one) => 'accept' in one) && expr.filter((one) => !('accept' in one) && !('counter' in one)).length === 1;
 }

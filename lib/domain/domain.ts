@@ -1,7 +1,7 @@
 /**
  * Domain XML to `Domain`: what libvirt's XML says, as text, with nothing judged. A NIC that guestwire does not wire may
- * hold anything libvirt accepts, and its guest must start all the same, so values stay strings until a source of intent
- * speaks of the NIC (attachments/attachment.ts). Only this file and metadata.ts know libvirt's element names.
+ * hold anything libvirt accepts, and its guest must still start, so values stay strings until a source of intent
+ * configures the NIC (attachments/attachment.ts). Only this file and metadata.ts know libvirt's element names.
  *
  * libvirt reads elements by XPath: those in no namespace, and the first where one is meant. A second `<source>` or
  * `<mac>` is therefore passed over here too, as libvirt 9.0 does on define; what libvirt prints never holds one.
@@ -24,7 +24,9 @@ export interface Domain {
   readonly uuid: string | undefined;
   /** In document order; `Nic.index` counts from 0. */
   readonly nics: readonly Nic[];
-  /** The elements of guestwire's namespace in `<metadata>`, unread: metadata.ts does it, so that teardown never does. */
+  /**
+   * The elements of guestwire's namespace in `<metadata>`, unread: metadata.ts does it, so that teardown never does.
+   */
   readonly metadata: readonly XmlElement[];
 }
 
@@ -65,15 +67,15 @@ export type NicJoin =
   | { readonly kind: 'bridge'; readonly bridge: string }
   /** A bridge that Open vSwitch runs: `<virtualport type='openvswitch'>`. */
   | { readonly kind: 'openvswitch'; readonly bridge: string | undefined }
-  /** A libvirt network whose kind this XML does not tell yet (inactive XML, `prepare`). */
+  /** A libvirt network of a kind that this XML does not show yet (inactive XML, `prepare`). */
   | { readonly kind: 'network'; readonly network: string | undefined }
   /** A tap that joins nothing, or a link made beforehand (`managed='no'`): type 'ethernet'. */
   | { readonly kind: 'ethernet' }
   /** macvtap or macvlan on `dev`. */
   | { readonly kind: 'direct'; readonly dev: string | undefined; readonly mode: string | undefined }
   /**
-   * No host link that could be wired: user, vhostuser, hostdev, vdpa, mcast, udp, server, client, internal, null, vds, a
-   * type of a later libvirt, and a bridge whose port another program binds (midonet).
+   * No host link that could be wired: user, vhostuser, hostdev, vdpa, mcast, udp, server, client, internal, null, vds,
+   * a type of a later libvirt, and a bridge whose port another program binds (midonet).
    */
   | { readonly kind: 'none' };
 
@@ -110,8 +112,8 @@ export interface IpConfig {
 }
 
 /**
- * Returns the domain. Throws DomainXmlError only for what is no domain at all: not XML, another root element, no name, a
- * UUID that is none. Whatever a NIC or the metadata say, the domain is returned, because teardown needs it.
+ * Returns the domain. Throws DomainXmlError only for a text that is not a domain: not XML, another root element, no
+ * name, a malformed UUID. Whatever a NIC or the metadata say, the domain is returned, because teardown needs it.
  */
 export function parseDomain(xml: string | Uint8Array): Domain {
   const root = parseXml(xml);

@@ -16,7 +16,7 @@ export const NIL_UUID = '00000000-0000-0000-0000-000000000000';
 /** Types of a domain that the driver 'qemu' runs (docs/schemas/domaincommon.rng of libvirt 9.0); others are named as theirs. */
 const OF_QEMU: readonly (string | undefined)[] = [undefined, 'qemu', 'kvm', 'hvf', 'kqemu'];
 
-/** Returns whose domain it is. Throws DomainXmlError when it has no UUID. */
+/** Returns the guest of a domain. Throws DomainXmlError when it has no UUID. */
 export function guestOf({ name, uuid, type }: Pick<Domain, 'name' | 'uuid' | 'type'>): Guest {
   if (uuid === undefined) throw new DomainXmlError(`guest ${quote(name)}: the domain XML has no <uuid>: libvirt's own XML has one`);
   return { name, uuid, ...(!OF_QEMU.includes(type) && { driver: type }) };

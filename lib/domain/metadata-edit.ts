@@ -6,7 +6,7 @@ import { formatMetadata } from './metadata-writer.js';
 import { type NicIntent, readMetadata } from './metadata.js';
 import { parseXml } from './xml.js';
 
-/** What is asked for one NIC, as written; what is undefined stays as it is. */
+/** The changes to one NIC, as written; an undefined value stays as it is. */
 export interface IntentChange {
   readonly vlan?: string | undefined;
   readonly trunk?: string | undefined;
@@ -17,7 +17,7 @@ export interface IntentChange {
   readonly routes?: readonly string[] | undefined;
 }
 
-/** Returns what the metadata say, also of NICs that the guest does not have (any more): they stay what they are. */
+/** Returns what the metadata say, also about NICs that the guest does not have: they stay as they are. */
 export function intentsIn(domain: Domain): NicIntent[] {
   const macs = domain.metadata.flatMap(({ children }) => children.map(({ attributes }) => attributes.get('mac')?.toLowerCase()));
   return readMetadata({ ...domain, nics: [...new Set(macs)].map((mac, index) => ({ index, mac }) as Domain['nics'][number]) });
@@ -40,7 +40,10 @@ export function domainWith(domain: Domain, intents: readonly NicIntent[]): Domai
   return { ...domain, metadata: intents.length === 0 ? [] : [parseXml(formatMetadata(intents))] };
 }
 
-/** Returns the element as libvirt's API takes it, which declares the prefix of the key itself; undefined: there is none. */
+/**
+ * Returns the element as libvirt's API takes it, which declares the prefix of the key itself; undefined: no element is
+ * left.
+ */
 export function elementOf(intents: readonly NicIntent[]): string | undefined {
   if (intents.length === 0) return undefined;
   // In values every '<' is written as a reference.

@@ -1,6 +1,6 @@
 /**
- * guestwire's metadata element as XML, for whoever writes it: `guestwire set` and examples. Apart from metadata.ts, so
- * that the hook, which only reads, does not carry fast-xml-parser.
+ * guestwire's metadata element as XML, for the programs that write it: `guestwire set` and examples. Apart from
+ * metadata.ts, so that the hook, which only reads, does not carry fast-xml-parser.
  */
 import { XMLBuilder } from 'fast-xml-parser';
 import type { NativeVlan } from '../values/vlan.js';

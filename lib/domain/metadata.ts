@@ -22,7 +22,7 @@ export interface NicIntent {
   readonly filter?: FilterIntent | undefined;
 }
 
-/** What a NIC is trusted with, whom its guest may meet, and the addresses that a VLAN port declares. */
+/** What a NIC is trusted with, which peers its guest may reach, and the addresses that a VLAN port declares. */
 export interface FilterIntent {
   readonly trust?: Readonly<Partial<Record<TrustWord, string | undefined>>> | undefined;
   readonly allows: readonly AllowIntent[];
@@ -86,7 +86,7 @@ function isStray(mac: string, { nics }: Domain): boolean {
   return !nics.some((nic) => nic.mac === mac);
 }
 
-/** Of two elements of one namespace libvirt drops the second on define, in silence: better to say so beforehand. */
+/** libvirt silently drops the second of two elements of one namespace on define: better to say so beforehand. */
 function guestwireElement(guest: string, elements: readonly XmlElement[]): XmlElement | undefined {
   const other = elements.find(({ local }) => local !== 'guestwire');
   if (other !== undefined) {

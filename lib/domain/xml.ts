@@ -22,7 +22,7 @@ export interface XmlElement {
   readonly local: string;
   /** Attributes in no namespace, by name, in document order. */
   readonly attributes: ReadonlyMap<string, string>;
-  /** Attributes with a prefix, apart because libvirt has none; namespace declarations are in neither. */
+  /** Attributes with a prefix, apart because libvirt uses no prefixes; namespace declarations are in neither. */
   readonly qualified: readonly { readonly uri: string; readonly local: string }[];
   readonly children: readonly XmlElement[];
   /** The element's own character data, CDATA included, joined over its children. */
@@ -132,7 +132,7 @@ function refuse(parser: Parser, reason: string): never {
   throw new DomainXmlError(`domain XML line ${parser.line} column ${Math.max(1, parser.column)}: ${reason}`);
 }
 
-/** saxes ends its messages with a full stop, and puts the name it speaks of last: `unclosed tag: devices`. */
+/** saxes ends its messages with a full stop, and puts the name of the element last: `unclosed tag: devices`. */
 function reasonOf(error: Error): string {
   const reason = error.message.replace(/\.$/, '');
   const [, what, name] = /^(.*?): "?(.*?)"?$/s.exec(reason) ?? [];

@@ -103,7 +103,7 @@ const INET: TableShape = {
 
 export const TABLES: Readonly<Record<FilterFamily, TableShape>> = { bridge: BRIDGE, netdev: NETDEV, inet: INET };
 
-/** Returns the name of an empty chain that says of what make a table is: rules of another release have the same comments. */
+/** Returns an empty chain's name that identifies the version of a table's rules: comments are the same in all releases. */
 export function shapeName(family: FilterFamily): string {
   const { sets, constants, chains } = TABLES[family];
   return `shape_${createHash('sha256').update(JSON.stringify([[...sets], [...constants], chains])).digest('hex').slice(0, 8)}`;

@@ -1,9 +1,9 @@
 /**
- * Whom the guest of a VLAN port may meet, as rules of nftables' family bridge: of what the bridge, or this host through it, sends
- * to the port (`in`), and of what comes from the port (`out`). Permissions are asked of every packet of who opened a connection;
- * answers are what connection tracking is for. Whoever forges the guest's address, or has it in another VLAN, makes an entry there
- * as if the guest had, so an answer comes in only when the port itself sent what it answers (the connection's mark is its
- * ifindex), and goes out only when what it answers may come in.
+ * Whom the guest of a VLAN port may meet, as rules of nftables' family bridge: of what the bridge, or this host through
+ * it, sends to the port (`in`), and of what comes from the port (`out`). Permissions are checked on every packet from
+ * the side that opened the connection; replies are matched by connection tracking. A forger of the guest's address, or
+ * a holder of it in another VLAN, creates a conntrack entry as the guest would, so a reply comes in only if the port
+ * itself sent the request (the connection's mark is its ifindex), and goes out only if the request may come in.
  */
 import type { Allow, Policy } from '../intent/policy.js';
 import type { Rule } from '../state/nft.js';
@@ -46,7 +46,10 @@ const IP = 'meta protocol ip';
 const IP6 = 'meta protocol ip6';
 const RELATED = ['ct state related'];
 const ANSWER = 'ct state established,related ct direction reply';
-/** Of the mark of what a guest sends to this host, from there on: when this host routes it to a port, it comes from no port. */
+/**
+ * Of the mark of what a guest sends to this host, from there on: when this host routes it to a port, it comes from no
+ * port.
+ */
 export const OF_GUEST = '0x20000000';
 
 /** What this host sends has come in on no port, and what is for it goes out on none. */
@@ -65,7 +68,10 @@ function inRules({ policy, ifindex, incoming }: Ways): Rule[] {
   ];
 }
 
-/** What the guest sends to the host is not marked, for the mark is the host's own there, and the host sends its packets in pieces. */
+/**
+ * What the guest sends to the host is not marked, for the mark is the host's own there, and the host sends its packets
+ * in pieces.
+ */
 function fromHost(): Rule[] {
   return [
     { match: `iif 0 ${ANSWER}`, why: 'answers of this host', verdict: 'accept' },
@@ -112,7 +118,10 @@ const ARRIVING: Side = { address: 'saddr', links: ['iif'], host: false, port: 'd
 const LEAVING: Side = { ...ARRIVING, address: 'daddr', links: ['oif'] };
 const ANSWERING: Side = { ...LEAVING, port: 'sport' };
 
-/** Who names neither protocol nor address means any of IP: a bridge carries the rest as well, VLAN tags under a tag among it. */
+/**
+ * Who names neither protocol nor address means any of IP: a bridge carries the rest as well, VLAN tags under a tag
+ * among it.
+ */
 function matches(allows: readonly Allow[], side: Side): string[] {
   return allows.flatMap((allow) => matchesOf(allow, side).map((match) => (
     allow.proto === undefined && !match.startsWith('meta protocol ') ? `meta protocol @internet ${match}`.trim() : match)));

@@ -1,7 +1,8 @@
 /**
- * A close look at guestwire's nftables tables, for who has time: every rule, element and definition, not their comments
- * alone. nft prints the same rule differently from version to version, so what is there is compared with what this nft
- * prints of the same tables in an empty network namespace, whose links have the same names and ifindexes.
+ * A rule-by-rule comparison of guestwire's nftables tables, too slow for the hook: every rule, element and definition,
+ * not only their comments. nft prints the same rule differently from version to version, so the tables of the host are
+ * compared with the same tables as this nft prints them in an empty network namespace with links of the same names and
+ * ifindexes.
  */
 import { readFileSync } from 'node:fs';
 import { isNic } from '../attachments/attachment.js';
@@ -16,7 +17,7 @@ import { quote } from '../values/quote.js';
 import { tableLines } from './nft-tables.js';
 import { nicFilter } from './nic-filter.js';
 
-/** Something in a table that is not as guestwire writes it. */
+/** Something in a table that differs from what guestwire writes. */
 export interface Alteration {
   readonly family: FilterFamily;
   /** Of the NIC's link; undefined: it belongs to no NIC, or to all. */

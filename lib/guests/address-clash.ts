@@ -42,9 +42,9 @@ async function wiredBeside(io: Io, { uuid }: DomainRef, wanted: readonly Attachm
 
 async function definedBeside({ io, libvirt }: { readonly io: Io; readonly libvirt: Connection }, { uuid }: DomainRef): Promise<Holder[]> {
   const others = (await libvirt.listDomains()).filter((domain) => domain.uuid !== uuid);
-  // What is wrong with others is theirs.
+  // Faults in the XML of other guests are ignored here.
   const quiet = { ...io, warn: () => undefined };
-  // One that runs may start next with another than it has now.
+  // A running guest may have a saved config that differs from its live XML.
   const found = (await Promise.all([
     readDomains({ connection: libvirt, io: quiet }, others.filter(({ id }) => id !== undefined)),
     readDomains({ connection: libvirt, io: quiet, from: 'inactive' }, others),

@@ -97,7 +97,7 @@ export function assertCallsHooks(uri: string): void {
   const isElsewhere = parsed.way === 'virsh' && !parsed.uri.includes(':///');
   if (!isElsewhere && !(parsed.way === 'socket' && parsed.session)) return;
   const whose = isElsewhere ? "another host's" : "a user's own";
-  throw new LibvirtArgumentError(`${quote(uri)} is ${whose} libvirt, and what is wired here is for guests of this host's: use 'qemu:///system'`);
+  throw new LibvirtArgumentError(`${quote(uri)} is ${whose} libvirt, but guestwire wires guests of this host's libvirt: use 'qemu:///system'`);
 }
 
 /** A guest that ended since it was listed asks for nothing. */

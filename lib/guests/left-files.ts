@@ -26,7 +26,7 @@ export function removeLeftFiles({ host, apart }: Pick<Acts, 'host' | 'apart'>, d
     const isDraftOfAll = ending === 'json.draft' && LEDGER_NAMES.some((name) => name === start);
     if (!isDraftOfAll && (!isUuid(start) || known.has(start))) continue;
     if (ending !== 'json') {
-      if (ageOf(join(dir, name)) > LASTS) remove(name, 'it is of no use any more');
+      if (ageOf(join(dir, name)) > LASTS) remove(name, 'it is no longer needed');
     } else if (!asks(start)) remove(name, 'it cannot be read, and no guest needs it');
   }
 }

@@ -1,6 +1,6 @@
 /** `guestwire reconcile --all`: every guest that runs made right, and what is left of those that are gone collected. */
 import type { Wired } from '../attachments/kinds.js';
-import { type Ledger, LEDGER_NAMES } from '../attachments/ledger.js';
+import { changedIn, type Ledger } from '../attachments/ledger.js';
 import { loadConfig } from '../config/file.js';
 import type { Guest } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
@@ -46,7 +46,7 @@ export async function reconcileAll(given: Io, isOnItsWay: IsOnItsWay): Promise<n
   });
   const here = await releaseEnded(io, done.touched);
   if (loadConfig(io.settings.config).routed.announce) await announceThem(realActs(hostFrom(io), { exec: io.exec, log }), here);
-  if (changes === 0 && done.failures === 0) io.print('all is as it should be, nothing changed');
+  if (changes === 0 && done.failures === 0) io.print('all wiring is as the XML says, nothing changed');
   return done.failures === 0 ? 0 : 1;
 }
 
@@ -71,7 +71,7 @@ export async function preview(io: Io, act: (acts: Acts) => Promise<number>): Pro
     io.print(`would: ${line}`);
   };
   const failures = await act(toldActs({ ...closely(io, hostFrom(io)), log }));
-  if (changes === 0 && failures === 0) io.print('all is as it should be, nothing to change');
+  if (changes === 0 && failures === 0) io.print('all wiring is as the XML says, nothing to change');
   return failures === 0 ? 0 : 1;
 }
 
@@ -141,7 +141,7 @@ async function goneOf(host: Host, { asked, since }: Pick<Task, 'asked' | 'since'
   return [...absent, ...stale];
 }
 
-/** A guest that is in order is not touched. What guests share is mended with the first of them. */
+/** A correctly wired guest is not touched. Objects that guests share are repaired with the first guest. */
 async function heal(acts: Acts, task: Task): Promise<void> {
   const { asked: { wishes, faults }, done, io } = task;
   for (const { text } of faults) io.warn(text);
@@ -176,9 +176,12 @@ async function collectGarbage(acts: Acts, task: Task): Promise<void> {
   const { batches, ledger } = await garbageOn(acts, task);
   const { done, left } = await acts.run(batches, async () => (await garbageOn(acts, task)).batches);
   const words = (line: BatchLine): string => describeLine(line) ?? differenceOf(line) ?? line.text;
-  for (const line of done) acts.host.log(`host: ${words(line)}: it was no guest's any more`);
-  if (left.length > 0) throw new HostError(`what is no guest's any more is still there, and these failed: ${left.map(words).join(', ')}`);
-  acts.apart(() => { for (const name of LEDGER_NAMES) acts.host.journal.writeLedger(name, ledger[name]); });
+  for (const line of done) acts.host.log(`host: ${words(line)}: it belonged to no guest`);
+  if (left.length > 0) throw new HostError(`objects that belong to no guest are still there, because these changes failed: ${left.map(words).join(', ')}`);
+  acts.apart(() => {
+    const { journal } = acts.host;
+    for (const name of changedIn(journal.readLedger(), ledger)) journal.writeLedger(name, ledger[name]);
+  });
 }
 
 async function announceThem(acts: Acts, touched: Done['touched']): Promise<void> {

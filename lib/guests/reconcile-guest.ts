@@ -144,7 +144,7 @@ async function filterAllTheSame(host: Host, { name, uuid }: Guest): Promise<void
     await refilter(host, uuid);
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
-    warn(`guest ${quote(name)}: its filters are not as they should be, either: ${error.message}`);
+    warn(`guest ${quote(name)}: its filters could not be checked and repaired, either: ${error.message}`);
   }
 }
 
@@ -179,7 +179,7 @@ async function assertSame(work: GuestWork, { guest, journal, id, stamp }: Concer
     assertStamp({ guest, journal }, stamp);
     await release(host, guest.uuid);
   });
-  throw new OvertakenError(`guest ${quote(guest.name)} ended meanwhile: what was wired for it is released`);
+  throw new OvertakenError(`guest ${quote(guest.name)} ended meanwhile: its wiring is released`);
 }
 
 function idIn(xml: string): string | undefined {

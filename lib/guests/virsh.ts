@@ -10,7 +10,7 @@ import type { Io } from './io.js';
 
 /** Returns what is said of a guest that libvirt does not know. */
 export function noSuchGuest(by: string): HostError {
-  return new HostError(`there is no guest ${quote(by)}: 'virsh list --all' lists those there are${isOwn() ? `, of this user alone: ${ASK_HOSTS}` : ''}`);
+  return new HostError(`guest ${quote(by)} does not exist: 'virsh list --all' lists all guests${isOwn() ? `, of this user only: ${ASK_HOSTS}` : ''}`);
 }
 
 /** Whether libvirt's clients ask a daemon of the user's own. */
@@ -34,7 +34,7 @@ export async function askLibvirt(io: Pick<Io, 'exec'>, args: readonly string[], 
     // Whoever asks another host has another cure.
     const why = /^error: failed to connect to the hypervisor\n(?:error: )?(.*)/m.exec(result.stderr)?.[1];
     if (!(error instanceof CommandError) || why === undefined || !isLocal(uri)) throw error;
-    const sentence = isOwn() ? `no libvirt of this user's own answers: ${ASK_HOSTS}` : `libvirt does not answer: ${START_LIBVIRT}`;
+    const sentence = isOwn() ? `this user's own libvirt does not answer: ${ASK_HOSTS}` : `libvirt does not answer: ${START_LIBVIRT}`;
     throw new CommandError(`${sentence} (${oneLine(why)})`, error.failure, { cause: error });
   }
   return result.stdout;

@@ -1,6 +1,7 @@
 /**
- * libvirt's hook contract as one table: operation, action, what a failure means. Nothing here writes to standard output,
- * which at `migrate` and `restore` would replace the guest's XML, and nothing talks to libvirt, which would deadlock.
+ * libvirt's hook contract as one table: operation, action, what a failure means. Nothing here writes to standard
+ * output, which at `migrate` and `restore` would replace the guest's XML, and nothing talks to libvirt, which would
+ * deadlock.
  */
 import { readFileSync, statSync } from 'node:fs';
 import { waitsForMigration } from '../attachments/attachment.js';
@@ -36,7 +37,7 @@ export interface HookCall {
 
 export interface HookResult {
   readonly exitCode: number;
-  /** One sentence, or nothing. libvirt shows it to whoever started the guest. */
+  /** One sentence, or nothing. libvirt shows it to the user that started the guest. */
   readonly stderr: string;
 }
 
@@ -50,8 +51,8 @@ interface Run {
 interface Action {
   readonly run: (run: Run) => Promise<void>;
   /**
-   * 'refuse': the guest does not start (or, at `migrate`, stays where it is) and the user sees why. 'log': libvirt would
-   * ignore the status, or kill a running guest for it (libvirt 9.0, 11.3).
+   * 'refuse': the guest does not start (or, at `migrate`, stays where it is) and the user sees why. 'log': libvirt
+   * would ignore the status, or kill a running guest for it (libvirt 9.0, 11.3).
    */
   readonly failure: 'refuse' | 'log';
 }
@@ -68,7 +69,7 @@ const ACTIONS: ReadonlyMap<string, Action> = new Map<string, Action>([
 /** Exit status of a refusal; the launcher tells it from a crash of node, which ends with 1. */
 const REFUSED = 3;
 
-/** Seconds to wait for the lock: who starts a guest waits as long as a user may, who ends one leaves a mark instead. */
+/** Seconds to wait for the lock: a start waits as long as a user may, an end leaves a mark instead. */
 const LOCK_WAIT = { start: 30, end: 10 };
 
 /** Carries out one hook call. Never throws; an operation that needs no work does nothing. */
@@ -120,7 +121,7 @@ async function prepare(run: Run): Promise<void> {
   });
 }
 
-/** A guest that was wired once and is not to be any more: whatever is broken here, it starts. */
+/** A guest that was wired once and no longer asks for it: whatever is broken here, it starts. */
 async function forget(run: Run, { uuid }: Domain): Promise<void> {
   try {
     if (uuid !== undefined && run.journal.read(uuid) !== undefined) await end(run, release);
@@ -142,8 +143,8 @@ async function start(run: Run): Promise<void> {
 }
 
 /**
- * The daemon came back and the guest never stopped: make it as its XML says, and never refuse. Where nothing asks for the
- * guest any more it keeps what it has: whoever is editing the config just now does not mean to cut it off.
+ * The daemon came back and the guest never stopped: make it as its XML says, and never refuse. Where nothing asks for
+ * the guest any more it keeps what it has: whoever is editing the config just now does not mean to cut it off.
  */
 async function reconnect(run: Run): Promise<void> {
   const { domain, attachments, config } = understand(run.call, run.log);
@@ -227,7 +228,10 @@ interface Understood {
   readonly config: HostConfig;
 }
 
-/** A config that cannot be believed refuses only guests that it could be about: those it names, or whose XML asks. */
+/**
+ * A config that cannot be believed refuses only guests that it could be about: those that it names, or with XML that
+ * asks.
+ */
 function understand({ stdin, settings, operation }: HookCall, log?: Log): Understood {
   const domain = parseDomain(stdin);
   try {
@@ -257,7 +261,7 @@ function concerns({ guest, stdin, settings }: HookCall): boolean {
     const text = readFileSync(settings.config, 'utf8');
     return configMentions(text, [guest, ...valuesOf('network')]) || configMayMake(text, valuesOf('bridge'));
   } catch {
-    // A config that cannot be read names nobody.
+    // A config that cannot be read names no guest.
     return false;
   }
 }

@@ -38,7 +38,7 @@ export function agentFiles(io: Io, isAsked: boolean): FileSet {
   };
 }
 
-/** Starts what was installed, or what was replaced anew. `lines` say what was done to files. */
+/** Starts the agent after an installation, or restarts it after an update. `lines` say what was done to files. */
 export async function startAgent(io: Io, lines: readonly string[]): Promise<void> {
   if (!isAgentInstalled()) return;
   if (!existsSync(SYSTEMD)) {

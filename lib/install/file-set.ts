@@ -1,7 +1,8 @@
 /**
  * Changes to files that are made together or not at all. Every draft is on the disk before the first file is replaced,
- * and the file that is replaced stays under a second name until the last one is: what can fail has failed by then, and
- * the way back is a rename, which needs no space. A file is replaced by a rename, so there is never a moment without it.
+ * and the file that is replaced stays under a second name until the last one is: everything that can fail has failed
+ * before, and the way back is a rename, which needs no space. A file is replaced by a rename, so there is never a
+ * moment without it.
  */
 import {
   chmodSync, chownSync, closeSync, fchmodSync, fchownSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync,

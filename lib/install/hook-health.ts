@@ -1,4 +1,6 @@
-/** Whether libvirt will call guestwire's hook, and the hook will run: what `install` would refuse or mend. */
+/**
+ * Whether libvirt will call guestwire's hook, and the hook will run: the faults that `install` would refuse or repair.
+ */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { GuestwireError } from '../errors.js';
@@ -9,7 +11,7 @@ import { readRecord } from './record.js';
 import { ignorantDaemons } from './reload.js';
 import { assertHost, MissingError } from './requirements.js';
 
-/** What is wrong with the hook, in the words that doctor prints. */
+/** A fault of the hook, in the words that doctor prints. */
 export interface HookIll {
   readonly severity: 'error' | 'note';
   readonly what: string;

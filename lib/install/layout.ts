@@ -1,6 +1,6 @@
 /**
  * Where `install` puts things on a host and what stands there now. A launcher is guestwire's when its second line says
- * so; everything else in libvirt's hook directories belongs to somebody else and is never written, moved or removed.
+ * so; everything else in libvirt's hook directories belongs to others and is never written, moved or removed.
  */
 import { closeSync, lstatSync, openSync, readdirSync, readlinkSync, readSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ export const LIBRARY_FILES = ['hook.cjs', 'hook-cached.cjs', 'hook.cache'] as co
 
 const MARK = '# guestwire hook launcher:';
 
-/** 'ours' and 'script' are regular files; 'link' leads to a script of somebody else, 'blocked' is anything else. */
+/** 'ours' and 'script' are regular files; 'link' leads to a script of another owner, 'blocked' is anything else. */
 export type Standing = 'absent' | 'ours' | 'script' | 'link' | 'blocked';
 
 /** Returns what stands at a launcher's place. A link to a launcher is refused: beside it, every guest would be wired twice. */
@@ -61,7 +61,7 @@ export function assertSafeDirectory(path: string): void {
   if (stat === undefined) return;
   if (!stat.isDirectory()) throw new HostError(`${describe(path)}, not a directory: move it away`);
   if (stat.uid !== 0 || (stat.mode & 0o022) !== 0) {
-    throw new HostError(`directory ${quote(path)} is open to writes by other users (user ${stat.uid}, mode 0${(stat.mode & 0o777).toString(8)}): it must belong to root with mode 0755`);
+    throw new HostError(`directory ${quote(path)} is writable by other users (owner ${stat.uid}, mode 0${(stat.mode & 0o777).toString(8)}): it must belong to root with mode 0755`);
   }
 }
 

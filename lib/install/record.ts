@@ -16,7 +16,7 @@ const schema = z.object({
 
 export type InstallRecord = z.infer<typeof schema>;
 
-/** Returns the record; undefined when there is none, or none that can be understood. */
+/** Returns the record; undefined when it is missing or cannot be parsed. */
 export function readRecord(): InstallRecord | undefined {
   try {
     const { success, data } = z.safeParse(schema, JSON.parse(readFileSync(RECORD, 'utf8')));

@@ -1,6 +1,7 @@
 /**
  * Telling libvirt's daemon that there is a hook now: it looks for hooks when it starts and at SIGHUP only. SIGHUP also
- * starts every inactive network and storage pool that is set to autostart (libvirt 9.0), so somebody has to agree.
+ * starts every inactive network and storage pool that is set to autostart (libvirt 9.0), so the administrator has to
+ * agree.
  */
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
@@ -19,7 +20,7 @@ export interface Daemon {
   readonly started: Moment;
 }
 
-/** 'agree': as if everybody had said yes. */
+/** 'agree': without a question, as if the administrator had said yes. */
 export type Consent = 'never' | 'ask' | 'agree';
 
 /** Reloads the daemons that may not know of the hook, as far as `consent` goes. Returns those that were reloaded. */
@@ -35,7 +36,7 @@ export async function reloadDaemons(io: Io, record: InstallRecord, consent: Cons
   if (consent !== 'never') await nameWhatStarts(io, ignorant);
   const answer = consent === 'ask' ? await confirm(`Reload ${ignorant.map(label).join(' and ')} now? [yes/no] `) : consent;
   if (answer !== 'agree') {
-    const why = { never: 'you said --no-reload', no: 'you did not say yes', nobody: 'there is no terminal to ask on' }[answer];
+    const why = { never: 'you said --no-reload', no: 'you did not say yes', unasked: 'the command has no terminal to ask on' }[answer];
     for (const daemon of ignorant) io.warn(`${label(daemon)} does not call the hook yet, because ${why}: run 'guestwire install --yes', or reload it yourself`);
     return [];
   }
@@ -64,7 +65,7 @@ function label({ name, pid }: Daemon): string {
   return `${name} (pid ${pid})`;
 }
 
-/** A pid file outlives a daemon that was killed, and its number may be another process's by now. */
+/** A pid file outlives a daemon that was killed, and its number may belong to another process since. */
 function runningDaemons(): Daemon[] {
   return (['libvirtd', 'virtqemud'] as const).flatMap((name) => {
     const file = `/run/${name}.pid`;
@@ -74,7 +75,7 @@ function runningDaemons(): Daemon[] {
   });
 }
 
-/** virtqemud has no networks and no pools; those are other daemons' then, which nobody reloads here. */
+/** virtqemud has no networks and no pools; other daemons have those then, and guestwire does not reload them. */
 async function nameWhatStarts(io: Io, daemons: readonly Daemon[]): Promise<void> {
   if (!daemons.some(({ name }) => name === 'libvirtd')) return;
   for (const [word, list] of [['network', 'net-list'], ['storage pool', 'pool-list']] as const) {
@@ -103,8 +104,8 @@ async function inactiveAutostart(io: Io, list: string): Promise<string[]> {
 }
 
 /** Only a clear yes is one; the end of the input and Ctrl-C are a no. */
-async function confirm(question: string): Promise<'agree' | 'no' | 'nobody'> {
-  if (!process.stdin.isTTY || !process.stdout.isTTY) return 'nobody';
+async function confirm(question: string): Promise<'agree' | 'no' | 'unasked'> {
+  if (!process.stdin.isTTY || !process.stdout.isTTY) return 'unasked';
   const terminal = createInterface({ input: process.stdin, output: process.stdout });
   // At its end the terminal closes, and the question fails or stays open, as the version of node has it.
   const ended = once(terminal, 'close').then(() => undefined);

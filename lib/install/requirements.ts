@@ -41,7 +41,7 @@ export async function assertHost(io: Io): Promise<void> {
   await assertNode(io);
 }
 
-/** Returns the files to install. Throws when there is no build, or one that does not run. */
+/** Returns the files to install. Throws when the build is missing or does not run. */
 export async function readBuild(io: Io): Promise<Build> {
   const top = dirname(fileURLToPath(new URL('..', import.meta.url)));
   const [main, ...companions] = LIBRARY_FILES.map((name) => ({ name, path: join(top, 'dist', name) }));

@@ -1,6 +1,7 @@
 /**
- * What a source of intent says of a NIC's filters, and how the sources are merged: per element the metadata wins over
- * the host's table for this guest. The words are judged here; whether they fit the kind of attachment, in attachments/filter-intent.ts.
+ * What a source of intent says about a NIC's filters, and how the sources are merged: per element the metadata wins
+ * over the host's table for this guest. The words are judged here; whether they fit the kind of attachment, in
+ * attachments/filter-intent.ts.
  */
 import { ValueError } from '../errors.js';
 import { assertOwnable, bare, type Prefix } from '../values/address.js';

@@ -1,6 +1,6 @@
 /**
- * The words of one permission to an `Allow`: `<gw:allow>` of the metadata and `allow` of the host config say the same and
- * are read here alike. Whatever would make a rule that never matches is refused: its writer believes that it does.
+ * The words of one permission to an `Allow`: `<gw:allow>` of the metadata and `allow` of the host config say the same
+ * and are read here alike. Whatever would make a rule that never matches is refused: its writer believes that it does.
  */
 import { locate, ValueError } from '../errors.js';
 import { assertSomebodys, bare, hostPrefix, parseAddress, parsePrefix, type Prefix } from '../values/address.js';
@@ -102,7 +102,7 @@ function peerOf(text: string, key: 'from' | 'to'): Peer {
 }
 
 function peerPrefix(text: string): Prefix {
-  // What holds no colon, slash or digit-and-dot form is no mistyped address, but a name.
+  // A text without a colon, a slash or a digit-and-dot form is not a mistyped address but a name.
   if (!/[:/]/.test(text) && !/^[0-9.]+$/.test(text)) {
     throw new ValueError(`${quote(text)} is neither an address nor a prefix: for a guest or a group write ${quote(`guest:${text}`)} or ${quote(`group:${text}`)}`);
   }

@@ -1,5 +1,6 @@
 /**
- * What a NIC is trusted with and whom its guest may meet: the words of the filters, without any nftables in them.
+ * What a NIC is trusted with and which peers its guest may reach: the words of the filters, without any nftables in
+ * them.
  */
 
 /** What a NIC may do that no other may: every one of these is off unless the host allows it. */
@@ -34,7 +35,7 @@ export const PROFILES: readonly Profile[] = ['open', 'isolated', 'closed'];
 
 export type Direction = 'in' | 'out';
 
-/** Whom a rule speaks of. */
+/** The peers that a rule names. */
 export type Peer =
   /** Canonical, `2001:db8::/32`; a single address has its full length. */
   | { readonly kind: 'prefix'; readonly prefix: string }
@@ -51,14 +52,17 @@ export interface PortRange {
   readonly last: number;
 }
 
-/** A permission. A NIC that has one or more for a direction passes, in that direction, what one of them allows and nothing else. */
+/**
+ * A permission. A NIC that has one or more for a direction passes, in that direction, what one of them allows and
+ * nothing else.
+ */
 export interface Allow {
   readonly direction: Direction;
   /** undefined: any. */
   readonly proto: Proto | undefined;
   /** Destination ports, sorted and apart; empty: any. With tcp, udp and sctp only. */
   readonly ports: readonly PortRange[];
-  /** Senders of what comes in, receivers of what goes out; empty: anybody. */
+  /** Senders of what comes in, receivers of what goes out; empty: any peer. */
   readonly peers: readonly Peer[];
   /** Where it is written, for `guestwire explain` alone: `<gw:allow> 2 in its metadata`. */
   readonly origin?: string | undefined;
@@ -70,7 +74,7 @@ export interface Policy {
   /** Where the profile is written, as {@link Allow.origin}; absent: nowhere, it is the default. */
   readonly profileOrigin?: string | undefined;
   readonly allows: readonly Allow[];
-  /** Name of the NIC's own guest, by which rules of others may speak of it. */
+  /** Name of the NIC's own guest, by which rules of others may name it. */
   readonly guest: string;
   readonly groups: readonly string[];
   /** What the host offers to this guest, and lets it reach whatever the profile. */

@@ -142,7 +142,7 @@ function readFrom(path: string, schema: z.ZodMiniType, onDamage: (message: strin
   const json = parseOrUndefined(text);
   // Compiling a schema pays off after many values.
   if (z.safeParse(schema, json, { jitless: true }).success) return json;
-  onDamage(`journal ${quote(path)} is damaged and was taken for empty: what it recorded is not undone`);
+  onDamage(`journal ${quote(path)} is damaged and is treated as empty: the wiring that it recorded stays`);
   return undefined;
 }
 
@@ -193,7 +193,7 @@ function assertSafe(dir: string): void {
   if (stats === undefined) return;
   const { uid, mode } = stats;
   if ((uid !== 0 && uid !== process.geteuid?.()) || (mode & 0o022) !== 0) {
-    throw new JournalError(`journal ${quote(dir)} can be written by others (user ${uid}, mode 0${(mode & 0o777).toString(8)}): it must belong to root with mode 0700`);
+    throw new JournalError(`journal ${quote(dir)} is writable by other users (owner ${uid}, mode 0${(mode & 0o777).toString(8)}): it must belong to root with mode 0700`);
   }
 }
 

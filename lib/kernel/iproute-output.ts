@@ -119,7 +119,7 @@ export function parseRoutes(
 }
 
 /**
- * Returns those routes of a whole table whose next hop lies in one of `prefixes`. The rest is not looked at closely:
+ * Returns the routes of a whole table with a next hop in one of `prefixes`. The rest is not looked at closely:
  * there may be a million of them.
  */
 export function parseNextHops(answer: readonly unknown[], prefixes: readonly Prefix[]): RouteFacts[] {
@@ -175,7 +175,7 @@ const subinterfaceSchema = z.object({
   linkinfo: z.object({ info_data: z.optional(z.object({ protocol: z.optional(z.string()), id: z.optional(z.number()) })) }),
 });
 
-/** Returns the VLAN links of `ip -json -details link show type vlan` whose parent is in this network namespace. */
+/** Returns the VLAN links of `ip -json -details link show type vlan` with a parent in this network namespace. */
 export function parseSubinterfaces(answer: readonly unknown[]): Subinterface[] {
   return answer.filter((entry) => !isEmpty(entry)).flatMap((entry) => {
     const { ifname, link, master, linkinfo } = read(subinterfaceSchema, entry, 'ip link');

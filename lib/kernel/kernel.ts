@@ -78,7 +78,7 @@ interface Run {
   readonly questions: readonly string[];
 }
 
-/** Returns what the questions printed; undefined when one of them failed: who wants to know asks again. */
+/** Returns what the questions printed; undefined when one of them failed: the caller asks again to learn which. */
 async function runBatch(exec: Exec, { tool, lines }: Batch, { mode, questions }: Run): Promise<string | undefined> {
   const input = [...lines.map(({ text }) => text), ...questions].map((text) => `${text}\n`).join('');
   const request: ExecRequest = { tool: tool === 'ip -6' ? 'ip' : tool, args: argsOf(tool, mode), input };

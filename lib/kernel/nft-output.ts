@@ -1,11 +1,11 @@
-/** What nft says of guestwire's tables. nft prints an ifindex as the link's name if it has one. */
+/** What nft prints about guestwire's tables. nft prints an ifindex as the link's name if it has one. */
 import * as z from 'zod/mini';
 import { ToolOutputError } from '../errors.js';
 import { type FilterFamily, TABLE } from '../state/nft.js';
 import { assertSuccess, type Exec, type ExecRequest } from '../system/exec.js';
 import type { FilterFacts, HookFacts, SetFacts } from './observation.js';
 
-/** What is seen of a table that is not there. */
+/** The observed state of a table that does not exist. */
 export const NO_TABLE: FilterFacts = {
   there: false, chains: new Map(), hooks: new Map(), sets: new Map(), elements: new Map(), learns: new Set(),
 };
@@ -21,7 +21,10 @@ async function observeFilter(exec: Exec, family: FilterFamily): Promise<FilterFa
   return parseFilter(stdout);
 }
 
-/** Returns how nft shows a table. One that is not there, and a host that has never used nft, are both an answer: undefined. Throws CommandError. */
+/**
+ * Returns how nft shows a table. One that is not there, and a host that has never used nft, are both an answer:
+ * undefined. Throws CommandError.
+ */
 export async function listTable(exec: Exec, family: FilterFamily, as: '--json' | '--stateless'): Promise<string | undefined> {
   const request: ExecRequest = { tool: 'nft', args: [as, 'list', 'table', family, TABLE] };
   const result = await exec(request);
@@ -31,8 +34,8 @@ export async function listTable(exec: Exec, family: FilterFamily, as: '--json' |
 }
 
 /**
- * Returns whether this kernel can do what policies of VLAN ports need: track connections in bridges, and mark them. nft tries it
- * and takes it back; the kernel loads the modules for it if it has them. Throws CommandError.
+ * Returns whether this kernel can do what policies of VLAN ports need: track connections in bridges, and mark them. nft
+ * tries it and takes it back; the kernel loads the modules for it if it has them. Throws CommandError.
  */
 export async function tracksBridges(exec: Exec): Promise<boolean> {
   const lines = [`add table bridge ${TABLE}_try`, `add chain bridge ${TABLE}_try try`, `add rule bridge ${TABLE}_try try ct state established,related ct direction reply ct mark 1`, `add rule bridge ${TABLE}_try try ct mark set 1`];
@@ -54,7 +57,10 @@ export interface RuleCount {
   readonly bytes: number;
 }
 
-/** Returns the counters of all rules, in their order; none where there is no table. Throws CommandError or ToolOutputError. */
+/**
+ * Returns the counters of all rules, in their order; an empty list if the table is missing. Throws CommandError or
+ * ToolOutputError.
+ */
 export async function countersOf(exec: Exec, families: readonly FilterFamily[]): Promise<RuleCount[]> {
   const counts: RuleCount[] = [];
   for (const family of families) {

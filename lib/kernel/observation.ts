@@ -1,6 +1,6 @@
 /**
- * What the kernel says of the links at hand, as plain facts with nothing judged. kernel.ts fills it in; state/netstate.ts and
- * attachments/check.ts read it. Every value is already canonical.
+ * What the kernel says about the given links, as plain facts with nothing judged. kernel.ts fills it in;
+ * state/netstate.ts and attachments/check.ts read it. Every value is already canonical.
  */
 import type { FilterFamily } from '../state/nft.js';
 import type { Family, Prefix } from '../values/address.js';
@@ -8,25 +8,25 @@ import type { VlanMember } from '../values/vlan.js';
 
 /** What to ask the kernel for: never more than the NICs at hand need, because hosts have thousands of links. */
 export interface Scope {
-  /** Links to describe, with their addresses. One that does not exist is no error. */
+  /** Links to describe, with their addresses. A link that does not exist is not an error. */
   readonly links: readonly string[];
-  /** Links whose routes of one protocol are listed, in every table. */
+  /** Links for which the routes of one protocol are listed, in every table. */
   readonly routes: readonly { readonly dev: string; readonly protocol: number }[];
-  /** Bridge ports whose VLAN membership is listed; asked only when the kernel can filter VLANs. */
+  /** Bridge ports for which the VLAN membership is listed; asked only when the kernel can filter VLANs. */
   readonly ports: readonly string[];
   /** Addresses for which the most specific route is looked up. */
   readonly lookups: readonly string[];
   /** Prefixes in which the host's own addresses are listed; for one address a lookup tells. */
   readonly locals: readonly string[];
-  /** Prefixes for which routes are listed whose next hop lies in them. Lists every table: ask only with cause. */
+  /** Prefixes for which the routes with a next hop in them are listed. Lists every table: ask only with cause. */
   readonly nextHops: readonly string[];
   /** Prefixes for which the routes to exactly them are listed, in one table or 'all'. Ask only with cause, likewise. */
   readonly exact: readonly { readonly to: string; readonly table: string }[];
-  /** Links whose neighbour proxies are listed. */
+  /** Links for which neighbour proxies are listed. */
   readonly proxies: readonly string[];
   /** Paths below /proc/sys. */
   readonly sysctls: readonly string[];
-  /** Bridges whose ports, and their VLANs, are all listed: only those with uplinks need it. */
+  /** Bridges for which all ports and their VLANs are listed: only bridges with uplinks need it. */
   readonly bridges: readonly string[];
   /** Bridges whose ports alone are listed; absent: none. */
   readonly joined?: readonly string[];
@@ -54,7 +54,7 @@ export interface Observation {
   readonly vlans: ReadonlyMap<string, readonly VlanMember[]>;
   /** By address looked up; undefined when no route covers it. */
   readonly lookups: ReadonlyMap<string, RouteFacts | undefined>;
-  /** Addresses whose lookup ended at a route to nowhere: blackhole, unreachable or prohibit. */
+  /** Addresses for which the lookup ended at a route to nowhere: blackhole, unreachable or prohibit. */
   readonly nowhere: ReadonlySet<string>;
   /** The host's own addresses, as routes of type 'local'. */
   readonly locals: readonly RouteFacts[];
@@ -96,23 +96,23 @@ export interface LinkFacts {
   readonly txqlen: number;
   /** Bytes; undefined only when the tool did not say. */
   readonly mtu: number | undefined;
-  /** Takes in all multicast because somebody said so; what the kernel does of itself does not count. */
+  /** Receives all multicast because a user or program set it; what the kernel sets by itself does not count. */
   readonly allmulticast: boolean;
   /** ifalias; undefined: none. */
   readonly alias: string | undefined;
-  /** Of a veth: its other end, if that is in this network namespace. */
+  /** The other end of a veth, if that is in this network namespace. */
   readonly peer: string | undefined;
-  /** Of a tap that outlives who opened it; undefined for any other link. */
+  /** For a tap that outlives the process that opened it; undefined for any other link. */
   readonly tap: { readonly multiQueue: boolean } | undefined;
   readonly master: string | undefined;
   readonly addresses: readonly { readonly address: string; readonly length: number }[];
-  /** Bridge port flag; undefined when the link is no bridge port. */
+  /** Bridge port flag; undefined when the link is not a bridge port. */
   readonly isolated: boolean | undefined;
-  /** Of an 802.1Q sub-interface; undefined for any other link. */
+  /** For an 802.1Q sub-interface; undefined for any other link. */
   readonly vlan?: VlanFacts | undefined;
-  /** Of a VRF; undefined for any other link. */
+  /** For a VRF; undefined for any other link. */
   readonly vrfTable?: string | undefined;
-  /** Of a bridge; undefined for any other link. */
+  /** For a bridge; undefined for any other link. */
   readonly bridge: BridgeFacts | undefined;
 }
 

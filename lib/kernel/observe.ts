@@ -1,6 +1,6 @@
 /**
- * The questions: the kernel's state read through `ip`, `bridge`, `nft` and /proc/sys for the links at hand only. It judges
- * nothing.
+ * The questions: the kernel's state read through `ip`, `bridge`, `nft` and /proc/sys for the links at hand only. It
+ * judges nothing.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,8 +17,8 @@ import { observeFilters, tracksBridges } from './nft-output.js';
 import type { LinkFacts, Observation, ProxyFacts, RouteFacts, RuleFacts, Scope, Subinterface } from './observation.js';
 
 /**
- * Flags for answers that can be read; they change nothing for lines that change the host. -Numeric (iproute2 4.20), because
- * names of route protocols and tables are whatever /etc/iproute2 makes of them.
+ * Flags for answers that can be read; they change nothing for lines that change the host. -Numeric (iproute2 4.20),
+ * because names of route protocols and tables are whatever /etc/iproute2 makes of them.
  */
 export const ANSWER_FLAGS = { ip: ['-json', '-details', '-Numeric'], bridge: ['-json', '-compressvlans'] };
 
@@ -35,7 +35,9 @@ export function questionsOf(scope: Scope, procSys: string): { readonly ip: reado
   return { ip: queriesOf(scope, procSys).map(({ text }) => text), 'ip -6': scope.tables === undefined ? [] : [RULE_QUESTION], bridge };
 }
 
-/** Returns the facts of `scope`, and runs no tool whose answer is given. Throws CommandError or ToolOutputError. */
+/**
+ * Returns the facts of `scope`, and runs no tool for an answer that is given. Throws CommandError or ToolOutputError.
+ */
 export async function observe(exec: Exec, scope: Scope, { procSys, answers }: { procSys: string; answers: Answers }): Promise<Observation> {
   const queries = queriesOf(scope, procSys);
   const texts = queries.map(({ text }) => text);
@@ -112,7 +114,7 @@ function queriesOf(scope: Scope, procSys: string): Query[] {
     ...routeQueries(scope.routes),
     ...scope.lookups.map((address): Query => ({ kind: 'lookup', text: `route get fibmatch ${address}`, address })),
     ...scope.locals.map((prefix): Query => ({ kind: 'locals', text: `route show table all type local root ${prefix}` })),
-    // Of a bridge that is gone iproute2 says so and ends, and with it the whole batch (6.1, 6.15).
+    // For a bridge that is gone iproute2 reports an error and ends, and the whole batch with it (6.1, 6.15).
     ...[...new Set([...scope.bridges, ...scope.joined ?? []])].filter((bridge) => isThere(bridge, procSys)).map((bridge): Query => ({ kind: 'members', text: `link show master ${bridge}`, bridge })),
     ...(scope.subinterfaces ? [{ kind: 'subinterfaces' as const, text: 'link show type vlan' }] : []),
     ...scope.proxies.map((link): Query => ({ kind: 'proxies', text: `neigh show proxy dev ${link}`, link })),
@@ -128,7 +130,9 @@ function isThere(link: string, procSys: string): boolean {
   return ['ipv6', 'ipv4'].some((family) => existsSync(join(procSys, `net/${family}/conf/${link}`)));
 }
 
-/** Links of which more are asked for than this are listed all at once: a dump for each costs the square of their number. */
+/**
+ * Links of which more are asked for than this are listed all at once: a dump for each costs the square of their number.
+ */
 const FEW = 16;
 
 function linkQueries(links: Scope['links']): Query[] {
@@ -166,7 +170,9 @@ async function ask(exec: Exec, lines: readonly string[]): Promise<Asked> {
   return { documents: documentsOf(result.stdout, lines, reasons), reasons: reasons ?? new Map() };
 }
 
-/** Returns, by index, why lines failed that did so because there is no such thing; undefined when any failed otherwise. */
+/**
+ * Returns, by index, why lines failed that did so because there is no such thing; undefined when any failed otherwise.
+ */
 function reasonsIn({ stderr }: ExecResult): Map<number, string> | undefined {
   const reasons = new Map<number, string>();
   let reason = '';
@@ -193,7 +199,9 @@ function documentsOf(stdout: string, lines: readonly string[], absent: ReadonlyM
   return lines.map((_, index) => (absent.has(index) ? undefined : parseJson('ip', documents[next++] ?? '')));
 }
 
-/** EINVAL, EACCES and EHOSTUNREACH; without any route it is ENETUNREACH (net/ipv4/fib_semantics.c, net/ipv6/route.c). */
+/**
+ * EINVAL, EACCES and EHOSTUNREACH; without any route it is ENETUNREACH (net/ipv4/fib_semantics.c, net/ipv6/route.c).
+ */
 const NOWHERE = /Invalid argument|Permission denied|No route to host/;
 
 const NO_SUCH_THING = /^(Device ".*" does not exist\.|Cannot find device ".*"|RTNETLINK answers: (Network is unreachable|No route to host|Invalid argument|Permission denied)|Error: .*[Nn]o route.*)$/;

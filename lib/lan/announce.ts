@@ -1,7 +1,8 @@
 /**
- * What a guest's start says to its neighbours: whoever knew the guest elsewhere sends to this host from now on. Like the
- * flush of a tap's queue it changes nothing that could be observed here, so it is an action after the plan, no operation
- * of it; and since it only shortens the time until neighbours find out by themselves, nothing is refused for it.
+ * What a guest's start says to its neighbours: those that knew the guest on another host send to this host from now on.
+ * Like the flush of a tap's queue it changes nothing that could be observed here, so it is an action after the plan, no
+ * operation of it; and since it only shortens the time until neighbours find out by themselves, nothing is refused for
+ * it.
  */
 import type { Presence } from '../attachments/attached.js';
 import { CommandError } from '../errors.js';
@@ -42,7 +43,7 @@ export async function announce(exec: Exec, log: Pick<Log, 'info' | 'warn'>, anno
   }
 }
 
-/** Returns what {@link announce} says of an announcement that succeeds. */
+/** Returns what {@link announce} logs about an announcement that succeeds. */
 export function announcementWords(announcement: Announcement): string[] {
   return toldBy(announcement).map((told) => wordsOf(announcement.guest, told));
 }

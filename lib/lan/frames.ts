@@ -1,6 +1,6 @@
 /**
- * Ethernet frames that speak of a guest's address on a LAN, as bytes: ARP (RFC 826, RFC 5227) and neighbour discovery
- * (RFC 4861). Pure. The host's own stack sends none of them for an address that is not the host's.
+ * Ethernet frames that announce or query a guest's address on a LAN, as bytes: ARP (RFC 826, RFC 5227) and neighbour
+ * discovery (RFC 4861). Pure. The host's own stack sends none of them for an address that is not the host's.
  */
 import { isIP } from 'node:net';
 import type { Speaker } from '../attachments/attached.js';
@@ -15,13 +15,13 @@ const SOLICITATION = 135;
 const ADVERTISEMENT = 136;
 /** RFC 4861: a frame with less was routed, so it is not a neighbour that speaks. */
 const HOP_LIMIT = 255;
-/** Override: a neighbour that knows another MAC takes this one. Not solicited, and the guest is no router. */
+/** Override: a neighbour that knows another MAC takes this one. Not solicited, and the guest is not a router. */
 const OVERRIDE = 0x20;
 const TARGET_LINK_LAYER_ADDRESS = 2;
 
 /**
- * Returns the frames after which neighbours that knew `address` elsewhere send to the speaker: gratuitous ARP as request
- * and as reply, because some systems believe only one of them, or an unsolicited neighbour advertisement.
+ * Returns the frames after which neighbours that knew `address` elsewhere send to the speaker: gratuitous ARP as
+ * request and as reply, because some systems believe only one of them, or an unsolicited neighbour advertisement.
  */
 export function announcementFrames({ mac, linkLocal }: Speaker, address: string): Uint8Array[] {
   if (isIP(address) === 4) {
@@ -38,9 +38,9 @@ export function announcementFrames({ mac, linkLocal }: Speaker, address: string)
 }
 
 /**
- * Returns the frame that asks who has `address`: an ARP request from the address `asker` of the host, or a solicitation as
- * of duplicate address detection, so that no neighbour learns anything that is not so. Without an `asker` it is an ARP
- * probe, which Linux answers for its own addresses only, not for those it is a proxy of (arp_process(), 6.18).
+ * Returns the frame that asks who has `address`: an ARP request from the address `asker` of the host, or a solicitation
+ * as of duplicate address detection, so that no neighbour learns anything that is not so. Without an `asker` it is an
+ * ARP probe, which Linux answers for its own addresses only, not for those it is a proxy of (arp_process(), 6.18).
  */
 export function probeFrame(mac: string, address: string, asker?: string): Uint8Array {
   if (isIP(address) === 4) return arp({ operation: ARP.request, mac, sender: asker ?? '0.0.0.0', target: address });
@@ -49,7 +49,7 @@ export function probeFrame(mac: string, address: string, asker?: string): Uint8A
   return discovery({ type: SOLICITATION, mac, from: Buffer.alloc(16), to: group }, Buffer.concat([Buffer.alloc(4), target]));
 }
 
-/** Returns whose address a frame says it has, and with which MAC; undefined for a frame that says no such thing. */
+/** Returns the address that a frame claims, and its MAC; undefined for a frame that claims no address. */
 export function claimIn(frame: Uint8Array): { readonly address: string; readonly mac: string } | undefined {
   const bytes = Buffer.from(frame);
   if (bytes.length < 14) return undefined;

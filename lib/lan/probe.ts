@@ -1,11 +1,11 @@
 /**
- * The question before a start: does anybody on the LAN have an address of the guest? Asked on the links on which the host
- * will answer for the guest, for all addresses at once. Silence proves nothing, an answer does.
+ * The question before a start: does any neighbour on the LAN have an address of the guest? Asked on the links on which
+ * the host will answer for the guest, for all addresses at once. Silence proves nothing, an answer does.
  */
 import { isIP } from 'node:net';
+import { proxiesOf } from '../attachments/attachment.js';
 import type { Attachment } from '../attachments/kinds.js';
-import { proxyLinksOf, unusable } from '../attachments/routed-link/proxies.js';
-import type { RoutedLink } from '../attachments/routed-link/routed-link.js';
+import { unusable } from '../attachments/routed-link/proxies.js';
 import { nicLabel } from '../domain/guest.js';
 import { CommandError, ConflictError, HostError } from '../errors.js';
 import type { Kernel } from '../kernel/kernel.js';
@@ -24,17 +24,16 @@ export interface Probing {
 
 /**
  * Milliseconds of each round. A host that answers for others waits up to 800 ms unless told otherwise (proxy_delay), so
- * the second question is for lost frames only; all in all a guest that nobody knows starts 0.9 s later.
+ * the second question is for lost frames only; in all, a guest with free addresses starts 0.9 s later.
  */
 const ROUNDS = [350, 550];
 
 /**
- * Throws ConflictError when a neighbour has an address of the guest, HostError when nobody can be asked because the tool
- * is missing. A link that cannot be used now is a warning: without a link there is no neighbour.
+ * Throws ConflictError when a neighbour has an address of the guest, HostError when no neighbour can be asked because
+ * the tool is missing. A link that cannot be used now is a warning: such a link has no neighbours.
  */
 export async function probeNeighbours({ exec, kernel, log }: Probing, guest: string, attachments: readonly Attachment[]): Promise<void> {
-  const routed = attachments.filter((attachment) => attachment.kind === 'routed-link');
-  const devs = [...new Set(routed.flatMap(proxyLinksOf))];
+  const devs = [...new Set(proxiesOf(attachments).map(({ dev }) => dev))];
   if (devs.length === 0) return;
   const { links } = await kernel.observe({ ...EMPTY_SCOPE, links: devs });
   const skip = (dev: string, reason: string): void => { log.warn(`guest ${quote(guest)}: cannot probe the neighbours on ${quote(dev)} for its addresses: ${reason}`); };
@@ -45,25 +44,30 @@ export async function probeNeighbours({ exec, kernel, log }: Probing, guest: str
     if (fault === undefined && facts?.mac !== undefined) usable.set(dev, { ...facts, mac: facts.mac });
     else skip(dev, `it ${fault ?? ''}`);
   }
-  const { heard, faults } = await ask(exec, guest, framesFor(routed, usable));
+  const { heard, faults } = await ask(exec, guest, framesFor(attachments, usable));
   for (const { dev, reason } of faults) skip(dev, reason);
   const own = new Set([...usable.values()].map(({ mac }) => mac));
   for (const { dev, bytes } of heard) {
     const claim = claimIn(bytes);
-    const holder = claim && routed.find((link) => proxyLinksOf(link).includes(dev) && link.addresses.includes(claim.address));
+    const holder = claim && attachments.find((one) => proxiesOf([one]).some((proxy) => proxy.dev === dev && proxy.address === claim.address));
     if (claim === undefined || holder === undefined || own.has(claim.mac)) continue;
     throw new ConflictError(`${nicLabel(guest, { index: holder.nic, mac: holder.mac })}: ${quote(claim.address)} is in use on ${quote(dev)}: the neighbour with MAC ${quote(claim.mac)} answers for it: remove it there, or give the guest another address`);
   }
 }
 
-function framesFor(routed: readonly RoutedLink[], usable: ReadonlyMap<string, LinkFacts & { readonly mac: string }>): Frame[] {
-  return routed.flatMap((link) => proxyLinksOf(link).flatMap((dev) => {
+type Usable = ReadonlyMap<string, LinkFacts & { readonly mac: string }>;
+
+function framesFor(attachments: readonly Attachment[], usable: Usable): Frame[] {
+  return proxiesOf(attachments).flatMap(({ dev, address }) => {
     const facts = usable.get(dev);
-    return facts === undefined ? [] : link.addresses.map((address) => ({ dev, bytes: probeFrame(facts.mac, address, askerOf(facts, address)) }));
-  }));
+    return facts === undefined ? [] : [{ dev, bytes: probeFrame(facts.mac, address, askerOf(facts, address)) }];
+  });
 }
 
-/** The host's address on the link, best one in the network of the address that is asked for: any other may get no answer. */
+/**
+ * The host's address on the link, best one in the network of the address that is asked for: any other may get no
+ * answer.
+ */
 function askerOf({ addresses }: LinkFacts, asked: string): string | undefined {
   const own = addresses.filter(({ address }) => isIP(address) === 4);
   const network = (address: string, length: number): number => Math.floor(address.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0) / 2 ** (32 - length));

@@ -98,7 +98,7 @@ export async function findSocket({ driver, session, socket, mode }: LocalUri, { 
   for (const path of tried) {
     if (await exists(path)) return path;
   }
-  if (own) throw new LibvirtConnectionError(`no libvirt of this user's own runs: ${ASK_HOSTS} (it has no socket in ${quote(where)})`);
+  if (own) throw new LibvirtConnectionError(`this user's own libvirt does not run: ${ASK_HOSTS} (it has no socket in ${quote(where)})`);
   throw new LibvirtConnectionError(`libvirt does not run here: ${START_LIBVIRT} (it has no socket in ${quote(where)})`);
 }
 

@@ -45,7 +45,7 @@ export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): 
   const byNeed = new Map<string, Owner>();
   const owned = subjects.flatMap(({ guest, entry, attachments }) => [...(entry?.wired ?? []), ...placedOf(attachments ?? [])].map((one) => ({ one, owner: { guest, nic: { nic: one.nic, mac: one.mac } } })));
   for (const { one, owner } of owned) {
-    if ('was' in one && one.was !== undefined) wired.set(one.was, owner);
+    if (one.was !== undefined) wired.set(one.was, owner);
     for (const name of namesOf(one)) wired.set(name, owner);
     for (const claim of claimsOf([one])) byNeed.set(bare(claim), owner);
   }

@@ -24,7 +24,7 @@ import { ofRunning, planTakeBack, type TakeBack } from './release-plan.js';
 import type { WireRequest } from './request.js';
 
 /** Said of what the guest has and nobody speaks of any more. */
-export const UNSPOKEN = "stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' takes it away";
+export const UNSPOKEN = "stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' removes the wiring";
 
 /**
  * Makes the host agree with `attachments` and returns what was done. What the guest's earlier entry recorded and is not
@@ -41,7 +41,7 @@ export async function wire(host: Host, request: WireRequest): Promise<Plan> {
     }
   }
   if (request.incoming && attachments.some(waitsForMigration)) {
-    host.log(`guest ${quote(guest.name)} comes by migration: its routes wait for 'guestwire reconcile'`);
+    host.log(`guest ${quote(guest.name)} arrives by migration: its routes wait for 'guestwire reconcile'`);
   }
   return plan;
 }
@@ -191,7 +191,7 @@ async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Pas
   const left = leftOf(plan, observation, past);
   if (failure !== undefined && (left.length > 0 || failure.failure.tool === 'nft')) throw failure;
   if (left.length === 0) return observation;
-  throw new VerifyError(`the kernel does not hold what was asked of it: still to do: ${left.slice(0, 3).map((operation) => describe(operation)).join(', ')}${left.length > 3 ? ` and ${left.length - 3} more` : ''}`);
+  throw new VerifyError(`the kernel differs from what guestwire set: still to do: ${left.slice(0, 3).map((operation) => describe(operation)).join(', ')}${left.length > 3 ? ` and ${left.length - 3} more` : ''}`);
 }
 
 /** Aims at the state observed before. */

@@ -20,7 +20,7 @@ export function canGoTogether({ journal, isQuarantined }: Pick<Host, 'journal' |
   const members = wishes.map(({ guest, attachments }) => ({ guest, attachments, entry: journal.read(guest.uuid) }));
   return members.every((member, index) => {
     const { guest, attachments, entry } = member;
-    // Each of these is another kind of start than the rest has, or, of made links, goes by numbers that others have, too.
+    // These need another kind of start; made links are recorded with an ifindex that other links may have, too.
     if (isQuarantined(guest.uuid) || entry?.incoming === true || [...attachments, ...entry?.wired ?? []].some(hasSatellites)) return false;
     const links = linksOf(attachments, entry);
     if ([...links].some((link) => seen.has(link))) return false;
@@ -31,8 +31,8 @@ export function canGoTogether({ journal, isQuarantined }: Pick<Host, 'journal' |
 
 /**
  * Does what {@link wire} does for each of several guests that run and that {@link canGoTogether}: all of it or, when it
- * throws, nothing. What is thrown names no guest: whoever wires them one by one then learns whom it is about. Of what is not
- * as it should be nobody is told: see {@link warningsFor}.
+ * throws, nothing. The error names no guest; wire them one by one to learn which. Warnings are not logged here: see
+ * {@link warningsFor}.
  */
 export async function wireTogether(host: Host, wishes: readonly Wish[]): Promise<Plan> {
   const { log, journal, isQuarantined } = host;

@@ -1,5 +1,5 @@
 /**
- * A guest's NICs as cloud-init's network-config, version 2, whose grammar is netplan's: the static way to what DHCP and
+ * A guest's NICs as cloud-init's network-config, version 2, in netplan's grammar: the static way to what DHCP and
  * router advertisements tell a guest otherwise. Pure.
  */
 import { guestEndOf } from '../attachments/attachment.js';

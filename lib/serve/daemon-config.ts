@@ -1,7 +1,8 @@
 /**
- * What dnsmasq and radvd are told of one routed link: a configuration for each, from what the journal says is wired there.
- * One instance of each per link, so that a guest is told its own addresses and prefixes only, nothing needs a reload when
- * another guest comes, and what breaks one breaks no other (0.9 MB a guest, measured with 50). Pure.
+ * The configuration of dnsmasq and radvd for one routed link: a configuration for each, from what the journal says is
+ * wired there. One instance of each per link, so that a guest is told its own addresses and prefixes only, nothing
+ * needs a reload when another guest comes, and what breaks one breaks no other (0.9 MB a guest, measured with 50).
+ * Pure.
  */
 import { guestEndOf } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
@@ -19,7 +20,7 @@ export interface Service {
   /** Name of the configuration in the link's directory. */
   readonly config: string;
   readonly does: string;
-  /** Arguments for a link whose directory is `dir`. Stays in the foreground and logs to standard error. */
+  /** Arguments for a link with the directory `dir`. Stays in the foreground and logs to standard error. */
   readonly args: (dir: string) => readonly string[];
 }
 
@@ -45,9 +46,9 @@ export interface Served {
 }
 
 /**
- * dnsmasq writes its own identity into the lease file, and takes the one it finds there. The same on every link of every
- * host: a guest that was saved and restored, or migrated, renews its lease with whoever serves it now. Type 3, DUID-LL,
- * of a locally administered address (RFC 8415 section 11.4).
+ * dnsmasq writes its own identity into the lease file, and takes the one it finds there. The same on every link of
+ * every host: a guest that was saved and restored, or migrated, renews its lease with the server that serves it now.
+ * Type 3, DUID-LL, of a locally administered address (RFC 8415 section 11.4).
  */
 export const FIRST_LEASES = 'duid 00:03:00:01:02:67:77:00:00:01\n';
 
@@ -80,8 +81,8 @@ interface DhcpLink {
 }
 
 /**
- * A range per address, of that one address: dnsmasq then gives a client all its IPv6 addresses in one answer. A host may
- * have one IPv4 address only, which is the protocol's limit, too.
+ * A range per address, of that one address: dnsmasq then gives a client all its IPv6 addresses in one answer. A host
+ * may have one IPv4 address only, which is the protocol's limit, too.
  */
 function dnsmasqConf({ link, mac, addresses, gateway }: DhcpLink, { dns, search, lease }: ServeConfig): string {
   const v4 = of('inet', addresses).slice(0, 1);
@@ -93,9 +94,10 @@ function dnsmasqConf({ link, mac, addresses, gateway }: DhcpLink, { dns, search,
     ...offered.map(({ text }) => `shared-network=${link},${text}`),
     ...v4.map(({ text }) => `dhcp-range=${text},static,255.255.255.255,${lease}`),
     ...v6.map(({ text }) => `dhcp-range=${text},static,128,${lease}`),
-    // id:* counts for DHCPv4: whatever a client calls itself, installers and what they install alike, the NIC is the guest.
+    // id:* counts for DHCPv4: whatever a client calls itself, installers and what they install alike, the NIC is the
+    // guest.
     `dhcp-host=${[mac, 'id:*', ...v4.map(({ text }) => text), ...v6.map(({ text }) => `[${text}]`)].join(',')}`,
-    // RFC 3442: who asks for classless routes must not use the router option, and who does not know them only has that.
+    // RFC 3442: a client that asks for classless routes must ignore the router option; other clients have only that.
     ...(v4.length === 0 || gateway === undefined ? [] : [`dhcp-option=option:router,${gateway}`, `dhcp-option=121,${hostPrefix(parseAddress(gateway)).text},0.0.0.0,0.0.0.0/0,${gateway}`]),
     ...option('option:dns-server', of('inet', dns).map(({ text }) => text)),
     ...option('option:domain-name', search.slice(0, 1)),
@@ -111,7 +113,7 @@ interface AdvertisedLink {
   readonly gateway: string | undefined;
 }
 
-/** Seconds between advertisements that nobody asked for: three a lifetime, and at most ten minutes (RFC 4861: 4 to 1800). */
+/** Seconds between unsolicited advertisements: three a lifetime, and at most ten minutes (RFC 4861: 4 to 1800). */
 const LONGEST_INTERVAL = 600;
 
 /**

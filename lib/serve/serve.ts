@@ -45,8 +45,8 @@ export function serveDir({ stateDir }: Settings): string {
 }
 
 /**
- * Serves exactly the guest's live routed links, when the host config says so, and stops what is served on links that are
- * gone. `ended`: the guest stopped, and has none any more. Expects the lock to be held. Never throws.
+ * Serves exactly the guest's live routed links, when the host config says so, and stops what is served on links that
+ * are gone. `ended`: the guest stopped, and no longer has a link. Expects the lock to be held. Never throws.
  */
 export async function serveGuest(serving: Serving, { uuid, ended }: { readonly uuid: string; readonly ended: boolean }): Promise<void> {
   await guarded(serving, async () => {
@@ -63,8 +63,8 @@ export async function serveGuest(serving: Serving, { uuid, ended }: { readonly u
 }
 
 /**
- * Stops whoever still serves a link with one of these names for an earlier guest, before the new link gets the addresses
- * that make radvd speak on it. Returns when it is stopped. Never throws.
+ * Stops the daemons that still serve a link with one of these names for an earlier guest, before the new link gets the
+ * addresses that make radvd speak on it. Returns when it is stopped. Never throws.
  */
 export async function silence(serving: Serving, links: readonly (string | undefined)[]): Promise<void> {
   await guarded(serving, async () => {
@@ -107,7 +107,7 @@ function configOf({ config }: Settings): ServeConfig | undefined {
   }
 }
 
-/** By the kernel's own word, without a tool run: the link has this ifindex and is no bridge port. */
+/** Read from sysfs, without a tool run: the link has this ifindex and is not a bridge port. */
 function isLive({ link, ifindex }: Pick<Wired, 'link' | 'ifindex'>): boolean {
   return textOf(`/sys/class/net/${link}/ifindex`)?.trim() === String(ifindex) && !existsSync(`/sys/class/net/${link}/brport`);
 }
@@ -135,7 +135,7 @@ interface Start {
   readonly guest: string;
 }
 
-/** A service whose configuration is as it was goes on; one that is down comes back. */
+/** A service with an unchanged configuration keeps running; a service that is down starts again. */
 async function start(serving: Serving, { wanted, uuid, guest }: Start): Promise<void> {
   const changed: string[] = [];
   const same: string[] = [];

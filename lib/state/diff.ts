@@ -3,7 +3,7 @@
  * stop, rollback and repair differ in the target only, so one order serves them all: the list of phases in order.ts.
  */
 import type { NetState } from './netstate.js';
-import { isSetting, keyOf, kindOf, type NetObject } from './objects.js';
+import { isSetting, keyOf, objectKindOf, type NetObject } from './objects.js';
 import type { Change } from './object-kind.js';
 import { rankOf } from './order.js';
 
@@ -38,7 +38,7 @@ function isChange({ before, after }: Operation): boolean {
 
 /** Returns what the kernel has one place for. */
 function placeOf(object: NetObject | undefined): string | undefined {
-  return object && kindOf(object).place?.of(object);
+  return object && objectKindOf(object).place?.of(object);
 }
 
 /** An object that another one displaces makes room just before, where any other removal waits for the way down. */
@@ -46,7 +46,7 @@ function rankIn(operation: Operation, taken: ReadonlySet<string>): number {
   const { before, after } = operation;
   const object = after ?? before;
   if (object === undefined) return 0;
-  const kind = kindOf(object);
+  const kind = objectKindOf(object);
   const place = after === undefined ? placeOf(object) : undefined;
   if (kind.place !== undefined && place !== undefined && taken.has(place)) return rankOf(kind.place.freed, 'wire');
   const isDown = kind.unwires?.(object, operation) ?? after === undefined;

@@ -1,5 +1,5 @@
 /** Differences from the desired state, in words. Pure. */
-import { kindOf, type NetObject } from './objects.js';
+import { objectKindOf, type NetObject } from './objects.js';
 import type { BatchLine } from './render.js';
 import { linkOf, nameOf, vidsIn } from './words.js';
 
@@ -17,6 +17,6 @@ export function differenceOf(line: BatchLine): string | undefined {
 }
 
 function changeWords(before: NetObject, after: NetObject, vids: string | undefined): string {
-  const words = kindOf(after).drift?.(before, after);
+  const words = objectKindOf(after).drift?.(before, after);
   return words ?? `${nameOf(before, vids)}${linkOf(before)} should be ${nameOf(after, vids)}`;
 }

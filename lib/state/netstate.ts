@@ -15,7 +15,7 @@ export function netState(objects: readonly NetObject[]): NetState {
   return [...byKey].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, object]) => object);
 }
 
-/** Returns `state` without what leads traffic to the guest: how an incoming guest waits until it runs here. */
+/** Returns `state` without what routes traffic to the guest: an incoming guest waits like this until it runs here. */
 export function withoutRoutes(state: NetState): NetState {
   return state.filter((object) => !reaches(object));
 }

@@ -55,7 +55,7 @@ export interface ObjectKind<O> {
   readonly leftover?: true;
   /** The object lets the guest into a network: a running guest that loses its wiring does not get an old one back. */
   readonly grant?: true;
-  /** Whether the object leads traffic to the guest: an incoming guest gets it when it runs on this host. */
+  /** Whether the object routes traffic to the guest: an incoming guest gets it when it runs on this host. */
   reaches?(object: O): boolean;
   /** Whether guestwire sees the object when it looks again after a change. Absent: it does. */
   isSeenAgain?(object: O): boolean;

@@ -67,91 +67,91 @@ export const OBJECTS = {
 } satisfies { readonly [Kind in NetObject['kind']]: ObjectKind<Extract<NetObject, { readonly kind: Kind }>> };
 
 /** Returns the record of an object's kind. */
-export function kindOf(object: NetObject): ObjectKind<NetObject> {
+export function objectKindOf(object: NetObject): ObjectKind<NetObject> {
   return OBJECTS[object.kind];
 }
 
 /** Returns the identity of the object. */
 export function keyOf(object: NetObject): string {
-  return kindOf(object).key(object);
+  return objectKindOf(object).key(object);
 }
 
 /** Returns whether the object is a setting: guestwire can set it back to its old value, and cannot remove it. */
 export function isSetting(object: NetObject): boolean {
-  return kindOf(object).remove === undefined;
+  return objectKindOf(object).remove === undefined;
 }
 
 /** Returns whether the object is a link that guestwire made. */
 export function isMade(object: NetObject): boolean {
-  return kindOf(object).made === true;
+  return objectKindOf(object).made === true;
 }
 
 /** Returns whether such an object from before the guest is a leftover of an earlier run. */
 export function isLeftover(object: NetObject): boolean {
-  return kindOf(object).leftover === true;
+  return objectKindOf(object).leftover === true;
 }
 
 /** Returns whether guests share the object, or it outlives the guest's link. */
 export function isShared(object: NetObject): boolean {
-  return kindOf(object).owner !== 'link' || 'shared' in object;
+  return objectKindOf(object).owner !== 'link' || 'shared' in object;
 }
 
 /** Returns whether the object lets the guest into a network. */
 export function isGrant(object: NetObject): boolean {
-  return kindOf(object).grant === true;
+  return objectKindOf(object).grant === true;
 }
 
-/** Returns whether the object leads traffic to the guest. */
+/** Returns whether the object routes traffic to the guest. */
 export function reaches(object: NetObject): boolean {
-  return kindOf(object).reaches?.(object) ?? false;
+  return objectKindOf(object).reaches?.(object) ?? false;
 }
 
 /** Returns whether guestwire sees the object when it looks again after a change. */
 export function isSeenAgain(object: NetObject): boolean {
-  return kindOf(object).isSeenAgain?.(object) ?? true;
+  return objectKindOf(object).isSeenAgain?.(object) ?? true;
 }
 
 /** Returns whether the object exists and cannot do its work. */
 export function isBroken(object: NetObject): boolean {
-  return kindOf(object).isBroken?.(object) ?? false;
+  return objectKindOf(object).isBroken?.(object) ?? false;
 }
 
 /** Returns whether the object is in nftables. */
 export function isFilter(object: NetObject): boolean {
-  return kindOf(object).owner === 'filter';
+  return objectKindOf(object).owner === 'filter';
 }
 
 /** Returns the key of the object that contains this one. */
 export function withinOf(object: NetObject): string | undefined {
-  return kindOf(object).within?.(object);
+  return objectKindOf(object).within?.(object);
 }
 
 /** Returns the need of a guest for which the object exists: an address, or `UPLINK VID`. */
 export function needOf(object: NetObject): string | undefined {
-  return kindOf(object).need?.(object);
+  return objectKindOf(object).need?.(object);
 }
 
 /** Returns the number of the object in a series: the VID. */
 export function numberOf(object: NetObject): number | undefined {
-  return kindOf(object).series?.number(object);
+  return objectKindOf(object).series?.number(object);
 }
 
 /** Returns the path of a sysctl below /proc/sys. */
 export function pathOf(object: NetObject): string | undefined {
-  return kindOf(object).path?.(object);
+  return objectKindOf(object).path?.(object);
 }
 
 /** Returns the bridge or VRF that the link joins with this object. */
 export function masterOf(object: NetObject): string | undefined {
-  return kindOf(object).master?.(object);
+  return objectKindOf(object).master?.(object);
 }
 
 /** Returns the length of the transmit queue that the object sets. */
 export function queueOf(object: NetObject): number | undefined {
-  return kindOf(object).queue?.(object);
+  return objectKindOf(object).queue?.(object);
 }
 
 /** Returns the object for the time when its link has the name `dev`. */
 export function renamed(object: NetObject, dev: string): NetObject {
-  return kindOf(object).renamed?.(object, dev) ?? { ...object, dev };
+  return objectKindOf(object).renamed?.(object, dev) ?? { ...object, dev };
 }

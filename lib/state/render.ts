@@ -5,7 +5,7 @@
 import { formatRange, type VidRange } from '../values/vlan.js';
 import type { Operation } from './diff.js';
 import type { BatchTool } from './object-kind.js';
-import { kindOf } from './objects.js';
+import { objectKindOf } from './objects.js';
 
 export interface BatchLine {
   readonly text: string;
@@ -63,19 +63,19 @@ function linesOf(all: readonly Operation[]): BatchLine[] {
 
 function seriesOf(operation: Operation): { number: number; shape: string } | undefined {
   const object = operation.after ?? operation.before;
-  const series = object && kindOf(object).series;
+  const series = object && objectKindOf(object).series;
   return object && series && { number: series.number(object), shape: series.shape(object, operation) };
 }
 
 function toolOf({ operations: [operation] }: BatchLine): BatchTool {
   const object = operation?.after ?? operation?.before;
-  return object === undefined ? 'ip' : kindOf(object).tool(object);
+  return object === undefined ? 'ip' : objectKindOf(object).tool(object);
 }
 
 function textOf({ before, after }: Operation, range: VidRange | undefined): string {
   const object = after ?? before;
   if (object === undefined) return '';
-  const kind = kindOf(object);
+  const kind = objectKindOf(object);
   const span = range && formatRange(range);
   const special = after === undefined ? kind.remove?.(object, span) : before && kind.replace?.(before, after);
   return special ?? kind.set(object, span);

@@ -70,9 +70,9 @@ function isOfUnforwarding(path: string, sysctls: ReadonlyMap<string, string>): b
 function absences({ subjects, observation }: Survey, { mayRun }: Question): Finding[] {
   return subjects.flatMap(({ guest, entry, attachments }): Finding[] => {
     const wired = entry?.wired ?? [];
-    if (mayRun?.has(guest.uuid) === false) return [{ guest, nic: undefined, text: 'it does not run, and what was wired for it is still there' }];
+    if (mayRun?.has(guest.uuid) === false) return [{ guest, nic: undefined, text: 'it does not run, but its wiring is still there' }];
     const gone = wired.filter((one) => livingOf([one], observation).length === 0 && !staysUntilRelease(one)).filter(({ link }) => attachments === undefined || attachments.some((one) => one.link === link));
-    return gone.map(({ nic, mac, link }) => ({ guest, nic: { nic, mac }, text: observation.links.has(link) ? `link ${quote(link)} is another than the one that was wired` : `link ${quote(link)} is gone` }));
+    return gone.map(({ nic, mac, link }) => ({ guest, nic: { nic, mac }, text: observation.links.has(link) ? `link ${quote(link)} is not the one that was wired` : `link ${quote(link)} is gone` }));
   });
 }
 
@@ -102,6 +102,6 @@ async function leftovers({ subjects }: Survey, { exec, protocols, mayRun }: Ques
   const garbage = garbageIn(await observeHost(exec, kept), kept);
   return render(diff([], garbage)).flatMap(({ lines }) => lines).flatMap((line): Finding[] => {
     const text = differenceOf(line);
-    return text === undefined ? [] : [{ guest: undefined, nic: undefined, text: `${text}: it is guestwire's, and no guest's`, leftover: true }];
+    return text === undefined ? [] : [{ guest: undefined, nic: undefined, text: `${text}: guestwire made it, but it belongs to no guest`, leftover: true }];
   });
 }

@@ -2,9 +2,9 @@
  * The whole host at once: what every guest of the journal should have and what differs, from one observation. All guests
  * are planned as if they were one, so that a host with hundreds of them costs one run of each tool. Changes nothing.
  */
-import { isNic, placedOf } from '../attachments/attachment.js';
+import { nicsAmong, placedOf } from '../attachments/attachment.js';
 import { preflight } from '../attachments/check.js';
-import type { Attachment, Placed } from '../attachments/kinds.js';
+import type { Attachment, Placed, Wired } from '../attachments/kinds.js';
 import { furtherScopeOf, scopeOf, withFurther } from '../attachments/scope.js';
 import { familiesOf, livingOf } from '../attachments/wired.js';
 import { NIL_UUID } from '../domain/guest.js';
@@ -30,8 +30,8 @@ export interface Survey {
 export type Task = Subject & { readonly attachments: readonly Attachment[] };
 
 /**
- * Returns the guests that something is to be done for. What guests share is mended with any of them, so then it is all; and
- * of one whose links are not all known, or that came by migration, a survey does not see all.
+ * Returns the guests that need work. If something shared differs, it returns every guest, because wiring any of them
+ * repairs it. It also returns a guest that the survey cannot see completely: one with unknown links, or an incoming one.
  */
 export function tasksOf({ subjects, changes, observation: { links } }: Survey): Task[] {
   const shared = changes.some(({ guest }) => guest === undefined);
@@ -54,7 +54,7 @@ export async function survey(host: Host, wishes: Wishes = new Map()): Promise<Su
   const wanted = subjects.flatMap(({ attachments }) => attachments ?? []);
   const scope = { ...scopeOf([], [...recorded, ...wanted]), filters: familiesOf([...recorded, ...wanted]) };
   const first = await host.kernel.observe(scope);
-  const { routers } = furtherScopeOf([...recorded, ...wanted].filter(isAttachment), first);
+  const { routers } = furtherScopeOf(nicsAmong([...recorded, ...wanted]), first);
   const observation = routers === true ? { ...first, routers: (await host.kernel.observe({ ...EMPTY_SCOPE, routers })).routers } : first;
   // What comes by migration is planned apart: nothing that attracts its traffic is wanted yet.
   const plans = [false, true].map((incoming) => planAll(host, subjects, { incoming, observation })).filter((plan) => plan !== undefined);
@@ -110,7 +110,7 @@ function planAll(host: Host, subjects: readonly Subject[], { incoming, observati
  * filters, a host that no longer forwards, or an address that somebody else holds by now.
  */
 export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner & { readonly text: string })[]> {
-  const asked = subjects.map((subject) => ({ ...subject, wanted: (subject.attachments ?? subject.entry?.wired ?? []).filter(isAttachment) }));
+  const asked = subjects.map((subject) => ({ ...subject, wanted: nicsAmong<Attachment | Wired>(subject.attachments ?? subject.entry?.wired ?? []) }));
   const recorded = asked.flatMap(({ entry }) => entry?.wired ?? []);
   const wanted = asked.flatMap((subject) => subject.wanted);
   const first = await host.kernel.observe({ ...scopeOf(wanted, recorded), filters: [] });
@@ -127,8 +127,4 @@ export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner
       return [withOwner(guest, error.message)];
     }
   });
-}
-
-function isAttachment(one: Attachment | Placed): one is Attachment {
-  return isNic(one);
 }

@@ -29,7 +29,7 @@ export interface ExecResult {
   readonly stderr: string;
 }
 
-/** Runs one tool to its end. Resolves whatever the outcome; {@link assertSuccess} throws for those who need success. */
+/** Runs one tool to its end. Resolves whatever the outcome; {@link assertSuccess} throws unless the run succeeded. */
 export type Exec = (request: ExecRequest) => Promise<ExecResult>;
 
 /** Milliseconds one tool run may take: the slowest seen takes 0.1 s, and every second here freezes `virsh list`. */
@@ -77,7 +77,7 @@ export function assertSuccess(request: ExecRequest, result: ExecResult, what?: s
   throw new CommandError(failureOf(request, result, what), failure);
 }
 
-/** Returns why a run is no success: `ip failed at line 3 (reading links): RTNETLINK answers: ...`. */
+/** Returns why a run failed: `ip failed at line 3 (reading links): RTNETLINK answers: ...`. */
 export function failureOf(request: ExecRequest, result: ExecResult, what?: string): string {
   const stderr = oneLine(result.stderr);
   const line = lineOf(result.stderr);
@@ -102,18 +102,18 @@ function reasonOf({ tool, deadline = DEADLINE }: ExecRequest, result: ExecResult
   return 'failed';
 }
 
-/** Of a tool that could not be started there is no output at all. */
+/** A tool that could not be started has no output at all. */
 function textOf(output: Buffer | null): string {
   return output?.toString('utf8') ?? '';
 }
 
-/** Kills what was started with `detached` and all that it started. One that has ended is no error. */
+/** Kills a tool that was started with `detached`, and all its children. A tool that has ended is not an error. */
 export function killGroup(pid: number | undefined): void {
   if (pid === undefined) return;
   try {
     process.kill(-pid, 'SIGKILL');
   } catch (error) {
-    // The tool, by now dead, was alone in it.
+    // The tool was alone in its group, and is dead.
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }

@@ -17,7 +17,7 @@ export type Follow = (request: Pick<ExecRequest, 'tool' | 'args'>, onLine: (line
 
 /** Runs one tool as {@link Follow} promises. It ends with this process, also when that is killed: see the guard's pipe. */
 export const follow: Follow = ({ tool, args }, onLine) => {
-  // Whoever is killed cannot end its children. A shell waits for the end of a pipe that this process alone holds.
+  // A process that is killed cannot stop its children. The shell waits for the end of a pipe that only this process holds.
   const guard = '"$@" 3<&- & child=$!; (read -r _ <&3; kill $child) 2>/dev/null & guard=$!; wait $child; status=$?; kill $guard; exit $status';
   const child = execa('sh', ['-c', guard, 'sh', tool, ...args], {
     cwd: '/',

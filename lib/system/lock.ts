@@ -1,7 +1,7 @@
 /**
  * The one host-wide lock: `flock` on a root-only file. Guests start in parallel and share bridges, uplinks and routes.
- * The kernel frees it when every process that holds the descriptor is dead, so a killed hook never leaves it behind, and
- * a tool that outlives the hook keeps it until its last change is made.
+ * The kernel frees it when every process that holds the descriptor is dead, so a killed hook never leaves it behind,
+ * and a tool that outlives the hook keeps it until its last change is made.
  */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
 import { JournalError } from '../errors.js';
@@ -19,32 +19,35 @@ export interface LockRequest {
   readonly path: string;
   /** Seconds to wait. */
   readonly wait: number;
-  /** Written into the file, for whoever waits: `start of guest 'web1'`. */
+  /** Written into the file, so that a waiter can name the holder: `start of guest 'web1'`. */
   readonly holder: string;
 }
 
-/** Exit status of flock(1) when the lock was not had in time; any but 1, so that a failure of its own differs. */
+/**
+ * Exit status of flock(1) when the lock is still held at the end of the wait. Not 1, which a failure of flock itself
+ * gives.
+ */
 const NOT_HAD = 75;
 
 /** Returns the lock. Throws JournalError when it is not had in time, naming the holder, or cannot be had at all. */
 export async function acquireLock(exec: Exec, request: LockRequest): Promise<Lock> {
   for (;;) {
     const lock = await lockFile(exec, request);
-    // Whoever uninstalls removes the file: a lock on what is no more would keep nobody else out.
+    // `uninstall` removes the file, and a lock on a removed file excludes no other process.
     if (fstatSync(lock.fd).ino === statSync(request.path, { throwIfNoEntry: false })?.ino) return lock;
     lock.release();
   }
 }
 
 /**
- * Returns whether some process holds the lock of `path`: by the kernel's word, which no kill -9 makes a lie. A file that is
- * not there is held by nobody. Throws JournalError when it cannot be told.
+ * Returns whether some process holds the lock of `path`: by the kernel's word, which no kill -9 makes a lie. A file
+ * that is not there is not locked. Throws JournalError when it cannot be told.
  */
 export async function isHeld(exec: Exec, path: string): Promise<boolean> {
   if (statSync(path, { throwIfNoEntry: false }) === undefined) return false;
   const fd = openLockFile(path);
   try {
-    // Shared, so that two who ask at once do not take each other for the holder.
+    // Shared, so that two processes that query at once do not take each other for the holder.
     const result = await exec({ tool: 'flock', args: ['--shared', '--nonblock', '--conflict-exit-code', String(NOT_HAD), '3'], fd });
     if (result.exitCode === NOT_HAD) return true;
     if (result.exitCode !== 0) throw new JournalError(`could not query lock ${quote(path)}: ${reasonOf(result)}`);
@@ -91,7 +94,9 @@ function reasonOf({ errno, signal, stderr, exitCode }: ExecResult): string {
   return stderr.trim() === '' ? `flock ended with ${exitCode ?? 'no status'}` : oneLine(stderr);
 }
 
-/** For whoever waits; a full /run costs no more than that. Written over before it is cut, so that it needs no new page. */
+/**
+ * Waiters read it; on a full /run only this text is lost. Overwritten before truncating, so that it needs no new page.
+ */
 function noteHolder(fd: number, holder: string): void {
   const text = `${oneLine(holder)} (pid ${process.pid})\n`;
   try {
@@ -101,7 +106,7 @@ function noteHolder(fd: number, holder: string): void {
   }
 }
 
-/** Nobody but root may open it: whoever can lock it can keep every guest from starting. */
+/** Only root may open it: a process that holds the lock can keep every guest from starting. */
 function openLockFile(path: string): number {
   let fd: number;
   try {

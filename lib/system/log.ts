@@ -1,6 +1,6 @@
 /**
  * The system's journal (`journalctl -t guestwire`): lines are collected and given to one `logger` run at the end, because
- * a run for each would cost a hook more than the change it tells of.
+ * a run for each line would cost a hook more than the change that the line reports.
  */
 import { oneLine } from '../values/quote.js';
 import type { Exec } from './exec.js';
@@ -9,7 +9,7 @@ export interface Log {
   readonly info: (line: string) => void;
   readonly warn: (line: string) => void;
   readonly error: (line: string) => void;
-  /** Hands the lines over. A logger that is missing or hangs is no reason to refuse a guest, so it never throws. */
+  /** Hands the lines over. Never throws: a logger that is missing or hangs must not refuse a guest. */
   readonly flush: () => Promise<void>;
 }
 

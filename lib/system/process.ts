@@ -14,7 +14,7 @@ export interface Process {
   readonly started: Moment;
 }
 
-/** Returns the process `pid`; undefined when there is none. */
+/** Returns the process `pid`; undefined when it does not exist. */
 export function processOf(pid: number): Process | undefined {
   try {
     return processIn(readFileSync(`/proc/${pid}/stat`, 'utf8'));
@@ -26,8 +26,8 @@ export function processOf(pid: number): Process | undefined {
 }
 
 /**
- * Returns this moment: when a process began that is begun for it, because a daemon's start is to be compared with it, and
- * of the clocks that node can read none is the kernel's for that (in a container /proc/uptime may be its own).
+ * Returns the current time in the kernel's start-time ticks, by starting a process and reading its start: no clock that
+ * node can read compares with a daemon's start time (in a container /proc/uptime may be its own).
  */
 export async function now(exec: Exec): Promise<Moment | undefined> {
   const { exitCode, stdout } = await exec({ tool: 'cat', args: ['/proc/self/stat'] });

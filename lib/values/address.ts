@@ -136,7 +136,7 @@ export function assertOwnable(prefix: Prefix): void {
   assertApart(prefix, NO_UNICAST);
 }
 
-/** Throws ValueError when `prefix` lies within what is nobody's address: multicast, loopback and so on. */
+/** Throws ValueError when `prefix` lies within a range that no host may claim: multicast, loopback and so on. */
 export function assertSomebodys(prefix: Prefix): void {
   for (const [text, why] of NO_UNICAST) {
     if (contains(parsePrefix(text), prefix)) throw new ValueError(`${named(prefix)} ${why}`);
@@ -147,7 +147,7 @@ function assertApart(prefix: Prefix, reserved: readonly (readonly [string, strin
   for (const [text, why] of reserved) {
     const other = parsePrefix(text);
     if (contains(other, prefix)) throw new ValueError(`${named(prefix)} ${why}`);
-    if (contains(prefix, other)) throw new ValueError(`${named(prefix)} holds ${named(other)}, which ${why}`);
+    if (contains(prefix, other)) throw new ValueError(`${named(prefix)} contains ${named(other)}, which ${why}`);
   }
 }
 

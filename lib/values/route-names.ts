@@ -35,7 +35,10 @@ export function routeTable(text: string): string {
   return TABLES.get(text) ?? text;
 }
 
-/** Returns the usual name of a routing protocol for its number, whatever rt_protos says; one without a name stays a number. */
+/**
+ * Returns the usual name of a routing protocol for its number, whatever rt_protos says; one without a name stays a
+ * number.
+ */
 export function routeProtocol(text: string): string {
   return PROTOCOL_OWNERS.get(Number(text)) ?? text;
 }
@@ -52,7 +55,9 @@ export function protocolOf(protocol: number): number {
   return protocol;
 }
 
-/** Returns the table as `ip route` takes it. Throws ValueError for what is none, or the kernel's own. */
+/**
+ * Returns the table as `ip route` takes it. Throws ValueError for any other text, and for a table of the kernel's own.
+ */
 export function tableOf(text: string): string {
   if (text === 'main') return text;
   if (text === 'local' || text === String(LOCAL_TABLE)) {

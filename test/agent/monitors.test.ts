@@ -17,8 +17,8 @@ test('what ends at once is started again and again, and told of once', async () 
   await waitFor(() => Promise.resolve(started.length >= 8), { what: 'four attempts of each' });
   await stop();
   expect(warnings).toEqual([
-    "'ip -o -d monitor link' ended (status 1): it is started again, and until it lives changes are seen by the check of all guests alone",
-    "'bridge monitor link vlan' ended (status 1): it is started again, and until it lives changes are seen by the check of all guests alone",
+    "'ip -o -d monitor link' ended (status 1): restarting it; until then changes are noticed only by the periodic check of all guests",
+    "'bridge monitor link vlan' ended (status 1): restarting it; until then changes are noticed only by the periodic check of all guests",
   ]);
   // Whatever happened between two lives was not seen.
   expect(gaps).toBeGreaterThanOrEqual(6);

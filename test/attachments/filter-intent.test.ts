@@ -134,18 +134,18 @@ describe('words in the wrong place', () => {
     ['<gw:allow direction="in"/><gw:allow direction="out" to="192.0.2.1,host"/>', '', '<gw:allow> 2 in its metadata'],
     ['', `${TABLE}\nallow = [{ direction = "out", to = ["host"] }]`, 'allow[0] of [guest] in the host config'],
   ])('%j %j: this host on a VLAN port', (words, config, what) => {
-    expect(refusal(() => port(words, config))).toBe(`ERR_UNSUPPORTED ${WHERE}: ${what}: 'host' on a VLAN port: a bridge cannot tell what is for this host from what this host will route: name this host's addresses, and let its own firewall guard it`);
+    expect(refusal(() => port(words, config))).toBe(`ERR_UNSUPPORTED ${WHERE}: ${what}: 'host' does not work on a VLAN port: a bridge cannot tell packets to this host from packets that it will route: name this host's addresses, and protect it with its own firewall`);
   });
 
   test.each([
-    ['<gw:ip address="192.0.2.1"/>', '', '<gw:ip> beside <gw:routed>: put it into <gw:routed>'],
-    ['', `${TABLE}\nip = ["192.0.2.1"]`, "'ip' of [guest] in the host config beside a routed link: put it into 'routed'"],
+    ['<gw:ip address="192.0.2.1"/>', '', '<gw:ip> is outside <gw:routed>: move it into <gw:routed>'],
+    ['', `${TABLE}\nip = ["192.0.2.1"]`, "'ip' of [guest] in the host config is outside 'routed': move it into 'routed'"],
   ])('%j %j on a routed link', (words, config, message) => {
     expect(refusal(() => link(words, config))).toBe(`ERR_UNSUPPORTED ${WHERE}: ${message}`);
   });
 
-  const METADATA = '<gw:trust>, <gw:allow>, <gw:policy>, <gw:group> or <gw:ip> without a VLAN or a routed link: add the <vlan> or <routed> of this NIC, or remove them';
-  const CONFIG = "'trust', 'allow', 'profile', 'log', 'groups' or 'ip' in [guest] of the host config without a VLAN or a routed link: add the <vlan> or <routed> of this NIC, or remove them";
+  const METADATA = '<gw:trust>, <gw:allow>, <gw:policy>, <gw:group> or <gw:ip> needs a VLAN or a routed link: add the <vlan> or <routed> of this NIC, or remove it';
+  const CONFIG = "'trust', 'allow', 'profile', 'log', 'groups' or 'ip' in [guest] of the host config needs a VLAN or a routed link: add the <vlan> or <routed> of this NIC, or remove it";
   test.each([
     ['<gw:trust ra="no"/>', '', METADATA],
     ['<gw:allow direction="in"/>', '', METADATA],

@@ -80,5 +80,5 @@ describe('completion', () => {
 test('there is one shell', async () => {
   const told: string[] = [];
   expect(await main(['completion', 'zsh'], { warn: (text: string) => { told.push(text); } } as Io)).toBe(2);
-  expect(told).toEqual(["'bash' is the one shell that there is a completion for: see 'guestwire completion --help'"]);
+  expect(told).toEqual(["only 'bash' has a completion: see 'guestwire completion --help'"]);
 });

@@ -88,7 +88,7 @@ describe('guestwire explain', () => {
 
   kernelTest('is told one end of the guest', () => {
     expect(explain('web1', '--from', '192.0.2.2', '--to', '192.0.2.9')).toEqual({ status: 2, stdout: '', stderr:
-      "guestwire: neither '192.0.2.2' nor '192.0.2.9' is an address of guest 'web1', it has '2001:db8::1', '192.0.2.1', and what it sends from others is dropped as forged: see 'guestwire explain --help'\n" });
+      "guestwire: neither '192.0.2.2' nor '192.0.2.9' is an address of guest 'web1', it has '2001:db8::1', '192.0.2.1', and packets that it sends from others are dropped as forged: see 'guestwire explain --help'\n" });
   });
 
   test.each<[string[], string]>([
@@ -97,9 +97,9 @@ describe('guestwire explain', () => {
     [['a', '--to', '192.0.2.1'], '--from is missing'],
     [['a', '--from', '192.0.2.1'], '--to is missing'],
     [['a', '--from', '192.0.2.1', '--to', 'web1'], "--to: address 'web1' is not an IPv4 or IPv6 address"],
-    [['a', '--from', '192.0.2.1', '--to', '::1'], "'192.0.2.1' and '::1' are of two families: no packet has both"],
+    [['a', '--from', '192.0.2.1', '--to', '::1'], "'192.0.2.1' and '::1' are of different address families: no packet has both"],
     [['a', '--from', '192.0.2.1', '--to', '192.0.2.2', '--proto', 'http'], "--proto 'http' is not one of 'tcp', 'udp', 'sctp', 'icmp', 'icmpv6'"],
-    [['a', '--from', '192.0.2.1', '--to', '192.0.2.2', '--proto', 'icmpv6'], "--proto 'icmpv6' never comes with '192.0.2.1': write 'icmp'"],
+    [['a', '--from', '192.0.2.1', '--to', '192.0.2.2', '--proto', 'icmpv6'], "--proto 'icmpv6' does not fit the address family of '192.0.2.1': write 'icmp'"],
     [['a', '--from', '192.0.2.1', '--to', '192.0.2.2', '--port', '443'], "--port needs --proto 'tcp', 'udp' or 'sctp'"],
     [['a', '--from', '192.0.2.1', '--to', '192.0.2.2', '--proto', 'tcp', '--port', '0x50'], "--port '0x50' is not a number from 1 to 65535"],
   ])('%j is wrong usage', (args, message) => {

@@ -72,23 +72,23 @@ describe('guestwire', () => {
   });
 
   test('says that what it prints went nowhere', () => {
-    expect(output('exec {out}>/dev/full')).toEqual({ status: 1, stderr: 'guestwire: what it found cannot be printed: ENOSPC: no space left on device, write\n' });
+    expect(output('exec {out}>/dev/full')).toEqual({ status: 1, stderr: 'guestwire: cannot print the result: ENOSPC: no space left on device, write\n' });
   });
 
   rootTest('tells who is not root that a reading command reads', () => {
     for (const [command, ...args] of [['drops', 'web1'], ['quarantine']]) {
       const { status, stderr } = spawnSync('setpriv', ['--reuid', '65534', '--clear-groups', process.execPath, CLI, String(command), ...args], { encoding: 'utf8' });
-      expect({ status, stderr }).toEqual({ status: 1, stderr: `guestwire: 'guestwire ${String(command)}' reads what only root may: run it as root\n` });
+      expect({ status, stderr }).toEqual({ status: 1, stderr: `guestwire: 'guestwire ${String(command)}' reads data that only root may read: run it as root\n` });
     }
   });
 
   test.each<[string, string[], string]>([
-    ['an unknown command', ['wire'], "guestwire: there is no command 'wire': 'guestwire --help' lists them\n"],
-    ['help for an unknown command', ['help', 'wire'], "guestwire: there is no command 'wire': 'guestwire --help' lists them\n"],
+    ['an unknown command', ['wire'], "guestwire: unknown command 'wire': 'guestwire --help' lists all commands\n"],
+    ['help for an unknown command', ['help', 'wire'], "guestwire: unknown command 'wire': 'guestwire --help' lists all commands\n"],
     ['an unknown option', ['derive', '--jsn'], "guestwire: Unknown option '--jsn': see 'guestwire derive --help'\n"],
     ['neither file nor guest', ['derive'], "guestwire: give either -f FILE or the name of a guest: see 'guestwire derive --help'\n"],
     ['file and guest', ['plan', '-f', 'a', 'b'], "guestwire: give either -f FILE or the name of a guest: see 'guestwire plan --help'\n"],
-    ['two guests', ['derive', 'a', 'b'], "guestwire: one guest at a time, not also 'b': see 'guestwire derive --help'\n"],
+    ['two guests', ['derive', 'a', 'b'], "guestwire: give only one guest, not also 'b': see 'guestwire derive --help'\n"],
   ])('%s is wrong usage', (_, args, stderr) => {
     expect(guestwire(args)).toEqual({ status: 2, stdout: '', stderr });
   });
@@ -179,7 +179,7 @@ describe('guestwire plan', () => {
     netns.sh('ip link del vnet1');
     expect(netns.dump()).toBe(before);
     netns.sh('sysctl -qw net.ipv4.ip_forward=0');
-    expect(plan(xml)).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1', or 'manage_sysctls = true' in [routed] of the host config, and guestwire does it\n" });
+    expect(plan(xml)).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1', or 'manage_sysctls = true' in [routed] of the host config, and guestwire sets it\n" });
     expect(plan(readFileSync(domainOf('nothing-speaks-of-any-nic'), 'utf8'))).toEqual({ status: 0, stdout: "guest 'web1': nothing to do\n", stderr: '' });
   }, 30_000);
 });

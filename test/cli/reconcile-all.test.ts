@@ -68,9 +68,9 @@ describe('a guest that cannot be made right', () => {
 
 describe('a dry run', () => {
   kernelTest('says that there is nothing to do', async () => {
-    expect(await host.command('reconcile', '--all', '--dry-run')).toEqual({ status: 0, stdout: 'all is as it should be, nothing to change\n', stderr: '' });
-    expect(await host.command('reconcile', '--all')).toEqual({ status: 0, stdout: 'all is as it should be, nothing changed\n', stderr: '' });
-    expect(await host.command('reconcile', 'web1', '--dry-run')).toEqual({ status: 0, stdout: 'all is as it should be, nothing to change\n', stderr: '' });
+    expect(await host.command('reconcile', '--all', '--dry-run')).toEqual({ status: 0, stdout: 'all wiring is as the XML says, nothing to change\n', stderr: '' });
+    expect(await host.command('reconcile', '--all')).toEqual({ status: 0, stdout: 'all wiring is as the XML says, nothing changed\n', stderr: '' });
+    expect(await host.command('reconcile', 'web1', '--dry-run')).toEqual({ status: 0, stdout: 'all wiring is as the XML says, nothing to change\n', stderr: '' });
   });
 
   const SITUATIONS: readonly (readonly [name: string, make: () => void, ...lines: string[]])[] = [
@@ -96,13 +96,13 @@ describe('a dry run', () => {
     ['what is left without any entry', () => host.netns.sh(`ip route add 192.0.2.98 dev uplink0 proto 117; ip rule add to 192.0.2.97 lookup 100 priority 11701 protocol 117
       ip neigh add proxy 192.0.2.96 dev uplink0 protocol 117; nft add table bridge guestwire
       ip link add orphan0 type veth peer name orphan1; ip link set orphan0 alias guestwire:${GONE}; ip link set orphan1 alias guestwire:${GONE}`),
-    "host: remove route 192.0.2.98/32 on 'uplink0': it was no guest's any more", "host: remove nftables table bridge guestwire: it was no guest's any more"],
+    "host: remove route 192.0.2.98/32 on 'uplink0': it belonged to no guest", "host: remove nftables table bridge guestwire: it belonged to no guest"],
     ['files', () => {
       oldFile(`${GONE}.incoming`);
       oldFile(`${GONE}.json.draft`, '{');
       oldFile('proxies.json.draft', '{');
       writeFileSync(state(`${uuidOf('77')}.incoming`), '');
-    }, `host: remove '${GONE}.incoming' from the state directory: it is of no use any more`],
+    }, `host: remove '${GONE}.incoming' from the state directory: it is no longer needed`],
   ];
 
   for (const [name, make, ...lines] of SITUATIONS) kernelTest(`says what is then done: ${name}`, async () => {
@@ -131,7 +131,7 @@ describe('garbage', () => {
     for (const name of ['notes.txt', 'web1.json', `${GONE}.txt`]) oldFile(name, 'mine');
     const before = host.dump();
     expect(await host.command('check')).toEqual({ status: 0, stdout: '', stderr: '' });
-    expect(await host.command('reconcile', '--all')).toEqual({ status: 0, stdout: 'all is as it should be, nothing changed\n', stderr: '' });
+    expect(await host.command('reconcile', '--all')).toEqual({ status: 0, stdout: 'all wiring is as the XML says, nothing changed\n', stderr: '' });
     expect(host.dump()).toBe(before);
     host.netns.sh('ip link del mine0; ip link del mine2; ip rule del priority 11701 to 198.51.100.3; ip rule del iif uplink0 lookup 77');
   });
@@ -143,7 +143,7 @@ describe('garbage', () => {
     host.say(WEB.replace('192.0.2.10', '192.0.2.20'));
     const found = await host.command('reconcile', '--all');
     expect(found.status).toBe(1);
-    expect(found.stderr.match(/is damaged and was taken for empty/g)).toHaveLength(1);
+    expect(found.stderr.match(/is damaged and is treated as empty/g)).toHaveLength(1);
     expect(found.stderr).toContain("guest 'web1' NIC 0 (52:54:00:aa:bb:01): '192.0.2.20' is held by guest 'db1'");
     expect(host.netns.sh('ip route show dev vnet1; ip link show kept0')).toMatch(/192\.0\.2\.10 [^]*kept0/);
     host.say(WEB);
@@ -154,7 +154,7 @@ describe('garbage', () => {
 
   kernelTest('is the last resort of a table that nobody has, of each family', async () => {
     host.netns.sh('for family in -4 -6; do ip $family route add unreachable default table 78 metric 4294967295 proto 117; done');
-    expect(await expectForetold('--all')).toEqual(['IPv4', 'IPv6'].map((family) => `host: remove unreachable ${family} default of table 78: it was no guest's any more`));
+    expect(await expectForetold('--all')).toEqual(['IPv4', 'IPv6'].map((family) => `host: remove unreachable ${family} default of table 78: it belonged to no guest`));
     expect(host.netns.sh('ip route show table 78; ip -6 route show table 78')).not.toContain('117');
   });
 
@@ -179,7 +179,7 @@ describe('what fails', () => {
   kernelTest('a guest that cannot be made right keeps nobody from being', async () => {
     host.say(NEW.replaceAll('192.0.2.30', '192.0.2.20'));
     const lines = await expectForetold('--all');
-    expect(lines).toEqual(expect.arrayContaining(["guest 'web1' NIC 0 (52:54:00:aa:bb:01): add route 192.0.2.10/32 on 'vnet1'", "host: remove route 192.0.2.98/32 on 'uplink0': it was no guest's any more"]));
+    expect(lines).toEqual(expect.arrayContaining(["guest 'web1' NIC 0 (52:54:00:aa:bb:01): add route 192.0.2.10/32 on 'vnet1'", "host: remove route 192.0.2.98/32 on 'uplink0': it belonged to no guest"]));
     expect(await host.command('reconcile', '--all')).toMatchObject({ status: 1, stdout: '', stderr: expect.stringContaining("guest 'new1' NIC 0 (52:54:00:aa:bb:03): '192.0.2.20' is held by guest 'db1'") });
     expect((await host.command('check', 'web1')).stdout).not.toMatch(/web1|NIC|vnet/);
     expect(await host.command('check', 'new1')).toMatchObject({ status: 1, stdout: expect.stringContaining("guest 'new1' NIC 0 (52:54:00:aa:bb:03): route 192.0.2.20/32 is missing on 'vnet3'") });
@@ -197,7 +197,7 @@ describe('what fails', () => {
     host.say(NEW);
     host.sayState(uuidOf('03'), 'paused (migrating)');
     const before = host.dump();
-    expect(await host.command('reconcile', '--all')).toEqual({ status: 0, stdout: 'all is as it should be, nothing changed\n', stderr: '' });
+    expect(await host.command('reconcile', '--all')).toEqual({ status: 0, stdout: 'all wiring is as the XML says, nothing changed\n', stderr: '' });
     expect(host.dump()).toBe(before);
     host.sayState(uuidOf('03'), 'running (migrated)');
     expect(await expectForetold('--all')).toContain("guest 'new1' NIC 0 (52:54:00:aa:bb:03): add route 192.0.2.30/32 on 'vnet3'");
@@ -211,7 +211,7 @@ describe('what fails', () => {
     writeFileSync(join(host.dir, 'ip'), `#!/bin/sh\nPATH="\${PATH#*:}"\ncase "$*" in *-force*-batch*) sed '/^route del/s/.*/route del 203.0.113.77 proto 117/' | exec ip "$@" ;; *) exec ip "$@" ;; esac\n`, { mode: 0o755 });
     const { status, stdout, stderr } = host.guestwire(['reconcile', '--all']);
     rmSync(join(host.dir, 'ip'));
-    expect({ status, stdout, stderr }).toEqual({ status: 1, stdout: '', stderr: "guestwire: what is no guest's any more is still there, and these failed: remove route 192.0.2.98/32 on 'uplink0'\n" });
+    expect({ status, stdout, stderr }).toEqual({ status: 1, stdout: '', stderr: "guestwire: objects that belong to no guest are still there, because these changes failed: remove route 192.0.2.98/32 on 'uplink0'\n" });
     expect(await host.command('reconcile', '--all')).toMatchObject({ status: 0 });
   });
 });

@@ -123,7 +123,7 @@ describe('a guest', () => {
   });
 
   test.each(['nobody', '8', '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cff'])('that is none is told so: %s', async (by) => {
-    expect(await set(by, '--nic', MAC, '--ip', '192.0.2.12')).toEqual({ status: 1, told: [`there is no guest '${by}': 'virsh list --all' lists those there are`] });
+    expect(await set(by, '--nic', MAC, '--ip', '192.0.2.12')).toEqual({ status: 1, told: [`guest '${by}' does not exist: 'virsh list --all' lists all guests`] });
   });
 });
 
@@ -133,7 +133,7 @@ describe('the exit status', () => {
     ['a VLAN that is none', ['--vlan', '5000'], "VLAN ID '5000' is outside 1-4094"],
     ['a trunk that is none', ['--trunk', '10,x'], "VLAN ID 'x' is not a number or range of numbers"],
     ['a prefix that is none', ['--route', '198.51.100.0/99'], "'99'"],
-    ['a MAC that is none', ['--nic', '52:54', '--ip', '192.0.2.12'], "--nic: '52:54' is no MAC"],
+    ['a MAC that is none', ['--nic', '52:54', '--ip', '192.0.2.12'], "--nic: '52:54' is not a MAC address"],
     ['nothing', [], 'no option says what the NIC becomes'],
   ])('is 2 for %s', async (_, args, says) => {
     const { status, told } = await set('web1', '--nic', MAC, ...args);

@@ -1,3 +1,4 @@
+// @tier fast
 /** `[bridge.NAME]` with `vid`, or with `{vid}` in the name, and the bridge of `[network.NAME]`. */
 import { describe, expect, test } from '@jest/globals';
 import { bridgeHeader, bridgeNamed, subinterfaceName } from '../../lib/config/bridge-tables.js';
@@ -98,8 +99,8 @@ describe('the bridge of a libvirt network', () => {
 
 describe('what makes no sense is refused', () => {
   test.each([
-    ['vid = 30', "[bridge.br30]: 'vid' without 'parent': add the link that carries VLAN '30', or remove 'vid'"],
-    ['parent = "eno1"', "[bridge.br30]: 'parent' without 'vid': add the VLAN ID of the bridge, or remove 'parent'"],
+    ['vid = 30', "[bridge.br30]: 'vid' needs 'parent': add the link that carries VLAN '30', or remove 'vid'"],
+    ['parent = "eno1"', "[bridge.br30]: 'parent' needs 'vid': add the VLAN ID of the bridge, or remove 'parent'"],
     ['vid = 0\nparent = "eno1"', "[bridge.br30] vid: VLAN ID '0' is outside 1-4094"],
     ['vid = 4095\nparent = "eno1"', "[bridge.br30] vid: VLAN ID '4095' is outside 1-4094"],
     ['vid = -1\nparent = "eno1"', "[bridge.br30] vid: VLAN ID '-1' is not a number or range of numbers: write '10' or '10-19'"],
@@ -112,9 +113,9 @@ describe('what makes no sense is refused', () => {
     ['vid = 30\nparent = "-eno1"', "[bridge.br30] parent: interface name '-eno1' starts with a dash: tools would read it as an option"],
     ['vid = 30\nparent = "enp129s0f0np1234"', "[bridge.br30] parent: interface name 'enp129s0f0np1234' has 16 characters: the kernel accepts at most 15"],
     ['vid = 30\nparent = "br30"', "[bridge.br30] parent: 'br30' is the bridge itself: name the link that carries the VLAN"],
-    ['vid = 30\nparent = "eno1"\nuplinks = ["eno2"]', "[bridge.br30]: 'uplinks' means nothing on a bridge of one VLAN, because 'parent' is its way to the world: remove it"],
-    ['vid = 30\nparent = "eno1"\nprotected = [1]', "[bridge.br30]: 'protected' means nothing on a bridge of one VLAN, because all of the bridge is one VLAN: remove it"],
-    ['vid = 30\nparent = "eno1"\nallowed = [30]', "[bridge.br30]: 'allowed' means nothing on a bridge of one VLAN, because 'vid' says its one VLAN: remove it"],
+    ['vid = 30\nparent = "eno1"\nuplinks = ["eno2"]', "[bridge.br30]: 'uplinks' has no meaning on a bridge of one VLAN, because 'parent' is its way to the world: remove it"],
+    ['vid = 30\nparent = "eno1"\nprotected = [1]', "[bridge.br30]: 'protected' has no meaning on a bridge of one VLAN, because all of the bridge is one VLAN: remove it"],
+    ['vid = 30\nparent = "eno1"\nallowed = [30]', "[bridge.br30]: 'allowed' has no meaning on a bridge of one VLAN, because 'vid' says its one VLAN: remove it"],
     ['vid = 30\nparent = "eno1"\nmtu = 1500', "[bridge.br30]: unknown key 'mtu': allowed are 'uplinks', 'protected', 'allowed', 'trust', 'vid', 'parent'"],
   ])('in a table: %s', (lines, words) => {
     expect(refusal(`[bridge.br30]\n${lines}\n`)).toBe(words);
@@ -127,8 +128,8 @@ describe('what makes no sense is refused', () => {
     ['br{vid}', 'parent = "eno1"\nallowed = []', "[bridge.'br{vid}'] allowed: the list is empty: list at least one VLAN"],
     ['br{vid}', 'parent = "eno1"\nallowed = [5000]', "[bridge.'br{vid}'] allowed: VLAN ID '5000' is outside 1-4094"],
     ['br{vid}', 'parent = "eno1"\nallowed = [30]\nvid = 30', "[bridge.'br{vid}']: '{vid}' in the name already says which VLAN: remove 'vid'"],
-    ['br{vid}', 'parent = "eno1"\nallowed = [30]\nuplinks = ["eno2"]', "[bridge.'br{vid}']: 'uplinks' means nothing on a bridge of one VLAN, because 'parent' is its way to the world: remove it"],
-    ['br{vid}', 'parent = "eno1"\nallowed = [30]\nprotected = [1]', "[bridge.'br{vid}']: 'protected' means nothing on a bridge of one VLAN, because all of the bridge is one VLAN: remove it"],
+    ['br{vid}', 'parent = "eno1"\nallowed = [30]\nuplinks = ["eno2"]', "[bridge.'br{vid}']: 'uplinks' has no meaning on a bridge of one VLAN, because 'parent' is its way to the world: remove it"],
+    ['br{vid}', 'parent = "eno1"\nallowed = [30]\nprotected = [1]', "[bridge.'br{vid}']: 'protected' has no meaning on a bridge of one VLAN, because all of the bridge is one VLAN: remove it"],
     ['br{vid}', 'parent = "eno 1"\nallowed = [30]', "[bridge.'br{vid}'] parent: interface name 'eno 1' contains ' ': allowed are letters, digits, '_', '.', '+' and '-'"],
     ['br{vid}-{vid}', 'parent = "eno1"\nallowed = [30]', `[bridge.'br{vid}-{vid}']: ${once}`],
     ['br{VID}', 'parent = "eno1"\nallowed = [30]', `[bridge.'br{VID}']: ${once}`],
@@ -145,17 +146,17 @@ describe('what makes no sense is refused', () => {
   const many = (name: string, allowed: string, parent: string): string => `[bridge."${name}"]\nparent = "${parent}"\nallowed = [${allowed}]\n`;
   test.each([
     ['two bridges of one VLAN of one parent', one('br30', 30, 'eno1') + one('dmz', 30, 'eno1'),
-      "[bridge.dmz]: VLAN '30' of 'eno1' is already that of bridge 'br30': a sub-interface is a port of one bridge, so keep one of the two"],
+      "[bridge.dmz]: VLAN '30' of 'eno1' already belongs to bridge 'br30': a sub-interface is a port of one bridge, so keep one of the two"],
     ['a name and a pattern of one VLAN of one parent', one('dmz', 30, 'eno1') + many('br{vid}', '"10-199"', 'eno1'),
-      "[bridge.'br{vid}']: VLAN '30' of 'eno1' is already that of bridge 'dmz': a sub-interface is a port of one bridge, so keep one of the two"],
+      "[bridge.'br{vid}']: VLAN '30' of 'eno1' already belongs to bridge 'dmz': a sub-interface is a port of one bridge, so keep one of the two"],
     ['an exact name with the VLAN of another name of the pattern', one('br30', 31, 'eno1') + many('br{vid}', '"10-199"', 'eno1'),
-      "[bridge.'br{vid}']: VLAN '31' of 'eno1' is already that of bridge 'br30': a sub-interface is a port of one bridge, so keep one of the two"],
+      "[bridge.'br{vid}']: VLAN '31' of 'eno1' already belongs to bridge 'br30': a sub-interface is a port of one bridge, so keep one of the two"],
     ['two patterns that share a VLAN', many('br{vid}', '"10-20"', 'eno1') + many('lan{vid}', '"20-30"', 'eno1'),
-      "[bridge.'lan{vid}']: VLAN '20' of 'eno1' is already that of bridge 'br20': a sub-interface is a port of one bridge, so keep one of the two"],
+      "[bridge.'lan{vid}']: VLAN '20' of 'eno1' already belongs to bridge 'br20': a sub-interface is a port of one bridge, so keep one of the two"],
     ['two patterns that share a bridge', many('br{vid}', '15', 'eno1') + many('br1{vid}', '5', 'eno2'),
       "[bridge.'br{vid}'] and [bridge.'br1{vid}'] both stand for bridge 'br15': take its VLAN out of 'allowed' of one"],
     ['two long parents with one VLAN', one('br1', 30, 'enp129s0f0np0') + one('br2', 30, 'enp129s0f0np1'),
-      "[bridge.br2]: sub-interface 'vlan30' of 'enp129s0f0np1' is already that of bridge 'br1': a sub-interface is a port of one bridge, so keep one of the two"],
+      "[bridge.br2]: sub-interface 'vlan30' of 'enp129s0f0np1' already belongs to bridge 'br1': a sub-interface is a port of one bridge, so keep one of the two"],
     ['a bridge with the name of its sub-interface', one('"eno1.30"', 30, 'eno1'),
       "[bridge.'eno1.30']: bridge 'eno1.30' has the name of a sub-interface of 'eno1': give it another name"],
     ['bridges with the names of their sub-interfaces', many('vlan{vid}', '7', 'enp129s0f0np12'),

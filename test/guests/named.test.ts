@@ -41,7 +41,7 @@ describe('a guest', () => {
 
   for (const [name, args] of Object.entries(TAKE)) kernelTest(`that is none is told so by ${name}`, async () => {
     const { status, stdout, stderr } = await host.command(name, 'nobody', ...args);
-    expect({ status, stdout, stderr }).toEqual({ status: ['check', 'explain'].includes(name) ? 2 : 1, stdout: '', stderr: "guestwire: there is no guest 'nobody': 'virsh list --all' lists those there are\n" });
+    expect({ status, stdout, stderr }).toEqual({ status: ['check', 'explain'].includes(name) ? 2 : 1, stdout: '', stderr: "guestwire: guest 'nobody' does not exist: 'virsh list --all' lists all guests\n" });
   });
 
   // The virsh of tests writes nothing.

@@ -133,7 +133,7 @@ describe('a tool', () => {
     expect(host.dump()).toBe(before);
   });
 
-  const held = "the kernel does not hold what was asked of it: still to do: add address 169.254.0.1/32 on 'vnet1', add address fe80::1/64 on 'vnet1', add route 192.0.2.10/32 on 'vnet1' and 1 more";
+  const held = "the kernel differs from what guestwire set: still to do: add address 169.254.0.1/32 on 'vnet1', add address fe80::1/64 on 'vnet1', add route 192.0.2.10/32 on 'vnet1' and 1 more";
   /** At `start`, `ip` is called to observe, and then to change and to observe again in one. */
   const halfway: Readonly<Record<string, readonly [tool: string, at: number, says: string]>> = {
     'prints other JSON': ['print-other-json', 1, "ip address: unexpected JSON at 'ifname' in '{\"name\":\"vnet1\",\"index\":7}'"],
@@ -202,8 +202,8 @@ describe('a host where', () => {
     '/run is read-only': { make: 'mount -o remount,ro /run', undo: 'mount -o remount,rw /run', says: `${lock} cannot be opened: EROFS: read-only file system`, but: { unlogged: true } },
     '/run is full': { make: fill, undo: free, says: `${entry}: ENOSPC: no space left on device`, but: { unlogged: true, at: ['start'] } },
     '/run has no room for another file': { make: 'rm -f /run/guestwire.lock /run/tools/*/*.log; mount -o remount,nr_inodes=$(($(find /run | wc -l) + 20)) /run; while mkdir /run/filler$((i = i + 1)) 2>/dev/null; do :; done', undo: 'rmdir /run/filler*; mount -o remount,nr_inodes=99999 /run', says: `${lock} cannot be opened: ENOSPC: no space left on device`, but: { unlogged: true } },
-    'the state directory is another user\'s': { make: 'rmdir /run/guestwire; mkdir -m 700 /run/guestwire; chown 65534 /run/guestwire', undo: 'rmdir /run/guestwire', says: `journal '/run/guestwire' can be written by others (user 65534, mode 0700): ${unsafe}` },
-    'others can write to the state directory': { make: 'mkdir -p /run/guestwire; chmod 777 /run/guestwire', undo: 'rmdir /run/guestwire', says: `journal '/run/guestwire' can be written by others (user 0, mode 0777): ${unsafe}` },
+    'the state directory is another user\'s': { make: 'rmdir /run/guestwire; mkdir -m 700 /run/guestwire; chown 65534 /run/guestwire', undo: 'rmdir /run/guestwire', says: `journal '/run/guestwire' is writable by other users (owner 65534, mode 0700): ${unsafe}` },
+    'others can write to the state directory': { make: 'mkdir -p /run/guestwire; chmod 777 /run/guestwire', undo: 'rmdir /run/guestwire', says: `journal '/run/guestwire' is writable by other users (owner 0, mode 0777): ${unsafe}` },
     'the state directory is a file': { make: 'rmdir /run/guestwire; echo >/run/guestwire', undo: 'rm /run/guestwire', says: "journal: cannot read '/run/guestwire': ENOTDIR: not a directory" },
     'the state directory is a link to nothing': { make: 'rmdir /run/guestwire; ln -s /nowhere/here /run/guestwire', undo: 'rm /run/guestwire', says: "journal: cannot make '/run/guestwire': ENOENT: no such file or directory", but: { at: ['start'] } },
     'the lock is a link': { make: 'ln -sf /etc/passwd /run/guestwire.lock', undo: 'rm /run/guestwire.lock', says: `${lock} cannot be opened: ELOOP: too many symbolic links encountered` },
@@ -258,7 +258,7 @@ describe('a journal entry that', () => {
   };
   for (const [title, text] of Object.entries(entries)) {
     hookTest(`${title} is said to be damaged and keeps nobody from starting or ending`, async () => {
-      const damaged = `<28>journal '/run/guestwire/${UUID}.json' is damaged and was taken for empty: what it recorded is not undone`;
+      const damaged = `<28>journal '/run/guestwire/${UUID}.json' is damaged and is treated as empty: the wiring that it recorded stays`;
       const before = host.dump();
       for (const operations of [['prepare', 'start', 'stopped', 'release'], ['reconnect', 'release'], ['stopped', 'release']]) {
         host.write(`/run/guestwire/${UUID}.json`, text, 0o600);

@@ -35,7 +35,7 @@ describe('a word in the metadata', () => {
   refuse({
     'that is misspelt': { xml: domainXml({ wishes: `<gw:interface mac="${TAP_MAC}"><gw:routd/></gw:interface>` }), says: `${where}: unknown element 'gw:routd': allowed are 'gw:vlan', 'gw:port', 'gw:routed', 'gw:trust', 'gw:policy', 'gw:allow', 'gw:group', 'gw:ip'` },
     'that is no attribute': { xml: domainXml({ wishes: `<gw:interface mac="${TAP_MAC}" vlan="10"/>` }), says: `${where}: unknown attribute 'vlan': only 'mac' is allowed` },
-    'that asks for a VLAN on a tap without a bridge': { xml: domainXml({ wishes: vlanWish('<gw:tag id="10"/>', TAP_MAC) }), says: `guest 'web1' NIC 1 (${TAP_MAC}): interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or ask for a routed link` },
+    'that asks for a VLAN on a tap without a bridge': { xml: domainXml({ wishes: vlanWish('<gw:tag id="10"/>', TAP_MAC) }), says: `guest 'web1' NIC 1 (${TAP_MAC}): interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or make it a routed link` },
     'that asks for a routed link on a bridge': { xml: domainXml({ wishes: routedWish([ADDRESS], '52:54:00:aa:bb:01') }), says: "guest 'web1' NIC 0 (52:54:00:aa:bb:01): interface type 'bridge' cannot be a routed link: use type 'ethernet'" },
   });
 });

@@ -153,7 +153,7 @@ describe('a guest that is not to be wired any more', () => {
       config(text);
       expect(await hook('reconnect', domainXml({}))).toEqual(DONE);
       expect(files()).toEqual([`${UUID}.json`]);
-      expect(logged().at(-1)).toBe("<28>guest 'web1': stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' takes it away");
+      expect(logged().at(-1)).toBe("<28>guest 'web1': stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' removes the wiring");
     }
     config('');
     expect(await hook('prepare', domainXml({}))).toEqual(DONE);
@@ -171,7 +171,7 @@ describe('a guest that is not to be wired any more', () => {
     leaveEntry();
     chmodSync(settings.stateDir, 0o777);
     expect(await hook('prepare', domainXml({}))).toEqual(DONE);
-    expect(logged()).toEqual([expect.stringContaining('can be written by others')]);
+    expect(logged()).toEqual([expect.stringContaining('is writable by other users')]);
   });
 });
 

@@ -48,7 +48,7 @@ describe('the name of the route protocol', () => {
     host.sh("echo '[rooted]' >/etc/guestwire/config.toml");
     const { status, said, stderr } = install();
     expect({ status, said }).toEqual({ status: 0, said: [] });
-    expect(stderr).toMatch(/^guestwire: config '\/etc\/guestwire\/config.toml': .*rooted.*: until it is mended, guestwire's route protocol gets no name\n/);
+    expect(stderr).toMatch(/^guestwire: config '\/etc\/guestwire\/config.toml': .*rooted.*: until it is repaired, guestwire's route protocol has no name\n/);
     expect(host.sh(`cat ${PROTOCOLS}`)).toBe(`${MARK}119\tguestwire\n`);
   });
 
@@ -67,7 +67,7 @@ describe('the name of the route protocol', () => {
     host.guestwire('uninstall');
     expect(host.listing()).toBe(before);
     host.sh(`rm ${PROTOCOLS}; chmod 777 /etc/iproute2/rt_protos.d`);
-    expect(install().stderr).toBe(`guestwire: '${PROTOCOLS}' is not written: directory '/etc/iproute2/rt_protos.d' is open to writes by other users (user 0, mode 0777): it must belong to root with mode 0755\n`);
+    expect(install().stderr).toBe(`guestwire: '${PROTOCOLS}' is not written: directory '/etc/iproute2/rt_protos.d' is writable by other users (owner 0, mode 0777): it must belong to root with mode 0755\n`);
     expect(host.sh('ls -A /etc/iproute2/rt_protos.d')).not.toContain('guestwire.conf');
   });
 });

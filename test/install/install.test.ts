@@ -140,8 +140,8 @@ describe('beside other scripts', () => {
   hostTest('libvirt must run them, and who cannot tell says so', () => {
     host.sh(OTHER);
     virsh('6.4.0');
-    expectRefusal(`'${MAIN}' is another script, and libvirt 6.4.0 does not run those in '/etc/libvirt/hooks/qemu.d': update libvirt to 6.5 or newer, or move that script away`);
+    expectRefusal(`'${MAIN}' is another script, and libvirt 6.4.0 does not run scripts in '/etc/libvirt/hooks/qemu.d': update libvirt to 6.5 or newer, or move that script away`);
     host.sh("printf '#!/bin/sh\\nexit 1\\n' >/mnt/bin/virsh");
-    expect(host.guestwire('install')).toEqual(done(WENT_BESIDE, "guestwire: libvirt runs scripts in '/etc/libvirt/hooks/qemu.d' since 6.5, and which version this is cannot be told without virsh\n"));
+    expect(host.guestwire('install')).toEqual(done(WENT_BESIDE, "guestwire: libvirt runs scripts in '/etc/libvirt/hooks/qemu.d' since 6.5, and without virsh the version of libvirt is unknown\n"));
   });
 });

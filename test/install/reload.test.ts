@@ -61,7 +61,7 @@ function waits(name: string, pid: string, why: string): string {
 describe('without a terminal', () => {
   hostTest('nothing is reloaded, and what a reload would start is named', () => {
     const pid = daemon();
-    const expected = { status: 0, stdout: NETWORKS + POOLS, stderr: waits('libvirtd', pid, 'there is no terminal to ask on') };
+    const expected = { status: 0, stdout: NETWORKS + POOLS, stderr: waits('libvirtd', pid, 'the command has no terminal to ask on') };
     expect(install()).toEqual(expected);
     expect(host.guestwire('install')).toMatchObject({ status: 0, stderr: expected.stderr });
     expectHups();
@@ -115,7 +115,7 @@ describe('the daemon', () => {
 
   hostTest('may be both', async () => {
     const pids = [daemon(), daemon('virtqemud')] as const;
-    expect(install().stderr).toBe(waits('libvirtd', pids[0], 'there is no terminal to ask on') + waits('virtqemud', pids[1], 'there is no terminal to ask on'));
+    expect(install().stderr).toBe(waits('libvirtd', pids[0], 'the command has no terminal to ask on') + waits('virtqemud', pids[1], 'the command has no terminal to ask on'));
     expect(await host.terminal('yes\n', 'install')).toContain(`Reload libvirtd (pid ${pids[0]}) and virtqemud (pid ${pids[1]}) now? [yes/no] `);
     expectHups('libvirtd', 'virtqemud');
   });
@@ -144,7 +144,7 @@ describe('what a reload would start', () => {
       const pid = daemon();
       const unknown = ([['network', 'net-list'], ['storage pool', 'pool-list']] as const).map(([word, list]) =>
         `guestwire: a reload starts every inactive ${word} that is set to autostart; their names are unknown: ${reason.replace('%', list)}\n`).join('');
-      expect(install()).toEqual({ status: 0, stdout: '', stderr: unknown + waits('libvirtd', pid, 'there is no terminal to ask on') });
+      expect(install()).toEqual({ status: 0, stdout: '', stderr: unknown + waits('libvirtd', pid, 'the command has no terminal to ask on') });
       expect(install('--yes').stderr).toBe(unknown);
       expectHups('libvirtd');
     });

@@ -13,7 +13,7 @@ const STATE = '/run/guestwire';
 const WEB1 = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01';
 const DB1 = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c02';
 
-const NO_RELOAD = 'libvirt needs no reload: it passes over a hook that is gone\n';
+const NO_RELOAD = 'libvirt needs no reload: it ignores a missing hook\n';
 const FILES = removed(MAIN, PROTOCOLS, '/usr/lib/guestwire/hook.cjs', '/usr/lib/guestwire/install.json', '/usr/lib/guestwire');
 const LOCK = removed('/run/guestwire.lock');
 
@@ -164,11 +164,11 @@ describe('with wired guests', () => {
     start('web1', WEB1, 'vnet1');
     const wired = network();
     const entry = host.sh(`cat ${STATE}/${WEB1}.json`);
-    expect(host.guestwire('uninstall', '--keep-wiring')).toEqual(done(`${FILES}left the wiring of guest 'web1', and '${STATE}', which says what it is\n${NO_RELOAD}`));
+    expect(host.guestwire('uninstall', '--keep-wiring')).toEqual(done(`${FILES}left the wiring of guest 'web1', and its record in '${STATE}'\n${NO_RELOAD}`));
     expect(network()).toBe(wired);
     expect(host.sh(`cat ${STATE}/${WEB1}.json`)).toBe(entry);
     for (const options of [[], ['--keep-wiring']]) {
-      expect(host.guestwire('uninstall', ...options)).toEqual(done('guestwire is not installed\n', "guestwire: still wired: guest 'web1': 'guestwire uninstall --unwire' takes the wiring away\n"));
+      expect(host.guestwire('uninstall', ...options)).toEqual(done('guestwire is not installed\n', "guestwire: still wired: guest 'web1': 'guestwire uninstall --unwire' removes the wiring\n"));
     }
     host.guestwire('install');
     expect(host.run(MAIN, ['web1', 'release', 'end', '-'], { input: `<domain type='kvm'><name>web1</name><uuid>${WEB1}</uuid></domain>` })).toEqual(done(''));
@@ -203,7 +203,7 @@ describe('with wired guests', () => {
     const label = `guest ${WEB1} (its journal entry is damaged)`;
     expect(host.guestwire('uninstall')).toEqual(refused(`nothing was removed, because guests are wired: ${label}: stop them, or choose --unwire or --keep-wiring`));
     expect(host.guestwire('uninstall', '--unwire')).toEqual(done(
-      `${label}: forgotten: what was wired for it stays\n${FILES}${removed(`${STATE}/uplinks.json`, STATE)}${LOCK}${NO_RELOAD}`,
+      `${label}: forgotten: its wiring stays\n${FILES}${removed(`${STATE}/uplinks.json`, STATE)}${LOCK}${NO_RELOAD}`,
       "guestwire: uplink 'eno1' may still have VLANs 10, 20, which guestwire put there for guests that are gone: 'bridge vlan show dev eno1' shows them\n",
     ));
     expect(host.listing()).toBe(before.files);

@@ -174,7 +174,7 @@ describe('a damaged entry is taken for none and told of', () => {
     journal.write(ENTRY);
     writeFileSync(file(UUID), text);
     expect(journal.read(UUID)).toBeUndefined();
-    expect(damage).toEqual([`journal '${file(UUID)}' is damaged and was taken for empty: what it recorded is not undone`]);
+    expect(damage).toEqual([`journal '${file(UUID)}' is damaged and is treated as empty: the wiring that it recorded stays`]);
     // What was there before is not read to know what a guest holds.
     expect(journal.list()).toHaveLength(title.startsWith('an original') ? 1 : 0);
   });
@@ -225,7 +225,7 @@ describe('uplinks', () => {
     journal.write(ENTRY);
     writeFileSync(join(dir, 'uplinks.json'), '[{"dev":"eno1 down","ifindex":3,"vids":[]}]');
     expect(journal.readLedger().uplinks).toEqual([]);
-    expect(damage).toEqual([`journal '${join(dir, 'uplinks.json')}' is damaged and was taken for empty: what it recorded is not undone`]);
+    expect(damage).toEqual([`journal '${join(dir, 'uplinks.json')}' is damaged and is treated as empty: the wiring that it recorded stays`]);
   });
 });
 
@@ -233,7 +233,7 @@ describe('a state directory', () => {
   test.each([0o722, 0o702, 0o777])('with mode %o is neither read nor written', (mode) => {
     journal.write(ENTRY);
     chmodSync(dir, mode);
-    const says = `journal '${dir}' can be written by others (user ${process.geteuid?.() ?? ''}, mode 0${mode.toString(8)}): it must belong to root with mode 0700`;
+    const says = `journal '${dir}' is writable by other users (owner ${process.geteuid?.() ?? ''}, mode 0${mode.toString(8)}): it must belong to root with mode 0700`;
     for (const act of [
       () => journal.read(UUID), () => journal.list(), () => { journal.write(ENTRY); }, () => { journal.markIncoming(UUID); }, () => journal.listEnded(), () => journal.readLedger().uplinks, () => journal.readLedger().proxies,
     ]) {

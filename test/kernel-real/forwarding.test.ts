@@ -15,7 +15,7 @@ const DONE = { status: 0, stdout: '', stderr: '' };
 const DUAL = { name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8:0:10::a'] };
 const SIX = { ...DUAL, addresses: ['2001:db8:0:10::a'] };
 const WHO = "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:01)";
-const CURE = ", or 'manage_sysctls = true' in [routed] of the host config, and guestwire does it\n";
+const CURE = ", or 'manage_sysctls = true' in [routed] of the host config, and guestwire sets it\n";
 
 let host: Netns;
 let dir: string;
@@ -54,7 +54,7 @@ describe('a host that does not forward', () => {
   });
 
   kernelTest('IPv6 and has no router tells of router advertisements in general', () => {
-    expect(hookIn(host, dir)('start', guestXml(SIX)).stderr).toBe(`${WHO}: this host does not forward IPv6: set it with 'sysctl -w net.ipv6.conf.all.forwarding=1' (and before that accept_ra=2 on a link that is to learn a default route from router advertisements: a host that forwards takes none where it is 1)${CURE}`);
+    expect(hookIn(host, dir)('start', guestXml(SIX)).stderr).toBe(`${WHO}: this host does not forward IPv6: set it with 'sysctl -w net.ipv6.conf.all.forwarding=1' (and before that accept_ra=2 on a link that learns a default route from router advertisements: a host that forwards ignores them where it is 1)${CURE}`);
   });
 
   kernelTest('IPv6 and has routers names their links, in words that work, and only those that need it', () => {

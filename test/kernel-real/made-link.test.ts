@@ -124,7 +124,7 @@ describe('a veth pair', () => {
     host.sh('ip link add web1 type bridge');
     const taken = host.dump();
     expect(await host.hook({ operation: 'prepare', xml: COMING })).toEqual({ status: 1, stdout: '', stderr:
-      `guestwire: ${WHERE}: there is a link 'web1' already, which guestwire did not make: remove that link ('ip link del web1') or name another in <gw:veth dev>\n` });
+      `guestwire: ${WHERE}: link 'web1' exists already, and guestwire did not make it: remove that link ('ip link del web1') or name another in <gw:veth dev>\n` });
     await run(COMING, 'stopped', 'release');
     expect(host.dump()).toBe(taken);
     host.sh('ip link del web1');
@@ -135,7 +135,7 @@ describe('a veth pair', () => {
     await run(COMING, 'prepare');
     const other = domainXml({ name: 'db1', uuid: '33333333-2222-3333-4444-555555555555', wishes: wish('<gw:veth dev="web1"/>', ['192.0.2.99']), nics: [direct()] });
     expect(await host.hook({ operation: 'prepare', guest: 'db1', xml: other })).toEqual({ status: 1, stdout: '', stderr:
-      `guestwire: guest 'db1' NIC 0 (${MAC}): link 'web1' is that of guest 'web1': give one of the two another name\n` });
+      `guestwire: guest 'db1' NIC 0 (${MAC}): link 'web1' belongs to guest 'web1': give one of the two another name\n` });
     await run(COMING, 'release');
     expect(host.dump()).toBe(before);
   }, 60_000);

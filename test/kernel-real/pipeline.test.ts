@@ -105,25 +105,25 @@ describe('a routed link on a real kernel', () => {
     expect(netns.dump()).toBe(before);
     const nextHop = xml(routed("<gw:ip address='203.0.113.9'/>"));
     expect(hook('prepare', nextHop).stderr).toBe(
-      "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): '203.0.113.9' holds '203.0.113.9', the next hop of this host's route '192.0.2.10': give the guest another address\n");
+      "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): '203.0.113.9' contains '203.0.113.9', the next hop of this host's route '192.0.2.10': give the guest another address\n");
     const own = xml(routed("<gw:ip address='203.0.113.2'/>"));
     expect(hook('prepare', own).stderr).toBe(
-      "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): '203.0.113.2' holds '203.0.113.2', an address of this host on 'out': give the guest another\n");
+      "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): '203.0.113.2' contains '203.0.113.2', an address of this host on 'out': give the guest another\n");
     const whole6 = xml(routed("<gw:ip address='2001:db8:9::1'/><gw:route address='2001:db8:fff0::' prefix='44'/>"));
     netns.sh('ip -6 address add 2001:db8:ffff::2/64 dev out nodad');
-    expect(hook('prepare', whole6).stderr).toContain("'2001:db8:fff0::/44' holds '2001:db8:ffff::2', an address of this host on 'out'");
+    expect(hook('prepare', whole6).stderr).toContain("'2001:db8:fff0::/44' contains '2001:db8:ffff::2', an address of this host on 'out'");
     const whole = xml(routed("<gw:ip address='192.0.2.11'/><gw:route address='203.0.113.0' prefix='28'/>"));
-    expect(hook('prepare', whole).stderr).toContain("'203.0.113.0/28' holds '203.0.113.2', an address of this host on 'out'");
+    expect(hook('prepare', whole).stderr).toContain("'203.0.113.0/28' contains '203.0.113.2', an address of this host on 'out'");
   });
 
   const OUT = 'ip link add out type bridge; ip link set out up; ip address add 203.0.113.2/24 dev out; ip -6 address add 2001:db8:ffff::2/64 dev out nodad;';
   const LABEL = "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02):";
   const GIVE = 'give the guest another address\n';
   const taken: readonly (readonly [title: string, make: string, ip: string, says: string])[] = [
-    ['a next hop of a multipath route', 'ip route add default nexthop via 203.0.113.1 dev out nexthop via 203.0.113.129 dev out', '203.0.113.129', "'203.0.113.129' holds '203.0.113.129', the next hop of this host's route '0.0.0.0/0'"],
-    ['a next hop of an IPv6 multipath route', 'ip -6 route add 2001:db8:9::/48 nexthop via 2001:db8:ffff::8 dev out nexthop via 2001:db8:ffff::9 dev out', '2001:db8:ffff::9', "'2001:db8:ffff::9' holds '2001:db8:ffff::9', the next hop of this host's route '2001:db8:9::/48'"],
-    ['a next hop of a nexthop group', 'ip nexthop add id 1 via 203.0.113.5 dev out; ip nexthop add id 2 via 203.0.113.6 dev out; ip nexthop add id 9 group 1/2; ip route add 10.0.0.0/8 nhid 9', '203.0.113.6', "'203.0.113.6' holds '203.0.113.6', the next hop of this host's route '10.0.0.0/8'"],
-    ['an onlink next hop', 'ip route add default via 100.64.0.1 dev out onlink', '100.64.0.1', "'100.64.0.1' holds '100.64.0.1', the next hop of this host's route '0.0.0.0/0'"],
+    ['a next hop of a multipath route', 'ip route add default nexthop via 203.0.113.1 dev out nexthop via 203.0.113.129 dev out', '203.0.113.129', "'203.0.113.129' contains '203.0.113.129', the next hop of this host's route '0.0.0.0/0'"],
+    ['a next hop of an IPv6 multipath route', 'ip -6 route add 2001:db8:9::/48 nexthop via 2001:db8:ffff::8 dev out nexthop via 2001:db8:ffff::9 dev out', '2001:db8:ffff::9', "'2001:db8:ffff::9' contains '2001:db8:ffff::9', the next hop of this host's route '2001:db8:9::/48'"],
+    ['a next hop of a nexthop group', 'ip nexthop add id 1 via 203.0.113.5 dev out; ip nexthop add id 2 via 203.0.113.6 dev out; ip nexthop add id 9 group 1/2; ip route add 10.0.0.0/8 nhid 9', '203.0.113.6', "'203.0.113.6' contains '203.0.113.6', the next hop of this host's route '10.0.0.0/8'"],
+    ['an onlink next hop', 'ip route add default via 100.64.0.1 dev out onlink', '100.64.0.1', "'100.64.0.1' contains '100.64.0.1', the next hop of this host's route '0.0.0.0/0'"],
     ['a blackhole', 'ip route add blackhole 192.0.2.10', '192.0.2.10', "'192.0.2.10' is already routed: 'blackhole 192.0.2.10', protocol 'boot': remove that route or"],
     ['an IPv6 prohibit of another metric', 'ip -6 route add prohibit 2001:db8:0:10::a metric 5', '2001:db8:0:10::a', "'2001:db8:0:10::a' is already routed: 'prohibit 2001:db8:0:10::a' on 'lo', protocol 'boot': remove that route or"],
   ];

@@ -149,7 +149,7 @@ describe('quarantine', () => {
   policyTest('of a guest whose entry is damaged says that it is not cut off yet, and what does it', () => {
     const file = join(dir, 'state', `${uuidOf('open')}.json`);
     writeFileSync(file, '{');
-    const refused = (noted: string, does: string): object => ({ status: 1, last: '', stderr: `guestwire: journal '${file}' is damaged and was taken for empty: what it recorded is not undone\nguestwire: guest '${uuidOf('open')}': its quarantine is ${noted}, but nothing is changed on its NICs now, because its journal entry is damaged and nobody can tell which they are: if it runs, run 'guestwire reconcile ${uuidOf('open')}', which ${does}\n` });
+    const refused = (noted: string, does: string): object => ({ status: 1, last: '', stderr: `guestwire: journal '${file}' is damaged and is treated as empty: the wiring that it recorded stays\nguestwire: guest '${uuidOf('open')}': its quarantine is ${noted}, but its NICs are not changed: its journal entry is damaged, so they are unknown: if the guest runs, run 'guestwire reconcile ${uuidOf('open')}', which ${does}\n` });
     expect(quarantine(uuidOf('open'))).toEqual(refused('noted', 'cuts it off'));
     expect(meetings([{ place: placeOf('world'), targets: [[addressOf('open'), 443]] }])).toEqual([[true]]);
     // What reconcile does with the XML that libvirt gives it.

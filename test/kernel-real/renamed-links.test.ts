@@ -155,7 +155,7 @@ describe('the commands beside a libvirt that has the old name', () => {
   }
 
   const AS_IT_SHOULD_BE = { status: 0, stdout: '', stderr: '' };
-  const NOTHING_TO_DO = { status: 0, stdout: 'all is as it should be, nothing changed\n', stderr: '' };
+  const NOTHING_TO_DO = { status: 0, stdout: 'all wiring is as the XML says, nothing changed\n', stderr: '' };
 
   for (const [how, script] of [['while it is up', 'ip link set vnet1 name foo; ip link set vnet2 name bar'], ['while it is down', 'for names in vnet1:foo vnet2:bar; do ip link set ${names%:*} down; ip link set ${names%:*} name ${names#*:}; ip link set ${names#*:} up; done']] as const) {
     kernelTest(`find the link that was renamed ${how}, mend what the renaming cost, and are then silent`, async () => {

@@ -98,7 +98,7 @@ describe('events', () => {
   }, 30_000);
 
   test('with names of megabytes are replaced likewise', async () => {
-    const libvirt = await open();
+    const libvirt = await open({}, { timeout: 30_000 });
     const events = libvirt.events();
     expect(await take(events, 1)).toEqual(['resync start']);
     const alias = 'x'.repeat(1_000_000);

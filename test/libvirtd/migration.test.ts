@@ -72,7 +72,7 @@ describe('guestwire reconcile', () => {
     await here.ok('virsh', ['metadata', 'web1', 'urn:guestwire:1', '--live', '--remove']);
     expect((await reconcile(here, 'web1')).stdout).toContain(`remove route 192.0.2.11/32 on 'vnet0'\n`);
     expect(await routes(here)).toEqual([]);
-    expect(await reconcile(here, 'web1')).toEqual({ code: 0, stderr: '', stdout: "guest 'web1': its XML asks for nothing\n" });
+    expect(await reconcile(here, 'web1')).toEqual({ code: 0, stderr: '', stdout: "guest 'web1': its XML has nothing to wire\n" });
     await set(WISHES);
     expect((await reconcile(here, 'web1')).code).toBe(0);
     expect(await routes(here)).toEqual(ROUTES);
@@ -84,7 +84,7 @@ describe('guestwire reconcile', () => {
     await waitFor(async () => (await state(here)) === '', { what: 'the release' });
     await here.ok('sh', ['-c', 'cp -a /run/kept/. /run/guestwire/; rm -r /run/kept']);
     expect(await state(here)).not.toBe('');
-    expect(await reconcile(here, 'web1')).toEqual({ code: 0, stderr: '', stdout: "guest 'web1': it does not run, and nothing is left of it\n" });
+    expect(await reconcile(here, 'web1')).toEqual({ code: 0, stderr: '', stdout: "guest 'web1': it does not run, and none of its wiring is left\n" });
     expect(await state(here)).toBe('');
   }, 60_000);
 
@@ -109,7 +109,7 @@ describe('guestwire reconcile', () => {
   libvirtTest('of a guest that libvirt does not know says so', async () => {
     const { code, stderr } = await reconcile(here, 'web9');
     expect(code).toBe(1);
-    expect(stderr).toBe("guestwire: there is no guest 'web9': 'virsh list --all' lists those there are\n");
+    expect(stderr).toBe("guestwire: guest 'web9' does not exist: 'virsh list --all' lists all guests\n");
   }, 60_000);
 });
 

@@ -1,3 +1,4 @@
+// @tier fast
 /** lint/branches.js: every form of branch on a kind is found by its type, and the list can only shrink. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

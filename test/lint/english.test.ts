@@ -1,3 +1,4 @@
+// @tier fast
 /** lint/english.js: banned words are found where people read them, and their counts can only fall. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

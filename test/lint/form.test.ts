@@ -1,3 +1,4 @@
+// @tier fast
 /** lint/width.js and lint/names.js: lines of 120 columns, but for long literals, and names in kebab-case. */
 import { describe, expect, test } from '@jest/globals';
 import { wrongNames } from '../../lint/names.js';

@@ -68,7 +68,7 @@ test('what its next start wired stays', async () => {
 
 test('what was wired for it is released when it stays ended', async () => {
   const before = kernel.print();
-  await expect(wireGuest(workWith(() => Promise.resolve()))).rejects.toThrow('what was wired for it is released');
+  await expect(wireGuest(workWith(() => Promise.resolve()))).rejects.toThrow('its wiring is released');
   expect(host.journal.read(GUEST.uuid)).toBeUndefined();
   expect(kernel.print()).toBe(before);
 });

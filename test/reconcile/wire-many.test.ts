@@ -125,7 +125,7 @@ describe('guests that are wired together', () => {
     const plan = await wireTogether(host, wishes);
     expect(wishes.map((wish) => warningsFor(plan, wish))).toEqual([
       ["guest 'web0': proxy link 'eno9' of the host config does not exist: no neighbour on it finds the guest"],
-      ["guest 'web1': uplink 'eno9' of the host config is no port of its bridge: the guest's VLANs do not leave this host by it"],
+      ["guest 'web1': uplink 'eno9' of the host config is not a port of its bridge: the guest's VLANs do not leave this host through it"],
       ["guest 'web2': proxy link 'eno8' of the host config does not exist: no neighbour on it finds the guest"],
     ]);
     expect(log.filter((line) => line.includes('host config'))).toEqual([]);

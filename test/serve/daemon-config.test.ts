@@ -52,7 +52,7 @@ describe('[serve] of the host config', () => {
     expect(gatewaysOf('[serve]\n', ['2001:db8::a', '192.0.2.1'])).toEqual([['169.254.0.1', 'fe80::1', 'fd6a:92c1:7e05::1']]);
     expect(gatewaysOf('[serve]\n', ['192.0.2.1'])).toEqual([['169.254.0.1']]);
     expect(gatewaysOf('[serve]\non = false\n', ['2001:db8::a'])).toEqual([['fe80::1']]);
-    expect(() => gatewaysOf('[serve]\n', ['fd6a:92c1:7e05::1'])).toThrow("'fd6a:92c1:7e05::1' holds this host's gateway 'fd6a:92c1:7e05::1': give the guest another address");
+    expect(() => gatewaysOf('[serve]\n', ['fd6a:92c1:7e05::1'])).toThrow("'fd6a:92c1:7e05::1' contains this host's gateway 'fd6a:92c1:7e05::1': give the guest another address");
   });
 });
 

@@ -2,10 +2,9 @@
 /** diff and render as properties: whatever two states there are, carrying out the difference turns one into the other. */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { tableLines } from '../../lib/filter/nft-tables.js';
 import { diff, type Operation } from '../../lib/state/diff.js';
 import { type NetObject, netState, type NetState } from '../../lib/state/netstate.js';
-import { markOf, type NicFilter } from '../../lib/state/nft.js';
+import type { NicFilter } from '../../lib/state/nft.js';
 import { isSetting, keyOf } from '../../lib/state/objects.js';
 import { flushBatch, render } from '../../lib/state/render.js';
 import { describe as inWords } from '../../lib/state/words.js';
@@ -89,31 +88,6 @@ describe('render', () => {
   const rendered = (desired: readonly NetObject[], observed: readonly NetObject[] = []): string[] =>
     render(diff(netState(desired), netState(observed))).flatMap(({ tool, lines }) => lines.map(({ text }) => `${tool} ${text}`));
   const vlan = (vid: number, flags = ''): NetObject => ({ kind: 'vlan', dev: 'vnet0', vid, pvid: flags.includes('pvid'), untagged: flags.includes('untagged') });
-
-  test.each<[string, NetObject, string, string | undefined]>([
-    ['a tagged VLAN', vlan(42), 'bridge vlan add dev vnet0 vid 42', 'bridge vlan del dev vnet0 vid 42'],
-    ['an access VLAN', vlan(42, 'pvid untagged'), 'bridge vlan add dev vnet0 vid 42 pvid untagged', 'bridge vlan del dev vnet0 vid 42'],
-    ['a native-tagged VLAN', vlan(42, 'pvid'), 'bridge vlan add dev vnet0 vid 42 pvid', 'bridge vlan del dev vnet0 vid 42'],
-    ['a VLAN on an uplink', { kind: 'uplink-vlan', dev: 'eno1', vid: 42 }, 'bridge vlan add dev eno1 vid 42', 'bridge vlan del dev eno1 vid 42'],
-    ['a table', { kind: 'filter-table', dev: 'guestwire', family: 'bridge', lines: tableLines('bridge') }, `nft ${tableLines('bridge').join('\n')}`, 'nft delete table bridge guestwire'],
-    ['the filter of a port', { kind: 'nic-filter', dev: 'vnet0', family: 'bridge', ifindex: 7, filter: FILTER },
-      `nft create chain bridge guestwire nic_7\nadd rule bridge guestwire nic_7 counter comment "guestwire ${markOf(FILTER)}"\nadd rule bridge guestwire nic_7 ether saddr != 52:54:00:aa:bb:01 counter drop comment "source MAC"\nadd element bridge guestwire ports { 7 : goto nic_7 }`,
-      'nft delete element bridge guestwire ports { 7 }\nflush chain bridge guestwire nic_7\ndelete chain bridge guestwire nic_7'],
-    ['an isolated port', { kind: 'isolated', dev: 'vnet0', on: true }, 'bridge link set dev vnet0 isolated on', undefined],
-    ['a link', { kind: 'link', dev: 'vnet0', up: true }, 'ip link set dev vnet0 up', undefined],
-    ['a queue length', { kind: 'txqlen', dev: 'vnet0', length: 1000 }, 'ip link set dev vnet0 txqueuelen 1000', undefined],
-    ['a sysctl', { kind: 'sysctl', dev: 'vnet0', path: 'net/ipv6/conf/vnet0/accept_ra', value: '0' }, 'sysctl net/ipv6/conf/vnet0/accept_ra=0', undefined],
-    ['an IPv6 gateway', { kind: 'address', dev: 'vnet0', address: 'fe80::1', length: 64 }, 'ip address add fe80::1/64 dev vnet0 nodad', 'ip address del fe80::1/64 dev vnet0'],
-    ['an IPv4 gateway', { kind: 'address', dev: 'vnet0', address: '169.254.0.1', length: 32 }, 'ip address add 169.254.0.1/32 dev vnet0 scope link', 'ip address del 169.254.0.1/32 dev vnet0'],
-    ['a global IPv4 gateway', { kind: 'address', dev: 'vnet0', address: '192.0.2.1', length: 32 }, 'ip address add 192.0.2.1/32 dev vnet0', 'ip address del 192.0.2.1/32 dev vnet0'],
-    ['a host route', { kind: 'route', dev: 'vnet0', to: '192.0.2.9/32', via: undefined, table: 'main', protocol: 117 },
-      'ip route add 192.0.2.9/32 dev vnet0 table main proto 117', 'ip route del 192.0.2.9/32 dev vnet0 table main proto 117'],
-    ['a prefix', { kind: 'route', dev: 'vnet0', to: '2001:db8::/64', via: '2001:db8:1::a', table: '100', protocol: 117 },
-      'ip route add 2001:db8::/64 via 2001:db8:1::a dev vnet0 table 100 proto 117', 'ip route del 2001:db8::/64 via 2001:db8:1::a dev vnet0 table 100 proto 117'],
-  ])('%s', (_, made, add, del) => {
-    expect(rendered([made])).toEqual([add]);
-    expect(rendered([], [made])).toEqual(del === undefined ? [] : [del]);
-  });
 
   test('joins neighbouring VIDs of one kind into a range, and never one with the PVID', () => {
     expect(rendered([vlan(10, 'pvid untagged'), ...[20, 21, 22, 30].map((vid) => vlan(vid))])).toEqual([

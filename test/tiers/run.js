@@ -2,6 +2,7 @@
 // Prints what each took in one table at the end, and ends with 1 when one failed or took over twice its budget.
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { filesByTier, readTiers, summary } from './tiers.js';
@@ -55,7 +56,8 @@ async function runTier(name, { files, alone }) {
     case 'fast': return every([run(['npm', 'run', '--silent', 'lint'], { quiet: true, env: alone ? LINT_CACHE : {} }), jest(name, files, { through: isRoot ? POWERLESS : [] })]);
     case 'lab': return lab();
     case 'long': return long(files);
-    default: return jest(name, files);
+    // Much of their time these wait, for guests to boot and for timers.
+    default: return jest(name, files, { args: [`--maxWorkers=${2 * availableParallelism()}`] });
   }
 }
 

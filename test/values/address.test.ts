@@ -209,10 +209,10 @@ describe('assertRoutable', () => {
     ['ff02::1/128', "address 'ff02::1' is a multicast address"],
     ['255.255.255.255/32', "address '255.255.255.255' is in '240.0.0.0/4', which has no unicast addresses"],
     ['::ffff:1.2.3.4/128', "address '::ffff:1.2.3.4' is an IPv4-mapped address: write it as IPv4"],
-    ['0.0.0.0/1', "prefix '0.0.0.0/1' holds address '0.0.0.0', which is the unspecified address"],
-    ['128.0.0.0/1', "prefix '128.0.0.0/1' holds prefix '224.0.0.0/4', which is a multicast address"],
-    ['fe00::/8', "prefix 'fe00::/8' holds prefix 'fe80::/10', which is link-local, which cannot be routed"],
-    ['8000::/1', "prefix '8000::/1' holds prefix 'ff00::/8', which is a multicast address"],
+    ['0.0.0.0/1', "prefix '0.0.0.0/1' contains address '0.0.0.0', which is the unspecified address"],
+    ['128.0.0.0/1', "prefix '128.0.0.0/1' contains prefix '224.0.0.0/4', which is a multicast address"],
+    ['fe00::/8', "prefix 'fe00::/8' contains prefix 'fe80::/10', which is link-local, which cannot be routed"],
+    ['8000::/1', "prefix '8000::/1' contains prefix 'ff00::/8', which is a multicast address"],
   ])('refuses %s', (text, message) => {
     expect(() => { assertRoutable(parsePrefix(text)); }).toThrow(new ValueError(message));
   });

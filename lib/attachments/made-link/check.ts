@@ -34,13 +34,13 @@ export function assertMade(where: string, { link, made }: Made, { observation: {
 
 function takenBy({ ifname, alias }: LinkFacts, made: MadeLink, guestName: Surroundings['guestName']): string {
   const cure = `remove that link ('ip link del ${ifname}') or name another in ${nameGiver(ifname, made)}`;
-  if (alias === made.alias) return `link ${quote(ifname)} is left from an earlier start of this guest, and is no ${wordsOf(made)} any more: ${cure}`;
+  if (alias === made.alias) return `link ${quote(ifname)} is left from an earlier start of this guest, and is no longer a ${wordsOf(made)}: ${cure}`;
   if (alias?.startsWith(ALIAS_PREFIX) === true) {
     const uuid = alias.slice(ALIAS_PREFIX.length);
     const guest = guestName(uuid);
-    return `link ${quote(ifname)} is that of ${guest === undefined ? `the guest with UUID ${quote(uuid)}` : `guest ${quote(guest)}`}: give one of the two another name`;
+    return `link ${quote(ifname)} belongs to ${guest === undefined ? `the guest with UUID ${quote(uuid)}` : `guest ${quote(guest)}`}: give one of the two another name`;
   }
-  return `there is a link ${quote(ifname)} already, which guestwire did not make: ${cure}`;
+  return `link ${quote(ifname)} exists already, and guestwire did not make it: ${cure}`;
 }
 
 function nameGiver(ifname: string, made: MadeLink): string {

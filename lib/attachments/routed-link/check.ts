@@ -58,7 +58,7 @@ function assertNotHosts(where: string, claim: Prefix, { locals, lookups }: Obser
   const routes = [...locals, ...probesOf(claim).map((probe) => lookups.get(probe))];
   const own = routes.find((route) => route?.type === 'local' && contains(claim, route.to));
   if (own === undefined) return;
-  throw new ConflictError(`${where}: ${quote(bare(claim))} holds ${quote(bare(own.to))}, an address of this host on ${quote(own.dev ?? '')}: give the guest another`);
+  throw new ConflictError(`${where}: ${quote(bare(claim))} contains ${quote(bare(own.to))}, an address of this host on ${quote(own.dev ?? '')}: give the guest another`);
 }
 
 /** Types of routes that are not a way to somewhere else but the host's own addresses (ip-route(8)). */
@@ -81,7 +81,7 @@ function assertNoNextHop(where: string, claim: Prefix, routes: readonly RouteFac
   for (const { hops, to } of routes) {
     const hop = hops.find((address) => contains(claim, hostPrefix(parseAddress(address))));
     if (hop === undefined) continue;
-    throw new ConflictError(`${where}: ${quote(bare(claim))} holds ${quote(hop)}, the next hop of this host's route ${quote(bare(to))}: give the guest another address`);
+    throw new ConflictError(`${where}: ${quote(bare(claim))} contains ${quote(hop)}, the next hop of this host's route ${quote(bare(to))}: give the guest another address`);
   }
 }
 

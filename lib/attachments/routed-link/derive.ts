@@ -19,7 +19,7 @@ export function deriveRoutedLink(where: string, intent: Intent, { config, domain
   const { nic, routed, vlan, isolated, filter } = intent;
   if (routed === undefined) return undefined;
   if (vlan !== undefined || isolated !== undefined) {
-    throw new UnsupportedError(`${where}: both a VLAN or port setting and a routed link are asked for: keep one of them`);
+    throw new UnsupportedError(`${where}: a VLAN or port setting and a routed link exclude each other: keep one of them`);
   }
   const link = linkOf(where, nic, { wish: routed, config, domain });
   const permit: TrustPermit = { place: 'routed links', table: 'routed', words: config.routed.trust };
@@ -73,6 +73,6 @@ function assertPermitted(where: string, claim: Prefix, config: HostConfig): void
   }
   const gateway = [...gateways, ...servingAddress(config, new Set(['inet6']))].find((address) => contains(claim, hostPrefix(address)));
   if (gateway !== undefined) {
-    throw new ConflictError(`${where}: ${quote(bare(claim))} holds this host's gateway ${quote(gateway.text)}: give the guest another address`);
+    throw new ConflictError(`${where}: ${quote(bare(claim))} contains this host's gateway ${quote(gateway.text)}: give the guest another address`);
   }
 }

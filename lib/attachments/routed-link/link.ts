@@ -27,15 +27,15 @@ export function linkWishOf(where: string, { domain, nic, veth }: { domain: Domai
     throw new UnsupportedError(`${where}: interface type ${quote(nic.type)} cannot be a routed link: use type 'ethernet'`);
   }
   if (veth !== undefined) {
-    throw new UnsupportedError(`${where}: a veth pair is for interface type 'direct', this one is of type 'ethernet' and has a tap: remove the veth, or use <interface type='direct'> with <source dev='...' mode='passthrough'/>`);
+    throw new UnsupportedError(`${where}: a veth pair needs interface type 'direct', but this NIC has type 'ethernet' and a tap: remove the veth, or use <interface type='direct'> with <source dev='...' mode='passthrough'/>`);
   }
   const { dev, managed } = nic.target;
   if (managed !== 'no') return { link: dev, mtu, made: undefined };
   if (domain.type === 'lxc') {
-    throw new UnsupportedError(`${where}: managed='no' is for guests of QEMU: an lxc guest takes no tap: remove it`);
+    throw new UnsupportedError(`${where}: managed='no' works only for QEMU guests: an lxc guest has no tap: remove it`);
   }
   if (dev === undefined) {
-    throw new DomainXmlError(`${where}: managed='no' without a name: name the tap that guestwire shall make in <target dev>`);
+    throw new DomainXmlError(`${where}: managed='no' needs a name: name the tap that guestwire makes in <target dev>`);
   }
   return { link: dev, mtu, made: { kind: 'tap', dev, alias, mtu, multiQueue: Number(nic.queues ?? '1') > 1 } };
 }
@@ -53,9 +53,9 @@ function vethOf(where: string, { domain, nic, veth, alias, mtu: native }: VethRe
     throw new UnsupportedError(`${where}: interface type 'direct' cannot be a routed link on its own: name the host end of a veth pair with <gw:veth dev='...'/>, or use type 'ethernet'`);
   }
   const { dev: peer, mode } = nic.source;
-  if (peer === undefined) throw new DomainXmlError(`${where}: no guest end of the veth pair: name it in <source dev>`);
+  if (peer === undefined) throw new DomainXmlError(`${where}: the veth pair has no guest end: name it in <source dev>`);
   if (mode !== 'passthrough') {
-    throw new UnsupportedError(`${where}: <source mode=${quote(mode ?? 'vepa')}> on a veth pair: use mode='passthrough', for the link is this NIC's alone`);
+    throw new UnsupportedError(`${where}: <source mode=${quote(mode ?? 'vepa')}> on a veth pair: use mode='passthrough', because the link belongs to this NIC alone`);
   }
   const { dev } = veth;
   locate(DomainXmlError, `${where}: veth dev`, () => { assertIfname(dev); });

@@ -29,7 +29,7 @@ export const proxies: RecordedKind<ProxyRecord> = {
   plan: planProxies,
   leftWords: ({ dev, originals }) => {
     const were = Object.entries(originals).map(([path, value]) => `${sysctlName(path)} = ${value}`);
-    return `proxy link ${quote(dev)} may still have settings that guestwire made for guests that are gone: they were ${were.join(', ')}`;
+    return `proxy link ${quote(dev)} may still have settings that guestwire changed for guests that are gone: before, they were ${were.join(', ')}`;
   },
 };
 
@@ -156,7 +156,7 @@ function planSettings(dev: string, { needed, record }: Need, { sysctls }: Observ
       const original = recorded ?? value;
       if (original !== want) during[path] = original;
       if (original !== want && needed.has(family)) after[path] = original;
-      // A value that is not what guestwire set is somebody's wish by now, and stays.
+      // If the value is no longer what guestwire set, another program changed it on purpose: it stays.
       const back = value === want ? original : value;
       observed.push({ kind: 'proxy-sysctl', dev, path, value });
       desired.push({ kind: 'proxy-sysctl', dev, path, value: needed.has(family) ? want : back });

@@ -18,7 +18,7 @@ import type { VlanPort } from './vlan-port.js';
 export function deriveVlanPort(where: string, { nic, vlan, isolated, filter }: Intent, { config, domain }: DeriveContext): VlanPort {
   if (vlan === undefined) {
     if (isolated === undefined && asksForFilters(filter)) throw nowhereError(where, filter);
-    throw new UnsupportedError(`${where}: <port isolated> without a VLAN: add the <vlan> of this port, or set isolated in the <interface> itself`);
+    throw new UnsupportedError(`${where}: <port isolated> needs a VLAN: add the <vlan> of this port, or set isolated in the <interface> itself`);
   }
   const bridge = bridgeOf(where, nic);
   if (bridge !== undefined) {
@@ -44,9 +44,9 @@ function bridgeOf(where: string, nic: Nic): string | undefined {
     case 'network':
       return undefined;
     case 'openvswitch':
-      throw new UnsupportedError(`${where}: an Open vSwitch port cannot be wired by guestwire: put <vlan> into its <interface>, which libvirt gives to Open vSwitch`);
+      throw new UnsupportedError(`${where}: guestwire cannot wire an Open vSwitch port: put <vlan> into its <interface>, and libvirt gives it to Open vSwitch`);
     case 'ethernet':
-      throw new UnsupportedError(`${where}: interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or ask for a routed link`);
+      throw new UnsupportedError(`${where}: interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or make it a routed link`);
     case 'direct':
     case 'none':
       throw new UnsupportedError(`${where}: interface type ${quote(nic.type)} has no tap on a Linux bridge, so it cannot be in a VLAN: use type 'bridge'`);

@@ -91,6 +91,7 @@ export interface Alias {
 /** The alias of a link. Equivalent to: `ip link set dev END alias ALIAS`. */
 export const alias: ObjectKind<Alias> = {
   key: ({ end }) => `alias ${end}`,
+  renamed,
   phase: () => 'aliases',
   tool: () => 'ip',
   set: ({ end, alias: text }) => `link set dev ${end} alias ${text === '' ? '""' : text}`,
@@ -109,6 +110,7 @@ export interface Mtu {
 /** The MTU of a link. Equivalent to: `ip link set dev END mtu BYTES`. */
 export const mtu: ObjectKind<Mtu> = {
   key: ({ end }) => `mtu ${end}`,
+  renamed,
   phase: () => 'mtus',
   tool: () => 'ip',
   set: ({ end, bytes }) => `link set dev ${end} mtu ${bytes}`,
@@ -143,6 +145,7 @@ export interface Ipv6 {
 /** Whether a link has IPv6 at all. Equivalent to: `sysctl -w net.ipv6.conf.END.disable_ipv6=1`. */
 export const ipv6: ObjectKind<Ipv6> = {
   key: ({ end }) => `ipv6 ${end}`,
+  renamed,
   phase: () => 'link-settings',
   tool: () => 'sysctl',
   set: ({ end, on }) => `${disableIpv6Path(end)}=${on ? '0' : '1'}`,
@@ -204,3 +207,8 @@ export const master: ObjectKind<Master> = {
   owner: 'link',
   master: ({ master: name }) => name,
 };
+
+/** The setting may be on the guest end, which keeps its name. */
+function renamed<One extends Alias | Mtu | Ipv6>(one: One, dev: string): One {
+  return { ...one, dev, end: one.end === one.dev ? dev : one.end };
+}

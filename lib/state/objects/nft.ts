@@ -93,5 +93,5 @@ function setName({ dev, family }: FilterSet): string {
 
 /** nft prints one rule in several ways, by its version: the message does not quote it. */
 function driftOf(name: string): string {
-  return `${name} is not as guestwire writes it`;
+  return `${name} differs from what guestwire writes`;
 }

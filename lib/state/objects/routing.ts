@@ -110,8 +110,8 @@ export const neighbourProxy: ObjectKind<NeighbourProxy> = {
   set: ({ dev, address: text, protocol }) => `neigh add proxy ${text} dev ${dev} protocol ${protocol}`,
   remove: ({ dev, address: text }) => `neigh del proxy ${text} dev ${dev}`,
   name: ({ address: text }) => `neighbour proxy ${text}`,
+  // It leads traffic to the guest too. An incoming guest asks for none: its attachment leaves them out.
   owner: 'shared',
-  reaches: () => true,
   need: ({ address: text }) => text,
 };
 

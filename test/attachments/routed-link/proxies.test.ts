@@ -207,7 +207,7 @@ describe('proxies', () => {
     const journal = createJournal(dir, (line) => log.push(line));
     await release({ ...host, journal }, uuid(0));
     expect(proxies()).toEqual([]);
-    expect(log).toContain(`journal '${join(dir, 'proxies.json')}' is damaged and was taken for empty: what it recorded is not undone`);
+    expect(log).toContain(`journal '${join(dir, 'proxies.json')}' is damaged and is treated as empty: the wiring that it recorded stays`);
   });
 });
 

@@ -121,7 +121,7 @@ describe('an uplink', () => {
     if (link === undefined) Reflect.deleteProperty(kernel.host.links, 'up0');
     else kernel.host.links['up0'] = link;
     await wire(host, start(0, accessPort(10)));
-    expect(log).toContain("guest 'g0': uplink 'up0' of the host config is no port of its bridge: the guest's VLANs do not leave this host by it");
+    expect(log).toContain("guest 'g0': uplink 'up0' of the host config is not a port of its bridge: the guest's VLANs do not leave this host through it");
     if (there !== undefined) kernel.host.links['up0'] = there;
     await wire(host, { ...start(0, accessPort(10)), fresh: false });
     expect(uplink()).toEqual({ ...OWN, 10: '' });
@@ -148,7 +148,7 @@ describe('an uplink', () => {
   test('whose sub-interface takes a VLAN away is refused, and the sub-interface named', async () => {
     use({ ...HOST, subinterfaces: [{ ifname: 'up0.100', parent: 'up0', vid: 100 }, { ifname: 'x.10', parent: 'other', vid: 10 }] });
     await expect(wire(host, start(0, accessPort(100)))).rejects.toThrow(new HostError(
-      "guest 'g0' NIC 0 (52:54:00:aa:bb:00): VLAN '100' does not reach bridge 'br0' from its uplink 'up0': the sub-interface 'up0.100' takes it: remove that ('ip link del up0.100'), and give the host its address on the bridge instead"));
+      "guest 'g0' NIC 0 (52:54:00:aa:bb:00): VLAN '100' does not reach bridge 'br0' from its uplink 'up0': the sub-interface 'up0.100' takes it: remove the sub-interface ('ip link del up0.100'), and give the host its address on the bridge instead"));
     await wire(host, start(0, accessPort(10)));
   });
 });

@@ -44,7 +44,7 @@ test('a port that is renamed keeps filter and VLANs, and every command finds it 
   await check('at once', () => exact('at once'));
   await check('status', async () => { assert.deepEqual(await statesOf('a'), ['foo access 10 wired', 'bar trunk 20,30 wired']); });
   await check('check', async () => { assert.deepEqual(await guestwire('check'), SILENT); });
-  await check('reconcile --all', async () => { assert.deepEqual(await guestwire('reconcile', '--all'), { ...SILENT, stdout: 'all is as it should be, nothing changed\n' }); });
+  await check('reconcile --all', async () => { assert.deepEqual(await guestwire('reconcile', '--all'), { ...SILENT, stdout: 'all wiring is as the XML says, nothing changed\n' }); });
   await check('reconcile', async () => {
     assert.equal((await guestwire('reconcile', 'a')).code, 0);
     await exact('after reconcile');

@@ -34,14 +34,14 @@ const belongTo = (driver: string): Promise<unknown> => place.host.ok('sed', ['-i
 describe('a guest that runs', () => {
   libvirtTest('outlives a check and a reconcile of another driver', async () => {
     expect(await guestwire(['check'], OTHER)).toEqual({ code: 0, stdout: '', stderr: '' });
-    expect(await guestwire(['reconcile', '--all'], OTHER)).toEqual({ code: 0, stdout: 'all is as it should be, nothing changed\n', stderr: '' });
+    expect(await guestwire(['reconcile', '--all'], OTHER)).toEqual({ code: 0, stdout: 'all wiring is as the XML says, nothing changed\n', stderr: '' });
     expect(await routes()).toBe(1);
   }, 60_000);
 
   libvirtTest('of a driver that is asked, and does not know it, is gone', async () => {
     await belongTo('test');
     expect((await guestwire(['check'], OTHER)).stdout).toContain("guest 'web1': it does not run");
-    expect((await guestwire(['reconcile', '--all'])).stdout).toBe('all is as it should be, nothing changed\n');
+    expect((await guestwire(['reconcile', '--all'])).stdout).toBe('all wiring is as the XML says, nothing changed\n');
     expect(await routes()).toBe(1);
     expect((await guestwire(['reconcile', '--all'], OTHER)).stdout).toContain("guest 'web1': forgotten");
     expect(await routes()).toBe(0);

@@ -66,7 +66,7 @@ describe('guestwire set and unset', () => {
     const web1 = await place.libvirt.lookupDomain({ uuid: UUID });
     const before = [await place.libvirt.domainXml(web1), await place.libvirt.domainXml(web1, { from: 'inactive' })];
     for (const [args, code, says] of [
-      [['--nic', MAC, '--vlan', '10'], 1, "guestwire: guest 'web1' NIC 0 (52:54:00:00:00:10): interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or ask for a routed link\n"],
+      [['--nic', MAC, '--vlan', '10'], 1, "guestwire: guest 'web1' NIC 0 (52:54:00:00:00:10): interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or make it a routed link\n"],
       [['--nic', MAC, '--ip', 'nowhere'], 2, "address 'nowhere' is not an IPv4 or IPv6 address: see 'guestwire set --help'"],
       [['--nic', '52:54', '--ip', ADDRESS], 2, "--nic: '52:54' is no MAC"],
       [['--nic', MORE, '--ip', '192.0.2.20'], 1, "guestwire: guest 'web1': no NIC has the MAC '52:54:00:00:00:11', the guest has '52:54:00:00:00:10'\n"],
@@ -158,7 +158,7 @@ ${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
       await agent.result;
       await waitFor(async () => !await isWatched(place.host), { what: 'the lock to be free', timeout: 5_000 });
       await waitFor(async () => (await place.host.run('pgrep', ['-f', '^(ip -o -d|bridge) monitor'])).stdout === '', { what: 'its children to end', timeout: 5_000 });
-      if (round === 0) expect((await guestwire('set', 'web1', '--nic', MAC, '--ip', address, '--live')).stdout).toContain("no agent runs here, so 'guestwire reconcile web1' is what rewires it");
+      if (round === 0) expect((await guestwire('set', 'web1', '--nic', MAC, '--ip', address, '--live')).stdout).toContain("no agent runs here: run 'guestwire reconcile web1' to rewire it");
       agent = await place.startAgent();
       await until(holds(address), { what: `the route of round ${round}` });
     }
