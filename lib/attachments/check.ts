@@ -19,6 +19,7 @@ export interface HostFacts extends Pick<Surroundings, 'observation'> {
   /** What the guest's earlier run wired. */
   readonly recorded: readonly (Attachment | Placed)[];
   readonly guestName?: Surroundings['guestName'];
+  readonly isUnfinished?: Surroundings['isUnfinished'];
 }
 
 /**
@@ -26,7 +27,8 @@ export interface HostFacts extends Pick<Surroundings, 'observation'> {
  * Checks what is known: an attachment without a link yet is checked as far as its bridge and addresses go.
  */
 export function preflight(
-  guest: string, attachments: readonly Attachment[], { observation, others, recorded, guestName = () => undefined }: HostFacts,
+  guest: string, attachments: readonly Attachment[],
+  { observation, others, recorded, guestName = () => undefined, isUnfinished = () => false }: HostFacts,
 ): void {
   const own = [...attachments, ...recorded].flatMap((one) => {
     const routing = routingOf(one);
@@ -36,7 +38,8 @@ export function preflight(
   for (const one of attachments) {
     const { nic, mac, link } = one;
     const where = nicLabel(guest, { index: nic, mac });
-    about({ guest, nic, mac, link }, where, () => { kindOf(one).check?.(where, one, { observation, holders, own, guestName }); });
+    const surroundings = { observation, holders, own, guestName, isUnfinished };
+    about({ guest, nic, mac, link }, where, () => { kindOf(one).check?.(where, one, surroundings); });
   }
 }
 

@@ -50,7 +50,7 @@ async function planNow(io: Io, domain: Domain): Promise<Plan> {
 
 /** Returns `observation` with the links that are to come, as the kernel makes them. */
 async function foresee(kernel: Kernel, placed: readonly Placed[], observation: Observation): Promise<Observation> {
-  const coming = placed.filter(({ link }) => !observation.links.has(link)).map((one) => ({ link: one.link, ...foreseenOf(one, observation) }));
+  const coming = placed.filter(({ link }) => !observation.links.has(link)).map((one) => ({ link: one.link, ...foreseenOf(one, observation) })).filter(({ absent }) => absent !== true);
   const sysctls = coming.flatMap((one) => one.sysctls);
   const defaults = await kernel.observe({ ...EMPTY_SCOPE, sysctls: sysctls.map(({ source }) => source) });
   const vlans = coming.flatMap(({ link, vlans: members }) => (members === undefined ? [] : [[link, members] as const]));
@@ -59,7 +59,7 @@ async function foresee(kernel: Kernel, placed: readonly Placed[], observation: O
   return {
     ...observation,
     vlans: new Map([...observation.vlans, ...vlans]),
-    links: new Map([...observation.links, ...coming.map(({ link }) => [link, freshTap(link, !down.has(link))] as const)]),
+    links: new Map([...observation.links, ...coming.map(({ link, master }) => [link, { ...freshTap(link, !down.has(link)), master }] as const)]),
     sysctls: new Map([...observation.sysctls, ...sysctls.flatMap(({ path, source }) => {
       const value = defaults.sysctls.get(source);
       return value === undefined ? [] : [[path, value] as const];

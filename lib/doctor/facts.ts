@@ -4,6 +4,7 @@
 import { release } from 'node:os';
 import { guestEndOf, shownOf } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
+import { bridgeNamed } from '../config/bridge-tables.js';
 import { loadConfig } from '../config/file.js';
 import type { HostConfig } from '../config/host-config.js';
 import { parseDomain } from '../domain/domain.js';
@@ -20,6 +21,7 @@ import type { Exec } from '../system/exec.js';
 import { isRunning } from '../system/process.js';
 import type { BridgeHealth, DefinedNic, DoctorFacts, DroppingChain } from './diagnosis.js';
 import { droppingIn, droppingLegacy } from './forward-chains.js';
+import { madeBridgesOf } from './made-bridges.js';
 
 /** What another room knows: whether the hook is installed, and which network daemons may take guestwire's routes away. */
 export interface InstallFacts {
@@ -32,11 +34,12 @@ export async function factsOf(io: Io, { install, untold }: InstallFacts): Promis
   const config = loadConfig(io.settings.config);
   const { nics, libvirt } = await definedNics(io, config);
   const kernel = createKernel(io.exec);
-  const names = [...new Set([...config.bridges.keys(), ...nics.flatMap(({ bridge }) => bridge ?? [])])];
+  const used = nics.flatMap(({ bridge }) => bridge ?? []);
+  const names = [...new Set([...config.bridges.keys(), ...used])].filter((name) => bridgeNamed(config, name)?.made === undefined);
   const { subinterfaces, routers = [] } = await kernel.observe({ ...EMPTY_SCOPE, subinterfaces: true, routers: true });
   const uplinks = [...new Set([...routers, ...config.routed.proxy, ...await defaultRouteLinks(io.exec)])];
   return {
-    bridges: await bridgesOf(io, config, names), subinterfaces, nics, uplinks,
+    bridges: await bridgesOf(io, config, names), made: await madeBridgesOf(kernel, config, used), subinterfaces, nics, uplinks,
     sysctls: sysctlsAt(pathsFor(uplinks)), dropping: await droppingChains(io.exec),
     untold: untold.filter(isRunning), install, libvirt, kernel: versionOf(release()),
   };

@@ -2,7 +2,7 @@
  * Links that were renamed while their guest runs. libvirt and the journal know a link by the name it had, the kernel by
  * its ifindex: here an entry gets the names of now, and remembers the others. The journal itself keeps what was written.
  */
-import { isNic, staysUntilRelease } from '../attachments/attachment.js';
+import { isNic, namesOf, staysUntilRelease } from '../attachments/attachment.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
 import type { LinkNames } from '../kernel/link-files.js';
 import { renamed as underName } from '../state/objects.js';
@@ -24,7 +24,7 @@ export function holdingNow<Some extends Holding>(entry: Some, names: LinkNames):
 
 /** What guestwire makes it makes under one name. */
 function wiredNow(one: Wired, { wired }: Holding, names: LinkNames): Wired {
-  if (!isNic(one) || wired.some((other) => other.nic === one.nic && staysUntilRelease(other))) return one;
+  if (!isNic(one) || wired.some((other) => staysUntilRelease(other) && namesOf(other).includes(one.link))) return one;
   const link = names.has(one.link) ? undefined : names.of(one.ifindex);
   if (link === undefined) return one;
   const was = one.was ?? one.link;

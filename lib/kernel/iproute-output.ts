@@ -176,15 +176,17 @@ export function parseVlans(answer: readonly unknown[]): Map<string, VlanMember[]
 const subinterfaceSchema = z.object({
   ifname: z.string(),
   link: z.optional(z.string()),
+  master: z.optional(z.string()),
   linkinfo: z.object({ info_data: z.optional(z.object({ protocol: z.optional(z.string()), id: z.optional(z.number()) })) }),
 });
 
 /** Returns the VLAN links of `ip -json -details link show type vlan` with a parent in this network namespace. */
 export function parseSubinterfaces(answer: readonly unknown[]): Subinterface[] {
   return answer.filter((entry) => !isEmpty(entry)).flatMap((entry) => {
-    const { ifname, link, linkinfo } = read(subinterfaceSchema, entry, 'ip link');
+    const { ifname, link, master, linkinfo } = read(subinterfaceSchema, entry, 'ip link');
     const { id, protocol } = linkinfo.info_data ?? {};
-    return link === undefined || id === undefined ? [] : [{ ifname, parent: link, vid: id, protocol: tagProtocol(protocol) }];
+    if (link === undefined || id === undefined) return [];
+    return [{ ifname, parent: link, vid: id, protocol: tagProtocol(protocol), ...(master === undefined ? {} : { master }) }];
   });
 }
 

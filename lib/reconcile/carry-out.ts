@@ -94,7 +94,7 @@ async function carryOut(host: Host, plan: Plan, past: Past): Promise<Observation
  */
 export async function runPlan({ kernel }: Pick<Host, 'kernel'>, plan: Plan, { past, mode }: { past: Past; mode: RunMode }): Promise<Observation | undefined> {
   if (plan.batches.length === 0) return undefined;
-  const { observation, failure, isDry } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filters: [] });
+  const { observation, failure, isDry } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filters: [], joined: [] });
   if (isDry === true) return undefined;
   // nft carries out a file whole or not at all (nft(8)), so its success is proof enough, and saves a program.
   const left = leftOf(plan, observation, past);

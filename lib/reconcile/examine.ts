@@ -3,7 +3,8 @@
  */
 import { preflight } from '../attachments/check.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
-import { furtherScopeOf, scopeOf } from '../attachments/scope.js';
+import { isUnfinished } from '../attachments/ledger.js';
+import { furtherScopeOf, scopeOf, withFurther } from '../attachments/scope.js';
 import { familiesOf } from '../attachments/wired.js';
 import type { Holding } from '../journal/journal.js';
 import type { Observation, Scope } from '../kernel/observation.js';
@@ -32,7 +33,11 @@ export async function examine(host: Host, members: readonly Member[], { rivals, 
   const guestName = (uuid: string): string | undefined => host.journal.read(uuid)?.guest.name;
   // What these guests hold together is theirs: one of them may take over what another gives up.
   const own = [...wanted, ...recorded];
-  for (const { guest, attachments } of members) preflight(guest.name, attachments, { observation, others, recorded: own, guestName });
+  for (const { guest, attachments } of members) {
+    preflight(guest.name, attachments, {
+      observation, others, recorded: own, guestName, isUnfinished: (dev) => isUnfinished(host.journal.readLedger(), dev),
+    });
+  }
   return observation;
 }
 
@@ -44,6 +49,5 @@ interface Asked extends Partial<Pick<Scope, 'filters'>> {
 /** Returns all that the checks of these attachments need to know of the host: some of it depends on the rest. */
 export async function observeFor({ kernel }: Pick<Host, 'kernel'>, { wanted, recorded, ...scope }: Asked): Promise<Observation> {
   const first = await kernel.observe({ ...scopeOf(wanted, recorded), ...scope });
-  const { nextHops, exact, routers } = await kernel.observe(furtherScopeOf(wanted, first));
-  return { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
+  return withFurther(first, await kernel.observe(furtherScopeOf(wanted, first)));
 }

@@ -43,9 +43,8 @@ export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): 
   const byNeed = new Map<string, Owner>();
   const owned = subjects.flatMap(({ guest, entry, attachments }) => [...(entry?.wired ?? []), ...placedOf(attachments ?? [])].map((one) => ({ one, owner: { guest, nic: { nic: one.nic, mac: one.mac } } })));
   for (const { one, owner } of owned) {
-    wired.set(one.link, owner);
     if (one.was !== undefined) wired.set(one.was, owner);
-    for (const name of namesOf(one).slice(1)) wired.set(name, owner);
+    for (const name of namesOf(one)) wired.set(name, owner);
     for (const claim of claimsOf([one])) byNeed.set(bare(claim), owner);
   }
   for (const port of plans.flatMap((plan) => plan.touched)) {

@@ -81,7 +81,8 @@ export function planFilterOf(entry: Entry, observation: Observation, past: Past)
  */
 export function planRelease(entry: Entry, observation: Observation, { keepMade, past }: { keepMade: boolean; past: Past }): Plan {
   const living = livingOf(entry.wired, observation);
-  const target = { wired: [], past, incoming: false };
+  const kept = keepMade ? living.filter(staysUntilRelease) : [];
+  const target = { wired: kept, past, incoming: false };
   if (keepMade) return planTowards([...ofLinks(entry.original, living), ...observedState(living, observation).filter(isMade)], observation, target);
   // A macvtap goes with the veth end below it.
   const going = new Set(living.filter(staysUntilRelease).map(({ nic }) => nic));

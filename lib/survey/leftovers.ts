@@ -2,8 +2,9 @@
  * What guestwire left on the host for guests that are gone, of which no journal entry speaks any more: all of it carries
  * its mark, an alias, its protocol number or its table's name.
  */
-import { claimsOf, proxiesOf, routingOf } from '../attachments/attachment.js';
+import { claimsOf, dependenceOf, proxiesOf, routingOf } from '../attachments/attachment.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
+import { idleLinks } from '../attachments/ledger.js';
 import { ALIAS_PREFIX } from '../attachments/made-link/made-link.js';
 import { familiesOf } from '../attachments/wired.js';
 import { type HostFacts, observeHost } from '../kernel/whole-host.js';
@@ -35,7 +36,7 @@ export interface Kept {
 
 /** Returns what is to be removed. */
 export function garbageIn(facts: HostFacts, kept: Kept): NetState {
-  return netState([...links(facts, kept), ...routes(facts, kept), ...rules(facts, kept), ...proxies(facts, kept), ...filters(facts, kept)]);
+  return netState([...links(facts, kept), ...sharedLinks(facts, kept), ...routes(facts, kept), ...rules(facts, kept), ...proxies(facts, kept), ...filters(facts, kept)]);
 }
 
 /** An alias names the guest. Of a veth pair both ends carry it, and go together. */
@@ -48,6 +49,11 @@ function links({ links: all }: HostFacts, { uuids }: Kept): NetObject[] {
     if (tap !== undefined) return [{ kind: 'tap', dev, multiQueue: tap.multiQueue }];
     return peer === undefined ? [] : [{ kind: 'veth', dev, peer }];
   });
+}
+
+/** An alias says no guest's name: the links are for all guests that depend on them. */
+function sharedLinks({ links: all }: HostFacts, { held }: Kept): NetObject[] {
+  return idleLinks(all, new Set(held.flatMap((one) => dependenceOf(one).shared)));
 }
 
 /** An alias may be an admin's own, who may write anything. */

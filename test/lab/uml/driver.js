@@ -77,7 +77,7 @@ function uml({ version, index, files }) {
   const [tree, image, cpu] = [treeOf(version), script('arm-image'), cpus().at(-1 - (index % cpus().length)) ?? 0];
   const prepare = (/** @type {string} */ out, /** @type {Record<string, string>} */ words) => {
     writeFileSync(join(out, 'job'), jobText({ tree, top, image, capabilities: capabilitiesOf(tree), ...words }));
-    buildSync({ entryPoints: [join(here, 'attacktables.ts')], outfile: join(out, 'attacktables.mjs'), bundle: true, platform: 'node', format: 'esm', logLevel: 'warning' });
+    buildSync({ entryPoints: [join(here, 'attack-tables.ts')], outfile: join(out, 'attack-tables.mjs'), bundle: true, platform: 'node', format: 'esm', logLevel: 'warning' });
     const linux = ['linux.uml', 'mem=3G', 'root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${join(here, 'uml-init')}`, `OUT=${out}`, 'con=null', 'con0=fd:0,fd:1', 'quiet'];
     const preload = script('xstate');
     // Pinned: on two CPUs the kernel takes five times as long.
