@@ -9,7 +9,7 @@ import { performance } from 'node:perf_hooks';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { acquireLock, defaultConfig, deriveAttachments, exec, hostFrom, parseDomain, settingsFrom } from '../dist/index.js';
-import { wireTogether } from '../dist/reconcile/wire-many.js';
+import { wireAll as wireTogether } from '../dist/reconcile/reconcile.js';
 
 const GUESTS = Number(process.env['GUESTS'] ?? 200);
 const ROUNDS = Number(process.env['ROUNDS'] ?? 7);
@@ -48,7 +48,7 @@ async function wireAll() {
   const lock = await acquireLock(exec, { path: join(dir, 'lock'), wait: 1, holder: 'bench' });
   const host = hostFrom({ settings: settingsFrom(env), exec, lock, warn: console.warn });
   const wishes = numbers.map(wishOf);
-  await wireTogether(host, wishes);
+  await wireTogether(host, wishes, { fresh: false, incoming: false });
   lock.release();
 }
 

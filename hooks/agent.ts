@@ -1,5 +1,5 @@
-/** Entry point of dist/agent.mjs: `guestwire watch` as one file, for guestwire-agent.service. */
-import { watch } from '../lib/cli/watch.js';
+/** Entry point of dist/agent.mjs: `guestwire agent` as one file, for guestwire-agent.service. */
+import { agent } from '../lib/cli/agent.js';
 import { settingsFrom } from '../lib/config/paths.js';
 import { GuestwireError } from '../lib/errors.js';
 import { exec } from '../lib/system/exec-async.js';
@@ -8,7 +8,7 @@ const say = (text: string): void => { process.stdout.write(`${text}\n`); };
 const warn = (text: string): void => { process.stderr.write(`guestwire: ${text}\n`); };
 
 try {
-  process.exitCode = await watch.run(process.argv.slice(2), { print: say, warn, settings: settingsFrom(process.env), exec });
+  process.exitCode = await agent.run(process.argv.slice(2), { print: say, warn, settings: settingsFrom(process.env), exec });
 } catch (error) {
   if (!(error instanceof GuestwireError)) throw error;
   warn(error.message);

@@ -1,6 +1,7 @@
 /**
  * Every error class guestwire throws. Callers test `code`, never the message; `retryable` says whether the same
- * call can succeed later without a change of its input. Messages are one sentence: where, what, why, cure.
+ * call can succeed later without a change of its input. Messages are one sentence: where, what, why, cure. What an error
+ * is about it carries as values, too, so that no caller reads them out of its sentence.
  */
 
 export type ErrorCode =
@@ -25,15 +26,63 @@ export type ErrorCode =
   | 'ERR_LIBVIRT_UNSUPPORTED'
   | 'ERR_LIBVIRT_ARGUMENT';
 
+/** What an error is about, as far as that is known. */
+export interface Place {
+  readonly guest?: string | undefined;
+  /** The NIC's position in the domain XML. */
+  readonly nic?: number | undefined;
+  readonly mac?: string | undefined;
+  /** The link on the host. */
+  readonly link?: string | undefined;
+}
+
 /** Base of all errors guestwire throws on purpose. Anything else that escapes is a bug. */
-export abstract class GuestwireError extends Error {
+export abstract class GuestwireError extends Error implements Place {
   abstract readonly code: ErrorCode;
   readonly retryable: boolean = false;
+  /** What a person can do about it, if that is one thing: the message ends with it. */
+  readonly cure: string | undefined;
+  guest: string | undefined;
+  nic: number | undefined;
+  mac: string | undefined;
+  link: string | undefined;
+  /** The message without the words that name the place. */
+  detail: string;
 
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
+  constructor(message: string, options?: ErrorOptions & { readonly cure?: string }) {
+    super(options?.cure === undefined ? message : `${message}: ${options.cure}`, options);
     this.name = new.target.name;
+    this.cure = options?.cure;
+    this.detail = this.message;
   }
+
+  /** Notes what the error is about; what is known already stays. `label` is how its message names that, if it does. */
+  placeAt({ guest, nic, mac, link }: Place, label?: string): this {
+    // A place of another guest says nothing of this one.
+    if (this.guest !== undefined && guest !== undefined && this.guest !== guest) return this;
+    this.guest ??= guest;
+    this.nic ??= nic;
+    this.mac ??= mac;
+    this.link ??= link;
+    const start = `${label ?? ''}: `;
+    if (label !== undefined && this.detail === this.message && this.message.startsWith(start)) this.detail = this.message.slice(start.length);
+    return this;
+  }
+}
+
+/** Returns what `act` returns; an error in it is about `place`, which its message names as `label`. */
+export function about<T>(place: Place, label: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (error instanceof GuestwireError) error.placeAt(place, label);
+    throw error;
+  }
+}
+
+/** Returns a message that begins with `label`, which it may do already. */
+export function labelled(label: string, message: string): string {
+  return message.startsWith(label) ? message : `${label}: ${message}`;
 }
 
 /** The domain XML is not well-formed, or a value in it is outside its grammar. */
@@ -93,7 +142,7 @@ export class CommandError extends GuestwireError {
   override readonly retryable: boolean;
   readonly failure: CommandFailure;
 
-  constructor(message: string, failure: CommandFailure, options?: ErrorOptions) {
+  constructor(message: string, failure: CommandFailure, options?: ErrorOptions & { readonly cure?: string }) {
     super(message, options);
     this.failure = failure;
     this.retryable = failure.timedOut || failure.signal !== undefined;

@@ -35,8 +35,8 @@ export type { Allow, Direction, Peer, Policy, PortRange, Profile, Proto, Trust, 
 export type { Past } from './reconcile/host.js';
 export { type Plan, planFor, planRelease } from './reconcile/plan.js';
 export { type Host, pastOf } from './reconcile/host.js';
-export { planWiring, release, releaseRunning, unwire, wire } from './reconcile/reconcile.js';
-export type { WireRequest } from './reconcile/request.js';
+export { planWiring, release, releaseRunning, unwire, wire, wireAll } from './reconcile/reconcile.js';
+export type { StartMode, Wanted, WireRequest } from './reconcile/request.js';
 export { type Settings, settingsFrom } from './config/paths.js';
 export { formatMembership, type VlanMember, vlanMembership } from './values/vlan.js';
 export { describe } from './state/words.js';

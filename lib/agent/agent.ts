@@ -45,7 +45,7 @@ const DOMAIN_KINDS: readonly EventKind[] = ['domain-lifecycle', 'device-added', 
 /** Runs until `signal` fires. Throws when another agent runs, and for a URI that has no events. */
 export async function runAgent(options: AgentOptions): Promise<void> {
   const { io, signal } = options;
-  const lock = await acquireLock(io.exec, { path: agentLockOf(io.settings), wait: LOCK_WAIT, holder: 'guestwire watch' });
+  const lock = await acquireLock(io.exec, { path: agentLockOf(io.settings), wait: LOCK_WAIT, holder: 'guestwire agent' });
   const concerns = createConcerns();
   const guests = createGuests(io, concerns);
   const timer = setInterval(() => { void guests.checkAll(); }, FULL_CHECK);

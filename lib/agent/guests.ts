@@ -1,18 +1,18 @@
 /** The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again. */
-import { GuestwireError } from '../errors.js';
+import { guestLabel } from '../domain/guest.js';
+import { GuestwireError, labelled } from '../errors.js';
 import { readGuests } from '../guests/ask-libvirt.js';
+import { closely, realEffects } from '../guests/effects.js';
+import { inquiryFor } from '../guests/inquiry.js';
 import type { Io } from '../guests/io.js';
-import { closely } from '../guests/reconcile-all.js';
-import {
-  type GuestWork, type Inquiry, journalOf, type Life, lifeOf, OvertakenError, releaseGuest, stampOf, wireGuest,
-} from '../guests/reconcile-guest.js';
+import { type GuestWork, journalOf, OvertakenError, releaseGuest, stampOf, wireGuest } from '../guests/reconcile-guest.js';
 import type { CallOptions } from '../libvirt/calls.js';
 import type { Connection } from '../libvirt/connection.js';
-import { LibvirtClosedError, LibvirtConnectionError, LibvirtError } from '../libvirt/errors.js';
+import { LibvirtClosedError, LibvirtConnectionError } from '../libvirt/errors.js';
 import type { DomainRef } from '../libvirt/refs.js';
-import { hostFrom } from '../reconcile/host.js';
+import { hostFrom, listHoldings, readEntry } from '../reconcile/host.js';
 import { survey, tasksOf } from '../survey/survey.js';
-import { oneLine, quote } from '../values/quote.js';
+import { bugReport } from '../values/quote.js';
 import type { Concerns } from './concerns.js';
 import { createWork, type Reason, type Work } from './queue.js';
 import { createTurns } from './turns.js';
@@ -87,15 +87,15 @@ async function lookAtAll(state: State, work: Work): Promise<void> {
   const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
   const host = closely(io, hostFrom(io));
   // Whom it concerns is told of it when its turn comes.
-  const { wishes, mayRun, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (uuid, domain, attachments) => {
+  const { running, mayRun, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (uuid, domain, attachments) => {
     state.names.set(uuid, domain.name);
     concerns.set(uuid, domain, attachments);
   });
-  const entries = host.journal.list();
+  const entries = listHoldings(host);
   const wiredOf = new Map(entries.map(({ guest, wired }) => [guest.uuid, wired]));
-  for (const uuid of wishes.keys()) concerns.hold(uuid, wiredOf.get(uuid) ?? []);
+  for (const uuid of running.keys()) concerns.hold(uuid, wiredOf.get(uuid) ?? []);
   const gone = entries.filter(({ guest }) => !mayRun.has(guest.uuid));
-  for (const { guest } of [...gone, ...faults, ...tasksOf(await survey(host, wishes))]) {
+  for (const { guest } of [...gone, ...faults, ...tasksOf(await survey(host, running))]) {
     state.names.set(guest.uuid, guest.name);
     state.thorough.add(guest.uuid);
     work.want(guest.uuid, 'afresh');
@@ -120,7 +120,8 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
   const seen = stampOf(journalOf(io), guest);
   // A check that asks for it while this runs asks for the next.
   const isThorough = state.thorough.delete(uuid);
-  const work: GuestWork = { io, inquiry: inquiryOf(state, guest), underLock: state.turns({ io, isThorough }) };
+  const inquiry = inquiryFor(guest, () => libvirtOf(state), CALL);
+  const work: GuestWork = { io, inquiry, effects: realEffects(io), turn: state.turns({ io, isThorough }) };
   try {
     const life = await work.inquiry.life();
     // Its last step, 'resumed', is an event.
@@ -130,7 +131,7 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
     }
     if (life.kind === 'here') {
       await wireGuest({ ...work, onAsked: (domain, attachments) => { concerns.set(uuid, domain, attachments); } });
-      concerns.hold(uuid, hostFrom(io).journal.read(uuid)?.wired ?? []);
+      concerns.hold(uuid, readEntry(hostFrom(io), uuid)?.wired ?? []);
     } else {
       concerns.forget(uuid);
       if (seen !== undefined) await releaseGuest(work, guest, seen);
@@ -163,29 +164,8 @@ function tellFailure(state: State, uuid: string, { error, failures }: { readonly
   // What passes is nobody's fault: the guest was just starting or ending, the daemon is away.
   if (failures === 1 && error instanceof GuestwireError) return;
   if (error instanceof OvertakenError || error instanceof LibvirtConnectionError) return;
-  const label = `guest ${quote(state.names.get(uuid) ?? uuid)}`;
-  const sentence = sentenceOf(error);
-  tell(state, failureOf(uuid), new Set([`${sentence.includes(label) ? '' : `${label}: `}${sentence}: will retry`]));
-}
-
-function inquiryOf(state: State, { uuid, name }: { readonly uuid: string; readonly name: string }): Inquiry {
-  const domain: DomainRef = { uuid, name, id: undefined };
-  const unlessGone = async <T>(ask: () => Promise<T>, gone: T): Promise<T> => {
-    try {
-      return await ask();
-    } catch (error) {
-      if (error instanceof LibvirtError && error.refusal.reason === 'VIR_ERR_NO_DOMAIN') return gone;
-      throw error;
-    }
-  };
-  return {
-    life: () => unlessGone<Life>(async () => {
-      const { state: now, reason } = await libvirtOf(state).domainStatus(domain, CALL);
-      return lifeOf(now, reason);
-    }, { kind: 'gone' }),
-    id: () => unlessGone(async () => (await libvirtOf(state).lookupDomain({ uuid }, CALL)).id?.toString(), undefined),
-    xml: () => libvirtOf(state).domainXml(domain, CALL),
-  };
+  const sentence = labelled(guestLabel(state.names.get(uuid) ?? uuid), sentenceOf(error));
+  tell(state, failureOf(uuid), new Set([`${sentence}: will retry`]));
 }
 
 function libvirtOf({ libvirt }: State): Connection {
@@ -193,9 +173,6 @@ function libvirtOf({ libvirt }: State): Connection {
   return libvirt;
 }
 
-/** The stack of any error that is not a GuestwireError, because that is a bug. */
 function sentenceOf(error: unknown): string {
-  if (error instanceof GuestwireError) return error.message;
-  const { stack, message } = error instanceof Error ? error : new Error(String(error));
-  return `this is a bug in guestwire, please report it: ${oneLine(stack ?? message)}`;
+  return error instanceof GuestwireError ? error.message : bugReport(error);
 }

@@ -1,37 +1,34 @@
 /**
- * The host's lock, shared by guests that are due at the same time: whoever comes while it is at work waits, and those who
- * waited are then wired together. So one guest alone hardly waits, and twenty cost a round or two.
+ * The host's lock, shared by guests that are due at the same time: a guest that comes while the lock is held waits, and
+ * those that waited are then wired together. So one guest alone hardly waits, and twenty cost a round or two.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GuestwireError } from '../errors.js';
+import { closely, realEffects } from '../guests/effects.js';
 import type { Io } from '../guests/io.js';
 import { locked } from '../guests/locked.js';
-import { closely } from '../guests/reconcile-all.js';
-import {
-  type Concerned, type Part, serve, stampOf, type UnderLock, wireServed, type Wiring,
-} from '../guests/reconcile-guest.js';
+import { type Part, stampOf, type Turn, wireServed, type Wiring } from '../guests/reconcile-guest.js';
 import type { Host } from '../reconcile/host.js';
-import { canGoTogether, partOf, warningsFor, wireTogether } from '../reconcile/wire-many.js';
+import { wireAll } from '../reconcile/reconcile.js';
+import { canGoTogether, partOf } from '../reconcile/together.js';
 
-/** One guest's wish to be wired. `io` is told what concerns this guest alone. */
-interface Due {
-  readonly io: Io;
-  readonly concerned: Concerned;
+/** One guest that waits to be wired. */
+interface Due extends Turned {
   readonly wiring: Wiring;
-  readonly isThorough: boolean;
   readonly done: (part: Part) => void;
   readonly failed: (error: unknown) => void;
 }
 
-/** For whom a turn is. */
-export interface Turn {
+/** The guest that a turn is for. */
+export interface Turned {
+  /** Told what concerns this guest alone. */
   readonly io: Io;
-  /** What nobody's event tells, such as a rule that somebody altered, is looked for, too. */
+  /** What no event tells, such as a rule that was altered, is looked for, too. */
   readonly isThorough: boolean;
 }
 
 /** Returns what gives each guest of an agent its turn. */
-export function createTurns(io: Io): (turn: Turn) => UnderLock {
+export function createTurns(io: Io): (turned: Turned) => Turn {
   let last: Promise<unknown> = Promise.resolve();
   let waiting: Due[] = [];
   const inTurn = async <T>(act: () => Promise<T>): Promise<T> => {
@@ -43,27 +40,27 @@ export function createTurns(io: Io): (turn: Turn) => UnderLock {
     if (waiting.length > 0) await sleep(GATHER);
     const due = waiting;
     waiting = [];
-    if (due.length > 0) await wireAll(io, due);
+    if (due.length > 0) await wireDue(io, due);
   };
-  return (turn) => ({
-    run: ({ journal }, act) => inTurn(async () => { await locked(turn.io, { journal, holder: HOLDER }, act); }),
-    wire: (concerned, wiring) => new Promise<Part>((done, failed) => {
-      waiting.push({ ...turn, concerned, wiring, done, failed });
+  return (turned) => ({
+    run: (act) => inTurn(async () => { await locked(turned.io, HOLDER, act); }),
+    wire: (wiring) => new Promise<Part>((done, failed) => {
+      waiting.push({ ...turned, wiring, done, failed });
       inTurn(takeAll).catch(failed);
     }),
   });
 }
 
-const HOLDER = 'guestwire watch';
+const HOLDER = 'guestwire agent';
 /** Milliseconds for which the first waits for those that libvirt was asked about at the same time. */
 const GATHER = 20;
 
 /** Of those that cannot go together each has the lock for itself: a guest that starts waits for one of them, not for all. */
-async function wireAll(io: Io, due: readonly Due[]): Promise<void> {
+async function wireDue(io: Io, due: readonly Due[]): Promise<void> {
   let left = due;
   try {
     for (let [first] = left; first !== undefined; [first] = left) {
-      await locked(io, { journal: first.concerned.journal, holder: HOLDER }, async (host) => {
+      await locked(io, HOLDER, async (host) => {
         const seen = left.some(({ isThorough }) => isThorough) ? closely(io, host) : host;
         const [alone, ...others] = left === due ? await wireThoseThatCan(seen, due) : left;
         left = others;
@@ -77,14 +74,13 @@ async function wireAll(io: Io, due: readonly Due[]): Promise<void> {
 
 /** Returns those that are still to be wired, each alone. */
 async function wireThoseThatCan(host: Host, due: readonly Due[]): Promise<readonly Due[]> {
-  const together = due.filter(({ concerned: { guest, journal }, wiring: { attachments, stamp } }) => attachments.length > 0 && stampOf(journal, guest) === stamp);
-  const wishes = together.map(({ concerned: { guest }, wiring: { attachments } }) => ({ guest, attachments }));
-  if (together.length < 2 || !canGoTogether(host, wishes)) return due;
+  const together = due.filter(({ wiring: { guest, attachments, stamp } }) => attachments.length > 0 && stampOf(host.journal, guest) === stamp);
+  const wanted = together.map(({ wiring }) => wiring);
+  if (together.length < 2 || !canGoTogether(host, wanted)) return due;
   try {
-    const plan = await wireTogether(host, wishes);
-    for (const { io, concerned, wiring, done } of together) {
-      for (const line of warningsFor(plan, { guest: concerned.guest, attachments: wiring.attachments })) io.warn(line);
-      await serve(io, host, concerned);
+    const plan = await wireAll({ ...host, warn: warner(together) }, wanted, { fresh: false, incoming: false });
+    for (const { io, wiring, done } of together) {
+      await realEffects(io).serve(host, wiring.guest);
       done(partOf(plan, wiring.attachments));
     }
     return due.filter((one) => !together.includes(one));
@@ -95,9 +91,14 @@ async function wireThoseThatCan(host: Host, due: readonly Due[]): Promise<readon
   }
 }
 
-async function wireAlone(host: Host, { io, concerned, wiring, done, failed }: Due): Promise<void> {
+/** Returns what tells each guest its own warnings. */
+function warner(due: readonly Due[]): NonNullable<Host['warn']> {
+  return (line, guest) => { due.find(({ wiring }) => wiring.guest.uuid === guest?.uuid)?.io.warn(line); };
+}
+
+async function wireAlone(host: Host, { io, wiring, done, failed }: Due): Promise<void> {
   try {
-    done(await wireServed({ io, host: { ...host, warn: io.warn } }, concerned, wiring));
+    done(await wireServed(realEffects(io), { ...host, warn: io.warn }, wiring));
   } catch (error) {
     failed(error);
   }

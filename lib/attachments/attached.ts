@@ -54,6 +54,8 @@ export interface Surroundings {
   readonly own: readonly { readonly link: string | undefined; readonly protocol: number | undefined }[];
   /** Returns the name of the guest with this UUID; undefined: guestwire does not know it. */
   readonly guestName: (uuid: string) => string | undefined;
+  /** Returns whether a run that was killed was about to make this link: it may have no alias yet. */
+  readonly isUnfinished: (dev: string) => boolean;
 }
 
 export interface Holder {
@@ -170,6 +172,10 @@ export interface AttachmentKind<A extends Attached, P extends A & { readonly lin
 }
 
 export interface Foreseen {
+  /** The plan itself makes the link: until then it is not there. */
+  readonly absent?: true;
+  /** The bridge that libvirt puts the link into, where that is asked for. */
+  readonly master?: string;
   readonly sysctls: readonly { readonly path: string; readonly source: string }[];
   readonly vlans: readonly VlanMember[] | undefined;
   /** Whether libvirt hands the link over up. */
@@ -182,6 +188,8 @@ export interface SharedKind<R = never> {
   readonly observed: (request: SharedRequest<R>, observation: Observation) => readonly NetObject[];
   /** Returns what is to be there, and the records while it is made and after. */
   readonly plan: (request: SharedRequest<R>, observation: Observation) => SharedPlan<R>;
+  /** Returns the links of guestwire's making, of all links of the host, that none of those `used` needs. */
+  readonly idle?: (links: readonly LinkFacts[], used: ReadonlySet<string>) => readonly NetObject[];
 }
 
 /** What guests share and the kernel alone does not tell: the journal has a record of it. */

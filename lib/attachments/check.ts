@@ -3,6 +3,7 @@
  * cause and cure.
  */
 import { nicLabel } from '../domain/guest.js';
+import { about } from '../errors.js';
 import { claimsOf, routingOf } from './attachment.js';
 import type { Holder, Surroundings } from './attached.js';
 import { type Attachment, kindOf, type Placed } from './kinds.js';
@@ -18,6 +19,7 @@ export interface HostFacts extends Pick<Surroundings, 'observation'> {
   /** What the guest's earlier run wired. */
   readonly recorded: readonly (Attachment | Placed)[];
   readonly guestName?: Surroundings['guestName'];
+  readonly isUnfinished?: Surroundings['isUnfinished'];
 }
 
 /**
@@ -25,7 +27,8 @@ export interface HostFacts extends Pick<Surroundings, 'observation'> {
  * Checks what is known: an attachment without a link yet is checked as far as its bridge and addresses go.
  */
 export function preflight(
-  guest: string, attachments: readonly Attachment[], { observation, others, recorded, guestName = () => undefined }: HostFacts,
+  guest: string, attachments: readonly Attachment[],
+  { observation, others, recorded, guestName = () => undefined, isUnfinished = () => false }: HostFacts,
 ): void {
   const own = [...attachments, ...recorded].flatMap((one) => {
     const routing = routingOf(one);
@@ -33,8 +36,10 @@ export function preflight(
   });
   const holders = others.map(holderOf);
   for (const one of attachments) {
-    const where = nicLabel(guest, { index: one.nic, mac: one.mac });
-    kindOf(one).check?.(where, one, { observation, holders, own, guestName });
+    const { nic, mac, link } = one;
+    const where = nicLabel(guest, { index: nic, mac });
+    const surroundings = { observation, holders, own, guestName, isUnfinished };
+    about({ guest, nic, mac, link }, where, () => { kindOf(one).check?.(where, one, surroundings); });
   }
 }
 

@@ -5,9 +5,9 @@
  */
 import type { HostConfig } from '../config/host-config.js';
 import type { Domain } from '../domain/domain.js';
-import { nicLabel } from '../domain/guest.js';
+import { guestLabel, nicLabel } from '../domain/guest.js';
 import type { OnStray } from '../domain/metadata.js';
-import { ConflictError, DomainXmlError, locate, UnsupportedError } from '../errors.js';
+import { about, ConflictError, DomainXmlError, locate, UnsupportedError } from '../errors.js';
 import { bare } from '../values/address.js';
 import { assertIfname } from '../values/ifname.js';
 import { quote } from '../values/quote.js';
@@ -21,10 +21,15 @@ import { type Intent, wishesOf } from './sources.js';
  * error: a running guest may have lost a NIC whose metadata stays.
  */
 export function deriveAttachments(domain: Domain, config: HostConfig, onStray?: OnStray): Attachment[] {
-  const attachments = wishesOf(domain, config, onStray).map((intent) => attach(domain, config, intent));
-  assertClaimsApart(domain, attachments);
-  assertNamesApart(domain, attachments);
-  return attachments;
+  return about({ guest: domain.name }, guestLabel(domain.name), () => {
+    const attachments = wishesOf(domain, config, onStray).map((intent) => {
+      const { index: nic, mac, target } = intent.nic;
+      return about({ guest: domain.name, nic, mac, link: target.dev }, nicLabel(domain.name, intent.nic), () => attach(domain, config, intent));
+    });
+    assertClaimsApart(domain, attachments);
+    assertNamesApart(domain, attachments);
+    return attachments;
+  });
 }
 
 function attach(domain: Domain, config: HostConfig, intent: Intent): Attachment {

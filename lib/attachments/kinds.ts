@@ -8,23 +8,27 @@ import { macvtap, madeLink } from './made-link/kind.js';
 import type { PlacedMacvtap, PlacedMade } from './made-link/made-link.js';
 import { routedLink } from './routed-link/kind.js';
 import type { PlacedLink, RoutedLink } from './routed-link/routed-link.js';
+import { bridgeUse, vlanBridge } from './vlan-bridge/kind.js';
+import type { BridgeUse, PlacedVlanBridge, VlanBridge } from './vlan-bridge/vlan-bridge.js';
 import { vlanPort } from './vlan-port/kind.js';
 import type { PlacedPort, VlanPort } from './vlan-port/vlan-port.js';
 
 /** How a NIC joins the host network, as its intent and the host config ask for. */
-export type Attachment = VlanPort | RoutedLink;
+export type Attachment = VlanPort | VlanBridge | RoutedLink;
 
 /** An attachment whose link libvirt has named, or a link beside it: what can be wired. */
-export type Placed = PlacedPort | PlacedLink | PlacedMade | PlacedMacvtap;
+export type Placed = PlacedPort | PlacedVlanBridge | BridgeUse | PlacedLink | PlacedMade | PlacedMacvtap;
 
 export type Wired = Placed & Recorded;
 
 /** In the order in which they are asked for a NIC: the first that takes its intent has it. */
 const KINDS = {
+  'vlan-bridge': vlanBridge,
   'routed-link': routedLink,
   'vlan-port': vlanPort,
   'made-link': madeLink,
   macvtap,
+  'bridge-use': bridgeUse,
 } satisfies { readonly [K in Placed['kind']]: { readonly schema: z.ZodMiniType } };
 
 /** What any attachment's kind says; each function takes the attachment it was asked for. */
@@ -39,5 +43,5 @@ export const ALL_KINDS = Object.values(KINDS) as unknown as readonly AnyKind[];
 
 /** Schema of what the journal holds of one link. */
 export const wiredSchema = z.discriminatedUnion('kind', [
-  vlanPort.schema, routedLink.schema, madeLink.schema, macvtap.schema,
+  vlanPort.schema, vlanBridge.schema, routedLink.schema, madeLink.schema, macvtap.schema, bridgeUse.schema,
 ] as unknown as Parameters<typeof z.discriminatedUnion>[1]);

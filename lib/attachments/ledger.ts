@@ -1,15 +1,17 @@
 /** The one list of what guests share on a host. Each entry is planned for a guest, with what other guests need of it in mind. */
 import type * as z from 'zod/mini';
-import type { Observation } from '../kernel/observation.js';
+import type { LinkFacts, Observation } from '../kernel/observation.js';
 import type { NetObject } from '../state/netstate.js';
 import type { Presence, RecordedKind, SharedPlan, SharedRequest, SharedWarning, Surplus } from './attached.js';
 import { forwarding } from './routed-link/forwarding.js';
 import { type ProxyRecord, proxies } from './routed-link/proxies.js';
 import { tables } from './routed-link/route-tables.js';
+import { type BridgeRecord, bridges } from './vlan-bridge/bridges.js';
 import { type UplinkRecord, uplinks } from './vlan-port/uplinks.js';
 
 /** What the journal holds of each, for all guests together; what the kernel itself tells has no record. */
 export interface Ledger {
+  readonly bridges: readonly BridgeRecord[];
   readonly proxies: readonly ProxyRecord[];
   readonly uplinks: readonly UplinkRecord[];
 }
@@ -17,7 +19,7 @@ export interface Ledger {
 export type LedgerName = keyof Ledger;
 
 /** Those with records, by the name of their file in the journal. */
-const RECORDED = { proxies, uplinks } satisfies { [N in LedgerName]: RecordedKind<Ledger[N][number]> };
+const RECORDED = { bridges, proxies, uplinks } satisfies { [N in LedgerName]: RecordedKind<Ledger[N][number]> };
 
 const UNRECORDED = [tables, forwarding] as const;
 
@@ -28,7 +30,7 @@ export function ledgerSchema(name: LedgerName): z.ZodMiniType {
   return RECORDED[name].schema;
 }
 
-export const EMPTY_LEDGER: Ledger = { proxies: [], uplinks: [] };
+export const EMPTY_LEDGER: Ledger = { bridges: [], proxies: [], uplinks: [] };
 
 type Ask = Omit<SharedRequest, 'records'>;
 
@@ -80,6 +82,16 @@ const NO_SURPLUS: Surplus<unknown> = {
 /** Returns how to find what no guest needs any more of one entry. */
 export function surplusOf(name: LedgerName): Surplus<unknown> {
   return recorded(name).surplus ?? NO_SURPLUS;
+}
+
+/** Returns whether the ledger says that a run which was killed was about to make this link. */
+export function isUnfinished({ bridges: records }: Ledger, dev: string): boolean {
+  return records.some((record) => record.dev === dev);
+}
+
+/** Returns the links that guestwire made for guests together, of all links of the host, and that no guest uses. */
+export function idleLinks(links: readonly LinkFacts[], used: ReadonlySet<string>): NetObject[] {
+  return LEDGER_NAMES.flatMap((name) => recorded(name).idle?.(links, used) ?? []);
 }
 
 /** Returns what `uninstall` cannot take away, in words: what the records still hold. */

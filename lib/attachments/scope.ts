@@ -17,14 +17,22 @@ export function furtherScopeOf(attachments: readonly Attachment[], observation: 
   return joined(attachments.map((one) => kindOf(one).furtherScope?.(one, observation) ?? {}));
 }
 
+/** Returns `first` with the answers to what {@link furtherScopeOf} asks. */
+export function withFurther(first: Observation, { links, vlans, members, nextHops, exact, routers }: Observation): Observation {
+  return {
+    ...first, nextHops, routers, exact: [...first.exact, ...exact], links: new Map([...links, ...first.links]),
+    vlans: new Map([...vlans, ...first.vlans]), members: new Map([...members, ...first.members]),
+  };
+}
+
 /** Returns one scope that asks for all of these, each thing once. */
 export function joined(parts: readonly Partial<Scope>[]): Scope {
-  const all = (key: 'links' | 'ports' | 'lookups' | 'locals' | 'nextHops' | 'proxies' | 'sysctls' | 'bridges'): string[] =>
+  const all = (key: 'links' | 'ports' | 'lookups' | 'locals' | 'nextHops' | 'proxies' | 'sysctls' | 'bridges' | 'joined'): string[] =>
     distinct(parts.flatMap((part) => part[key] ?? []));
   return {
     ...EMPTY_SCOPE,
     links: all('links'), ports: all('ports'), lookups: all('lookups'), locals: all('locals'), nextHops: all('nextHops'),
-    proxies: all('proxies'), sysctls: all('sysctls'), bridges: all('bridges'),
+    proxies: all('proxies'), sysctls: all('sysctls'), bridges: all('bridges'), joined: all('joined'),
     routes: parts.flatMap(({ routes = [] }) => routes),
     exact: parts.flatMap(({ exact = [] }) => exact),
     subinterfaces: parts.some(({ subinterfaces }) => subinterfaces === true),

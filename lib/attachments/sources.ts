@@ -2,8 +2,10 @@
  * The three sources of intent, merged per NIC: libvirt's `<vlan>`, the domain's metadata, the host config. Per element
  * the first source that speaks wins; two that give one NIC different VLANs are an error that names both.
  */
+import { bridgeHeader, bridgeNamed, type OneVlan } from '../config/bridge-tables.js';
 import type { NicConfig } from '../config/guest-tables.js';
 import type { HostConfig } from '../config/host-config.js';
+import { header } from '../config/toml.js';
 import type { Domain, Nic } from '../domain/domain.js';
 import { wordsOfFilterref, wordsOfMetadata } from '../domain/filter-metadata.js';
 import { nicLabel } from '../domain/guest.js';
@@ -16,7 +18,7 @@ import {
 import { assertIfname } from '../values/ifname.js';
 import { quote } from '../values/quote.js';
 import { tableOf } from '../values/route-names.js';
-import { formatMembership, type VlanMember, vlanMembership } from '../values/vlan.js';
+import { accessPort, formatMembership, type VlanMember, vlanMembership } from '../values/vlan.js';
 import { asksForFilters, type FilterWish } from './filter-intent.js';
 
 /** What is asked of one NIC; at least one of the three is defined, or its filters are asked for. */
@@ -25,7 +27,13 @@ export interface Intent {
   readonly vlan: readonly VlanMember[] | undefined;
   readonly isolated: boolean | undefined;
   readonly routed: RoutedWish | undefined;
+  /** The bridge of one VLAN that the host config makes for the NIC. */
+  readonly made: MadeBridge | undefined;
   readonly filter: FilterWish;
+}
+
+export interface MadeBridge extends OneVlan {
+  readonly bridge: string;
 }
 
 /** A routed link's addresses and the prefixes behind it, each with the next hop it goes by. */
@@ -44,7 +52,7 @@ export function wishesOf(domain: Domain, config: HostConfig, onStray?: OnStray):
   assertConfigured(domain, config, onStray);
   return domain.nics.flatMap((nic) => {
     const intent = wishOf(domain, nic, { config, metadata });
-    return [intent.vlan, intent.isolated, intent.routed].some((part) => part !== undefined) || (asksForFilters(intent.filter) && !mayComeYet(nic)) ? [intent] : [];
+    return [intent.vlan, intent.isolated, intent.routed, intent.made].some((part) => part !== undefined) || (asksForFilters(intent.filter) && !mayComeYet(nic)) ? [intent] : [];
   });
 }
 
@@ -78,16 +86,18 @@ function wishOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Intent
   const group = network === undefined || portgroup === undefined ? undefined : config.portgroups.get(network)?.get(portgroup);
 
   const written = mine?.vlan;
+  const made = madeBridge(where, nic, config);
   const vlan = oneVlan(where, [
     { source: "the <vlan> of its <interface>", vlan: nativeMembership(where, nic) },
     { source: 'its metadata', vlan: written && locate(DomainXmlError, where, () => vlanMembership(written)) },
     { source: `[guest] of the host config`, vlan: guest?.vlan },
     { source: `portgroup ${quote(portgroup ?? '')} of the host config`, vlan: group?.vlan },
+    { source: `${made === undefined ? '' : bridgeHeader(config, made.bridge)} of the host config`, vlan: made && accessPort(made.vid) },
   ]);
   const routed = mine?.routed ?? undefined;
   return {
     nic,
-    vlan,
+    vlan, made,
     filter: filterOf(where, nic, { mine: mine?.filter, guest: guest?.filter, isPort: vlan !== undefined }),
     isolated: locate(DomainXmlError, where, () => isolatedOf(mine?.isolated)) ?? guest?.isolated,
     routed: locate(DomainXmlError, where, () => (routed === undefined ? wishOfConfig(guest) : wishOfMetadata(routed))),
@@ -99,6 +109,19 @@ function filterOf(where: string, { filterref }: Nic, { mine, guest, isPort }: { 
   const metadata = mine && locate(DomainXmlError, where, () => wordsOfMetadata(mine));
   const reads = isPort && metadata?.ips === undefined;
   return { metadata, filterref: reads ? locate(DomainXmlError, where, () => wordsOfFilterref(filterref)) : undefined, guest };
+}
+
+/** Of a libvirt network the host config alone knows the bridge before `start`; from then on the XML has both. */
+function madeBridge(where: string, { joins, source: { network } }: Nic, config: HostConfig): MadeBridge | undefined {
+  if (joins.kind !== 'bridge' && joins.kind !== 'network') return undefined;
+  const named = network === undefined ? undefined : config.networks.get(network);
+  const bridge = joins.kind === 'bridge' ? joins.bridge : named;
+  const made = [bridge, named].map((name) => (name === undefined ? undefined : bridgeNamed(config, name)?.made));
+  if (named !== undefined && named !== bridge && made.some((one) => one !== undefined)) {
+    throw new ConflictError(`${where}: network ${quote(network ?? '')} leads to bridge ${quote(bridge ?? '')}, and ${header(['network', network ?? ''])} of the host config says ${quote(named)}: make them equal`);
+  }
+  const [one] = made;
+  return one && bridge !== undefined ? { ...one, bridge } : undefined;
 }
 
 /** libvirt's own `<vlan>` is intent only on a Linux bridge: elsewhere Open vSwitch or the network card honours it. */

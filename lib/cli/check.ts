@@ -54,15 +54,15 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Finding[
   const host = hostFrom(io);
   const asked = await askGuests(io);
   if (typeof asked === 'string') io.warn(`guests' XML is not checked, because libvirt does not answer: ${asked}`);
-  const found = await survey(host, typeof asked === 'string' ? undefined : asked.wishes);
-  const known = found.subjects.map(({ guest }) => guest).concat(typeof asked === 'string' ? [] : [...asked.faults.map(({ guest }) => guest), ...[...asked.wishes.values()].map(({ guest }) => guest)]);
+  const found = await survey(host, typeof asked === 'string' ? undefined : asked.running);
+  const known = found.subjects.map(({ guest }) => guest).concat(typeof asked === 'string' ? [] : [...asked.faults.map(({ guest }) => guest), ...[...asked.running.values()].map(({ guest }) => guest)]);
   const only = name === undefined ? undefined : await guestMeant(io, known, name);
   if (name !== undefined && only === undefined) throw new HostError(`guest ${quote(name)} does not run here, and nothing is wired for it`);
   const findings = await findingsOf(host, found, {
     exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol], mayRun: typeof asked === 'string' ? undefined : asked.mayRun,
     onCoarse: () => { io.warn("nftables rules are compared only by their comments, because neither 'unshare --net' nor 'unshare --user --net' works here"); },
   });
-  const faults = typeof asked === 'string' ? [] : asked.faults.map(({ guest, text }): Finding => withOwner(guest, text));
+  const faults = typeof asked === 'string' ? [] : asked.faults.map(({ guest, error }): Finding => withOwner(guest, error));
   return [...faults, ...findings]
     // What all guests share is wrong for each of them; what is left of others is not.
     .filter(({ guest, leftover }) => only === undefined || (guest === undefined ? leftover !== true : guest.uuid === only.uuid));

@@ -15,7 +15,7 @@ and DHCP for VLAN ports with untagged frames. DNS servers and search domains are
 Give it to the guest as the 'network-config' of a NoCloud seed. Needs no root and no kernel.
 
   -f, --file FILE  read the domain XML from FILE; '-' is standard input
-  GUEST            name, UUID or id: ask libvirt for it (virsh dumpxml)
+  GUEST            name, UUID or id: ask libvirt for it
   --netplan        print it below 'network:', as a file in /etc/netplan has it`,
   options: { file: { type: 'string', short: 'f' }, netplan: { type: 'boolean' } },
   operand: 'guest',

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { DomainXmlError, HostError, UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
-import { askLibvirt } from '../guests/virsh.js';
+import { askLibvirt } from '../guests/inquiry.js';
+import { domainNamed } from '../guests/named.js';
 import { oneLine, quote } from '../values/quote.js';
 
 export interface Command {
@@ -57,13 +58,13 @@ function parseOrThrow<T extends Options>(args: readonly string[], options: T): P
   }
 }
 
-/** Returns the domain XML of `-f FILE` ('-' is standard input), or of libvirt's guest through `virsh dumpxml`. */
+/** Returns the domain XML of `-f FILE` ('-' is standard input), or of the guest that libvirt knows. */
 export async function readDomainXml(io: Io, file: string | undefined, positionals: readonly string[]): Promise<string | Uint8Array> {
   const [domain, ...rest] = positionals;
   if (rest.length > 0) throw new UsageError(`give only one guest, not also ${quote(rest[0] ?? '')}`);
   if ((file === undefined) === (domain === undefined)) throw new UsageError('give either -f FILE or the name of a guest');
   if (file !== undefined) return readXmlFile(file);
-  return askLibvirt(io, ['dumpxml', '--domain', domain ?? ''], 'reading the domain XML');
+  return askLibvirt(io, async (libvirt) => libvirt.domainXml(await domainNamed(libvirt, domain ?? '')));
 }
 
 function readXmlFile(file: string): Uint8Array {
@@ -76,10 +77,10 @@ function readXmlFile(file: string): Uint8Array {
 
 /** Throws unless root runs `command`. */
 export function assertRoot(command: string): void {
-  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' changes this host: run it as root`);
+  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' changes this host`, { cure: 'run it as root' });
 }
 
 /** Throws unless root runs `command`: nftables and the journal answer nobody else. */
 export function assertRootToRead(command: string): void {
-  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' reads data that only root may read: run it as root`);
+  if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' reads data that only root may read`, { cure: 'run it as root' });
 }

@@ -16,7 +16,7 @@ Shows how each NIC of a guest would join the network, from its domain XML and th
 and no kernel. guestwire leaves alone a NIC that neither XML nor host config mentions.
 
   -f, --file FILE  read the domain XML from FILE; '-' is standard input
-  GUEST            name, UUID or id: ask libvirt for it (virsh dumpxml)
+  GUEST            name, UUID or id: ask libvirt for it
   --json           print {"version", "guest": {"name", "uuid"}, "attachments": [...]}`,
   options: { file: { type: 'string', short: 'f' }, json: { type: 'boolean' } },
   operand: 'guest',

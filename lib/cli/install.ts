@@ -41,7 +41,7 @@ Without a terminal it reloads only with --yes.
 With [serve] in the host config it writes the systemd units guestwire-dhcp@ and guestwire-ra@ to /etc/systemd/system;
 without [serve] it removes them. Run it again after you add or remove [serve].
 
-With --agent it also installs, enables and starts guestwire-agent.service, which runs 'guestwire watch'. A later install
+With --agent it also installs, enables and starts guestwire-agent.service, which runs 'guestwire agent'. A later install
 updates the service; uninstall removes it.
 
   -y, --yes        reload without asking

@@ -4,6 +4,7 @@ import { settingsFrom } from '../config/paths.js';
 import { GuestwireError, UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { exec } from '../system/exec-async.js';
+import { agent, watch } from './agent.js';
 import { check } from './check.js';
 import { cloudInit } from './cloud-init.js';
 import type { Command } from './command.js';
@@ -19,9 +20,8 @@ import { reconcile } from './reconcile.js';
 import { set, unset } from './set.js';
 import { status } from './status.js';
 import { uninstall } from './uninstall.js';
-import { watch } from './watch.js';
 
-export const COMMANDS: readonly Command[] = [status, check, doctor, derive, plan, explain, drops, reconcile, watch, set, unset, quarantine, install, uninstall, cloudInit, completionOf(() => COMMANDS)];
+export const COMMANDS: readonly Command[] = [status, check, doctor, derive, plan, explain, drops, reconcile, agent, set, unset, quarantine, install, uninstall, cloudInit, completionOf(() => COMMANDS)];
 
 /** Returns the process's own streams, settings and tools. */
 export function processIo(): Io {
@@ -62,7 +62,7 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
     io.print(version());
     return 0;
   }
-  const command = COMMANDS.find((candidate) => candidate.name === name);
+  const command = [...COMMANDS, watch].find((candidate) => candidate.name === name);
   if (command === undefined) {
     io.warn(`unknown command '${name}': 'guestwire --help' lists all commands`);
     return 2;

@@ -1,16 +1,16 @@
 /** `guestwire plan`: the exact batches that would run now, with every check made and nothing changed. */
 import { foreseenOf, placedOf, withPlaceholders } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
-import type { Attachment, Placed } from '../attachments/kinds.js';
+import type { Placed } from '../attachments/kinds.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { NIL_UUID } from '../domain/guest.js';
 import type { Io } from '../guests/io.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE, type LinkFacts, type Observation } from '../kernel/observation.js';
-import { check } from '../reconcile/examine.js';
 import { hostFrom, pastOf } from '../reconcile/host.js';
-import { type Plan, planFor } from '../reconcile/plan.js';
+import type { Plan } from '../reconcile/plan.js';
+import { planWiring } from '../reconcile/reconcile.js';
 import type { Batch } from '../state/render.js';
 import { quote } from '../values/quote.js';
 import { command, JSON_VERSION, readDomainXml } from './command.js';
@@ -24,7 +24,7 @@ Shows the exact lines that 'ip', 'bridge' and 'nft' would get, and the sysctls t
 started now. Reads the host; changes nothing. A tap that libvirt has not named yet appears as NIC-0, NIC-1 and so on.
 
   -f, --file FILE  read the domain XML from FILE; '-' is standard input
-  GUEST            name, UUID or id: ask libvirt for it (virsh dumpxml)
+  GUEST            name, UUID or id: ask libvirt for it
   --json           print {"version", "guest": {"name", "uuid"}, "batches": [{"tool", "lines"}]}`,
   options: { file: { type: 'string', short: 'f' }, json: { type: 'boolean' } },
   operand: 'guest',
@@ -41,24 +41,16 @@ async function planNow(io: Io, domain: Domain): Promise<Plan> {
   const attachments = deriveAttachments(domain, config);
   const host = hostFrom({ ...io, config: () => config });
   const guest = { name: domain.name, uuid: domain.uuid ?? NIL_UUID };
-  const absent = await absentLinks(host.kernel, attachments);
-  const there = attachments.map((attachment): Attachment => (absent.has(attachment.link) ? { ...attachment, link: undefined } : attachment));
-  const observation = await check(host, guest, there);
-  const placed = placedOf(attachments.map((one) => withPlaceholders(one, `NIC-${one.nic}`)));
-  const foreseen = await foresee(host.kernel, placed, observation);
-  return planFor(placed, foreseen, { mode: { fresh: true, incoming: false }, past: pastOf(host, guest.uuid) });
-}
-
-/** A tap with a name of its own exists only while its guest runs. */
-async function absentLinks(kernel: Kernel, attachments: readonly Attachment[]): Promise<Set<string | undefined>> {
-  const named = attachments.flatMap(({ link }) => link ?? []);
-  const { links } = await kernel.observe({ ...EMPTY_SCOPE, links: named });
-  return new Set(named.filter((link) => !links.has(link)));
+  const named = attachments.map((one) => withPlaceholders(one, `NIC-${one.nic}`));
+  return planWiring(host, {
+    guest, attachments, fresh: true, incoming: false,
+    foresee: async (observation) => ({ attachments: named, observation: await foresee(host.kernel, placedOf(named), observation) }),
+  }, pastOf(host, guest.uuid));
 }
 
 /** Returns `observation` with the links that are to come, as the kernel makes them. */
 async function foresee(kernel: Kernel, placed: readonly Placed[], observation: Observation): Promise<Observation> {
-  const coming = placed.filter(({ link }) => !observation.links.has(link)).map((one) => ({ link: one.link, ...foreseenOf(one, observation) }));
+  const coming = placed.filter(({ link }) => !observation.links.has(link)).map((one) => ({ link: one.link, ...foreseenOf(one, observation) })).filter(({ absent }) => absent !== true);
   const sysctls = coming.flatMap((one) => one.sysctls);
   const defaults = await kernel.observe({ ...EMPTY_SCOPE, sysctls: sysctls.map(({ source }) => source) });
   const vlans = coming.flatMap(({ link, vlans: members }) => (members === undefined ? [] : [[link, members] as const]));
@@ -67,7 +59,7 @@ async function foresee(kernel: Kernel, placed: readonly Placed[], observation: O
   return {
     ...observation,
     vlans: new Map([...observation.vlans, ...vlans]),
-    links: new Map([...observation.links, ...coming.map(({ link }) => [link, freshTap(link, !down.has(link))] as const)]),
+    links: new Map([...observation.links, ...coming.map(({ link, master }) => [link, { ...freshTap(link, !down.has(link)), master }] as const)]),
     sysctls: new Map([...observation.sysctls, ...sysctls.flatMap(({ path, source }) => {
       const value = defaults.sysctls.get(source);
       return value === undefined ? [] : [[path, value] as const];

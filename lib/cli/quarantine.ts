@@ -48,13 +48,14 @@ function list(io: Io, json: boolean): void {
 }
 
 /** The file comes first: a guest that starts meanwhile waits for the lock, and reads it then. */
-async function change(io: Io, name: string, lift: boolean): Promise<void> {
-  const journal = createJournal(io.settings.stateDir, once(io.warn));
+async function change(given: Io, name: string, lift: boolean): Promise<void> {
+  const io = { ...given, warn: once(given.warn) };
+  const journal = createJournal(io.settings.stateDir, io.warn);
   const guest = await guestNamed(io, journal, { name, lift });
   const dir = io.settings.quarantine;
   const changed = lift ? liftQuarantine(dir, guest.uuid) : putIntoQuarantine(dir, guest);
   const plans: (Plan | undefined)[] = [];
-  await locked(io, { journal, holder: `guestwire quarantine ${quote(guest.name)}` }, async (host) => { plans.push(await refilter(host, guest.uuid)); });
+  await locked(io, `guestwire quarantine ${quote(guest.name)}`, async (host) => { plans.push(await refilter(host, guest.uuid)); });
   if (plans[0] === undefined && journal.has(guest.uuid)) {
     throw new HostError(`guest ${quote(guest.name)}: its quarantine is ${lift ? 'lifted' : 'noted'}, but its NICs are not changed: its journal entry is damaged, so they are unknown: if the guest runs, run 'guestwire reconcile ${guest.name}', which ${lift ? 'lets it back in' : 'cuts it off'}`);
   }

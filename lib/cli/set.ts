@@ -13,7 +13,7 @@ import { DomainXmlError, GuestwireError, HostError, UsageError } from '../errors
 import { assertFree } from '../guests/address-clash.js';
 import type { Io } from '../guests/io.js';
 import { domainNamed } from '../guests/named.js';
-import { isOwn } from '../guests/virsh.js';
+import { isUsersOwn } from '../guests/inquiry.js';
 import { connect } from '../libvirt/connect.js';
 import type { Connection } from '../libvirt/connection.js';
 import { LibvirtError } from '../libvirt/errors.js';
@@ -27,7 +27,7 @@ const WHERE = `  -n, --nic MAC    the NIC
       --config     change only what the guest starts with next
 
 Writes nothing unless the guest and the host config allow all of it, and no other guest has it: neither a guest that is
-wired here nor one that this host's libvirt defines. The agent ('guestwire watch') rewires a running guest at once;
+wired here nor one that this host's libvirt defines. The agent ('guestwire agent') rewires a running guest at once;
 without the agent, run 'guestwire reconcile GUEST'.
 
 GUEST is a name, a UUID or an id. Needs root, or the group libvirt and LIBVIRT_DEFAULT_URI=qemu:///system. Exit status:
@@ -102,7 +102,7 @@ function targetOf({ nic, live, config }: { nic?: string; live?: boolean; config?
 
 async function edit(io: Io, { name, mac, affect, isDefault, make }: Edit): Promise<void> {
   // Whoever is not root is given a libvirt of its own, whose guests no hook wires.
-  if (isOwn()) {
+  if (isUsersOwn()) {
     throw new HostError("'guestwire set' and 'unset' change guests of this host: run them as root, or, in the group libvirt, with LIBVIRT_DEFAULT_URI=qemu:///system");
   }
   const libvirt = await connect(undefined, { exec: io.exec });

@@ -1,14 +1,15 @@
 /** `guestwire status`: what guestwire wires on this host and whether it is so, NIC by NIC. */
-import { readFileSync } from 'node:fs';
 import { shownOf } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
 import { loadConfig } from '../config/file.js';
 import { parseDomain } from '../domain/domain.js';
+import type { Guest } from '../domain/guest.js';
 import { UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { guestAmong, guestOfLibvirt } from '../guests/named.js';
-import { askLibvirt } from '../guests/virsh.js';
+import { askLibvirt } from '../guests/inquiry.js';
+import { bytesOn } from '../kernel/link-files.js';
 import { hostFrom } from '../reconcile/host.js';
 import { nicsIn, type NicState, type SurveyedNic } from '../survey/nic-state.js';
 import { survey } from '../survey/survey.js';
@@ -82,27 +83,19 @@ interface Row {
 
 /** What the host's end sends, the guest receives. */
 function trafficOf(link: string): ShownNic['traffic'] {
-  const [received, sent] = ['tx_bytes', 'rx_bytes'].map((name) => {
-    try {
-      return Number(readFileSync(`/sys/class/net/${link}/statistics/${name}`, 'utf8'));
-    } catch (error) {
-      // The guest ends meanwhile.
-      if (['ENOENT', 'EINVAL', 'ENODEV'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
-      throw error;
-    }
-  });
-  return received === undefined || sent === undefined ? null : { received, sent };
+  const bytes = bytesOn(link);
+  return bytes === undefined ? null : { received: bytes.sent, sent: bytes.received };
 }
 
 async function rowsOfGuest(io: Io, nics: readonly SurveyedNic[], name: string): Promise<Row[]> {
   const guest = guestAmong(nics.map((nic) => nic.guest), name) ?? await guestOfLibvirt(io, name);
   const own = nics.filter((nic) => nic.guest.uuid === guest.uuid);
-  return own.length > 0 ? own.map(rowOf) : unwiredOf(io, guest.uuid);
+  return own.length > 0 ? own.map(rowOf) : unwiredOf(io, guest);
 }
 
 /** Of a guest that guestwire has not wired, what libvirt knows. */
-async function unwiredOf(io: Io, uuid: string): Promise<Row[]> {
-  const domain = parseDomain(await askLibvirt(io, ['dumpxml', '--domain', uuid], 'reading the domain XML'));
+async function unwiredOf(io: Io, { uuid, name }: Guest): Promise<Row[]> {
+  const domain = parseDomain(await askLibvirt(io, (libvirt) => libvirt.domainXml({ uuid, name, id: undefined })));
   const attachments = deriveAttachments(domain, loadConfig(io.settings.config), io.warn);
   return domain.nics.map(({ index, mac, target }): Row => {
     const asked = attachments.find(({ nic }) => nic === index);

@@ -44,6 +44,33 @@ export function loadConfig(path: string): HostConfig {
   return parseConfig(text, path);
 }
 
+/** One reading of a config, for a run that needs it in several places: they all see the same one. */
+export interface ConfigReading {
+  /** Returns the config, or throws why it cannot be believed; the file is read the first time. */
+  readonly read: () => HostConfig;
+  readonly isRead: () => boolean;
+}
+
+/** Returns the reading of the file at `path`, which is still to come. */
+export function configReading(path: string): ConfigReading {
+  let result: { readonly config: HostConfig } | { readonly error: unknown } | undefined;
+  const first = (): NonNullable<typeof result> => {
+    try {
+      return { config: loadConfig(path) };
+    } catch (error) {
+      return { error };
+    }
+  };
+  return {
+    isRead: () => result !== undefined,
+    read: () => {
+      result ??= first();
+      if ('error' in result) throw result.error;
+      return result.config;
+    },
+  };
+}
+
 /**
  * Returns whether a rejected config may mention one of `names`: a guest's name, its MACs, its networks.
  * Errs towards yes: escapes may spell anything, and a name counts wherever it stands alone. Only lines that are wholly

@@ -4,6 +4,7 @@
 import type { Subinterface } from '../kernel/observation.js';
 import { quote, sysctlName } from '../values/quote.js';
 import { formatVids } from '../values/vlan.js';
+import { type MadeBridgeHealth, madeBridgeIlls } from './made-bridges.js';
 
 export interface Ill {
   /** 'error': guests do not work, or are not apart; 'warning': they may not; 'note': to know. */
@@ -51,6 +52,8 @@ export interface DoctorFacts {
   readonly bridges: readonly BridgeHealth[];
   readonly subinterfaces: readonly Subinterface[];
   readonly nics: readonly DefinedNic[];
+  /** Bridges of one VLAN that guestwire makes; they are not among `bridges`. */
+  readonly made: readonly MadeBridgeHealth[];
   /** By path below /proc/sys; absent: this kernel does not have it. */
   readonly sysctls: ReadonlyMap<string, string>;
   /** Links with a default route from router advertisements, or that the host config names towards the world. */
@@ -69,7 +72,7 @@ export interface DoctorFacts {
 /** Returns all that is found, the worst first. */
 export function diagnose(facts: DoctorFacts): Ill[] {
   const all = [
-    ...installIlls, ...versionIlls, ...bridgeIlls, ...uplinkIlls, ...duplicateIlls, ...forwardingIlls, ...sourceIlls, ...tableIlls, ...filterIlls, ...daemonIlls,
+    ...installIlls, ...versionIlls, ...bridgeIlls, ({ made }: DoctorFacts) => madeBridgeIlls(made), ...uplinkIlls, ...duplicateIlls, ...forwardingIlls, ...sourceIlls, ...tableIlls, ...filterIlls, ...daemonIlls,
   ];
   return all.flatMap((check) => check(facts)).sort((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity));
 }

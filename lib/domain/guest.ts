@@ -27,6 +27,11 @@ export function isOfDriver({ driver = 'qemu' }: Guest, uri: string): boolean {
   return uri.split(/[+:]/, 1)[0] === driver;
 }
 
+/** Returns how messages name a guest: `guest 'web1'`. */
+export function guestLabel(guest: string): string {
+  return `guest ${quote(guest)}`;
+}
+
 /** Returns how messages name a NIC: `guest 'web1' NIC 1 (52:54:00:12:34:56)`. */
 export function nicLabel(guest: string, nic: { readonly index: number; readonly mac: string | undefined }): string {
   return `guest ${quote(guest)} NIC ${nic.index}${nic.mac === undefined ? '' : ` (${nic.mac})`}`;

@@ -1,17 +1,16 @@
 /**
  * A rule-by-rule comparison of guestwire's nftables tables, too slow for the hook: every rule, element and definition,
- * not only their comments. nft prints the same rule differently from version to version, so the tables of the host are
- * compared with the same tables as this nft prints them in an empty network namespace with links of the same names and
- * ifindexes.
+ * not their comments alone. What is there is compared with what this nft prints of the same tables elsewhere.
  */
-import { readFileSync } from 'node:fs';
 import { isNic } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
 import { familiesOf } from '../attachments/wired.js';
 import type { Kernel } from '../kernel/kernel.js';
+import { isThere } from '../kernel/link-files.js';
 import { listTable } from '../kernel/nft-output.js';
+import { replayTables } from '../kernel/nft-replay.js';
 import type { FilterFacts } from '../kernel/observation.js';
-import { chainNamesOf, type FilterFamily, nicLines, TABLE, tableName } from '../state/nft.js';
+import { chainNamesOf, type FilterFamily, nicLines, tableName } from '../state/nft.js';
 import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import { tableLines } from './nft-tables.js';
@@ -35,7 +34,7 @@ type Blocks = ReadonlyMap<string, { readonly lines: readonly string[]; readonly 
  * told, because this kernel or this user cannot make a network namespace.
  */
 export async function closeLook(exec: Exec, wired: readonly Wired[]): Promise<Alteration[] | undefined> {
-  const living = wired.filter(({ link, ifindex }) => isLive(link, ifindex));
+  const living = wired.filter((one) => isThere(one));
   const families = familiesOf(living);
   const expected = await expectedOf(exec, living, families);
   if (expected === undefined) return undefined;
@@ -74,17 +73,8 @@ function withAltered(facts: FilterFacts, altered: readonly Alteration[]): Filter
   return { ...facts, chains };
 }
 
-const MARK = '# of the next family';
-/** No link of a host has such an ifindex: they are counted up from 1. */
-const PEERS = 2 ** 30;
-
-/**
- * Links of the namespace are veth pairs: with bridges the kernel needs 20 ms and its one lock for each when the namespace
- * goes (Linux 6.18, br_multicast_dev_del), in which no guest could start.
- */
 async function expectedOf(exec: Exec, living: readonly Wired[], families: readonly FilterFamily[]): Promise<string[] | undefined> {
-  if (families.length === 0) return [];
-  const links = living.filter(isNic).map(({ link, ifindex }, index) => `link add name ${link} index ${ifindex} type veth peer name ~${index} index ${PEERS + index}`);
+  const links = living.filter(isNic);
   const rules = families.flatMap((family) => [
     ...tableLines(family),
     ...living.flatMap((one) => {
@@ -92,17 +82,7 @@ async function expectedOf(exec: Exec, living: readonly Wired[], families: readon
       return filter === undefined ? [] : nicLines(family, filter, one);
     }),
   ]);
-  const script = [
-    'set -e', "ip -batch - <<'EOF'", ...links, 'EOF', "nft -f - <<'EOF'", ...rules, 'EOF',
-    ...families.flatMap((family) => [`nft --stateless list table ${family} ${TABLE}`, `echo '${MARK}'`]),
-  ];
-  // The agent's service may not make a network namespace, but a user namespace, in which it may: as nobody, for to be root
-  // there takes CAP_SETFCAP here (user_namespaces(7), Linux 5.12).
-  for (const ways of [['--net'], ['--user', '--keep-caps', '--net']]) {
-    const { exitCode, stdout } = await exec({ tool: 'unshare', args: [...ways, 'sh'], input: `${script.join('\n')}\n` });
-    if (exitCode === 0) return stdout.split(`${MARK}\n`);
-  }
-  return undefined;
+  return replayTables(exec, { links, rules, families });
 }
 
 /** Returns the blocks of `nft --stateless list table`. */
@@ -180,13 +160,4 @@ function named(block: string): string {
 function without(lines: readonly string[], others: readonly string[]): string[] {
   const known = new Set(others);
   return lines.filter((line) => !known.has(line));
-}
-
-function isLive(link: string, ifindex: number): boolean {
-  try {
-    return readFileSync(`/sys/class/net/${link}/ifindex`, 'utf8').trim() === String(ifindex);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw error;
-  }
 }

@@ -49,5 +49,5 @@ async function definedBeside({ io, libvirt }: { readonly io: Io; readonly libvir
     readDomains({ connection: libvirt, io: quiet }, others.filter(({ id }) => id !== undefined)),
     readDomains({ connection: libvirt, io: quiet, from: 'inactive' }, others),
   ])).flat();
-  return found.flatMap((one) => ('text' in one ? [] : [holderOf({ name: one.guest.name, attachments: one.attachments })]));
+  return found.flatMap((one) => ('error' in one ? [] : [holderOf({ name: one.guest.name, attachments: one.attachments })]));
 }

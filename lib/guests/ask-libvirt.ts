@@ -6,56 +6,55 @@ import { type Domain, parseDomain } from '../domain/domain.js';
 import { type Guest, isOfDriver } from '../domain/guest.js';
 import { GuestwireError } from '../errors.js';
 import { createJournal } from '../journal/journal.js';
-import { connect } from '../libvirt/connect.js';
 import type { Connection, DomainXmlOptions } from '../libvirt/connection.js';
 import { LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError } from '../libvirt/errors.js';
 import type { DomainRef } from '../libvirt/refs.js';
 import { parseUri } from '../libvirt/uri.js';
-import type { Wish } from '../reconcile/request.js';
-import type { Wishes } from '../survey/survey.js';
+import type { RunningGuest } from '../reconcile/request.js';
+import type { RunningGuests } from '../survey/survey.js';
 import { quote } from '../values/quote.js';
+import { askLibvirt, unlessGone } from './inquiry.js';
 import type { Io } from './io.js';
 
-export interface Asked {
-  readonly wishes: Wishes;
-  /** UUIDs of guests that run, and of those that another driver's libvirt runs: who was asked knows nothing of these. */
+/** What libvirt says of all guests. */
+export interface Answer {
+  readonly running: RunningGuests;
+  /** UUIDs of guests that run, and of those of another driver: this libvirt knows nothing of them. */
   readonly mayRun: ReadonlySet<string>;
   /** Guests whose XML or config cannot be understood, and why. */
-  readonly faults: readonly { readonly guest: Guest; readonly text: string }[];
+  readonly faults: readonly { readonly guest: Guest; readonly error: GuestwireError }[];
 }
 
 export type OnAsked = (uuid: string, domain: Domain, attachments: readonly Attachment[]) => void;
 
-/** Milliseconds for one question: a daemon that hangs must not hang a command that could do without it. */
-const PATIENCE = 10_000;
-
-/** Returns what libvirt says of the guests that run; a sentence: why nobody can say. */
-export async function askGuests(io: Io): Promise<Asked | string> {
-  let connection: Connection | undefined;
+/** Returns what libvirt says of the guests that run; a sentence: why it says nothing. */
+export async function askGuests(io: Io): Promise<Answer | string> {
   try {
-    connection = await connect(undefined, { readOnly: true, reconnect: false, keepalive: false, timeout: PATIENCE, exec: io.exec });
-    return await readGuests(connection, io);
+    return await askLibvirt(io, (libvirt) => readGuests(libvirt, io));
   } catch (error) {
-    if (!(error instanceof GuestwireError) || !error.code.startsWith('ERR_LIBVIRT')) throw error;
+    if (!isLibvirts(error)) throw error;
     return error.message;
-  } finally {
-    await connection?.close();
   }
 }
 
+/** Returns whether libvirt did not answer, or refused to. */
+export function isLibvirts(error: unknown): error is GuestwireError {
+  return error instanceof GuestwireError && error.code.startsWith('ERR_LIBVIRT');
+}
+
 /** Returns what the guests of a connection that run ask for; `onAsked` is told of each whose XML can be understood. */
-export async function readGuests(connection: Connection, io: Pick<Io, 'settings' | 'warn'>, onAsked: OnAsked = () => undefined): Promise<Asked> {
+export async function readGuests(connection: Connection, io: Pick<Io, 'settings' | 'warn'>, onAsked: OnAsked = () => undefined): Promise<Answer> {
   assertCallsHooks(connection.uri);
   const domains = await connection.listDomains({ state: 'active' });
   const found = await readDomains({ connection, io }, domains, onAsked);
   return {
     mayRun: new Set([...domains, ...strangersTo(connection, io)].map(({ uuid }) => uuid)),
-    wishes: new Map(found.flatMap((one) => ('text' in one ? [] : [[one.guest.uuid, one] as const]))),
-    faults: found.flatMap((one) => ('text' in one ? [one] : [])),
+    running: new Map(found.flatMap((one) => ('error' in one ? [] : [[one.guest.uuid, one] as const]))),
+    faults: found.flatMap((one) => ('error' in one ? [one] : [])),
   };
 }
 
-type Found = Wish | Asked['faults'][number];
+type Found = RunningGuest | Answer['faults'][number];
 
 interface Reading extends Pick<DomainXmlOptions, 'from'> {
   readonly connection: Connection;
@@ -68,7 +67,8 @@ export async function readDomains({ connection, io, ...options }: Reading, domai
   const found = await Promise.all(domains.map(async (ref): Promise<Found | undefined> => {
     const guest = { name: ref.name, uuid: ref.uuid };
     try {
-      const xml = await xmlOf(connection, ref, options);
+      // A guest that ended since it was listed asks for nothing.
+      const xml = await unlessGone(() => connection.domainXml(ref, options), undefined);
       if (xml === undefined) return undefined;
       const domain = parseDomain(xml);
       const attachments = deriveAttachments(domain, config, io.warn);
@@ -77,7 +77,7 @@ export async function readDomains({ connection, io, ...options }: Reading, domai
     } catch (error) {
       // One guest that libvirt cannot speak of, because it hangs for instance, keeps nobody from asking for the others.
       if (!(error instanceof GuestwireError) || error instanceof LibvirtConnectionError || error instanceof LibvirtClosedError) throw error;
-      return { guest, text: error.message };
+      return { guest, error };
     }
   }));
   return found.filter((one) => one !== undefined);
@@ -98,14 +98,4 @@ export function assertCallsHooks(uri: string): void {
   if (!isElsewhere && !(parsed.way === 'socket' && parsed.session)) return;
   const whose = isElsewhere ? "another host's" : "a user's own";
   throw new LibvirtArgumentError(`${quote(uri)} is ${whose} libvirt, but guestwire wires guests of this host's libvirt: use 'qemu:///system'`);
-}
-
-/** A guest that ended since it was listed asks for nothing. */
-async function xmlOf(connection: Connection, domain: DomainRef, options: DomainXmlOptions): Promise<string | undefined> {
-  try {
-    return await connection.domainXml(domain, options);
-  } catch (error) {
-    if ((error as { readonly refusal?: { readonly reason?: string } }).refusal?.reason === 'VIR_ERR_NO_DOMAIN') return undefined;
-    throw error;
-  }
 }

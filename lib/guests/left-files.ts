@@ -1,24 +1,31 @@
 /** Files of the state directory that nothing will use any more: marks of migrations that never came, drafts, damaged entries. */
-import { readdirSync, rmSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { LEDGER_NAMES } from '../attachments/ledger.js';
 import { createJournal } from '../journal/journal.js';
 import { quote } from '../values/quote.js';
 import { isUuid } from '../values/uuid.js';
-import type { Asked } from './ask-libvirt.js';
-import type { Acts } from './effects.js';
+import type { Host } from '../reconcile/host.js';
+import type { Answer } from './ask-libvirt.js';
+import type { Effects } from './effects.js';
 
 /** Milliseconds for which a mark counts, and after which whoever wrote a draft is dead. */
 const LASTS = 60_000;
 
+interface Place extends Pick<Effects, 'removeFile'> {
+  readonly host: Pick<Host, 'log'>;
+  /** The state directory. */
+  readonly dir: string;
+}
+
 /** Removes them. An entry that cannot be read stays while its guest runs: who wires the guest anew replaces it. */
-export function removeLeftFiles({ host, apart }: Pick<Acts, 'host' | 'apart'>, dir: string, { mayRun, wishes }: Pick<Asked, 'mayRun' | 'wishes'>): void {
+export function removeLeftFiles({ host, dir, removeFile }: Place, { mayRun, running }: Pick<Answer, 'mayRun' | 'running'>): void {
   // As it is on disk: what is only said to be gone is still there, and goes with its guest.
   const journal = createJournal(dir, () => undefined);
   const known = new Set(journal.list().map(({ guest }) => guest.uuid));
-  const asks = (uuid: string): boolean => mayRun.has(uuid) && wishes.get(uuid)?.attachments.length !== 0;
+  const asks = (uuid: string): boolean => mayRun.has(uuid) && running.get(uuid)?.attachments.length !== 0;
   const remove = (name: string, why: string): void => {
-    apart(() => { rmSync(join(dir, name), { force: true }); });
+    removeFile(join(dir, name));
     host.log(`host: remove ${quote(name)} from the state directory: ${why}`);
   };
   for (const name of namesIn(dir)) {

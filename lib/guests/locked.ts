@@ -1,12 +1,11 @@
 /** The host for a command that changes it: under the lock, and each change told. */
-import type { Journal } from '../journal/journal.js';
 import { type Host, hostFrom } from '../reconcile/host.js';
 import { acquireLock } from '../system/lock.js';
 import { createLog } from '../system/log.js';
 import type { Io } from './io.js';
 
 /** Runs `act` under the host's lock; each change is printed and logged. Returns how many there were. */
-export async function locked(io: Io, { journal, holder }: { readonly journal: Journal; readonly holder: string }, act: (host: Host) => Promise<void>): Promise<number> {
+export async function locked(io: Io, holder: string, act: (host: Host) => Promise<void>): Promise<number> {
   const lock = await acquireLock(io.exec, { path: io.settings.lock, wait: LOCK_WAIT, holder });
   const log = createLog(io.exec);
   let changes = 0;
@@ -16,7 +15,7 @@ export async function locked(io: Io, { journal, holder }: { readonly journal: Jo
     io.print(line);
   };
   try {
-    await act(hostFrom({ ...io, lock, journal, log: tell }));
+    await act(hostFrom({ ...io, lock, log: tell }));
   } finally {
     lock.release();
     await log.flush();

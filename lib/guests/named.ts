@@ -1,39 +1,22 @@
 /** Guests as a command line names them: by name, by UUID or, of one that runs, by id; and one sentence for who is none. */
 import { parseDomain } from '../domain/domain.js';
 import { type Guest, guestOf } from '../domain/guest.js';
-import { CommandError, HostError } from '../errors.js';
+import { HostError } from '../errors.js';
 import type { Connection } from '../libvirt/connection.js';
-import { LibvirtError } from '../libvirt/errors.js';
 import { type DomainRef, isUuid } from '../libvirt/refs.js';
-import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
-import { askLibvirt, noSuchGuest } from './virsh.js';
+import { isLibvirts } from './ask-libvirt.js';
+import { askLibvirt, noSuchGuest, unlessGone } from './inquiry.js';
+import type { Io } from './io.js';
 
-interface Asking {
-  readonly exec: Exec;
-}
+type Asking = Pick<Io, 'exec'>;
 
 /**
  * Returns the guest that libvirt knows by this name, UUID or id. Throws HostError when it knows none, or one by this name and
- * another by this id, CommandError, DomainXmlError.
+ * another by this id, what a Connection throws, DomainXmlError.
  */
 export async function guestOfLibvirt(io: Asking, by: string): Promise<Guest> {
-  // domuuid takes no UUID, and domname no name (virsh 9.0).
-  const guest = guestOf(parseDomain(await askLibvirt(io, ['dumpxml', '--domain', by], 'reading the domain XML')));
-  if (/^\d+$/.test(by) && guest.name !== by && await isOthersName(io, by)) {
-    throw new HostError(`${quote(by)} is the name of one guest and the id of guest ${quote(guest.name)}: give a UUID`);
-  }
-  return guest;
-}
-
-/** virsh takes digits for an id before it takes them for a name; `domid` alone takes no id (9.0). */
-async function isOthersName(io: Asking, id: string): Promise<boolean> {
-  try {
-    return (await askLibvirt(io, ['domid', '--domain', id], 'asking for the id')).trim() !== id;
-  } catch (error) {
-    if (error instanceof HostError) return false;
-    throw error;
-  }
+  return askLibvirt(io, async (libvirt) => guestOf(parseDomain(await libvirt.domainXml(await domainNamed(libvirt, by)))));
 }
 
 /** Returns who of `known` has this name or UUID. Throws HostError when two have the name. */
@@ -44,8 +27,8 @@ export function guestAmong<T extends Guest>(known: readonly T[], by: string): T 
 }
 
 /**
- * Returns who of `known` is meant; undefined: a guest that libvirt knows and that is none of them, or one of whom nobody can
- * tell, because libvirt does not answer. Throws HostError when there is no such guest.
+ * Returns who of `known` is meant; undefined: a guest that libvirt knows and that is none of them, or one that nothing is
+ * known of, because libvirt does not answer. Throws HostError when there is no such guest.
  */
 export async function guestMeant<T extends Guest>(io: Asking, known: readonly T[], by: string): Promise<T | undefined> {
   const found = guestAmong(known, by);
@@ -54,22 +37,23 @@ export async function guestMeant<T extends Guest>(io: Asking, known: readonly T[
     const { uuid } = await guestOfLibvirt(io, by);
     return known.find((one) => one.uuid === uuid);
   } catch (error) {
-    if (error instanceof CommandError) return undefined;
+    if (isLibvirts(error)) return undefined;
     throw error;
   }
 }
 
-/** Returns the domain of a connection by its name, UUID or id. Throws HostError when there is none, what `connection` throws. */
-export async function domainNamed(connection: Connection, by: string): Promise<DomainRef> {
-  for (const key of isUuid(by) ? [{ uuid: by }, { name: by }] : [{ name: by }]) {
-    try {
-      return await connection.lookupDomain(key);
-    } catch (error) {
-      if (!(error instanceof LibvirtError) || error.refusal.reason !== 'VIR_ERR_NO_DOMAIN') throw error;
-    }
+/**
+ * Returns the domain of a connection by its name, UUID or id. Throws HostError when there is none, or one by this name and
+ * another by this id; what `libvirt` throws.
+ */
+export async function domainNamed(libvirt: Connection, by: string): Promise<DomainRef> {
+  const named = (isUuid(by) ? await unlessGone(() => libvirt.lookupDomain({ uuid: by }), undefined) : undefined)
+    ?? await unlessGone(() => libvirt.lookupDomain({ name: by }), undefined);
+  const numbered = /^\d+$/.test(by) ? (await libvirt.listDomains({ state: 'active' })).find(({ id }) => id === Number(by)) : undefined;
+  if (named !== undefined && numbered !== undefined && named.uuid !== numbered.uuid) {
+    throw new HostError(`${quote(by)} is the name of one guest and the id of guest ${quote(numbered.name)}: give a UUID`);
   }
-  const running = /^\d+$/.test(by) ? await connection.listDomains({ state: 'active' }) : [];
-  const found = running.find(({ id }) => id === Number(by));
+  const found = named ?? numbered;
   if (found === undefined) throw noSuchGuest(by);
   return found;
 }

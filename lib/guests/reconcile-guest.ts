@@ -7,32 +7,26 @@ import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment } from '../attachments/kinds.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
-import { type Guest, guestOf } from '../domain/guest.js';
+import { type Guest, guestLabel, guestOf } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
 import { createJournal, type Journal } from '../journal/journal.js';
-import { announce } from '../lan/announce.js';
 import type { Host } from '../reconcile/host.js';
 import type { Plan } from '../reconcile/plan.js';
 import { refilter, release, releaseRunning, wire } from '../reconcile/reconcile.js';
 import { rejoin } from '../reconcile/rejoin.js';
-import type { Wish } from '../reconcile/request.js';
-import { serveGuest } from '../serve/serve.js';
-import { quote } from '../values/quote.js';
+import type { RunningGuest } from '../reconcile/request.js';
+import type { Effects } from './effects.js';
+import type { Inquiry } from './inquiry.js';
 import type { Io } from './io.js';
 
-/** What happens under the host's lock. */
-export interface UnderLock {
-  readonly run: (concerned: Concerned, act: (host: Host) => Promise<void>) => Promise<void>;
+/** How a guest gets its turn on the host. */
+export interface Turn {
+  readonly run: (act: (host: Host) => Promise<void>) => Promise<void>;
   /** Does what {@link wireNow} does, for this guest alone or together with others that are due. */
-  readonly wire: (concerned: Concerned, wiring: Wiring) => Promise<Part>;
+  readonly wire: (wiring: Wiring) => Promise<Part>;
 }
 
-export interface Concerned {
-  readonly guest: Guest;
-  readonly journal: Journal;
-}
-
-export interface Wiring extends Omit<Wish, 'guest'> {
+export interface Wiring extends RunningGuest {
   /** Of the guest's entry before libvirt was asked. */
   readonly stamp: string | undefined;
 }
@@ -40,21 +34,11 @@ export interface Wiring extends Omit<Wish, 'guest'> {
 /** What of a plan tells whom to announce; undefined: what was wired was released, because the guest asks for nothing any more. */
 export type Part = Pick<Plan, 'operations' | 'presence'> | undefined;
 
-/** What libvirt answers about one guest. */
-export interface Inquiry {
-  readonly life: () => Promise<Life>;
-  /** undefined: it does not run. */
-  readonly id: () => Promise<string | undefined>;
-  readonly xml: () => Promise<string>;
-}
-
-/** 'coming': its memory is still elsewhere; `shown` is libvirt's word for that. */
-export type Life = { readonly kind: 'here' } | { readonly kind: 'gone' } | { readonly kind: 'coming'; readonly shown: string };
-
 export interface GuestWork {
   readonly io: Io;
   readonly inquiry: Inquiry;
-  readonly underLock: UnderLock;
+  readonly turn: Turn;
+  readonly effects: Pick<Effects, 'serve' | 'announce'>;
   /** Told what the XML asks for, before anything is done for it, and also when that then fails. */
   readonly onAsked?: (domain: Domain, attachments: readonly Attachment[]) => void;
 }
@@ -70,13 +54,8 @@ export class OvertakenError extends HostError {
   override readonly retryable = true;
 }
 
-/** What libvirt calls a guest whose memory is still elsewhere (`virsh domstate --reason`, 9.0 and 11.3). */
-const ON_ITS_WAY = /^(migrating|starting up|post-copy.*)$/;
-
-/** Returns what a state and the reason of a pause say about where the guest's memory is. */
-export function lifeOf(state: string, reason: string | undefined): Life {
-  if (state === 'paused' && reason !== undefined && ON_ITS_WAY.test(reason)) return { kind: 'coming', shown: `${state} (${reason})` };
-  return /^(shut off|shutoff|crashed|no ?state)$/.test(state) ? { kind: 'gone' } : { kind: 'here' };
+function overtaken({ name }: Guest, what: string): OvertakenError {
+  return new OvertakenError(`${guestLabel(name)} ${what}`).placeAt({ guest: name });
 }
 
 /** Wires a guest that runs here. Throws OvertakenError when it is not any more the one that was asked for. */
@@ -89,50 +68,56 @@ export async function wireGuest(work: GuestWork): Promise<Done> {
   // Whoever starts or ends the guest from here on leaves another stamp; whoever did so before, another id.
   const stamp = stampOf(journal, guest);
   const id = await inquiry.id();
-  if (id === undefined || id !== idIn(xml)) throw new OvertakenError(`guest ${quote(guest.name)} ended or was started again meanwhile`);
+  if (id === undefined || String(id) !== idIn(xml)) throw overtaken(guest, 'ended or was started again meanwhile');
   const config = loadConfig(io.settings.config);
   const attachments = deriveAttachments(domain, config, io.warn);
   work.onAsked?.(domain, attachments);
   const asks = attachments.length === 0 ? 'nothing' : 'something';
   if (asks === 'nothing' && stamp === undefined) return { guest, asks };
-  const plan = await work.underLock.wire({ guest, journal }, { nics: domain.nics, attachments, stamp });
-  await assertSame(work, { guest, journal, id, stamp: stampOf(journal, guest) });
-  if (plan !== undefined && config.routed.announce) await announce(io.exec, { info: io.print, warn: io.warn }, { guest: guest.name, plan, fresh: false });
+  const plan = await work.turn.wire({ guest, nics: domain.nics, attachments, stamp });
+  await assertSame(work, guest, { id, stamp: stampOf(journal, guest) });
+  if (plan !== undefined && config.routed.announce) await work.effects.announce({ guest: guest.name, plan, fresh: false });
   return { guest, asks };
 }
 
 /** Makes the host agree with a guest that runs. Expects the lock to be held. Throws OvertakenError. */
-export async function wireNow(host: Host, { guest, journal }: Concerned, { stamp, nics, attachments }: Wiring): Promise<Plan | undefined> {
-  assertStamp({ guest, journal }, stamp);
-  if (attachments.length === 0) {
-    await releaseRunning(host, guest.uuid);
-    return undefined;
-  }
-  return wireRejoined(host, { guest, nics, attachments });
+export async function wireNow(host: Host, { stamp, ...running }: Wiring): Promise<Plan | undefined> {
+  assertStamp(host, running.guest, stamp);
+  return makeRight(host, running);
 }
 
 /** Does what {@link wireNow} does, and serves what the guest has by then. */
-export async function wireServed({ io, host }: { readonly io: Io; readonly host: Host }, concerned: Concerned, wiring: Wiring): Promise<Part> {
-  const plan = await wireNow(host, concerned, wiring);
-  await serve(io, host, concerned);
+export async function wireServed({ serve }: Pick<Effects, 'serve'>, host: Host, wiring: Wiring): Promise<Part> {
+  const plan = await wireNow(host, wiring);
+  await serve(host, wiring.guest);
   return plan;
 }
 
-function assertStamp({ guest, journal }: Concerned, stamp: string | undefined): void {
-  if (stampOf(journal, guest) !== stamp) throw new OvertakenError(`guest ${quote(guest.name)} was started or ended meanwhile`);
+/**
+ * Makes the host agree with what a guest that runs asks for. Returns what was done; undefined: what was wired for it is
+ * released, because it asks for nothing. Expects the lock to be held.
+ */
+export async function makeRight(host: Host, running: RunningGuest): Promise<Plan | undefined> {
+  if (running.attachments.length > 0) return wireRejoined(host, running);
+  await releaseRunning(host, running.guest.uuid);
+  return undefined;
+}
+
+function assertStamp({ journal }: Pick<Host, 'journal'>, guest: Guest, stamp: string | undefined): void {
+  if (stampOf(journal, guest) !== stamp) throw overtaken(guest, 'was started or ended meanwhile');
 }
 
 /**
  * Wires a guest that runs, and first puts its taps back into their bridge if that is why it cannot be. To look for such each
  * time would be one more program, at a tenth of the cost of all the rest.
  */
-export async function wireRejoined(host: Host, wish: Wish): Promise<Plan> {
-  const request = { guest: wish.guest, attachments: wish.attachments, fresh: false, incoming: false };
+async function wireRejoined(host: Host, running: RunningGuest): Promise<Plan> {
+  const request = { guest: running.guest, attachments: running.attachments, fresh: false, incoming: false };
   try {
     return await wire(host, request);
   } catch (error) {
-    if (error instanceof HostError && await rejoin(host, wish)) return wire(host, request);
-    if (error instanceof GuestwireError) await filterAllTheSame(host, wish.guest);
+    if (error instanceof HostError && await rejoin(host, running)) return wire(host, request);
+    if (error instanceof GuestwireError) await filterAllTheSame(host, running.guest);
     throw error;
   }
 }
@@ -144,7 +129,7 @@ async function filterAllTheSame(host: Host, { name, uuid }: Guest): Promise<void
     await refilter(host, uuid);
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
-    warn(`guest ${quote(name)}: its filters could not be checked and repaired, either: ${error.message}`);
+    warn(`${guestLabel(name)}: its filters could not be checked and repaired, either: ${error.message}`);
   }
 }
 
@@ -153,9 +138,8 @@ async function filterAllTheSame(host: Host, { name, uuid }: Guest): Promise<void
  * another by now the guest has been started since.
  */
 export async function releaseGuest(work: Omit<GuestWork, 'inquiry'>, guest: Guest, seen: string | undefined): Promise<void> {
-  const journal = journalOf(work.io);
-  await reconciled(work, { guest, journal }, async (host) => {
-    assertStamp({ guest, journal }, seen);
+  await served(work, guest, async (host) => {
+    assertStamp(host, guest, seen);
     await release(host, guest.uuid);
   });
 }
@@ -169,31 +153,32 @@ export function journalOf(io: Io): Journal {
   return createJournal(io.settings.stateDir, io.warn);
 }
 
+/** What tells one run of a guest from the next. */
+interface Run {
+  readonly id: number;
+  readonly stamp: string | undefined;
+}
+
 /** What was wired for a guest that ended meanwhile would stay; of one that was started again its hook has seen to it. */
-async function assertSame(work: GuestWork, { guest, journal, id, stamp }: Concerned & { readonly id: string; readonly stamp: string | undefined }): Promise<void> {
+async function assertSame(work: GuestWork, guest: Guest, { id, stamp }: Run): Promise<void> {
   const now = await work.inquiry.id();
   if (now === id) return;
-  if (now !== undefined) throw new OvertakenError(`guest ${quote(guest.name)} was started again meanwhile`);
-  await reconciled(work, { guest, journal }, async (host) => {
+  if (now !== undefined) throw overtaken(guest, 'was started again meanwhile');
+  await served(work, guest, async (host) => {
     // Its hook may have started it since, and waited for the lock no longer than this did.
-    assertStamp({ guest, journal }, stamp);
+    assertStamp(host, guest, stamp);
     await release(host, guest.uuid);
   });
-  throw new OvertakenError(`guest ${quote(guest.name)} ended meanwhile: its wiring is released`);
+  throw overtaken(guest, 'ended meanwhile: its wiring is released');
 }
 
 function idIn(xml: string): string | undefined {
   return /<domain\b[^>]*?\sid=['"](\d+)['"]/.exec(xml)?.[1];
 }
 
-async function reconciled({ io, underLock }: Omit<GuestWork, 'inquiry'>, concerned: Concerned, act: (host: Host) => Promise<void>): Promise<void> {
-  await underLock.run(concerned, async (host) => {
+async function served({ turn, effects }: Omit<GuestWork, 'inquiry'>, guest: Guest, act: (host: Host) => Promise<void>): Promise<void> {
+  await turn.run(async (host) => {
     await act(host);
-    await serve(io, host, concerned);
+    await effects.serve(host, guest);
   });
-}
-
-/** Serves what the guest has by now. Expects the lock to be held. */
-export async function serve({ exec, settings, warn }: Pick<Io, 'exec' | 'settings' | 'warn'>, { log }: Pick<Host, 'log'>, { guest, journal }: Concerned): Promise<void> {
-  await serveGuest({ journal, exec, log: { info: log, warn }, settings }, { uuid: guest.uuid, ended: false });
 }

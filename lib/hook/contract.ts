@@ -7,12 +7,12 @@ import { readFileSync, statSync } from 'node:fs';
 import { waitsForMigration } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment } from '../attachments/kinds.js';
-import { configMayMake, configMentions, loadConfig } from '../config/file.js';
+import { configMayMake, configMentions, type ConfigReading, configReading } from '../config/file.js';
 import { defaultConfig, type HostConfig } from '../config/host-config.js';
 import { agentLockOf, type Settings } from '../config/paths.js';
 import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain/domain.js';
-import { guestOf, nicLabel } from '../domain/guest.js';
-import { ConfigError, DomainXmlError, GuestwireError, NotAllowedError } from '../errors.js';
+import { guestLabel, guestOf, nicLabel } from '../domain/guest.js';
+import { ConfigError, DomainXmlError, GuestwireError, labelled, NotAllowedError } from '../errors.js';
 import { createJournal, type Journal } from '../journal/journal.js';
 import { createKernel } from '../kernel/kernel.js';
 import { announce } from '../lan/announce.js';
@@ -23,7 +23,7 @@ import { serveGuest, silence } from '../serve/serve.js';
 import type { Exec } from '../system/exec.js';
 import { acquireLock, isHeld } from '../system/lock.js';
 import { createLog, type Log, once } from '../system/log.js';
-import { oneLine, quote } from '../values/quote.js';
+import { bugReport, quote } from '../values/quote.js';
 
 export interface HookCall {
   /** argv as libvirt gives it: guest name, operation, sub-operation, extra. */
@@ -46,6 +46,7 @@ interface Run {
   readonly call: HookCall;
   readonly journal: Journal;
   readonly log: Log;
+  readonly config: ConfigReading;
 }
 
 interface Action {
@@ -80,7 +81,7 @@ export async function runHook(call: HookCall): Promise<HookResult> {
   const journal = createJournal(call.settings.stateDir, once(log.warn));
   let result: HookResult = { exitCode: 0, stderr: '' };
   try {
-    await action.run({ call, journal, log });
+    await action.run({ call, journal, log, config: configReading(call.settings.config) });
   } catch (error) {
     const sentence = sentenceOf(error, call);
     log.error(`${call.operation}: ${sentence}`);
@@ -91,8 +92,9 @@ export async function runHook(call: HookCall): Promise<HookResult> {
 }
 
 /** The destination of a migration learns here, and only here, that the next start is not a fresh one. */
-async function announceIncoming({ call, journal }: Run): Promise<void> {
-  const { domain, attachments, config } = understand(call);
+async function announceIncoming(run: Run): Promise<void> {
+  const { call, journal } = run;
+  const { domain, attachments, config } = understand(run);
   const routed = attachments.find(waitsForMigration);
   if (routed !== undefined && config.routed.migration !== 'manual' && !await isHeld(call.exec, agentLockOf(call.settings))) {
     throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here: no agent runs on this host to notice when it has arrived: start the agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here once it has arrived`);
@@ -101,7 +103,7 @@ async function announceIncoming({ call, journal }: Run): Promise<void> {
 }
 
 async function prepare(run: Run): Promise<void> {
-  const { domain, attachments, config } = understand(run.call, run.log);
+  const { domain, attachments, config } = understand(run, run.log);
   if (attachments.length === 0) {
     await forget(run, domain);
     return;
@@ -131,12 +133,12 @@ async function forget(run: Run, { uuid }: Domain): Promise<void> {
 }
 
 async function start(run: Run): Promise<void> {
-  const { domain, attachments, config } = understand(run.call, run.log);
+  const { domain, attachments, config } = understand(run, run.log);
   if (attachments.length === 0) return;
   const guest = guestOf(domain);
   const plan = await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
     const incoming = run.journal.read(guest.uuid)?.incoming ?? false;
-    await silence({ ...run, ...run.call }, attachments.map(({ link }) => link));
+    await silence({ ...run.call, ...run }, attachments.map(({ link }) => link));
     return wire(host, { guest, attachments, fresh: true, incoming });
   });
   if (config.routed.announce) await announce(run.call.exec, run.log, { guest: guest.name, plan, fresh: true });
@@ -147,7 +149,7 @@ async function start(run: Run): Promise<void> {
  * the guest any more it keeps what it has: whoever is editing the config just now does not mean to cut it off.
  */
 async function reconnect(run: Run): Promise<void> {
-  const { domain, attachments, config } = understand(run.call, run.log);
+  const { domain, attachments, config } = understand(run, run.log);
   if (attachments.length === 0) {
     if (domain.uuid === undefined || run.journal.read(domain.uuid) === undefined) return;
     run.log.warn(`guest ${quote(domain.name)}: ${UNSPOKEN}`);
@@ -181,7 +183,7 @@ function leavePending({ call, journal, log }: Run, uuid: string): void {
 
 /** Runs `act` for the guest `uuid` under the host's lock, after what earlier runs had to leave of others is done. */
 async function locked<T>(
-  { call, journal, log }: Run,
+  { call, journal, log, config }: Run,
   { uuid, wait }: { readonly uuid: string; readonly wait: number },
   act: (host: Host) => Promise<T>,
 ): Promise<T> {
@@ -190,11 +192,11 @@ async function locked<T>(
   });
   try {
     const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
-    const host = hostFrom({ settings: call.settings, exec, journal, log: log.info, warn: log.warn, config: () => orDefault(call.settings) });
+    const host = hostFrom({ settings: call.settings, exec, journal, log: log.info, warn: log.warn, config: () => orDefault(config) });
     await releaseEnded(host, journal.listEnded().filter((ended) => ended !== uuid), log);
     const done = await act(host);
     const { operation } = call;
-    if (operation !== 'prepare') await serveGuest({ journal, exec, log, settings: call.settings }, { uuid, ended: operation === 'stopped' || operation === 'release' });
+    if (operation !== 'prepare') await serveGuest({ journal, exec, log, config, settings: call.settings }, { uuid, ended: operation === 'stopped' || operation === 'release' });
     return done;
   } finally {
     lock.release();
@@ -213,9 +215,9 @@ async function releaseEnded(host: Host, ended: readonly string[], log: Log): Pro
 }
 
 /** A broken config protects nothing, and must not keep a guest from being released. */
-function orDefault({ config }: Settings): HostConfig {
+function orDefault(config: ConfigReading): HostConfig {
   try {
-    return loadConfig(config);
+    return config.read();
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return defaultConfig();
@@ -228,14 +230,11 @@ interface Understood {
   readonly config: HostConfig;
 }
 
-/**
- * A config that cannot be believed refuses only guests that it could be about: those that it names, or with XML that
- * asks.
- */
-function understand({ stdin, settings, operation }: HookCall, log?: Log): Understood {
+/** A config that cannot be believed refuses only guests that it could be about: those it names, or whose XML asks. */
+function understand({ call: { stdin, operation }, config: reading }: Run, log?: Log): Understood {
   const domain = parseDomain(stdin);
   try {
-    const config = loadConfig(settings.config);
+    const config = reading.read();
     return { domain, config, attachments: deriveAttachments(domain, config, operation === 'reconnect' ? log?.warn : undefined) };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
@@ -278,8 +277,7 @@ function uuidOfEnded({ call, journal }: Run): string | undefined {
 
 function sentenceOf(error: unknown, { guest }: HookCall): string {
   if (error instanceof GuestwireError) {
-    return error.message.includes(`guest ${quote(guest)}`) ? error.message : `guest ${quote(guest)}: ${error.message}`;
+    return labelled(guestLabel(guest), error.message);
   }
-  const { stack, message } = error instanceof Error ? error : new Error(String(error));
-  return `guest ${quote(guest)}: this is a bug in guestwire, please report it: ${oneLine(stack ?? message)}`;
+  return labelled(guestLabel(guest), bugReport(error));
 }

@@ -27,7 +27,7 @@ export function isAgentInstalled(): boolean {
 export function agentFiles(io: Io, isAsked: boolean): FileSet {
   if (!isAsked && !isAgentInstalled()) return { directories: [], files: [], surplus: [] };
   if (lstatOf(AGENT_UNIT) !== undefined && !isAgentInstalled()) throw new HostError(`${quote(AGENT_UNIT)} is not guestwire's: move it away`);
-  if (!existsSync(UNITS_DIR)) throw new HostError(`${quote(UNITS_DIR)} is missing: without systemd run 'guestwire watch' with this host's own init system`);
+  if (!existsSync(UNITS_DIR)) throw new HostError(`${quote(UNITS_DIR)} is missing: without systemd run 'guestwire agent' with this host's own init system`);
   return {
     directories: [],
     files: [

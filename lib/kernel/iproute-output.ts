@@ -132,13 +132,18 @@ function hopsOf(route: z.output<typeof hopsSchema>): string[] {
   return [route, ...route.nexthops].flatMap(({ gateway, via }) => gateway ?? via?.host ?? []);
 }
 
-const proxySchema = z.object({ dst: z.string(), protocol: z.optional(z.string()) });
+const proxySchema = z.object({ dst: z.string(), dev: z.optional(z.string()), protocol: z.optional(z.string()) });
 
 /** Returns the neighbour proxies of `ip -json -Numeric neigh show proxy dev LINK`, of both families. */
 export function parseProxies(answer: readonly unknown[]): ProxyFacts[] {
+  return parseHostProxies(answer).map(({ address, protocol }) => ({ address, protocol }));
+}
+
+/** Returns the neighbour proxies of `ip -json -Numeric neigh show proxy`, each with its link. */
+export function parseHostProxies(answer: readonly unknown[]): (ProxyFacts & { readonly dev: string })[] {
   return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
-    const { dst, protocol = '0' } = read(proxySchema, entry, 'ip neigh');
-    return { address: parseAddress(dst).text, protocol };
+    const { dst, dev = '', protocol = '0' } = read(proxySchema, entry, 'ip neigh');
+    return { address: parseAddress(dst).text, protocol, dev };
   });
 }
 
@@ -171,15 +176,17 @@ export function parseVlans(answer: readonly unknown[]): Map<string, VlanMember[]
 const subinterfaceSchema = z.object({
   ifname: z.string(),
   link: z.optional(z.string()),
+  master: z.optional(z.string()),
   linkinfo: z.object({ info_data: z.optional(z.object({ protocol: z.optional(z.string()), id: z.optional(z.number()) })) }),
 });
 
 /** Returns the VLAN links of `ip -json -details link show type vlan` with a parent in this network namespace. */
 export function parseSubinterfaces(answer: readonly unknown[]): Subinterface[] {
   return answer.filter((entry) => !isEmpty(entry)).flatMap((entry) => {
-    const { ifname, link, linkinfo } = read(subinterfaceSchema, entry, 'ip link');
+    const { ifname, link, master, linkinfo } = read(subinterfaceSchema, entry, 'ip link');
     const { id, protocol } = linkinfo.info_data ?? {};
-    return link === undefined || id === undefined ? [] : [{ ifname, parent: link, vid: id, protocol: tagProtocol(protocol) }];
+    if (link === undefined || id === undefined) return [];
+    return [{ ifname, parent: link, vid: id, protocol: tagProtocol(protocol), ...(master === undefined ? {} : { master }) }];
   });
 }
 

@@ -27,6 +27,8 @@ export interface Kernel {
 export interface Outcome {
   readonly observation: Observation;
   readonly failure: CommandError | undefined;
+  /** A dry run: nothing was changed, so what the kernel holds verifies nothing. */
+  readonly isDry?: true;
 }
 
 export type RunMode = 'stop-at-failure' | 'carry-on';
@@ -67,7 +69,7 @@ function writeSysctls(lines: readonly BatchLine[], procSys: string): void {
     } catch (error) {
       const errno = (error as NodeJS.ErrnoException).code ?? '';
       const failure = { tool: 'sysctl', args: [line.text], exitCode: undefined, signal: undefined, stderr: '', timedOut: false, errno, line: index + 1 };
-      throw new CommandError(`sysctl failed (${wordsOf(line)}): ${oneLine(String(error))}`, failure, { cause: error });
+      throw new CommandError(`sysctl failed (${wordsOf(line)}): ${oneLine(String(error))}`, failure, { cause: error }).placeAt({ link: linkOf(line) });
     }
   });
 }
@@ -87,7 +89,12 @@ async function runBatch(exec: Exec, { tool, lines }: Batch, { mode, questions }:
   const failed = lineOf(result.stderr);
   if (failed !== undefined && failed > lines.length) return undefined;
   const line = failed === undefined ? undefined : lines[failed - 1];
-  assertSuccess(request, result, line === undefined ? 'changing the host' : wordsOf(line));
+  try {
+    assertSuccess(request, result, line === undefined ? 'changing the host' : wordsOf(line));
+  } catch (error) {
+    if (error instanceof CommandError && line !== undefined) error.placeAt({ link: linkOf(line) });
+    throw error;
+  }
   return undefined;
 }
 
@@ -95,6 +102,10 @@ function argsOf(tool: Batch['tool'], mode: RunMode): string[] {
   if (tool === 'nft' || tool === 'sysctl') return ['-f', '-'];
   const flags = tool === 'bridge' ? ANSWER_FLAGS.bridge : [...(tool === 'ip -6' ? ['-6'] : []), ...ANSWER_FLAGS.ip];
   return [...flags, ...(mode === 'carry-on' ? ['-force'] : []), '-batch', '-'];
+}
+
+function linkOf({ operations: [first] }: BatchLine): string | undefined {
+  return (first?.after ?? first?.before)?.dev;
 }
 
 function wordsOf(line: BatchLine): string {

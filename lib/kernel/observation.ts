@@ -28,6 +28,8 @@ export interface Scope {
   readonly sysctls: readonly string[];
   /** Bridges for which all ports and their VLANs are listed: only bridges with uplinks need it. */
   readonly bridges: readonly string[];
+  /** Bridges whose ports alone are listed; absent: none. */
+  readonly joined?: readonly string[];
   /** Whether 802.1Q sub-interfaces are listed: they take a VLAN away from the bridge their parent is a port of. */
   readonly subinterfaces: boolean;
   /** Families of which guestwire's nftables table is read, a program each. */
@@ -117,6 +119,7 @@ export interface LinkFacts {
 /** A VLAN link: frames of `vid` and its protocol that come in on `parent` go to it, and not to the bridge. */
 export interface Subinterface extends VlanFacts {
   readonly ifname: string;
+  readonly master?: string | undefined;
 }
 
 export interface VlanFacts {

@@ -43,7 +43,8 @@ export async function observe(exec: Exec, scope: Scope, { procSys, answers }: { 
   const texts = queries.map(({ text }) => text);
   const { documents, reasons } = answers.ip === undefined ? await ask(exec, texts) : { documents: documentsOf(answers.ip, texts), reasons: new Map<number, string>() };
   const { rules, routers, ...found } = sort(queries, documents);
-  const ports = [...scope.ports.filter((port) => bridgeCapable(found.links, port)), ...[...found.members].flat(2)];
+  const ofBridges = [...found.members].filter(([bridge]) => scope.bridges.includes(bridge));
+  const ports = [...scope.ports.filter((port) => bridgeCapable(found.links, port)), ...ofBridges.flat(2)];
   return {
     ...found,
     nowhere: new Set(queries.flatMap((query, index) => (query.kind === 'lookup' && NOWHERE.test(reasons.get(index) ?? '') ? [query.address] : []))),
@@ -114,7 +115,7 @@ function queriesOf(scope: Scope, procSys: string): Query[] {
     ...scope.lookups.map((address): Query => ({ kind: 'lookup', text: `route get fibmatch ${address}`, address })),
     ...scope.locals.map((prefix): Query => ({ kind: 'locals', text: `route show table all type local root ${prefix}` })),
     // For a bridge that is gone iproute2 reports an error and ends, and the whole batch with it (6.1, 6.15).
-    ...scope.bridges.filter((bridge) => existsSync(join(procSys, `net/ipv6/conf/${bridge}`)) || existsSync(join(procSys, `net/ipv4/conf/${bridge}`))).map((bridge): Query => ({ kind: 'members', text: `link show master ${bridge}`, bridge })),
+    ...[...new Set([...scope.bridges, ...scope.joined ?? []])].filter((bridge) => isThere(bridge, procSys)).map((bridge): Query => ({ kind: 'members', text: `link show master ${bridge}`, bridge })),
     ...(scope.subinterfaces ? [{ kind: 'subinterfaces' as const, text: 'link show type vlan' }] : []),
     ...scope.proxies.map((link): Query => ({ kind: 'proxies', text: `neigh show proxy dev ${link}`, link })),
     // iproute2's own filter `via` passes over multipath routes (6.1).
@@ -123,6 +124,10 @@ function queriesOf(scope: Scope, procSys: string): Query[] {
     ...(scope.tables === undefined ? [] : tableQueries(scope.tables.protocol)),
     ...scope.exact.map(({ to, table }): Query => ({ kind: 'exact', text: `route show table all exact ${to}`, table })),
   ];
+}
+
+function isThere(link: string, procSys: string): boolean {
+  return ['ipv6', 'ipv4'].some((family) => existsSync(join(procSys, `net/${family}/conf/${link}`)));
 }
 
 /**

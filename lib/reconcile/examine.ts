@@ -2,34 +2,52 @@
  * The host observed and checked before a plan: the loop refuses here, while nothing has changed.
  */
 import { preflight } from '../attachments/check.js';
-import type { Attachment } from '../attachments/kinds.js';
-import { furtherScopeOf, scopeOf } from '../attachments/scope.js';
+import type { Attachment, Wired } from '../attachments/kinds.js';
+import { isUnfinished } from '../attachments/ledger.js';
+import { furtherScopeOf, scopeOf, withFurther } from '../attachments/scope.js';
 import { familiesOf } from '../attachments/wired.js';
-import type { Guest } from '../domain/guest.js';
 import type { Holding } from '../journal/journal.js';
-import type { Observation } from '../kernel/observation.js';
+import type { Observation, Scope } from '../kernel/observation.js';
 import { rivalsOf } from './holders.js';
-import { type Host, pastOf } from './host.js';
-import type { WireRequest } from './request.js';
+import { type Host, pastOfAll } from './host.js';
+import type { Member } from './request.js';
 
-/** Observes the host and throws unless it can give what `attachments` ask for. Returns the observation. */
-export async function check(host: Host, guest: Guest, attachments: readonly Attachment[]): Promise<Observation> {
-  const { live } = await rivalsOf(host, attachments, pastOf(host, guest.uuid));
-  return examine(host, { guest, attachments }, live);
+/** Observes the host and throws unless it can give what these guests ask for. Returns the observation. */
+export async function check(host: Host, members: readonly Member[]): Promise<Observation> {
+  const { live } = await rivalsOf(host, members.flatMap(({ attachments }) => attachments), pastOfAll(host, members));
+  return examine(host, members, { rivals: live });
 }
 
-interface Examined extends Pick<WireRequest, 'guest' | 'attachments'> {
+interface Examined {
+  readonly rivals: readonly Holding[];
   /** Each table costs a program; what it is can be taken for granted until nft says otherwise. */
   readonly asksFilters?: boolean;
 }
 
-export async function examine(host: Host, { guest, attachments, asksFilters = false }: Examined, rivals: readonly Holding[]): Promise<Observation> {
-  const recorded = host.journal.read(guest.uuid)?.wired ?? [];
-  const scope = scopeOf(attachments, recorded);
-  const first = await host.kernel.observe(asksFilters ? { ...scope, filters: familiesOf([...attachments, ...recorded]) } : scope);
-  const { nextHops, exact, routers } = await host.kernel.observe(furtherScopeOf(attachments, first));
-  const observation = { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
+/** Does what {@link check} does when it is known which other guests hold what these ask for. */
+export async function examine(host: Host, members: readonly Member[], { rivals, asksFilters = false }: Examined): Promise<Observation> {
+  const wanted = members.flatMap(({ attachments }) => attachments);
+  const recorded = members.flatMap(({ entry }) => entry?.wired ?? []);
+  const observation = await observeFor(host, { wanted, recorded, ...(asksFilters && { filters: familiesOf([...wanted, ...recorded]) }) });
   const others = rivals.map(({ guest: { name }, wired }) => ({ name, attachments: wired }));
-  preflight(guest.name, attachments, { observation, others, recorded, guestName: (uuid) => host.journal.read(uuid)?.guest.name });
+  const guestName = (uuid: string): string | undefined => host.journal.read(uuid)?.guest.name;
+  // What these guests hold together is theirs: one of them may take over what another gives up.
+  const own = [...wanted, ...recorded];
+  for (const { guest, attachments } of members) {
+    preflight(guest.name, attachments, {
+      observation, others, recorded: own, guestName, isUnfinished: (dev) => isUnfinished(host.journal.readLedger(), dev),
+    });
+  }
   return observation;
+}
+
+interface Asked extends Partial<Pick<Scope, 'filters'>> {
+  readonly wanted: readonly Attachment[];
+  readonly recorded: readonly Wired[];
+}
+
+/** Returns all that the checks of these attachments need to know of the host: some of it depends on the rest. */
+export async function observeFor({ kernel }: Pick<Host, 'kernel'>, { wanted, recorded, ...scope }: Asked): Promise<Observation> {
+  const first = await kernel.observe({ ...scopeOf(wanted, recorded), ...scope });
+  return withFurther(first, await kernel.observe(furtherScopeOf(wanted, first)));
 }

@@ -6,8 +6,11 @@ import { type HostConfig, protectedOn } from '../config/host-config.js';
 import type { Settings } from '../config/paths.js';
 import { createJournal, type Entry, type Holding, type Journal } from '../journal/journal.js';
 import { quarantineIn } from '../journal/quarantine.js';
-import { followRenames } from '../journal/renamed-links.js';
+import { entryNow, holdingNow } from '../journal/renamed-links.js';
 import { createKernel, type Kernel } from '../kernel/kernel.js';
+import { type LinkNames, linkNames } from '../kernel/link-files.js';
+import type { Guest } from '../domain/guest.js';
+import type { BatchLine } from '../state/render.js';
 import type { Exec } from '../system/exec.js';
 import type { Lock } from '../system/lock.js';
 
@@ -32,7 +35,7 @@ export function hostFrom({ settings, exec, warn, log = () => undefined, lock, ..
   let config: HostConfig | undefined;
   return {
     kernel: createKernel(lock === undefined ? exec : (request) => exec({ ...request, fd: lock.fd })),
-    journal: followRenames(parts.journal ?? createJournal(settings.stateDir, warn)),
+    journal: parts.journal ?? createJournal(settings.stateDir, warn), names: linkNames(),
     log, warn, isQuarantined: quarantineIn(settings.quarantine),
     protectedOn: (bridge) => protectedOn(config ??= load())(bridge),
   };
@@ -40,38 +43,73 @@ export function hostFrom({ settings, exec, warn, log = () => undefined, lock, ..
 
 /** What a plan starts from, besides the kernel. */
 export interface Past {
-  /** The guest's entry in the journal, if it has one. */
-  readonly entry: Entry | undefined;
+  /** What the journal records of the guests that are planned, together; undefined: nothing. */
+  readonly entry: Recorded | undefined;
   /** What guestwire records of what guests share. */
   readonly ledger: Ledger;
-  /** What other guests hold; reading it costs something, so only who needs it asks. */
+  /** What other guests hold. Reading it costs something, so only a plan that needs it asks. */
   readonly others: () => readonly Holding[];
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
-  /** Nothing may pass to or from the guest. */
+  /** Nothing may pass to or from any of the guests. */
   readonly quarantined: boolean;
 }
 
-/** Where effects go: injected at the top, so that tests put fakes in. */
+export type Recorded = Pick<Entry, 'wired' | 'original'>;
+
+/** Where effects go: injected at the top, so that tests put fakes in, and a dry run what changes nothing. */
 export interface Host {
   readonly kernel: Kernel;
+  /** As it was written: {@link readEntry} gives it with the names that links have now. */
   readonly journal: Journal;
-  /** Told what was done, a line a change. */
-  readonly log: (line: string) => void;
+  /** The names that links have now; absent: those of the journal. */
+  readonly names?: LinkNames | undefined;
+  /** Told what was done, a line a change; `change` is what the kernel was told for it, if it was. */
+  readonly log: (line: string, change?: BatchLine) => void;
   /** Told what is not as it should be, and what guestwire changes does not mend; absent: `log` is. */
-  readonly warn?: ((line: string) => void) | undefined;
+  readonly warn?: ((line: string, guest?: Guest) => void) | undefined;
   /** VIDs that the host config says never to remove from the uplinks of a bridge. */
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
   /** Whether nothing may pass to or from the guest of this UUID. */
   readonly isQuarantined: (uuid: string) => boolean;
 }
 
+/** What tells the entries of guests, with the names that links have now. */
+export type Records = Pick<Host, 'journal' | 'names'>;
+
+/** Returns the guest's entry with its links under their names of now; undefined: nothing is recorded. */
+export function readEntry({ journal, names }: Records, uuid: string): Entry | undefined {
+  const entry = journal.read(uuid);
+  return entry === undefined || names === undefined ? entry : entryNow(entry, names);
+}
+
+/** Returns what all guests hold, with their links under their names of now. */
+export function listHoldings({ journal, names }: Records): Holding[] {
+  const all = journal.list();
+  return names === undefined ? all : all.map((entry) => holdingNow(entry, names));
+}
+
 /** Returns what a plan for this guest starts from. */
-export function pastOf({ journal, protectedOn, isQuarantined }: Host, uuid: string): Past {
+export function pastOf(host: Host, uuid: string): Past {
+  return { ...pastOfAll(host, [{ guest: { uuid }, entry: readEntry(host, uuid) }]), quarantined: host.isQuarantined(uuid) };
+}
+
+/** Returns what a plan for these guests starts from. Which of them are in quarantine their attachments say. */
+export function pastOfAll(host: Host, members: readonly { readonly guest: Pick<Guest, 'uuid'>; readonly entry: Entry | undefined }[]): Past {
+  const { journal, protectedOn, isQuarantined } = host;
+  const uuids = new Set(members.map(({ guest }) => guest.uuid));
+  const entries = members.flatMap(({ entry }) => entry ?? []);
   let others: Holding[] | undefined;
   return {
-    entry: journal.read(uuid), ledger: journal.readLedger(), protectedOn, quarantined: isQuarantined(uuid),
-    others: () => (others ??= journal.list().filter(({ guest }) => guest.uuid !== uuid).map((entry) => withQuarantineOf(entry, isQuarantined))),
+    entry: together(entries), ledger: journal.readLedger(), protectedOn, quarantined: false,
+    others: () => (others ??= listHoldings(host).filter(({ guest }) => !uuids.has(guest.uuid))
+      .map((entry) => withQuarantineOf(entry, isQuarantined))),
   };
+}
+
+function together(entries: readonly Entry[]): Recorded | undefined {
+  const [first, ...rest] = entries;
+  if (first === undefined || rest.length === 0) return first;
+  return { wired: entries.flatMap(({ wired }) => wired), original: entries.flatMap(({ original }) => original) };
 }
 
 /** The file counts, not what the entry remembers of it. */

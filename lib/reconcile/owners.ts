@@ -3,11 +3,11 @@
  */
 import { claimsOf, dependenceOf, namesOf, placedOf } from '../attachments/attachment.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
-import { type Guest, nicLabel } from '../domain/guest.js';
+import { type Guest, guestLabel, nicLabel } from '../domain/guest.js';
+import type { GuestwireError } from '../errors.js';
 import type { Entry } from '../journal/journal.js';
 import { type NetObject, needOf } from '../state/objects.js';
 import { bare } from '../values/address.js';
-import { quote } from '../values/quote.js';
 import type { Plan } from './plan.js';
 
 /** One guest as it is surveyed. */
@@ -28,15 +28,13 @@ export interface Owner {
 /** Returns how messages name an owner: `guest 'web1' NIC 1 (52:54:00:12:34:56)`. */
 export function labelOf({ guest, nic }: Owner): string {
   if (guest === undefined) return 'host';
-  return nic === undefined ? `guest ${quote(guest.name)}` : nicLabel(guest.name, { index: nic.nic, mac: nic.mac });
+  return nic === undefined ? guestLabel(guest.name) : nicLabel(guest.name, { index: nic.nic, mac: nic.mac });
 }
 
-/** Returns a message of this guest without its label, and with whom that names: the other way round {@link labelOf}. */
-export function withOwner(guest: Guest, message: string): Owner & { readonly text: string } {
-  const label = labelOf({ guest, nic: undefined });
-  if (!message.startsWith(label)) return { guest, nic: undefined, text: message };
-  const [whole = '', nic, mac] = /^(?: NIC (\d+)(?: \(([0-9a-f:]{17})\))?)?: /.exec(message.slice(label.length)) ?? [];
-  return { guest, nic: nic === undefined ? undefined : { nic: Number(nic), mac }, text: whole === '' ? message : message.slice(label.length + whole.length) };
+/** Returns what went wrong for a guest, with the NIC that the error is about. */
+export function withOwner(guest: Guest, error: GuestwireError): Owner & { readonly text: string } {
+  const { nic, mac } = error;
+  return { guest, nic: nic === undefined ? undefined : { nic, mac }, text: error.placeAt({ guest: guest.name }, guestLabel(guest.name)).detail };
 }
 
 /** Returns whose an object of these plans is: what is on a guest's link is the guest's, and what is elsewhere for its sake alone. */
@@ -45,9 +43,8 @@ export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): 
   const byNeed = new Map<string, Owner>();
   const owned = subjects.flatMap(({ guest, entry, attachments }) => [...(entry?.wired ?? []), ...placedOf(attachments ?? [])].map((one) => ({ one, owner: { guest, nic: { nic: one.nic, mac: one.mac } } })));
   for (const { one, owner } of owned) {
-    wired.set(one.link, owner);
     if (one.was !== undefined) wired.set(one.was, owner);
-    for (const name of namesOf(one).slice(1)) wired.set(name, owner);
+    for (const name of namesOf(one)) wired.set(name, owner);
     for (const claim of claimsOf([one])) byNeed.set(bare(claim), owner);
   }
   for (const port of plans.flatMap((plan) => plan.touched)) {

@@ -1,27 +1,45 @@
-/** A plan that was carried out, in words. */
-import type { SharedWarning } from '../attachments/attached.js';
-import { type Guest, nicLabel } from '../domain/guest.js';
+/** A plan in words: what was carried out, and what no change mends, each with the guest that it is about. */
+import { type Guest, guestLabel, nicLabel } from '../domain/guest.js';
+import type { BatchLine } from '../state/render.js';
 import { describeLine } from '../state/words.js';
-import { quote } from '../values/quote.js';
 import type { Host } from './host.js';
+import { ownersOf } from './owners.js';
 import type { Plan } from './plan.js';
+import type { Member } from './request.js';
 
 /** A line of a batch is a line of the log: a range of 4,000 VIDs is one change. */
-export function logPlan({ log, warn = log }: Pick<Host, 'log' | 'warn'>, { name }: Pick<Guest, 'name'>, plan: Plan): void {
-  const { touched, batches } = plan;
-  for (const warning of warningsOf(name, plan.warnings)) warn(warning);
-  for (const line of batches.flatMap(({ lines }) => lines)) {
+export function logPlan({ log, warn = (line) => { log(line); } }: Pick<Host, 'log' | 'warn'>, members: readonly Member[], plan: Plan): void {
+  for (const { guest, text } of warningsOf(members, plan)) warn(text, guest);
+  const label = labelsFor(members, plan);
+  for (const line of plan.batches.flatMap(({ lines }) => lines)) {
     const said = describeLine(line);
-    const [operation] = line.operations;
-    if (said === undefined || operation === undefined) continue;
-    const dev = (operation.after ?? operation.before)?.dev;
-    const attachment = touched.find(({ link }) => link === dev);
-    const where = attachment === undefined ? `guest ${quote(name)}` : nicLabel(name, { index: attachment.nic, mac: attachment.mac });
-    log(`${where}: ${said}`);
+    if (said !== undefined) log(`${label(line)}: ${said}`, line);
   }
 }
 
-/** Returns what no change of a plan mends, in words. */
-export function warningsOf(name: string, warnings: readonly SharedWarning[]): string[] {
-  return warnings.map(({ text }) => `guest ${quote(name)}: ${text}`);
+/** A line about a link names its NIC; one about what serves a guest elsewhere, the guest; of several guests together, the host. */
+function labelsFor(members: readonly Member[], plan: Plan): (line: BatchLine) => string {
+  const [first, ...rest] = members;
+  const owner = rest.length === 0 ? () => first : ownersOf(members, [plan]);
+  return ({ operations: [operation] }) => {
+    const object = operation?.after ?? operation?.before;
+    const guest = owner(object)?.guest;
+    if (guest === undefined) return 'host';
+    const wired = plan.touched.find(({ link }) => link === object?.dev);
+    return wired === undefined ? guestLabel(guest.name) : nicLabel(guest.name, { index: wired.nic, mac: wired.mac });
+  };
+}
+
+/** Returns what of a plan no change mends, guest by guest: it stays so until a person changes the host. */
+function warningsOf(members: readonly Member[], { warnings }: Pick<Plan, 'warnings'>): { readonly guest: Guest; readonly text: string }[] {
+  return members.flatMap(({ guest, attachments, entry }) => {
+    const own = new Set([...attachments, ...(entry?.wired ?? [])].map(({ link }) => link));
+    return warnings.filter(({ links }) => members.length === 1 || links.some((link) => own.has(link)))
+      .map(({ text }) => ({ guest, text: `${guestLabel(guest.name)}: ${text}` }));
+  });
+}
+
+/** Returns what tells a line from all others of its run. The text alone does not: rules of both families have the same. */
+export function lineId({ text, operations }: BatchLine): string {
+  return `${operations[0]?.key ?? ''} ${text}`;
 }

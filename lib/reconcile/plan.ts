@@ -17,7 +17,7 @@ import {
   isBroken, isGrant, isLeftover, isMade, isSeenAgain, isSetting, isShared, keyOf, numberOf, queueOf,
 } from '../state/objects.js';
 import { type Batch, flushBatch, render } from '../state/render.js';
-import type { Past } from './host.js';
+import type { Past, Recorded } from './host.js';
 import type { StartMode } from './request.js';
 
 /** What would be, or was, done for a guest. */
@@ -81,7 +81,8 @@ export function planFilterOf(entry: Entry, observation: Observation, past: Past)
  */
 export function planRelease(entry: Entry, observation: Observation, { keepMade, past }: { keepMade: boolean; past: Past }): Plan {
   const living = livingOf(entry.wired, observation);
-  const target = { wired: [], past, incoming: false };
+  const kept = keepMade ? living.filter(staysUntilRelease) : [];
+  const target = { wired: kept, past, incoming: false };
   if (keepMade) return planTowards([...ofLinks(entry.original, living), ...observedState(living, observation).filter(isMade)], observation, target);
   // A macvtap goes with the veth end below it.
   const going = new Set(living.filter(staysUntilRelease).map(({ nic }) => nic));
@@ -108,7 +109,7 @@ export function leftOf(plan: Plan, observation: Observation, past: Past): Operat
 }
 
 /** What the wired links held before guestwire first touched them. Our routes are a leftover, nothing to bring back. */
-export function originalOf({ touched, observed }: Plan, entry: Entry | undefined): NetState {
+export function originalOf({ touched, observed }: Plan, entry: Recorded | undefined): NetState {
   const isKnown = ({ dev }: NetObject): boolean =>
     (entry?.wired ?? []).some((old) => old.link === dev && touched.some((now) => now.link === dev && now.ifindex === old.ifindex));
   const before = (entry?.original ?? []).filter(isKnown);

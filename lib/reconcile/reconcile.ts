@@ -4,60 +4,82 @@
  * what it could not put back.
  */
 import { isNic, madeOf, placingOf, staysUntilRelease, waitsForMigration } from '../attachments/attachment.js';
-import { changedIn, type Ledger, LEDGER_NAMES } from '../attachments/ledger.js';
+import type { Attachment, Placed } from '../attachments/kinds.js';
 import { scopeOf } from '../attachments/scope.js';
-import { isPending } from '../attachments/wired.js';
-import { type Guest, nicLabel } from '../domain/guest.js';
-import { CommandError, HostError, RollbackError, VerifyError } from '../errors.js';
-import type { Entry, Holding } from '../journal/journal.js';
+import { nicLabel } from '../domain/guest.js';
+import { CommandError, HostError } from '../errors.js';
+import type { Holding } from '../journal/journal.js';
 import { underNewNames } from '../journal/renamed-links.js';
-import type { RunMode } from '../kernel/kernel.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
-import { describe } from '../state/words.js';
-import { oneLine, quote } from '../values/quote.js';
+import { quote } from '../values/quote.js';
+import { runPlan, settle, writeLedger } from './carry-out.js';
 import { check, examine } from './examine.js';
 import { rivalsOf } from './holders.js';
-import { type Host, type Past, pastOf } from './host.js';
+import { type Host, type Past, pastOf, pastOfAll, readEntry } from './host.js';
 import { logPlan } from './plan-log.js';
-import { leftOf, originalOf, type Plan, planFilterOf, planFor, planUndo } from './plan.js';
+import { type Plan, planFilterOf, planFor } from './plan.js';
 import { ofRunning, planTakeBack, type TakeBack } from './release-plan.js';
-import type { WireRequest } from './request.js';
+import type { Member, StartMode, Wanted, WireRequest } from './request.js';
 
-/** Said of what the guest has and nobody speaks of any more. */
+/** Told of a NIC that stays wired although nothing asks for it. */
 export const UNSPOKEN = "stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' removes the wiring";
 
+/** Does for one guest what {@link wireAll} does. */
+export async function wire(host: Host, { guest, attachments, ...mode }: WireRequest): Promise<Plan> {
+  return wireAll(host, [{ guest, attachments }], mode);
+}
+
 /**
- * Makes the host agree with `attachments` and returns what was done. What the guest's earlier entry recorded and is not
- * wanted any more is given up. Throws when the host cannot give it, or does not hold it afterwards; then nothing changed.
+ * Makes the host agree with what these guests ask for, in one plan, and returns what was done. What the guests' earlier
+ * entries recorded and is not wanted any more is given up. Throws when the host cannot give it, or does not hold it
+ * afterwards; then nothing changed for any of them. Several guests must be such that can go together.
  */
-export async function wire(host: Host, request: WireRequest): Promise<Plan> {
-  const { guest } = request;
-  const attachments = request.fresh ? request.attachments : underNewNames(request.attachments, host.journal.read(guest.uuid)?.wired ?? []);
-  const plan = await wireAnew(host, { ...request, attachments }, { asksFilters: false });
-  for (const one of request.keepsUnspoken === true ? plan.wired : []) {
-    const { nic, mac, link } = one;
-    if (isNic(one) && !attachments.some((attachment) => attachment.link === link)) {
-      host.log(`${nicLabel(guest.name, { index: nic, mac })}: ${UNSPOKEN}`);
-    }
-  }
-  if (request.incoming && attachments.some(waitsForMigration)) {
-    host.log(`guest ${quote(guest.name)} arrives by migration: its routes wait for 'guestwire reconcile'`);
-  }
+export async function wireAll(host: Host, wanted: readonly Wanted[], mode: StartMode): Promise<Plan> {
+  const members = wanted.map((one) => memberOf(host, one, mode));
+  const plan = await wireAnew(host, members, { mode, asksFilters: false });
+  for (const member of members) tellLeft(host, plan, { member, mode });
   return plan;
 }
 
-async function wireAnew(host: Host, request: WireRequest, { asksFilters }: { asksFilters: boolean }): Promise<Plan> {
-  const { guest, incoming } = request;
-  const known = pastOf(host, guest.uuid);
-  const { live, stale } = await rivalsOf(host, request.attachments, known);
+function memberOf(host: Host, { guest, attachments }: Wanted, { fresh }: Pick<StartMode, 'fresh'>): Member {
+  const entry = readEntry(host, guest.uuid);
+  return { guest, entry, attachments: fresh ? attachments : underNewNames(attachments, entry?.wired ?? []) };
+}
+
+interface Left {
+  readonly member: Member;
+  readonly mode: StartMode;
+}
+
+/** Tells what of a guest is not as its XML says once it is wired, and is meant so. */
+function tellLeft({ log }: Pick<Host, 'log'>, plan: Plan, { member: { guest, attachments }, mode }: Left): void {
+  for (const one of mode.keepsUnspoken === true ? plan.wired : []) {
+    const { nic, mac, link } = one;
+    if (isNic(one) && !attachments.some((attachment) => attachment.link === link)) {
+      log(`${nicLabel(guest.name, { index: nic, mac })}: ${UNSPOKEN}`);
+    }
+  }
+  if (mode.incoming && attachments.some(waitsForMigration)) {
+    log(`guest ${quote(guest.name)} arrives by migration: its routes wait for 'guestwire reconcile'`);
+  }
+}
+
+interface Anew {
+  readonly mode: StartMode;
+  readonly asksFilters: boolean;
+}
+
+async function wireAnew(host: Host, members: readonly Member[], { mode, asksFilters }: Anew): Promise<Plan> {
+  const known = pastOfAll(host, members);
+  const { live, stale } = await rivalsOf(host, members.flatMap(({ attachments }) => attachments), known);
   await collect(host, stale);
-  const past = stale.length === 0 ? known : pastOf(host, guest.uuid);
-  const observation = await examine(host, { ...request, asksFilters }, live);
+  const past = stale.length === 0 ? known : pastOfAll(host, members);
+  const observation = await examine(host, members, { rivals: live, asksFilters });
   try {
-    return await settle(host, { guest, incoming, past, plan: planFrom(observation, request, past) });
+    return await settle(host, { members, incoming: mode.incoming, past, plan: planAll(host, members, { observation, mode, past }) });
   } catch (error) {
     if (asksFilters || !isSurprise(error)) throw error;
-    return wireAnew(host, request, { asksFilters: true });
+    return wireAnew(host, members, { mode, asksFilters: true });
   }
 }
 
@@ -71,58 +93,61 @@ function isSurprise(error: unknown): boolean {
  * and makes the links that are guestwire's to make. Returns what was done; undefined: there are none to make. Throws as
  * {@link wire} does; then nothing changed.
  */
-export async function make(host: Host, request: Omit<WireRequest, 'fresh'>): Promise<Plan | undefined> {
-  const { guest, incoming } = request;
-  // A tap that has the name of a guest's own target is somebody else's, for now.
-  const observation = await check(host, guest, request.attachments.map((attachment) => ({ ...attachment, link: undefined })));
-  const made = madeOf(request.attachments);
+export async function make(host: Host, { guest, attachments, incoming }: Omit<WireRequest, 'fresh'>): Promise<Plan | undefined> {
+  const entry = readEntry(host, guest.uuid);
+  // A tap that has the name of a guest's own target is another's, for now.
+  const unplaced = attachments.map((attachment) => ({ ...attachment, link: undefined }));
+  const observation = await check(host, [{ guest, entry, attachments: unplaced }]);
+  const made = madeOf(attachments);
   if (made.length === 0) return undefined;
-  const past = pastOf(host, guest.uuid);
-  return settle(host, { guest, incoming, past, plan: planFor(made, observation, { mode: { fresh: false, incoming }, past }) });
+  const members = [{ guest, entry, attachments }];
+  const past = pastOfAll(host, members);
+  return settle(host, { members, incoming, past, plan: planFor(made, observation, { mode: { fresh: false, incoming }, past }) });
 }
 
-interface Settling {
-  readonly guest: Guest;
-  readonly incoming: boolean;
-  readonly plan: Plan;
+/** How a start that is to come is seen: the host with the links that libvirt will make, and the attachments that name them. */
+export type Foresee = (observation: Observation) => Promise<{ readonly observation: Observation; readonly attachments: readonly Attachment[] }>;
+
+/**
+ * Returns what wiring would do now, with every check made and nothing changed. With `foresee`, a NIC whose link does not
+ * exist yet is checked as far as that goes without it, and planned as `foresee` shows it.
+ */
+export async function planWiring(host: Host, { guest, attachments, foresee, ...mode }: WireRequest & { readonly foresee?: Foresee }, past: Past): Promise<Plan> {
+  const entry = readEntry(host, guest.uuid);
+  const member: Member = { guest, entry, attachments: underNewNames(attachments, past.entry?.wired ?? []) };
+  if (foresee === undefined) return planAll(host, [member], { observation: await check(host, [member]), mode, past });
+  const named = member.attachments.flatMap(({ link }) => link ?? []);
+  const { links } = await host.kernel.observe({ ...EMPTY_SCOPE, links: named });
+  const there = member.attachments.map((one): Attachment => (one.link === undefined || links.has(one.link) ? one : { ...one, link: undefined }));
+  const seen = await foresee(await check(host, [{ ...member, attachments: there }]));
+  return planAll(host, [{ ...member, attachments: seen.attachments }], { observation: seen.observation, mode, past });
+}
+
+interface Planning {
+  readonly observation: Observation;
+  readonly mode: StartMode;
   readonly past: Past;
 }
 
-/** Records, carries out and verifies a plan, or undoes it and throws why. */
-async function settle(host: Host, { guest, incoming, plan, past }: Settling): Promise<Plan> {
-  const entry: Entry = {
-    version: 1, guest, since: past.entry?.since ?? new Date().toISOString(), incoming,
-    wired: plan.touched, original: originalOf(plan, past.entry),
-  };
-  // Before the first effect: whoever dies after it leaves what the guest's release needs to know.
-  host.journal.write(entry);
-  let after: Observation | undefined;
-  try {
-    after = await carryOut(host, plan, past);
-  } catch (error) {
-    await rollBack(host, { guest, plan, past }, error as Error);
-    throw error;
-  }
-  const wired = plan.wired.map((one) => (isPending(one) ? { ...one, ifindex: after?.links.get(one.link)?.ifindex ?? one.ifindex } : one));
-  if (plan.touched.length > plan.wired.length || wired.some((one, index) => one !== plan.wired[index])) host.journal.write({ ...entry, wired });
-  logPlan(host, guest, plan);
-  return plan;
+function planAll(host: Host, members: readonly Member[], { observation, mode, past }: Planning): Plan {
+  return planFor(members.flatMap((member) => markedIn(host, member.guest.uuid, placedIn(member))), observation, { mode, past });
 }
 
-/** Returns what wiring would do now, with every check made and nothing changed. */
-export async function planWiring(host: Host, request: WireRequest, past: Past): Promise<Plan> {
-  const attachments = underNewNames(request.attachments, past.entry?.wired ?? []);
-  return planFrom(await check(host, request.guest, attachments), { ...request, attachments }, past);
-}
-
-function planFrom(observation: Observation, { guest, attachments, ...mode }: WireRequest, past: Past): Plan {
-  const placed = attachments.flatMap((attachment) => {
-    const placing = placingOf(attachment);
+function placedIn({ guest, attachments }: Member): Placed[] {
+  return attachments.flatMap((one) => {
+    const placing = placingOf(one);
     if ('links' in placing) return placing.links;
-    const where = nicLabel(guest.name, { index: attachment.nic, mac: attachment.mac });
-    throw new HostError(`${where}: libvirt gives it no ${placing.lacks} to wire: use an interface that has one`);
+    const { nic, mac, link } = one;
+    const where = nicLabel(guest.name, { index: nic, mac });
+    throw new HostError(`${where}: libvirt gives it no ${placing.lacks} to wire`, { cure: 'use an interface that has one' })
+      .placeAt({ guest: guest.name, nic, mac, link }, where);
   });
-  return planFor(placed, observation, { mode, past });
+}
+
+/** Returns these links of a guest, marked when nothing may pass to or from it. */
+export function markedIn({ isQuarantined }: Pick<Host, 'isQuarantined'>, uuid: string, placed: readonly Placed[]): Placed[] {
+  const quarantined = isQuarantined(uuid) || undefined;
+  return placed.map((one) => (isNic(one) ? { ...one, quarantined } : one));
 }
 
 /**
@@ -140,7 +165,7 @@ export async function release(host: Host, uuid: string): Promise<void> {
  * are still recorded; without `keepMade` they go, and their NICs are dead until the guest is started again.
  */
 export async function releaseRunning(host: Host, uuid: string, { keepMade = true, keepLinksUp = false } = {}): Promise<void> {
-  const keeps = keepMade && host.journal.read(uuid)?.wired.some(staysUntilRelease) === true;
+  const keeps = keepMade && readEntry(host, uuid)?.wired.some(staysUntilRelease) === true;
   await takeBack(host, uuid, ofRunning(host, uuid, { keepMade, keepLinksUp }));
   if (!keeps) host.journal.remove(uuid);
 }
@@ -155,13 +180,14 @@ export async function unwire(host: Host, uuid: string): Promise<void> {
  * was done; undefined when the guest is not wired. Throws CommandError; the filters are then as they were.
  */
 export async function refilter(host: Host, uuid: string): Promise<Plan | undefined> {
+  const entry = readEntry(host, uuid);
+  if (entry === undefined) return undefined;
   const past = pastOf(host, uuid);
-  if (past.entry === undefined) return undefined;
-  const plan = planFilterOf(past.entry, await host.kernel.observe(scopeOf([], past.entry.wired)), past);
+  const plan = planFilterOf(entry, await host.kernel.observe(scopeOf([], entry.wired)), past);
   // nft carries out a file whole or not at all, so there is nothing to undo.
   await host.kernel.run(plan.batches, 'stop-at-failure', EMPTY_SCOPE);
-  host.journal.write({ ...past.entry, wired: plan.touched });
-  logPlan(host, past.entry.guest, plan);
+  host.journal.write({ ...entry, wired: plan.touched });
+  logPlan(host, [{ guest: entry.guest, attachments: [], entry }], plan);
   return plan;
 }
 
@@ -171,44 +197,8 @@ async function takeBack(host: Host, uuid: string, how: TakeBack): Promise<void> 
   const { entry, past, plan, blind } = planned;
   await runPlan(host, plan, { past, mode: 'carry-on' });
   writeLedger(host, past.ledger, plan.ledger.after);
-  logPlan(host, entry.guest, plan);
+  logPlan(host, [{ guest: entry.guest, attachments: [], entry }], plan);
   if (blind !== undefined) throw blind;
-}
-
-async function carryOut(host: Host, plan: Plan, past: Past): Promise<Observation | undefined> {
-  const { during, after: ledger } = plan.ledger;
-  writeLedger(host, past.ledger, during);
-  const after = await runPlan(host, plan, { past, mode: 'stop-at-failure' });
-  writeLedger(host, during, ledger);
-  return after;
-}
-
-/** Carries `plan` out, and believes what the kernel then holds, not what the tools said. */
-async function runPlan({ kernel }: Host, plan: Plan, { past, mode }: { past: Past; mode: RunMode }): Promise<Observation | undefined> {
-  if (plan.batches.length === 0) return undefined;
-  const { observation, failure } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filters: [] });
-  // nft carries out a file whole or not at all (nft(8)), so its success is proof enough, and saves a program.
-  const left = leftOf(plan, observation, past);
-  if (failure !== undefined && (left.length > 0 || failure.failure.tool === 'nft')) throw failure;
-  if (left.length === 0) return observation;
-  throw new VerifyError(`the kernel differs from what guestwire set: still to do: ${left.slice(0, 3).map((operation) => describe(operation)).join(', ')}${left.length > 3 ? ` and ${left.length - 3} more` : ''}`);
-}
-
-/** Aims at the state observed before. */
-async function rollBack(host: Host, { guest, plan, past }: { guest: Guest; plan: Plan; past: Past }, cause: Error): Promise<void> {
-  try {
-    if (!isUntouched(plan, cause)) await runPlan(host, planUndo(plan, await host.kernel.observe(scopeOf([], plan.touched)), past), { past, mode: 'carry-on' });
-    for (const name of LEDGER_NAMES) host.journal.writeLedger(name, past.ledger[name]);
-    if (past.entry === undefined) host.journal.remove(guest.uuid);
-    else host.journal.write(past.entry);
-  } catch (error) {
-    throw new RollbackError(`${cause.message}; and it could not be undone: ${oneLine((error as Error).message)}`, { cause });
-  }
-}
-
-/** Filters are the first to come, so an nft that cannot be started did nothing, and what it could not read is as it was. */
-function isUntouched({ batches: [first, ...rest] }: Plan, cause: Error): boolean {
-  return cause instanceof CommandError && cause.failure.tool === 'nft' && cause.failure.errno !== undefined && first?.tool === 'nft' && rest.every(({ tool }) => tool !== 'nft');
 }
 
 async function collect(host: Host, stale: readonly Holding[]): Promise<void> {
@@ -216,9 +206,4 @@ async function collect(host: Host, stale: readonly Holding[]): Promise<void> {
     await release(host, entry.guest.uuid);
     host.log(`guest ${quote(entry.guest.name)}: forgotten: its links are gone`);
   }
-}
-
-/** What guests share is kept beside their entries, and written only when it changes. */
-function writeLedger({ journal }: Host, before: Ledger, after: Ledger): void {
-  for (const name of changedIn(before, after)) journal.writeLedger(name, after[name]);
 }

@@ -9,15 +9,15 @@ import { type BridgeFacts, EMPTY_SCOPE } from '../kernel/observation.js';
 import type { Operation } from '../state/diff.js';
 import { render } from '../state/render.js';
 import { quote } from '../values/quote.js';
-import type { Host } from './host.js';
-import type { Wish } from './request.js';
+import { type Host, readEntry, type Records } from './host.js';
+import type { RunningGuest } from './request.js';
 
 /**
  * Puts taps that have no master into the bridge that their guest's XML names, if it exists and filters: in one that does not
  * yet, guests of all VLANs would meet. Returns whether there were any. Expects the lock to be held.
  */
-export async function rejoin(host: Pick<Host, 'kernel' | 'log' | 'journal'>, { guest, nics = [], attachments }: Wish): Promise<boolean> {
-  const ports = underNewNames(attachments, host.journal.read(guest.uuid)?.wired ?? []).flatMap((port) => {
+export async function rejoin(host: Pick<Host, 'kernel' | 'log'> & Records, { guest, nics = [], attachments }: RunningGuest): Promise<boolean> {
+  const ports = underNewNames(attachments, readEntry(host, guest.uuid)?.wired ?? []).flatMap((port) => {
     const { bridge, filters } = bridgeOf(port) ?? {};
     return port.link === undefined || bridge === undefined ? [] : [{ nic: port.nic, mac: port.mac, link: port.link, bridge, filters: filters === true }];
   });

@@ -6,7 +6,7 @@ import type { Entry } from '../journal/journal.js';
 import { NO_TABLE } from '../kernel/nft-output.js';
 import type { FilterFacts, Observation, Scope } from '../kernel/observation.js';
 import { type NetState, withoutVlans } from '../state/netstate.js';
-import { type Host, type Past, pastOf } from './host.js';
+import { type Host, type Past, pastOf, readEntry, type Records } from './host.js';
 import { type Plan, planRelease } from './plan.js';
 
 export interface TakeBack {
@@ -25,16 +25,17 @@ export interface TakenBack {
 
 /** Returns the plan that puts back what was there before the guest; undefined: guestwire knows nothing of it. */
 export async function planTakeBack(host: Host, uuid: string, { keepMade, target = (original) => original }: TakeBack): Promise<TakenBack | undefined> {
+  const recorded = readEntry(host, uuid);
+  if (recorded === undefined) return undefined;
   const past = pastOf(host, uuid);
-  if (past.entry === undefined) return undefined;
-  const entry = { ...past.entry, original: target(past.entry.original) };
+  const entry = { ...recorded, original: target(recorded.original) };
   const { observation, blind } = await look(host, scopeOf([], entry.wired));
   return { entry, past, plan: planRelease(entry, observation, { keepMade, past }), blind };
 }
 
 /** Returns how a guest that runs on gives up its wiring: see `releaseRunning`. */
-export function ofRunning({ journal }: Pick<Host, 'journal'>, uuid: string, { keepMade = true, keepLinksUp = false } = {}): TakeBack {
-  return { keepMade, target: (original) => withoutVlans(keepLinksUp ? original : leftState(journal.read(uuid)?.wired ?? [], original)) };
+export function ofRunning(records: Records, uuid: string, { keepMade = true, keepLinksUp = false } = {}): TakeBack {
+  return { keepMade, target: (original) => withoutVlans(keepLinksUp ? original : leftState(readEntry(records, uuid)?.wired ?? [], original)) };
 }
 
 /** A table that nobody could read: where it is needed it is made anew. */

@@ -4,24 +4,32 @@
 import type { Attachment } from '../attachments/kinds.js';
 import type { Nic } from '../domain/domain.js';
 import type { Guest } from '../domain/guest.js';
+import type { Entry } from '../journal/journal.js';
 
-/** How a guest starts: `fresh` when no instruction of it has run, `incoming` when it comes by migration. */
+/** How guests start: `fresh` when no instruction of theirs has run, `incoming` when they come by migration. */
 export interface StartMode {
   readonly fresh: boolean;
   readonly incoming: boolean;
-  /** What the guest has and nobody speaks of any more stays as it is. */
+  /** What a guest has, and neither its XML nor the host config asks for any more, stays as it is. */
   readonly keepsUnspoken?: boolean;
 }
 
-export interface WireRequest extends StartMode {
+/** A guest, and what its XML and the host config ask for. */
+export interface Wanted {
   readonly guest: Guest;
   readonly attachments: readonly Attachment[];
 }
 
-/** A guest that runs, and what its XML asks for. */
-export interface Wish {
-  readonly guest: Guest;
-  readonly attachments: readonly Attachment[];
+/** One guest that starts in this way. */
+export interface WireRequest extends StartMode, Wanted {}
+
+/** A guest that runs. */
+export interface RunningGuest extends Wanted {
   /** As its XML has them, by their positions: what libvirt itself would set on a port that comes back to its bridge. */
   readonly nics?: readonly Pick<Nic, 'isolated'>[] | undefined;
+}
+
+/** A guest on its way through the loop: what is asked for, under the names of now, and what the journal records. */
+export interface Member extends Wanted {
+  readonly entry: Entry | undefined;
 }

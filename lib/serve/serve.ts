@@ -8,11 +8,12 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import type { Wired } from '../attachments/kinds.js';
-import { loadConfig } from '../config/file.js';
+import { type ConfigReading, configReading } from '../config/file.js';
 import type { Settings } from '../config/paths.js';
 import type { ServeConfig } from '../config/serve-table.js';
 import { type Guest, nicLabel } from '../domain/guest.js';
 import { ConfigError } from '../errors.js';
+import { isBridgePort, isThere } from '../kernel/link-files.js';
 import { type Exec, type ExecRequest, failureOf } from '../system/exec.js';
 import type { Log } from '../system/log.js';
 import { oneLine, quote } from '../values/quote.js';
@@ -24,6 +25,8 @@ export interface Serving {
   readonly exec: Exec;
   readonly log: Pick<Log, 'info' | 'warn'>;
   readonly settings: Settings;
+  /** The run's own reading of the config; absent: it is read here. */
+  readonly config?: ConfigReading;
 }
 
 /** Made by systemd when it is process 1 (sd_booted(3)). */
@@ -51,7 +54,7 @@ export function serveDir({ stateDir }: Settings): string {
 export async function serveGuest(serving: Serving, { uuid, ended }: { readonly uuid: string; readonly ended: boolean }): Promise<void> {
   await guarded(serving, async () => {
     const dir = serveDir(serving.settings);
-    const config = configOf(serving.settings);
+    const config = configOf(serving);
     if (config === undefined && !existsSync(dir)) return;
     const entry = serving.journal.read(uuid);
     const wanted = config === undefined || ended ? [] : (entry?.wired ?? []).filter(isLive).flatMap((wired) => servedLink(wired, uuid, config) ?? []);
@@ -93,11 +96,11 @@ async function guarded({ log }: Serving, act: () => Promise<void>): Promise<void
   }
 }
 
-/** Hosts without the table pay for looking at the file's text, not for reading it as TOML once more. */
-function configOf({ config }: Settings): ServeConfig | undefined {
+/** A run that has not read the config pays for looking at the file's text, and for reading it as TOML only if need be. */
+function configOf({ settings, config = configReading(settings.config) }: Serving): ServeConfig | undefined {
   try {
-    if (!readFileSync(config, 'utf8').includes('serve')) return undefined;
-    const { serve } = loadConfig(config);
+    if (!config.isRead() && !readFileSync(settings.config, 'utf8').includes('serve')) return undefined;
+    const { serve } = config.read();
     return serve?.on === true ? serve : undefined;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
@@ -107,9 +110,9 @@ function configOf({ config }: Settings): ServeConfig | undefined {
   }
 }
 
-/** Read from sysfs, without a tool run: the link has this ifindex and is not a bridge port. */
-function isLive({ link, ifindex }: Pick<Wired, 'link' | 'ifindex'>): boolean {
-  return textOf(`/sys/class/net/${link}/ifindex`)?.trim() === String(ifindex) && !existsSync(`/sys/class/net/${link}/brport`);
+/** By the kernel's own word, without a tool run: the link has this ifindex and is no bridge port. */
+function isLive(one: Pick<Wired, 'link' | 'ifindex'>): boolean {
+  return isThere(one) && !isBridgePort(one.link);
 }
 
 function foundIn(dir: string): Found[] {

@@ -3,10 +3,13 @@
  * is in the record of its kind. A new kind is a record in `objects/`, its type in the union and its line in the table.
  */
 import type { ObjectKind } from './object-kind.js';
-import { isolated, type Isolated, uplinkVlan, type UplinkVlan, vlan, type Vlan } from './objects/bridge.js';
 import {
-  alias, type Alias, allmulticast, type Allmulticast, ipv6, type Ipv6, link, type Link, master, type Master, mtu,
-  type Mtu, tap, type Tap, txqlen, type Txqlen, veth, type Veth,
+  bridge, type Bridge, bridgeSettings, type BridgeSettings, isolated, type Isolated, port, type Port, uplinkVlan,
+  type UplinkVlan, vlan, type Vlan,
+} from './objects/bridge.js';
+import {
+  alias, type Alias, allmulticast, type Allmulticast, ipv6, type Ipv6, link, type Link, mac, type Mac, master,
+  type Master, mtu, type Mtu, tap, type Tap, txqlen, type Txqlen, veth, type Veth, vlanLink, type VlanLink,
 } from './objects/link.js';
 import {
   filterOfNic, type FilterOfNic, filterSet, type FilterSet, filterTable, type FilterTable,
@@ -26,6 +29,7 @@ export type MadeObject = Veth | Tap | Alias | Mtu | Allmulticast | Link | Ipv6;
 export type NetObject =
   | MadeObject
   | Vlan | UplinkVlan | Isolated
+  | Bridge | BridgeSettings | VlanLink | Mac | Port
   | Txqlen | Master
   | Address | Route | Rule | LastResort | NeighbourProxy
   | Sysctl | HostSysctl | ProxySysctl
@@ -44,6 +48,11 @@ export const OBJECTS = {
   vlan,
   'uplink-vlan': uplinkVlan,
   isolated,
+  bridge,
+  'bridge-settings': bridgeSettings,
+  'vlan-link': vlanLink,
+  mac,
+  port,
   address,
   route,
   rule,
@@ -84,7 +93,7 @@ export function isLeftover(object: NetObject): boolean {
 
 /** Returns whether guests share the object, or it outlives the guest's link. */
 export function isShared(object: NetObject): boolean {
-  return objectKindOf(object).owner !== 'link';
+  return objectKindOf(object).owner !== 'link' || 'shared' in object;
 }
 
 /** Returns whether the object lets the guest into a network. */

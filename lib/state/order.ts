@@ -11,6 +11,7 @@ export const PHASES = {
   'made-links': 'A made link takes along everything that is on it: it goes after all that guestwire removes by name.',
   'aliases': 'The alias proves that guestwire made the link, also when the hook is killed right after this line.',
   'mtus': 'A link with an MTU below 1280 has no IPv6: it gets its MTU before its addresses.',
+  'ports': 'A link is a port of its bridge before it is isolated there, and until nothing else is left of the guest.',
   'isolation-on': 'A port is isolated before it joins a VLAN.',
   'vlans-revoked': 'A port leaves VLANs before it joins others: it is never in more VLANs than the guest may use.',
   'vlans-granted': 'A port joins its VLANs after it has left all others.',

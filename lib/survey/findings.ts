@@ -14,7 +14,7 @@ import { isFilter, isShared, pathOf, withinOf } from '../state/objects.js';
 import { type BatchLine, render } from '../state/render.js';
 import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
-import { allProtocols, garbageIn, observeHost } from './leftovers.js';
+import { allProtocols, garbageIn, hostBeside } from './leftovers.js';
 import { refusals, type Survey } from './survey.js';
 
 export interface Finding {
@@ -99,7 +99,7 @@ const MOST_NAMES = 5;
 async function leftovers({ subjects }: Survey, { exec, protocols, mayRun }: Question): Promise<Finding[]> {
   const held = subjects.flatMap(({ entry, attachments }) => [...(entry?.wired ?? []), ...(attachments ?? [])]);
   const kept = { held, uuids: new Set([...subjects.map(({ guest }) => guest.uuid), ...(mayRun ?? [])]), protocols: allProtocols(held, protocols) };
-  const garbage = garbageIn(await observeHost(exec, kept), kept);
+  const garbage = garbageIn(await hostBeside(exec, kept), kept);
   return render(diff([], garbage)).flatMap(({ lines }) => lines).flatMap((line): Finding[] => {
     const text = differenceOf(line);
     return text === undefined ? [] : [{ guest: undefined, nic: undefined, text: `${text}: guestwire made it, but it belongs to no guest`, leftover: true }];

@@ -1,20 +1,17 @@
 /**
  * What guestwire left on the host for guests that are gone, of which no journal entry speaks any more: all of it carries
- * its mark, an alias, its protocol number or its table's name. Pure, but for the questions.
+ * its mark, an alias, its protocol number or its table's name.
  */
-import { claimsOf, proxiesOf, routingOf } from '../attachments/attachment.js';
+import { claimsOf, dependenceOf, proxiesOf, routingOf } from '../attachments/attachment.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
+import { idleLinks } from '../attachments/ledger.js';
 import { ALIAS_PREFIX } from '../attachments/made-link/made-link.js';
 import { familiesOf } from '../attachments/wired.js';
-import { askRules6, parseRules } from '../kernel/ip-rule-output.js';
-import { parseLinks, parseProxies, parseRoutes } from '../kernel/iproute-output.js';
-import { observeFilters } from '../kernel/nft-output.js';
-import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, RuleFacts } from '../kernel/observation.js';
-import { ANSWER_FLAGS } from '../kernel/observe.js';
+import { type HostFacts, observeHost } from '../kernel/whole-host.js';
 import { type NetObject, type NetState, netState } from '../state/netstate.js';
 import { FILTER_FAMILIES, type FilterFamily, TABLE } from '../state/nft.js';
 import { isMade } from '../state/objects.js';
-import { assertSuccess, type Exec, type ExecRequest } from '../system/exec.js';
+import type { Exec } from '../system/exec.js';
 import { parsePrefix } from '../values/address.js';
 import { isUuid } from '../values/uuid.js';
 
@@ -23,31 +20,9 @@ export function allProtocols(held: Kept['held'], protocols: readonly number[]): 
   return [...new Set([...protocols, ...held.flatMap((one) => routingOf(one)?.protocol ?? [])])];
 }
 
-/** All of this host that may be guestwire's, whoever it is for. */
-export interface HostFacts {
-  readonly links: readonly LinkFacts[];
-  /** Of guestwire's protocols, in all tables. */
-  readonly routes: readonly (RouteFacts & { readonly number: number })[];
-  readonly rules: readonly RuleFacts[];
-  readonly proxies: readonly (ProxyFacts & { readonly dev: string })[];
-  readonly filters: ReadonlyMap<FilterFamily, FilterFacts>;
-}
-
 /** Returns the facts of what may not be in `kept`. Throws CommandError or ToolOutputError. */
-export async function observeHost(exec: Exec, { held, protocols }: Kept): Promise<HostFacts> {
-  const questions = ['link show', 'neigh show proxy', 'rule show', ...protocols.map((protocol) => `route show table all proto ${protocol}`)];
-  const request: ExecRequest = { tool: 'ip', args: [...ANSWER_FLAGS.ip, '-batch', '-'], input: `${questions.join('\n')}\n` };
-  const result = await exec(request);
-  assertSuccess(request, result, 'reading the host');
-  const [links = [], proxies = [], rules = [], ...routes] = result.stdout.split('\n').filter((line) => line.trim() !== '').map((line) => JSON.parse(line) as unknown[]);
-  const rules6 = JSON.parse(await askRules6(exec, ANSWER_FLAGS.ip)) as unknown[];
-  return {
-    links: parseLinks(links),
-    proxies: proxies.flatMap((entry) => parseProxies([entry]).map((proxy) => ({ ...proxy, dev: (entry as { readonly dev?: string }).dev ?? '' }))),
-    rules: [...parseRules(rules, 'inet'), ...parseRules(rules6, 'inet6')],
-    routes: protocols.flatMap((number, index) => parseRoutes(routes[index] ?? [], { protocol: String(number) }).map((route) => ({ ...route, number }))),
-    filters: await observeFilters(exec, FILTER_FAMILIES.filter((family) => !isNeeded(family, held))),
-  };
+export async function hostBeside(exec: Exec, { held, protocols }: Kept): Promise<HostFacts> {
+  return observeHost(exec, { protocols, filters: FILTER_FAMILIES.filter((family) => !isNeeded(family, held)) });
 }
 
 /** What may stay. */
@@ -61,7 +36,7 @@ export interface Kept {
 
 /** Returns what is to be removed. */
 export function garbageIn(facts: HostFacts, kept: Kept): NetState {
-  return netState([...links(facts, kept), ...routes(facts, kept), ...rules(facts, kept), ...proxies(facts, kept), ...filters(facts, kept)]);
+  return netState([...links(facts, kept), ...sharedLinks(facts, kept), ...routes(facts, kept), ...rules(facts, kept), ...proxies(facts, kept), ...filters(facts, kept)]);
 }
 
 /** An alias names the guest. Of a veth pair both ends carry it, and go together. */
@@ -74,6 +49,11 @@ function links({ links: all }: HostFacts, { uuids }: Kept): NetObject[] {
     if (tap !== undefined) return [{ kind: 'tap', dev, multiQueue: tap.multiQueue }];
     return peer === undefined ? [] : [{ kind: 'veth', dev, peer }];
   });
+}
+
+/** An alias says no guest's name: the links are for all guests that depend on them. */
+function sharedLinks({ links: all }: HostFacts, { held }: Kept): NetObject[] {
+  return idleLinks(all, new Set(held.flatMap((one) => dependenceOf(one).shared)));
 }
 
 /** An alias may be an admin's own, who may write anything. */

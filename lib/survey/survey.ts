@@ -7,15 +7,15 @@ import { preflight } from '../attachments/check.js';
 import type { Attachment, Placed, Wired } from '../attachments/kinds.js';
 import { furtherScopeOf, scopeOf } from '../attachments/scope.js';
 import { familiesOf, livingOf } from '../attachments/wired.js';
-import { NIL_UUID } from '../domain/guest.js';
 import { GuestwireError } from '../errors.js';
-import type { Entry } from '../journal/journal.js';
 import { underNewNames } from '../journal/renamed-links.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
-import { type Host, type Past, pastOf } from '../reconcile/host.js';
+import { observeFor } from '../reconcile/examine.js';
+import { type Host, pastOfAll, readEntry } from '../reconcile/host.js';
 import { type Owner, ownersOf, type Subject, withOwner } from '../reconcile/owners.js';
 import { type Plan, planFor } from '../reconcile/plan.js';
-import type { Wish } from '../reconcile/request.js';
+import { markedIn } from '../reconcile/reconcile.js';
+import type { RunningGuest } from '../reconcile/request.js';
 import type { BatchLine } from '../state/render.js';
 
 export interface Survey {
@@ -45,11 +45,11 @@ export function tasksOf({ subjects, changes, observation: { links } }: Survey): 
 }
 
 /** By UUID, what the XML of guests that run asks for. */
-export type Wishes = ReadonlyMap<string, Wish>;
+export type RunningGuests = ReadonlyMap<string, RunningGuest>;
 
-/** Returns what is and what should be, of all guests that the journal or `wishes` know. Throws CommandError, JournalError. */
-export async function survey(host: Host, wishes: Wishes = new Map()): Promise<Survey> {
-  const subjects = subjectsOf(host, wishes);
+/** Returns what is and what should be, of all guests that the journal or `running` know. Throws CommandError, JournalError. */
+export async function survey(host: Host, running: RunningGuests = new Map()): Promise<Survey> {
+  const subjects = subjectsOf(host, running);
   const recorded = subjects.flatMap(({ entry }) => entry?.wired ?? []);
   const wanted = subjects.flatMap(({ attachments }) => attachments ?? []);
   const scope = { ...scopeOf([], [...recorded, ...wanted]), filters: familiesOf([...recorded, ...wanted]) };
@@ -66,14 +66,15 @@ export async function survey(host: Host, wishes: Wishes = new Map()): Promise<Su
   return { subjects, observation, changes, plans };
 }
 
-function subjectsOf({ journal }: Host, wishes: Wishes): Subject[] {
-  const entries = journal.list().flatMap(({ guest }) => journal.read(guest.uuid) ?? []);
+function subjectsOf(host: Host, running: RunningGuests): Subject[] {
+  const entries = host.journal.list().flatMap(({ guest }) => readEntry(host, guest.uuid) ?? []);
   const known = entries.map((entry): Subject => {
-    const wish = wishes.get(entry.guest.uuid);
-    return { guest: entry.guest, entry, attachments: wish && underNewNames(wish.attachments, entry.wired) };
+    const asked = running.get(entry.guest.uuid);
+    return { guest: entry.guest, entry, attachments: asked && underNewNames(asked.attachments, entry.wired) };
   });
-  const further = [...wishes.values()].filter(({ guest, attachments }) => attachments.length > 0 && !entries.some((entry) => entry.guest.uuid === guest.uuid));
-  return [...known, ...further.map((wish): Subject => ({ ...wish, entry: undefined }))];
+  const recorded = new Set(entries.map(({ guest }) => guest.uuid));
+  const further = [...running.values()].filter(({ guest, attachments }) => attachments.length > 0 && !recorded.has(guest.uuid));
+  return [...known, ...further.map((asked): Subject => ({ ...asked, entry: undefined }))];
 }
 
 /** A guest that is gone has nothing that is wanted; its NICs whose links are gone have not, either. */
@@ -91,18 +92,9 @@ function planAll(host: Host, subjects: readonly Subject[], { incoming, observati
   const isOfPart = ({ entry }: Subject): boolean => (entry?.incoming === true) === incoming;
   const part = subjects.filter(isOfPart);
   if (part.length === 0) return undefined;
-  const entries = part.flatMap(({ entry }) => entry ?? []);
   const others = subjects.filter((subject) => !isOfPart(subject)).flatMap(({ entry }) => entry ?? []);
-  const one: Entry = {
-    version: 1, guest: { name: '', uuid: '' }, since: '', incoming,
-    wired: entries.flatMap(({ wired }) => wired), original: entries.flatMap(({ original }) => original),
-  };
-  const past: Past = { ...pastOf(host, entries[0]?.guest.uuid ?? NIL_UUID), entry: one, others: () => others, quarantined: false };
-  const placed = part.flatMap((subject) => {
-    const quarantined = host.isQuarantined(subject.guest.uuid) ? { quarantined: true as const } : { quarantined: undefined };
-    return wantedOf(subject, observation).map((attachment) => ({ ...attachment, ...quarantined }));
-  });
-  return planFor(placed, observation, { mode: { fresh: false, incoming }, past });
+  const placed = part.flatMap((subject) => markedIn(host, subject.guest.uuid, wantedOf(subject, observation)));
+  return planFor(placed, observation, { mode: { fresh: false, incoming }, past: { ...pastOfAll(host, part), others: () => others } });
 }
 
 /**
@@ -113,9 +105,7 @@ export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner
   const asked = subjects.map((subject) => ({ ...subject, wanted: nicsAmong<Attachment | Wired>(subject.attachments ?? subject.entry?.wired ?? []) }));
   const recorded = asked.flatMap(({ entry }) => entry?.wired ?? []);
   const wanted = asked.flatMap((subject) => subject.wanted);
-  const first = await host.kernel.observe({ ...scopeOf(wanted, recorded), filters: [] });
-  const { nextHops, exact, routers } = await host.kernel.observe(furtherScopeOf(wanted, first));
-  const observation = { ...first, nextHops, routers, exact: [...first.exact, ...exact] };
+  const observation = await observeFor(host, { wanted, recorded, filters: [] });
   const holders = asked.flatMap(({ guest, entry }) => (livingOf(entry?.wired ?? [], observation).length === 0 ? [] : [{ uuid: guest.uuid, name: guest.name, attachments: entry?.wired ?? [] }]));
   const guestName = (uuid: string): string | undefined => asked.find(({ guest }) => guest.uuid === uuid)?.guest.name;
   return asked.flatMap(({ guest, entry, wanted: attachments }) => {
@@ -125,7 +115,7 @@ export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner
       return [];
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;
-      return [withOwner(guest, error.message)];
+      return [withOwner(guest, error)];
     }
   });
 }

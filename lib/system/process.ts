@@ -1,5 +1,5 @@
 /** Processes, and when they started: by the kernel's ticks since boot, because a clock may be set. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import type { Exec } from './exec.js';
 
 /** A point in the life of this machine. */
@@ -25,9 +25,14 @@ export function processOf(pid: number): Process | undefined {
   }
 }
 
+/** Returns whether a process with this name runs. The kernel keeps 15 characters of a name (proc(5)). */
+export function isRunning(name: string): boolean {
+  return readdirSync('/proc').some((pid) => /^\d+$/.test(pid) && processOf(Number(pid))?.name === name.slice(0, 15));
+}
+
 /**
  * Returns the current time in the kernel's start-time ticks, by starting a process and reading its start: no clock that
- * node can read compares with a daemon's start time (in a container /proc/uptime may be its own).
+ * Node can read compares with a daemon's start time (in a container /proc/uptime may be its own).
  */
 export async function now(exec: Exec): Promise<Moment | undefined> {
   const { exitCode, stdout } = await exec({ tool: 'cat', args: ['/proc/self/stat'] });

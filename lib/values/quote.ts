@@ -25,6 +25,12 @@ export function oneLine(text: string): string {
   return text.trim().replace(/\s+/g, ' ').replace(/\p{C}/gu, escapeCodePoint);
 }
 
+/** Returns what is said of an error that guestwire does not throw on purpose: with its stack, on one line. */
+export function bugReport(error: unknown): string {
+  const { stack, message } = error instanceof Error ? error : new Error(String(error));
+  return `this is a bug in guestwire, please report it: ${oneLine(stack ?? message)}`;
+}
+
 function harmless(text: string): string {
   return text.replace(/[\p{C}\u2028\u2029]/gu, escapeCodePoint);
 }

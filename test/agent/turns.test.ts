@@ -8,7 +8,6 @@ import { createTurns } from '../../lib/agent/turns.js';
 import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
 import { settingsFrom } from '../../lib/config/paths.js';
 import type { Io } from '../../lib/guests/io.js';
-import { createJournal } from '../../lib/journal/journal.js';
 import { POLICY } from '../fakes/policies.js';
 
 const LINK: RoutedLink = {
@@ -31,11 +30,9 @@ test('guests that must be wired one by one have the lock one by one', async () =
     },
   };
   const turns = createTurns(io);
-  const journal = createJournal(join(dir, 'state'), () => undefined);
   // All claim the same address.
   const results = await Promise.allSettled([1, 2, 3].map((number) => turns({ io, isThorough: false }).wire(
-    { guest: { name: `web${number}`, uuid: `11111111-2222-3333-4444-00000000000${number}` }, journal },
-    { nics: [], attachments: [LINK], stamp: undefined },
+    { guest: { name: `web${number}`, uuid: `11111111-2222-3333-4444-00000000000${number}` }, nics: [], attachments: [LINK], stamp: undefined },
   )));
   expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
   const holders = tools.join(' ').split('flock').slice(1);

@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts } from '../../lib/doctor/diagnosis.js';
 import { droppingLegacy } from '../../lib/doctor/forward-chains.js';
+import type { MadeBridgeHealth } from '../../lib/doctor/made-bridges.js';
 import { canRun, testWith } from '../places/capability.js';
 import { type GuestHost, openGuestHost } from '../places/guest-host.js';
 import { guestXml } from '../places/routed-host.js';
@@ -10,17 +11,18 @@ import { guestXml } from '../places/routed-host.js';
 const kernelTest = testWith('root', 'netns', 'nft');
 
 const SOUND: DoctorFacts = {
-  bridges: [], subinterfaces: [], nics: [], sysctls: new Map([['net/ipv4/neigh/default/gc_thresh3', '1024'], ['net/ipv6/neigh/default/gc_thresh3', '1024']]),
+  bridges: [], made: [], subinterfaces: [], nics: [], sysctls: new Map([['net/ipv4/neigh/default/gc_thresh3', '1024'], ['net/ipv6/neigh/default/gc_thresh3', '1024']]),
   uplinks: [], dropping: [], untold: [], install: [], libvirt: [9, 0], kernel: [6, 1],
 };
 const BRIDGE: BridgeHealth = { name: 'br0', filtering: true, defaultPvid: 0, learnsLinkLocal: false, snoops: false, queries: false, uplinks: new Map([['eno1', new Set([10])]]) };
+const MADE: MadeBridgeHealth = { name: 'br30', vid: 30, parent: 'eno1', state: 'there', within: undefined, stray: undefined };
 const PORT: DefinedNic = { guest: 'fw1', mac: '52:54:00:00:00:01', addresses: [], bridge: 'br0', vids: [10], link: 'vnet*', running: true };
 const LINK: DefinedNic = { guest: 'web1', mac: '52:54:00:00:00:02', addresses: ['192.0.2.1', '2001:db8::1'], bridge: undefined, vids: [], link: 'vnet*', running: true };
 const sysctls = (values: Record<string, string>): Pick<DoctorFacts, 'sysctls'> => ({ sysctls: new Map([...SOUND.sysctls, ...Object.entries(values)]) });
 
 describe('findings', () => {
   test('a sound host has none', () => {
-    expect(diagnose({ ...SOUND, bridges: [BRIDGE], nics: [PORT, LINK], uplinks: ['eno1'], ...sysctls({ 'net/ipv4/ip_forward': '1', 'net/ipv6/conf/all/forwarding': '1', 'net/ipv6/conf/eno1/accept_ra': '2' }) })).toEqual([]);
+    expect(diagnose({ ...SOUND, bridges: [BRIDGE], made: [MADE], nics: [PORT, LINK], uplinks: ['eno1'], ...sysctls({ 'net/ipv4/ip_forward': '1', 'net/ipv6/conf/all/forwarding': '1', 'net/ipv6/conf/eno1/accept_ra': '2' }) })).toEqual([]);
   });
 
   test.each<[string, Partial<DoctorFacts>, string, string]>([
@@ -32,6 +34,10 @@ describe('findings', () => {
     ['a sub-interface that takes another', { bridges: [BRIDGE], nics: [PORT], subinterfaces: [{ ifname: 'eno1.11', parent: 'eno1', vid: 11, protocol: '802.1Q' }] }, 'warning', 'ip link del eno1.11'],
     ['an uplink that is no port', { bridges: [{ ...BRIDGE, uplinks: new Map([['eno2', undefined]]) }] }, 'error', 'ip link set dev eno2 master br0'],
     ['VLANs that no uplink carries', { bridges: [{ ...BRIDGE, uplinks: new Map() }], nics: [PORT] }, 'note', 'uplinks = ["..."] in [bridge.br0] of the host config'],
+    ['a parent that is missing', { made: [{ ...MADE, state: 'missing' }] }, 'error', 'parent = "..." in [bridge] of the host config, or ip link add eno1 ...'],
+    ['a parent that is down', { made: [{ ...MADE, state: 'down' }] }, 'error', 'ip link set dev eno1 up'],
+    ['a parent that is a port of a VLAN-filtering bridge', { made: [{ ...MADE, within: 'br0' }] }, 'error', 'bridge vlan add dev br0 vid 30 self && bridge vlan add dev eno1 vid 30, and parent = "br0" in the host config'],
+    ['a sub-interface that is no port of its bridge', { made: [{ ...MADE, stray: 'eno1.30' }] }, 'error', 'ip link set dev eno1.30 master br30 || ip link del eno1.30'],
     ['an address of two guests', { nics: [{ ...LINK, addresses: ['fe80::9'] }, { ...LINK, guest: 'web2', mac: undefined, addresses: ['fe80::9'] }] }, 'error', 'virsh edit web2'],
     ['a MAC of two guests', { bridges: [BRIDGE], nics: [PORT, { ...PORT, guest: 'fw2' }] }, 'warning', 'virsh edit fw2'],
     ['IPv4 forwarding off', { nics: [LINK], ...sysctls({ 'net/ipv4/ip_forward': '0' }) }, 'error', 'sysctl -w net.ipv4.ip_forward=1'],

@@ -67,6 +67,16 @@ describe('guestwire', () => {
     const { status, stderr } = spawnSync('bash', ['-c', `${target}; "$@" >&"$out"`, 'bash', process.execPath, CLI, '--help'], { encoding: 'utf8' });
     return { status, stderr };
   };
+  test('watch is agent now, except for what systemd starts', () => {
+    expect(guestwire(['watch'])).toEqual({ status: 2, stdout: '', stderr: "guestwire: 'guestwire watch' is called 'guestwire agent' now: run that: see 'guestwire watch --help'\n" });
+    expect(guestwire(['watch', '--help']).stdout).toContain("'guestwire watch' is called 'guestwire agent' now.");
+    expect(guestwire(['--help']).stdout).not.toContain('  watch ');
+    // `sh` becomes the command, as what systemd starts does.
+    const byUnit = spawnSync('sh', ['-c', `SYSTEMD_EXEC_PID=$$ exec "${process.execPath}" "${CLI}" watch --connect qemu+ssh://elsewhere/system`], { encoding: 'utf8' });
+    expect(byUnit.stderr).toContain("guestwire: 'guestwire watch' is called 'guestwire agent' now: write that into the unit file\n");
+    expect(byUnit.status).toBe(1);
+  });
+
   test('says nothing of a reader that has gone', () => {
     expect(output('exec {out}> >(exec true); wait $!')).toEqual({ status: 0, stderr: '' });
   });

@@ -33,20 +33,22 @@ beforeEach(() => {
   netns.sh('ip link del vnet1 2>/dev/null || true; sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1; ip tuntap add vnet1 mode tap; ip link set vnet1 up');
 });
 
-/** Runs the command beside a virsh that says this; `ids` are what it calls the guest, one a time it is asked. */
+/** Runs the command beside a virsh that says this; `ids` are what it calls the guest, one a time it is asked for its id. */
 function reconcile({ state = 'running (booted)', xml = XML, ids = ['3'] }: { state?: string; xml?: string; ids?: readonly string[] }, ...args: readonly string[]) {
   writeFileSync(join(dir, 'xml'), xml);
-  writeFileSync(join(dir, 'ids'), [...ids, ids.at(-1)].join('\n'));
+  // The first is for the name that the command line gives.
+  writeFileSync(join(dir, 'ids'), [ids[0], ...ids, ids.at(-1)].join('\n'));
   writeFileSync(join(dir, 'virsh'), `#!/bin/sh
-case $2 in
-  domstate) echo '${state}' ;;
-  dumpxml) cat ${dir}/xml ;;
-  domid) head -n 1 ${dir}/ids; sed -i 1d ${dir}/ids ;;
+case "$*" in
+  *' uri') echo qemu+ssh:///system ;;
+  *' list '*) echo "${UUID} $(head -n 1 ${dir}/ids) web1"; sed -i 1d ${dir}/ids ;;
+  *' domstate '*) echo '${state}' ;;
+  *' dumpxml '*) cat ${dir}/xml ;;
 esac
 `);
   chmodSync(join(dir, 'virsh'), 0o755);
   return netns.run(process.execPath, [CLI, 'reconcile', ...args], {
-    env: { PATH: `${dir}:${process.env['PATH'] ?? ''}`, GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none') },
+    env: { PATH: `${dir}:${process.env['PATH'] ?? ''}`, GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none'), LIBVIRT_DEFAULT_URI: 'qemu+ssh:///system' },
   });
 }
 

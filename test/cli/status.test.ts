@@ -87,7 +87,7 @@ describe('guestwire status', () => {
   });
 
   kernelTest('a guest that only libvirt could know is not told apart from none while it is down', () => {
-    expect(host.guestwire(['status', 'off1'], { libvirt: false })).toEqual({ status: 1, stdout: '', stderr: 'guestwire: virsh failed (reading the domain XML): error: failed to connect to the hypervisor\n' });
+    expect(host.guestwire(['status', 'off1'], { libvirt: false })).toEqual({ status: 1, stdout: '', stderr: "guestwire: virsh of 'qemu+ssh:///system': uri: failed to connect to the hypervisor\n" });
   });
 
   kernelTest('says what drifted, what is cut off and what is gone', () => {

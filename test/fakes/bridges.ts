@@ -19,11 +19,11 @@ export function bridgeHandlers(host: Required<FakeHost>, refuse: (reason: string
       makeLink(host, dev, { mtu, vlan: { parent, vid: Number(vid) }, ...(mac === undefined ? {} : { mac }) });
     }],
     [/^link set dev (?<dev>\S+) address (?<mac>\S+)$/, ({ dev, mac = '' }) => { link(dev).mac = mac; }],
-    [/^link set dev (?<dev>\S+) type bridge(?<filtering> vlan_filtering 0)? stp_state 0 forward_delay 0$/, ({ dev, filtering }) => {
+    [/^link set dev (?<dev>\S+) type bridge( vlan_filtering (?<filtering>[01]))? stp_state (?<stp>[01]) forward_delay (?<delay>\d+)$/, ({ dev, filtering, stp, delay }) => {
       const { bridge } = link(dev);
       if (bridge === undefined) return refuse('RTNETLINK answers: Operation not supported');
-      if (filtering !== undefined) bridge.filtering = false;
-      Object.assign(bridge, { stp: false, forwardDelay: 0 });
+      if (filtering !== undefined) bridge.filtering = filtering === '1';
+      Object.assign(bridge, { stp: stp === '1', forwardDelay: Number(delay) });
     }],
   ];
 }

@@ -131,7 +131,7 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     locals: locals.filter(({ to }) => scope.locals.some((prefix) => contains(parsePrefix(prefix), to))),
     nextHops: routes.filter(({ hops }) => hops.some((hop) => scope.nextHops.some((prefix) => contains(parsePrefix(prefix), hostPrefix(parseAddress(hop)))))),
     exact: routes.filter(({ to, table }) => scope.exact.some((asked) => asked.to === to.text && (asked.table === 'all' || asked.table === table))),
-    members: new Map(scope.bridges.filter((bridge) => host.links[bridge] !== undefined).map((bridge) => [bridge, portsOf(host, bridge)])),
+    members: new Map([...scope.bridges, ...scope.joined ?? []].filter((bridge) => host.links[bridge] !== undefined).map((bridge) => [bridge, portsOf(host, bridge)])),
     subinterfaces: scope.subinterfaces ? subinterfacesOf(host) : [],
     proxies: new Map(scope.proxies.filter((dev) => host.links[dev] !== undefined).map((dev) => [dev, host.proxies.filter((proxy) => proxy.dev === dev).map(({ address, protocol = '0' }) => ({ address, protocol }))])),
     hasLink: (dev) => host.links[dev] !== undefined,
@@ -145,7 +145,7 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
 }
 
 function subinterfacesOf({ subinterfaces, links }: Required<FakeHost>): Subinterface[] {
-  return [...subinterfaces, ...Object.entries(links).flatMap(([ifname, { vlan }]) => (vlan === undefined ? [] : [{ ifname, ...vlan }]))].map((link) => ({ protocol: '802.1Q', ...link }));
+  return [...subinterfaces, ...Object.entries(links).flatMap(([ifname, { vlan, master }]) => (vlan === undefined ? [] : [{ ifname, ...vlan, ...(master === undefined ? {} : { master }) }]))].map((link) => ({ protocol: '802.1Q', ...link }));
 }
 
 function membersOf(vlans: FakeLink['vlans'] = {}): VlanMember[] {

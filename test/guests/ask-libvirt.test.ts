@@ -32,15 +32,15 @@ function read(error: Error): ReturnType<typeof readGuests> {
 }
 
 test('a guest that libvirt cannot speak of keeps nobody from the others', async () => {
-  const { wishes, mayRun, faults } = await read(new LibvirtTimeoutError('no answer in 10 s'));
-  expect([...wishes.keys()]).toEqual([uuidOf(1)]);
+  const { running, mayRun, faults } = await read(new LibvirtTimeoutError('no answer in 10 s'));
+  expect([...running.keys()]).toEqual([uuidOf(1)]);
   expect([...mayRun]).toEqual([uuidOf(1), uuidOf(2)]);
-  expect(faults).toEqual([{ guest: { name: 'db1', uuid: uuidOf(2) }, text: 'no answer in 10 s' }]);
+  expect(faults).toMatchObject([{ guest: { name: 'db1', uuid: uuidOf(2) }, error: { message: 'no answer in 10 s' } }]);
 });
 
 test('one that ended since it was listed asks for nothing', async () => {
-  const { wishes, faults } = await read(new LibvirtError('domain_get_xml_desc', { reason: 'VIR_ERR_NO_DOMAIN', reasonNumber: 42, origin: 'VIR_FROM_QEMU', originNumber: 10, level: 'error', message: 'Domain not found' }));
-  expect([...wishes.keys()]).toEqual([uuidOf(1)]);
+  const { running, faults } = await read(new LibvirtError('domain_get_xml_desc', { reason: 'VIR_ERR_NO_DOMAIN', reasonNumber: 42, origin: 'VIR_FROM_QEMU', originNumber: 10, level: 'error', message: 'Domain not found' }));
+  expect([...running.keys()]).toEqual([uuidOf(1)]);
   expect(faults).toEqual([]);
 });
 

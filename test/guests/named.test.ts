@@ -4,8 +4,10 @@ import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { COMMANDS } from '../../lib/cli/main.js';
-import { guestOfLibvirt } from '../../lib/guests/named.js';
-import { askLibvirt } from '../../lib/guests/virsh.js';
+import { domainNamed, guestOfLibvirt } from '../../lib/guests/named.js';
+import type { Connection } from '../../lib/libvirt/connection.js';
+import { LibvirtError } from '../../lib/libvirt/errors.js';
+import type { DomainRef } from '../../lib/libvirt/refs.js';
 import { exec } from '../../lib/system/exec-async.js';
 import { isAfter, now, processOf } from '../../lib/system/process.js';
 import { canRun, testWith } from '../places/capability.js';
@@ -70,41 +72,39 @@ describe('a guest', () => {
 });
 
 describe('digits', () => {
-  const none = "error: failed to get domain '5'\n";
-  /** As virsh 9.0 does: dumpxml takes an id first, domid takes none. */
-  const asked = (by: string, domid: { stdout: string } | { stderr: string }): Promise<unknown> => guestOfLibvirt({
-    exec: ({ args }) => Promise.resolve({
-      exitCode: args.includes('domid') && 'stderr' in domid ? 1 : 0, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '',
-      ...(args.includes('dumpxml') ? { stdout: `<domain type='kvm' id='5'><name>web1</name><uuid>${UUID}</uuid></domain>` } : domid),
-    }),
-  }, by);
+  const REFS: readonly DomainRef[] = [{ name: 'web1', uuid: UUID, id: 5 }, { name: '7', uuid: UUID.replace('4', '5'), id: 8 }, { name: '9', uuid: UUID.replace('4', '6'), id: undefined }];
+  const asked = (by: string, refs = REFS): Promise<DomainRef> => domainNamed({
+    listDomains: () => Promise.resolve(refs.filter(({ id }) => id !== undefined)),
+    lookupDomain: (key: { readonly name?: string; readonly uuid?: string }) => {
+      const found = refs.find(({ name, uuid }) => name === key.name || uuid === key.uuid);
+      return found === undefined ? Promise.reject(new LibvirtError('look up', NONE)) : Promise.resolve(found);
+    },
+  } as unknown as Connection, by);
+  const NONE = { reason: 'VIR_ERR_NO_DOMAIN', reasonNumber: 42, origin: 'VIR_FROM_QEMU', originNumber: 10, level: 'error', message: 'Domain not found' } as const;
+
   test('are the id of a guest when none has them for its name', async () => {
-    expect(await asked('5', { stderr: none })).toEqual({ name: 'web1', uuid: UUID });
+    expect(await asked('5')).toBe(REFS[0]);
   });
-  test.each(['-', '7'])('that are the name of another guest, whose id is %s, mean neither', async (id) => {
-    await expect(asked('5', { stdout: `${id}\n\n` })).rejects.toThrow(/^'5' is the name of one guest and the id of guest 'web1': give a UUID$/);
+  test('are the name of a guest when none has them for its id', async () => {
+    expect(await asked('9')).toBe(REFS[2]);
   });
-  test('of a name with more than digits say nothing', async () => {
-    expect(await asked('web1', { stdout: '7\n' })).toEqual({ name: 'web1', uuid: UUID });
+  test.each([['another, which runs', 8], ['another, which does not', undefined]])('that are the id of one guest and the name of %s, mean neither', async (_, id) => {
+    await expect(asked('5', [...REFS, { name: '5', uuid: UUID.replace('4', '7'), id }])).rejects.toThrow(/^'5' is the name of one guest and the id of guest 'web1': give a UUID$/);
+  });
+  test('of none are told so', async () => {
+    await expect(asked('6')).rejects.toThrow(/^guest '6' does not exist/);
   });
 });
 
-describe('a libvirt that is down', () => {
-  const down = { exitCode: 1, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: "error: failed to connect to the hypervisor\nerror: Failed to connect socket to '/var/run/libvirt/virtqemud-sock': No such file or directory\n" };
-  // Anybody else's libvirt is one of his own.
-  testWith('root')('is told with its cure first', async () => {
-    const before = process.env['LIBVIRT_DEFAULT_URI'];
-    const ask = (): Promise<string> => askLibvirt({ exec: () => Promise.resolve(down) }, ['dumpxml', '--domain', 'web1'], 'reading the domain XML');
-    try {
-      delete process.env['LIBVIRT_DEFAULT_URI'];
-      await expect(ask()).rejects.toThrow(/^libvirt does not answer: start it with 'systemctl start libvirtd', or 'systemctl start virtqemud' where libvirtd is not installed \(Failed to connect socket to '\/var\/run\/libvirt\/virtqemud-sock': No such file or directory\)$/);
-      process.env['LIBVIRT_DEFAULT_URI'] = 'qemu+ssh://elsewhere/system';
-      await expect(ask()).rejects.toThrow(/^virsh failed \(reading the domain XML\): error: failed to connect/);
-    } finally {
-      if (before === undefined) delete process.env['LIBVIRT_DEFAULT_URI'];
-      else process.env['LIBVIRT_DEFAULT_URI'] = before;
-    }
-  });
+test('a libvirt that is down is told with its cure', async () => {
+  const before = process.env['LIBVIRT_DEFAULT_URI'];
+  try {
+    process.env['LIBVIRT_DEFAULT_URI'] = `qemu+unix:///system?socket=/nowhere/${UUID}`;
+    await expect(guestOfLibvirt({ exec }, 'web1')).rejects.toThrow(/systemctl start libvirtd/);
+  } finally {
+    if (before === undefined) delete process.env['LIBVIRT_DEFAULT_URI'];
+    else process.env['LIBVIRT_DEFAULT_URI'] = before;
+  }
 });
 
 test('a process that began a moment after another moment did so after it, and one before it did not', async () => {

@@ -59,7 +59,7 @@ function guestwire(...args: string[]): { status: number | null; stdout: string; 
 describe('linkNames', () => {
   kernelTest('knows links that are up and links that are down by their ifindex', () => {
     host.sh('ip link add up1 type bridge; ip link set up1 up; ip link add down1 type bridge');
-    const program = `import { linkNames } from '${resolve('dist/journal/renamed-links.js')}'; const names = linkNames(); console.log(process.argv.slice(1).map((index) => names.of(Number(index))).join())`;
+    const program = `import { linkNames } from '${resolve('dist/kernel/link-files.js')}'; const names = linkNames(); console.log(process.argv.slice(1).map((index) => names.of(Number(index))).join())`;
     const [up, down] = ['up1', 'down1'].map((name) => host.sh(`cat /sys/class/net/${name}/ifindex`).trim());
     const { stdout, stderr } = host.run(process.execPath, ['--input-type=module', '-e', program, String(up), String(down), String(Number(down) + 1)]);
     expect({ stdout, stderr }).toEqual({ stdout: 'up1,down1,\n', stderr: '' });

@@ -21,7 +21,7 @@ export const FILTER_SAMPLES: readonly Sample[] = [
       'delete table bridge guestwire',
       'LINES',
     ].join('\n'),
-    drift: 'nftables table bridge guestwire is not as guestwire writes it',
+    drift: 'nftables table bridge guestwire differs from what guestwire writes',
   },
   {
     one: { kind: 'nic-filter', dev: 'vnet0', family: 'bridge', ifindex: 7, filter: NIC_FILTER },
@@ -46,7 +46,7 @@ export const FILTER_SAMPLES: readonly Sample[] = [
       'create chain bridge guestwire nic_7',
       'add rule bridge guestwire nic_7 counter comment "guestwire c432eacd"',
     ].join('\n'),
-    drift: "filter of 'vnet0' (nftables table bridge guestwire) is not as guestwire writes it",
+    drift: "filter of 'vnet0' (nftables table bridge guestwire) differs from what guestwire writes",
   },
   {
     one: { kind: 'nic-filter', dev: 'vnet0', family: 'inet', ifindex: 7, filter: NO_FILTER },

@@ -10,7 +10,7 @@ import { settingsFrom } from '../../lib/config/paths.js';
 import { parseDomain } from '../../lib/domain/domain.js';
 import type { Io } from '../../lib/guests/io.js';
 import {
-  type GuestWork, OvertakenError, type UnderLock, wireGuest, wireNow,
+  type GuestWork, OvertakenError, type Turn, wireGuest, wireNow,
 } from '../../lib/guests/reconcile-guest.js';
 import { createJournal } from '../../lib/journal/journal.js';
 import type { Host } from '../../lib/reconcile/host.js';
@@ -38,13 +38,13 @@ afterEach(() => { rmSync(dir, { recursive: true }); });
 
 /** `meanwhile` is what happens between libvirt's answer that the guest ended and the lock. */
 function workWith(meanwhile: () => Promise<void>): GuestWork {
-  const ids = ['7'];
-  const run: UnderLock['run'] = async (_, act) => {
+  const ids = [7];
+  const run: Turn['run'] = async (act) => {
     await meanwhile();
     await act(host);
   };
   return {
-    io, underLock: { run, wire: (concerned, wiring) => wireNow(host, concerned, wiring) },
+    io, turn: { run, wire: (wiring) => wireNow(host, wiring) }, effects: { serve: () => Promise.resolve(), announce: () => Promise.resolve() },
     inquiry: { life: () => Promise.resolve({ kind: 'here' }), xml: () => Promise.resolve(XML), id: () => Promise.resolve(ids.shift()) },
   };
 }

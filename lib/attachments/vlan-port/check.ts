@@ -3,16 +3,22 @@
  * carry its VLANs.
  */
 import { HostError } from '../../errors.js';
-import { trackedBy } from '../../intent/policy.js';
+import { type Policy, trackedBy } from '../../intent/policy.js';
 import type { LinkFacts, Observation } from '../../kernel/observation.js';
 import { quote } from '../../values/quote.js';
 import type { VlanPort } from './vlan-port.js';
 
-export function assertPort(where: string, { bridge, link, policy }: VlanPort, { links, tracking }: Observation): void {
+/** Throws HostError when the policy needs connections tracked in bridges and this kernel cannot do that. */
+export function assertTracking(where: string, policy: Policy | undefined, { tracking }: Observation): void {
   const word = trackedBy(policy);
   if (tracking === false && word !== undefined) {
     throw new HostError(`${where}: ${word}: on a VLAN port this needs connection tracking in bridges, which this kernel lacks: see the output of 'modprobe nf_conntrack_bridge' (CONFIG_NF_CONNTRACK_BRIDGE), use a routed link, or keep guests apart with <gw:port isolated='yes'/>`);
   }
+}
+
+export function assertPort(where: string, { bridge, link, policy }: VlanPort, observation: Observation): void {
+  const { links } = observation;
+  assertTracking(where, policy, observation);
   if (bridge === undefined) return;
   const facts = links.get(bridge);
   if (facts === undefined) {

@@ -1,4 +1,4 @@
-/** What `bridge` changes: VLANs of ports and of uplinks, and isolation. */
+/** Bridges and their ports: VLANs of ports and of uplinks, isolation, and bridges that guestwire makes. */
 import type { Change, ObjectKind } from '../object-kind.js';
 import { onOff } from '../object-kind.js';
 
@@ -72,6 +72,71 @@ export const isolated: ObjectKind<Isolated> = {
   owner: 'link',
 };
 
+export interface Bridge {
+  readonly kind: 'bridge';
+  readonly dev: string;
+}
+
+/** A bridge that guestwire makes and guests share. Equivalent to: `ip link add name DEV type bridge`. */
+export const bridge: ObjectKind<Bridge> = {
+  key: ({ dev }) => `bridge ${dev}`,
+  phase: () => 'made-links',
+  tool: () => 'ip',
+  // A bridge keeps an MTU that was once changed, and takes that of its smallest port otherwise (br_change_mtu): the first
+  // value is one that no link gets, so that the MTU which follows is a change.
+  set: ({ dev }) => `link add name ${dev} mtu 68 type bridge`,
+  remove: ({ dev }) => `link del dev ${dev}`,
+  name: ({ dev }) => `bridge '${dev}'`,
+  namesItsLink: true,
+  owner: 'shared',
+};
+
+export interface BridgeSettings {
+  readonly kind: 'bridge-settings';
+  readonly dev: string;
+  readonly filtering: boolean;
+  readonly stp: boolean;
+  /** Hundredths of a second. */
+  readonly forwardDelay: number;
+}
+
+/** How a made bridge forwards. Equivalent to: `ip link set dev DEV type bridge stp_state 0 forward_delay 0`. */
+export const bridgeSettings: ObjectKind<BridgeSettings> = {
+  key: ({ dev }) => `bridge-settings ${dev}`,
+  phase: () => 'mtus',
+  tool: () => 'ip',
+  set: (one) => `link set dev ${one.dev} type bridge ${forwardingWords(one)}`,
+  // A kernel without VLAN filtering refuses the word even where it changes nothing (Linux 6.18).
+  replace: (before, one) =>
+    `link set dev ${one.dev} type bridge ${before.filtering === one.filtering ? '' : `vlan_filtering ${Number(one.filtering)} `}${forwardingWords(one)}`,
+  name: ({ dev, filtering, stp, forwardDelay }) =>
+    `bridge '${dev}' with VLAN filtering ${onOff(filtering)}, STP ${onOff(stp)} and forward delay ${forwardDelay / 100} s`,
+  namesItsLink: true,
+  owner: 'shared',
+};
+
+export interface Port {
+  readonly kind: 'port';
+  readonly dev: string;
+  readonly bridge: string;
+  /** Guests share the port: it is the sub-interface of their bridge. */
+  readonly shared?: true;
+}
+
+/** The bridge that a link is a port of. Equivalent to: `ip link set dev DEV master BRIDGE`. */
+export const port: ObjectKind<Port> = {
+  key: ({ dev }) => `port ${dev}`,
+  phase: () => 'ports',
+  tool: () => 'ip',
+  set: ({ dev, bridge: name }) => `link set dev ${dev} master ${name}`,
+  remove: ({ dev }) => `link set dev ${dev} nomaster`,
+  name: ({ dev, bridge: name }) => `port '${dev}' of bridge '${name}'`,
+  namesItsLink: true,
+  owner: 'link',
+  grant: true,
+  master: ({ bridge: name }) => name,
+};
+
 /** VIDs have one width in keys, so that keys sort as VIDs do. */
 function vlanKey({ kind, dev, vid }: Vlan | UplinkVlan): string {
   return `${kind} ${dev} ${String(vid).padStart(4, '0')}`;
@@ -80,6 +145,10 @@ function vlanKey({ kind, dev, vid }: Vlan | UplinkVlan): string {
 function revokes({ before, after }: Change<Vlan>): boolean {
   if (before === undefined) return false;
   return after === undefined || (before.pvid && !after.pvid) || (before.untagged && !after.untagged);
+}
+
+function forwardingWords({ stp, forwardDelay }: BridgeSettings): string {
+  return `stp_state ${Number(stp)} forward_delay ${forwardDelay}`;
 }
 
 /** Returns the flags of a VLAN as bridge(8) has them, with a space before each. */

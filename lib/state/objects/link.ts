@@ -1,6 +1,6 @@
 /**
  * Links and their settings. `dev` is the host end: the object ends with it. `end` is the link that has the setting: the
- * guest end, or `dev` itself.
+ * guest end, or `dev` itself. `shared`: guests share the link, and it outlives each of them.
  */
 import { type ObjectKind, onOff } from '../object-kind.js';
 import { disableIpv6Path } from './sysctl.js';
@@ -44,11 +44,48 @@ export const tap: ObjectKind<Tap> = {
   leftover: true,
 };
 
+export interface VlanLink {
+  readonly kind: 'vlan-link';
+  readonly dev: string;
+  readonly parent: string;
+  readonly vid: number;
+}
+
+/** A sub-interface that guestwire makes and guests share. Equivalent to: `ip link add link PARENT name DEV type vlan id VID`. */
+export const vlanLink: ObjectKind<VlanLink> = {
+  key: ({ dev }) => `vlan-link ${dev}`,
+  phase: () => 'made-links',
+  tool: () => 'ip',
+  set: ({ dev, parent, vid }) => `link add link ${parent} name ${dev} type vlan id ${vid}`,
+  remove: ({ dev }) => `link del dev ${dev}`,
+  name: ({ dev, parent, vid }) => `sub-interface '${dev}' of VLAN ${vid} of '${parent}'`,
+  namesItsLink: true,
+  owner: 'shared',
+};
+
+export interface Mac {
+  readonly kind: 'mac';
+  readonly dev: string;
+  readonly address: string;
+}
+
+/** The MAC of a made bridge: one that is set is not that of a port. Equivalent to: `ip link set dev DEV address MAC`. */
+export const mac: ObjectKind<Mac> = {
+  key: ({ dev }) => `mac ${dev}`,
+  phase: () => 'mtus',
+  tool: () => 'ip',
+  set: ({ dev, address }) => `link set dev ${dev} address ${address}`,
+  name: ({ dev, address }) => `MAC ${address} of '${dev}'`,
+  namesItsLink: true,
+  owner: 'shared',
+};
+
 export interface Alias {
   readonly kind: 'alias';
   readonly dev: string;
   readonly end: string;
   readonly alias: string;
+  readonly shared?: true;
 }
 
 /** The alias of a link. Equivalent to: `ip link set dev END alias ALIAS`. */
@@ -67,6 +104,7 @@ export interface Mtu {
   readonly dev: string;
   readonly end: string;
   readonly bytes: number;
+  readonly shared?: true;
 }
 
 /** The MTU of a link. Equivalent to: `ip link set dev END mtu BYTES`. */
@@ -101,6 +139,7 @@ export interface Ipv6 {
   readonly dev: string;
   readonly end: string;
   readonly on: boolean;
+  readonly shared?: true;
 }
 
 /** Whether a link has IPv6 at all. Equivalent to: `sysctl -w net.ipv6.conf.END.disable_ipv6=1`. */
@@ -118,6 +157,7 @@ export interface Link {
   readonly kind: 'link';
   readonly dev: string;
   readonly up: boolean;
+  readonly shared?: true;
 }
 
 /** Whether a link is up. Equivalent to: `ip link set dev DEV up`. */

@@ -11,7 +11,7 @@ import { before11, checks, figures, test } from './testing.js';
 
 const [MEMBER, OTHER, NATIVE] = [10, 20, 30];
 /** Written by the driver. @type {string} */
-const TABLES = '/out/attacktables.mjs';
+const TABLES = '/out/attack-tables.mjs';
 const HONEST = 'honest: ';
 /** A number that no frame of the tables has. */
 const END = 0xf000;

@@ -67,7 +67,7 @@ describe('a guest that runs', () => {
 describe('a libvirt that calls no hook of this host', () => {
   for (const [whose, uri] of [["another host's", 'qemu+ssh://elsewhere.invalid/system'], ["a user's own", 'qemu:///session']] as const) {
     libvirtTest(`${whose}, is not asked which guests run`, async () => {
-      for (const args of [['reconcile', 'web1'], ['watch']]) {
+      for (const args of [['reconcile', 'web1'], ['agent']]) {
         const { code, stderr } = await guestwire(args, { LIBVIRT_DEFAULT_URI: uri });
         expect({ args, code }).toEqual({ args, code: 1 });
         expect(stderr).toContain(`'${uri}' is ${whose} libvirt`);

@@ -165,9 +165,9 @@ ${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
   }, 120_000);
 
   libvirtTest('is one at a time', async () => {
-    const other = await guestwire('watch');
+    const other = await guestwire('agent');
     expect(other).toMatchObject({ code: 1, stdout: '' });
-    expect(other.stderr).toMatch(/^guestwire: could not get lock '\/run\/guestwire\.agent' within 5 s: held by guestwire watch \(pid \d+\)\n$/);
+    expect(other.stderr).toMatch(/^guestwire: could not get lock '\/run\/guestwire\.agent' within 5 s: held by guestwire agent \(pid \d+\)\n$/);
   }, 60_000);
 
   libvirtTest('forgets a guest that ended', async () => {

@@ -10,15 +10,15 @@ import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';
 import { ConflictError } from '../../lib/errors.js';
 import { createJournal } from '../../lib/journal/journal.js';
 import type { Host } from '../../lib/reconcile/host.js';
-import { release, wire } from '../../lib/reconcile/reconcile.js';
-import type { Wish } from '../../lib/reconcile/request.js';
-import { canGoTogether, partOf, warningsFor, wireTogether } from '../../lib/reconcile/wire-many.js';
+import { release, wire, wireAll } from '../../lib/reconcile/reconcile.js';
+import type { Wanted } from '../../lib/reconcile/request.js';
+import { canGoTogether, partOf } from '../../lib/reconcile/together.js';
 import { type FakeHost, type FakeKernel, fakeKernel, type FakeLink } from '../fakes/kernel.js';
 import { POLICY } from '../fakes/policies.js';
 
 const COUNT = 4;
 const numbers = Array.from({ length: COUNT }, (_, index) => index);
-const guestOf = (number: number): Wish['guest'] => ({ name: `web${number}`, uuid: `11111111-2222-3333-4444-00000000000${number}` });
+const guestOf = (number: number): Wanted['guest'] => ({ name: `web${number}`, uuid: `11111111-2222-3333-4444-00000000000${number}` });
 const port = (number: number, vid = 10 + (number % 2)): VlanPort => ({
   kind: 'vlan-port', nic: 0, mac: `52:54:00:00:00:0${number}`, link: `vnet${number}`, bridge: 'br0', isolated: undefined, uplinks: ['eno2'],
   vlans: [{ vid, pvid: true, untagged: true }],
@@ -27,7 +27,7 @@ const link = (number: number, address = `192.0.2.${number}`): RoutedLink => ({
   kind: 'routed-link', nic: 1, mac: `52:54:00:00:01:0${number}`, link: `tap${number}`, addresses: [address, `2001:db8::${number}`], routes: [],
   gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117, policy: POLICY, proxy: ['eno1'],
 });
-const wishOf = (number: number, ...attachments: Attachment[]): Wish => ({ guest: guestOf(number), attachments });
+const wishOf = (number: number, ...attachments: Attachment[]): Wanted => ({ guest: guestOf(number), attachments });
 const ALL = numbers.map((number) => wishOf(number, port(number), link(number)));
 
 const HOST: FakeHost = {
@@ -60,7 +60,8 @@ function place(): Place {
   return made;
 }
 
-const one = async ({ host }: Place, { guest, attachments }: Wish): Promise<unknown> => wire(host, { guest, attachments, fresh: false, incoming: false });
+const one = async ({ host }: Place, { guest, attachments }: Wanted): Promise<unknown> => wire(host, { guest, attachments, fresh: false, incoming: false });
+const wireTogether = (host: Host, wanted: readonly Wanted[]): ReturnType<typeof wireAll> => wireAll(host, wanted, { fresh: false, incoming: false });
 const entries = ({ host: { journal } }: Place): unknown[] => [
   ...numbers.map((number) => { const entry = journal.read(guestOf(number).uuid); return entry && { ...entry, since: '' }; }),
   journal.readLedger().uplinks.map((record) => ({ ...record, vids: [...record.vids].sort() })), journal.readLedger().proxies,
@@ -122,8 +123,9 @@ describe('guests that are wired together', () => {
   test('are each told what no change mends, if it concerns them', async () => {
     const { host, log } = place();
     const wishes = [wishOf(0, port(0), { ...link(0), proxy: ['eno9'] }), wishOf(1, { ...port(1), uplinks: ['eno9'] }), wishOf(2, { ...link(2), proxy: ['eno8'] })];
-    const plan = await wireTogether(host, wishes);
-    expect(wishes.map((wish) => warningsFor(plan, wish))).toEqual([
+    const told: [string | undefined, string][] = [];
+    await wireTogether({ ...host, warn: (line, guest) => told.push([guest?.name, line]) }, wishes);
+    expect(wishes.map(({ guest: { name } }) => told.filter(([guest]) => guest === name).map(([, line]) => line))).toEqual([
       ["guest 'web0': proxy link 'eno9' of the host config does not exist: no neighbour on it finds the guest"],
       ["guest 'web1': uplink 'eno9' of the host config is not a port of its bridge: the guest's VLANs do not leave this host through it"],
       ["guest 'web2': proxy link 'eno8' of the host config does not exist: no neighbour on it finds the guest"],

@@ -1,0 +1,82 @@
+/**
+ * What a bridge of one VLAN needs of the host, checked before the first change: a parent that carries the VLAN, and links
+ * of its names that are what they have to be. An existing sub-interface that is no port of the bridge is refused, because
+ * it may carry an address of the host.
+ */
+import { ConflictError, HostError } from '../../errors.js';
+import type { Observation, Subinterface } from '../../kernel/observation.js';
+import { quote } from '../../values/quote.js';
+import type { Surroundings } from '../attached.js';
+import { assertTracking } from '../vlan-port/check.js';
+import { SHARED_ALIAS, subOf, type VlanBridge } from './vlan-bridge.js';
+
+/** Throws HostError when the host cannot give the bridge, ConflictError when a link of its names is something else. */
+export function assertVlanBridge(where: string, one: VlanBridge, { observation, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>): void {
+  assertTracking(where, one.policy, observation);
+  assertParent(where, one, observation);
+  assertBridge(where, one, observation);
+  assertSubinterface(where, one, { observation, isUnfinished });
+  assertTap(where, one, observation);
+}
+
+function assertParent(where: string, { bridge, parent, vid }: VlanBridge, { links, vlans }: Observation): void {
+  const label = `parent ${quote(parent)} of bridge ${quote(bridge)}`;
+  const facts = links.get(parent);
+  if (facts === undefined) throw new HostError(`${where}: ${label} does not exist: create that link, or name another in the host config`);
+  if (facts.ifname !== parent) {
+    throw new HostError(`${where}: ${label} is another name of link ${quote(facts.ifname)}: write that name in the host config`);
+  }
+  if (!facts.up) throw new HostError(`${where}: ${label} is down, so VLAN '${vid}' cannot come up: run 'ip link set dev ${parent} up'`);
+  const { master = '' } = facts;
+  // The kernel gives the sub-interface its frames before the bridge sees them (net/core/dev.c, vlan_do_receive).
+  if (links.get(master)?.bridge?.filtering === true) {
+    throw new HostError(`${where}: parent ${quote(parent)} is a port of ${quote(master)}, which filters VLANs: set parent = "${master}" and run 'bridge vlan add dev ${master} vid ${vid} self' and 'bridge vlan add dev ${parent} vid ${vid}'`);
+  }
+  if (facts.bridge?.filtering === true && vlans.get(parent)?.some((member) => member.vid === vid) !== true) {
+    throw new HostError(`${where}: ${label} filters VLANs and is not in VLAN '${vid}' itself: run 'bridge vlan add dev ${parent} vid ${vid} self'`);
+  }
+}
+
+function assertBridge(where: string, { bridge, vid, parent }: VlanBridge, { links, subinterfaces }: Observation): void {
+  const facts = links.get(bridge);
+  if (facts === undefined) return;
+  if (facts.bridge === undefined) {
+    throw new ConflictError(`${where}: link ${quote(bridge)} exists and is no bridge: remove it, or give the bridge another name in XML and host config`);
+  }
+  if (facts.bridge.filtering && facts.alias !== SHARED_ALIAS) {
+    throw new HostError(`${where}: bridge ${quote(bridge)} filters VLANs, so it is no bridge of one VLAN: remove 'vid' from its table in the host config, and use <gw:vlan>`);
+  }
+  const other = subinterfaces.find((sub) => sub.master === bridge && !isOf({ vid, parent }, sub));
+  if (other === undefined) return;
+  throw new HostError(`${where}: bridge ${quote(bridge)} has the port ${quote(other.ifname)} of VLAN '${other.vid}' of ${quote(other.parent)}: two VLANs would be one: stop the guests on it, or remove that port`);
+}
+
+function assertSubinterface(
+  where: string, { bridge, vid, parent }: VlanBridge, { observation: { links, subinterfaces }, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>,
+): void {
+  const sub = subOf({ vid, parent });
+  const there = subinterfaces.find((one) => isOf({ vid, parent }, one));
+  if (there === undefined) {
+    if (!links.has(sub)) return;
+    throw new ConflictError(`${where}: link ${quote(sub)} exists and is not VLAN '${vid}' of ${quote(parent)}: remove or rename it: bridge ${quote(bridge)} needs a sub-interface of that name`);
+  }
+  const { ifname, master } = there;
+  const alias = links.get(ifname)?.alias;
+  if (master === bridge || (master === undefined && (alias === SHARED_ALIAS || (alias === undefined && isUnfinished(ifname))))) return;
+  const actual = master === undefined ? `and is no port of bridge ${quote(bridge)}` : `and is a port of ${quote(master)}, not of bridge ${quote(bridge)}`;
+  throw new HostError(`${where}: sub-interface ${quote(ifname)} exists ${actual}: run 'ip link set dev ${ifname} master ${bridge}' (its addresses stop working), or remove it`);
+}
+
+function assertTap(where: string, { link, bridge }: VlanBridge, { links }: Observation): void {
+  if (link === undefined) return;
+  const facts = links.get(link);
+  if (facts === undefined) throw new HostError(`${where}: link ${quote(link)} does not exist`);
+  // A link that lost its bridge comes back into it.
+  if (facts.master === undefined || facts.master === bridge) return;
+  throw new HostError(`${where}: link ${quote(link)} is no port of bridge ${quote(bridge)}: its master is ${quote(facts.master)}`);
+}
+
+/** 802.1ad carries the same numbers, and is another tag. */
+export function isOf({ vid, parent }: Pick<VlanBridge, 'vid' | 'parent'>, sub: Subinterface): boolean {
+  return sub.parent === parent && sub.vid === vid && sub.protocol === '802.1Q';
+}
