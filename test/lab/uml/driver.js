@@ -88,7 +88,7 @@ function uml(version, files) {
   const prepare = (out, words, cpu) => {
     writeFileSync(join(out, 'job'), jobText({ tree, top, image, capabilities: capabilitiesOf(tree), ...words }));
     buildSync({
-      entryPoints: [join(here, 'attack-tables.ts')], outfile: join(out, 'attacktables.mjs'),
+      entryPoints: [join(here, 'attack-tables.ts')], outfile: join(out, 'attack-tables.mjs'),
       bundle: true, platform: 'node', format: 'esm', logLevel: 'warning',
     });
     const linux = ['linux.uml', 'mem=3G', 'root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${join(here, 'uml-init')}`, `OUT=${out}`, 'con=null', 'con0=fd:0,fd:1', 'quiet'];
