@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { metadataXml } from './guests.js';
 import { vlanTables } from './host.js';
-import { note, ok, run, waitFor } from './programs.js';
+import { note, ok, run, SLACK, waitFor } from './programs.js';
 import { figures } from './testing.js';
 
 /** @typedef {{at: number, from: 'agent' | 'libvirt' | 'vlan' | 'link', line: string}} Word */
@@ -141,7 +141,7 @@ export async function exactAfter(what, act, { expected, event, untouched = [], t
   };
   /** @type {Wiring | undefined} */
   let now;
-  while (!isDeepStrictEqual(now, expected) && performance.now() - since < timeout) {
+  while (!isDeepStrictEqual(now, expected) && performance.now() - since < SLACK * timeout) {
     do await sleep(100); while (performance.now() - Math.max(since, said.at(-1)?.at ?? 0) < SILENCE);
     now = await timed();
   }
@@ -150,7 +150,7 @@ export async function exactAfter(what, act, { expected, event, untouched = [], t
   assert.deepEqual(await timed(), expected, `${what}, and later`);
   const took = Math.round((saidSince(since, 'agent', 'vlan').filter(isOfChange).at(-1)?.at ?? since) - since);
   figures.push(`${what} ${took} ms${event === undefined ? '' : ` (pace ${Math.round(pace)})`}`);
-  if (event !== undefined) assert.ok(took < Math.max(SOON.milliseconds, SOON.times * pace), `${what}: ${took} ms, and the wiring was read in ${Math.round(pace)} ms`);
+  if (event !== undefined) assert.ok(took < SLACK * Math.max(SOON.milliseconds, SOON.times * pace), `${what}: ${took} ms, and the wiring was read in ${Math.round(pace)} ms`);
   for (const port of untouched) assert.deepEqual(saidSince(since, 'vlan').filter(({ line }) => line.split(/\s+/).includes(port)), [], `${what}: ${port}`);
 }
 

@@ -31,6 +31,7 @@ const { values, positionals } = parseArgs({
     'tests': { type: 'string', short: 't' },
     'save': { type: 'string' },
     'one-by-one': { type: 'boolean', default: false },
+    'strict': { type: 'boolean', default: false },
   },
 });
 
@@ -175,7 +176,8 @@ async function shell(kernel, cpu) {
 async function runTests(kernel, { cpu, several }) {
   const pattern = values.tests === undefined ? [] : ['-t', values.tests];
   const out = makeOut();
-  const tests = ['node', 'test/lab/uml/run-tests.js', ...pattern, ...kernel.files].map(quote).join(' ');
+  const bounds = values.strict ? ['env', 'GUESTWIRE_SLACK=1'] : [];
+  const tests = [...bounds, 'node', 'test/lab/uml/run-tests.js', ...pattern, ...kernel.files].map(quote).join(' ');
   const child = boot(kernel.prepare(out, { tests }, cpu), out, 'pipe');
   let console_ = '';
   for (const stream of [child.stdout, child.stderr]) {

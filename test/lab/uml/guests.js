@@ -1,7 +1,7 @@
 // Guests: their XML, told to libvirt or to guestwire, and those that boot and do what they are told.
 import { writeFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
-import { indent, libvirt, note, ok, readText, virsh, waitFor } from './programs.js';
+import { indent, libvirt, note, ok, readText, SLACK, virsh, waitFor } from './programs.js';
 
 /**
  * @typedef {{id: string | number, nativeMode?: 'tagged' | 'untagged'}} Tag
@@ -193,8 +193,8 @@ function openConsole(name) {
   const expect = (pattern, timeout) => new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       waiting.delete(look);
-      reject(new Error(`guest '${name}' has not said ${String(pattern)} for ${timeout} ms; its last words: ${text.slice(-600)}`));
-    }, timeout);
+      reject(new Error(`guest '${name}' has not said ${String(pattern)} for ${SLACK * timeout} ms; its last words: ${text.slice(-600)}`));
+    }, SLACK * timeout);
     const look = () => {
       const match = pattern.exec(text);
       if (match === null) return;
