@@ -111,7 +111,7 @@ function filterOf(where: string, { filterref }: Nic, { mine, guest, isPort }: { 
   return { metadata, filterref: reads ? locate(DomainXmlError, where, () => wordsOfFilterref(filterref)) : undefined, guest };
 }
 
-/** Of a libvirt network the host config alone knows the bridge before `start`; from then on the XML has both. */
+/** Before `start`, only the host config knows the bridge of a libvirt network; from then on the XML has both. */
 function madeBridge(where: string, { joins, source: { network } }: Nic, config: HostConfig): MadeBridge | undefined {
   if (joins.kind !== 'bridge' && joins.kind !== 'network') return undefined;
   const named = network === undefined ? undefined : config.networks.get(network);

@@ -1,6 +1,6 @@
 /**
  * `[bridge.NAME]` of the host config, and the bridge of `[network.NAME]`. A table with `vid` and `parent` is a bridge of one
- * VLAN, which guestwire makes; a table whose name holds `{vid}` stands for one such bridge for each VID in its `allowed`.
+ * VLAN, which guestwire makes; a table with `{vid}` in its name stands for one such bridge for each VID in its `allowed`.
  */
 import * as z from 'zod/mini';
 import { locate, ValueError } from '../errors.js';
@@ -15,7 +15,7 @@ import { assertDistinct, header, mapOf, read, table, type Table, type TablePath,
 /** The part of the host config that this file is about. */
 export interface BridgeTables {
   readonly bridges: ReadonlyMap<string, BridgeConfig>;
-  /** Tables whose name holds `{vid}`; look a bridge up with bridgeNamed(). */
+  /** Tables with `{vid}` in their names; bridgeNamed() finds a bridge in them. */
   readonly patterns: readonly BridgePattern[];
 }
 
@@ -35,7 +35,7 @@ export interface BridgeConfig {
 /** What a bridge of one VLAN is a bridge of. */
 export interface OneVlan {
   readonly vid: number;
-  /** The link whose sub-interface joins the bridge. */
+  /** The link that carries the VLAN: its sub-interface joins the bridge. */
   readonly parent: string;
 }
 
@@ -78,7 +78,7 @@ export function bridgeTables(tables: Table | undefined, schema: Schema): BridgeT
   return found;
 }
 
-/** Returns what the host config says of the bridge `name`: its own table, or the one whose `{vid}` fits. */
+/** Returns the config of the bridge `name`: its own table, or the table with a `{vid}` that fits. */
 export function bridgeNamed({ bridges, patterns }: BridgeTables, name: string): BridgeConfig | undefined {
   const own = bridges.get(name);
   if (own !== undefined) return own;

@@ -84,7 +84,7 @@ export function configMentions(text: string, names: readonly string[]): boolean 
 
 /**
  * Returns whether a config that cannot be believed may have guestwire make one of these bridges: a table that has the name of
- * the bridge and says `vid`, or a name whose `{vid}` fits. Other tables of bridges concern no guest that says nothing itself.
+ * the bridge and says `vid`, or a name with a `{vid}` that fits. Other tables of bridges concern no guest that says nothing itself.
  */
 export function configMayMake(text: string, bridges: readonly string[]): boolean {
   const lines = text.split('\n').filter((line) => !/^\s*#/.test(line));

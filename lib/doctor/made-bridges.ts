@@ -1,4 +1,4 @@
-/** What doctor asks and says of the bridges of one VLAN that guestwire makes: whether their parents can carry the VLAN. */
+/** doctor and the bridges of one VLAN that guestwire makes: whether their parents can carry the VLAN. */
 import { bridgeNamed, type OneVlan } from '../config/bridge-tables.js';
 import type { HostConfig } from '../config/host-config.js';
 import type { Kernel } from '../kernel/kernel.js';
@@ -10,7 +10,7 @@ export interface MadeBridgeHealth extends OneVlan {
   readonly state: 'there' | 'missing' | 'down';
   /** The VLAN-filtering bridge that the parent is a port of. */
   readonly within: string | undefined;
-  /** A sub-interface of the VLAN that is no port of the bridge. */
+  /** A sub-interface of the VLAN outside the bridge. */
   readonly stray: string | undefined;
 }
 
@@ -59,7 +59,7 @@ export function madeBridgeIlls(bridges: readonly MadeBridgeHealth[]): Found[] {
     return [
       ...(state === 'down' ? [ill(`parent ${quote(parent)} of bridge ${quote(name)} is down`, `ip link set dev ${parent} up`)] : []),
       ...(within === undefined ? [] : [ill(`parent ${quote(parent)} of bridge ${quote(name)} is a port of ${quote(within)}, which filters VLANs`, `bridge vlan add dev ${within} vid ${vid} self && bridge vlan add dev ${parent} vid ${vid}, and parent = "${within}" in the host config`)]),
-      ...(stray === undefined ? [] : [ill(`sub-interface ${quote(stray)} is no port of bridge ${quote(name)}`, `ip link set dev ${stray} master ${name} || ip link del ${stray}`)]),
+      ...(stray === undefined ? [] : [ill(`sub-interface ${quote(stray)} is not a port of bridge ${quote(name)}`, `ip link set dev ${stray} master ${name} || ip link del ${stray}`)]),
     ];
   });
 }

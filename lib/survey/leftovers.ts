@@ -51,7 +51,7 @@ function links({ links: all }: HostFacts, { uuids }: Kept): NetObject[] {
   });
 }
 
-/** An alias says no guest's name: the links are for all guests that depend on them. */
+/** The alias names no guest: all guests that depend on the links share them. */
 function sharedLinks({ links: all }: HostFacts, { held }: Kept): NetObject[] {
   return idleLinks(all, new Set(held.flatMap((one) => dependenceOf(one).shared)));
 }

@@ -39,7 +39,7 @@ function idle(links: readonly LinkFacts[], used: ReadonlySet<string>): NetObject
   });
 }
 
-/** One use of each bridge and VLAN, of all that are looked after. */
+/** Returns one use for each bridge and VLAN that the request concerns. */
 function usesOf({ concerned }: Pick<Request, 'concerned'>): BridgeUse[] {
   return distinctUses(usesIn(concerned));
 }

@@ -19,7 +19,7 @@ export function deriveVlanBridge(where: string, intent: Intent, { config, domain
   const permit: TrustPermit = { place: `bridge ${quote(bridge)}`, table, words: bridgeNamed(config, bridge)?.trust ?? new Set() };
   return {
     kind: 'vlan-bridge', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vid, parent,
-    // libvirt sets its own <port isolated> when it makes the port, and not when the port comes back into a bridge made anew.
+    // libvirt sets its own <port isolated> when it makes the port, and not when the port comes back into a new bridge.
     isolated: isolated ?? (nic.isolated === 'yes' ? true : undefined),
     ...guardedBy(where, filter, { config, permit }), ...declaredBy(filter), policy: portPolicyBy(where, filter, domain.name),
   };

@@ -1,4 +1,4 @@
-/** What a port of a bridge of one VLAN, and a guest's use of that bridge, say of themselves to the rest of the code. */
+/** The records of two kinds: a port of a bridge of one VLAN, and a guest's use of that bridge. */
 import * as z from 'zod/mini';
 import { trackedBy } from '../../intent/policy.js';
 import type { Scope } from '../../kernel/observation.js';

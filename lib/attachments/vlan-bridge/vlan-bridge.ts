@@ -12,7 +12,7 @@ export interface VlanBridge extends Attached {
   readonly kind: 'vlan-bridge';
   readonly bridge: string;
   readonly vid: number;
-  /** The link whose sub-interface joins the bridge. */
+  /** The link that carries the VLAN: its sub-interface joins the bridge. */
   readonly parent: string;
   /** undefined: not declared, and then not guestwire's to set. */
   readonly isolated: boolean | undefined;
