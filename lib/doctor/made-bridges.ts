@@ -22,16 +22,23 @@ interface Found {
 }
 
 /** Returns the facts of the made bridges among those that the host config names, and those that guests use. */
-export async function madeBridgesOf(kernel: Kernel, config: HostConfig, used: readonly string[]): Promise<MadeBridgeHealth[]> {
+export async function madeBridgesOf(
+  kernel: Kernel, config: HostConfig, used: readonly string[],
+): Promise<MadeBridgeHealth[]> {
   const bridges = [...new Set([...config.bridges.keys(), ...used])].flatMap((name) => {
     const made = bridgeNamed(config, name)?.made;
     return made === undefined ? [] : [{ name, ...made }];
   });
   if (bridges.length === 0) return [];
-  const first = await kernel.observe({ ...EMPTY_SCOPE, links: [...new Set(bridges.map(({ parent }) => parent))], subinterfaces: true });
+  const first = await kernel.observe({
+    ...EMPTY_SCOPE, links: [...new Set(bridges.map(({ parent }) => parent))], subinterfaces: true,
+  });
   const masters = [...new Set([...first.links.values()].flatMap(({ master }) => master ?? []))];
   const { links } = await kernel.observe({ ...EMPTY_SCOPE, links: masters });
-  return bridges.map((bridge) => healthOf(bridge, { parent: first.links.get(bridge.parent), subinterfaces: first.subinterfaces, filters: (link) => links.get(link)?.bridge?.filtering === true }));
+  return bridges.map((bridge) => healthOf(bridge, {
+    parent: first.links.get(bridge.parent), subinterfaces: first.subinterfaces,
+    filters: (link) => links.get(link)?.bridge?.filtering === true,
+  }));
 }
 
 interface Seen {
@@ -40,7 +47,9 @@ interface Seen {
   readonly filters: (link: string) => boolean;
 }
 
-function healthOf(bridge: OneVlan & { readonly name: string }, { parent, subinterfaces, filters }: Seen): MadeBridgeHealth {
+function healthOf(
+  bridge: OneVlan & { readonly name: string }, { parent, subinterfaces, filters }: Seen,
+): MadeBridgeHealth {
   const { name, vid } = bridge;
   const sub = subinterfaces.find((one) => one.parent === bridge.parent && one.vid === vid && one.protocol === '802.1Q');
   return {

@@ -1,7 +1,7 @@
 /**
- * What a bridge of one VLAN needs of the host, checked before the first change: a parent that carries the VLAN, and links
- * of its names that are what they have to be. An existing sub-interface outside the bridge is refused, because it may carry
- * an address of the host.
+ * What a bridge of one VLAN needs of the host, checked before the first change: a parent that carries the VLAN, and
+ * links of its names that are what they have to be. An existing sub-interface outside the bridge is refused, because it
+ * may carry an address of the host.
  */
 import { ConflictError, HostError } from '../../errors.js';
 import type { Observation, Subinterface } from '../../kernel/observation.js';
@@ -11,7 +11,9 @@ import { assertTracking } from '../vlan-port/check.js';
 import { SHARED_ALIAS, subOf, type VlanBridge } from './vlan-bridge.js';
 
 /** Throws HostError when the host cannot give the bridge, ConflictError when a link of its names is something else. */
-export function assertVlanBridge(where: string, one: VlanBridge, { observation, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>): void {
+export function assertVlanBridge(
+  where: string, one: VlanBridge, { observation, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>,
+): void {
   assertTracking(where, one.policy, observation);
   assertParent(where, one, observation);
   assertBridge(where, one, observation);
@@ -52,7 +54,8 @@ function assertBridge(where: string, { bridge, vid, parent }: VlanBridge, { link
 }
 
 function assertSubinterface(
-  where: string, { bridge, vid, parent }: VlanBridge, { observation: { links, subinterfaces }, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>,
+  where: string, { bridge, vid, parent }: VlanBridge,
+  { observation: { links, subinterfaces }, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>,
 ): void {
   const sub = subOf({ vid, parent });
   const there = subinterfaces.find((one) => isOf({ vid, parent }, one));
@@ -62,7 +65,9 @@ function assertSubinterface(
   }
   const { ifname, master } = there;
   const alias = links.get(ifname)?.alias;
-  if (master === bridge || (master === undefined && (alias === SHARED_ALIAS || (alias === undefined && isUnfinished(ifname))))) return;
+  if (master === bridge || (master === undefined && (alias === SHARED_ALIAS || (alias === undefined && isUnfinished(
+    ifname,
+  ))))) return;
   const actual = master === undefined ? `and is not a port of bridge ${quote(bridge)}` : `and is a port of ${quote(master)}, not of bridge ${quote(bridge)}`;
   throw new HostError(`${where}: sub-interface ${quote(ifname)} exists ${actual}: run 'ip link set dev ${ifname} master ${bridge}' (its addresses stop working), or remove it`);
 }
