@@ -1,3 +1,4 @@
+// @tier fast
 /** What errors are about, as values. */
 import { describe, expect, test } from '@jest/globals';
 import { about, ConflictError, HostError, labelled } from '../lib/errors.js';

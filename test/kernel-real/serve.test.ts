@@ -12,7 +12,7 @@ import { unitText } from '../../lib/install/units.js';
 import { SERVICES } from '../../lib/serve/daemon-config.js';
 import { canRun, testWith } from '../places/capability.js';
 import { domainXml, DONE, ethernetNic, type HookHost, openHookHost } from '../places/hook-run.js';
-import { bound } from '../tiers/bound.js';
+import { bound, figure } from '../tiers/bound.js';
 
 const serveTest = testWith('root', 'netns', 'serve');
 const able = canRun('root', 'netns', 'serve');
@@ -134,7 +134,7 @@ describe('a served link', () => {
         until ping -c 1 -W 1 2001:db8:0:10::a >/dev/null 2>&1; do sleep 0.02; done
         now=$(date +%s%N)
         echo $(((now - began) / 1000000)) ms after link up, $(((ready - began) / 1000000)) ms of them until it had a link-local address`);
-      process.stdout.write(`reachable, accept_dad ${dad}: ${took}`);
+      figure(`reachable, accept_dad ${dad}: ${took.trim()}`);
       expect(Number(/^\d+/.exec(took)?.[0])).toBeLessThan(bound(20_000));
       host.sh('kill $(cat /run/dhclient.pid) || true');
     }

@@ -12,7 +12,7 @@ import { createSplitter, decodeMessage, encodeMessage, type Message } from '../.
 import { EVENTS, failure, MESSAGE_MAX, PROCEDURES } from '../../lib/libvirt/protocol.js';
 import { type Codec, decode, encode } from '../../lib/libvirt/xdr.js';
 import { startFakeDaemon } from '../fakes/daemon.js';
-import { bound, rounds } from '../tiers/bound.js';
+import { bound, figure, rounds } from '../tiers/bound.js';
 
 const SEED = Number(process.env['GUESTWIRE_TEST_SEED'] ?? 20_261_123);
 const ROUNDS = rounds(20_000);
@@ -69,7 +69,7 @@ function attempt(read: () => void): boolean {
 
 describe(`${ROUNDS} mutated messages, seed ${SEED}`, () => {
   test('are read or refused by every decoder of a payload, and what is read encodes to the same bytes', () => {
-    process.stdout.write(`fuzz: seed ${SEED}\n`);
+    figure(`fuzz: seed ${SEED}, ${ROUNDS} rounds`);
     const pick = random(SEED);
     const started = performance.now();
     const before = process.memoryUsage().rss;

@@ -12,7 +12,7 @@ import { domainXml } from '../lab/domain.js';
 import { guestImage } from '../lab/host.js';
 import { canRun, testWith } from '../places/capability.js';
 import { expectGone, MAC, openPlace, type Place } from '../places/serve-place.js';
-import { bound } from '../tiers/bound.js';
+import { bound, figure } from '../tiers/bound.js';
 
 const NEEDED = ['root', 'netns', 'libvirt', 'serve', 'nft'] as const;
 const able = canRun(...NEEDED);
@@ -129,7 +129,8 @@ for (const [title, guest, targets] of GUESTS) {
     const before = await printed('vnet0');
     expect(before).toEqual(Object.fromEntries([...shown.keys()].map((command) => [command, ''])));
     const seconds = await boot(guest, targets);
-    process.stdout.write(`${title}: ${targets.map((target) => `${target} ${seconds[target]?.toFixed(2)} s`).join(', ')} after link up\n`);
+    const told = targets.map((target) => `${target} ${seconds[target]?.toFixed(2)} s`).join(', ');
+    figure(`${title}: ${told} after link up`);
     const link = guest.veth?.link ?? ((await place.host.ok('virsh', ['-q', 'domiflist', guest.name])).trim().split(/\s+/)[0] ?? '');
     const ifindex = (await place.host.ok('cat', [`/sys/class/net/${link}/ifindex`])).trim();
     expect(await printed(link)).toEqual(documented(guest, { link, ifindex }));

@@ -1,4 +1,4 @@
-// @tier libvirt
+// @tier libvirt long
 /**
  * Guests that configure themselves, under a real libvirtd: real systems with nothing but DHCP clients and the kernel's own
  * handling of router advertisements are reachable from behind the uplink soon after their link came up, and after the last
@@ -10,6 +10,7 @@ import { domainXml } from '../lab/domain.js';
 import { guestImage, waitFor } from '../lab/host.js';
 import { canRun, testWith } from '../places/capability.js';
 import { expectGone, MAC, openPlace, type Place } from '../places/serve-place.js';
+import { figure } from '../tiers/bound.js';
 
 const serveTest = testWith('root', 'netns', 'libvirt', 'serve');
 const able = canRun('root', 'netns', 'libvirt', 'serve');
@@ -41,7 +42,7 @@ async function boot({ host, outside }: Place, { name, ips, routes = [], words = 
     throw new Error(`${await host.console(name)}\n${await host.ok('cat', ['/run/units.log', '/run/systemctl.log'])}\n${(await host.syslog()).filter((line) => line.includes('guestwire')).join('\n')}`, { cause: error });
   });
   for (const target of targets) expect(text).toContain(`guest: ping ${target} ok`);
-  process.stdout.write(`${name}: ${(text.match(/ping .* after link up/g) ?? []).join(', ')}\n`);
+  figure(`${name}: ${(text.match(/ping .* after link up/g) ?? []).join(', ')}`);
   return text;
 }
 

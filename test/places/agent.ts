@@ -25,7 +25,8 @@ export const SYSCTLS = { 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding
 
 /** Returns the place, without an agent yet. The hook, the command and the agent run on `node`. */
 export async function openAgentPlace(name: string, node = process.execPath): Promise<AgentPlace> {
-  const host = await startHost({ name, sysctls: SYSCTLS, binds: node === process.execPath ? [] : [{ from: node, to: NODE }] });
+  const binds = node === process.execPath ? [] : [{ from: node, to: NODE }];
+  const host = await startHost({ name, sysctls: SYSCTLS, binds });
   await host.ok(NODE, [resolve('dist/cli.js'), 'install', '--no-reload']);
   await host.restartLibvirtd();
   const libvirt = await connect(host.uri);

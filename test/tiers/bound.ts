@@ -1,8 +1,10 @@
 /** What the tier `long` takes seriously and the others do not: bounds of time, and how often chance is asked. */
+import { appendFileSync } from 'node:fs';
+
 const isLong = process.env['GUESTWIRE_TIER'] === 'long';
 
 /**
- * Returns how long something may take that takes no longer than this on a quiet machine, in the same unit. `npm run test:long`
+ * Returns how long something may take that takes no longer than this on a quiet machine, in the same unit. The tier `long`
  * holds these bounds. Elsewhere a slow day fails nothing, and a program that hangs still fails.
  */
 export function bound(time: number): number {
@@ -12,4 +14,11 @@ export function bound(time: number): number {
 /** Returns how many inputs a property is tried on that is tried on this many in the quick loop. */
 export function rounds(count: number): number {
   return isLong ? 50 * count : count;
+}
+
+/** Prints what was measured. `npm run test:long` writes it to docs/reliability.md, too. */
+export function figure(text: string): void {
+  process.stdout.write(`${text}\n`);
+  const file = process.env['GUESTWIRE_FIGURES'];
+  if (file !== undefined) appendFileSync(file, `${text}\n`);
 }

@@ -1,4 +1,4 @@
-// The tiers of the tests: their budgets, which CONTRIBUTING.md has, and the files of each, which say so in their first line.
+// The tiers of the tests: their budgets, which CONTRIBUTING.md has, and their files, which name them in their first line.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -32,7 +32,10 @@ export function readTiers(top) {
 export function tiersOfFile(file, text, known) {
   const names = /^\/\/ @tier ((?:\w+ )*\w+)\n/.exec(text)?.[1]?.split(' ');
   const allowed = known.filter((name) => !WITHOUT_FILES.includes(name));
-  if (names === undefined) throw new Error(`${file}: its first line must name its tiers, as '// @tier fast' (of ${allowed.join(', ')}): see CONTRIBUTING.md`);
+  if (names === undefined) {
+    const example = `as '// @tier fast' (of ${allowed.join(', ')})`;
+    throw new Error(`${file}: its first line must name its tiers, ${example}: see CONTRIBUTING.md`);
+  }
   const wrong = names.find((name) => !allowed.includes(name));
   if (wrong !== undefined) throw new Error(`${file}: '${wrong}' is no tier of a test file: ${allowed.join(', ')} are`);
   return names;
@@ -72,17 +75,22 @@ export function filesByTier(top, known) {
 export function summary(outcomes, tiers) {
   const rows = outcomes.map(({ name, passed, seconds, cpu }) => {
     const budget = tiers.find((tier) => tier.name === name)?.budget ?? 0;
-    const verdict = !passed ? 'FAILED' : seconds > 2 * budget ? 'TOO SLOW: over twice its budget' : seconds > budget ? 'passed, over its budget' : 'passed';
-    return { good: passed && seconds <= 2 * budget, cells: [name, clock(seconds), clock(cpu), clock(budget), verdict] };
+    const cells = [name, clock(seconds), clock(cpu), clock(budget), passed ? verdictOf(seconds / budget) : 'FAILED'];
+    return { good: passed && seconds <= 2 * budget, cells };
   });
-  const total = ['total', clock(sum(outcomes.map(({ seconds }) => seconds))), clock(sum(outcomes.map(({ cpu }) => cpu))), '', ''];
-  const cells = [['tier', 'time', 'CPU', 'budget', ''], ...rows.map((row) => row.cells), ...(rows.length > 1 ? [total] : [])];
-  const text = cells.map(([name = '', ...rest]) => [name.padEnd(8), ...rest.slice(0, 3).map((cell) => cell.padStart(11)), `  ${rest[3] ?? ''}`].join('').trimEnd()).join('\n');
+  const all = (/** @type {'seconds' | 'cpu'} */ key) => clock(outcomes.reduce((sum, outcome) => sum + outcome[key], 0));
+  const total = rows.length > 1 ? [['total', all('seconds'), all('cpu')]] : [];
+  const table = [['tier', 'time', 'CPU', 'budget'], ...rows.map(({ cells }) => cells), ...total];
+  const text = table.map(([name = '', time = '', cpu = '', budget = '', verdict = '']) =>
+    `${name.padEnd(8)}${time.padStart(11)}${cpu.padStart(11)}${budget.padStart(11)}  ${verdict}`.trimEnd()).join('\n');
   return { text, good: rows.every(({ good }) => good) };
 }
 
-/** @param {readonly number[]} values */
-const sum = (values) => values.reduce((all, value) => all + value, 0);
+/** @param {number} share of the budget */
+function verdictOf(share) {
+  if (share > 2) return 'TOO SLOW: over twice its budget';
+  return share > 1 ? 'passed, over its budget' : 'passed';
+}
 
 /** @param {number} seconds */
 function clock(seconds) {

@@ -2,6 +2,7 @@
 /** The tiers: every test file is in one, the budgets are those of CONTRIBUTING.md, and a slow tier fails. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
+import { withFigures } from './figures.js';
 import { filesByTier, readTiers, summary, tiersOf, tiersOfFile } from './tiers.js';
 
 const TIERS = [{ name: 'fast', budget: 90 }, { name: 'lab', budget: 600 }];
@@ -19,7 +20,8 @@ describe('the table of CONTRIBUTING.md', () => {
   });
 
   test('is read in seconds and minutes, and must be there', () => {
-    expect(tiersOf('| tier | budget |\n|---|---|\n| `a` | 5 s | x |\n| `b` | 2 min | y |\n')).toEqual([{ name: 'a', budget: 5 }, { name: 'b', budget: 120 }]);
+    const table = '| tier | budget |\n|---|---|\n| `a` | 5 s | x |\n| `b` | 2 min | y |\n';
+    expect(tiersOf(table)).toEqual([{ name: 'a', budget: 5 }, { name: 'b', budget: 120 }]);
     expect(() => tiersOf('| tier | budget |\n|---|---|\n')).toThrow(/no table of tiers/);
   });
 });
@@ -33,14 +35,16 @@ describe('a test file', () => {
   });
 
   test.each([
-    ['/** No tier. */\n', /^x: its first line must name its tiers, as '\/\/ @tier fast' \(of fast\): see CONTRIBUTING.md$/],
+    ['/** None. */\n', /^x: its first line must name its tiers, as '\/\/ @tier fast' \(of fast\): see CONTRIBUTING.md$/],
     ['\n// @tier fast\n', /^x: its first line must name its tiers/],
     ['// @tier\n', /^x: its first line must name its tiers/],
     ['// @tier fast quick\n', /^x: 'quick' is no tier of a test file: fast are$/],
     ['// @tier lab\n', /^x: 'lab' is no tier of a test file/],
   ])('%j is refused', (text, says) => { expect(() => tiersOfFile('x', text, NAMES)).toThrow(says); });
 
-  test('may be in several', () => { expect(tiersOfFile('x', '// @tier fast long\n', ['fast', 'long'])).toEqual(['fast', 'long']); });
+  test('may be in several', () => {
+    expect(tiersOfFile('x', '// @tier fast long\n', ['fast', 'long'])).toEqual(['fast', 'long']);
+  });
 
   test('of the tier fast alone asks for nothing that this tier lacks', () => {
     const asking = (filesByTier('.', readTiers('.').map(({ name }) => name)).get('fast') ?? []).filter((file) => {
@@ -75,5 +79,25 @@ describe('the table at the end', () => {
     const told = summary([row], TIERS);
     expect(told.good).toBe(good);
     expect(told.text.split('\n')[1]).toMatch(new RegExp(`${verdict}$`));
+  });
+});
+
+describe('docs/reliability.md', () => {
+  const page = readFileSync('docs/reliability.md', 'utf8');
+  const parts = [
+    { title: 'Fuzzing', passed: true, seconds: 61.4, lines: ['seed 1 '] },
+    { title: 'Pace', passed: false, seconds: 2, lines: [] },
+  ];
+
+  test('gets the figures of a run in the place of those before', () => {
+    const once = withFigures(page, 'Commit abc, 2026-01-01.', parts);
+    const chapters = '### Fuzzing\n\nPassed in 61 s.\n\n```\nseed 1\n```\n\n### Pace\n\n**Failed** in 2 s.\n';
+    expect(once).toContain(`\n\nCommit abc, 2026-01-01.\n\n${chapters}`);
+    expect(withFigures(once, 'Commit abc, 2026-01-01.', parts)).toBe(once);
+    expect(once.split('### ').length).toBe(3);
+  });
+
+  test('must have a place for them', () => {
+    expect(() => withFigures('# Reliability\n', '', parts)).toThrow(/no place/);
   });
 });

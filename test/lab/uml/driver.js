@@ -8,6 +8,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { buildSync } from 'esbuild';
+import { deal, shareCpus } from '../../tiers/queue.js';
 import { emulator, writeJob } from '../tcg/boot.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -16,6 +17,8 @@ const cache = process.env['GUESTWIRE_CACHE'] ?? join(process.env['XDG_CACHE_HOME
 
 /** Minutes after which a kernel is ended. */
 const DEADLINE = Number(process.env['GUESTWIRE_LAB_MINUTES'] ?? 45);
+/** Kernels that the tests of one libvirt are in. */
+const PARTS = 3;
 /** Milliseconds from the end of the tests to the end of the kernel. */
 const POWER_OFF = 60_000;
 
@@ -49,35 +52,45 @@ main().then((good) => { process.exitCode = good ? 0 : 1; }, (/** @type {unknown}
 async function main() {
   if (process.getuid?.() !== 0) throw new Error("only root can run the lab: it mounts the machine's files");
   accessSync(join(top, 'dist/hook.cjs'));
-  const kernels = values.shell ? [values.tcg ? tcg([]) : uml({ version: values.libvirt?.[0] ?? '9', index: 0, files: [] })] : kernelsFor(testsIn(places.uml), testsIn(places.tcg));
-  const run = (/** @type {Kernel} */ kernel) => (values.shell ? shell(kernel) : runTests(kernel, kernels.length > 1));
-  /** @type {boolean[]} */
-  const results = [];
-  if (values['one-by-one']) for (const kernel of kernels) results.push(await run(kernel));
-  else results.push(...await Promise.all(kernels.map(run)));
-  return results.every(Boolean);
+  const slots = values['one-by-one'] ? cpus().slice(-1) : cpus().reverse();
+  if (values.shell) return shareCpus([values.tcg ? tcg([]) : uml(values.libvirt?.[0] ?? '9', [])], slots, shell);
+  const kernels = kernelsFor(testsIn(places.uml), testsIn(places.tcg));
+  return shareCpus(kernels, slots, (kernel, cpu) => runTests(kernel, { cpu, several: kernels.length > 1 }));
 }
 
 /**
  * @typedef {object} Kernel
  * @property {string} name
  * @property {string[]} files the tests that run in it
- * @property {(out: string, words: Record<string, string>) => string[]} prepare writes what it is told to do to `out`, and returns the command that boots it
+ * @property {boolean} [wide] it uses all CPUs
+ * @property {(out: string, words: Record<string, string>, cpu: number) => string[]} prepare writes what it is told to do
+ *   to `out`, and returns the command that boots it
  */
 
-/** Without --libvirt and --tcg both libvirts: beside them the emulated system starves all three on two CPUs. @param {string[]} inUml @param {string[]} inTcg */
+/**
+ * Without --libvirt and --tcg both libvirts. The tests of each are in several kernels: libvirt 9 has the more of them, and
+ * a CPU that waits for the other libvirt's end would be idle.
+ *
+ * @param {string[]} inUml @param {string[]} inTcg
+ */
 function kernelsFor(inUml, inTcg) {
   const versions = values.libvirt ?? (values.tcg || inUml.length === 0 ? [] : ['9', '11']);
-  const kernels = versions.map((version, index) => uml({ version, index, files: inUml }));
+  // A pattern may fit one test, and a kernel without a test is a failure.
+  const hands = deal(inUml, values.tests === undefined && values.save === undefined ? PARTS : 1);
+  const kernels = hands.flatMap((files) => versions.map((version) => uml(version, files)));
   return values.tcg ? [...kernels, tcg(inTcg)] : kernels;
 }
 
-/** @param {{version: string, index: number, files: string[]}} options @returns {Kernel} */
-function uml({ version, index, files }) {
-  const [tree, image, cpu] = [treeOf(version), script('arm-image'), cpus().at(-1 - (index % cpus().length)) ?? 0];
-  const prepare = (/** @type {string} */ out, /** @type {Record<string, string>} */ words) => {
+/** @param {string} version @param {string[]} files @returns {Kernel} */
+function uml(version, files) {
+  const [tree, image] = [treeOf(version), script('arm-image')];
+  /** @type {Kernel['prepare']} */
+  const prepare = (out, words, cpu) => {
     writeFileSync(join(out, 'job'), jobText({ tree, top, image, capabilities: capabilitiesOf(tree), ...words }));
-    buildSync({ entryPoints: [join(here, 'attack-tables.ts')], outfile: join(out, 'attack-tables.mjs'), bundle: true, platform: 'node', format: 'esm', logLevel: 'warning' });
+    buildSync({
+      entryPoints: [join(here, 'attack-tables.ts')], outfile: join(out, 'attacktables.mjs'),
+      bundle: true, platform: 'node', format: 'esm', logLevel: 'warning',
+    });
     const linux = ['linux.uml', 'mem=3G', 'root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${join(here, 'uml-init')}`, `OUT=${out}`, 'con=null', 'con0=fd:0,fd:1', 'quiet'];
     const preload = script('xstate');
     // Pinned: on two CPUs the kernel takes five times as long.
@@ -94,7 +107,7 @@ function tcg(files) {
     writeJob(top, out);
     return emulator(image, out);
   };
-  return { name: 'systemd', files, prepare };
+  return { name: 'systemd', files, prepare, wide: true };
 }
 
 /** The machine's own tree has its own libvirt; any other is built. @param {string} version */
@@ -149,21 +162,21 @@ function quote(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** @param {Kernel} kernel */
-async function shell(kernel) {
+/** @param {Kernel} kernel @param {number} cpu */
+async function shell(kernel, cpu) {
   const out = makeOut();
-  const child = boot(kernel.prepare(out, { shell: 'yes' }), out, 'inherit');
+  const child = boot(kernel.prepare(out, { shell: 'yes' }, cpu), out, 'inherit');
   await new Promise((resolve) => child.on('close', resolve));
   rmSync(out, { recursive: true, force: true });
   return true;
 }
 
-/** @param {Kernel} kernel @param {boolean} several */
-async function runTests(kernel, several) {
+/** @param {Kernel} kernel @param {{cpu: number, several: boolean}} options */
+async function runTests(kernel, { cpu, several }) {
   const pattern = values.tests === undefined ? [] : ['-t', values.tests];
   const out = makeOut();
   const tests = ['node', 'test/lab/uml/run-tests.js', ...pattern, ...kernel.files].map(quote).join(' ');
-  const child = boot(kernel.prepare(out, { tests }), out, 'pipe');
+  const child = boot(kernel.prepare(out, { tests }, cpu), out, 'pipe');
   let console_ = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream?.setEncoding('utf8').on('data', (text) => {

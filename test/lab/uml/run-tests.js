@@ -4,12 +4,11 @@ import { appendFileSync, existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { cleanUp, evidence, forgetTranscript, libvirt, transcript } from './lab.js';
+import { SLACK } from './programs.js';
 import { figures, tests } from './testing.js';
 
 const args = process.argv.slice(2);
 const pattern = args[0] === '-t' ? new RegExp(args.splice(0, 2)[1] ?? '') : /(?:)/;
-/** Times of a quiet machine; a busy one shall fail no test. */
-const SLACK = 4;
 const out = existsSync('/out') ? '/out/results' : '/dev/stdout';
 
 /** @param {string} text */

@@ -11,7 +11,7 @@ import { domainXml } from '../../lab/domain.js';
 import { addOutside, guestImage, joinHosts, waitFor } from '../../lab/host.js';
 import { type Agent, type AgentPlace, openAgentPlace, routesOf, until } from '../../places/agent.js';
 import { canRun, testWith } from '../../places/capability.js';
-import { bound } from '../../tiers/bound.js';
+import { bound, figure } from '../../tiers/bound.js';
 
 const libvirtTest = testWith('root', 'netns', 'libvirt');
 const able = canRun('root', 'netns', 'libvirt');
@@ -168,7 +168,7 @@ describe('a guest that migrates', () => {
       expect(silences.get(address)).toBeLessThan((resumed - suspended) / 1000 + bound(4));
       return `${address}: route ${Math.round(added - resumed)} ms after the guest resumed, ${Math.round(removed - added)} ms in both hosts, silent for ${silences.get(address)?.toFixed(2)} s`;
     });
-    console.log(`migration, its own pause ${Math.round(resumed - suspended)} ms\n${told.join('\n')}`);
+    figure(`migration, its own pause ${Math.round(resumed - suspended)} ms\n${told.join('\n')}`);
     await Promise.all([source.stop(), destination.stop()]);
     await there.host.ok('virsh', ['destroy', 'web1']);
     await until(async () => (await routesOf(there.host)).length === 0, { what: 'no route at all', since: performance.now() });

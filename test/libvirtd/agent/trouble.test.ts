@@ -9,7 +9,7 @@ import { domainXml } from '../../lab/domain.js';
 import { guestImage, waitFor } from '../../lab/host.js';
 import { type Agent, type AgentPlace, isWatched, openAgentPlace, routesOf, until } from '../../places/agent.js';
 import { canRun, testWith } from '../../places/capability.js';
-import { bound } from '../../tiers/bound.js';
+import { bound, figure } from '../../tiers/bound.js';
 
 const libvirtTest = testWith('root', 'netns', 'libvirt');
 const able = canRun('root', 'netns', 'libvirt');
@@ -108,7 +108,7 @@ describe('a NIC that goes', () => {
     }, { what: 'the device to go', timeout: 60_000 });
     const entry = async (): Promise<string> => place.host.ok('sh', ['-c', 'cat /run/guestwire/*.json']);
     const took = await until(async () => !(await entry()).includes('192.0.2.20'), { what: 'the release', since: at });
-    console.log(`detach, from event to exact: ${Math.round(took)} ms`);
+    figure(`detach, from event to exact: ${Math.round(took)} ms`);
     // A second on a quiet machine, which the printed figure shows.
     expect(took).toBeLessThan(bound(5_000));
     expect(await destinations()).toEqual([ADDRESS]);

@@ -9,7 +9,7 @@ import { domainXml } from '../../lab/domain.js';
 import { waitFor } from '../../lab/host.js';
 import { type Agent, type AgentPlace, isWatched, openAgentPlace, routesOf, until } from '../../places/agent.js';
 import { canRun, testWith } from '../../places/capability.js';
-import { bound } from '../../tiers/bound.js';
+import { bound, figure } from '../../tiers/bound.js';
 
 const libvirtTest = testWith('root', 'netns', 'libvirt');
 const able = canRun('root', 'netns', 'libvirt');
@@ -40,7 +40,7 @@ afterEach(async () => {
 }, 60_000);
 afterAll(async () => {
   if (!able) return;
-  console.log(`from event to exact:\n${latencies.join('\n')}`);
+  figure(`from event to exact:\n${latencies.join('\n')}`);
   await place.close();
 });
 

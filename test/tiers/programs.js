@@ -1,0 +1,46 @@
+// Programs that the runner starts, and the CPU time that they took.
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+
+const TICKS = 100;
+
+/**
+ * @typedef {object} Options
+ * @property {Record<string, string>} [env] added to the environment
+ * @property {boolean} [quiet] its output comes at its end, in one piece
+ * @property {(line: string) => void} [keep] gets each line of its output
+ */
+
+/**
+ * Returns whether the program ended with 0.
+ *
+ * @param {readonly string[]} command @param {Options} [options] @returns {Promise<boolean>}
+ */
+export function run([file = '', ...args], { env = {}, quiet = false, keep } = {}) {
+  const output = quiet || keep !== undefined ? 'pipe' : 'inherit';
+  const child = spawn(file, args, { env: { ...process.env, ...env }, stdio: ['ignore', output, output] });
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text) => {
+      said += String(text);
+      if (!quiet) process.stdout.write(String(text));
+    });
+  }
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => {
+      if (quiet) process.stdout.write(said);
+      if (keep !== undefined) said.split('\n').filter(Boolean).forEach(keep);
+      resolve(code === 0);
+    });
+  });
+}
+
+/**
+ * Returns the seconds of CPU time of all programs that this one started and that ended. Other load on the machine changes
+ * them little.
+ */
+export function childrenCpu() {
+  const fields = readFileSync('/proc/self/stat', 'utf8').replace(/^.*\) /, '').split(' ');
+  return (Number(fields[13]) + Number(fields[14])) / TICKS;
+}
