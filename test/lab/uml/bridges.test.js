@@ -269,9 +269,9 @@ test('the agent wires a NIC that is plugged into the bridge, and puts guests bac
   assert.match(missing.stderr, /br31/, 'libvirt itself refuses a bridge that is missing');
   await openAgent();
   await device('a', 'attach-device', interfaceXml(more, { plugged: true }));
-  await quiet();
   const [, tap = ''] = await guest.taps();
-  assert.match(await ok('nft', ['list', 'map', 'bridge', 'guestwire', 'ports']), new RegExp(tap));
+  const filtered = async () => (await ok('nft', ['list', 'map', 'bridge', 'guestwire', 'ports'])).includes(`"${tap}"`);
+  await waitFor(filtered, { what: 'the filter of the NIC that is plugged in', timeout: 20_000 });
   const before = performance.now();
   await sh('ip link del br30');
   await waitFor(async () => has('br30') && (await portsOf('br30')).length === 3, { what: 'the bridge with its three ports', timeout: 20_000 });
