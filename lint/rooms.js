@@ -24,7 +24,7 @@ export const STOREYS = [
     filter: 'What a guest may send and which guests may meet: as nftables rules, and as the verdict that `explain` gives.',
     journal: 'What this host did for which guest, on disk, and which guests are in quarantine.',
     lan: 'What guestwire tells the neighbours on a LAN and asks of them.',
-    serve: 'What configures a guest's own network: dnsmasq, radvd, cloud-init.',
+    serve: "What configures a guest's own network: dnsmasq, radvd, cloud-init.",
   },
   { reconcile: 'The loop: observe, check, plan, record, run, verify, for a list of guests.' },
   {
