@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
- * The `guestwire` command, of which cli/main.ts is all: the build makes that one file, because loading hundreds takes longer than most commands.
- * An older Node stops at words of cli/main.ts that it does not know, and prints where: so this file asks for the version first.
+ * The `guestwire` command, of which cli/main.ts is all: the build makes that one file, because loading hundreds takes
+ * longer than most commands. An older Node stops at words of cli/main.ts that it does not know, and prints where: so
+ * this file asks for the version first.
  */
 import { nodeFault } from './install/node-version.js';
 

@@ -1,7 +1,7 @@
 /**
  * Every error class guestwire throws. Callers test `code`, never the message; `retryable` says whether the same
- * call can succeed later without a change of its input. Messages are one sentence: where, what, why, cure. What an error
- * is about it carries as values, too, so that no caller reads them out of its sentence.
+ * call can succeed later without a change of its input. Messages are one sentence: where, what, why, cure. What an
+ * error is about it carries as values, too, so that no caller reads them out of its sentence.
  */
 
 export type ErrorCode =
@@ -65,7 +65,9 @@ export abstract class GuestwireError extends Error implements Place {
     this.mac ??= mac;
     this.link ??= link;
     const start = `${label ?? ''}: `;
-    if (label !== undefined && this.detail === this.message && this.message.startsWith(start)) this.detail = this.message.slice(start.length);
+    if (label !== undefined && this.detail === this.message && this.message.startsWith(start)) {
+      this.detail = this.message.slice(start.length);
+    }
     return this;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The picture of docs/architecture.md, made from lint/rooms.js: `node lint/picture.js` writes docs/architecture.svg. A test
- * compares the two.
+ * The picture of docs/architecture.md, made from lint/rooms.js: `node lint/picture.js` writes docs/architecture.svg. A
+ * test compares the two.
  */
 import { writeFileSync } from 'node:fs';
 import { argv } from 'node:process';

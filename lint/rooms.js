@@ -1,6 +1,6 @@
 /**
- * The rooms of lib/: the one table from which dependency-cruiser's rules and the picture in docs/architecture.md are made.
- * A room imports rooms on lower storeys only, never its own storey's other rooms and never a higher storey.
+ * The rooms of lib/: the one table from which dependency-cruiser's rules and the picture in docs/architecture.md are
+ * made. A room imports rooms on lower storeys only, never its own storey's other rooms and never a higher storey.
  */
 
 /** From the bottom up; each room with its charter. */
@@ -24,18 +24,18 @@ export const STOREYS = [
     filter: 'What a guest may send and which guests may meet: as nftables rules, and as the verdict that `explain` gives.',
     journal: 'What this host did for which guest, on disk, and which guests are in quarantine.',
     lan: 'What guestwire tells the neighbours on a LAN and asks of them.',
-    serve: 'What a guest is told of its own network: dnsmasq, radvd, cloud-init.',
+    serve: "What configures a guest's own network: dnsmasq, radvd, cloud-init.",
   },
   { reconcile: 'The loop: observe, check, plan, record, run, verify, for a list of guests.' },
   {
     survey: 'The whole host at once, read only: what differs, and what is left over.',
     hook: "libvirt's hook contract. It never reaches libvirt/.",
   },
-  { guests: 'Running guests: what libvirt says of them, and making the host agree, for real or as a dry run.' },
+  { guests: 'Running guests: what libvirt reports about them, and making the host agree, for real or as a dry run.' },
   {
     agent: 'Events to guests: what happened, which guests it concerns, one after another.',
     install: 'Puts guestwire on a host and takes it away.',
-    doctor: 'What is wrong with a host, and what cures it.',
+    doctor: 'Faults of a host, and what cures them.',
   },
   { cli: 'The commands.' },
 ];

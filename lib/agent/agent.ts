@@ -1,7 +1,8 @@
 /**
- * The agent: hears what libvirt and the kernel say, finds out whom it concerns, and has exactly those guests reconciled, by
- * the same path as `guestwire reconcile` and under the same lock. It holds no state that matters: whatever it missed, a full
- * check finds, and killed at any moment it leaves what its next run, or the guest's hook, sets right.
+ * The agent: hears what libvirt and the kernel say, finds out whom it concerns, and has exactly those guests
+ * reconciled, by the same path as `guestwire reconcile` and under the same lock. It holds no state that matters:
+ * whatever it missed, a full check finds, and killed at any moment it leaves what its next run, or the guest's hook,
+ * sets right.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { agentLockOf } from '../config/paths.js';
@@ -45,7 +46,9 @@ const DOMAIN_KINDS: readonly EventKind[] = ['domain-lifecycle', 'device-added', 
 /** Runs until `signal` fires. Throws when another agent runs, and for a URI that has no events. */
 export async function runAgent(options: AgentOptions): Promise<void> {
   const { io, signal } = options;
-  const lock = await acquireLock(io.exec, { path: agentLockOf(io.settings), wait: LOCK_WAIT, holder: 'guestwire agent' });
+  const lock = await acquireLock(io.exec, {
+    path: agentLockOf(io.settings), wait: LOCK_WAIT, holder: 'guestwire agent',
+  });
   const concerns = createConcerns();
   const guests = createGuests(io, concerns);
   const timer = setInterval(() => { void guests.checkAll(); }, FULL_CHECK);
@@ -72,7 +75,10 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   if (!signal.aborted) throw new Error('the agent ended unexpectedly');
 }
 
-/** Otherwise the first port that comes or goes has all guests of its bridge looked at, and the one concerned waits for them. */
+/**
+ * Otherwise the first port that comes or goes has all guests of its bridge looked at, and the one concerned waits for
+ * them.
+ */
 function learnLinks({ follow }: AgentOptions, concerns: Concerns): void {
   follow({ tool: 'ip', args: ['-o', '-d', 'link', 'show'] }, (line, from) => {
     const link = from === 'out' ? readLinkLine(line) : undefined;
@@ -93,7 +99,13 @@ async function serve(options: AgentOptions, guests: Guests): Promise<void> {
       await listen(options, libvirt, { guests, onHeard: () => { [pause, said] = [PAUSE.first, '']; } });
     } catch (error) {
       if (isAborted(signal)) return;
-      if (error instanceof LibvirtUnsupportedError || error instanceof LibvirtArgumentError || !(error instanceof GuestwireError)) throw error;
+      if (
+        error instanceof LibvirtUnsupportedError ||
+        error instanceof LibvirtArgumentError ||
+        !(error instanceof GuestwireError)
+      ) {
+        throw error;
+      }
       if (error.message !== said) io.warn(`cannot connect to libvirt, will keep trying: ${error.message}`);
       said = error.message;
       await sleep(pause, undefined, { signal }).catch(() => undefined);
@@ -105,7 +117,10 @@ async function serve(options: AgentOptions, guests: Guests): Promise<void> {
   }
 }
 
-async function listen({ io, signal, supervisor }: AgentOptions, libvirt: Connection, { guests, onHeard }: { readonly guests: Guests; readonly onHeard: () => void }): Promise<void> {
+async function listen(
+  { io, signal, supervisor }: AgentOptions, libvirt: Connection,
+  { guests, onHeard }: { readonly guests: Guests; readonly onHeard: () => void },
+): Promise<void> {
   void listenToNetworks({ io, signal }, libvirt, guests);
   for await (const event of libvirt.events({ kinds: DOMAIN_KINDS, signal })) {
     onHeard();
@@ -116,7 +131,9 @@ async function listen({ io, signal, supervisor }: AgentOptions, libvirt: Connect
 }
 
 /** A daemon without networks is no reason not to watch its guests. */
-async function listenToNetworks({ io, signal }: Pick<AgentOptions, 'io' | 'signal'>, libvirt: Connection, guests: Guests): Promise<void> {
+async function listenToNetworks(
+  { io, signal }: Pick<AgentOptions, 'io' | 'signal'>, libvirt: Connection, guests: Guests,
+): Promise<void> {
   try {
     for await (const event of libvirt.events({ kinds: ['network-lifecycle'], signal })) {
       if (event.kind === 'network-lifecycle') guests.hearNetwork(event.network.name);

@@ -1,6 +1,7 @@
 /**
- * Whom a change of the host concerns: which links, shared links and libvirt networks each guest's networking hangs on. Of
- * a link that many share only what can disturb a guest counts: a bridge says something at every port that comes and goes.
+ * Whom a change of the host concerns: which links, shared links and libvirt networks each guest's networking hangs on.
+ * Of a link that many share only what can disturb a guest counts: a bridge says something at every port that comes and
+ * goes.
  */
 import { dependenceOf } from '../attachments/attachment.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
@@ -27,8 +28,8 @@ export interface Concerns {
   /** Takes a shared link for known as it is: of what is not known the first word counts as a change. */
   readonly know: (change: LinkChange) => void;
   /**
-   * Returns the UUIDs of the guests that the change of a link concerns: because it is their own, or an uplink that lost a VLAN
-   * of theirs, or because it is one they share.
+   * Returns the UUIDs of the guests that the change of a link concerns: because it is their own, or an uplink that lost
+   * a VLAN of theirs, or because it is one they share.
    */
   readonly byLink: (change: LinkChange) => { readonly own: readonly string[]; readonly sharing: readonly string[] };
   readonly byNetwork: (name: string) => string[];
@@ -39,7 +40,8 @@ export function createConcerns(): Concerns {
   const concerns = new Map<string, Concern>();
   const holdings = new Map<string, Held>();
   const essences = new Map<string, string>();
-  const having = (has: (concern: Concern) => boolean): string[] => [...concerns].filter(([, concern]) => has(concern)).map(([uuid]) => uuid);
+  const having = (has: (concern: Concern) => boolean): string[] =>
+    [...concerns].filter(([, concern]) => has(concern)).map(([uuid]) => uuid);
   return {
     set: (uuid, domain, attachments) => { concerns.set(uuid, concernOf(domain, attachments)); },
     hold: (uuid, held) => { holdings.set(uuid, held); },
@@ -49,13 +51,16 @@ export function createConcerns(): Concerns {
     },
     know: ({ ifname, essence }) => { if (essence !== undefined) essences.set(ifname, essence); },
     byLink: ({ ifname, ifindex, essence, lost }) => {
-      const holders = [...holdings].filter(([, held]) => held.some((one) => one.link === ifname || one.ifindex === ifindex)).map(([uuid]) => uuid);
-      const named = having(({ links, uplinks }) => links.has(ifname) || (lost !== undefined && holdsAny(uplinks.get(ifname), lost)));
+      const holders = [...holdings]
+        .filter(([, held]) => held.some((one) => one.link === ifname || one.ifindex === ifindex))
+        .map(([uuid]) => uuid);
+      const named = having(({ links, uplinks }) => links.has(ifname) ||
+        (lost !== undefined && holdsAny(uplinks.get(ifname), lost)));
       const own = [...new Set([...named, ...holders])];
       if (essence === undefined || essences.get(ifname) === essence) return { own, sharing: [] };
       const sharing = having(({ shared }) => shared.has(ifname));
-      // What is kept is kept up to date, also while nobody shares it. No name is kept that was neither there at first nor
-      // ever shared, and none that is gone: names of taps come and go without end.
+      // What is kept is kept up to date, also while nobody shares it. No name is kept that was neither there at first
+      // nor ever shared, and none that is gone: names of taps come and go without end.
       if (sharing.length > 0) essences.set(ifname, essence);
       else if (essence.startsWith(GONE)) essences.delete(ifname);
       else if (essences.has(ifname)) essences.set(ifname, essence);

@@ -1,11 +1,15 @@
-/** The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again. */
+/**
+ * The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again.
+ */
 import { guestLabel } from '../domain/guest.js';
 import { GuestwireError, labelled } from '../errors.js';
 import { readGuests } from '../guests/ask-libvirt.js';
 import { closely, realEffects } from '../guests/effects.js';
 import { inquiryFor } from '../guests/inquiry.js';
 import type { Io } from '../guests/io.js';
-import { type GuestWork, journalOf, OvertakenError, releaseGuest, stampOf, wireGuest } from '../guests/reconcile-guest.js';
+import {
+  type GuestWork, journalOf, OvertakenError, releaseGuest, stampOf, wireGuest,
+} from '../guests/reconcile-guest.js';
 import type { CallOptions } from '../libvirt/calls.js';
 import type { Connection } from '../libvirt/connection.js';
 import { LibvirtClosedError, LibvirtConnectionError } from '../libvirt/errors.js';
@@ -25,7 +29,10 @@ export interface Guests {
   readonly hear: (domain: DomainRef) => void;
   /** libvirt said something of a network: what hangs on it is looked at. */
   readonly hearNetwork: (name: string) => void;
-  /** Looks at every guest that runs and every one that is wired, and works on those that are not as they should be. Never rejects. */
+  /**
+   * Looks at every guest that runs and every one that is wired, and works on those that are not as they should be.
+   * Never rejects.
+   */
   readonly checkAll: () => Promise<void>;
   readonly stop: () => Promise<void>;
 }
@@ -52,13 +59,17 @@ interface State {
 
 /** Returns the guests of a host, none known yet. */
 export function createGuests(io: Io, concerns: Concerns): Guests {
-  const state: State = { io, concerns, names: new Map(), told: new Map(), turns: createTurns(io), thorough: new Set(), libvirt: undefined };
+  const state: State = {
+    io, concerns, names: new Map(), told: new Map(), turns: createTurns(io), thorough: new Set(), libvirt: undefined,
+  };
   const work: Work = createWork({
     ...WORK,
     run: (uuid) => reconcileGuest(state, uuid),
     onFailure: (uuid, error, failures) => { tellFailure(state, uuid, { error, failures }); },
   });
-  const checks = createWork({ ...CHECK, run: () => lookAtAll(state, work), onFailure: (_, error) => { tellUnseen(state, error); } });
+  const checks = createWork({
+    ...CHECK, run: () => lookAtAll(state, work), onFailure: (_, error) => { tellUnseen(state, error); },
+  });
   return {
     use: (libvirt) => { state.libvirt = libvirt; },
     want: work.want,
@@ -87,7 +98,9 @@ async function lookAtAll(state: State, work: Work): Promise<void> {
   const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
   const host = closely(io, hostFrom(io));
   // Whom it concerns is told of it when its turn comes.
-  const { running, mayRun, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (uuid, domain, attachments) => {
+  const { running, mayRun, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (
+    uuid, domain, attachments,
+  ) => {
     state.names.set(uuid, domain.name);
     concerns.set(uuid, domain, attachments);
   });
@@ -160,7 +173,9 @@ function tell({ io, told }: State, uuid: string, lines: ReadonlySet<string>): vo
   else told.set(uuid, lines);
 }
 
-function tellFailure(state: State, uuid: string, { error, failures }: { readonly error: unknown; readonly failures: number }): void {
+function tellFailure(
+  state: State, uuid: string, { error, failures }: { readonly error: unknown; readonly failures: number },
+): void {
   // What passes is nobody's fault: the guest was just starting or ending, the daemon is away.
   if (failures === 1 && error instanceof GuestwireError) return;
   if (error instanceof OvertakenError || error instanceof LibvirtConnectionError) return;

@@ -23,13 +23,18 @@ export function readLinkLine(line: string): LinkChange | undefined {
   // Messages of the bridge about a port come in between, and are short.
   if (!line.includes(' promiscuity ')) return { ifname, ifindex: Number(index), essence: undefined };
   const flags = /<([^>]*)>/.exec(line)?.[1]?.split(',') ?? [];
-  const words = ['master (\\S+)', 'vlan_filtering (\\d+)', 'vlan_default_pvid (\\d+)'].map((word) => new RegExp(`\\s${word}`).exec(line)?.[1] ?? '');
-  return { ifname, ifindex: Number(index), essence: [deleted, index, String(flags.includes('UP')), ...words].join(' ') };
+  const words = ['master (\\S+)', 'vlan_filtering (\\d+)', 'vlan_default_pvid (\\d+)'].map((word) =>
+    new RegExp(`\\s${word}`).exec(line)?.[1] ?? '');
+  return {
+    ifname, ifindex: Number(index), essence: [deleted, index, String(flags.includes('UP')), ...words].join(' '),
+  };
 }
 
 /** Returns what a line of `bridge monitor link vlan` says; undefined: nothing. */
 export function readVlanLine(line: string): LinkChange | undefined {
   const [, deleted, ifname, first, last = first] = /^(Deleted )?([^\s:@]+)\s+(\d+)(?:-(\d+))?/.exec(line) ?? [];
   if (ifname === undefined) return undefined;
-  return { ifname, essence: undefined, ...(deleted === undefined ? {} : { lost: { first: Number(first), last: Number(last) } }) };
+  return { ifname, essence: undefined, ...(deleted === undefined
+    ? {}
+    : { lost: { first: Number(first), last: Number(last) } }) };
 }

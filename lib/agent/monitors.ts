@@ -20,9 +20,9 @@ interface Monitor {
 
 const MONITORS: readonly Monitor[] = [
   { tool: 'ip', args: ['-o', '-d', 'monitor', 'link'], read: readLinkLine },
-  // libvirt's live change of a port's VLANs, and an admin's, without any change of the link (Linux 5.7, iproute2 5.8). Into a pipe
-  // it says nothing of VLANs until something of links follows, as it does after each change of a port's; with -o nothing at all
-  // (iproute2 6.1, 6.15: bridge/vlan.c does not flush, and -o takes its newline away).
+  // libvirt's live change of a port's VLANs, and an admin's, without any change of the link (Linux 5.7, iproute2 5.8).
+  // Into a pipe it says nothing of VLANs until something of links follows, as it does after each change of a port's;
+  // with -o nothing at all (iproute2 6.1, 6.15: bridge/vlan.c does not flush, and -o takes its newline away).
   { tool: 'bridge', args: ['monitor', 'link', 'vlan'], read: readVlanLine },
 ];
 
@@ -56,7 +56,9 @@ async function keep(monitor: Monitor, options: MonitorOptions, signal: AbortSign
   }
 }
 
-async function runOnce({ tool, args, read }: Monitor, { follow, onChange, onGap }: MonitorOptions, signal: AbortSignal): Promise<string> {
+async function runOnce(
+  { tool, args, read }: Monitor, { follow, onChange, onGap }: MonitorOptions, signal: AbortSignal,
+): Promise<string> {
   let said = '';
   const followed: Followed = follow({ tool, args }, (line, from) => {
     if (from === 'err') {

@@ -104,7 +104,9 @@ async function attempt(state: State, key: string, item: Item): Promise<void> {
     item.failures = 0;
   } catch (error) {
     if (item.next === 'afresh') item.failures = 0;
-    pause = item.next === 'afresh' ? state.debounce : Math.min(state.backoff.first * 2 ** item.failures, state.backoff.most);
+    pause = item.next === 'afresh'
+      ? state.debounce
+      : Math.min(state.backoff.first * 2 ** item.failures, state.backoff.most);
     item.failures += 1;
     state.onFailure(key, error, item.failures);
   }

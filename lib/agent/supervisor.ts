@@ -13,12 +13,18 @@ export interface Supervisor {
 /** Milliseconds for one `systemd-notify`. */
 const DEADLINE = 5_000;
 
-/** Returns what tells the supervisor in `env`, and from then on sends it a sign of life; without one nothing is told. */
-export function createSupervisor(exec: Exec, env: Readonly<Record<string, string | undefined>>, warn: (line: string) => void): Supervisor {
+/**
+ * Returns what tells the supervisor in `env`, and from then on sends it a sign of life; without one nothing is told.
+ */
+export function createSupervisor(
+  exec: Exec, env: Readonly<Record<string, string | undefined>>, warn: (line: string) => void,
+): Supervisor {
   const socket = env['NOTIFY_SOCKET'];
   if (socket === undefined) return { tell: () => Promise.resolve(), stop: () => undefined };
   const tell = async (...states: readonly string[]): Promise<void> => {
-    const request: ExecRequest = { tool: 'systemd-notify', args: states, env: { NOTIFY_SOCKET: socket }, deadline: DEADLINE };
+    const request: ExecRequest = {
+      tool: 'systemd-notify', args: states, env: { NOTIFY_SOCKET: socket }, deadline: DEADLINE,
+    };
     const result = await exec(request);
     if (result.exitCode !== 0) warn(`could not notify systemd of ${states.join(' ')}: ${failureOf(request, result)}`);
   };

@@ -55,7 +55,10 @@ const HOLDER = 'guestwire agent';
 /** Milliseconds for which the first waits for those that libvirt was asked about at the same time. */
 const GATHER = 20;
 
-/** Of those that cannot go together each has the lock for itself: a guest that starts waits for one of them, not for all. */
+/**
+ * Of those that cannot go together each has the lock for itself: a guest that starts waits for one of them, not for
+ * all.
+ */
 async function wireDue(io: Io, due: readonly Due[]): Promise<void> {
   let left = due;
   try {
@@ -74,7 +77,8 @@ async function wireDue(io: Io, due: readonly Due[]): Promise<void> {
 
 /** Returns those that are still to be wired, each alone. */
 async function wireThoseThatCan(host: Host, due: readonly Due[]): Promise<readonly Due[]> {
-  const together = due.filter(({ wiring: { guest, attachments, stamp } }) => attachments.length > 0 && stampOf(host.journal, guest) === stamp);
+  const together = due.filter(({ wiring: { guest, attachments, stamp } }) => attachments.length > 0 &&
+    stampOf(host.journal, guest) === stamp);
   const wanted = together.map(({ wiring }) => wiring);
   if (together.length < 2 || !canGoTogether(host, wanted)) return due;
   try {

@@ -1,6 +1,7 @@
 /**
- * What every attachment has, and what each kind of attachment says of itself. This interface is all that the rest of the
- * code knows about a kind: how a NIC of that kind is derived, checked, wired, shown and given up stands in its folder.
+ * What every attachment has, and what each kind of attachment says of itself. This interface is all that the rest of
+ * the code knows about a kind: how a NIC of that kind is derived, checked, wired, shown and given up stands in its
+ * folder.
  */
 import type * as z from 'zod/mini';
 import type { HostConfig } from '../config/host-config.js';
@@ -60,7 +61,11 @@ export interface Surroundings {
 
 export interface Holder {
   readonly name: string;
-  readonly nics: readonly { readonly nic: number; readonly mac: string | undefined; readonly claims: readonly Prefix[] }[];
+  readonly nics: readonly {
+    readonly nic: number;
+    readonly mac: string | undefined;
+    readonly claims: readonly Prefix[];
+  }[];
 }
 
 /** The links of an attachment, or the word for what libvirt has not named yet. */
@@ -116,7 +121,9 @@ export interface Dependence {
 /**
  * One way to join a NIC to the host. `A` is the attachment, `P` the same with its link known. Everything here is pure.
  */
-export interface AttachmentKind<A extends Attached, P extends A & { readonly link: string } = A & { readonly link: string }> {
+export interface AttachmentKind<A extends Attached, P extends A & { readonly link: string } = A & {
+  readonly link: string;
+}> {
   /** A link beside the NIC's own: it carries no filter, no quarantine and no status of its own. */
   readonly isSatellite: boolean;
   /** The link stays until `release`, because libvirt or other guests still use it at `stopped`. */
@@ -248,7 +255,8 @@ export interface Surplus<R> {
   /** Returns what to ask then. */
   readonly furtherScope: (records: readonly R[], wired: readonly WiredLink[], seen: Observation) => Partial<Scope>;
   readonly of: (
-    request: Pick<SharedRequest<R>, 'records' | 'protectedOn'> & { readonly wired: readonly WiredLink[] }, seen: Observation,
+    request: Pick<SharedRequest<R>, 'records' | 'protectedOn'> & { readonly wired: readonly WiredLink[] },
+    seen: Observation,
   ) => { readonly surplus: NetState; readonly records: readonly R[] };
 }
 

@@ -15,7 +15,9 @@ export function isNic(one: Any): boolean {
 }
 
 /** Returns the NICs among these links. */
-export function nicsAmong<Some extends Any>(links: readonly Some[]): Extract<Some, { readonly kind: Attachment['kind'] }>[] {
+export function nicsAmong<Some extends Any>(
+  links: readonly Some[],
+): Extract<Some, { readonly kind: Attachment['kind'] }>[] {
   return links.filter(isNic) as Extract<Some, { readonly kind: Attachment['kind'] }>[];
 }
 
@@ -101,7 +103,9 @@ export function wordsOf(one: Attachment): string {
   return kindOf(one).words?.(one) ?? one.kind;
 }
 
-/** Returns whether something of it attracts traffic: a guest that migrates to this host then waits until it runs here. */
+/**
+ * Returns whether something of it attracts traffic: a guest that migrates to this host then waits until it runs here.
+ */
 export function waitsForMigration(one: Any): boolean {
   return kindOf(one).waitsForMigration;
 }
@@ -138,7 +142,9 @@ export function withPlaceholders(one: Attachment, name: string): Attachment {
   return (kindOf(one).withPlaceholders?.(one, name) ?? one) as Attachment;
 }
 
-/** Returns the wired link cut off, or let in again; a link beside the NIC's own carries no guest's frames of its own. */
+/**
+ * Returns the wired link cut off, or let in again; a link beside the NIC's own carries no guest's frames of its own.
+ */
 export function withQuarantine(one: Wired, quarantined: true | undefined): Wired {
   return isNic(one) && one.quarantined !== quarantined ? { ...one, quarantined } : one;
 }

@@ -1,6 +1,6 @@
 /**
- * What must be true of the host before the first effect, by each attachment's kind. Pure; each refusal names guest, NIC,
- * cause and cure.
+ * What must be true of the host before the first effect, by each attachment's kind. Pure; each refusal names guest,
+ * NIC, cause and cure.
  */
 import { nicLabel } from '../domain/guest.js';
 import { about } from '../errors.js';

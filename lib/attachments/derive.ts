@@ -16,15 +16,16 @@ import { ALL_KINDS, type Attachment } from './kinds.js';
 import { type Intent, wishesOf } from './sources.js';
 
 /**
- * Returns the attachment of each NIC that a source mentions, in document order. Throws DomainXmlError, UnsupportedError,
- * NotAllowedError or ConflictError; the message names the guest and the NIC. With `onStray` a MAC that no NIC has is no
- * error: a running guest may have lost a NIC whose metadata stays.
+ * Returns the attachment of each NIC that a source mentions, in document order. Throws DomainXmlError,
+ * UnsupportedError, NotAllowedError or ConflictError; the message names the guest and the NIC. With `onStray` a MAC
+ * that no NIC has is no error: a running guest may have lost a NIC whose metadata stays.
  */
 export function deriveAttachments(domain: Domain, config: HostConfig, onStray?: OnStray): Attachment[] {
   return about({ guest: domain.name }, guestLabel(domain.name), () => {
     const attachments = wishesOf(domain, config, onStray).map((intent) => {
       const { index: nic, mac, target } = intent.nic;
-      return about({ guest: domain.name, nic, mac, link: target.dev }, nicLabel(domain.name, intent.nic), () => attach(domain, config, intent));
+      return about({ guest: domain.name, nic, mac, link: target.dev }, nicLabel(domain.name, intent.nic), () =>
+        attach(domain, config, intent));
     });
     assertClaimsApart(domain, attachments);
     assertNamesApart(domain, attachments);
@@ -60,7 +61,9 @@ function assertClaimsApart({ name }: Domain, attachments: readonly Attachment[])
 
 /** Throws ConflictError when two links of one guest would have one name. */
 function assertNamesApart(domain: Domain, attachments: readonly Attachment[]): void {
-  const targets = domain.nics.flatMap(({ index, target }) => (target.dev === undefined ? [] : [[target.dev, { nic: index, isTarget: true }] as const]));
+  const targets = domain.nics.flatMap(({ index, target }) => (target.dev === undefined ? [] : [
+    [target.dev, { nic: index, isTarget: true }] as const,
+  ]));
   const taken = new Map<string, { readonly nic: number; readonly isTarget: boolean }>(targets);
   for (const made of madeOf(attachments)) {
     const where = nicLabel(domain.name, { index: made.nic, mac: domain.nics[made.nic]?.mac });

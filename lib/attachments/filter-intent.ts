@@ -31,8 +31,14 @@ export interface TrustPermit {
 
 const DEFAULT_PROFILE: Profile = 'isolated';
 
-/** Returns the part that every attachment has. Throws NotAllowedError. Without `permit` it is not known yet where the NIC goes. */
-export function guardedBy(where: string, wish: FilterWish, { config, permit }: { readonly config: HostConfig; readonly permit: TrustPermit | undefined }): { readonly trust?: Trust; readonly logged?: true } {
+/**
+ * Returns the part that every attachment has. Throws NotAllowedError. Without `permit` it is not known yet where the
+ * NIC goes.
+ */
+export function guardedBy(
+  where: string, wish: FilterWish,
+  { config, permit }: { readonly config: HostConfig; readonly permit: TrustPermit | undefined },
+): { readonly trust?: Trust; readonly logged?: true } {
   const trust = trustOf(where, wish, permit);
   const log = wish.metadata?.log ?? wish.guest?.log ?? config.filter.log;
   return { ...(trust && { trust }), ...(log ? { logged: true } : {}) };
@@ -40,7 +46,8 @@ export function guardedBy(where: string, wish: FilterWish, { config, permit }: {
 
 /** What the host's own table grants needs no leave: it is the host that grants it. */
 function trustOf(where: string, { metadata, guest }: FilterWish, permit: TrustPermit | undefined): Trust | undefined {
-  const refused = TRUST_WORDS.find((word) => metadata?.trust?.[word] === true && guest?.trust?.[word] !== true && permit?.words.has(word) === false);
+  const refused = TRUST_WORDS.find((word) =>
+    metadata?.trust?.[word] === true && guest?.trust?.[word] !== true && permit?.words.has(word) === false);
   if (refused !== undefined && permit !== undefined) {
     throw new NotAllowedError(`${where}: <gw:trust> ${refused}='yes' is not allowed on ${permit.place}: add "${refused}" to 'trust' in [${permit.table}] of the host config, or remove it`);
   }
@@ -59,8 +66,8 @@ export function declaredBy({ metadata, filterref, guest }: FilterWish): { readon
 }
 
 /**
- * Returns the policy of a VLAN port: unless its own words say otherwise, its VLANs decide. Throws UnsupportedError for the word
- * that no bridge can honour.
+ * Returns the policy of a VLAN port: unless its own words say otherwise, its VLANs decide. Throws UnsupportedError for
+ * the word that no bridge can honour.
  */
 export function portPolicyBy(where: string, wish: FilterWish, name: string): Policy {
   const policy = { ...profileOf(wish, 'open'), ...whomOf(wish, name), offers: { dhcp: false, dns: [] } };
@@ -70,7 +77,9 @@ export function portPolicyBy(where: string, wish: FilterWish, name: string): Pol
 }
 
 /** Returns the policy of a routed link. Throws UnsupportedError for addresses that are said in the wrong place. */
-export function policyBy(where: string, wish: FilterWish, { config, name }: { readonly config: HostConfig; readonly name: string }): Policy {
+export function policyBy(
+  where: string, wish: FilterWish, { config, name }: { readonly config: HostConfig; readonly name: string },
+): Policy {
   const { metadata, guest } = wish;
   if (metadata?.ips !== undefined) throw new UnsupportedError(`${where}: <gw:ip> is outside <gw:routed>: move it into <gw:routed>`);
   if (guest?.ips !== undefined) throw new UnsupportedError(`${where}: 'ip' of [guest] in the host config is outside 'routed': move it into 'routed'`);
@@ -84,11 +93,18 @@ export function policyBy(where: string, wish: FilterWish, { config, name }: { re
 const NO_ALLOWS: readonly Allow[] = [];
 
 function whomOf({ metadata, guest }: FilterWish, name: string): Pick<Policy, 'allows' | 'guest' | 'groups'> {
-  return { allows: metadata?.allows ?? guest?.allows ?? NO_ALLOWS, guest: name, groups: metadata?.groups ?? guest?.groups ?? [] };
+  return {
+    allows: metadata?.allows ?? guest?.allows ?? NO_ALLOWS, guest: name,
+    groups: metadata?.groups ?? guest?.groups ?? [],
+  };
 }
 
-function profileOf({ metadata, guest }: FilterWish, fallback: Profile, ofHost?: Profile): Pick<Policy, 'profile' | 'profileOrigin'> {
-  const sources = [[metadata?.profile, 'its metadata'], [guest?.profile, '[guest] in the host config'], [ofHost, '[filter] in the host config']] as const;
+function profileOf(
+  { metadata, guest }: FilterWish, fallback: Profile, ofHost?: Profile,
+): Pick<Policy, 'profile' | 'profileOrigin'> {
+  const sources = [[metadata?.profile, 'its metadata'], [guest?.profile, '[guest] in the host config'], [
+    ofHost, '[filter] in the host config',
+  ]] as const;
   for (const [profile, profileOrigin] of sources) if (profile !== undefined) return { profile, profileOrigin };
   return { profile: fallback };
 }

@@ -1,6 +1,6 @@
 /**
- * The one list of the ways to join a NIC to the host. A new topology is a folder beside these, a line in KINDS, and, when
- * guests share something for its sake, a line in ledger.ts.
+ * The one list of the ways to join a NIC to the host. A new topology is a folder beside these, a line in KINDS, and,
+ * when guests share something for its sake, a line in ledger.ts.
  */
 import * as z from 'zod/mini';
 import type { Attached, AttachedLink, AttachmentKind, Recorded } from './attached.js';
@@ -34,7 +34,10 @@ const KINDS = {
 /** What any attachment's kind says; each function takes the attachment it was asked for. */
 type AnyKind = AttachmentKind<Attached, AttachedLink>;
 
-/** Returns what the kind of this attachment says. Each entry of KINDS takes its own attachments, which the type cannot tell. */
+/**
+ * Returns what the kind of this attachment says. Each entry of KINDS takes its own attachments, which the type cannot
+ * tell.
+ */
 export function kindOf({ kind }: { readonly kind: Placed['kind'] }): AnyKind {
   return KINDS[kind] as unknown as AnyKind;
 }

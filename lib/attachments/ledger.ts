@@ -1,4 +1,7 @@
-/** The one list of what guests share on a host. Each entry is planned for a guest, with what other guests need of it in mind. */
+/**
+ * The one list of what guests share on a host. Each entry is planned for a guest, with what other guests need of it in
+ * mind.
+ */
 import type * as z from 'zod/mini';
 import type { LinkFacts, Observation } from '../kernel/observation.js';
 import type { NetObject } from '../state/netstate.js';
@@ -58,7 +61,9 @@ export interface LedgerPlan {
 
 /** Returns what of all that guests share is to be there for these links' sake, and what to record of it. */
 export function planShared(ask: Ask, ledger: Ledger, observation: Observation): LedgerPlan {
-  const named = LEDGER_NAMES.map((name) => ({ name, plan: recorded(name).plan({ ...ask, records: ledger[name] }, observation) }));
+  const named = LEDGER_NAMES.map((name) => ({
+    name, plan: recorded(name).plan({ ...ask, records: ledger[name] }, observation),
+  }));
   const plans: readonly SharedPlan<unknown>[] = [
     ...named.map(({ plan }) => plan), ...UNRECORDED.map((kind) => kind.plan({ ...ask, records: [] }, observation)),
   ];

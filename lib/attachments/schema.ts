@@ -1,6 +1,6 @@
 /**
- * The journal's schema of what every attachment has. Strict, since each value may become part of a line for `ip`, `bridge`
- * or `nft`: each is one word there. Names of guests are free, and never part of a line as they are.
+ * The journal's schema of what every attachment has. Strict, since each value may become part of a line for `ip`,
+ * `bridge` or `nft`: each is one word there. Names of guests are free, and never part of a line as they are.
  */
 import * as z from 'zod/mini';
 import { GROUP_NAME } from '../intent/permission.js';
@@ -41,6 +41,7 @@ export const policy = z.object({
 
 /** Of every attachment in the journal. */
 export const attached = {
-  nic: z.number(), mac: z.optional(word), link: word, was: z.optional(word), ifindex: z.number(), trust: z.optional(trust),
+  nic: z.number(), mac: z.optional(word), link: word, was: z.optional(word), ifindex: z.number(),
+  trust: z.optional(trust),
   logged: z.optional(z.literal(true)), quarantined: z.optional(z.literal(true)),
 };

@@ -7,7 +7,8 @@ import { familiesOf } from './wired.js';
 /** Returns what to ask for `wanted`, checks of the host included, and for `recorded`, which may only be given up. */
 export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attachment | Placed)[] = []): Scope {
   const parts = [
-    ...wanted.map((one) => kindOf(one).scope(one, 'wanted')), ...recorded.map((one) => kindOf(one).scope(one, 'recorded')),
+    ...wanted.map((one) => kindOf(one).scope(one, 'wanted')),
+    ...recorded.map((one) => kindOf(one).scope(one, 'recorded')),
   ];
   return { ...joined(parts), filters: familiesOf(recorded) };
 }
@@ -18,7 +19,9 @@ export function furtherScopeOf(attachments: readonly Attachment[], observation: 
 }
 
 /** Returns `first` with the answers to what {@link furtherScopeOf} asks. */
-export function withFurther(first: Observation, { links, vlans, members, nextHops, exact, routers }: Observation): Observation {
+export function withFurther(
+  first: Observation, { links, vlans, members, nextHops, exact, routers }: Observation,
+): Observation {
   return {
     ...first, nextHops, routers, exact: [...first.exact, ...exact], links: new Map([...links, ...first.links]),
     vlans: new Map([...vlans, ...first.vlans]), members: new Map([...members, ...first.members]),
@@ -27,7 +30,9 @@ export function withFurther(first: Observation, { links, vlans, members, nextHop
 
 /** Returns one scope that asks for all of these, each thing once. */
 export function joined(parts: readonly Partial<Scope>[]): Scope {
-  const all = (key: 'links' | 'ports' | 'lookups' | 'locals' | 'nextHops' | 'proxies' | 'sysctls' | 'bridges' | 'joined'): string[] =>
+  const all = (
+    key: 'links' | 'ports' | 'lookups' | 'locals' | 'nextHops' | 'proxies' | 'sysctls' | 'bridges' | 'joined',
+  ): string[] =>
     distinct(parts.flatMap((part) => part[key] ?? []));
   return {
     ...EMPTY_SCOPE,

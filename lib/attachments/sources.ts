@@ -52,7 +52,9 @@ export function wishesOf(domain: Domain, config: HostConfig, onStray?: OnStray):
   assertConfigured(domain, config, onStray);
   return domain.nics.flatMap((nic) => {
     const intent = wishOf(domain, nic, { config, metadata });
-    return [intent.vlan, intent.isolated, intent.routed, intent.made].some((part) => part !== undefined) || (asksForFilters(intent.filter) && !mayComeYet(nic)) ? [intent] : [];
+    return [
+      intent.vlan, intent.isolated, intent.routed, intent.made,
+    ].some((part) => part !== undefined) || (asksForFilters(intent.filter) && !mayComeYet(nic)) ? [intent] : [];
   });
 }
 
@@ -83,7 +85,9 @@ function wishOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Intent
   const mine = nic.mac === undefined ? undefined : metadata.get(nic.mac);
   const guest = nic.mac === undefined ? undefined : config.guests.get(domain.name)?.get(nic.mac);
   const { network, portgroup } = nic.source;
-  const group = network === undefined || portgroup === undefined ? undefined : config.portgroups.get(network)?.get(portgroup);
+  const group = network === undefined || portgroup === undefined
+    ? undefined
+    : config.portgroups.get(network)?.get(portgroup);
 
   const written = mine?.vlan;
   const made = madeBridge(where, nic, config);
@@ -104,14 +108,22 @@ function wishOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Intent
   };
 }
 
-/** A `<filterref>` may hold values of any kind for filters that are none of guestwire's: it is read for VLAN ports alone. */
-function filterOf(where: string, { filterref }: Nic, { mine, guest, isPort }: { mine: NicIntent['filter']; guest: NicConfig['filter']; isPort: boolean }): FilterWish {
+/**
+ * A `<filterref>` may hold values of any kind for filters that are none of guestwire's: it is read for VLAN ports
+ * alone.
+ */
+function filterOf(
+  where: string, { filterref }: Nic,
+  { mine, guest, isPort }: { mine: NicIntent['filter']; guest: NicConfig['filter']; isPort: boolean },
+): FilterWish {
   const metadata = mine && locate(DomainXmlError, where, () => wordsOfMetadata(mine));
   const reads = isPort && metadata?.ips === undefined;
-  return { metadata, filterref: reads ? locate(DomainXmlError, where, () => wordsOfFilterref(filterref)) : undefined, guest };
+  return {
+    metadata, filterref: reads ? locate(DomainXmlError, where, () => wordsOfFilterref(filterref)) : undefined, guest,
+  };
 }
 
-/** Of a libvirt network the host config alone knows the bridge before `start`; from then on the XML has both. */
+/** Before `start`, only the host config knows the bridge of a libvirt network; from then on the XML has both. */
 function madeBridge(where: string, { joins, source: { network } }: Nic, config: HostConfig): MadeBridge | undefined {
   if (joins.kind !== 'bridge' && joins.kind !== 'network') return undefined;
   const named = network === undefined ? undefined : config.networks.get(network);
@@ -174,7 +186,8 @@ function wishOfMetadata(routed: RoutedIntent): RoutedWish {
 }
 
 function wishOfConfig(guest: NicConfig | undefined): RoutedWish | undefined {
-  return guest?.routed && { ...wish(guest.routed.addresses, guest.routed.routes, guest.routed), veth: guest.routed.veth };
+  return guest?.routed &&
+    { ...wish(guest.routed.addresses, guest.routed.routes, guest.routed), veth: guest.routed.veth };
 }
 
 function wish(
@@ -192,7 +205,9 @@ function wish(
 }
 
 /** A prefix is never on-link: with a next hop the guest answers neighbour discovery for one address, not for 2^64. */
-function nextHop(addresses: readonly Address[], { to, gateway }: { to: Prefix; gateway: Address | undefined }): Address {
+function nextHop(
+  addresses: readonly Address[], { to, gateway }: { to: Prefix; gateway: Address | undefined },
+): Address {
   const hops = addresses.filter((address) => address.family === to.family);
   if (gateway === undefined) {
     const [first] = hops;

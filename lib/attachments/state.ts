@@ -5,16 +5,16 @@ import { keyOf } from '../state/objects.js';
 import { kindOf, type Placed } from './kinds.js';
 
 /**
- * Returns what the kernel should hold for these attachments. `observation` decides what cannot be asked for: a sysctl that
- * this kernel does not have is left out.
+ * Returns what the kernel should hold for these attachments. `observation` decides what cannot be asked for: a sysctl
+ * that this kernel does not have is left out.
  */
 export function desiredState(attachments: readonly Placed[], observation: Observation): NetState {
   return netState(attachments.flatMap((one) => kindOf(one).desired(one, observation)));
 }
 
 /**
- * Returns what of the observed kernel is guestwire's, for links that these attachments wire or once wired: of a VLAN port
- * its whole VID table, of a routed link the gateways and the routes that carry guestwire's protocol number.
+ * Returns what of the observed kernel is guestwire's, for links that these attachments wire or once wired: of a VLAN
+ * port its whole VID table, of a routed link the gateways and the routes that carry guestwire's protocol number.
  */
 export function observedState(attachments: readonly Placed[], observation: Observation): NetState {
   return netState(attachments.flatMap((one) => kindOf(one).observed(one, observation)));

@@ -9,7 +9,9 @@ import type { Guard } from './attached.js';
 import { type Attachment, kindOf, type Placed, type Wired } from './kinds.js';
 
 /** The nftables families that each way to guard a link needs a table of. */
-const GUARD_FAMILIES: Readonly<Record<Guard['how'], readonly FilterFamily[]>> = { port: ['bridge'], link: ['netdev', 'inet'] };
+const GUARD_FAMILIES: Readonly<Record<Guard['how'], readonly FilterFamily[]>> = {
+  port: ['bridge'], link: ['netdev', 'inet'],
+};
 
 /** Returns the families that these links need tables of. */
 export function familiesOf(links: readonly (Attachment | Placed)[]): FilterFamily[] {

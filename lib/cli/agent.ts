@@ -47,8 +47,8 @@ Needs root, and a libvirt on this host.`,
 });
 
 /**
- * The name that the agent had in 0.1.0. A unit file that names it goes on working; a person is told the new one, because a
- * later release gives `watch` to a command that changes nothing.
+ * The name that the agent had in 0.1.0. A unit file that names it goes on working; a person is told the new one,
+ * because a later release gives `watch` to a command that changes nothing.
  */
 export const watch: Command = {
   ...agent,
@@ -65,7 +65,10 @@ agent --help' explains the command.`,
   },
 };
 
-/** Warnings go to the system's journal, too: what is printed may go nowhere. Changes are written there by who makes them. */
+/**
+ * Warnings go to the system's journal, too: what is printed may go nowhere. Changes are written there by who makes
+ * them.
+ */
 function loggedIo(io: Io): { readonly io: Io; readonly flush: () => Promise<void> } {
   const log = createLog(io.exec);
   let timer: NodeJS.Timeout | undefined;

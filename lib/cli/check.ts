@@ -1,4 +1,6 @@
-/** `guestwire check`: whether the host is as its guests' XML says, to the last VLAN, route, sysctl and nftables rule. */
+/**
+ * `guestwire check`: whether the host is as its guests' XML says, to the last VLAN, route, sysctl and nftables rule.
+ */
 import { loadConfig } from '../config/file.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
 import { askGuests } from '../guests/ask-libvirt.js';
@@ -55,17 +57,23 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Finding[
   const asked = await askGuests(io);
   if (typeof asked === 'string') io.warn(`guests' XML is not checked, because libvirt does not answer: ${asked}`);
   const found = await survey(host, typeof asked === 'string' ? undefined : asked.running);
-  const known = found.subjects.map(({ guest }) => guest).concat(typeof asked === 'string' ? [] : [...asked.faults.map(({ guest }) => guest), ...[...asked.running.values()].map(({ guest }) => guest)]);
+  const known = found.subjects.map(({ guest }) => guest).concat(typeof asked === 'string'
+    ? []
+    : [...asked.faults.map(({ guest }) => guest), ...[...asked.running.values()].map(({ guest }) => guest)]);
   const only = name === undefined ? undefined : await guestMeant(io, known, name);
   if (name !== undefined && only === undefined) throw new HostError(`guest ${quote(name)} does not run here, and nothing is wired for it`);
   const findings = await findingsOf(host, found, {
-    exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol], mayRun: typeof asked === 'string' ? undefined : asked.mayRun,
+    exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol],
+    mayRun: typeof asked === 'string' ? undefined : asked.mayRun,
     onCoarse: () => { io.warn("nftables rules are compared only by their comments, because neither 'unshare --net' nor 'unshare --user --net' works here"); },
   });
-  const faults = typeof asked === 'string' ? [] : asked.faults.map(({ guest, error }): Finding => withOwner(guest, error));
+  const faults = typeof asked === 'string'
+    ? []
+    : asked.faults.map(({ guest, error }): Finding => withOwner(guest, error));
   return [...faults, ...findings]
     // What all guests share is wrong for each of them; what is left of others is not.
-    .filter(({ guest, leftover }) => only === undefined || (guest === undefined ? leftover !== true : guest.uuid === only.uuid));
+    .filter(({ guest, leftover }) => only === undefined ||
+      (guest === undefined ? leftover !== true : guest.uuid === only.uuid));
 }
 
 function wordsOf({ guest, nic, text }: Finding): string {
@@ -74,7 +82,8 @@ function wordsOf({ guest, nic, text }: Finding): string {
 
 function toJson(findings: readonly Finding[]): string {
   const differences = findings.map(({ guest, nic, text }) => ({
-    guest: guest === undefined ? null : { name: guest.name, uuid: guest.uuid }, nic: nic?.nic ?? null, mac: nic?.mac ?? null, text,
+    guest: guest === undefined ? null : { name: guest.name, uuid: guest.uuid }, nic: nic?.nic ?? null,
+    mac: nic?.mac ?? null, text,
   }));
   return JSON.stringify({ version: JSON_VERSION, differences }, null, 2);
 }

@@ -24,8 +24,14 @@ export interface Command {
 export const JSON_VERSION = 1;
 
 /** Options by long name, as `util.parseArgs` takes them. */
-export type Options = Readonly<Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string; readonly multiple?: boolean }>>;
-type Values<T extends Options> = { readonly [K in keyof T]?: T[K]['type'] extends 'string' ? (T[K] extends { readonly multiple: true } ? string[] : string) : boolean };
+export type Options = Readonly<Record<string, {
+  readonly type: 'string' | 'boolean';
+  readonly short?: string;
+  readonly multiple?: boolean;
+}>>;
+type Values<T extends Options> = { readonly [K in keyof T]?: T[K]['type'] extends 'string'
+  ? (T[K] extends { readonly multiple: true } ? string[] : string)
+  : boolean };
 
 interface Parsed<T extends Options> {
   readonly values: Values<T>;
@@ -38,7 +44,9 @@ interface Given<T extends Options> extends Omit<Command, 'options' | 'operand' |
   readonly run: (parsed: Parsed<T>, io: Io) => Promise<number>;
 }
 
-/** Returns a command that takes the options it declares and no others, so that completion, which reads them, is right. */
+/**
+ * Returns a command that takes the options it declares and no others, so that completion, which reads them, is right.
+ */
 export function command<T extends Options>({ run, operand, ...given }: Given<T>): Command {
   return { ...given, operand, run: async (args, io) => run(parse(args, given.options, operand), io) };
 }
@@ -59,7 +67,9 @@ function parseOrThrow<T extends Options>(args: readonly string[], options: T): P
 }
 
 /** Returns the domain XML of `-f FILE` ('-' is standard input), or of the guest that libvirt knows. */
-export async function readDomainXml(io: Io, file: string | undefined, positionals: readonly string[]): Promise<string | Uint8Array> {
+export async function readDomainXml(
+  io: Io, file: string | undefined, positionals: readonly string[],
+): Promise<string | Uint8Array> {
   const [domain, ...rest] = positionals;
   if (rest.length > 0) throw new UsageError(`give only one guest, not also ${quote(rest[0] ?? '')}`);
   if ((file === undefined) === (domain === undefined)) throw new UsageError('give either -f FILE or the name of a guest');

@@ -32,8 +32,9 @@ export function bashCompletion(commands: readonly Command[]): string {
     return `    ${name}) options=$'${words}'${operand === undefined ? '' : ` operand=${operand}`} ;;`;
   });
   const all = new Map(commands.flatMap(({ options }) => Object.entries(options)));
-  const patterns = (wanted: (name: string, type: string) => boolean): string => [...all].filter(([name, { type }]) => wanted(name, type))
-    .flatMap(([name, { short }]) => [`--${name}`, ...(short === undefined ? [] : [`-${short}`])]).join('|');
+  const patterns = (wanted: (name: string, type: string) => boolean): string =>
+    [...all].filter(([name, { type }]) => wanted(name, type))
+      .flatMap(([name, { short }]) => [`--${name}`, ...(short === undefined ? [] : [`-${short}`])]).join('|');
   return `${HEAD}${commands.map(({ name }) => name).join('\\n')}${BODY_START}
     help) operand=command ;;
 ${cases.join('\n')}

@@ -29,7 +29,9 @@ and no kernel. guestwire leaves alone a NIC that neither XML nor host config men
 });
 
 function toJson({ name, uuid }: Domain, attachments: readonly Attachment[]): string {
-  return JSON.stringify({ version: JSON_VERSION, guest: { name, uuid: uuid ?? null }, attachments }, undefinedAsNull, 2);
+  return JSON.stringify(
+    { version: JSON_VERSION, guest: { name, uuid: uuid ?? null }, attachments }, undefinedAsNull, 2,
+  );
 }
 
 /** A key whose value is not known yet is there all the same: a reader can tell it from a key of another version. */

@@ -23,7 +23,9 @@ Needs root. Exit status: 0 no error, 1 an error is found.`,
     assertRootToRead('doctor');
     const findings = diagnose(await factsOf(io, { install: await hookIlls(io), untold: untoldServices() }));
     if (json) io.print(JSON.stringify({ version: JSON_VERSION, findings }, null, 2));
-    else io.print(findings.length === 0 ? 'nothing is wrong with this host' : findings.map((ill) => wordsOf(ill, io.colours === true)).join('\n'));
+    else io.print(findings.length === 0
+      ? 'nothing is wrong with this host'
+      : findings.map((ill) => wordsOf(ill, io.colours === true)).join('\n'));
     return findings.some(({ severity }) => severity === 'error') ? 1 : 0;
   },
 });

@@ -12,7 +12,9 @@ import { quote } from '../values/quote.js';
 import { assertRootToRead, command, JSON_VERSION } from './command.js';
 
 /** Of a NIC's chain, by what it starts with. */
-const DIRECTIONS: Readonly<Record<string, string>> = { nic: 'sends', arp: 'sends', ip: 'sends', ip6: 'sends', in: 'gets', out: 'sends on', host: 'sends to the host' };
+const DIRECTIONS: Readonly<Record<string, string>> = {
+  nic: 'sends', arp: 'sends', ip: 'sends', ip6: 'sends', in: 'gets', out: 'sends on', host: 'sends to the host',
+};
 
 export const drops = command({
   name: 'drops',
@@ -36,8 +38,11 @@ Needs root. 'guestwire explain' shows which rule would decide.`,
     const meant = await guestMeant(io, entries.map(({ guest }) => guest), name);
     const entry = entries.find(({ guest }) => guest.uuid === meant?.uuid);
     if (entry === undefined) throw new HostError(`guest ${quote(name)} does not run here, or nothing is wired for it: only a wired guest has filters`);
-    const counts = (await countsOf(io, entry.wired)).filter(({ count }) => all || (count.verdict === 'drop' && count.packets > 0));
-    if (json) io.print(JSON.stringify({ version: JSON_VERSION, guest: entry.guest, rules: counts.map(toObject) }, null, 2));
+    const counts = (await countsOf(io, entry.wired)).filter(({ count }) => all ||
+      (count.verdict === 'drop' && count.packets > 0));
+    if (json) io.print(JSON.stringify(
+      { version: JSON_VERSION, guest: entry.guest, rules: counts.map(toObject) }, null, 2,
+    ));
     else io.print(toText(entry.guest.name, counts));
     return 0;
   },
@@ -50,7 +55,8 @@ interface NicCount {
 
 async function countsOf(io: Io, wired: readonly Wired[]): Promise<NicCount[]> {
   const counts = await countersOf(io.exec, familiesOf(wired));
-  return wired.flatMap((nic) => counts.filter(({ chain }) => chain.endsWith(`_${nic.ifindex}`) && isNic(nic)).map((count) => ({ nic, count })));
+  return wired.flatMap((nic) =>
+    counts.filter(({ chain }) => chain.endsWith(`_${nic.ifindex}`) && isNic(nic)).map((count) => ({ nic, count })));
 }
 
 function directionOf({ chain }: RuleCount): string {

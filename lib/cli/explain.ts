@@ -32,7 +32,10 @@ that rule is written. One of the two addresses is the guest's. Answers to what p
 
 Reads the state directory and the host's addresses; changes nothing. Needs root. Exit status: 0 passes, 1 dropped, 2 it
 cannot tell.`,
-  options: { from: { type: 'string' }, to: { type: 'string' }, proto: { type: 'string' }, port: { type: 'string' }, json: { type: 'boolean' } },
+  options: {
+    from: { type: 'string' }, to: { type: 'string' }, proto: { type: 'string' }, port: { type: 'string' },
+    json: { type: 'boolean' },
+  },
   operand: 'guest',
   run: async ({ values, positionals: [name, extra] }, io) => {
     if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
@@ -52,7 +55,9 @@ cannot tell.`,
   },
 });
 
-function flowOf(values: { readonly from?: string; readonly to?: string; readonly proto?: string; readonly port?: string }): Flow {
+function flowOf(
+  values: { readonly from?: string; readonly to?: string; readonly proto?: string; readonly port?: string },
+): Flow {
   const [from, to] = [addressOf('from', values.from), addressOf('to', values.to)];
   if (from.family !== to.family) throw new UsageError(`${quote(from.text)} and ${quote(to.text)} are of different address families: no packet has both`);
   const proto = PROTOS.find((known) => known === values.proto);
@@ -75,7 +80,10 @@ async function partiesOf(io: Io, { from, to }: Flow): Promise<Parties> {
   const kernel = createKernel(io.exec);
   const { live } = await byLife({ kernel }, journal.list());
   const { lookups } = await kernel.observe({ ...EMPTY_SCOPE, lookups: [...new Set([from, to])] });
-  return { guests: live, host: new Set([from, to].filter((address) => lookups.get(address)?.type === 'local')), quarantined: new Set(listQuarantine(io.settings.quarantine).map(({ uuid }) => uuid)) };
+  return {
+    guests: live, host: new Set([from, to].filter((address) => lookups.get(address)?.type === 'local')),
+    quarantined: new Set(listQuarantine(io.settings.quarantine).map(({ uuid }) => uuid)),
+  };
 }
 
 async function guestIn(io: Io, { guests }: Parties, name: string): Promise<Guest> {
@@ -116,13 +124,18 @@ function rulingWords({ guest, nic, mac, direction, verdict, rule, origin }: Ruli
 }
 
 function toJson({ from, to, proto, port }: Flow, decision: Decision): string {
-  const rulings = decision.rulings.map(({ nic = null, mac = null, origin = null, ...rest }) => ({ ...rest, nic, mac, origin }));
+  const rulings = decision.rulings.map(({ nic = null, mac = null, origin = null, ...rest }) => ({
+    ...rest, nic, mac, origin,
+  }));
   return JSON.stringify({
-    version: JSON_VERSION, flow: { from, to, proto: proto ?? null, port: port ?? null }, verdict: decision.verdict, from: jsonEnd(decision.from), to: jsonEnd(decision.to), rulings,
+    version: JSON_VERSION, flow: { from, to, proto: proto ?? null, port: port ?? null }, verdict: decision.verdict,
+    from: jsonEnd(decision.from), to: jsonEnd(decision.to), rulings,
   }, null, 2);
 }
 
 function jsonEnd(end: End): object {
   if (end.kind !== 'nic') return end;
-  return { kind: end.wired.kind, address: end.address, guest: end.guest, nic: end.wired.nic, mac: end.wired.mac ?? null };
+  return {
+    kind: end.wired.kind, address: end.address, guest: end.guest, nic: end.wired.nic, mac: end.wired.mac ?? null,
+  };
 }

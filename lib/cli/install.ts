@@ -51,13 +51,18 @@ updates the service; uninstall removes it.
       --agent      install the agent, too
 
 Needs root, /usr/bin/node 18.19 or newer, and the packages iproute2 and util-linux.`,
-  options: { yes: { type: 'boolean', short: 'y' }, 'no-reload': { type: 'boolean' }, 'drop-ins': { type: 'boolean' }, agent: { type: 'boolean' } },
+  options: {
+    yes: { type: 'boolean', short: 'y' }, 'no-reload': { type: 'boolean' }, 'drop-ins': { type: 'boolean' },
+    agent: { type: 'boolean' },
+  },
   run: async ({ values: flags }, io) => {
     const consent = consentOf(flags);
     assertRoot('install');
     await assertHost(io);
     const build = await readBuild(io);
-    const extra = dropIns({ protocol: protocolOfHost(io), completion: build.completion, services: flags['drop-ins'] === true });
+    const extra = dropIns({
+      protocol: protocolOfHost(io), completion: build.completion, services: flags['drop-ins'] === true,
+    });
     const record = await installFiles(io, build, { extra, agent: flags.agent === true });
     const reloaded = await reloadDaemons(io, record, consent);
     if (reloaded.length > 0) remember({ ...record, told: [...record.told, ...reloaded.map(daemonKey)] });
@@ -83,7 +88,9 @@ function protocolOfHost(io: Io): number | undefined {
 }
 
 /** Under the host's lock, so that two installations do not undo each other. A refusal leaves no lock file behind. */
-async function installFiles(io: Io, build: Build, { extra, agent }: { readonly extra: DropIns; readonly agent: boolean }): Promise<InstallRecord> {
+async function installFiles(
+  io: Io, build: Build, { extra, agent }: { readonly extra: DropIns; readonly agent: boolean },
+): Promise<InstallRecord> {
   const { lock: path } = io.settings;
   const isNew = !existsSync(path);
   const lock = await acquireLock(io.exec, { path, wait: LOCK_WAIT, holder: 'guestwire install' });
@@ -97,7 +104,10 @@ async function installFiles(io: Io, build: Build, { extra, agent }: { readonly e
     const units = unitFiles(io);
     const agents = agentFiles(io, agent);
     const set = fileSet(build, { place, extra }, draft);
-    const lines = applyFileSet({ directories: [...set.directories, ...units.directories], files: [...units.files, ...set.files, ...agents.files], surplus: [...set.surplus, ...units.surplus] });
+    const lines = applyFileSet({
+      directories: [...set.directories, ...units.directories], files: [...units.files, ...set.files, ...agents.files],
+      surplus: [...set.surplus, ...units.surplus],
+    });
     const record = { ...draft, placed: draft.placed ?? await now(io.exec) };
     remember(record);
     if (place.launcher === BESIDE && existsSync(MAIN)) io.print(`${quote(MAIN)} is another script: the launcher goes beside it`);
@@ -119,12 +129,15 @@ interface Layout {
 }
 
 function fileSet(build: Build, { place, extra }: Layout, record: InstallRecord): FileSet {
-  const library = build.library.map(({ name, content }): FileSpec => ({ path: join(LIBRARY_DIR, name), content, mode: 0o644 }));
+  const library = build.library.map(({ name, content }): FileSpec => ({
+    path: join(LIBRARY_DIR, name), content, mode: 0o644,
+  }));
   const outdated = LIBRARY_FILES.filter((name) => !build.library.some((file) => file.name === name));
   return {
     directories: [...directoriesOf(place), ...extra.directories],
     files: [
-      // First, so that a run that is killed leaves a record of what it made; the launcher last, when all it runs is there.
+      // First, so that a run that is killed leaves a record of what it made; the launcher last, when all it runs is
+      // there.
       recordFile(record),
       ...extra.files,
       ...library,

@@ -21,7 +21,10 @@ import { set, unset } from './set.js';
 import { status } from './status.js';
 import { uninstall } from './uninstall.js';
 
-export const COMMANDS: readonly Command[] = [status, check, doctor, derive, plan, explain, drops, reconcile, agent, set, unset, quarantine, install, uninstall, cloudInit, completionOf(() => COMMANDS)];
+export const COMMANDS: readonly Command[] = [
+  status, check, doctor, derive, plan, explain, drops, reconcile, agent, set, unset, quarantine, install, uninstall,
+  cloudInit, completionOf(() => COMMANDS),
+];
 
 /** Returns the process's own streams, settings and tools. */
 export function processIo(): Io {
@@ -36,8 +39,8 @@ export function processIo(): Io {
 }
 
 /**
- * Keeps what cannot be printed from ending the command with a stack trace. A reader that has gone, as of `| head -1`, wants no
- * more: a command that changes the host goes on all the same, because half done is worse.
+ * Keeps what cannot be printed from ending the command with a stack trace. A reader that has gone, as of `| head -1`,
+ * wants no more: a command that changes the host goes on all the same, because half done is worse.
  */
 export function mindStreams(): void {
   let told = false;
@@ -110,6 +113,7 @@ function help(): string {
 }
 
 function version(): string {
-  const { version: number } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+  const { version: number } =
+    JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
   return number;
 }

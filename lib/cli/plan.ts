@@ -44,13 +44,18 @@ async function planNow(io: Io, domain: Domain): Promise<Plan> {
   const named = attachments.map((one) => withPlaceholders(one, `NIC-${one.nic}`));
   return planWiring(host, {
     guest, attachments, fresh: true, incoming: false,
-    foresee: async (observation) => ({ attachments: named, observation: await foresee(host.kernel, placedOf(named), observation) }),
+    foresee: async (observation) => ({
+      attachments: named, observation: await foresee(host.kernel, placedOf(named), observation),
+    }),
   }, pastOf(host, guest.uuid));
 }
 
 /** Returns `observation` with the links that are to come, as the kernel makes them. */
 async function foresee(kernel: Kernel, placed: readonly Placed[], observation: Observation): Promise<Observation> {
-  const coming = placed.filter(({ link }) => !observation.links.has(link)).map((one) => ({ link: one.link, ...foreseenOf(one, observation) })).filter(({ absent }) => absent !== true);
+  const coming = placed
+    .filter(({ link }) => !observation.links.has(link))
+    .map((one) => ({ link: one.link, ...foreseenOf(one, observation) }))
+    .filter(({ absent }) => absent !== true);
   const sysctls = coming.flatMap((one) => one.sysctls);
   const defaults = await kernel.observe({ ...EMPTY_SCOPE, sysctls: sysctls.map(({ source }) => source) });
   const vlans = coming.flatMap(({ link, vlans: members }) => (members === undefined ? [] : [[link, members] as const]));
@@ -59,7 +64,10 @@ async function foresee(kernel: Kernel, placed: readonly Placed[], observation: O
   return {
     ...observation,
     vlans: new Map([...observation.vlans, ...vlans]),
-    links: new Map([...observation.links, ...coming.map(({ link, master }) => [link, { ...freshTap(link, !down.has(link)), master }] as const)]),
+    links: new Map([
+      ...observation.links,
+      ...coming.map(({ link, master }) => [link, { ...freshTap(link, !down.has(link)), master }] as const),
+    ]),
     sysctls: new Map([...observation.sysctls, ...sysctls.flatMap(({ path, source }) => {
       const value = defaults.sysctls.get(source);
       return value === undefined ? [] : [[path, value] as const];
@@ -70,7 +78,8 @@ async function foresee(kernel: Kernel, placed: readonly Placed[], observation: O
 /** 1000 is the queue length of a tap that libvirt makes (measured on Linux 6.18). */
 function freshTap(ifname: string, up: boolean): LinkFacts {
   return {
-    ifname, ifindex: 0, up, txqlen: 1000, mac: undefined, mtu: undefined, allmulticast: false, alias: undefined, peer: undefined, tap: undefined,
+    ifname, ifindex: 0, up, txqlen: 1000, mac: undefined, mtu: undefined, allmulticast: false, alias: undefined,
+    peer: undefined, tap: undefined,
     master: undefined, addresses: [], isolated: false, bridge: undefined,
   };
 }

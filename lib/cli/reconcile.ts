@@ -1,4 +1,6 @@
-/** `guestwire reconcile`: makes the host agree with a running guest's XML, or releases what is left of one that ended. */
+/**
+ * `guestwire reconcile`: makes the host agree with a running guest's XML, or releases what is left of one that ended.
+ */
 import { parseDomain } from '../domain/domain.js';
 import { guestOf } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
@@ -38,12 +40,15 @@ others are still repaired. Exit status: 0 all wiring is as the XML says, 1 some 
   operand: 'guest',
   run: async ({ values, positionals: [by, extra] }, io) => {
     if (values.all === true && by !== undefined) throw new UsageError('give either --all or the name of one guest');
-    if (values.all !== true && (by === undefined || extra !== undefined)) throw new UsageError('give the name of one guest');
+    if (values.all !== true && (by === undefined || extra !== undefined)) {
+      throw new UsageError('give the name of one guest');
+    }
     assertRoot('reconcile');
     const isDry = values['dry-run'] === true;
     if (by === undefined) return (isDry ? previewAll : reconcileAll)(io);
     assertCallsHooks(process.env['LIBVIRT_DEFAULT_URI'] ?? '');
-    await askLibvirt(io, (libvirt) => reconcileOne(libvirt, by, { io, effects: isDry ? dryEffects(io) : realEffects(io), isDry }));
+    await askLibvirt(io, (libvirt) =>
+      reconcileOne(libvirt, by, { io, effects: isDry ? dryEffects(io) : realEffects(io), isDry }));
     return 0;
   },
 });
@@ -85,7 +90,9 @@ async function releaseEnded(work: GuestWork): Promise<string> {
 
 function countingTurn(effects: Effects, name: string): { readonly turn: Turn; readonly changes: () => number } {
   let changes = 0;
-  const run: Turn['run'] = async (act) => { changes += await effects.onHost(`guestwire reconcile ${quote(name)}`, act); };
+  const run: Turn['run'] = async (act) => {
+    changes += await effects.onHost(`guestwire reconcile ${quote(name)}`, act);
+  };
   return {
     changes: () => changes,
     turn: {

@@ -1,4 +1,6 @@
-/** `guestwire set` and `guestwire unset`: a guest's metadata through libvirt's API, judged before anything is written. */
+/**
+ * `guestwire set` and `guestwire unset`: a guest's metadata through libvirt's API, judged before anything is written.
+ */
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment } from '../attachments/kinds.js';
 import { loadConfig } from '../config/file.js';
@@ -51,7 +53,10 @@ or a routed link that becomes a VLAN port, loses its previous settings.
       --ip ADDRESS an address of the guest; may be repeated. These addresses replace the present ones
       --route ...  a prefix behind the guest, via GATEWAY or the guest's first address; may be repeated
 ${WHERE}`,
-  options: { ...SHARED, vlan: { type: 'string' }, trunk: { type: 'string' }, native: { type: 'string' }, isolated: { type: 'boolean' }, ip: { type: 'string', multiple: true }, route: { type: 'string', multiple: true } },
+  options: {
+    ...SHARED, vlan: { type: 'string' }, trunk: { type: 'string' }, native: { type: 'string' },
+    isolated: { type: 'boolean' }, ip: { type: 'string', multiple: true }, route: { type: 'string', multiple: true },
+  },
   operand: 'guest',
   run: async ({ values, positionals }, io) => {
     const { vlan, trunk, native, isolated, ip: ips, route: routes } = values;
@@ -91,7 +96,9 @@ interface Edit extends Target {
   readonly make: (intents: readonly NicIntent[], mac: string) => NicIntent[];
 }
 
-function targetOf({ nic, live, config }: { nic?: string; live?: boolean; config?: boolean }, [name, extra]: readonly string[]): Target {
+function targetOf(
+  { nic, live, config }: { nic?: string; live?: boolean; config?: boolean }, [name, extra]: readonly string[],
+): Target {
   if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
   if (nic === undefined) throw new UsageError("'--nic' is missing: give the MAC of the NIC");
   if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(nic)) throw new UsageError(`--nic: ${quote(nic)} is not a MAC address: write it as '52:54:00:12:34:56'`);
@@ -116,7 +123,9 @@ async function edit(io: Io, { name, mac, affect, isDefault, make }: Edit): Promi
       if (!isWritten) io.warn(`guest ${quote(domain.name)} is transient and has no persistent config`);
       else io.print(`guest ${quote(domain.name)}: ${place === 'live' ? 'the running guest' : 'its config'} ${xml === undefined ? 'has no guestwire metadata now' : 'is changed'}`);
     }
-    if (places.includes('live') && libvirt.transport === 'socket' && process.geteuid?.() === 0 && !await isHeld(io.exec, agentLockOf(io.settings))) {
+    if (places.includes('live') && libvirt.transport === 'socket' && process.geteuid?.() === 0 && !await isHeld(
+      io.exec, agentLockOf(io.settings),
+    )) {
       io.print(`guest ${quote(domain.name)}: no agent runs here: run 'guestwire reconcile ${domain.name}' to rewire it`);
     }
   } finally {
@@ -130,7 +139,9 @@ interface Draft extends Pick<Edit, 'mac' | 'make'> {
 }
 
 /** Returns the element to write. Throws when the guest may not have what it then asks for. */
-async function draft(io: Io, libvirt: Connection, { domain: ref, place, mac, make }: Draft): Promise<string | undefined> {
+async function draft(
+  io: Io, libvirt: Connection, { domain: ref, place, mac, make }: Draft,
+): Promise<string | undefined> {
   const config = loadConfig(io.settings.config);
   const domain = parseDomain(await libvirt.domainXml(ref, { from: place === 'live' ? 'live' : 'inactive' }));
   const intents = intentsIn(domain);
@@ -139,7 +150,9 @@ async function draft(io: Io, libvirt: Connection, { domain: ref, place, mac, mak
   const changed = make(intents, nic);
   const isOfNic = (one: Attachment): boolean => one.mac === nic;
   const wanted = judged(domain, changed, { config, warn: io.warn, without: withoutNic(changed, nic) }).filter(isOfNic);
-  if (wanted.length > 0) await assertFree({ io, libvirt }, ref, { wanted, had: orNothing(() => deriveAttachments(domain, config, () => undefined)).filter(isOfNic) });
+  if (wanted.length > 0) await assertFree({ io, libvirt }, ref, {
+    wanted, had: orNothing(() => deriveAttachments(domain, config, () => undefined)).filter(isOfNic),
+  });
   return elementOf(changed);
 }
 
@@ -150,7 +163,9 @@ interface Judging {
   readonly without: readonly NicIntent[];
 }
 
-/** Returns what the guest would ask for. A value that is none is the command line's fault when all is well without it. */
+/**
+ * Returns what the guest would ask for. A value that is none is the command line's fault when all is well without it.
+ */
 function judged(domain: Domain, changed: readonly NicIntent[], { config, warn, without }: Judging): Attachment[] {
   try {
     return deriveAttachments(domainWith(domain, changed), config, warn);
@@ -183,7 +198,14 @@ async function write(libvirt: Connection, domain: DomainRef, { affect, xml, mayL
     await libvirt.setMetadata(domain, { uri: METADATA_NAMESPACE, key: 'gw', xml, affect });
     return true;
   } catch (error) {
-    if (mayLack && affect === 'config' && error instanceof LibvirtError && error.refusal.reason === 'VIR_ERR_OPERATION_INVALID') return false;
+    if (
+      mayLack &&
+      affect === 'config' &&
+      error instanceof LibvirtError &&
+      error.refusal.reason === 'VIR_ERR_OPERATION_INVALID'
+    ) {
+      return false;
+    }
     throw error;
   }
 }

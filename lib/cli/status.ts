@@ -44,7 +44,9 @@ and sent (OUT), and how long it has been wired. Reads the state directory and th
     const nics = nicsIn(await survey(host), host.isQuarantined);
     const rows = name === undefined ? nics.map(rowOf) : await rowsOfGuest(io, nics, name);
     const shown = rows.map((row) => row.shown);
-    io.print(values.json === true ? JSON.stringify({ version: JSON_VERSION, nics: shown }, null, 2) : toText(rows, io, name));
+    io.print(values.json === true
+      ? JSON.stringify({ version: JSON_VERSION, nics: shown }, null, 2)
+      : toText(rows, io, name));
     return 0;
   },
 });
@@ -68,7 +70,8 @@ interface ShownNic {
 
 function rowOf({ guest, wired, state, differences, since }: SurveyedNic): Row {
   const shown: ShownNic = {
-    guest: { name: guest.name, uuid: guest.uuid }, nic: wired.nic, mac: wired.mac ?? null, link: wired.link, kind: wired.kind,
+    guest: { name: guest.name, uuid: guest.uuid }, nic: wired.nic, mac: wired.mac ?? null, link: wired.link,
+    kind: wired.kind,
     ...networkOf(wired),
     state, differences, traffic: state === 'not-wired' ? null : trafficOf(wired.link), since,
   };
@@ -100,7 +103,8 @@ async function unwiredOf(io: Io, { uuid, name }: Guest): Promise<Row[]> {
   return domain.nics.map(({ index, mac, target }): Row => {
     const asked = attachments.find(({ nic }) => nic === index);
     const shown: ShownNic = {
-      guest: { name: domain.name, uuid: domain.uuid ?? null }, nic: index, mac: mac ?? null, link: target.dev ?? null, kind: asked?.kind ?? null,
+      guest: { name: domain.name, uuid: domain.uuid ?? null }, nic: index, mac: mac ?? null, link: target.dev ?? null,
+      kind: asked?.kind ?? null,
       ...networkOf(asked),
       state: asked === undefined ? 'left-alone' : 'not-wired', differences: [], traffic: null, since: null,
     };
@@ -109,13 +113,16 @@ async function unwiredOf(io: Io, { uuid, name }: Guest): Promise<Row[]> {
 }
 
 const COLUMNS: readonly Column[] = [
-  { title: 'GUEST', least: 8 }, { title: 'NIC' }, { title: 'LINK', least: 8 }, { title: 'NETWORK', least: 16 }, { title: 'STATE', least: 8 },
+  { title: 'GUEST', least: 8 }, { title: 'NIC' }, { title: 'LINK', least: 8 }, { title: 'NETWORK', least: 16 },
+  { title: 'STATE', least: 8 },
   { title: 'IN' }, { title: 'OUT' }, { title: 'SINCE' },
 ];
 
 const WORDS: Readonly<Record<ShownNic['state'], { readonly text: string; readonly colour?: Colour }>> = {
-  wired: { text: 'wired', colour: 'green' }, drifted: { text: 'drifted', colour: 'red' }, quarantined: { text: 'quarantined', colour: 'yellow' },
-  waiting: { text: 'waiting for its migration', colour: 'yellow' }, 'not-wired': { text: 'not wired', colour: 'red' }, 'left-alone': { text: 'left alone' },
+  wired: { text: 'wired', colour: 'green' }, drifted: { text: 'drifted', colour: 'red' },
+  quarantined: { text: 'quarantined', colour: 'yellow' },
+  waiting: { text: 'waiting for its migration', colour: 'yellow' }, 'not-wired': { text: 'not wired', colour: 'red' },
+  'left-alone': { text: 'left alone' },
 };
 
 const WIDTH = 80;
@@ -125,7 +132,8 @@ function toText(rows: readonly Row[], { colours = false }: Io, name: string | un
   const now = Date.now();
   const cells = rows.map(({ network, shown: { guest, nic, link, state, traffic, since } }): Cell[] => [
     { text: unquoted(guest.name) }, { text: String(nic) }, { text: link ?? '-' }, { text: network }, WORDS[state],
-    { text: traffic === null ? '-' : size(traffic.received) }, { text: traffic === null ? '-' : size(traffic.sent) }, { text: since === null ? '-' : age(now - Date.parse(since)) },
+    { text: traffic === null ? '-' : size(traffic.received) }, { text: traffic === null ? '-' : size(traffic.sent) },
+    { text: since === null ? '-' : age(now - Date.parse(since)) },
   ]);
   return tableLines(COLUMNS, cells, { width: WIDTH, colours }).join('\n');
 }

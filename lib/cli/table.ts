@@ -19,7 +19,10 @@ const CODES: Readonly<Record<Colour, string>> = { red: '31', green: '32', yellow
 const GAP = 2;
 
 /** Returns the lines of a table no wider than `width`, as far as its columns let it. */
-export function tableLines(columns: readonly Column[], rows: readonly (readonly Cell[])[], { width, colours }: { readonly width: number; readonly colours: boolean }): string[] {
+export function tableLines(
+  columns: readonly Column[], rows: readonly (readonly Cell[])[],
+  { width, colours }: { readonly width: number; readonly colours: boolean },
+): string[] {
   const widths = fit(columns, rows, width);
   const titles = columns.map(({ title }): Cell => ({ text: title }));
   return [titles, ...rows].flatMap((row) => rowLines(row, widths, colours));
@@ -31,11 +34,14 @@ export function painted(text: string, colour: Colour | undefined, colours: boole
 }
 
 function fit(columns: readonly Column[], rows: readonly (readonly Cell[])[], width: number): number[] {
-  const widths = columns.map(({ title }, index) => Math.max(title.length, ...rows.map((row) => row[index]?.text.length ?? 0)));
+  const widths = columns.map(({ title }, index) =>
+    Math.max(title.length, ...rows.map((row) => row[index]?.text.length ?? 0)));
   let excess = widths.reduce((sum, one) => sum + one + GAP, -GAP) - width;
   while (excess > 0) {
     // The widest gives way first, so that no column is squeezed for another's sake.
-    const [widest] = columns.map(({ least }, index) => ({ index, room: (widths[index] ?? 0) - (least ?? Infinity), size: widths[index] ?? 0 }))
+    const [widest] = columns.map(({ least }, index) => ({
+      index, room: (widths[index] ?? 0) - (least ?? Infinity), size: widths[index] ?? 0,
+    }))
       .filter(({ room }) => room > 0).sort((a, b) => b.size - a.size);
     if (widest === undefined) break;
     widths[widest.index] = widest.size - 1;
@@ -50,7 +56,9 @@ function rowLines(row: readonly Cell[], widths: readonly number[], colours: bool
   return Array.from({ length: height }, (_, line) => cells.map((lines, index) => {
     const text = lines[line] ?? '';
     const last = index === cells.length - 1;
-    return painted(text, row[index]?.colour, colours) + (last ? '' : ' '.repeat((widths[index] ?? 0) - text.length + GAP));
+    return painted(text, row[index]?.colour, colours) + (last
+      ? ''
+      : ' '.repeat((widths[index] ?? 0) - text.length + GAP));
   }).join('').trimEnd());
 }
 

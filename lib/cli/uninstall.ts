@@ -70,7 +70,9 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
   const lock = await acquireLock(io.exec, { path: io.settings.lock, wait: LOCK_WAIT, holder: 'guestwire uninstall' });
   try {
     const left = await settleWiring(io, lock, wiring);
-    await serveNobody({ journal: quietJournal(io), exec: io.exec, log: { info: io.print, warn: io.warn }, settings: io.settings });
+    await serveNobody({
+      journal: quietJournal(io), exec: io.exec, log: { info: io.print, warn: io.warn }, settings: io.settings,
+    });
     const units = [...installedUnits(), ...(isAgentInstalled() ? [AGENT_UNIT] : [])];
     // What it would wire again waits for the lock, and then finds its files gone.
     await stopAgent(io);
@@ -98,13 +100,17 @@ async function settleWiring(io: Io, lock: Lock, wiring: Wiring): Promise<WiredGu
   if (wiring === 'refuse') {
     throw new HostError(`nothing was removed, because guests are wired: ${labels(guests)}: stop them, or choose --unwire or --keep-wiring`);
   }
-  const failures = await releaseAll(io, lock, { guests, letGo: (host, uuid) => releaseRunning(host, uuid, { keepMade: false, keepLinksUp: true }) });
+  const failures = await releaseAll(io, lock, {
+    guests, letGo: (host, uuid) => releaseRunning(host, uuid, { keepMade: false, keepLinksUp: true }),
+  });
   if (failures.length > 0) throw new HostError(`nothing was removed, because not every guest could be released: ${failures.join('; ')}`);
   return [];
 }
 
 /** Releases as many of the guests as it can. Returns what failed, a sentence a guest. */
-async function releaseAll(io: Io, lock: Lock, { guests, letGo }: { guests: readonly WiredGuest[]; letGo: typeof release }): Promise<string[]> {
+async function releaseAll(
+  io: Io, lock: Lock, { guests, letGo }: { guests: readonly WiredGuest[]; letGo: typeof release },
+): Promise<string[]> {
   const log = createLog(io.exec);
   const tell = (line: string): void => {
     log.info(line);
@@ -130,15 +136,23 @@ async function releaseAll(io: Io, lock: Lock, { guests, letGo }: { guests: reado
 function removeFiles(io: Io): void {
   const made = readRecord()?.directories ?? [];
   for (const path of installedFiles().filter((each) => each !== RECORD)) removeFile(io, path);
-  for (const path of [BESIDE_DIR, HOOKS_DIR, ...[...DROP_IN_DIRS].reverse()].filter((each) => made.includes(each))) removeIfEmpty(io, path);
+  for (const path of [BESIDE_DIR, HOOKS_DIR, ...[...DROP_IN_DIRS].reverse()].filter((each) => made.includes(each))) {
+    removeIfEmpty(io, path);
+  }
   if (installedFiles().includes(RECORD)) removeFile(io, RECORD);
   removeIfEmpty(io, LIBRARY_DIR);
 }
 
 function installedFiles(): string[] {
   // Behind a symlink lie somebody else's files.
-  const library = lstatOf(LIBRARY_DIR)?.isDirectory() === true ? [...LIBRARY_FILES.map((name) => join(LIBRARY_DIR, name)), AGENT, RECORD].filter(isFile) : [];
-  return [...[MAIN, BESIDE].filter(isOurs), ...(isAgentInstalled() ? [AGENT_UNIT] : []), ...installedUnits(), ...[HOOKS_DIR, LIBRARY_DIR, UNITS_DIR, ...DRAFT_DIRS].flatMap(leftoversIn), ...DROP_IN_FILES.filter(isOurDropIn), ...library];
+  const library = lstatOf(LIBRARY_DIR)?.isDirectory() === true
+    ? [...LIBRARY_FILES.map((name) => join(LIBRARY_DIR, name)), AGENT, RECORD].filter(isFile)
+    : [];
+  return [
+    ...[MAIN, BESIDE].filter(isOurs), ...(isAgentInstalled() ? [AGENT_UNIT] : []), ...installedUnits(),
+    ...[HOOKS_DIR, LIBRARY_DIR, UNITS_DIR, ...DRAFT_DIRS].flatMap(leftoversIn), ...DROP_IN_FILES.filter(isOurDropIn),
+    ...library,
+  ];
 }
 
 /** A link to a launcher is not what install made. */
@@ -188,7 +202,9 @@ function attempt(path: string, act: () => void): void {
 }
 
 function wiredGuests({ settings: { stateDir } }: Io, journal: Journal): WiredGuest[] {
-  const uuids = namesIn(stateDir).filter((name) => /^[0-9a-f-]{36}\.json$/.test(name)).map((name) => name.slice(0, -'.json'.length));
+  const uuids = namesIn(stateDir)
+    .filter((name) => /^[0-9a-f-]{36}\.json$/.test(name))
+    .map((name) => name.slice(0, -'.json'.length));
   return uuids.map((uuid) => {
     const name = journal.read(uuid)?.guest.name;
     if (name === undefined) return { uuid, label: `guest ${uuid} (its journal entry is damaged)`, outcome: 'forgotten: its wiring stays' };

@@ -1,6 +1,7 @@
 /**
- * `[bridge.NAME]` of the host config, and the bridge of `[network.NAME]`. A table with `vid` and `parent` is a bridge of one
- * VLAN, which guestwire makes; a table whose name holds `{vid}` stands for one such bridge for each VID in its `allowed`.
+ * `[bridge.NAME]` of the host config, and the bridge of `[network.NAME]`. A table with `vid` and `parent` is a bridge
+ * of one VLAN, which guestwire makes; a table with `{vid}` in its name stands for one such bridge for each VID in its
+ * `allowed`.
  */
 import * as z from 'zod/mini';
 import { locate, ValueError } from '../errors.js';
@@ -15,7 +16,7 @@ import { assertDistinct, header, mapOf, read, table, type Table, type TablePath,
 /** The part of the host config that this file is about. */
 export interface BridgeTables {
   readonly bridges: ReadonlyMap<string, BridgeConfig>;
-  /** Tables whose name holds `{vid}`; look a bridge up with bridgeNamed(). */
+  /** Tables with `{vid}` in their names; bridgeNamed() finds a bridge in them. */
   readonly patterns: readonly BridgePattern[];
 }
 
@@ -35,7 +36,7 @@ export interface BridgeConfig {
 /** What a bridge of one VLAN is a bridge of. */
 export interface OneVlan {
   readonly vid: number;
-  /** The link whose sub-interface joins the bridge. */
+  /** The link that carries the VLAN: its sub-interface joins the bridge. */
   readonly parent: string;
 }
 
@@ -59,7 +60,8 @@ export function bridgeKeys() {
   const text = z.string('text in quotes');
   return table({
     uplinks: z.optional(z.array(text, 'a list')), protected: vids, allowed: vids, trust: trustList(),
-    vid: z.optional(z.union([z.number(), z.string()], 'a VLAN ID such as 30')), parent: z.optional(z.string('the name of a link in quotes')),
+    vid: z.optional(z.union([z.number(), z.string()], 'a VLAN ID such as 30')),
+    parent: z.optional(z.string('the name of a link in quotes')),
   });
 }
 
@@ -69,7 +71,8 @@ type Written = z.infer<Schema>;
 /** Returns what the `[bridge]` tables say. Throws ValueError. */
 export function bridgeTables(tables: Table | undefined, schema: Schema): BridgeTables {
   const written = Object.entries(tables ?? {});
-  const named = (isPattern: boolean): Table => Object.fromEntries(written.filter(([name]) => /[{}]/.test(name) === isPattern));
+  const named = (isPattern: boolean): Table =>
+    Object.fromEntries(written.filter(([name]) => /[{}]/.test(name) === isPattern));
   const found = {
     bridges: mapOf(named(false), ['bridge'], (value, at) => bridgeConfig(read(schema, value, at), at)),
     patterns: [...mapOf(named(true), ['bridge'], (value, at) => patternOf(read(schema, value, at), at)).values()],
@@ -78,7 +81,7 @@ export function bridgeTables(tables: Table | undefined, schema: Schema): BridgeT
   return found;
 }
 
-/** Returns what the host config says of the bridge `name`: its own table, or the one whose `{vid}` fits. */
+/** Returns the config of the bridge `name`: its own table, or the table with a `{vid}` that fits. */
 export function bridgeNamed({ bridges, patterns }: BridgeTables, name: string): BridgeConfig | undefined {
   const own = bridges.get(name);
   if (own !== undefined) return own;
@@ -96,8 +99,8 @@ export function bridgeHeader({ bridges, patterns }: BridgeTables, name: string):
 }
 
 /**
- * Returns the name of the sub-interface of a parent: `PARENT.VID`, as every tool calls it, or `vlanVID` where that is too
- * long for the kernel.
+ * Returns the name of the sub-interface of a parent: `PARENT.VID`, as every tool calls it, or `vlanVID` where that is
+ * too long for the kernel.
  */
 export function subinterfaceName({ parent, vid }: OneVlan): string {
   const name = `${parent}.${vid}`;
@@ -155,7 +158,10 @@ function patternOf(bridge: Written, at: TablePath): BridgePattern {
   if (vids.size === 0) throw new ValueError(`${header(at)} allowed: the list is empty: list at least one VLAN`);
   // The longest name tells for all of them.
   locate(ValueError, header(at), () => { assertIfname(name.replace(MARK, String(Math.max(...vids)))); });
-  return { name, parent: within(at, 'parent', () => parentOf(parent, at)), allowed: vids, trust: within(at, 'trust', () => trustPermitOf(bridge.trust)) };
+  return {
+    name, parent: within(at, 'parent', () => parentOf(parent, at)), allowed: vids,
+    trust: within(at, 'trust', () => trustPermitOf(bridge.trust)),
+  };
 }
 
 const REASONS: Readonly<Record<'uplinks' | 'protected' | 'allowed', string>> = {
@@ -185,7 +191,8 @@ function oneVid(text: string): number {
 function assertApart(tables: BridgeTables): void {
   const names = new Map<string, string>();
   const bridges = new Map<string, string>();
-  const uplinkOf = new Map([...tables.bridges].flatMap(([name, { uplinks }]) => uplinks.map((dev) => [dev, name] as const)));
+  const uplinkOf = new Map([...tables.bridges].flatMap(([name, { uplinks }]) =>
+    uplinks.map((dev) => [dev, name] as const)));
   const all = madeBridges(tables);
   for (const { name, at } of all) {
     const other = names.get(name);
@@ -210,11 +217,16 @@ function whatOf({ parent, vid }: OneVlan, sub: string): string {
 }
 
 /** Every bridge of one VLAN, with the name of its table. An exact name wins over a pattern that fits. */
-function madeBridges({ bridges, patterns }: BridgeTables): { readonly name: string; readonly at: string; readonly made: OneVlan }[] {
+function madeBridges({ bridges, patterns }: BridgeTables): {
+  readonly name: string;
+  readonly at: string;
+  readonly made: OneVlan;
+}[] {
   return [
     ...[...bridges].flatMap(([name, { made }]) => (made === undefined ? [] : [{ name, at: name, made }])),
     ...patterns.flatMap(({ name: at, parent, allowed }) => [...allowed]
-      .map((vid) => ({ name: at.replace(MARK, String(vid)), at, made: { vid, parent } })).filter(({ name }) => !bridges.has(name))),
+      .map((vid) => ({ name: at.replace(MARK, String(vid)), at, made: { vid, parent } })).filter(({ name }) =>
+        !bridges.has(name))),
   ];
 }
 

@@ -79,17 +79,20 @@ export function configReading(path: string): ConfigReading {
 export function configMentions(text: string, names: readonly string[]): boolean {
   const lines = text.split('\n').filter((line) => !/^\s*#/.test(line)).join('\n');
   if (/\\[uUx]|\0/.test(lines)) return true;
-  return names.some((name) => maySpell(lines, name) || holdsWord(lines, name) || holdsWord(lines.toLowerCase(), name.toLowerCase()));
+  return names.some((name) =>
+    maySpell(lines, name) || holdsWord(lines, name) || holdsWord(lines.toLowerCase(), name.toLowerCase()));
 }
 
 /**
- * Returns whether a config that cannot be believed may have guestwire make one of these bridges: a table that has the name of
- * the bridge and says `vid`, or a name whose `{vid}` fits. Other tables of bridges concern no guest that says nothing itself.
+ * Returns whether a config that cannot be believed may have guestwire make one of these bridges: a table that has the
+ * name of the bridge and says `vid`, or a name with a `{vid}` that fits. Other tables of bridges concern no guest that
+ * says nothing itself.
  */
 export function configMayMake(text: string, bridges: readonly string[]): boolean {
   const lines = text.split('\n').filter((line) => !/^\s*#/.test(line));
   const tables = lines.join('\n').split(/\n(?=\s*\[)/);
-  return bridges.some((bridge) => bridge !== '' && tables.some((table) => (hasKey(table, bridge) && hasKey(table, 'vid')) || hasPattern(table, bridge)));
+  return bridges.some((bridge) => bridge !== '' &&
+    tables.some((table) => (hasKey(table, bridge) && hasKey(table, 'vid')) || hasPattern(table, bridge)));
 }
 
 function hasKey(table: string, word: string): boolean {
@@ -99,7 +102,9 @@ function hasKey(table: string, word: string): boolean {
 
 function hasPattern(table: string, bridge: string): boolean {
   return [...table.matchAll(/([A-Za-z0-9_.+-]*)\{vid\}([A-Za-z0-9_.+-]*)/g)].some(([, start = '', end = '']) =>
-    bridge.startsWith(start) && bridge.endsWith(end) && /^[1-9][0-9]*$/.test(bridge.slice(start.length, bridge.length - end.length)));
+    bridge.startsWith(start) &&
+      bridge.endsWith(end) &&
+      /^[1-9][0-9]*$/.test(bridge.slice(start.length, bridge.length - end.length)));
 }
 
 /** TOML writes quotes, backslashes and control characters as escapes; bytes that are no UTF-8 may be any letter. */

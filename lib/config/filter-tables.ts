@@ -1,6 +1,6 @@
 /**
- * The host config's words for filters: the table `[filter]`, `trust` of `[bridge]` and `[routed]`, and what a guest's own
- * table says in place of its metadata.
+ * The host config's words for filters: the table `[filter]`, `trust` of `[bridge]` and `[routed]`, and what a guest's
+ * own table says in place of its metadata.
  */
 import * as z from 'zod/mini';
 import { ValueError } from '../errors.js';
@@ -68,12 +68,16 @@ type Written = { readonly [K in keyof Keys]?: z.infer<Keys[K]> };
 /** Returns what `[filter]` says; absent keys have their defaults. Throws ValueError. */
 export function filterConfig(value: unknown): FilterTable['filter'] {
   if (value === undefined) return DEFAULT_FILTER;
-  const { profile, log } = read(table({ profile: profileKey(), log: z.optional(z.boolean('true or false')) }), value, ['filter']);
+  const { profile, log } = read(
+    table({ profile: profileKey(), log: z.optional(z.boolean('true or false')) }), value, ['filter'],
+  );
   return { profile: profile ?? DEFAULT_FILTER.profile, log: log ?? DEFAULT_FILTER.log };
 }
 
 /** Returns the words for one NIC's filters; undefined when none of the keys is there. Throws ValueError. */
-export function filterWordsOf({ trust, allow, profile, log, groups, ip }: Written, at: TablePath): FilterWords | undefined {
+export function filterWordsOf(
+  { trust, allow, profile, log, groups, ip }: Written, at: TablePath,
+): FilterWords | undefined {
   if ([trust, allow, profile, log, groups, ip].every((key) => key === undefined)) return undefined;
   const allows = (allow ?? []).map((words, index) => within(at, `allow[${index}]`, () => allowOf(
     { ...words, port: words.port === undefined ? undefined : itemsOf(String(words.port)) }, `allow[${index}] of [guest] in the host config`)));

@@ -50,7 +50,8 @@ function makeSchemas() {
       vlan: z.optional(vlan),
       isolated: z.optional(yesOrNo),
       routed: z.optional(table({
-        veth: z.optional(text), mtu: z.optional(number), ip: z.array(text, 'a list of addresses'), route: z.optional(routes),
+        veth: z.optional(text), mtu: z.optional(number), ip: z.array(text, 'a list of addresses'),
+        route: z.optional(routes),
         table: routeTableKey(), vrf: z.optional(text),
       })),
       ...filterKeys(),

@@ -1,6 +1,6 @@
 /**
- * A TOML document to `HostConfig`: the tables of the host config, their keys and their values. A key that is misspelt or
- * passed over would leave guests with more than the host meant to give, so every word is checked. Pure.
+ * A TOML document to `HostConfig`: the tables of the host config, their keys and their values. A key that is misspelt
+ * or passed over would leave guests with more than the host meant to give, so every word is checked. Pure.
  */
 import * as z from 'zod/mini';
 import { ValueError } from '../errors.js';
@@ -17,7 +17,9 @@ import {
 import { serveConfig, type ServeTable } from './serve-table.js';
 import { assertDistinct, mapOf, namedTables, read, table, type Table, type TablePath, within } from './toml.js';
 
-/** What this host offers and permits. An absent file is `defaultConfig()`: all the XML asks for, on bridges that exist. */
+/**
+ * What this host offers and permits. An absent file is `defaultConfig()`: all the XML asks for, on bridges that exist.
+ */
 export interface HostConfig extends BridgeTables, ServeTable, FilterTable {
   readonly routed: RoutedConfig;
   /** By libvirt network name, the bridge it leads to: for the moment at which the XML has the network's name alone. */
@@ -76,10 +78,13 @@ function makeSchemas() {
   const anything = z.optional(z.unknown());
   const tables = z.optional(namedTables);
   return {
-    document: table({ bridge: tables, routed: anything, network: tables, guest: tables, serve: anything, filter: anything }),
+    document: table({
+      bridge: tables, routed: anything, network: tables, guest: tables, serve: anything, filter: anything,
+    }),
     bridge: bridgeKeys(),
     routed: table({
-      gateways: texts, prefixes: texts, proxy: texts, table: routeTableKey(), protocol: z.optional(z.number('a number')),
+      gateways: texts, prefixes: texts, proxy: texts, table: routeTableKey(),
+      protocol: z.optional(z.number('a number')),
       announce: yesOrNo, probe: yesOrNo, manage_sysctls: yesOrNo, trust: trustList(),
       migration: z.optional(z.literal(['refuse', 'manual'], '"refuse" or "manual"')),
     }),
@@ -102,12 +107,15 @@ function schemas(): Schemas {
 /** Returns the config of a host without the file: all that the XML asks for, on bridges that exist. */
 export function defaultConfig(): HostConfig {
   return {
-    bridges: new Map(), patterns: [], networks: new Map(), routed: DEFAULT_ROUTED, portgroups: new Map(), guests: new Map(),
+    bridges: new Map(), patterns: [], networks: new Map(), routed: DEFAULT_ROUTED, portgroups: new Map(),
+    guests: new Map(),
     serve: undefined, filter: DEFAULT_FILTER,
   };
 }
 
-/** Returns the host config that a document says; absent keys have their defaults. Throws ValueError for the first fault. */
+/**
+ * Returns the host config that a document says; absent keys have their defaults. Throws ValueError for the first fault.
+ */
 export function hostConfig(document: Table): HostConfig {
   const top = read(schemas().document, document, []);
   return {

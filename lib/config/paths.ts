@@ -13,7 +13,10 @@ export interface Settings {
   readonly quarantine: string;
 }
 
-/** Returns the settings that `env` asks for: GUESTWIRE_CONFIG, GUESTWIRE_STATE_DIR, GUESTWIRE_LOCK, GUESTWIRE_QUARANTINE_DIR. */
+/**
+ * Returns the settings that `env` asks for: GUESTWIRE_CONFIG, GUESTWIRE_STATE_DIR, GUESTWIRE_LOCK,
+ * GUESTWIRE_QUARANTINE_DIR.
+ */
 export function settingsFrom(env: Readonly<Record<string, string | undefined>>): Settings {
   const stateDir = env['GUESTWIRE_STATE_DIR'] ?? '/run/guestwire';
   return {

@@ -24,14 +24,17 @@ export interface ServeConfig {
   readonly address: Address;
 }
 
-/** RFC 4861 section 6.2.1 ends at 9000; advertisements come three times a lifetime and radvd sends one in 4 s at most. */
+/**
+ * RFC 4861 section 6.2.1 ends at 9000; advertisements come three times a lifetime and radvd sends one in 4 s at most.
+ */
 const LIFETIME = { least: 12, most: 9000 };
 /** dnsmasq 2.90 makes a lease of 2 minutes of any shorter one. */
 const LEASE = { least: 120, most: 86_400 };
 
 const DEFAULT: ServeConfig = {
   on: true, dns: [], search: [], lifetime: 1800,
-  // As short as it can be: a system that asks under another DUID waits for the end of the lease before it (dnsmasq 2.90).
+  // As short as it can be: a system that asks under another DUID waits for the end of the lease before it (dnsmasq
+  // 2.90).
   lease: LEASE.least,
   // Made up as RFC 4193 wants it, and the same everywhere, as fe80::1 is: it means "this end of the link".
   address: { family: 'inet6', text: 'fd6a:92c1:7e05::1' },
@@ -54,7 +57,9 @@ export function serveConfig(value: unknown): ServeConfig | undefined {
     search: within(at, 'search', () => (serve.search ?? []).map(domainName)),
     lifetime: within(at, 'lifetime', () => secondsIn(serve.lifetime ?? DEFAULT.lifetime, LIFETIME)),
     lease: within(at, 'lease', () => secondsIn(serve.lease ?? DEFAULT.lease, LEASE)),
-    address: within(at, 'address', () => (serve.address === undefined ? DEFAULT.address : servingAddress(serve.address))),
+    address: within(at, 'address', () => (serve.address === undefined ? DEFAULT.address : servingAddress(
+      serve.address,
+    ))),
   };
 }
 

@@ -72,7 +72,8 @@ export interface DoctorFacts {
 /** Returns all that is found, the worst first. */
 export function diagnose(facts: DoctorFacts): Ill[] {
   const all = [
-    ...installIlls, ...versionIlls, ...bridgeIlls, ({ made }: DoctorFacts) => madeBridgeIlls(made), ...uplinkIlls, ...duplicateIlls, ...forwardingIlls, ...sourceIlls, ...tableIlls, ...filterIlls, ...daemonIlls,
+    ...installIlls, ...versionIlls, ...bridgeIlls, ({ made }: DoctorFacts) => madeBridgeIlls(made), ...uplinkIlls,
+    ...duplicateIlls, ...forwardingIlls, ...sourceIlls, ...tableIlls, ...filterIlls, ...daemonIlls,
   ];
   return all.flatMap((check) => check(facts)).sort((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity));
 }
@@ -84,38 +85,51 @@ type Check = (facts: DoctorFacts) => Ill[];
 const installIlls: readonly Check[] = [({ install }) => install.map((ill) => ({ why: 'libvirt starts guests without their network', ...ill }))];
 
 const versionIlls: readonly Check[] = [
-  ({ libvirt }) => (libvirt === undefined || atLeast(libvirt, [6, 5]) ? [] : [{ severity: 'warning', what: `libvirt ${libvirt.join('.')} is old`, why: 'before 6.5 it runs only one hook script, and guestwire is not tested with it', cure: 'apt-get install --only-upgrade libvirt-daemon-system libvirt-clients' }]),
-  ({ kernel }) => (atLeast(kernel, [5, 10]) ? [] : [{ severity: 'warning', what: `Linux ${kernel.join('.')} is old`, why: 'its neighbour proxies keep no protocol number, and guestwire is not tested with it', cure: 'apt-get install linux-image-amd64 && reboot' }]),
+  ({ libvirt }) => (libvirt === undefined || atLeast(libvirt, [6, 5]) ? [] : [{
+    severity: 'warning', what: `libvirt ${libvirt.join('.')} is old`, why: 'before 6.5 it runs only one hook script, and guestwire is not tested with it', cure: 'apt-get install --only-upgrade libvirt-daemon-system libvirt-clients',
+  }]),
+  ({ kernel }) => (atLeast(kernel, [5, 10]) ? [] : [{
+    severity: 'warning', what: `Linux ${kernel.join('.')} is old`, why: 'its neighbour proxies keep no protocol number, and guestwire is not tested with it', cure: 'apt-get install linux-image-amd64 && reboot',
+  }]),
 ];
 
 const bridgeIlls: readonly Check[] = [
-  ({ bridges, nics }) => bridges.filter(({ name, filtering }) => !filtering && nics.some(({ bridge, vids }) => bridge === name && vids.length > 0)).map(({ name }) => ({
-    severity: 'error', what: `bridge ${quote(name)} does not filter VLANs`, why: 'guests that ask for a VLAN on it do not start', cure: `ip link set dev ${name} type bridge vlan_filtering 1`,
-  })),
-  ({ bridges }) => bridges.filter(({ filtering, defaultPvid }) => filtering && defaultPvid !== 0).map(({ name, defaultPvid }) => ({
-    severity: 'warning', what: `bridge ${quote(name)} puts new ports into VLAN ${defaultPvid}`, why: 'a tap receives that VLAN until the hook runs; but the change removes that VLAN from every port that still has it, the host included',
-    cure: `ip link set dev ${name} type bridge vlan_default_pvid 0`,
-  })),
-  ({ bridges }) => bridges.filter(({ filtering, learnsLinkLocal }) => filtering && learnsLinkLocal === true).map(({ name }) => ({
-    severity: 'warning', what: `bridge ${quote(name)} learns from link-local frames`, why: "no nftables hook sees frames to LLDP's group address, so a guest can use them to move another guest's MAC to its own port", cure: `ip link set dev ${name} type bridge no_linklocal_learn 1`,
-  })),
-  ({ bridges }) => bridges.filter(({ snoops, queries, uplinks }) => snoops && !queries && uplinks.size === 0).map(({ name }) => ({
-    severity: 'note', what: `bridge ${quote(name)} snoops multicast without a querier`, why: 'without a querier in the VLAN, neighbour solicitations stop reaching guests after some minutes, and IPv6 fails', cure: `ip link set dev ${name} type bridge mcast_querier 1`,
-  })),
+  ({ bridges, nics }) => bridges
+    .filter(({ name, filtering }) => !filtering && nics.some(({ bridge, vids }) => bridge === name && vids.length > 0))
+    .map(({ name }) => ({
+      severity: 'error', what: `bridge ${quote(name)} does not filter VLANs`, why: 'guests that ask for a VLAN on it do not start', cure: `ip link set dev ${name} type bridge vlan_filtering 1`,
+    })),
+  ({ bridges }) =>
+    bridges.filter(({ filtering, defaultPvid }) => filtering && defaultPvid !== 0).map(({ name, defaultPvid }) => ({
+      severity: 'warning', what: `bridge ${quote(name)} puts new ports into VLAN ${defaultPvid}`, why: 'a tap receives that VLAN until the hook runs; but the change removes that VLAN from every port that still has it, the host included',
+      cure: `ip link set dev ${name} type bridge vlan_default_pvid 0`,
+    })),
+  ({ bridges }) =>
+    bridges.filter(({ filtering, learnsLinkLocal }) => filtering && learnsLinkLocal === true).map(({ name }) => ({
+      severity: 'warning', what: `bridge ${quote(name)} learns from link-local frames`, why: "no nftables hook sees frames to LLDP's group address, so a guest can use them to move another guest's MAC to its own port", cure: `ip link set dev ${name} type bridge no_linklocal_learn 1`,
+    })),
+  ({ bridges }) =>
+    bridges.filter(({ snoops, queries, uplinks }) => snoops && !queries && uplinks.size === 0).map(({ name }) => ({
+      severity: 'note', what: `bridge ${quote(name)} snoops multicast without a querier`, why: 'without a querier in the VLAN, neighbour solicitations stop reaching guests after some minutes, and IPv6 fails', cure: `ip link set dev ${name} type bridge mcast_querier 1`,
+    })),
 ];
 
 const uplinkIlls: readonly Check[] = [
-  ({ bridges, subinterfaces, nics }) => bridges.flatMap(({ name, uplinks }) => subinterfaces.filter(({ parent }) => uplinks.has(parent)).map(({ ifname, parent, vid }): Ill => ({
-    severity: nics.some(({ bridge, vids }) => bridge === name && vids.includes(vid)) ? 'error' : 'warning', what: `sub-interface ${quote(ifname)} takes VLAN ${vid} from ${quote(parent)}`,
-    why: `bridge ${quote(name)} never receives that VLAN's frames`, cure: `ip link del ${ifname}`,
-  }))),
-  ({ bridges }) => bridges.flatMap(({ name, uplinks }) => [...uplinks].filter(([, vids]) => vids === undefined).map(([dev]): Ill => ({
-    severity: 'error', what: `uplink ${quote(dev)} is not a port of bridge ${quote(name)}`, why: "guests' VLANs do not leave this host through it", cure: `ip link set dev ${dev} master ${name}`,
-  }))),
+  ({ bridges, subinterfaces, nics }) => bridges.flatMap(({ name, uplinks }) =>
+    subinterfaces.filter(({ parent }) => uplinks.has(parent)).map(({ ifname, parent, vid }): Ill => ({
+      severity: nics.some(({ bridge, vids }) => bridge === name && vids.includes(vid)) ? 'error' : 'warning', what: `sub-interface ${quote(ifname)} takes VLAN ${vid} from ${quote(parent)}`,
+      why: `bridge ${quote(name)} never receives that VLAN's frames`, cure: `ip link del ${ifname}`,
+    }))),
+  ({ bridges }) =>
+    bridges.flatMap(({ name, uplinks }) => [...uplinks].filter(([, vids]) => vids === undefined).map(([dev]): Ill => ({
+      severity: 'error', what: `uplink ${quote(dev)} is not a port of bridge ${quote(name)}`, why: "guests' VLANs do not leave this host through it", cure: `ip link set dev ${dev} master ${name}`,
+    }))),
   // Another program removed VLANs that guestwire put there: guestwire adds them at each start.
   ({ bridges, nics }) => bridges.flatMap(({ name, uplinks }) => [...uplinks].flatMap(([dev, carried]): Ill[] => {
     const used = nics.filter(({ bridge, running }) => running && bridge === name).flatMap(({ vids }) => vids);
-    const missing = carried === undefined ? [] : [...new Set(used)].filter((vid) => !carried.has(vid)).sort((a, b) => a - b);
+    const missing = carried === undefined
+      ? []
+      : [...new Set(used)].filter((vid) => !carried.has(vid)).sort((a, b) => a - b);
     return missing.length === 0 ? [] : [{ severity: 'error', what: `uplink ${quote(dev)} does not carry VLANs ${formatVids(missing)}`, why: 'running guests use them, and reach nothing outside this host', cure: 'guestwire reconcile --all' }];
   })),
   // guestwire keeps VIDs on uplinks that the host config names; without an uplink there, the administrator has to.
@@ -126,27 +140,41 @@ const uplinkIlls: readonly Check[] = [
 ];
 
 const duplicateIlls: readonly Check[] = [
-  ({ nics }) => twice(nics.flatMap(({ guest, addresses }) => addresses.map((key) => ({ key, guest })))).map(({ key, guests }) => ({
-    severity: 'error', what: `address ${quote(key)} belongs to guests ${guests.map(quote).join(' and ')}`, why: 'the second one that starts is refused', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
-  })),
-  ({ nics }) => twice(nics.flatMap(({ guest, mac }) => (mac === undefined ? [] : [{ key: mac, guest }]))).map(({ key, guests }) => ({
-    severity: 'warning', what: `MAC ${key} belongs to guests ${guests.map(quote).join(' and ')}`, why: 'in one VLAN each receives frames for the other', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
-  })),
+  ({ nics }) =>
+    twice(nics.flatMap(({ guest, addresses }) => addresses.map((key) => ({ key, guest })))).map(({ key, guests }) => ({
+      severity: 'error', what: `address ${quote(key)} belongs to guests ${guests.map(quote).join(' and ')}`, why: 'the second one that starts is refused', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
+    })),
+  ({ nics }) =>
+    twice(nics.flatMap(({ guest, mac }) => (mac === undefined ? [] : [{ key: mac, guest }]))).map(({
+      key, guests,
+    }) => ({
+      severity: 'warning', what: `MAC ${key} belongs to guests ${guests.map(quote).join(' and ')}`, why: 'in one VLAN each receives frames for the other', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
+    })),
 ];
 
-function twice(list: readonly { readonly key: string; readonly guest: string }[]): { readonly key: string; readonly guests: readonly string[] }[] {
+function twice(
+  list: readonly { readonly key: string; readonly guest: string }[],
+): { readonly key: string; readonly guests: readonly string[] }[] {
   const guests = new Map<string, string[]>();
   for (const { key, guest } of list) guests.set(key, [...(guests.get(key) ?? []), guest]);
   return [...guests].filter(([, names]) => names.length > 1).map(([key, names]) => ({ key, guests: names }));
 }
 
 function uses(facts: DoctorFacts, mark: ':' | '.'): boolean {
-  return facts.nics.some(({ bridge, addresses }) => bridge === undefined && addresses.some((address) => address.includes(mark)));
+  return facts.nics.some(({ bridge, addresses }) => bridge === undefined &&
+    addresses.some((address) => address.includes(mark)));
 }
 
 const forwardingIlls: readonly Check[] = [
-  (facts) => (uses(facts, '.') && facts.sysctls.get('net/ipv4/ip_forward') === '0' ? [{ severity: 'error', what: 'this host does not forward IPv4', why: 'guests on routed links do not start', cure: 'sysctl -w net.ipv4.ip_forward=1' }] : []),
-  (facts) => (uses(facts, ':') && facts.sysctls.get('net/ipv6/conf/all/forwarding') === '0' ? [{ severity: 'error', what: 'this host does not forward IPv6', why: 'guests on routed links do not start', cure: `sysctl -w ${[...raLinks(facts, '1').map((dev) => `${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`), 'net.ipv6.conf.all.forwarding=1'].join(' ')}` }] : []),
+  (facts) => (uses(facts, '.') && facts.sysctls.get('net/ipv4/ip_forward') === '0' ? [{
+    severity: 'error', what: 'this host does not forward IPv4', why: 'guests on routed links do not start',
+    cure: 'sysctl -w net.ipv4.ip_forward=1',
+  }] : []),
+  (facts) => (uses(facts, ':') && facts.sysctls.get('net/ipv6/conf/all/forwarding') === '0'
+    ? [{
+      severity: 'error', what: 'this host does not forward IPv6', why: 'guests on routed links do not start', cure: `sysctl -w ${[...raLinks(facts, '1').map((dev) => `${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`), 'net.ipv6.conf.all.forwarding=1'].join(' ')}`,
+    }]
+    : []),
   (facts) => (facts.sysctls.get('net/ipv6/conf/all/forwarding') !== '1' ? [] : raLinks(facts, '1').map((dev) => ({
     severity: 'warning', what: `${quote(dev)} ignores router advertisements, because this host forwards`, why: 'a default route learned from them is gone, or disappears when it expires', cure: `sysctl -w ${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`,
   }))),
@@ -157,11 +185,15 @@ function raLinks({ uplinks, sysctls }: DoctorFacts, value: string): string[] {
 }
 
 const sourceIlls: readonly Check[] = [
-  ({ uplinks, sysctls }) => uplinks.filter((dev) => Math.max(...['all', dev].map((name) => Number(sysctls.get(`net/ipv4/conf/${name}/rp_filter`) ?? 0))) === 1).map((dev) => ({
+  ({ uplinks, sysctls }) => uplinks.filter((dev) => Math.max(
+    ...['all', dev].map((name) => Number(sysctls.get(`net/ipv4/conf/${name}/rp_filter`) ?? 0)),
+  ) === 1).map((dev) => ({
     severity: 'note', what: `rp_filter is strict on ${quote(dev)}`, why: 'the kernel drops packets that arrive on another link than its own route to their sender uses', cure: `sysctl -w ${sysctlName(`net/ipv4/conf/${dev}/rp_filter`)}=2`,
   })),
   // The greater of the two is in force, so a loose `all` takes the strict check from every guest's link.
-  ({ sysctls }) => (sysctls.get('net/ipv4/conf/all/rp_filter') === '2' ? [{ severity: 'warning', what: 'rp_filter of all links is loose', why: "it overrides the strict check on guests' links, and the host answers ARP requests with forged senders", cure: 'sysctl -w net.ipv4.conf.all.rp_filter=0' }] : []),
+  ({ sysctls }) => (sysctls.get('net/ipv4/conf/all/rp_filter') === '2'
+    ? [{ severity: 'warning', what: 'rp_filter of all links is loose', why: "it overrides the strict check on guests' links, and the host answers ARP requests with forged senders", cure: 'sysctl -w net.ipv4.conf.all.rp_filter=0' }]
+    : []),
 ];
 
 const tableIlls: readonly Check[] = [
@@ -174,15 +206,23 @@ const tableIlls: readonly Check[] = [
 ];
 
 const filterIlls: readonly Check[] = [
-  ({ sysctls }) => ['iptables', 'ip6tables', 'arptables'].filter((name) => sysctls.get(`net/bridge/bridge-nf-call-${name}`) === '1').map((name) => ({
-    severity: 'warning', what: `bridged frames go through ${name}`, why: "rules for the host's own traffic, such as Docker's, then drop traffic between guests in one VLAN", cure: `sysctl -w net.bridge.bridge-nf-call-${name}=0`,
-  })),
+  ({ sysctls }) => ['iptables', 'ip6tables', 'arptables']
+    .filter((name) => sysctls.get(`net/bridge/bridge-nf-call-${name}`) === '1')
+    .map((name) => ({
+      severity: 'warning', what: `bridged frames go through ${name}`, why: "rules for the host's own traffic, such as Docker's, then drop traffic between guests in one VLAN", cure: `sysctl -w net.bridge.bridge-nf-call-${name}=0`,
+    })),
   ({ dropping, nics }) => dropping.flatMap((chain): Ill[] => {
-    const links = [...new Set(nics.filter(({ bridge, addresses }) => bridge === undefined && addresses.length > 0).map(({ link }) => link))];
-    const [from, to] = [links.filter((link) => !isAmong(link, chain.from)), links.filter((link) => !isAmong(link, chain.to))];
+    const links = [...new Set(nics
+      .filter(({ bridge, addresses }) => bridge === undefined && addresses.length > 0)
+      .map(({ link }) => link))];
+    const [from, to] = [
+      links.filter((link) => !isAmong(link, chain.from)), links.filter((link) => !isAmong(link, chain.to)),
+    ];
     if (from.length + to.length === 0) return [];
     return [{
-      severity: 'warning', what: `chain ${quote(chain.name)} drops packets that no rule accepts`, cure: [...from.map((link) => acceptOf(chain, 'from', link)), ...to.map((link) => acceptOf(chain, 'to', link))].join(' && '),
+      severity: 'warning', what: `chain ${quote(chain.name)} drops packets that no rule accepts`, cure: [
+        ...from.map((link) => acceptOf(chain, 'from', link)), ...to.map((link) => acceptOf(chain, 'to', link)),
+      ].join(' && '),
       why: "Docker, ufw, firewalld or an administrator set this, and it drops traffic of guests on routed links; they may write the chain again, so add the rule to their configuration",
     }];
   }),

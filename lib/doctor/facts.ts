@@ -23,7 +23,9 @@ import type { BridgeHealth, DefinedNic, DoctorFacts, DroppingChain } from './dia
 import { droppingIn, droppingLegacy } from './forward-chains.js';
 import { madeBridgesOf } from './made-bridges.js';
 
-/** What another room knows: whether the hook is installed, and which network daemons may take guestwire's routes away. */
+/**
+ * What another room knows: whether the hook is installed, and which network daemons may take guestwire's routes away.
+ */
 export interface InstallFacts {
   readonly install: DoctorFacts['install'];
   /** Names of daemons, running or not. */
@@ -35,22 +37,27 @@ export async function factsOf(io: Io, { install, untold }: InstallFacts): Promis
   const { nics, libvirt } = await definedNics(io, config);
   const kernel = createKernel(io.exec);
   const used = nics.flatMap(({ bridge }) => bridge ?? []);
-  const names = [...new Set([...config.bridges.keys(), ...used])].filter((name) => bridgeNamed(config, name)?.made === undefined);
+  const names = [...new Set([...config.bridges.keys(), ...used])].filter((name) =>
+    bridgeNamed(config, name)?.made === undefined);
   const { subinterfaces, routers = [] } = await kernel.observe({ ...EMPTY_SCOPE, subinterfaces: true, routers: true });
   const uplinks = [...new Set([...routers, ...config.routed.proxy, ...await defaultRouteLinks(io.exec)])];
   return {
-    bridges: await bridgesOf(io, config, names), made: await madeBridgesOf(kernel, config, used), subinterfaces, nics, uplinks,
+    bridges: await bridgesOf(io, config, names), made: await madeBridgesOf(kernel, config, used), subinterfaces, nics,
+    uplinks,
     sysctls: sysctlsAt(pathsFor(uplinks)), dropping: await droppingChains(io.exec),
     untold: untold.filter(isRunning), install, libvirt, kernel: versionOf(release()),
   };
 }
 
-async function definedNics(io: Io, config: HostConfig): Promise<{ nics: DefinedNic[]; libvirt: DoctorFacts['libvirt'] }> {
+async function definedNics(
+  io: Io, config: HostConfig,
+): Promise<{ nics: DefinedNic[]; libvirt: DoctorFacts['libvirt'] }> {
   try {
     return await askLibvirt(io, async (libvirt) => {
       const { major, minor } = await libvirt.version();
       const domains = await libvirt.listDomains();
-      const nics = await Promise.all(domains.map(async (domain) => nicsOf(io, await libvirt.domainXml(domain), { config, running: domain.id !== undefined })));
+      const nics = await Promise.all(domains.map(async (domain) =>
+        nicsOf(io, await libvirt.domainXml(domain), { config, running: domain.id !== undefined })));
       return { nics: nics.flat(), libvirt: [major, minor] as const };
     });
   } catch (error) {
@@ -60,7 +67,9 @@ async function definedNics(io: Io, config: HostConfig): Promise<{ nics: DefinedN
   }
 }
 
-function nicsOf(io: Io, xml: string, { config, running }: { readonly config: HostConfig; readonly running: boolean }): DefinedNic[] {
+function nicsOf(
+  io: Io, xml: string, { config, running }: { readonly config: HostConfig; readonly running: boolean },
+): DefinedNic[] {
   const domain = parseDomain(xml);
   try {
     const attachments = deriveAttachments(domain, config, () => undefined);
@@ -69,7 +78,10 @@ function nicsOf(io: Io, xml: string, { config, running }: { readonly config: Hos
       const shown = asked && shownOf(asked);
       const end = asked && guestEndOf(asked);
       const link = asked?.link === undefined || asked.link.startsWith('vnet') ? 'vnet*' : asked.link;
-      return { guest: domain.name, mac, addresses: end?.how === 'routed' ? end.addresses : [], bridge: shown?.bridge, vids: shown?.vlans?.map(({ vid }) => vid) ?? [], link, running };
+      return {
+        guest: domain.name, mac, addresses: end?.how === 'routed' ? end.addresses : [], bridge: shown?.bridge,
+        vids: shown?.vlans?.map(({ vid }) => vid) ?? [], link, running,
+      };
     });
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
@@ -89,7 +101,8 @@ async function bridgesOf(io: Io, config: HostConfig, names: readonly string[]): 
     const { learnsLinkLocal, snoops = false, queries = false } = settings.get(name) ?? {};
     return [{
       name, filtering: bridge.filtering, defaultPvid: bridge.defaultPvid, learnsLinkLocal, snoops, queries,
-      uplinks: new Map(uplinksOf(name).map((dev) => [dev, links.get(dev)?.master === name ? new Set((vlans.get(dev) ?? []).map(({ vid }) => vid)) : undefined])),
+      uplinks: new Map(uplinksOf(name).map((dev) =>
+        [dev, links.get(dev)?.master === name ? new Set((vlans.get(dev) ?? []).map(({ vid }) => vid)) : undefined])),
     }];
   });
 }
@@ -97,7 +110,8 @@ async function bridgesOf(io: Io, config: HostConfig, names: readonly string[]): 
 /** The sysctls that decide whether this host forwards for its guests. */
 function pathsFor(uplinks: readonly string[]): string[] {
   return [
-    'net/ipv4/ip_forward', 'net/ipv6/conf/all/forwarding', 'net/ipv4/conf/all/rp_filter', 'net/ipv4/neigh/default/gc_thresh3', 'net/ipv6/neigh/default/gc_thresh3',
+    'net/ipv4/ip_forward', 'net/ipv6/conf/all/forwarding', 'net/ipv4/conf/all/rp_filter',
+    'net/ipv4/neigh/default/gc_thresh3', 'net/ipv6/neigh/default/gc_thresh3',
     ...['iptables', 'ip6tables', 'arptables'].map((name) => `net/bridge/bridge-nf-call-${name}`),
     ...uplinks.flatMap((dev) => [`net/ipv4/conf/${dev}/rp_filter`, `net/ipv6/conf/${dev}/accept_ra`]),
   ];

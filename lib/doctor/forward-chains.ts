@@ -10,7 +10,10 @@ type Statements = RulesetRule['expr'];
 export function droppingIn({ chains, rules: all }: Ruleset): DroppingChain[] {
   return chains.flatMap((chain): DroppingChain[] => {
     if (chain.hook !== 'forward' || chain.family === 'bridge' || chain.table === TABLE) return [];
-    const rules = all.filter((rule) => rule.family === chain.family && rule.table === chain.table && rule.chain === chain.name).map(({ expr }) => expr);
+    const rules = all.filter((
+      rule,
+    ) => rule.family === chain.family && rule.table === chain.table && rule.chain === chain.name).map(({ expr }) =>
+      expr);
     if (chain.policy !== 'drop' && !isRefusal(rules.at(-1) ?? [])) return [];
     const linksBy = (key: string): string[] => rules.filter(isAcceptance).flatMap((expr) => linkOf(expr, key) ?? []);
     return [{ kind: 'nft', name: `${chain.family} ${chain.table} ${chain.name}`, from: linksBy('iifname'), to: linksBy('oifname') }];
@@ -21,7 +24,8 @@ export function droppingIn({ chains, rules: all }: Ruleset): DroppingChain[] {
 export function droppingLegacy(name: string, text: string): DroppingChain | undefined {
   const lines = text.trim().split('\n');
   const isDropping = lines.includes('-P FORWARD DROP') || /^-A FORWARD -j (DROP|REJECT\b.*)$/.test(lines.at(-1) ?? '');
-  const links = (option: string): string[] => lines.flatMap((line) => new RegExp(`^-A FORWARD ${option} (\\S+) -j ACCEPT$`).exec(line)?.[1]?.replace(/\+$/, '*') ?? []);
+  const links = (option: string): string[] =>
+    lines.flatMap((line) => new RegExp(`^-A FORWARD ${option} (\\S+) -j ACCEPT$`).exec(line)?.[1]?.replace(/\+$/, '*') ?? []);
   return isDropping ? { kind: 'legacy', name, from: links('-i'), to: links('-o') } : undefined;
 }
 
@@ -29,15 +33,20 @@ const PASSIVE = ['counter', 'log', 'xt'];
 
 function isRefusal(expr: Statements): boolean {
   const [last] = expr.slice(-1);
-  return last !== undefined && ('drop' in last || 'reject' in last) && expr.slice(0, -1).every((one) => PASSIVE.some((key) => key in one));
+  return last !== undefined &&
+    ('drop' in last || 'reject' in last) &&
+    expr.slice(0, -1).every((one) => PASSIVE.some((key) => key in one));
 }
 
 /** Of everything that its links send or get: one match and the verdict. */
 function isAcceptance(expr: Statements): boolean {
-  return expr.some((one) => 'accept' in one) && expr.filter((one) => !('accept' in one) && !('counter' in one)).length === 1;
+  return expr.some((one) => 'accept' in one) &&
+    expr.filter((one) => !('accept' in one) && !('counter' in one)).length === 1;
 }
 
-const matchSchema = z.object({ op: z.literal('=='), left: z.object({ meta: z.object({ key: z.string() }) }), right: z.string() });
+const matchSchema = z.object({
+  op: z.literal('=='), left: z.object({ meta: z.object({ key: z.string() }) }), right: z.string(),
+});
 
 /** Returns the link that a rule matches by `key` alone. A match of any other kind is none. */
 function linkOf(expr: Statements, key: string): string | undefined {

@@ -16,7 +16,8 @@ export function wordsOfMetadata({ trust, allows, policy, groups, ips }: FilterIn
     trust: trust && locate(ValueError, '<gw:trust>', () => trustOf(trust)),
     allows: someOf(allows.map((written, index) => locate(ValueError, `<gw:allow> ${index + 1}`, () => allowOf({
       ...written, port: written.port === undefined ? undefined : itemsOf(written.port),
-      from: written.from === undefined ? undefined : itemsOf(written.from), to: written.to === undefined ? undefined : itemsOf(written.to),
+      from: written.from === undefined ? undefined : itemsOf(written.from),
+      to: written.to === undefined ? undefined : itemsOf(written.to),
     }, `<gw:allow> ${index + 1} in its metadata`)))),
     ...(policy && locate(ValueError, '<gw:policy>', () => policyOf(policy))),
     groups: locate(ValueError, '<gw:group>', () => groupsOf(groups)),
@@ -27,11 +28,14 @@ export function wordsOfMetadata({ trust, allows, policy, groups, ips }: FilterIn
   };
 }
 
-/** Returns what libvirt's `<filterref>` declares: parameters IP and IPV6, each of which may repeat. Throws ValueError. */
+/**
+ * Returns what libvirt's `<filterref>` declares: parameters IP and IPV6, each of which may repeat. Throws ValueError.
+ */
 export function wordsOfFilterref(filterref: Filterref | undefined): FilterWords {
   const parameters = (filterref?.parameters ?? []).filter(({ name }) => FAMILIES.has(name));
   return {
-    ips: locate(ValueError, '<filterref>', () => declaredOf(parameters.map(({ name, value }) => locate(ValueError, `parameter '${name}'`, () => hostPrefix(addressOf(value, FAMILIES.get(name))))))),
+    ips: locate(ValueError, '<filterref>', () => declaredOf(parameters.map(({ name, value }) =>
+      locate(ValueError, `parameter '${name}'`, () => hostPrefix(addressOf(value, FAMILIES.get(name))))))),
   };
 }
 

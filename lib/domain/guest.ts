@@ -13,7 +13,10 @@ export interface Guest {
 /** No guest has this UUID (RFC 9562, 5.9), and nothing is ever written under it. */
 export const NIL_UUID = '00000000-0000-0000-0000-000000000000';
 
-/** Types of a domain that the driver 'qemu' runs (docs/schemas/domaincommon.rng of libvirt 9.0); others are named as theirs. */
+/**
+ * Types of a domain that the driver 'qemu' runs (docs/schemas/domaincommon.rng of libvirt 9.0); others are named as
+ * theirs.
+ */
 const OF_QEMU: readonly (string | undefined)[] = [undefined, 'qemu', 'kvm', 'hvf', 'kqemu'];
 
 /** Returns the guest of a domain. Throws DomainXmlError when it has no UUID. */
@@ -22,7 +25,10 @@ export function guestOf({ name, uuid, type }: Pick<Domain, 'name' | 'uuid' | 'ty
   return { name, uuid, ...(!OF_QEMU.includes(type) && { driver: type }) };
 }
 
-/** Returns whether a libvirt connected to as `uri` ('qemu:///system') can know whether the guest runs: each knows its driver's. */
+/**
+ * Returns whether a libvirt connected to as `uri` ('qemu:///system') can know whether the guest runs: each knows its
+ * driver's.
+ */
 export function isOfDriver({ driver = 'qemu' }: Guest, uri: string): boolean {
   return uri.split(/[+:]/, 1)[0] === driver;
 }

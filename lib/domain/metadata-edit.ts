@@ -19,15 +19,24 @@ export interface IntentChange {
 
 /** Returns what the metadata say, also about NICs that the guest does not have: they stay as they are. */
 export function intentsIn(domain: Domain): NicIntent[] {
-  const macs = domain.metadata.flatMap(({ children }) => children.map(({ attributes }) => attributes.get('mac')?.toLowerCase()));
-  return readMetadata({ ...domain, nics: [...new Set(macs)].map((mac, index) => ({ index, mac }) as Domain['nics'][number]) });
+  const macs = domain.metadata.flatMap(({ children }) =>
+    children.map(({ attributes }) => attributes.get('mac')?.toLowerCase()));
+  return readMetadata({
+    ...domain, nics: [...new Set(macs)].map((mac, index) => ({ index, mac }) as Domain['nics'][number]),
+  });
 }
 
 /** Returns `intents` with the change made to the NIC's. Throws UsageError for a change that contradicts itself. */
 export function withChange(intents: readonly NicIntent[], mac: string, change: IntentChange): NicIntent[] {
-  const { filter, ...rest } = intents.find((intent) => intent.mac === mac) ?? { mac, vlan: undefined, isolated: undefined, routed: undefined };
-  const changed: NicIntent = { ...rest, ...(isRouted(change) ? routedBy(rest, change) : portBy(rest, change)), ...(filter && { filter }) };
-  return intents.some((intent) => intent.mac === mac) ? intents.map((intent) => (intent.mac === mac ? changed : intent)) : [...intents, changed];
+  const { filter, ...rest } = intents.find((intent) => intent.mac === mac) ?? {
+    mac, vlan: undefined, isolated: undefined, routed: undefined,
+  };
+  const changed: NicIntent = {
+    ...rest, ...(isRouted(change) ? routedBy(rest, change) : portBy(rest, change)), ...(filter && { filter }),
+  };
+  return intents.some((intent) => intent.mac === mac)
+    ? intents.map((intent) => (intent.mac === mac ? changed : intent))
+    : [...intents, changed];
 }
 
 /** Returns `intents` without those of the NIC. */
@@ -47,7 +56,9 @@ export function domainWith(domain: Domain, intents: readonly NicIntent[]): Domai
 export function elementOf(intents: readonly NicIntent[]): string | undefined {
   if (intents.length === 0) return undefined;
   // In values every '<' is written as a reference.
-  return formatMetadata(intents).replace(` xmlns:gw="${METADATA_NAMESPACE}"`, '').replaceAll('<gw:', '<').replaceAll('</gw:', '</');
+  return formatMetadata(intents).replace(` xmlns:gw="${METADATA_NAMESPACE}"`, '').replaceAll('<gw:', '<').replaceAll(
+    '</gw:', '</',
+  );
 }
 
 /** Throws unless the guest has exactly this NIC. Returns its MAC as metadata write it. */
@@ -66,7 +77,9 @@ function isRouted({ vlan, trunk, native, isolated, ips, routes }: IntentChange):
   return routed;
 }
 
-function routedBy({ routed }: Omit<NicIntent, 'filter'>, { ips, routes }: IntentChange): Pick<NicIntent, 'vlan' | 'isolated' | 'routed'> {
+function routedBy(
+  { routed }: Omit<NicIntent, 'filter'>, { ips, routes }: IntentChange,
+): Pick<NicIntent, 'vlan' | 'isolated' | 'routed'> {
   return {
     vlan: undefined,
     isolated: undefined,
@@ -83,12 +96,16 @@ function routeOf(text: string): { address: string; prefix: string | undefined; g
   return { address, prefix, gateway };
 }
 
-function portBy(before: Omit<NicIntent, 'filter'>, { vlan, trunk, native, isolated }: IntentChange): Pick<NicIntent, 'vlan' | 'isolated' | 'routed'> {
+function portBy(
+  before: Omit<NicIntent, 'filter'>, { vlan, trunk, native, isolated }: IntentChange,
+): Pick<NicIntent, 'vlan' | 'isolated' | 'routed'> {
   if (vlan !== undefined && trunk !== undefined) throw new UsageError("'--vlan' and '--trunk' exclude each other");
   if (native !== undefined && trunk === undefined) throw new UsageError("'--native' belongs to '--trunk'");
   return {
     routed: undefined,
-    vlan: vlan !== undefined ? { trunk: undefined, tags: [{ id: vlan, nativeMode: undefined }] } : trunk !== undefined ? trunkOf(trunk, native) : before.vlan,
+    vlan: vlan !== undefined
+      ? { trunk: undefined, tags: [{ id: vlan, nativeMode: undefined }] }
+      : trunk !== undefined ? trunkOf(trunk, native) : before.vlan,
     isolated: isolated === undefined ? before.isolated : isolated ? 'yes' : 'no',
   };
 }

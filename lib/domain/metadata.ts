@@ -1,7 +1,7 @@
 /**
- * guestwire's element in a domain's `<metadata>`, namespace `urn:guestwire:1`: what each NIC, named by its MAC, is meant
- * to be on the network. Read strictly: a misspelt word here would leave a guest on the wrong network in silence. Whether
- * the values make sense is not judged here. Messages write the prefix gw, whatever the document's is.
+ * guestwire's element in a domain's `<metadata>`, namespace `urn:guestwire:1`: what each NIC, named by its MAC, is
+ * meant to be on the network. Read strictly: a misspelt word here would leave a guest on the wrong network in silence.
+ * Whether the values make sense is not judged here. Messages write the prefix gw, whatever the document's is.
  */
 import { DomainXmlError } from '../errors.js';
 import { TRUST_WORDS, type TrustWord } from '../intent/policy.js';
@@ -98,7 +98,20 @@ function guestwireElement(guest: string, elements: readonly XmlElement[]): XmlEl
   return elements[0];
 }
 
-type Name = 'guestwire' | 'interface' | 'vlan' | 'tag' | 'port' | 'routed' | 'veth' | 'ip' | 'route' | 'trust' | 'allow' | 'policy' | 'group';
+type Name =
+  | 'guestwire'
+  | 'interface'
+  | 'vlan'
+  | 'tag'
+  | 'port'
+  | 'routed'
+  | 'veth'
+  | 'ip'
+  | 'route'
+  | 'trust'
+  | 'allow'
+  | 'policy'
+  | 'group';
 
 interface Rule {
   /** The first of them tells the elements of this name apart in messages. */
@@ -110,7 +123,9 @@ interface Rule {
 
 const GRAMMAR: Readonly<Record<Name, Rule>> = {
   guestwire: { required: [], optional: [], once: [], many: ['interface'] },
-  interface: { required: ['mac'], optional: [], once: ['vlan', 'port', 'routed', 'trust', 'policy'], many: ['allow', 'group', 'ip'] },
+  interface: { required: ['mac'], optional: [], once: ['vlan', 'port', 'routed', 'trust', 'policy'], many: [
+    'allow', 'group', 'ip',
+  ] },
   vlan: { required: [], optional: ['trunk'], once: [], many: ['tag'] },
   tag: { required: ['id'], optional: ['nativeMode'], once: [], many: [] },
   port: { required: ['isolated'], optional: [], once: [], many: [] },
@@ -187,7 +202,10 @@ function filterOf(element: XmlElement): Pick<NicIntent, 'filter'> {
       ...(policy && { policy: { profile: policy.attributes.get('profile'), log: policy.attributes.get('log') } }),
       allows: allows.map((allow) => {
         const get = (name: string): string | undefined => allow.attributes.get(name);
-        return { direction: valueOf(allow, 'direction'), proto: get('proto'), port: get('port'), from: get('from'), to: get('to') };
+        return {
+          direction: valueOf(allow, 'direction'), proto: get('proto'), port: get('port'), from: get('from'),
+          to: get('to'),
+        };
       }),
       groups: groups.map((group) => valueOf(group, 'name')),
       ips: ips.map((ip) => ({ address: valueOf(ip, 'address'), prefix: ip.attributes.get('prefix') })),
@@ -199,7 +217,9 @@ function routedOf(routed: XmlElement): RoutedIntent {
   const [veth] = childrenOf(routed, 'veth');
   return {
     ...(veth && { veth: { dev: valueOf(veth, 'dev'), mtu: veth.attributes.get('mtu') } }),
-    ips: childrenOf(routed, 'ip').map((ip) => ({ address: valueOf(ip, 'address'), prefix: ip.attributes.get('prefix') })),
+    ips: childrenOf(routed, 'ip').map((ip) => ({
+      address: valueOf(ip, 'address'), prefix: ip.attributes.get('prefix'),
+    })),
     routes: childrenOf(routed, 'route').map((route) => ({
       address: valueOf(route, 'address'),
       prefix: route.attributes.get('prefix'),

@@ -30,14 +30,16 @@ export interface XmlElement {
 }
 
 /**
- * Returns the root element. Bytes must be UTF-8, which is what libvirt writes. Throws DomainXmlError, which says the line
- * and column, both from 1.
+ * Returns the root element. Bytes must be UTF-8, which is what libvirt writes. Throws DomainXmlError, which says the
+ * line and column, both from 1.
  */
 export function parseXml(document: string | Uint8Array): XmlElement {
   const text = textOf(document);
   assertReadable(text);
   // XML 1.1 would admit control characters as references; libxml2 reads every document by the rules of 1.0.
-  const parser: Parser = new SaxesParser({ xmlns: true, position: false, forceXMLVersion: true, defaultXMLVersion: '1.0' });
+  const parser: Parser = new SaxesParser({
+    xmlns: true, position: false, forceXMLVersion: true, defaultXMLVersion: '1.0',
+  });
   parser.on('error', (error) => { refuse(parser, reasonOf(error)); });
   parser.on('doctype', () => { refuse(parser, 'a DOCTYPE is not accepted: libvirt writes none, and its entities could grow without bound'); });
   parser.on('xmldecl', ({ encoding }) => { assertEncoding(parser, encoding); });
@@ -101,7 +103,9 @@ function attributesOf(tag: SaxesTagNS): Pick<XmlElement, 'attributes' | 'qualifi
   const all: SaxesAttributeNS[] = Object.values(tag.attributes);
   if (all.length === 0) return { attributes: NO_ATTRIBUTES, qualified: NONE };
   const qualified = all.filter(({ uri }) => uri !== '' && uri !== XMLNS).map(({ uri, local }) => ({ uri, local }));
-  return { attributes: new Map(all.filter(({ uri }) => uri === '').map(({ local, value }) => [local, value])), qualified };
+  return {
+    attributes: new Map(all.filter(({ uri }) => uri === '').map(({ local, value }) => [local, value])), qualified,
+  };
 }
 
 function textOf(document: string | Uint8Array): string {
@@ -128,7 +132,8 @@ function assertEncoding(parser: Parser, encoding: string | undefined): void {
 }
 
 function refuse(parser: Parser, reason: string): never {
-  // saxes counts what it has read: the column of the offending character, or 0 at the end of a document that ends a line.
+  // saxes counts what it has read: the column of the offending character, or 0 at the end of a document that ends a
+  // line.
   throw new DomainXmlError(`domain XML line ${parser.line} column ${Math.max(1, parser.column)}: ${reason}`);
 }
 

@@ -1,7 +1,8 @@
 /**
  * What becomes of a flow between a guest and somebody, by the policies of the guests that run here: the tables of
- * nftables in words, without asking them. Pure. A flow is its first packet: answers to what passed, and ICMP errors, pass
- * always and are never asked for. Routing is not looked at: a VRF or a table of its own may keep apart what passes here.
+ * nftables in words, without asking them. Pure. A flow is its first packet: answers to what passed, and ICMP errors,
+ * pass always and are never asked for. Routing is not looked at: a VRF or a table of its own may keep apart what passes
+ * here.
  */
 import type { Guard } from '../attachments/attached.js';
 import { wordOf } from '../intent/permission.js';
@@ -62,7 +63,9 @@ const always = (rule: string): Reason => ({ verdict: 'passes', rule, origin: und
 
 function forged({ from, sender }: Flow, { guests }: Parties): Ruling {
   const name = guests.find(({ guest }) => guest.uuid === sender)?.guest.name ?? '';
-  return { guest: name, nic: undefined, mac: undefined, direction: 'out', verdict: 'dropped', rule: `${quote(from)} is not its address: dropped as forged`, origin: undefined };
+  return {
+    guest: name, nic: undefined, mac: undefined, direction: 'out', verdict: 'dropped', rule: `${quote(from)} is not its address: dropped as forged`, origin: undefined,
+  };
 }
 
 interface Ends {
@@ -77,11 +80,18 @@ function rulingsOf(flow: Flow, { from, to, quarantined }: Ends & Pick<Parties, '
     const reason = quarantined.has(guest.uuid) ? QUARANTINE : judge(end);
     return [{ guest: guest.name, nic: wired.nic, mac: wired.mac, direction, ...reason }];
   };
-  if (from.kind === 'nic' && to.kind === 'nic' && from.guest.uuid === to.guest.uuid && from.wired.nic === to.wired.nic) {
+  if (
+    from.kind === 'nic' &&
+    to.kind === 'nic' &&
+    from.guest.uuid === to.guest.uuid &&
+    from.wired.nic === to.wired.nic
+  ) {
     return [...rule(from, 'out', () => always('both addresses belong to this NIC: the guest sends no such packet'))];
   }
   const sent = rule(from, 'out', (end) => outOf(flow, end, to));
-  return sent.some(({ verdict }) => verdict === 'dropped') ? sent : [...sent, ...rule(to, 'in', (end) => intoIt(flow, from, end))];
+  return sent.some(({ verdict }) => verdict === 'dropped')
+    ? sent
+    : [...sent, ...rule(to, 'in', (end) => intoIt(flow, from, end))];
 }
 
 const QUARANTINE: Reason = { verdict: 'dropped', rule: 'the guest is in quarantine', origin: 'guestwire quarantine' };
@@ -94,14 +104,18 @@ function outOf(flow: Flow, { guard }: NicEnd, to: End): Reason {
   const ruled = byRules(flow, policy, { direction: 'out', other: to, fellow: routedPolicyOf(to) });
   if (ruled !== undefined) return ruled;
   if (to.kind !== 'host' || policy.profile === 'open') {
-    return byProfile(policy, 'passes', to.kind === 'host' ? 'lets it reach all of this host' : to.kind === 'world' ? 'lets it reach the world' : 'leaves the decision to the receiver');
+    return byProfile(policy, 'passes', to.kind === 'host'
+      ? 'lets it reach all of this host'
+      : to.kind === 'world' ? 'lets it reach the world' : 'leaves the decision to the receiver');
   }
   return byProfile(policy, 'dropped', 'lets it reach only ICMP and the offered DHCP and DNS of this host');
 }
 
 /** What every guest needs of the host passes whatever the profile and the rules. */
 function offeredTo({ to, proto, port }: Flow, { offers }: Policy, end: End): string | undefined {
-  if ((proto === 'udp' || proto === 'tcp') && port === 53 && offers.dns.includes(to)) return 'DNS, which this host offers';
+  if ((proto === 'udp' || proto === 'tcp') && port === 53 && offers.dns.includes(to)) {
+    return 'DNS, which this host offers';
+  }
   if (end.kind !== 'host') return undefined;
   if (proto === 'icmp' || proto === 'icmpv6') return 'echo to this host';
   const server = to.includes(':') ? 547 : 67;
@@ -126,7 +140,9 @@ function arriving(flow: Flow, policy: Policy, met: Met): Reason {
   if (ruled !== undefined) return ruled;
   if (policy.profile === 'open') return byProfile(policy, 'passes', 'lets all in');
   if (policy.profile === 'closed') return byProfile(policy, 'dropped', 'lets in only what a permission names');
-  return isGuest ? byProfile(policy, 'dropped', 'lets no other guest in') : byProfile(policy, 'passes', 'lets the world in');
+  return isGuest
+    ? byProfile(policy, 'dropped', 'lets no other guest in')
+    : byProfile(policy, 'passes', 'lets the world in');
 }
 
 /** A guest on a VLAN port comes over its bridge and a router, like all the world. */
@@ -140,7 +156,9 @@ function outOfPort(flow: Flow, port: Guard, to: End): Reason {
   if (peer?.isolated === true && port.isolated) return isolatedPorts(port);
   if (policy === undefined || isFree(policy, 'out')) return FREE;
   const ruled = byRules(flow, policy, { direction: 'out', other: to, fellow: peer?.policy });
-  return ruled ?? byProfile(policy, 'passes', peer === undefined ? 'lets it reach the world' : 'leaves the decision to the receiver');
+  return ruled ?? byProfile(policy, 'passes', peer === undefined
+    ? 'lets it reach the world'
+    : 'leaves the decision to the receiver');
 }
 
 /** What this host sends or routes comes over the bridge, like all the world. */
@@ -185,7 +203,9 @@ function byRules(flow: Flow, { allows }: Policy, way: Met & { readonly direction
 function allowsFlow({ proto, ports, peers }: Allow, flow: Flow, { other, fellow }: Met): boolean {
   if (proto !== undefined && proto !== flow.proto) return false;
   const { port } = flow;
-  if (ports.length > 0 && (port === undefined || !ports.some(({ first, last }) => first <= port && port <= last))) return false;
+  if (ports.length > 0 && (port === undefined || !ports.some(({ first, last }) => first <= port && port <= last))) {
+    return false;
+  }
   return peers.length === 0 || peers.some((peer) => {
     switch (peer.kind) {
       case 'prefix':

@@ -1,7 +1,8 @@
 /**
- * Whom the guest of a routed link may meet, as rules of nftables' family inet: of what is forwarded to it (`in`), of what
- * it sends through this host (`out`) and of what it sends to the host itself (`host`). Answers have passed before
- * (connection tracking), and so have the errors and the echo that RFC 4890 section 4.3.1 lets nobody drop, except between guests.
+ * Whom the guest of a routed link may meet, as rules of nftables' family inet: of what is forwarded to it (`in`), of
+ * what it sends through this host (`out`) and of what it sends to the host itself (`host`). Answers have passed before
+ * (connection tracking), and so have the errors and the echo that RFC 4890 section 4.3.1 lets nobody drop, except
+ * between guests.
  */
 import { createHash } from 'node:crypto';
 import type { Allow, Direction, Peer, Policy } from '../intent/policy.js';
@@ -40,9 +41,14 @@ export function setsOf({ guest, groups, allows }: Policy): Pick<PolicyRules, 'me
 }
 
 function inRules({ profile }: Policy, allows: readonly Allow[]): Pick<PolicyRules, 'in'> {
-  if (allows.length > 0) return { in: [...allows.flatMap((allow) => matchesOf(allow, ARRIVING)).map((match) => permit(match, 'accept')), drop('no rule lets it in')] };
+  if (allows.length > 0) return { in: [
+    ...allows.flatMap((allow) => matchesOf(allow, ARRIVING)).map((match) => permit(match, 'accept')),
+    drop('no rule lets it in'),
+  ] };
   if (profile === 'open') return {};
-  return { in: profile === 'closed' ? [drop('closed')] : SIDES.map((side) => ({ match: `${side} @guests`, why: 'isolated: from another guest' })) };
+  return { in: profile === 'closed'
+    ? [drop('closed')]
+    : SIDES.map((side) => ({ match: `${side} @guests`, why: 'isolated: from another guest' })) };
 }
 
 /** The name servers that this host offers may be anywhere. */
@@ -63,7 +69,10 @@ function dnsMatches({ offers }: Policy): string[] {
 }
 
 function hostRules(policy: Policy, allows: readonly Allow[]): Rule[] {
-  const offered = [...(policy.offers.dhcp ? ['meta nfproto ipv4 udp dport 67', 'meta nfproto ipv6 udp dport 547'] : []), ...dnsMatches(policy)];
+  const offered = [
+    ...(policy.offers.dhcp ? ['meta nfproto ipv4 udp dport 67', 'meta nfproto ipv6 udp dport 547'] : []),
+    ...dnsMatches(policy),
+  ];
   return [
     { match: '', why: 'what every guest needs', verdict: 'jump needed' },
     ...offered.map((match): Rule => ({ match, why: OFFERED, verdict: 'accept' })),
@@ -72,7 +81,9 @@ function hostRules(policy: Policy, allows: readonly Allow[]): Rule[] {
   ];
 }
 
-/** Of a link in a VRF, `iif` is the VRF once it is routed, and `sdif` the link (Linux Documentation/networking/vrf.rst). */
+/**
+ * Of a link in a VRF, `iif` is the VRF once it is routed, and `sdif` the link (Linux Documentation/networking/vrf.rst).
+ */
 const SIDES = ['iif', 'meta sdif'] as const;
 
 /** How the other end is written. */
@@ -83,7 +94,10 @@ export interface Side {
   readonly host: boolean;
   /** Where the guest's side of an answer has the port that the permission names. */
   readonly port: 'dport' | 'sport';
-  /** What comes before `ip` and `ip6`. In family bridge `ip saddr` alone looks at the outer ethertype, which a tag hides. */
+  /**
+   * What comes before `ip` and `ip6`. In family bridge `ip saddr` alone looks at the outer ethertype, which a tag
+   * hides.
+   */
   readonly network: Readonly<Record<'ip' | 'ip6', string>>;
 }
 
@@ -97,7 +111,8 @@ export function matchesOf({ proto, ports, peers }: Allow, side: Side): string[] 
   const range = ports.map(({ first, last }) => (first === last ? String(first) : `${first}-${last}`)).join(', ');
   const what = proto === undefined ? '' : ports.length > 0 ? `${proto} ${side.port} { ${range} }` : `meta l4proto ${proto === 'icmpv6' ? 'ipv6-icmp' : proto}`;
   if (peers.length === 0) return [what];
-  return peers.flatMap((peer) => peerMatches(peer, side).map((who) => [who, what].filter((part) => part !== '').join(' ')));
+  return peers.flatMap((peer) =>
+    peerMatches(peer, side).map((who) => [who, what].filter((part) => part !== '').join(' ')));
 }
 
 function peerMatches(peer: Peer, { address, links, host, network }: Side): string[] {

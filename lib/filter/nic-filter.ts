@@ -25,34 +25,56 @@ export function nicFilter(wired: Wired, family: FilterFamily): NicFilter | undef
 function portFilter({ wired: port, guard }: Guarded): NicFilter {
   const name = `nic_${port.ifindex}`;
   const rules = portRules(port, guard);
-  const policy = policyParts(port, guard.policy === undefined ? NO_RULES : portPolicyRules(guard.policy, port.ifindex), ['guests']);
+  const policy = policyParts(
+    port, guard.policy === undefined ? NO_RULES : portPolicyRules(guard.policy, port.ifindex), ['guests'],
+  );
   return {
-    chains: [...protocolChains(port, rules), { name, rules: [...logging(port, rules.frame), ...leadsOf(port)] }, ...policy.chains],
-    elements: [{ set: 'ports', verdict: `goto ${name}` }, ...policy.elements, ...quarantineOf(port)], named: policy.named,
+    chains: [
+      ...protocolChains(port, rules), { name, rules: [...logging(port, rules.frame), ...leadsOf(port)] },
+      ...policy.chains,
+    ],
+    elements: [{ set: 'ports', verdict: `goto ${name}` }, ...policy.elements, ...quarantineOf(port)],
+    named: policy.named,
   };
 }
 
-/** On kernels from 6.16 on a chain whose link is gone hooks the next link of that name, so the first rule lets others by. */
+/**
+ * On kernels from 6.16 on a chain whose link is gone hooks the next link of that name, so the first rule lets others
+ * by.
+ */
 function ingressFilter({ wired: link, guard }: Guarded): NicFilter {
   const learns = `learnt_${link.ifindex}`;
   const spoofing = linkRules(link, guard, learns);
-  const rules = [{ match: `iif != ${link.ifindex}`, why: 'another link', verdict: 'accept' }, FROM_QUARANTINE, { match: '', why: 'filtered', verdict: `meta mark set meta mark | ${CHECKED}` }, ...logging(link, spoofing.frame), ...leadsOf(link)];
+  const rules = [
+    { match: `iif != ${link.ifindex}`, why: 'another link', verdict: 'accept' }, FROM_QUARANTINE,
+    { match: '', why: 'filtered', verdict: `meta mark set meta mark | ${CHECKED}` }, ...logging(link, spoofing.frame),
+    ...leadsOf(link),
+  ];
   return {
-    chains: [...protocolChains(link, spoofing), { ...hooked(`nic_${link.ifindex}`, 'ingress', { rules }), device: link.link }],
+    chains: [
+      ...protocolChains(link, spoofing), { ...hooked(`nic_${link.ifindex}`, 'ingress', { rules }), device: link.link },
+    ],
     elements: [{ set: 'nics' }, ...quarantineOf(link)], named: [], learns,
   };
 }
 
 function protocolChains(wired: Wired, rules: SpoofRules): Chain[] {
-  return PROTOCOLS.map((protocol) => ({ name: `${protocol}_${wired.ifindex}`, rules: logging(wired, rules[protocol]) }));
+  return PROTOCOLS.map((protocol) => ({
+    name: `${protocol}_${wired.ifindex}`, rules: logging(wired, rules[protocol]),
+  }));
 }
 
 function leadsOf({ ifindex }: Wired): Rule[] {
-  return PROTOCOLS.map((protocol) => ({ match: `meta protocol ${protocol}`, why: protocol, verdict: `goto ${protocol}_${ifindex}` }));
+  return PROTOCOLS.map((protocol) => ({
+    match: `meta protocol ${protocol}`, why: protocol, verdict: `goto ${protocol}_${ifindex}`,
+  }));
 }
 
 function policyFilter({ wired: link, guard }: Guarded): NicFilter {
-  const { chains, elements, named } = policyParts(link, guard.policy === undefined ? NO_RULES : policyRules(guard.policy), ['guests', ...(link.trust?.ip === true ? [] : ['routed'])]);
+  const { chains, elements, named } = policyParts(
+    link, guard.policy === undefined ? NO_RULES : policyRules(guard.policy),
+    ['guests', ...(link.trust?.ip === true ? [] : ['routed'])],
+  );
   return { chains, elements: [...elements, ...quarantineOf(link)], named };
 }
 
@@ -63,11 +85,17 @@ const FILTERS: Readonly<Record<Guard['how'], Partial<Record<FilterFamily, (guard
 };
 
 /** What goes out may still have to come in somewhere, so its chain returns. */
-function policyParts(wired: Wired, rules: PolicyRules, sets: readonly string[]): Pick<NicFilter, 'chains' | 'elements' | 'named'> {
+function policyParts(
+  wired: Wired, rules: PolicyRules, sets: readonly string[],
+): Pick<NicFilter, 'chains' | 'elements' | 'named'> {
   const directions = (['opens', 'in', 'out', 'host'] as const).filter((direction) => rules[direction] !== undefined);
-  const chains = directions.map((direction): Chain => ({ name: `${direction}_${wired.ifindex}`, rules: logging(wired, rules[direction] ?? []) }));
+  const chains = directions.map((direction): Chain => ({
+    name: `${direction}_${wired.ifindex}`, rules: logging(wired, rules[direction] ?? []),
+  }));
   const leads = directions.filter((direction) => direction !== 'opens').map((set) => ({ set, verdict: `${set === 'out' ? 'jump' : 'goto'} ${set}_${wired.ifindex}` }));
-  return { chains, elements: [...leads, ...[...sets, ...rules.member].map((set) => ({ set }))], named: [...new Set([...rules.member, ...rules.named])] };
+  return { chains, elements: [...leads, ...[...sets, ...rules.member].map((set) => ({ set }))], named: [
+    ...new Set([...rules.member, ...rules.named]),
+  ] };
 }
 
 function quarantineOf({ quarantined }: Wired): NicFilter['elements'] {

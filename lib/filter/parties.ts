@@ -42,20 +42,25 @@ export function nicsOf({ guests }: Pick<Parties, 'guests'>): Omit<NicEnd, 'addre
 /** Returns whose a canonical address is. Of prefixes that nest the longest tells, as it does for the host's routes. */
 export function endOf(address: string, parties: Parties): End {
   const nics = nicsOf(parties);
-  if (parties.host.has(address) || nics.some(({ guard }) => guard.gateways.includes(address))) return { kind: 'host', address };
+  if (parties.host.has(address) || nics.some(({ guard }) => guard.gateways.includes(address))) {
+    return { kind: 'host', address };
+  }
   const point = hostPrefix(parseAddress(address));
-  const owners = nics.flatMap((nic) => nic.guard.own.filter((own) => contains(own, point)).map((own) => ({ nic, length: own.length })));
+  const owners = nics.flatMap((nic) =>
+    nic.guard.own.filter((own) => contains(own, point)).map((own) => ({ nic, length: own.length })));
   const [owner] = owners.sort((a, b) => b.length - a.length);
   return owner === undefined ? { kind: 'world', address } : { ...owner.nic, address };
 }
 
 /**
- * Returns the NIC by which a guest may send from an address that is nobody's: one that is trusted with others' addresses,
- * or a VLAN port that declares none of the family. undefined: none may, and what it sends is dropped as forged.
+ * Returns the NIC by which a guest may send from an address that is nobody's: one that is trusted with others'
+ * addresses, or a VLAN port that declares none of the family. undefined: none may, and what it sends is dropped as
+ * forged.
  */
 export function unboundNicOf(uuid: string, address: string, parties: Parties): NicEnd | undefined {
   const { family } = parseAddress(address);
-  const nic = nicsOf(parties).find(({ guest, wired, guard }) => guest.uuid === uuid && (wired.trust?.ip === true || (guard.how === 'port' && !declares(guard, family))));
+  const nic = nicsOf(parties).find(({ guest, wired, guard }) => guest.uuid === uuid &&
+    (wired.trust?.ip === true || (guard.how === 'port' && !declares(guard, family))));
   return nic && { ...nic, address };
 }
 

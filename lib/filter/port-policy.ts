@@ -21,11 +21,17 @@ export const PORT_CONSTANTS: ReadonlyMap<string, string> = new Map([
 
 /** Returns the rules of a port's policy. */
 export function portPolicyRules(policy: Policy, ifindex: number): PolicyRules {
-  const [incoming, outgoing] = (['in', 'out'] as const).map((direction) => policy.allows.filter((allow) => allow.direction === direction));
+  const [incoming, outgoing] = (['in', 'out'] as const).map((direction) =>
+    policy.allows.filter((allow) => allow.direction === direction));
   const ways: Ways = { policy, ifindex, incoming: incoming ?? [], outgoing: outgoing ?? [] };
   if (!restrictsIn(ways) && ways.outgoing.length === 0) return setsOf(policy);
   return {
-    ...(restrictsIn(ways) && { opens: [{ match: 'oif != 0 ct direction original', why: 'opened by the guest', verdict: `ct mark set ${ifindex}` }], in: inRules(ways) }),
+    ...(restrictsIn(ways) && {
+      opens: [{
+        match: 'oif != 0 ct direction original', why: 'opened by the guest', verdict: `ct mark set ${ifindex}`,
+      }],
+      in: inRules(ways),
+    }),
     out: outRules(ways),
     ...setsOf(policy),
   };
@@ -60,9 +66,15 @@ function inRules({ policy, ifindex, incoming }: Ways): Rule[] {
   return [
     ...(isIsolated ? [{ match: FROM_WORLD, why: 'from the world', verdict: 'accept' }] : []),
     { match: `${ANSWER} ct mark ${ifindex}`, why: 'answers', verdict: 'accept' },
-    ...needed('accept', { errors: isIsolated ? RELATED : [FROM_WORLD, ...RELATED], dhcp: ['udp sport 67 udp dport 68', 'udp sport 547 udp dport 546'] }),
+    ...needed('accept', { errors: isIsolated ? RELATED : [FROM_WORLD, ...RELATED], dhcp: [
+      'udp sport 67 udp dport 68', 'udp sport 547 udp dport 546',
+    ] }),
     ...fromHost(),
-    ...(isIsolated ? [] : echo('request').map((match): Rule => ({ match: `${FROM_WORLD} ${match}`, why: 'RFC 4890', verdict: 'accept' }))),
+    ...(isIsolated
+      ? []
+      : echo('request').map((match): Rule => ({
+        match: `${FROM_WORLD} ${match}`, why: 'RFC 4890', verdict: 'accept',
+      }))),
     ...matches(incoming, ARRIVING).map((match) => permit(match, 'accept')),
     drop(incoming.length > 0 ? 'no rule lets it in' : isIsolated ? 'isolated: from another guest' : 'closed'),
   ];
@@ -85,7 +97,9 @@ function outRules(ways: Ways): Rule[] {
   const opens = restrictsIn(ways) ? `goto opens_${ifindex}` : 'return';
   if (outgoing.length === 0) return [{ match: '', why: 'out', verdict: opens }];
   return [
-    ...needed('return', { errors: [TO_WORLD, ...RELATED], dhcp: ['udp sport 68 udp dport 67', 'udp sport 546 udp dport 547'] }),
+    ...needed('return', {
+      errors: [TO_WORLD, ...RELATED], dhcp: ['udp sport 68 udp dport 67', 'udp sport 546 udp dport 547'],
+    }),
     ...answered(ways).map((match): Rule => ({ match: `${ANSWER} ${match}`.trim(), why: 'answers', verdict: 'return' })),
     ...matches(outgoing, LEAVING).map((match) => permit(match, opens)),
     drop('no rule lets it out'),
@@ -93,12 +107,17 @@ function outRules(ways: Ways): Rule[] {
 }
 
 /** What every guest needs in either direction: neighbours, groups, an address, and to hear of errors. */
-function needed(verdict: string, { errors, dhcp: [inet, inet6] }: { errors: readonly string[]; dhcp: readonly [string, string] }): Rule[] {
+function needed(
+  verdict: string, { errors, dhcp: [inet, inet6] }: { errors: readonly string[]; dhcp: readonly [string, string] },
+): Rule[] {
   const rule = (match: string, why: string): Rule => ({ match, why, verdict });
   return [
-    rule('meta protocol @resolution', 'ARP'), rule(`${IP6} icmpv6 type @neighbours`, 'IPv6 needs it'), rule(`${IP} meta l4proto igmp`, 'IPv4 needs it'),
+    rule('meta protocol @resolution', 'ARP'), rule(`${IP6} icmpv6 type @neighbours`, 'IPv6 needs it'),
+    rule(`${IP} meta l4proto igmp`, 'IPv4 needs it'),
     rule(`${IP} ${inet}`, 'DHCP'), rule(`${IP6} ${inet6}`, 'DHCP'),
-    ...errors.flatMap((whose) => [rule(`${whose} ${IP6} icmpv6 type @errors6`, 'RFC 4890'), rule(`${whose} ${IP} icmp type @errors4`, 'as in IPv6')]),
+    ...errors.flatMap((whose) => [
+      rule(`${whose} ${IP6} icmpv6 type @errors6`, 'RFC 4890'), rule(`${whose} ${IP} icmp type @errors4`, 'as in IPv6'),
+    ]),
   ];
 }
 
@@ -114,7 +133,9 @@ function answered(ways: Ways): string[] {
   return [...matches(incoming, ANSWERING), ...echo('reply').map((match) => `${TO_WORLD} ${match}`)];
 }
 
-const ARRIVING: Side = { address: 'saddr', links: ['iif'], host: false, port: 'dport', network: { ip: `${IP} ip`, ip6: `${IP6} ip6` } };
+const ARRIVING: Side = {
+  address: 'saddr', links: ['iif'], host: false, port: 'dport', network: { ip: `${IP} ip`, ip6: `${IP6} ip6` },
+};
 const LEAVING: Side = { ...ARRIVING, address: 'daddr', links: ['oif'] };
 const ANSWERING: Side = { ...LEAVING, port: 'sport' };
 
@@ -124,5 +145,7 @@ const ANSWERING: Side = { ...LEAVING, port: 'sport' };
  */
 function matches(allows: readonly Allow[], side: Side): string[] {
   return allows.flatMap((allow) => matchesOf(allow, side).map((match) => (
-    allow.proto === undefined && !match.startsWith('meta protocol ') ? `meta protocol @internet ${match}`.trim() : match)));
+    allow.proto === undefined && !match.startsWith('meta protocol ')
+      ? `meta protocol @internet ${match}`.trim()
+      : match)));
 }

@@ -30,8 +30,8 @@ export interface Alteration {
 type Blocks = ReadonlyMap<string, { readonly lines: readonly string[]; readonly elements: readonly string[] }>;
 
 /**
- * Returns what differs in the tables that `wired` needs, and in tables of ours that nobody needs. undefined: it cannot be
- * told, because this kernel or this user cannot make a network namespace.
+ * Returns what differs in the tables that `wired` needs, and in tables of ours that nobody needs. undefined: it cannot
+ * be told, because this kernel or this user cannot make a network namespace.
  */
 export async function closeLook(exec: Exec, wired: readonly Wired[]): Promise<Alteration[] | undefined> {
   const living = wired.filter((one) => isThere(one));
@@ -41,7 +41,9 @@ export async function closeLook(exec: Exec, wired: readonly Wired[]): Promise<Al
   const found: Alteration[] = [];
   for (const [index, family] of families.entries()) {
     const actual = await listTable(exec, family, '--stateless');
-    if (actual === undefined) found.push({ family, ifindex: undefined, text: `${tableName(family)} is missing`, isWhole: true });
+    if (actual === undefined) found.push({
+      family, ifindex: undefined, text: `${tableName(family)} is missing`, isWhole: true,
+    });
     else found.push(...alterations({ family, living }, parseBlocks(actual), parseBlocks(expected[index] ?? '')));
   }
   return found;
@@ -55,7 +57,8 @@ export function closeKernel(kernel: Kernel, exec: Exec, wired: () => readonly Wi
       const observation = await kernel.observe(scope);
       if (scope.filters.length === 0 || observation.filters === undefined) return observation;
       const altered = (await closeLook(exec, wired())) ?? [];
-      const filters = new Map([...observation.filters].map(([family, facts]) => [family, withAltered(facts, altered.filter((one) => one.family === family))] as const));
+      const filters = new Map([...observation.filters].map(([family, facts]) =>
+        [family, withAltered(facts, altered.filter((one) => one.family === family))] as const));
       return { ...observation, filters };
     },
   };
@@ -73,7 +76,9 @@ function withAltered(facts: FilterFacts, altered: readonly Alteration[]): Filter
   return { ...facts, chains };
 }
 
-async function expectedOf(exec: Exec, living: readonly Wired[], families: readonly FilterFamily[]): Promise<string[] | undefined> {
+async function expectedOf(
+  exec: Exec, living: readonly Wired[], families: readonly FilterFamily[],
+): Promise<string[] | undefined> {
   const links = living.filter(isNic);
   const rules = families.flatMap((family) => [
     ...tableLines(family),
@@ -89,8 +94,14 @@ async function expectedOf(exec: Exec, living: readonly Wired[], families: readon
 export function parseBlocks(text: string): Blocks {
   return new Map([...text.matchAll(/^\t((?:chain|set|map) \S+) \{\n(.*?)^\t\}$/gms)].map(([, name = '', body = '']) => {
     const elements = /^\t\telements = \{([^}]*)\}$/m.exec(body)?.[1] ?? '';
-    const lines = body.replace(/^\t\telements = \{[^}]*\}\n/m, '').split('\n').map((line) => line.trim()).filter((line) => line !== '');
-    return [name, { lines, elements: elements.split(',').map((element) => element.trim()).filter((element) => element !== '') }];
+    const lines = body
+      .replace(/^\t\telements = \{[^}]*\}\n/m, '')
+      .split('\n')
+      .map((line) => line.trim())
+      .filter((line) => line !== '');
+    return [name, {
+      lines, elements: elements.split(',').map((element) => element.trim()).filter((element) => element !== ''),
+    }];
   }));
 }
 
@@ -111,7 +122,9 @@ export function alterations({ family, living }: Place, actual: Blocks, expected:
   const found: Alteration[] = [];
   for (const name of new Set([...expected.keys(), ...actual.keys()])) {
     const [there, wanted] = [actual.get(name), expected.get(name)];
-    const tell = (text: string, ifindex = nicOfBlock(name)): void => { found.push({ family, ifindex, text: `${text} (${tableName(family)})` }); };
+    const tell = (text: string, ifindex = nicOfBlock(name)): void => {
+      found.push({ family, ifindex, text: `${text} (${tableName(family)})` });
+    };
     if (there === undefined) tell(`${named(name)} is missing`);
     else if (wanted === undefined) tell(`${named(name)} should not be there`);
     else {

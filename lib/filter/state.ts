@@ -1,6 +1,7 @@
 /**
  * Plans for the filters: which tables, chains, elements and sets the guests of this host need, and which of them are
- * there. A table that is broken or gone is made anew with the NICs of all guests, for `nft flush ruleset` takes all at once.
+ * there. A table that is broken or gone is made anew with the NICs of all guests, for `nft flush ruleset` takes all at
+ * once.
  */
 import type { Wired } from '../attachments/kinds.js';
 import { familiesOf } from '../attachments/wired.js';
@@ -37,7 +38,9 @@ export function planFilters(request: FilterRequest, observation: Seen): FilterPl
 
 function planTable(family: FilterFamily, { wanted, recorded, others }: FilterRequest, observation: Seen): FilterPlan {
   const mine = nicsOf(wanted, family);
-  const known = [...mine, ...nicsOf(recorded, family).filter(({ ifindex }) => !mine.some((one) => one.ifindex === ifindex))];
+  const known = [
+    ...mine, ...nicsOf(recorded, family).filter(({ ifindex }) => !mine.some((one) => one.ifindex === ifindex)),
+  ];
   if (known.length === 0) return { desired: [], observed: [] };
   const table: NetObject = { kind: 'filter-table', dev: TABLE, family, lines: tableLines(family) };
   const facts = observation.filters?.get(family);
@@ -50,13 +53,17 @@ function planTable(family: FilterFamily, { wanted, recorded, others }: FilterReq
   if (facts === undefined || !isIntact(facts, family)) {
     // nft hooks no chain to a link that is gone (before Linux 6.16), and then no guest would start.
     const all = [...theirs.filter(({ dev }) => observation.hasLink?.(dev) !== false), ...mine];
-    return { desired: all.length === 0 ? [] : [table, ...all], observed: facts?.there === true ? [{ ...table, broken: true }] : [] };
+    return { desired: all.length === 0 ? [] : [table, ...all], observed: facts?.there === true
+      ? [{ ...table, broken: true }]
+      : [] };
   }
   const found = { family, facts, links: observation.links };
   const garbage = garbageOf([...known, ...theirs], found);
   const seen = known.flatMap((nic) => seenOf(nic, found));
   const needed = mine.length > 0 || theirs.length > 0 || strangersOf([...known, ...theirs], found).length > 0;
-  return { desired: needed ? [table, ...mine] : [], observed: [table, ...seen, ...garbage, ...(needed ? unusedSets({ mine, theirs, known }, found) : [])] };
+  return { desired: needed ? [table, ...mine] : [], observed: [
+    table, ...seen, ...garbage, ...(needed ? unusedSets({ mine, theirs, known }, found) : []),
+  ] };
 }
 
 type Nic = Extract<NetObject, { readonly kind: 'nic-filter' }>;
@@ -64,7 +71,9 @@ type Nic = Extract<NetObject, { readonly kind: 'nic-filter' }>;
 function nicsOf(wired: readonly Wired[], family: FilterFamily): Nic[] {
   return wired.flatMap((one) => {
     const filter = nicFilter(one, family);
-    return filter === undefined ? [] : [{ kind: 'nic-filter' as const, dev: one.link, family, ifindex: one.ifindex, filter }];
+    return filter === undefined
+      ? []
+      : [{ kind: 'nic-filter' as const, dev: one.link, family, ifindex: one.ifindex, filter }];
   });
 }
 
@@ -100,7 +109,9 @@ function heldOf(ifindex: number, shown: string, { facts }: Found): NicFilter | u
   const sets = [...facts.elements].filter(([, elements]) => elements.has(shown)).map(([set]) => set);
   const learns = facts.learns.has(`learnt_${ifindex}`) ? `learnt_${ifindex}` : undefined;
   if (chains.length === 0 && sets.length === 0 && learns === undefined) return undefined;
-  return { learns, chains: chains.map((name) => ({ name, rules: [] })), elements: sets.map((set) => ({ set })), named: [] };
+  return {
+    learns, chains: chains.map((name) => ({ name, rules: [] })), elements: sets.map((set) => ({ set })), named: [],
+  };
 }
 
 /** What the table holds of links that neither this guest nor one of the journal has. */
@@ -108,19 +119,24 @@ function strangersOf(known: readonly Nic[], found: Found): string[] {
   const ours = new Set(known.map((nic) => shownAs(nic, found)));
   // Of other guests' links only the name was not asked for.
   const theirs = new Set(known.flatMap(({ dev, ifindex }) => [dev, String(ifindex)]));
-  return [...new Set([...found.facts.elements.values()].flatMap((elements) => [...elements]))].filter((shown) => !ours.has(shown) && !theirs.has(shown));
+  return [...new Set([...found.facts.elements.values()].flatMap((elements) => [...elements]))].filter((shown) =>
+    !ours.has(shown) && !theirs.has(shown));
 }
 
 /** Returns what dead links left behind that no entry of the journal speaks of. */
 function garbageOf(known: readonly Nic[], found: Found): Nic[] {
   return strangersOf(known, found).filter((shown) => /^[0-9]+$/.test(shown)).flatMap((shown) => {
     const filter = heldOf(Number(shown), shown, found);
-    return filter === undefined ? [] : [{ kind: 'nic-filter' as const, dev: shown, family: found.family, ifindex: Number(shown), filter }];
+    return filter === undefined
+      ? []
+      : [{ kind: 'nic-filter' as const, dev: shown, family: found.family, ifindex: Number(shown), filter }];
   });
 }
 
 /** Returns the sets of guests and groups that no rule names any more and no link of another is in. */
-function unusedSets({ mine, theirs, known }: Readonly<Record<'mine' | 'theirs' | 'known', readonly Nic[]>>, found: Found): NetObject[] {
+function unusedSets(
+  { mine, theirs, known }: Readonly<Record<'mine' | 'theirs' | 'known', readonly Nic[]>>, found: Found,
+): NetObject[] {
   // Of a link that the journal does not know nobody knows which sets its rules name.
   if (strangersOf([...known, ...theirs], found).length > 0) return [];
   const used = new Set([...mine, ...theirs].flatMap(({ filter }) => filter.named));

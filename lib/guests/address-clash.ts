@@ -1,4 +1,7 @@
-/** Whether another guest has what one is to be given: of this host's, those that are wired and those that are only defined. */
+/**
+ * Whether another guest has what one is to be given: of this host's, those that are wired and those that are only
+ * defined.
+ */
 import { claimsOf } from '../attachments/attachment.js';
 import type { Attachment } from '../attachments/kinds.js';
 import type { Holder } from '../attachments/attached.js';
@@ -22,7 +25,9 @@ interface Wanted {
  * Throws ConflictError when another guest has an address or a prefix that is new. Through virsh nobody is asked: a host
  * elsewhere has its own, and each guest costs a login there.
  */
-export async function assertFree({ io, libvirt }: { readonly io: Io; readonly libvirt: Connection }, guest: DomainRef, { wanted, had }: Wanted): Promise<void> {
+export async function assertFree(
+  { io, libvirt }: { readonly io: Io; readonly libvirt: Connection }, guest: DomainRef, { wanted, had }: Wanted,
+): Promise<void> {
   const before = new Set(claimsOf(had).map(({ text }) => text));
   if (libvirt.transport !== 'socket' || claimsOf(wanted).every(({ text }) => before.has(text))) return;
   const holders = [...await wiredBeside(io, guest, wanted), ...await definedBeside({ io, libvirt }, guest)];
@@ -40,7 +45,9 @@ async function wiredBeside(io: Io, { uuid }: DomainRef, wanted: readonly Attachm
   return live.map(({ guest, wired }) => (holderOf({ name: guest.name, attachments: wired })));
 }
 
-async function definedBeside({ io, libvirt }: { readonly io: Io; readonly libvirt: Connection }, { uuid }: DomainRef): Promise<Holder[]> {
+async function definedBeside(
+  { io, libvirt }: { readonly io: Io; readonly libvirt: Connection }, { uuid }: DomainRef,
+): Promise<Holder[]> {
   const others = (await libvirt.listDomains()).filter((domain) => domain.uuid !== uuid);
   // Faults in the XML of other guests are ignored here.
   const quiet = { ...io, warn: () => undefined };
@@ -49,5 +56,7 @@ async function definedBeside({ io, libvirt }: { readonly io: Io; readonly libvir
     readDomains({ connection: libvirt, io: quiet }, others.filter(({ id }) => id !== undefined)),
     readDomains({ connection: libvirt, io: quiet, from: 'inactive' }, others),
   ])).flat();
-  return found.flatMap((one) => ('error' in one ? [] : [holderOf({ name: one.guest.name, attachments: one.attachments })]));
+  return found.flatMap((one) => ('error' in one ? [] : [holderOf({
+    name: one.guest.name, attachments: one.attachments,
+  })]));
 }

@@ -43,7 +43,9 @@ export function isLibvirts(error: unknown): error is GuestwireError {
 }
 
 /** Returns what the guests of a connection that run ask for; `onAsked` is told of each whose XML can be understood. */
-export async function readGuests(connection: Connection, io: Pick<Io, 'settings' | 'warn'>, onAsked: OnAsked = () => undefined): Promise<Answer> {
+export async function readGuests(
+  connection: Connection, io: Pick<Io, 'settings' | 'warn'>, onAsked: OnAsked = () => undefined,
+): Promise<Answer> {
   assertCallsHooks(connection.uri);
   const domains = await connection.listDomains({ state: 'active' });
   const found = await readDomains({ connection, io }, domains, onAsked);
@@ -61,8 +63,12 @@ interface Reading extends Pick<DomainXmlOptions, 'from'> {
   readonly io: Pick<Io, 'settings' | 'warn'>;
 }
 
-/** Returns what each of these domains asks for, or why that cannot be understood; of one that is gone by now, nothing. */
-export async function readDomains({ connection, io, ...options }: Reading, domains: readonly DomainRef[], onAsked: OnAsked = () => undefined): Promise<Found[]> {
+/**
+ * Returns what each of these domains asks for, or why that cannot be understood; of one that is gone by now, nothing.
+ */
+export async function readDomains(
+  { connection, io, ...options }: Reading, domains: readonly DomainRef[], onAsked: OnAsked = () => undefined,
+): Promise<Found[]> {
   const config = loadConfig(io.settings.config);
   const found = await Promise.all(domains.map(async (ref): Promise<Found | undefined> => {
     const guest = { name: ref.name, uuid: ref.uuid };
@@ -76,7 +82,13 @@ export async function readDomains({ connection, io, ...options }: Reading, domai
       return { guest, attachments, nics: domain.nics };
     } catch (error) {
       // One guest that libvirt cannot speak of, because it hangs for instance, keeps nobody from asking for the others.
-      if (!(error instanceof GuestwireError) || error instanceof LibvirtConnectionError || error instanceof LibvirtClosedError) throw error;
+      if (
+        !(error instanceof GuestwireError) ||
+        error instanceof LibvirtConnectionError ||
+        error instanceof LibvirtClosedError
+      ) {
+        throw error;
+      }
       return { guest, error };
     }
   }));
@@ -85,12 +97,15 @@ export async function readDomains({ connection, io, ...options }: Reading, domai
 
 /** Returns the wired guests of other drivers than the connection's. */
 function strangersTo({ uri }: Connection, { settings }: Pick<Io, 'settings'>): Guest[] {
-  return createJournal(settings.stateDir, () => undefined).list().map(({ guest }) => guest).filter((guest) => !isOfDriver(guest, uri));
+  return createJournal(settings.stateDir, () => undefined)
+    .list()
+    .map(({ guest }) => guest)
+    .filter((guest) => !isOfDriver(guest, uri));
 }
 
 /**
- * Throws LibvirtArgumentError for a libvirt that calls no hook of this host, that of another host or a user's own: that a
- * guest does not run there says nothing of the guests that were wired here.
+ * Throws LibvirtArgumentError for a libvirt that calls no hook of this host, that of another host or a user's own: that
+ * a guest does not run there says nothing of the guests that were wired here.
  */
 export function assertCallsHooks(uri: string): void {
   const parsed = parseUri(uri);

@@ -1,6 +1,6 @@
 /**
- * Where reconciling guests has its effects, for real or as a dry run. Everything above goes one way with either, so that
- * a dry run prints what the run then does.
+ * Where reconciling guests has its effects, for real or as a dry run. Everything above goes one way with either, so
+ * that a dry run prints what the run then does.
  */
 import { rmSync } from 'node:fs';
 import type { Wired } from '../attachments/kinds.js';
@@ -30,7 +30,9 @@ export interface Effects {
 export function realEffects(io: Io): Effects {
   return {
     onHost: (holder, act) => locked(io, holder, (host) => act(closely(io, host))),
-    serve: ({ journal, log }, { uuid }) => serveGuest({ journal, exec: io.exec, log: { info: log, warn: io.warn }, settings: io.settings }, { uuid, ended: false }),
+    serve: ({ journal, log }, { uuid }) => serveGuest(
+      { journal, exec: io.exec, log: { info: log, warn: io.warn }, settings: io.settings }, { uuid, ended: false },
+    ),
     announce: (announcement) => announce(io.exec, { info: io.print, warn: io.warn }, announcement),
     removeFile: (path) => { rmSync(path, { force: true }); },
     fail: io.warn,

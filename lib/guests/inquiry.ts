@@ -13,7 +13,9 @@ const PATIENCE = 10_000;
 
 /** Calls `ask` with a connection that changes nothing, and closes it. Throws what the connection's methods throw. */
 export async function askLibvirt<T>({ exec }: Pick<Io, 'exec'>, ask: (libvirt: Connection) => Promise<T>): Promise<T> {
-  const libvirt = await connect(undefined, { readOnly: true, reconnect: false, keepalive: false, timeout: PATIENCE, exec });
+  const libvirt = await connect(undefined, {
+    readOnly: true, reconnect: false, keepalive: false, timeout: PATIENCE, exec,
+  });
   try {
     return await ask(libvirt);
   } finally {
@@ -50,10 +52,18 @@ export interface Inquiry {
 }
 
 /** 'coming': its memory is still elsewhere; `shown` is libvirt's word for that. */
-export type Life = { readonly kind: 'here' } | { readonly kind: 'gone' } | { readonly kind: 'coming'; readonly shown: string };
+export type Life =
+  | { readonly kind: 'here' }
+  | { readonly kind: 'gone' }
+  | { readonly kind: 'coming'; readonly shown: string };
 
-/** Returns what asks for this guest. `libvirt` is called for each question, since an agent's connection may be another then. */
-export function inquiryFor({ uuid, name }: Pick<DomainRef, 'uuid' | 'name'>, libvirt: () => Connection, options: CallOptions = {}): Inquiry {
+/**
+ * Returns what asks for this guest. `libvirt` is called for each question, since an agent's connection may be another
+ * then.
+ */
+export function inquiryFor(
+  { uuid, name }: Pick<DomainRef, 'uuid' | 'name'>, libvirt: () => Connection, options: CallOptions = {},
+): Inquiry {
   const domain: DomainRef = { uuid, name, id: undefined };
   return {
     life: () => unlessGone<Life, Life>(async () => {
@@ -70,6 +80,8 @@ const ON_ITS_WAY = /^(migrating|starting up|post-copy.*)$/;
 
 /** Returns what a state and the reason of a pause say about where the guest's memory is. */
 function lifeOf(state: string, reason: string | undefined): Life {
-  if (state === 'paused' && reason !== undefined && ON_ITS_WAY.test(reason)) return { kind: 'coming', shown: `${state} (${reason})` };
+  if (state === 'paused' && reason !== undefined && ON_ITS_WAY.test(reason)) {
+    return { kind: 'coming', shown: `${state} (${reason})` };
+  }
   return ['shutoff', 'crashed', 'nostate'].includes(state) ? { kind: 'gone' } : { kind: 'here' };
 }

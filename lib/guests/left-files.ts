@@ -1,4 +1,7 @@
-/** Files of the state directory that nothing will use any more: marks of migrations that never came, drafts, damaged entries. */
+/**
+ * Files of the state directory that nothing will use any more: marks of migrations that never came, drafts, damaged
+ * entries.
+ */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { LEDGER_NAMES } from '../attachments/ledger.js';
@@ -19,7 +22,9 @@ interface Place extends Pick<Effects, 'removeFile'> {
 }
 
 /** Removes them. An entry that cannot be read stays while its guest runs: who wires the guest anew replaces it. */
-export function removeLeftFiles({ host, dir, removeFile }: Place, { mayRun, running }: Pick<Answer, 'mayRun' | 'running'>): void {
+export function removeLeftFiles(
+  { host, dir, removeFile }: Place, { mayRun, running }: Pick<Answer, 'mayRun' | 'running'>,
+): void {
   // As it is on disk: what is only said to be gone is still there, and goes with its guest.
   const journal = createJournal(dir, () => undefined);
   const known = new Set(journal.list().map(({ guest }) => guest.uuid));

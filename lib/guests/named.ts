@@ -1,4 +1,6 @@
-/** Guests as a command line names them: by name, by UUID or, of one that runs, by id; and one sentence for who is none. */
+/**
+ * Guests as a command line names them: by name, by UUID or, of one that runs, by id; and one sentence for who is none.
+ */
 import { parseDomain } from '../domain/domain.js';
 import { type Guest, guestOf } from '../domain/guest.js';
 import { HostError } from '../errors.js';
@@ -12,23 +14,26 @@ import type { Io } from './io.js';
 type Asking = Pick<Io, 'exec'>;
 
 /**
- * Returns the guest that libvirt knows by this name, UUID or id. Throws HostError when it knows none, or one by this name and
- * another by this id, what a Connection throws, DomainXmlError.
+ * Returns the guest that libvirt knows by this name, UUID or id. Throws HostError when it knows none, or one by this
+ * name and another by this id, what a Connection throws, DomainXmlError.
  */
 export async function guestOfLibvirt(io: Asking, by: string): Promise<Guest> {
-  return askLibvirt(io, async (libvirt) => guestOf(parseDomain(await libvirt.domainXml(await domainNamed(libvirt, by)))));
+  return askLibvirt(io, async (libvirt) =>
+    guestOf(parseDomain(await libvirt.domainXml(await domainNamed(libvirt, by)))));
 }
 
 /** Returns who of `known` has this name or UUID. Throws HostError when two have the name. */
 export function guestAmong<T extends Guest>(known: readonly T[], by: string): T | undefined {
-  const found = new Map(known.filter(({ name, uuid }) => name === by || uuid === by.toLowerCase()).map((one) => [one.uuid, one]));
+  const found = new Map(known
+    .filter(({ name, uuid }) => name === by || uuid === by.toLowerCase())
+    .map((one) => [one.uuid, one]));
   if (found.size > 1) throw new HostError(`guest ${quote(by)} is known by more than one UUID: ${[...found.keys()].join(', ')}: give one of them`);
   return [...found.values()][0];
 }
 
 /**
- * Returns who of `known` is meant; undefined: a guest that libvirt knows and that is none of them, or one that nothing is
- * known of, because libvirt does not answer. Throws HostError when there is no such guest.
+ * Returns who of `known` is meant; undefined: a guest that libvirt knows and that is none of them, or one that nothing
+ * is known of, because libvirt does not answer. Throws HostError when there is no such guest.
  */
 export async function guestMeant<T extends Guest>(io: Asking, known: readonly T[], by: string): Promise<T | undefined> {
   const found = guestAmong(known, by);
@@ -43,13 +48,15 @@ export async function guestMeant<T extends Guest>(io: Asking, known: readonly T[
 }
 
 /**
- * Returns the domain of a connection by its name, UUID or id. Throws HostError when there is none, or one by this name and
- * another by this id; what `libvirt` throws.
+ * Returns the domain of a connection by its name, UUID or id. Throws HostError when there is none, or one by this name
+ * and another by this id; what `libvirt` throws.
  */
 export async function domainNamed(libvirt: Connection, by: string): Promise<DomainRef> {
   const named = (isUuid(by) ? await unlessGone(() => libvirt.lookupDomain({ uuid: by }), undefined) : undefined)
     ?? await unlessGone(() => libvirt.lookupDomain({ name: by }), undefined);
-  const numbered = /^\d+$/.test(by) ? (await libvirt.listDomains({ state: 'active' })).find(({ id }) => id === Number(by)) : undefined;
+  const numbered = /^\d+$/.test(by)
+    ? (await libvirt.listDomains({ state: 'active' })).find(({ id }) => id === Number(by))
+    : undefined;
   if (named !== undefined && numbered !== undefined && named.uuid !== numbered.uuid) {
     throw new HostError(`${quote(by)} is the name of one guest and the id of guest ${quote(numbered.name)}: give a UUID`);
   }

@@ -27,7 +27,10 @@ import { makeRight, stampOf } from './reconcile-guest.js';
 
 const HOLDER = 'guestwire reconcile --all';
 
-/** Returns the exit status: 1 when a guest could not be made right, or something that is left of one could not be removed. */
+/**
+ * Returns the exit status: 1 when a guest could not be made right, or something that is left of one could not be
+ * removed.
+ */
 export async function reconcileAll(given: Io): Promise<number> {
   const io = warningOnce(given);
   return reconcileHost(io, realEffects(io));
@@ -49,7 +52,9 @@ async function reconcileHost(io: Io, effects: Effects): Promise<number> {
   });
   const here = await releaseEnded(task);
   if (loadConfig(io.settings.config).routed.announce) {
-    for (const { guest, plan } of here) if (plan !== undefined) await effects.announce({ guest: guest.name, plan, fresh: false });
+    for (const { guest, plan } of here) {
+      if (plan !== undefined) await effects.announce({ guest: guest.name, plan, fresh: false });
+    }
   }
   if (changes === 0 && done.failures === 0) io.print(`all wiring is as the XML says, ${effects.nothing}`);
   return done.failures === 0 ? 0 : 1;
@@ -112,7 +117,9 @@ async function attempt({ effects, done }: Pick<Task, 'effects' | 'done'>, act: (
   }
 }
 
-async function goneOf(host: Host, { answer: { mayRun, running }, since }: Pick<Task, 'answer' | 'since'>): Promise<Holding[]> {
+async function goneOf(
+  host: Host, { answer: { mayRun, running }, since }: Pick<Task, 'answer' | 'since'>,
+): Promise<Holding[]> {
   const entries = listHoldings(host);
   const absent = entries.filter((entry) => !mayRun.has(entry.guest.uuid) && entry.since < since);
   const { stale } = await byLife(host, entries.filter(({ guest: { uuid } }) => mayRun.has(uuid) && !running.has(uuid)));
@@ -126,7 +133,9 @@ async function heal(host: Host, task: Task): Promise<void> {
   done.failures += faults.length;
   for (const { guest, attachments } of tasksOf(await survey(host, running))) {
     const { nics = [] } = running.get(guest.uuid) ?? {};
-    await attempt(task, async () => { done.touched.push({ guest, plan: await makeRight(host, { guest, attachments, nics }) }); });
+    await attempt(task, async () => {
+      done.touched.push({ guest, plan: await makeRight(host, { guest, attachments, nics }) });
+    });
   }
 }
 
@@ -169,7 +178,10 @@ function linesOf(batches: readonly Batch[]): BatchLine[] {
   return batches.flatMap(({ lines }) => lines);
 }
 
-/** A guest may have ended between the question and the lock; then nothing else releases what was wired since. Returns the others. */
+/**
+ * A guest may have ended between the question and the lock; then nothing else releases what was wired since. Returns
+ * the others.
+ */
 async function releaseEnded({ io, effects, done: { touched } }: Task): Promise<Done['touched']> {
   const journal = createJournal(io.settings.stateDir, io.warn);
   const stamps = new Map(touched.map(({ guest }) => [guest.uuid, stampOf(journal, guest)]));
@@ -178,7 +190,9 @@ async function releaseEnded({ io, effects, done: { touched } }: Task): Promise<D
   if (ended.length === 0) return touched;
   await effects.onHost(HOLDER, async (host) => {
     // One that was started since has another stamp.
-    for (const { guest } of ended) if (stampOf(journal, guest) === stamps.get(guest.uuid)) await release(host, guest.uuid);
+    for (const { guest } of ended) {
+      if (stampOf(journal, guest) === stamps.get(guest.uuid)) await release(host, guest.uuid);
+    }
   });
   return touched.filter((one) => !ended.includes(one));
 }

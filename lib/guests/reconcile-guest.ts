@@ -1,7 +1,7 @@
 /**
- * One running guest made to agree with its XML, or released when it has ended: what `guestwire reconcile` does once and the
- * agent for every event. libvirt is asked before the lock is taken and after it is given back: it may be waiting for this
- * guest's hook, which waits for the lock.
+ * One running guest made to agree with its XML, or released when it has ended: what `guestwire reconcile` does once and
+ * the agent for every event. libvirt is asked before the lock is taken and after it is given back: it may be waiting
+ * for this guest's hook, which waits for the lock.
  */
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment } from '../attachments/kinds.js';
@@ -31,7 +31,10 @@ export interface Wiring extends RunningGuest {
   readonly stamp: string | undefined;
 }
 
-/** What of a plan tells whom to announce; undefined: what was wired was released, because the guest asks for nothing any more. */
+/**
+ * What of a plan tells whom to announce; undefined: what was wired was released, because the guest asks for nothing any
+ * more.
+ */
 export type Part = Pick<Plan, 'operations' | 'presence'> | undefined;
 
 export interface GuestWork {
@@ -76,7 +79,9 @@ export async function wireGuest(work: GuestWork): Promise<Done> {
   if (asks === 'nothing' && stamp === undefined) return { guest, asks };
   const plan = await work.turn.wire({ guest, nics: domain.nics, attachments, stamp });
   await assertSame(work, guest, { id, stamp: stampOf(journal, guest) });
-  if (plan !== undefined && config.routed.announce) await work.effects.announce({ guest: guest.name, plan, fresh: false });
+  if (plan !== undefined && config.routed.announce) {
+    await work.effects.announce({ guest: guest.name, plan, fresh: false });
+  }
   return { guest, asks };
 }
 
@@ -108,8 +113,8 @@ function assertStamp({ journal }: Pick<Host, 'journal'>, guest: Guest, stamp: st
 }
 
 /**
- * Wires a guest that runs, and first puts its taps back into their bridge if that is why it cannot be. To look for such each
- * time would be one more program, at a tenth of the cost of all the rest.
+ * Wires a guest that runs, and first puts its taps back into their bridge if that is why it cannot be. To look for such
+ * each time would be one more program, at a tenth of the cost of all the rest.
  */
 async function wireRejoined(host: Host, running: RunningGuest): Promise<Plan> {
   const request = { guest: running.guest, attachments: running.attachments, fresh: false, incoming: false };
@@ -122,7 +127,9 @@ async function wireRejoined(host: Host, running: RunningGuest): Promise<Plan> {
   }
 }
 
-/** A guest that cannot be wired as it should be, for want of forwarding for instance, runs on: not without its filters. */
+/**
+ * A guest that cannot be wired as it should be, for want of forwarding for instance, runs on: not without its filters.
+ */
 async function filterAllTheSame(host: Host, { name, uuid }: Guest): Promise<void> {
   const { log, warn = log } = host;
   try {
@@ -134,10 +141,12 @@ async function filterAllTheSame(host: Host, { name, uuid }: Guest): Promise<void
 }
 
 /**
- * Releases what is left of a guest that does not run. `seen`: the stamp of its entry before libvirt was asked; when it is
- * another by now the guest has been started since.
+ * Releases what is left of a guest that does not run. `seen`: the stamp of its entry before libvirt was asked; when it
+ * is another by now the guest has been started since.
  */
-export async function releaseGuest(work: Omit<GuestWork, 'inquiry'>, guest: Guest, seen: string | undefined): Promise<void> {
+export async function releaseGuest(
+  work: Omit<GuestWork, 'inquiry'>, guest: Guest, seen: string | undefined,
+): Promise<void> {
   await served(work, guest, async (host) => {
     assertStamp(host, guest, seen);
     await release(host, guest.uuid);
@@ -159,7 +168,9 @@ interface Run {
   readonly stamp: string | undefined;
 }
 
-/** What was wired for a guest that ended meanwhile would stay; of one that was started again its hook has seen to it. */
+/**
+ * What was wired for a guest that ended meanwhile would stay; of one that was started again its hook has seen to it.
+ */
 async function assertSame(work: GuestWork, guest: Guest, { id, stamp }: Run): Promise<void> {
   const now = await work.inquiry.id();
   if (now === id) return;
@@ -176,7 +187,9 @@ function idIn(xml: string): string | undefined {
   return /<domain\b[^>]*?\sid=['"](\d+)['"]/.exec(xml)?.[1];
 }
 
-async function served({ turn, effects }: Omit<GuestWork, 'inquiry'>, guest: Guest, act: (host: Host) => Promise<void>): Promise<void> {
+async function served(
+  { turn, effects }: Omit<GuestWork, 'inquiry'>, guest: Guest, act: (host: Host) => Promise<void>,
+): Promise<void> {
   await turn.run(async (host) => {
     await act(host);
     await effects.serve(host, guest);

@@ -85,7 +85,9 @@ export async function runHook(call: HookCall): Promise<HookResult> {
   } catch (error) {
     const sentence = sentenceOf(error, call);
     log.error(`${call.operation}: ${sentence}`);
-    if (action.failure === 'refuse' && concerns(call)) result = { exitCode: REFUSED, stderr: `guestwire: ${sentence}\n` };
+    if (action.failure === 'refuse' && concerns(call)) {
+      result = { exitCode: REFUSED, stderr: `guestwire: ${sentence}\n` };
+    }
   }
   await log.flush();
   return result;
@@ -96,7 +98,9 @@ async function announceIncoming(run: Run): Promise<void> {
   const { call, journal } = run;
   const { domain, attachments, config } = understand(run);
   const routed = attachments.find(waitsForMigration);
-  if (routed !== undefined && config.routed.migration !== 'manual' && !await isHeld(call.exec, agentLockOf(call.settings))) {
+  if (routed !== undefined && config.routed.migration !== 'manual' && !await isHeld(
+    call.exec, agentLockOf(call.settings),
+  )) {
     throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here: no agent runs on this host to notice when it has arrived: start the agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here once it has arrived`);
   }
   if (attachments.length > 0) journal.markIncoming(guestOf(domain).uuid);
@@ -111,7 +115,9 @@ async function prepare(run: Run): Promise<void> {
   const guest = guestOf(domain);
   // Without the lock: others start meanwhile. One that comes by migration answers where it still runs.
   if (config.routed.probe && !run.journal.expectsIncoming(guest.uuid)) {
-    await probeNeighbours({ exec: run.call.exec, kernel: createKernel(run.call.exec), log: run.log }, guest.name, attachments);
+    await probeNeighbours(
+      { exec: run.call.exec, kernel: createKernel(run.call.exec), log: run.log }, guest.name, attachments,
+    );
   }
   await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
     const incoming = run.journal.takeIncoming(guest.uuid);
@@ -156,7 +162,8 @@ async function reconnect(run: Run): Promise<void> {
     return;
   }
   const guest = guestOf(domain);
-  const plan = await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, (host) => wire(host, { guest, attachments, fresh: false, incoming: false, keepsUnspoken: true }));
+  const plan = await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, (host) =>
+    wire(host, { guest, attachments, fresh: false, incoming: false, keepsUnspoken: true }));
   if (config.routed.announce) await announce(run.call.exec, run.log, { guest: guest.name, plan, fresh: false });
 }
 
@@ -192,11 +199,15 @@ async function locked<T>(
   });
   try {
     const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
-    const host = hostFrom({ settings: call.settings, exec, journal, log: log.info, warn: log.warn, config: () => orDefault(config) });
+    const host = hostFrom({
+      settings: call.settings, exec, journal, log: log.info, warn: log.warn, config: () => orDefault(config),
+    });
     await releaseEnded(host, journal.listEnded().filter((ended) => ended !== uuid), log);
     const done = await act(host);
     const { operation } = call;
-    if (operation !== 'prepare') await serveGuest({ journal, exec, log, config, settings: call.settings }, { uuid, ended: operation === 'stopped' || operation === 'release' });
+    if (operation !== 'prepare') await serveGuest({ journal, exec, log, config, settings: call.settings }, {
+      uuid, ended: operation === 'stopped' || operation === 'release',
+    });
     return done;
   } finally {
     lock.release();
@@ -235,12 +246,15 @@ function understand({ call: { stdin, operation }, config: reading }: Run, log?: 
   const domain = parseDomain(stdin);
   try {
     const config = reading.read();
-    return { domain, config, attachments: deriveAttachments(domain, config, operation === 'reconnect' ? log?.warn : undefined) };
+    return {
+      domain, config, attachments: deriveAttachments(domain, config, operation === 'reconnect' ? log?.warn : undefined),
+    };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     const names = [domain.name, ...domain.nics.flatMap(({ mac, source }) => [mac, source.network])];
     const concerned = deriveAttachments(domain, defaultConfig()).length > 0 ||
-      configMentions(error.text ?? '', names.filter((name) => name !== undefined)) || configMayMake(error.text ?? '', domain.nics.flatMap(({ source }) => source.bridge ?? []));
+      configMentions(error.text ?? '', names.filter((name) => name !== undefined)) ||
+      configMayMake(error.text ?? '', domain.nics.flatMap(({ source }) => source.bridge ?? []));
     if (concerned) throw error;
     log?.warn(`guest ${quote(domain.name)} starts without the host config: ${error.message}`);
     return { domain, config: defaultConfig(), attachments: [] };

@@ -45,7 +45,8 @@ export async function startAgent(io: Io, lines: readonly string[]): Promise<void
     io.warn(`systemd does not run here: 'systemctl enable --now ${UNIT}' starts the agent once it does`);
     return;
   }
-  const changed = [AGENT, AGENT_UNIT].some((path) => lines.some((line) => line.includes(quote(path)) && !line.endsWith('is up to date')));
+  const changed = [AGENT, AGENT_UNIT].some((path) =>
+    lines.some((line) => line.includes(quote(path)) && !line.endsWith('is up to date')));
   if (changed) await systemctl(io, ['daemon-reload']);
   await systemctl(io, ['enable', UNIT]);
   // Not waited for: libvirt may not run yet, and the agent is ready when it has seen it.
@@ -90,7 +91,9 @@ SystemCallFilter=@system-service
 UMask=0022
 `;
 
-/** Returns the unit. What is left out would break it: node's compiler writes code, and /proc/sys/net is what it sets. */
+/**
+ * Returns the unit. What is left out would break it: node's compiler writes code, and /proc/sys/net is what it sets.
+ */
 export function agentUnitText({ stateDir }: Pick<Settings, 'stateDir'>): string {
   return `${MARK}
 [Unit]

@@ -1,7 +1,7 @@
 /**
- * Small files that make other programs of the host get along with guestwire: a name for its route protocol, completion for
- * bash, and, when asked for, the word to network daemons that its routes and taps are not theirs. A file is guestwire's when its first
- * line says so; any other stays, and so does a directory that cannot be trusted.
+ * Small files that make other programs of the host get along with guestwire: a name for its route protocol, completion
+ * for bash, and, when asked for, the word to network daemons that its routes and taps are not theirs. A file is
+ * guestwire's when its first line says so; any other stays, and so does a directory that cannot be trusted.
  */
 import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -47,7 +47,9 @@ const SERVICES: readonly Service[] = [
 
 /** Every file that this part may have written, and every directory that it may have made, parents first. */
 export const DROP_IN_FILES: readonly string[] = [PROTOCOLS, COMPLETION, ...SERVICES.map(({ path }) => path)];
-export const DROP_IN_DIRS: readonly string[] = [PROTOCOLS, ...SERVICES.map(({ path }) => path)].flatMap((path) => [dirname(dirname(path)), dirname(path)]).filter((path) => path !== '/etc/systemd');
+export const DROP_IN_DIRS: readonly string[] = [PROTOCOLS, ...SERVICES.map(({ path }) => path)]
+  .flatMap((path) => [dirname(dirname(path)), dirname(path)])
+  .filter((path) => path !== '/etc/systemd');
 
 /** Where a run that was killed may have left drafts. */
 export const DRAFT_DIRS: readonly string[] = [...DROP_IN_DIRS, COMPLETIONS];
@@ -90,7 +92,8 @@ export function dropIns({ protocol, completion, services }: DropInWish): DropIns
       return obstacle === undefined ? [] : [`${quote(path)} is not written: ${obstacle}`];
     }),
     advice: (lines) => [
-      ...asked.filter(({ path }) => lines.some((line) => line === `wrote ${quote(path)}` || line === `replaced ${quote(path)}`))
+      ...asked.filter(({ path }) =>
+        lines.some((line) => line === `wrote ${quote(path)}` || line === `replaced ${quote(path)}`))
         .map(({ name, path, afterwards }) => `${name} learns of ${quote(path)} by ${afterwards}`),
       ...adviceOn(present.filter((service) => !asked.includes(service)).map(({ name }) => name)),
       ...(services && present.length === 0 ? [`no drop-ins: neither ${SERVICES.map(({ name }) => name).join(' nor ')} is on this host`] : []),
@@ -100,7 +103,9 @@ export function dropIns({ protocol, completion, services }: DropInWish): DropIns
 
 /** Returns the network daemons of this host, running or not, that have no file of guestwire's. */
 export function untoldServices(): string[] {
-  return SERVICES.filter(({ signs, path }) => signs.some((sign) => lstatOf(sign) !== undefined) && !isOurDropIn(path)).map(({ name }) => name);
+  return SERVICES
+    .filter(({ signs, path }) => signs.some((sign) => lstatOf(sign) !== undefined) && !isOurDropIn(path))
+    .map(({ name }) => name);
 }
 
 /** Returns whether guestwire wrote the file that stands there. */
@@ -115,7 +120,9 @@ function adviceOn(names: readonly string[]): string[] {
 
 function obstacleTo(path: string): string | undefined {
   try {
-    for (const directory of [COMPLETIONS, ...DROP_IN_DIRS].filter((each) => path.startsWith(`${each}/`))) assertSafeDirectory(directory);
+    for (const directory of [COMPLETIONS, ...DROP_IN_DIRS].filter((each) => path.startsWith(`${each}/`))) {
+      assertSafeDirectory(directory);
+    }
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
     return error.message;

@@ -33,7 +33,10 @@ export interface FileSet {
 /** Returns drafts and second names in a directory, by their names: left by a run that was killed. */
 export function leftoversIn(directory: string): string[] {
   if (lstatOf(directory)?.isDirectory() !== true) return [];
-  return readdirSync(directory).filter((name) => /^\.guestwire-.*\.(draft|old)$/.test(name)).sort().map((name) => join(directory, name));
+  return readdirSync(directory)
+    .filter((name) => /^\.guestwire-.*\.(draft|old)$/.test(name))
+    .sort()
+    .map((name) => join(directory, name));
 }
 
 type Undo = () => void;
@@ -60,7 +63,10 @@ export function applyFileSet(set: FileSet): string[] {
   for (const file of [...changed, ...surplus]) rmSync(secondName(file, 'old'), { force: true });
   for (const path of set.directories.flatMap(leftoversIn)) rmSync(path);
   for (const directory of new Set([...changed, ...surplus].map(({ path }) => dirname(path)))) sync(directory);
-  const said = { absent: (path: string) => `wrote ${path}`, other: (path: string) => `replaced ${path}`, same: (path: string) => `${path} is up to date` };
+  const said = {
+    absent: (path: string) => `wrote ${path}`, other: (path: string) => `replaced ${path}`,
+    same: (path: string) => `${path} is up to date`,
+  };
   lines.push(...files.map(({ path, before }) => said[before](quote(path))));
   return [...lines, ...surplus.map(({ path }) => `removed ${quote(path)}`)];
 }

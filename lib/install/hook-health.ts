@@ -56,9 +56,14 @@ function placeIlls(): HookIll[] {
 /** Beside guestwire's launcher libvirt runs these for the same guests, in an order that their names decide. */
 function otherHooks(): HookIll[] {
   if (![MAIN, BESIDE].some((path) => placed(path) === 'ours')) return [];
-  const beside = lstatOf(BESIDE_DIR)?.isDirectory() === true ? readdirSync(BESIDE_DIR).map((name) => join(BESIDE_DIR, name)) : [];
-  const others = [MAIN, ...beside].filter((path) => ((lstatOf(path)?.mode ?? 0) & 0o111) !== 0 && placed(path) !== 'ours');
-  return others.map((path) => ({ severity: 'note', what: `${quote(path)} is another hook`, why: "libvirt runs it for guestwire's guests, too: guestwire takes its changes to their links and routes for drift, and a guest that it refuses does not start", cure: `less ${path}` }));
+  const beside = lstatOf(BESIDE_DIR)?.isDirectory() === true
+    ? readdirSync(BESIDE_DIR).map((name) => join(BESIDE_DIR, name))
+    : [];
+  const others = [MAIN, ...beside].filter((path) => ((lstatOf(path)?.mode ?? 0) & 0o111) !== 0 &&
+    placed(path) !== 'ours');
+  return others.map((path) => ({
+    severity: 'note', what: `${quote(path)} is another hook`, why: "libvirt runs it for guestwire's guests, too: guestwire takes its changes to their links and routes for drift, and a guest that it refuses does not start", cure: `less ${path}`,
+  }));
 }
 
 function placed(path: string): Standing | undefined {
@@ -72,6 +77,8 @@ function placed(path: string): Standing | undefined {
 
 /** libvirt's policy lets hooks run as virt_hooks_t, or not at all. */
 function selinuxIlls(): HookIll[] {
-  if (!existsSync('/sys/fs/selinux/enforce') || readFileSync('/sys/fs/selinux/enforce', 'utf8').trim() !== '1') return [];
+  if (!existsSync('/sys/fs/selinux/enforce') || readFileSync('/sys/fs/selinux/enforce', 'utf8').trim() !== '1') {
+    return [];
+  }
   return [{ severity: 'note', what: 'SELinux is enforcing', cure: 'restorecon -R /etc/libvirt/hooks; setsebool -P virt_hooks_unconfined on' }];
 }

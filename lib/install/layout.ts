@@ -26,7 +26,10 @@ const MARK = '# guestwire hook launcher:';
 /** 'ours' and 'script' are regular files; 'link' leads to a script of another owner, 'blocked' is anything else. */
 export type Standing = 'absent' | 'ours' | 'script' | 'link' | 'blocked';
 
-/** Returns what stands at a launcher's place. A link to a launcher is refused: beside it, every guest would be wired twice. */
+/**
+ * Returns what stands at a launcher's place. A link to a launcher is refused: beside it, every guest would be wired
+ * twice.
+ */
 export function standingAt(path: string): Standing {
   const stat = lstatOf(path);
   if (stat === undefined) return 'absent';

@@ -36,7 +36,9 @@ export async function reloadDaemons(io: Io, record: InstallRecord, consent: Cons
   if (consent !== 'never') await nameWhatStarts(io, ignorant);
   const answer = consent === 'ask' ? await confirm(`Reload ${ignorant.map(label).join(' and ')} now? [yes/no] `) : consent;
   if (answer !== 'agree') {
-    const why = { never: 'you said --no-reload', no: 'you did not say yes', unasked: 'the command has no terminal to ask on' }[answer];
+    const why = {
+      never: 'you said --no-reload', no: 'you did not say yes', unasked: 'the command has no terminal to ask on',
+    }[answer];
     for (const daemon of ignorant) io.warn(`${label(daemon)} does not call the hook yet, because ${why}: run 'guestwire install --yes', or reload it yourself`);
     return [];
   }
@@ -94,7 +96,8 @@ async function nameWhatStarts(io: Io, daemons: readonly Daemon[]): Promise<void>
 async function inactiveAutostart(io: Io, list: string): Promise<string[]> {
   const uri = process.env['LIBVIRT_DEFAULT_URI'];
   const request: ExecRequest = {
-    tool: 'virsh', args: ['--readonly', list, '--inactive', '--autostart', '--name'], env: uri === undefined ? {} : { LIBVIRT_DEFAULT_URI: uri },
+    tool: 'virsh', args: ['--readonly', list, '--inactive', '--autostart', '--name'],
+    env: uri === undefined ? {} : { LIBVIRT_DEFAULT_URI: uri },
   };
   const result = await io.exec(request);
   // A libvirt without this driver has nothing of the kind to start.

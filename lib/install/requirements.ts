@@ -49,8 +49,13 @@ export async function readBuild(io: Io): Promise<Build> {
   // An operation libvirt does not have: the hook loads, and does nothing.
   const { exitCode, stderr } = await io.exec({ tool: NODE, args: [main.path, 'install', 'check'] });
   if (exitCode !== 0) throw new HostError(`${quote(main.path)} does not run: ${/^\w*Error\b.*/m.exec(stderr)?.[0] ?? `node ended with status ${exitCode ?? 'unknown'}`}`);
-  const library = [main, ...companions.filter(({ path }) => existsSync(path))].map(({ name, path }) => ({ name, content: readFileSync(path) }));
-  return { library, launcher: readLauncher(join(top, 'hooks/qemu')), completion: readCompletion(join(top, 'dist/completion.bash')) };
+  const library = [main, ...companions.filter(({ path }) => existsSync(path))].map(({ name, path }) => ({
+    name, content: readFileSync(path),
+  }));
+  return {
+    library, launcher: readLauncher(join(top, 'hooks/qemu')),
+    completion: readCompletion(join(top, 'dist/completion.bash')),
+  };
 }
 
 function readCompletion(path: string): string {

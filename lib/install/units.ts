@@ -1,6 +1,6 @@
 /**
- * systemd's templates for what serves guests: an instance of each per live link, which the hook starts and stops. Nothing
- * is enabled; after a boot there are no instances until guests start.
+ * systemd's templates for what serves guests: an instance of each per live link, which the hook starts and stops.
+ * Nothing is enabled; after a boot there are no instances until guests start.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,10 +21,14 @@ const MARK = '# Written by guestwire install';
 
 /** Returns the files of both templates: to write when the host config has `[serve]`, else to remove. */
 export function unitFiles(io: Io): FileSet {
-  const units = SERVICES.map((service): FileSpec => ({ path: pathOf(service), content: Buffer.from(unitText(service, io.settings)), mode: 0o644 }));
+  const units = SERVICES.map((service): FileSpec => ({
+    path: pathOf(service), content: Buffer.from(unitText(service, io.settings)), mode: 0o644,
+  }));
   const foreign = units.find(({ path }) => lstatOf(path) !== undefined && !isOurs(path));
   const wanted = isWanted(io);
-  if (wanted === 'unknown' || (wanted === 'no' && foreign !== undefined)) return { directories: [], files: [], surplus: [] };
+  if (wanted === 'unknown' || (wanted === 'no' && foreign !== undefined)) {
+    return { directories: [], files: [], surplus: [] };
+  }
   if (wanted === 'no') return { directories: [], files: [], surplus: units };
   if (foreign !== undefined) throw new HostError(`${quote(foreign.path)} is not guestwire's: move it away, or remove [serve] from the host config`);
   if (existsSync(UNITS_DIR)) return { directories: [UNITS_DIR], files: units, surplus: [] };
@@ -37,12 +41,17 @@ export function installedUnits(): string[] {
   return SERVICES.map(pathOf).filter((path) => lstatOf(path)?.isFile() === true && isOurs(path));
 }
 
-/** Milliseconds: longer than systemd gives a unit to stop (DefaultTimeoutStopSec, 90 s) or a busy one needs to read all units. */
+/**
+ * Milliseconds: longer than systemd gives a unit to stop (DefaultTimeoutStopSec, 90 s) or a busy one needs to read all
+ * units.
+ */
 export const SYSTEMCTL_DEADLINE = 100_000;
 
 /** Makes a running systemd read its files again when one of `lines`, which say what was done, is about a template. */
 export async function reloadUnits(io: Io, lines: readonly string[]): Promise<void> {
-  const touched = lines.some((line) => line === quote(join(UNITS_DIR, 'guestwire-agent.service'))) || SERVICES.map(pathOf).some((path) => lines.some((line) => line.includes(quote(path)) && !line.endsWith('is up to date')));
+  const touched = lines.some((line) => line === quote(join(UNITS_DIR, 'guestwire-agent.service'))) || SERVICES
+    .map(pathOf)
+    .some((path) => lines.some((line) => line.includes(quote(path)) && !line.endsWith('is up to date')));
   if (!touched || !existsSync('/run/systemd/system')) return;
   const request = { tool: 'systemctl', args: ['daemon-reload'], deadline: SYSTEMCTL_DEADLINE };
   assertSuccess(request, await io.exec(request), 'making systemd read its units');

@@ -13,7 +13,10 @@ export interface VethWish {
 }
 
 /** Returns what the host config says about a veth pair. Throws ValueError. */
-export function vethWishOf({ veth, mtu }: { readonly veth?: string | undefined; readonly mtu?: number | undefined }): VethWish | undefined {
+export function vethWishOf({ veth, mtu }: {
+  readonly veth?: string | undefined;
+  readonly mtu?: number | undefined;
+}): VethWish | undefined {
   if (veth !== undefined) return { dev: veth, mtu: mtu === undefined ? undefined : String(mtu) };
   if (mtu !== undefined) throw new ValueError("mtu needs veth: without a veth pair, set <mtu size> in the guest's <interface>");
   return undefined;

@@ -1,6 +1,6 @@
 /**
- * Guests in quarantine: a file each, named by UUID, below /var/lib, so that it outlasts the guest, libvirtd and the host.
- * Only who is there matters; what the file says is for people.
+ * Guests in quarantine: a file each, named by UUID, below /var/lib, so that it outlasts the guest, libvirtd and the
+ * host. Only who is there matters; what the file says is for people.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,9 +8,13 @@ import type { Guest } from '../domain/guest.js';
 import { JournalError } from '../errors.js';
 import { oneLine, quote } from '../values/quote.js';
 
-/** Returns whether the guest of a UUID is in quarantine. Throws JournalError where nobody can tell: then nothing may start. */
+/**
+ * Returns whether the guest of a UUID is in quarantine. Throws JournalError where nobody can tell: then nothing may
+ * start.
+ */
 export function quarantineIn(dir: string): (uuid: string) => boolean {
-  return (uuid) => attempt(`read ${quote(dir)}`, () => statSync(join(dir, uuid), { throwIfNoEntry: false }) !== undefined);
+  return (uuid) =>
+    attempt(`read ${quote(dir)}`, () => statSync(join(dir, uuid), { throwIfNoEntry: false }) !== undefined);
 }
 
 /** Puts a guest into quarantine; one that is there stays. Returns whether it was not. */
@@ -31,7 +35,9 @@ export function liftQuarantine(dir: string, uuid: string): boolean {
 }
 
 /** Returns the guests in quarantine, by name. */
-export function listQuarantine(dir: string): { readonly name: string; readonly uuid: string; readonly since: string }[] {
+export function listQuarantine(
+  dir: string,
+): { readonly name: string; readonly uuid: string; readonly since: string }[] {
   return attempt(`read ${quote(dir)}`, () => namesIn(dir).map((uuid) => {
     const [name = '', since = ''] = readFileSync(join(dir, uuid), 'utf8').split('\n');
     return { name, uuid, since: since.replace(/^since /, '') };

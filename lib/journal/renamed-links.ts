@@ -1,6 +1,7 @@
 /**
  * Links that were renamed while their guest runs. libvirt and the journal know a link by the name it had, the kernel by
- * its ifindex: here an entry gets the names of now, and remembers the others. The journal itself keeps what was written.
+ * its ifindex: here an entry gets the names of now, and remembers the others. The journal itself keeps what was
+ * written.
  */
 import { isNic, namesOf, staysUntilRelease } from '../attachments/attachment.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';

@@ -1,6 +1,6 @@
 /**
- * What doctor asks of the kernel besides the links of guests: settings of bridges, default routes, sysctls, and the chains
- * of other programs. A host without IPv6, or one that never used nft, has nothing to show. It judges nothing.
+ * What doctor asks of the kernel besides the links of guests: settings of bridges, default routes, sysctls, and the
+ * chains of other programs. A host without IPv6, or one that never used nft, has nothing to show. It judges nothing.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,7 +21,8 @@ const bridgeSchema = z.object({
   linkinfo: z.object({
     // iproute2 prints the last in its own list or among the rest, as its version has it (6.1, 6.15).
     info_data: z.optional(z.object({
-      mcast_snooping: z.optional(z.number()), mcast_querier: z.optional(z.number()), no_linklocal_learn: z.optional(z.union([z.number(), z.boolean()])),
+      mcast_snooping: z.optional(z.number()), mcast_querier: z.optional(z.number()),
+      no_linklocal_learn: z.optional(z.union([z.number(), z.boolean()])),
     })),
   }),
 });
@@ -43,13 +44,17 @@ const routeSchema = z.object({ dev: z.optional(z.string()) });
 
 /** Returns the links of this host's default routes, of both families. Throws ToolOutputError. */
 export async function defaultRouteLinks(exec: Exec): Promise<string[]> {
-  const answers = [await listed(exec, ['-json', 'route', 'show', 'default']), await listed(exec, ['-6', '-json', 'route', 'show', 'default'])];
+  const answers = [await listed(exec, ['-json', 'route', 'show', 'default']), await listed(
+    exec, ['-6', '-json', 'route', 'show', 'default'],
+  )];
   return answers.flat().flatMap((entry) => read(routeSchema, entry, 'ip route').dev ?? []);
 }
 
 /** Returns the values of those of these sysctls that this kernel has. */
 export function sysctlsAt(paths: readonly string[], procSys = '/proc/sys'): Map<string, string> {
-  return new Map(paths.filter((path) => existsSync(join(procSys, path))).map((path) => [path, readFileSync(join(procSys, path), 'utf8').trim()]));
+  return new Map(paths
+    .filter((path) => existsSync(join(procSys, path)))
+    .map((path) => [path, readFileSync(join(procSys, path), 'utf8').trim()]));
 }
 
 export interface RulesetChain {
@@ -75,8 +80,13 @@ const exprSchema = z.catch(z.record(z.string(), z.unknown()), {});
 
 const rulesetSchema = z.object({
   nftables: z.array(z.object({
-    chain: z.optional(z.object({ family: z.string(), table: z.string(), name: z.string(), hook: z.optional(z.string()), policy: z.optional(z.string()) })),
-    rule: z.optional(z.object({ family: z.string(), table: z.string(), chain: z.string(), expr: z._default(z.array(exprSchema), []) })),
+    chain: z.optional(z.object({
+      family: z.string(), table: z.string(), name: z.string(), hook: z.optional(z.string()),
+      policy: z.optional(z.string()),
+    })),
+    rule: z.optional(z.object({
+      family: z.string(), table: z.string(), chain: z.string(), expr: z._default(z.array(exprSchema), []),
+    })),
   })),
 });
 
@@ -97,7 +107,10 @@ export function parseRuleset(text: string): Ruleset {
   }
 }
 
-/** Returns what each iptables-legacy prints of its forward chain. One without such tables is not asked: that would load them. */
+/**
+ * Returns what each iptables-legacy prints of its forward chain. One without such tables is not asked: that would load
+ * them.
+ */
 export async function legacyForwardChains(exec: Exec): Promise<{ readonly tool: string; readonly text: string }[]> {
   const found = [];
   for (const name of ['iptables', 'ip6tables']) {

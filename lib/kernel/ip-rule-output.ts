@@ -1,6 +1,6 @@
 /**
- * The JSON of `ip rule` and of last resorts to facts. One `ip` lists the rules of one family, so IPv6 is asked apart. Tables
- * and protocols are numbers, because `ip` runs with -Numeric.
+ * The JSON of `ip rule` and of last resorts to facts. One `ip` lists the rules of one family, so IPv6 is asked apart.
+ * Tables and protocols are numbers, because `ip` runs with -Numeric.
  */
 import * as z from 'zod/mini';
 import { ToolOutputError } from '../errors.js';
@@ -22,21 +22,35 @@ const ruleSchema = z.array(z.object({
 
 /** Returns the rules of `ip -json -details -Numeric rule show`. */
 export function parseRules(answer: readonly unknown[], family: Family): RuleFacts[] {
-  return read(ruleSchema, answer.filter((entry) => Object.keys(entry as object).length > 0), 'ip rule').map(({ priority, dst, dstlen, iif, table = '', protocol }) => ({
+  return read(
+    ruleSchema, answer.filter((entry) => Object.keys(entry as object).length > 0), 'ip rule',
+  ).map(({ priority, dst, dstlen, iif, table = '', protocol }) => ({
     family,
     priority,
     iif,
-    to: dst === undefined || dst === 'all' ? undefined : canonicalDestination(dstlen === undefined ? dst : `${dst}/${dstlen}`, family),
+    to: dst === undefined || dst === 'all'
+      ? undefined
+      : canonicalDestination(dstlen === undefined ? dst : `${dst}/${dstlen}`, family),
     table: routeTable(table),
     protocol: Number(protocol),
   }));
 }
 
-const resortSchema = z.array(z.object({ dst: z.string(), dev: z.optional(z.string()), table: z._default(z.string(), 'main') }));
+const resortSchema = z.array(z.object({
+  dst: z.string(), dev: z.optional(z.string()), table: z._default(z.string(), 'main'),
+}));
 
-/** Returns the default routes of `ip -json -details -Numeric route show table all type unreachable proto N`; those of IPv6 are on lo. */
-export function parseLastResorts(answer: readonly unknown[], protocol: number): NonNullable<Observation['lastResorts']> {
-  return read(resortSchema, answer.filter((entry) => Object.keys(entry as object).length > 0), 'ip route').filter(({ dst }) => dst === 'default')
+/**
+ * Returns the default routes of `ip -json -details -Numeric route show table all type unreachable proto N`; those of
+ * IPv6 are on lo.
+ */
+export function parseLastResorts(
+  answer: readonly unknown[], protocol: number,
+): NonNullable<Observation['lastResorts']> {
+  return read(resortSchema, answer.filter((entry) => Object.keys(entry as object).length > 0), 'ip route').filter(({
+    dst,
+  }) =>
+    dst === 'default')
     .map(({ dev, table }) => ({ family: dev === undefined ? 'inet' : 'inet6', table: routeTable(table), protocol }));
 }
 

@@ -1,6 +1,6 @@
 /**
- * Run: batches fed to the tools, and the kernel asked what came of it. It judges nothing; every failure names the change
- * that could not be made.
+ * Run: batches fed to the tools, and the kernel asked what came of it. It judges nothing; every failure names the
+ * change that could not be made.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -46,7 +46,9 @@ export function createKernel(exec: Exec, procSys = '/proc/sys'): Kernel {
         try {
           if (tool === 'sysctl') writeSysctls(batch.lines, procSys);
           else if (tool === 'nft') await runBatch(exec, batch, { mode, questions: [] });
-          else answers[tool] = await runBatch(exec, batch, { mode, questions: batch === lastOf(batches, tool) ? questions[tool] : [] });
+          else answers[tool] = await runBatch(exec, batch, {
+            mode, questions: batch === lastOf(batches, tool) ? questions[tool] : [],
+          });
         } catch (error) {
           if (mode === 'stop-at-failure' || !(error instanceof CommandError)) throw error;
           failure ??= error;
@@ -68,7 +70,10 @@ function writeSysctls(lines: readonly BatchLine[], procSys: string): void {
       writeFileSync(join(procSys, path), value);
     } catch (error) {
       const errno = (error as NodeJS.ErrnoException).code ?? '';
-      const failure = { tool: 'sysctl', args: [line.text], exitCode: undefined, signal: undefined, stderr: '', timedOut: false, errno, line: index + 1 };
+      const failure = {
+        tool: 'sysctl', args: [line.text], exitCode: undefined, signal: undefined, stderr: '', timedOut: false, errno,
+        line: index + 1,
+      };
       throw new CommandError(`sysctl failed (${wordsOf(line)}): ${oneLine(String(error))}`, failure, { cause: error }).placeAt({ link: linkOf(line) });
     }
   });

@@ -1,6 +1,6 @@
 /**
- * What files of /proc and /sys say of links: names, ifindexes, bytes. No program is run for them, because every start of a
- * guest may ask.
+ * What files of /proc and /sys say of links: names, ifindexes, bytes. No program is run for them, because every start
+ * of a guest may ask.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,7 +23,10 @@ export function linkNames(procSys = '/proc/sys', sysNet = '/sys/class/net'): Lin
   return { has, of };
 }
 
-/** A file for each link takes 25 ms with 1,000 of them; one file has those that are up (net/ipv4/igmp.c), with their groups. */
+/**
+ * A file for each link takes 25 ms with 1,000 of them; one file has those that are up (net/ipv4/igmp.c), with their
+ * groups.
+ */
 function namesIn(sysNet: string): Map<number, string> {
   const up = new Map([...textIn(GROUPS).matchAll(/^(\d+)\t(\S+)\s*:/gm)]
     .map(([, ifindex, name = '']) => [name, Number(ifindex)]));

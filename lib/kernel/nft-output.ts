@@ -11,8 +11,12 @@ export const NO_TABLE: FilterFacts = {
 };
 
 /** Returns the facts of each family's table. Throws CommandError or ToolOutputError. */
-export async function observeFilters(exec: Exec, families: readonly FilterFamily[]): Promise<Map<FilterFamily, FilterFacts>> {
-  return new Map(await Promise.all(families.map(async (family) => [family, await observeFilter(exec, family)] as const)));
+export async function observeFilters(
+  exec: Exec, families: readonly FilterFamily[],
+): Promise<Map<FilterFamily, FilterFacts>> {
+  return new Map(
+    await Promise.all(families.map(async (family) => [family, await observeFilter(exec, family)] as const)),
+  );
 }
 
 async function observeFilter(exec: Exec, family: FilterFamily): Promise<FilterFacts> {
@@ -25,7 +29,9 @@ async function observeFilter(exec: Exec, family: FilterFamily): Promise<FilterFa
  * Returns how nft shows a table. One that is not there, and a host that has never used nft, are both an answer:
  * undefined. Throws CommandError.
  */
-export async function listTable(exec: Exec, family: FilterFamily, as: '--json' | '--stateless'): Promise<string | undefined> {
+export async function listTable(
+  exec: Exec, family: FilterFamily, as: '--json' | '--stateless',
+): Promise<string | undefined> {
   const request: ExecRequest = { tool: 'nft', args: [as, 'list', 'table', family, TABLE] };
   const result = await exec(request);
   if (/No such file or directory/.test(result.stderr)) return undefined;
@@ -68,7 +74,10 @@ export async function countersOf(exec: Exec, families: readonly FilterFamily[]):
     for (const { rule } of stdout === undefined ? [] : rulesetOf(countedSchema, stdout)) {
       const counter = rule?.expr.find((expr) => expr.counter !== undefined)?.counter;
       if (rule === undefined || counter === undefined) continue;
-      counts.push({ family, chain: rule.chain, rule: rule.comment ?? '', verdict: rule.expr.some((expr) => 'drop' in expr) ? 'drop' : 'pass', ...counter });
+      counts.push({
+        family, chain: rule.chain, rule: rule.comment ?? '',
+        verdict: rule.expr.some((expr) => 'drop' in expr) ? 'drop' : 'pass', ...counter,
+      });
     }
   }
   return counts;
@@ -80,12 +89,17 @@ const setSchema = z.object({ name: z.string(), type: z.unknown(), elem: z._defau
 
 const ruleKeys = { chain: z.string(), comment: z.optional(z.string()) };
 
-const countedSchema = z.object({ nftables: z.array(z.object({ rule: z.optional(z.object({ ...ruleKeys, expr: z._default(z.array(exprSchema), []) })) })) });
+const countedSchema = z.object({ nftables: z.array(z.object({
+  rule: z.optional(z.object({ ...ruleKeys, expr: z._default(z.array(exprSchema), []) })),
+})) });
 
 /** Without the expressions, which are most of what nft prints and take most of the time. */
 const rulesetSchema = z.object({
   nftables: z.array(z.object({
-    chain: z.optional(z.object({ name: z.string(), type: z.optional(z.string()), hook: z.optional(z.string()), prio: z.optional(z.number()), policy: z.optional(z.string()) })),
+    chain: z.optional(z.object({
+      name: z.string(), type: z.optional(z.string()), hook: z.optional(z.string()), prio: z.optional(z.number()),
+      policy: z.optional(z.string()),
+    })),
     rule: z.optional(z.object(ruleKeys)),
     set: z.optional(setSchema),
     map: z.optional(setSchema),
@@ -99,16 +113,20 @@ export function parseFilter(stdout: string): FilterFacts {
   const comments = new Map<string, string[]>(found.map(({ name }) => [name, []]));
   for (const { rule } of ruleset) if (rule !== undefined) comments.get(rule.chain)?.push(rule.comment ?? '');
   const sets = ruleset.flatMap(({ set, map }) => [
-    ...(set === undefined ? [] : [{ kind: 'set' as const, ...set }]), ...(map === undefined ? [] : [{ kind: 'map' as const, ...map }]),
+    ...(set === undefined ? [] : [{ kind: 'set' as const, ...set }]),
+    ...(map === undefined ? [] : [{ kind: 'map' as const, ...map }]),
   ]);
   return {
     there: true,
     chains: comments,
-    hooks: new Map(found.map(({ name, type, hook, prio, policy }): [string, HookFacts] => [name, { type, hook, prio, policy }])
+    hooks: new Map(found.map(({ name, type, hook, prio, policy }): [string, HookFacts] =>
+      [name, { type, hook, prio, policy }])
       .filter(([, { hook }]) => hook !== undefined)),
     sets: new Map(sets.map(({ kind, name, type, elem }): [string, SetFacts] =>
       [name, { kind, type: typeof type === 'string' ? type : undefined, isEmpty: elem.length === 0 }])),
-    elements: new Map(sets.filter(({ type }) => type === 'iface_index').map(({ name, elem }) => [name, new Set(elem.map(keyOf))])),
+    elements: new Map(sets
+      .filter(({ type }) => type === 'iface_index')
+      .map(({ name, elem }) => [name, new Set(elem.map(keyOf))])),
     learns: new Set(sets.filter(({ type }) => type === 'ipv6_addr').map(({ name }) => name)),
   };
 }

@@ -19,8 +19,8 @@ const MARK = '# of the next family';
 const PEERS = 2 ** 30;
 
 /**
- * Returns what `nft --stateless list table` prints of each family's table; undefined: this kernel or this user cannot make
- * a network namespace. Its links are veth pairs: for each bridge the kernel needs 20 ms and its one lock when the
+ * Returns what `nft --stateless list table` prints of each family's table; undefined: this kernel or this user cannot
+ * make a network namespace. Its links are veth pairs: for each bridge the kernel needs 20 ms and its one lock when the
  * namespace goes (Linux 6.18, br_multicast_dev_del), in which no guest could start.
  */
 export async function replayTables(exec: Exec, { links, rules, families }: Replay): Promise<string[] | undefined> {
@@ -30,10 +30,12 @@ export async function replayTables(exec: Exec, { links, rules, families }: Repla
     'set -e', "ip -batch - <<'EOF'", ...pairs, 'EOF', "nft -f - <<'EOF'", ...rules, 'EOF',
     ...families.flatMap((family) => [`nft --stateless list table ${family} ${TABLE}`, `echo '${MARK}'`]),
   ];
-  // The agent's service may not make a network namespace, but a user namespace, in which it may: as nobody, for to be root
-  // there takes CAP_SETFCAP here (user_namespaces(7), Linux 5.12).
+  // The agent's service may not make a network namespace, but a user namespace, in which it may: as nobody, for to be
+  // root there takes CAP_SETFCAP here (user_namespaces(7), Linux 5.12).
   for (const ways of [['--net'], ['--user', '--keep-caps', '--net']]) {
-    const { exitCode, stdout } = await exec({ tool: 'unshare', args: [...ways, 'sh'], input: `${script.join('\n')}\n` });
+    const { exitCode, stdout } = await exec({
+      tool: 'unshare', args: [...ways, 'sh'], input: `${script.join('\n')}\n`,
+    });
     if (exitCode === 0) return stdout.split(`${MARK}\n`);
   }
   return undefined;

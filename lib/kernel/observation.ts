@@ -43,7 +43,8 @@ export interface Scope {
 }
 
 export const EMPTY_SCOPE: Scope = {
-  links: [], routes: [], ports: [], lookups: [], locals: [], nextHops: [], exact: [], proxies: [], sysctls: [], bridges: [], subinterfaces: false, filters: [],
+  links: [], routes: [], ports: [], lookups: [], locals: [], nextHops: [], exact: [], proxies: [], sysctls: [],
+  bridges: [], subinterfaces: false, filters: [],
 };
 
 export interface Observation {
@@ -75,7 +76,8 @@ export interface Observation {
   readonly rules?: readonly RuleFacts[] | undefined;
   /** Whether connections in bridges can be tracked; undefined: not asked. */
   readonly tracking?: boolean | undefined;
-  readonly lastResorts?: readonly { readonly family: Family; readonly table: string; readonly protocol: number }[] | undefined;
+  readonly lastResorts?: readonly { readonly family: Family; readonly table: string; readonly protocol: number }[] |
+    undefined;
   /** By path; a sysctl this kernel does not have is absent. */
   readonly sysctls: ReadonlyMap<string, string>;
 }

@@ -1,6 +1,6 @@
 /**
- * All of this host that may be guestwire's, read at once: what is left over carries its mark, an alias, its route protocol
- * or its table's name. It judges nothing.
+ * All of this host that may be guestwire's, read at once: what is left over carries its mark, an alias, its route
+ * protocol or its table's name. It judges nothing.
  */
 import * as z from 'zod/mini';
 import { ToolOutputError } from '../errors.js';
@@ -31,15 +31,21 @@ interface Asked {
 /** Returns the host's facts. Throws CommandError or ToolOutputError. */
 export async function observeHost(exec: Exec, { protocols, filters }: Asked): Promise<HostFacts> {
   const questions = ['link show', 'neigh show proxy', 'rule show', ...protocols.map((protocol) => `route show table all proto ${protocol}`)];
-  const request: ExecRequest = { tool: 'ip', args: [...ANSWER_FLAGS.ip, '-batch', '-'], input: `${questions.join('\n')}\n` };
+  const request: ExecRequest = {
+    tool: 'ip', args: [...ANSWER_FLAGS.ip, '-batch', '-'], input: `${questions.join('\n')}\n`,
+  };
   const result = await exec(request);
   assertSuccess(request, result, 'reading the host');
-  const [links = [], proxies = [], rules = [], ...routes] = result.stdout.split('\n').filter((line) => line.trim() !== '').map(listIn);
+  const [links = [], proxies = [], rules = [], ...routes] = result.stdout
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .map(listIn);
   return {
     links: parseLinks(links),
     proxies: parseHostProxies(proxies),
     rules: [...parseRules(rules, 'inet'), ...parseRules(listIn(await askRules6(exec, ANSWER_FLAGS.ip)), 'inet6')],
-    routes: protocols.flatMap((number, index) => parseRoutes(routes[index] ?? [], { protocol: String(number) }).map((route) => ({ ...route, number }))),
+    routes: protocols.flatMap((number, index) =>
+      parseRoutes(routes[index] ?? [], { protocol: String(number) }).map((route) => ({ ...route, number }))),
     filters: await observeFilters(exec, filters),
   };
 }

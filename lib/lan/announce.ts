@@ -57,6 +57,8 @@ function toldBy({ plan, fresh }: Announcement): readonly Presence[] {
   const added = new Set(plan.operations.flatMap(({ before, after }) =>
     (before === undefined && after !== undefined ? [`${after.dev} ${needOf(after) ?? ''}`] : [])));
   return plan.presence
-    .map(({ addresses, ...where }) => ({ ...where, addresses: addresses.filter((address) => added.has(`${where.dev} ${address}`)) }))
+    .map(({ addresses, ...where }) => ({
+      ...where, addresses: addresses.filter((address) => added.has(`${where.dev} ${address}`)),
+    }))
     .filter(({ addresses }) => addresses.length > 0);
 }

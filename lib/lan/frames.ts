@@ -46,7 +46,9 @@ export function probeFrame(mac: string, address: string, asker?: string): Uint8A
   if (isIP(address) === 4) return arp({ operation: ARP.request, mac, sender: asker ?? '0.0.0.0', target: address });
   const target = bytesOf(address);
   const group = Buffer.concat([bytesOf('ff02::1:ff00:0').subarray(0, 13), target.subarray(13)]);
-  return discovery({ type: SOLICITATION, mac, from: Buffer.alloc(16), to: group }, Buffer.concat([Buffer.alloc(4), target]));
+  return discovery(
+    { type: SOLICITATION, mac, from: Buffer.alloc(16), to: group }, Buffer.concat([Buffer.alloc(4), target]),
+  );
 }
 
 /** Returns the address that a frame claims, and its MAC; undefined for a frame that claims no address. */
@@ -58,25 +60,44 @@ export function claimIn(frame: Uint8Array): { readonly address: string; readonly
     const address = [...bytes.subarray(28, 32)].join('.');
     return address === '0.0.0.0' ? undefined : { address, mac: macText(bytes.subarray(22, 28)) };
   }
-  const isAdvertisement = ethertype === ETHERTYPE.ipv6 && bytes.length >= 78 && bytes[20] === ICMPV6 && bytes[21] === HOP_LIMIT && bytes[54] === ADVERTISEMENT;
-  return isAdvertisement ? { address: addressText(bytes.subarray(62, 78)), mac: macText(bytes.subarray(6, 12)) } : undefined;
+  const isAdvertisement = ethertype === ETHERTYPE.ipv6 &&
+    bytes.length >= 78 &&
+    bytes[20] === ICMPV6 &&
+    bytes[21] === HOP_LIMIT &&
+    bytes[54] === ADVERTISEMENT;
+  return isAdvertisement
+    ? { address: addressText(bytes.subarray(62, 78)), mac: macText(bytes.subarray(6, 12)) }
+    : undefined;
 }
 
-function arp({ operation, mac, sender, target }: { operation: number; mac: string; sender: string; target: string }): Buffer {
+function arp({ operation, mac, sender, target }: {
+  operation: number;
+  mac: string;
+  sender: string;
+  target: string;
+}): Buffer {
   // Ethernet and IPv4: hardware type 1, protocol type 0x0800, addresses of 6 and 4 bytes.
   const header = Buffer.from([0, 1, 0x08, 0, 6, 4, 0, operation]);
   const receiver = operation === ARP.reply ? macBytes(mac) : macBytes(NOBODY);
-  return ethernet(BROADCAST, mac, { type: ETHERTYPE.arp, payload: Buffer.concat([header, macBytes(mac), bytesOf(sender), receiver, bytesOf(target)]) });
+  return ethernet(BROADCAST, mac, {
+    type: ETHERTYPE.arp, payload: Buffer.concat([header, macBytes(mac), bytesOf(sender), receiver, bytesOf(target)]),
+  });
 }
 
-function discovery({ type, mac, from, to }: { type: number; mac: string; from: Buffer; to: Buffer }, body: Buffer): Buffer {
+function discovery(
+  { type, mac, from, to }: { type: number; mac: string; from: Buffer; to: Buffer }, body: Buffer,
+): Buffer {
   const message = Buffer.concat([Buffer.from([type, 0, 0, 0]), body]);
   const length = Buffer.alloc(4);
   length.writeUInt32BE(message.length);
   message.writeUInt16BE(checksum(Buffer.concat([from, to, length, Buffer.from([0, 0, 0, ICMPV6]), message])), 2);
-  const header = Buffer.concat([Buffer.from([0x60, 0, 0, 0]), length.subarray(2), Buffer.from([ICMPV6, HOP_LIMIT]), from, to]);
+  const header = Buffer.concat([
+    Buffer.from([0x60, 0, 0, 0]), length.subarray(2), Buffer.from([ICMPV6, HOP_LIMIT]), from, to,
+  ]);
   // RFC 2464 section 7: 33:33 and the last four bytes of the group.
-  return ethernet(macText(Buffer.concat([Buffer.from([0x33, 0x33]), to.subarray(12)])), mac, { type: ETHERTYPE.ipv6, payload: Buffer.concat([header, message]) });
+  return ethernet(macText(Buffer.concat([Buffer.from([0x33, 0x33]), to.subarray(12)])), mac, {
+    type: ETHERTYPE.ipv6, payload: Buffer.concat([header, message]),
+  });
 }
 
 function ethernet(to: string, from: string, { type, payload }: { type: number; payload: Buffer }): Buffer {

@@ -32,7 +32,9 @@ const ROUNDS = [350, 550];
  * Throws ConflictError when a neighbour has an address of the guest, HostError when no neighbour can be asked because
  * the tool is missing. A link that cannot be used now is a warning: such a link has no neighbours.
  */
-export async function probeNeighbours({ exec, kernel, log }: Probing, guest: string, attachments: readonly Attachment[]): Promise<void> {
+export async function probeNeighbours(
+  { exec, kernel, log }: Probing, guest: string, attachments: readonly Attachment[],
+): Promise<void> {
   const devs = [...new Set(proxiesOf(attachments).map(({ dev }) => dev))];
   if (devs.length === 0) return;
   const { links } = await kernel.observe({ ...EMPTY_SCOPE, links: devs });
@@ -49,7 +51,8 @@ export async function probeNeighbours({ exec, kernel, log }: Probing, guest: str
   const own = new Set([...usable.values()].map(({ mac }) => mac));
   for (const { dev, bytes } of heard) {
     const claim = claimIn(bytes);
-    const holder = claim && attachments.find((one) => proxiesOf([one]).some((proxy) => proxy.dev === dev && proxy.address === claim.address));
+    const holder = claim &&
+      attachments.find((one) => proxiesOf([one]).some((proxy) => proxy.dev === dev && proxy.address === claim.address));
     if (claim === undefined || holder === undefined || own.has(claim.mac)) continue;
     throw new ConflictError(`${nicLabel(guest, { index: holder.nic, mac: holder.mac })}: ${quote(claim.address)} is in use on ${quote(dev)}: the neighbour with MAC ${quote(claim.mac)} answers for it: remove it there, or give the guest another address`);
   }
@@ -70,7 +73,8 @@ function framesFor(attachments: readonly Attachment[], usable: Usable): Frame[] 
  */
 function askerOf({ addresses }: LinkFacts, asked: string): string | undefined {
   const own = addresses.filter(({ address }) => isIP(address) === 4);
-  const network = (address: string, length: number): number => Math.floor(address.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0) / 2 ** (32 - length));
+  const network = (address: string, length: number): number =>
+    Math.floor(address.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0) / 2 ** (32 - length));
   const near = own.find(({ address, length }) => network(address, length) === network(asked, length));
   return (near ?? own[0])?.address;
 }

@@ -1,9 +1,9 @@
 /**
  * The calls of one connection: which are under way, which wait, and whose the replies are. No sockets here.
  *
- * libvirtd stops reading from a client with max_client_requests (5) calls under way, its keepalive included, and would be
- * taken for dead while it works. So fewer are sent at a time and the others wait here. A call that its caller gave up
- * still keeps its place, because the daemon still works on it.
+ * libvirtd stops reading from a client with max_client_requests (5) calls under way, its keepalive included, and would
+ * be taken for dead while it works. So fewer are sent at a time and the others wait here. A call that its caller gave
+ * up still keeps its place, because the daemon still works on it.
  */
 import { locate } from '../errors.js';
 import {
@@ -89,7 +89,10 @@ interface Table extends CallsOptions {
   over: Error | undefined;
 }
 
-async function begin(table: Table, { name, args }: { readonly name: ProcedureName; readonly args: unknown }, { timeout, signal }: LimitedOptions): Promise<unknown> {
+async function begin(
+  table: Table, { name, args }: { readonly name: ProcedureName; readonly args: unknown },
+  { timeout, signal }: LimitedOptions,
+): Promise<unknown> {
   const { where, waiting } = table;
   if (table.over !== undefined) throw table.over;
   if (signal?.aborted === true) throw abortError(where, name, signal);

@@ -14,7 +14,10 @@ import { connectVirsh } from './virsh-connection.js';
 
 /** How a connection is made and kept. */
 export interface ConnectOptions extends CallOptions {
-  /** Milliseconds for each call that says no other, each step of the handshake, and each message to come whole; 30000 unless given. */
+  /**
+   * Milliseconds for each call that says no other, each step of the handshake, and each message to come whole; 30000
+   * unless given.
+   */
   readonly timeout?: number;
   /** Gives up the first attempt; close() ends a connection that was made. */
   readonly signal?: AbortSignal;
@@ -33,10 +36,11 @@ export interface ConnectOptions extends CallOptions {
 const TIMEOUT = 30_000;
 
 /**
- * Returns a connection to what `uri` names. Absent: LIBVIRT_DEFAULT_URI, else whichever daemon is here. Without a host it
- * goes through the daemon's unix socket ('qemu:///system', 'qemu:///session', 'test:///default', 'qemu+unix:///system?socket=/path');
- * any other ('qemu+ssh://host/system') goes through virsh, without events. Throws what the Connection's methods throw, at
- * the first failure: only a connection that was there once is made anew. No daemon is ever started.
+ * Returns a connection to what `uri` names. Absent: LIBVIRT_DEFAULT_URI, else whichever daemon is here. Without a host
+ * it goes through the daemon's unix socket ('qemu:///system', 'qemu:///session', 'test:///default',
+ * 'qemu+unix:///system?socket=/path'); any other ('qemu+ssh://host/system') goes through virsh, without events. Throws
+ * what the Connection's methods throw, at the first failure: only a connection that was there once is made anew. No
+ * daemon is ever started.
  */
 export async function connect(uri?: string, options: ConnectOptions = {}): Promise<Connection> {
   const { timeout, signal } = limitsOf(options, TIMEOUT);
@@ -47,7 +51,9 @@ export async function connect(uri?: string, options: ConnectOptions = {}): Promi
   return connectVirsh({ exec, uri: parsed.uri, readOnly: options.readOnly ?? false, timeout }, { signal });
 }
 
-async function connectSocket(parsed: LocalUri, uri: string, options: ConnectOptions & { readonly timeout: number }): Promise<Connection> {
+async function connectSocket(
+  parsed: LocalUri, uri: string, options: ConnectOptions & { readonly timeout: number },
+): Promise<Connection> {
   const { timeout, signal, readOnly = false, directory } = options;
   const registrar = createRegistrar(timeout);
   const keepalive = options.keepalive === false ? undefined : { interval: 5000, count: 5, ...options.keepalive };
@@ -58,7 +64,10 @@ async function connectSocket(parsed: LocalUri, uri: string, options: ConnectOpti
   const lasting = await openLasting({
     where: `libvirt ${quote(uri)}`,
     // Looked for each time: the daemon that comes back may be another.
-    open: async (hooks) => openSession({ ...hooks, path: await findSocket(parsed, { readOnly, directory }), name: parsed.name, readOnly, keepalive, timeout }),
+    open: async (hooks) => openSession({
+      ...hooks, path: await findSocket(parsed, { readOnly, directory }), name: parsed.name, readOnly, keepalive,
+      timeout,
+    }),
     backoff, registrar, signal,
   });
   return createSocketConnection(lasting, registrar, timeout);

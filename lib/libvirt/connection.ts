@@ -11,7 +11,10 @@ export interface ListOptions extends CallOptions {
 }
 
 export interface XmlOptions extends CallOptions {
-  /** 'live': as it runs now, and of one that does not run its config; 'inactive': as it starts next. 'live' unless given. */
+  /**
+   * 'live': as it runs now, and of one that does not run its config; 'inactive': as it starts next. 'live' unless
+   * given.
+   */
   readonly from?: 'live' | 'inactive';
 }
 
@@ -24,7 +27,10 @@ export interface DomainXmlOptions extends XmlOptions {
 export type Affect = 'current' | 'live' | 'config' | 'both';
 
 export interface ChangeOptions extends CallOptions {
-  /** 'current' unless given. 'live' and 'both' of a domain that does not run, and 'config' and 'both' of a transient one, are refused. */
+  /**
+   * 'current' unless given. 'live' and 'both' of a domain that does not run, and 'config' and 'both' of a transient
+   * one, are refused.
+   */
   readonly affect?: Affect;
 }
 
@@ -41,7 +47,9 @@ export interface GetMetadataOptions extends CallOptions {
 }
 
 export interface SetMetadataOptions extends ChangeOptions {
-  /** The namespace under which the element is kept. An element of another namespace is kept under its own (libvirt 9.0). */
+  /**
+   * The namespace under which the element is kept. An element of another namespace is kept under its own (libvirt 9.0).
+   */
   readonly uri: string;
   /** The prefix it gets in the domain's XML. */
   readonly key: string;
@@ -66,11 +74,11 @@ export interface EventOptions {
 }
 
 /**
- * A connection. Every method that asks libvirt rejects with LibvirtError when libvirt refuses (`refusal.reason` says what),
- * with LibvirtTimeoutError, LibvirtAbortError, LibvirtConnectionError (retryable), LibvirtProtocolError,
- * LibvirtArgumentError (a NUL, or more than 4 MiB, in a string) or LibvirtClosedError, and never with anything else. A call
- * that is made while the connection is being made anew waits for it within its own time; one that was under way when the
- * connection broke fails and is not repeated, because it may have taken effect.
+ * A connection. Every method that asks libvirt rejects with LibvirtError when libvirt refuses (`refusal.reason` says
+ * what), with LibvirtTimeoutError, LibvirtAbortError, LibvirtConnectionError (retryable), LibvirtProtocolError,
+ * LibvirtArgumentError (a NUL, or more than 4 MiB, in a string) or LibvirtClosedError, and never with anything else. A
+ * call that is made while the connection is being made anew waits for it within its own time; one that was under way
+ * when the connection broke fails and is not repeated, because it may have taken effect.
  */
 export interface Connection {
   /** What the daemon opened: 'qemu:///system'. Through virsh what its client was told: 'qemu+ssh://host/system'. */
@@ -93,33 +101,45 @@ export interface Connection {
   /** Returns the same with the reason (domain_get_state). */
   domainStatus(domain: DomainRef, options?: CallOptions): Promise<DomainStatus>;
 
-  /** Returns the metadata element of a namespace, without that namespace's declaration, as libvirt gives it; undefined: there is none (domain_get_metadata). */
+  /**
+   * Returns the metadata element of a namespace, without that namespace's declaration, as libvirt gives it; undefined:
+   * there is none (domain_get_metadata).
+   */
   getMetadata(domain: DomainRef, options: GetMetadataOptions): Promise<string | undefined>;
   /** Replaces the metadata element of a namespace (domain_set_metadata). */
   setMetadata(domain: DomainRef, options: SetMetadataOptions): Promise<void>;
 
   /** Plugs a device in (domain_attach_device_flags). Returns when QEMU has it; the guest may not have seen it yet. */
   attachDevice(domain: DomainRef, xml: string, options?: ChangeOptions): Promise<void>;
-  /** Asks the guest to let a device go (domain_detach_device_flags). Live, it is gone when the event 'device-removed' comes, and that may be never. */
+  /**
+   * Asks the guest to let a device go (domain_detach_device_flags). Live, it is gone when the event 'device-removed'
+   * comes, and that may be never.
+   */
   detachDevice(domain: DomainRef, xml: string, options?: ChangeOptions): Promise<void>;
   /** Changes a device in place (domain_update_device_flags); no event tells of it (libvirt 9.0, 11.3). */
   updateDevice(domain: DomainRef, xml: string, options?: UpdateOptions): Promise<void>;
 
   /** Returns all networks, in no order (connect_list_all_networks). */
   listNetworks(options?: ListOptions): Promise<readonly NetworkRef[]>;
-  /** Returns the network; none is LibvirtError 'VIR_ERR_NO_NETWORK' (network_lookup_by_name, network_lookup_by_uuid). */
+  /**
+   * Returns the network; none is LibvirtError 'VIR_ERR_NO_NETWORK' (network_lookup_by_name, network_lookup_by_uuid).
+   */
   lookupNetwork(by: { readonly name: string } | { readonly uuid: string }, options?: CallOptions): Promise<NetworkRef>;
   /** Returns the network's XML (network_get_xml_desc). */
   networkXml(network: NetworkRef, options?: XmlOptions): Promise<string>;
 
   /**
-   * Returns what happens, in libvirt's order, from now on. The first item is 'resync' as soon as events are had: list then,
-   * and nothing falls between the list and the events. Another 'resync' says that events were lost: list again. Ends when
-   * the connection is closed or the signal fires; throws what libvirt said when it has no such events for this driver.
-   * For one consumer; leaving the loop, or `return()`, gives the subscription back. Through virsh: LibvirtUnsupportedError.
+   * Returns what happens, in libvirt's order, from now on. The first item is 'resync' as soon as events are had: list
+   * then, and nothing falls between the list and the events. Another 'resync' says that events were lost: list again.
+   * Ends when the connection is closed or the signal fires; throws what libvirt said when it has no such events for
+   * this driver. For one consumer; leaving the loop, or `return()`, gives the subscription back. Through virsh:
+   * LibvirtUnsupportedError.
    */
   events(options?: EventOptions): AsyncIterableIterator<LibvirtEvent>;
 
-  /** Says goodbye and ends; calls under way fail with LibvirtClosedError, iterations end. Never rejects; safe to call twice. */
+  /**
+   * Says goodbye and ends; calls under way fail with LibvirtClosedError, iterations end. Never rejects; safe to call
+   * twice.
+   */
   close(): Promise<void>;
 }

@@ -1,12 +1,15 @@
 /**
- * What can go wrong with libvirt: one class for each cure. libvirt's own refusals carry its names for reason and origin;
- * `retryable` says whether the same call can succeed later without anybody changing anything.
+ * What can go wrong with libvirt: one class for each cure. libvirt's own refusals carry its names for reason and
+ * origin; `retryable` says whether the same call can succeed later without anybody changing anything.
  */
 import { GuestwireError } from '../errors.js';
 import { oneLine } from '../values/quote.js';
 import { type Origin, originOf, type Reason, reasonOf } from './error-names.js';
 
-/** What libvirt said; see virterror.h. Through virsh only `message` and, where it can be told from the text, `reason` are known. */
+/**
+ * What libvirt said; see virterror.h. Through virsh only `message` and, where it can be told from the text, `reason`
+ * are known.
+ */
 export interface Refusal {
   readonly reason: Reason;
   /** virErrorNumber; undefined when not even a number is known. */
@@ -40,7 +43,9 @@ export class LibvirtError extends GuestwireError {
   }
 }
 
-/** No connection could be had, or the one there was is gone. Whether a call that was under way took effect is unknown. */
+/**
+ * No connection could be had, or the one there was is gone. Whether a call that was under way took effect is unknown.
+ */
 export class LibvirtConnectionError extends GuestwireError {
   readonly code = 'ERR_LIBVIRT_CONNECTION';
   override readonly retryable = true;
@@ -80,7 +85,10 @@ export class LibvirtArgumentError extends GuestwireError {
 const LEVELS = ['none', 'warning', 'error'] as const;
 
 /** Returns what a virNetMessageError says. */
-export function refusalOf(failure: { readonly code: number; readonly domain: number; readonly level: number; readonly message: string | undefined }): Refusal {
+export function refusalOf(
+  failure: { readonly code: number; readonly domain: number; readonly level: number; readonly message: string |
+    undefined },
+): Refusal {
   return {
     reason: reasonOf(failure.code),
     reasonNumber: failure.code,

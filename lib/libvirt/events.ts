@@ -7,7 +7,8 @@ import { type DomainRef, domainRef, type NetworkRef, networkRef } from './refs.j
 import { decode } from './xdr.js';
 
 /** virDomainEventType, in lower case and by its place. */
-const DOMAIN_EVENTS = ['defined', 'undefined', 'started', 'suspended', 'resumed', 'stopped', 'shutdown', 'pmsuspended', 'crashed'] as const;
+const DOMAIN_EVENTS =
+  ['defined', 'undefined', 'started', 'suspended', 'resumed', 'stopped', 'shutdown', 'pmsuspended', 'crashed'] as const;
 
 /** virNetworkEventLifecycleType. */
 const NETWORK_EVENTS = ['defined', 'undefined', 'started', 'stopped'] as const;
@@ -20,7 +21,10 @@ const DETAILS: Readonly<Record<(typeof DOMAIN_EVENTS)[number], readonly string[]
   defined: ['added', 'updated', 'renamed', 'from-snapshot'],
   undefined: ['removed', 'renamed'],
   started: ['booted', 'migrated', 'restored', 'from-snapshot', 'wakeup'],
-  suspended: ['paused', 'migrated', 'ioerror', 'watchdog', 'restored', 'from-snapshot', 'api-error', 'postcopy', 'postcopy-failed'],
+  suspended: [
+    'paused', 'migrated', 'ioerror', 'watchdog', 'restored', 'from-snapshot', 'api-error', 'postcopy',
+    'postcopy-failed',
+  ],
   resumed: ['unpaused', 'migrated', 'from-snapshot', 'postcopy', 'postcopy-failed'],
   stopped: ['shutdown', 'destroyed', 'crashed', 'migrated', 'saved', 'failed', 'from-snapshot'],
   shutdown: ['finished', 'guest', 'host'],
@@ -81,14 +85,20 @@ export type LibvirtObjectEvent = DomainLifecycleEvent | DeviceEvent | MetadataCh
 /** What a consumer of events gets. */
 export type LibvirtEvent = LibvirtObjectEvent | ResyncEvent | DisconnectedEvent;
 
-/** Returns the event that a message carries, undefined for one that this client does not know. ValueError for a body that is none. */
+/**
+ * Returns the event that a message carries, undefined for one that this client does not know. ValueError for a body
+ * that is none.
+ */
 export function readEvent(procedure: number, body: Uint8Array): LibvirtObjectEvent | undefined {
   switch (procedure) {
     case EVENTS.domain_event_callback_lifecycle.number: {
       const { domain, event, detail } = decode(EVENTS.domain_event_callback_lifecycle.body, body).message;
       const name = DOMAIN_EVENTS[event];
       const why = name === undefined ? undefined : DETAILS[name][detail];
-      return { kind: 'domain-lifecycle', domain: domainRef(domain), event: name ?? 'unknown', detail: why ?? 'unknown', numbers: { event, detail } };
+      return {
+        kind: 'domain-lifecycle', domain: domainRef(domain), event: name ?? 'unknown', detail: why ?? 'unknown',
+        numbers: { event, detail },
+      };
     }
     case EVENTS.domain_event_callback_device_removed.number: {
       const { domain, alias } = decode(EVENTS.domain_event_callback_device_removed.body, body).message;
@@ -108,7 +118,10 @@ export function readEvent(procedure: number, body: Uint8Array): LibvirtObjectEve
     }
     case EVENTS.network_event_lifecycle.number: {
       const { network, event, detail } = decode(EVENTS.network_event_lifecycle.body, body);
-      return { kind: 'network-lifecycle', network: networkRef(network), event: NETWORK_EVENTS[event] ?? 'unknown', numbers: { event, detail } };
+      return {
+        kind: 'network-lifecycle', network: networkRef(network), event: NETWORK_EVENTS[event] ?? 'unknown',
+        numbers: { event, detail },
+      };
     }
     default:
       return undefined;

@@ -1,6 +1,7 @@
 /**
- * Whether the peer still lives: after each interval without a message from it, it is sent a ping, and after `count` of them
- * without any message at all it is given up. A kill closes the socket at once; this is for a daemon that is stopped or hangs.
+ * Whether the peer still lives: after each interval without a message from it, it is sent a ping, and after `count` of
+ * them without any message at all it is given up. A kill closes the socket at once; this is for a daemon that is
+ * stopped or hangs.
  */
 
 export interface KeepaliveOptions {

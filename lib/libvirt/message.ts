@@ -36,7 +36,10 @@ export interface Splitter {
   held(): number;
 }
 
-/** Returns a splitter for one connection. After a ValueError it is of no more use: where the next message begins is unknown. */
+/**
+ * Returns a splitter for one connection. After a ValueError it is of no more use: where the next message begins is
+ * unknown.
+ */
 export function createSplitter(): Splitter {
   let buffer = new Uint8Array(0);
   let length = 0;

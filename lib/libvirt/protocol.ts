@@ -1,7 +1,7 @@
 /**
- * libvirt's own protocol, as far as this client speaks it: remote_protocol.x, virnetprotocol.x and virkeepaliveprotocol.x
- * of libvirt 9.0.0. Numbers, layouts and limits are what libvirt's support policy calls a long term stable ABI; a test
- * compares every number with the tapset that the installed libvirt ships.
+ * libvirt's own protocol, as far as this client speaks it: remote_protocol.x, virnetprotocol.x and
+ * virkeepaliveprotocol.x of libvirt 9.0.0. Numbers, layouts and limits are what libvirt's support policy calls a long
+ * term stable ABI; a test compares every number with the tapset that the installed libvirt ships.
  */
 import {
   array, type Codec, int, message, nothing, opaque, optional, string, struct, uhyper, uint, type ValueOf,
@@ -100,13 +100,20 @@ export const PROCEDURES = {
   domain_detach_device_flags: procedure(161, deviceArgs, nothing),
   domain_update_device_flags: procedure(174, deviceArgs, nothing),
   domain_get_state: procedure(212, domainAndFlags, struct({ state: int, reason: int })),
-  domain_set_metadata: procedure(264, struct({ domain, type: int, metadata: optional(text), key: optional(text), uri: optional(text), flags: uint }), nothing),
-  domain_get_metadata: procedure(265, struct({ domain, type: int, uri: optional(text), flags: uint }), struct({ metadata: text })),
+  domain_set_metadata: procedure(
+    264, struct({ domain, type: int, metadata: optional(text), key: optional(text), uri: optional(text), flags: uint }),
+    nothing,
+  ),
+  domain_get_metadata: procedure(
+    265, struct({ domain, type: int, uri: optional(text), flags: uint }), struct({ metadata: text }),
+  ),
   connect_list_all_domains: procedure(273, listArgs, struct({ domains: array(domain, LIST_MAX), count: uint })),
   connect_list_all_networks: procedure(283, listArgs, struct({ networks: array(network, LIST_MAX), count: uint })),
   connect_network_event_register_any: procedure(313, struct({ event: int, network: optional(network) }), callbackId),
   connect_network_event_deregister_any: procedure(314, callbackId, nothing),
-  connect_domain_event_callback_register_any: procedure(316, struct({ event: int, domain: optional(domain) }), callbackId),
+  connect_domain_event_callback_register_any: procedure(
+    316, struct({ event: int, domain: optional(domain) }), callbackId,
+  ),
   connect_domain_event_callback_deregister_any: procedure(317, callbackId, nothing),
 } as const;
 
@@ -121,10 +128,14 @@ const deviceMessage = struct({ callbackId: int, domain, alias: text });
 export const EVENTS = {
   network_event_lifecycle: { number: 315, body: struct({ callbackId: int, network, event: int, detail: int }) },
   domain_event_callback_lifecycle: { number: 318, body: struct({ callbackId: int, message: lifecycle }) },
-  domain_event_callback_device_removed: { number: 333, body: struct({ callbackId: int, message: struct({ domain, alias: text }) }) },
+  domain_event_callback_device_removed: {
+    number: 333, body: struct({ callbackId: int, message: struct({ domain, alias: text }) }),
+  },
   domain_event_callback_device_added: { number: 354, body: deviceMessage },
   domain_event_callback_device_removal_failed: { number: 367, body: deviceMessage },
-  domain_event_callback_metadata_change: { number: 379, body: struct({ callbackId: int, domain, type: int, uri: optional(text) }) },
+  domain_event_callback_metadata_change: {
+    number: 379, body: struct({ callbackId: int, domain, type: int, uri: optional(text) }),
+  },
 } as const;
 
 export type EventName = keyof typeof EVENTS;

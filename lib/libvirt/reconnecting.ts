@@ -1,6 +1,6 @@
 /**
- * A connection that outlives the daemon: when a session ends, another is opened, after a pause that grows. Calls that come
- * meanwhile wait within their own time. A call that was under way is never repeated: it may have taken effect.
+ * A connection that outlives the daemon: when a session ends, another is opened, after a pause that grows. Calls that
+ * come meanwhile wait within their own time. A call that was under way is never repeated: it may have taken effect.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { quote } from '../values/quote.js';
@@ -51,7 +51,8 @@ interface State extends LastingOptions {
 /** Resolves when the first session is open, and throws what openSession() throws. */
 export async function openLasting(options: LastingOptions): Promise<Lasting> {
   const state: State = {
-    ...options, session: undefined, waiting: new Set(), closing: new AbortController(), over: undefined, failure: undefined,
+    ...options, session: undefined, waiting: new Set(), closing: new AbortController(), over: undefined,
+    failure: undefined,
     pause: options.backoff?.first ?? 0, openedAt: 0, uri: '',
   };
   const first = await open(state, options.signal);
@@ -63,7 +64,9 @@ export async function openLasting(options: LastingOptions): Promise<Lasting> {
       if (state.session !== undefined) return state.session.call(name, args, limits);
       const started = performance.now();
       const session = await nextSession(state, name, limits);
-      return session.call(name, args, { ...limits, timeout: Math.max(1, Math.round(limits.timeout - (performance.now() - started))) });
+      return session.call(name, args, {
+        ...limits, timeout: Math.max(1, Math.round(limits.timeout - (performance.now() - started))),
+      });
     },
     uri: () => state.uri,
     close: () => { closed ??= close(state); return closed; },
@@ -120,7 +123,10 @@ async function reopen(state: State, { most }: BackoffOptions): Promise<void> {
   }
 }
 
-/** Without a URI the next driver's daemon answers while the one that was found first is away, and knows none of its guests. */
+/**
+ * Without a URI the next driver's daemon answers while the one that was found first is away, and knows none of its
+ * guests.
+ */
 async function refuse(state: State, session: Session): Promise<never> {
   await session.close(new LibvirtClosedError(`${state.where}: closed`));
   throw new LibvirtConnectionError(`${state.where}: ${quote(session.uri)} answers instead of ${quote(state.uri)}, to which this connection was made`);

@@ -39,7 +39,9 @@ export function uuidBytes(uuid: string): Uint8Array {
 
 function uuidText(bytes: Uint8Array): string {
   const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  return [digits.slice(0, 8), digits.slice(8, 12), digits.slice(12, 16), digits.slice(16, 20), digits.slice(20)].join('-');
+  return [digits.slice(0, 8), digits.slice(8, 12), digits.slice(12, 16), digits.slice(16, 20), digits.slice(20)].join(
+    '-',
+  );
 }
 
 /** virDomainState by its place. */
@@ -52,7 +54,8 @@ export function stateOf(number: number): DomainState {
 
 /** virDomainPausedReason by its place, in the words of `virsh domstate --reason` (9.0). */
 export const PAUSED_REASONS = [
-  'unknown', 'user', 'migrating', 'saving', 'dumping', 'I/O error', 'watchdog', 'from snapshot', 'shutting down', 'creating snapshot', 'crashed', 'starting up',
+  'unknown', 'user', 'migrating', 'saving', 'dumping', 'I/O error', 'watchdog', 'from snapshot', 'shutting down',
+  'creating snapshot', 'crashed', 'starting up',
   'post-copy', 'post-copy failed', 'api error',
 ] as const;
 
@@ -62,7 +65,10 @@ export function statusOf({ state: number, reason }: { readonly state: number; re
   return { state, reason: state === 'paused' ? PAUSED_REASONS[reason] : undefined };
 }
 
-/** A domain as libvirt names it. A plain value: it stays valid for calls while the domain exists, whatever its id becomes. */
+/**
+ * A domain as libvirt names it. A plain value: it stays valid for calls while the domain exists, whatever its id
+ * becomes.
+ */
 export interface DomainRef {
   readonly name: string;
   /** Lower case, with dashes. */
@@ -79,11 +85,23 @@ export interface NetworkRef {
 }
 
 /** virDomainState of libvirt 9.0 in its own words; 'unknown' is a state of a newer libvirt. */
-export type DomainState = 'nostate' | 'running' | 'blocked' | 'paused' | 'shutdown' | 'shutoff' | 'crashed' | 'pmsuspended' | 'unknown';
+export type DomainState =
+  | 'nostate'
+  | 'running'
+  | 'blocked'
+  | 'paused'
+  | 'shutdown'
+  | 'shutoff'
+  | 'crashed'
+  | 'pmsuspended'
+  | 'unknown';
 
 /** A state and why it was entered. */
 export interface DomainStatus {
   readonly state: DomainState;
-  /** Of state 'paused' virsh's word for virDomainPausedReason ('user', 'migrating', 'starting up'); of others, and of a newer libvirt's, undefined. */
+  /**
+   * Of state 'paused' virsh's word for virDomainPausedReason ('user', 'migrating', 'starting up'); of others, and of a
+   * newer libvirt's, undefined.
+   */
   readonly reason: string | undefined;
 }

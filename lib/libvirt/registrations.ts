@@ -1,6 +1,6 @@
 /**
- * Which events the daemon sends: each kind that somebody wants is registered once, for all domains or networks, and given
- * back when nobody wants it any more. One change at a time, so that coming and going consumers never cross.
+ * Which events the daemon sends: each kind that somebody wants is registered once, for all domains or networks, and
+ * given back when nobody wants it any more. One change at a time, so that coming and going consumers never cross.
  */
 import { LibvirtError } from './errors.js';
 import type { EventKind, LibvirtObjectEvent } from './events.js';
@@ -113,7 +113,9 @@ function refuse({ subscriptions }: State, kind: EventKind, error: Error): void {
   for (const subscription of subscriptions.keys()) {
     if (!subscription.kinds.has(kind)) continue;
     subscriptions.delete(subscription);
-    subscription.end(error instanceof LibvirtError ? new LibvirtError(`events of kind '${kind}'`, error.refusal, { cause: error }) : error);
+    subscription.end(error instanceof LibvirtError
+      ? new LibvirtError(`events of kind '${kind}'`, error.refusal, { cause: error })
+      : error);
   }
 }
 
@@ -125,7 +127,9 @@ async function register({ call }: Session, kind: EventKind, timeout: number): Pr
   return callbackId;
 }
 
-async function deregister({ call }: Session, kind: EventKind, { id, timeout }: { readonly id: number; readonly timeout: number }): Promise<void> {
+async function deregister(
+  { call }: Session, kind: EventKind, { id, timeout }: { readonly id: number; readonly timeout: number },
+): Promise<void> {
   const procedure = IDS[kind].of === 'domain' ? 'connect_domain_event_callback_deregister_any' : 'connect_network_event_deregister_any';
   await call(procedure, { callbackId: id }, { timeout });
 }

@@ -50,8 +50,8 @@ const GOODBYE = 1000;
 
 /**
  * Resolves when the daemon has opened what it was asked to. Throws LibvirtConnectionError or LibvirtProtocolError when
- * there is no such daemon, LibvirtUnsupportedError when it wants SASL or is older than libvirt 1.3.3, LibvirtError when it
- * refuses, LibvirtTimeoutError, LibvirtAbortError.
+ * there is no such daemon, LibvirtUnsupportedError when it wants SASL or is older than libvirt 1.3.3, LibvirtError when
+ * it refuses, LibvirtTimeoutError, LibvirtAbortError.
  */
 export async function openSession(options: SessionOptions): Promise<Session> {
   const where = `libvirt at ${quote(options.path)}`;
@@ -94,7 +94,9 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   }
 }
 
-async function sayGoodbye({ wire, calls }: { readonly wire: Wire; readonly calls: Calls }, error: Error): Promise<void> {
+async function sayGoodbye(
+  { wire, calls }: { readonly wire: Wire; readonly calls: Calls }, error: Error,
+): Promise<void> {
   calls.drain(error);
   // Without it libvirtd logs an error. It may be gone, or hang: neither is of interest any more.
   await calls.call('connect_close', undefined, { timeout: GOODBYE }).catch(() => undefined);
@@ -108,7 +110,9 @@ interface HandshakeOptions {
   readonly limits: CallOptions & LimitedOptions;
 }
 
-async function shakeHands(call: Call, where: string, { name, readOnly, limits }: HandshakeOptions): Promise<{ uri: string; pings: boolean }> {
+async function shakeHands(
+  call: Call, where: string, { name, readOnly, limits }: HandshakeOptions,
+): Promise<{ uri: string; pings: boolean }> {
   const { types } = await call('auth_list', undefined, limits);
   if (!types.includes(AUTH_NONE)) {
     if (types.includes(AUTH_POLKIT)) await call('auth_polkit', undefined, limits);
@@ -133,7 +137,12 @@ interface Ends {
 /** Throws LibvirtProtocolError for what libvirt never sends. */
 function dispatch({ where, wire, calls, onEvent }: Ends, message: Message): void {
   const { program, version, procedure, type, status } = message.header;
-  if (program === KEEPALIVE_PROGRAM && version === VERSION && type === EVENT && (procedure === PING || procedure === PONG)) {
+  if (
+    program === KEEPALIVE_PROGRAM &&
+    version === VERSION &&
+    type === EVENT &&
+    (procedure === PING || procedure === PONG)
+  ) {
     // A peer that pings without end and reads nothing gets no answers that nobody takes.
     if (procedure === PING && wire.backlog() < MOST_BACKLOG) wire.send(keepaliveBytes(PONG));
     return;
@@ -145,10 +154,14 @@ function dispatch({ where, wire, calls, onEvent }: Ends, message: Message): void
   }
   // virnetprotocol.x says that an event's serial is 0; libvirtd 9.0 sends 1.
   if (status !== OK) throw new LibvirtProtocolError(`${where}: event ${procedure} came with status ${status}`);
-  const event = locate(LibvirtProtocolError, `${where}: event ${procedure}`, () => readEvent(procedure, message.payload));
+  const event = locate(LibvirtProtocolError, `${where}: event ${procedure}`, () =>
+    readEvent(procedure, message.payload));
   if (event !== undefined) onEvent(event);
 }
 
 function keepaliveBytes(procedure: number): Uint8Array {
-  return encodeMessage({ header: { program: KEEPALIVE_PROGRAM, version: VERSION, procedure, type: EVENT, serial: 0, status: OK }, payload: new Uint8Array(0) });
+  return encodeMessage({
+    header: { program: KEEPALIVE_PROGRAM, version: VERSION, procedure, type: EVENT, serial: 0, status: OK },
+    payload: new Uint8Array(0),
+  });
 }

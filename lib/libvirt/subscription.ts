@@ -3,13 +3,19 @@ import type { EventKind, LibvirtEvent } from './events.js';
 
 export interface Subscription extends AsyncIterableIterator<LibvirtEvent> {
   readonly kinds: ReadonlySet<EventKind>;
-  /** Adds an event. In a full queue all that wait are replaced by one 'resync': a list of now is worth more than they are. */
+  /**
+   * Adds an event. In a full queue all that wait are replaced by one 'resync': a list of now is worth more than they
+   * are.
+   */
   push(event: LibvirtEvent): void;
   /** Ends it after what is queued, with an error or without. */
   end(error?: Error): void;
 }
 
-/** Characters of names in the queue: an event can hold 8 MiB of them, and a queue of such would be all the memory there is. */
+/**
+ * Characters of names in the queue: an event can hold 8 MiB of them, and a queue of such would be all the memory there
+ * is.
+ */
 const MOST_CHARACTERS = 4 * 1024 * 1024;
 
 type Result = IteratorResult<LibvirtEvent, undefined>;

@@ -1,6 +1,6 @@
 /**
- * Which way a URI goes, and which socket a local one means: the rules of libvirt's own client (remote_sockets.c of 9.0),
- * except that no daemon is started, and that uri_default and uri_aliases of libvirt.conf are not read.
+ * Which way a URI goes, and which socket a local one means: the rules of libvirt's own client (remote_sockets.c of
+ * 9.0), except that no daemon is started, and that uri_default and uri_aliases of libvirt.conf are not read.
  */
 import { access } from 'node:fs/promises';
 import { homedir } from 'node:os';
@@ -30,7 +30,11 @@ const MODES = ['auto', 'direct', 'legacy'] as const;
 
 /** Returns what the URI says. LibvirtArgumentError unless it is one of libvirt's. */
 export function parseUri(uri: string): ParsedUri {
-  if (uri === '') return { way: 'socket', driver: undefined, name: '', session: process.geteuid?.() !== 0, socket: undefined, mode: 'auto' };
+  if (uri === '') {
+    return {
+      way: 'socket', driver: undefined, name: '', session: process.geteuid?.() !== 0, socket: undefined, mode: 'auto',
+    };
+  }
   const match = URI.exec(uri);
   if (match === null || /[\s\p{C}]/u.test(uri)) throw new LibvirtArgumentError(`${quote(uri)} is not a libvirt URI such as 'qemu:///system'`);
   const [, scheme = '', transport = '', server = '', path = '', query = ''] = match;
@@ -86,8 +90,13 @@ export interface SocketOptions {
 /** In the order in which libvirt probes. */
 const DRIVERS = ['xen', 'qemu', 'lxc', 'vbox', 'bhyve', 'vz'];
 
-/** Returns the path of the socket: that of the driver's own daemon when it is there, else libvirtd's. LibvirtConnectionError when there is neither. */
-export async function findSocket({ driver, session, socket, mode }: LocalUri, { readOnly, directory }: SocketOptions): Promise<string> {
+/**
+ * Returns the path of the socket: that of the driver's own daemon when it is there, else libvirtd's.
+ * LibvirtConnectionError when there is neither.
+ */
+export async function findSocket(
+  { driver, session, socket, mode }: LocalUri, { readOnly, directory }: SocketOptions,
+): Promise<string> {
   if (socket !== undefined) return socket;
   const own = session && process.geteuid?.() !== 0;
   const suffix = readOnly && !own ? 'sock-ro' : 'sock';

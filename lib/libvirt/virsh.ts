@@ -1,7 +1,8 @@
 /**
- * A connection through the command virsh, for URIs of other hosts: libvirt's own client has ssh, TLS and their settings.
- * Slower by a process and a login for each call. What virsh tells of an error is a sentence; those that say by their
- * beginning which error it is (virerror.c of 9.0, in LC_ALL=C) get libvirt's name, all others 'VIR_ERR_UNKNOWN'.
+ * A connection through the command virsh, for URIs of other hosts: libvirt's own client has ssh, TLS and their
+ * settings. Slower by a process and a login for each call. What virsh tells of an error is a sentence; those that say
+ * by their beginning which error it is (virerror.c of 9.0, in LC_ALL=C) get libvirt's name, all others
+ * 'VIR_ERR_UNKNOWN'.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -28,7 +29,10 @@ export interface VirshOptions {
 /** Bytes of one argument that the kernel takes (MAX_ARG_STRLEN), less what stands around a value. */
 const ARGUMENT_MAX = 128 * 1024 - 64;
 /** What ssh and libvirt's client need of the caller's own environment; all else stays out. */
-const ENVIRONMENT = ['HOME', 'USER', 'LOGNAME', 'SSH_AUTH_SOCK', 'XDG_RUNTIME_DIR', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'LIBVIRT_AUTH_FILE'];
+const ENVIRONMENT = [
+  'HOME', 'USER', 'LOGNAME', 'SSH_AUTH_SOCK', 'XDG_RUNTIME_DIR', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME',
+  'LIBVIRT_AUTH_FILE',
+];
 
 const REASONS: readonly (readonly [string, Reason])[] = [
   ['Domain not found', 'VIR_ERR_NO_DOMAIN'],
@@ -51,17 +55,26 @@ const REASONS: readonly (readonly [string, Reason])[] = [
   ['internal error', 'VIR_ERR_INTERNAL_ERROR'],
 ];
 
-/** Returns the way to run virsh, and how to end it: every call after that, or under way then, is a LibvirtClosedError. */
-export function createVirsh({ exec, uri, readOnly, timeout }: VirshOptions): { readonly virsh: Virsh; readonly close: () => Promise<void> } {
+/**
+ * Returns the way to run virsh, and how to end it: every call after that, or under way then, is a LibvirtClosedError.
+ */
+export function createVirsh({ exec, uri, readOnly, timeout }: VirshOptions): {
+  readonly virsh: Virsh;
+  readonly close: () => Promise<void>;
+} {
   const where = `virsh of ${quote(uri)}`;
   const closing = new AbortController();
-  const env = Object.fromEntries(ENVIRONMENT.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]))) as Record<string, string>;
+  const env = Object.fromEntries(ENVIRONMENT.flatMap((
+    name,
+  ) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]))) as Record<string, string>;
   return {
     virsh: async (words, options = {}) => {
       const limits = limitsOf(options, timeout);
       checkWords(where, words);
       const args = ['--quiet', `--connect=${uri}`, ...(readOnly ? ['--readonly'] : []), ...words];
-      const result = await unlessGivenUp(where, words[0] ?? '', { work: () => exec({ tool: 'virsh', args, deadline: limits.timeout, env }), limits, closing: closing.signal });
+      const result = await unlessGivenUp(where, words[0] ?? '', {
+        work: () => exec({ tool: 'virsh', args, deadline: limits.timeout, env }), limits, closing: closing.signal,
+      });
       if (result.exitCode === 0) return result.stdout;
       throw errorOf(`${where}: ${words[0] ?? ''}`, result, limits);
     },
@@ -86,7 +99,9 @@ interface Work {
 }
 
 /** The caller who gives up waits no longer; virsh itself runs on until it ends or its time is over. */
-async function unlessGivenUp(where: string, name: string, { work, limits: { signal }, closing }: Work): Promise<ExecResult> {
+async function unlessGivenUp(
+  where: string, name: string, { work, limits: { signal }, closing }: Work,
+): Promise<ExecResult> {
   if (closing.aborted) throw new LibvirtClosedError(`${where}: closed`);
   if (signal?.aborted === true) throw abortError(where, name, signal);
   let onAbort = (): void => undefined;
@@ -112,11 +127,17 @@ function errorOf(what: string, { stderr, errno, timedOut, signal }: ExecResult, 
   const sentences = stderr.split('\n').map((line) => line.replace(/^error: /, '').trim()).filter((line) => line !== '');
   const all = oneLine(sentences.join(': '));
   if (sentences[0] === 'failed to connect to the hypervisor') return new LibvirtConnectionError(`${what}: ${all}`);
-  const reason = sentences.flatMap((sentence) => REASONS.filter(([start]) => sentence.startsWith(start))).at(0)?.[1] ?? 'VIR_ERR_UNKNOWN';
-  return new LibvirtError(what, { reason, reasonNumber: numberOf(reason), origin: 'VIR_FROM_UNKNOWN', originNumber: undefined, level: 'error', message: all });
+  const reason = sentences.flatMap((sentence) => REASONS.filter(([start]) => sentence.startsWith(start))).at(0)?.[1] ??
+    'VIR_ERR_UNKNOWN';
+  return new LibvirtError(what, {
+    reason, reasonNumber: numberOf(reason), origin: 'VIR_FROM_UNKNOWN', originNumber: undefined, level: 'error',
+    message: all,
+  });
 }
 
-/** Calls `use` with the path of a file that holds `text`, which only this user can read and which is gone afterwards. */
+/**
+ * Calls `use` with the path of a file that holds `text`, which only this user can read and which is gone afterwards.
+ */
 export async function withFile<T>(text: string, use: (path: string) => Promise<T>): Promise<T> {
   const directory = await mkdtemp(join(tmpdir(), 'guestwire-virsh-'));
   try {

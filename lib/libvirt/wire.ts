@@ -27,7 +27,9 @@ export interface WireOptions {
 /** Milliseconds the kernel may take to connect; a daemon whose backlog is full leaves it hanging. */
 const CONNECT_TIMEOUT = 10_000;
 
-/** Resolves when the socket is connected. Throws LibvirtConnectionError when it is not there, not permitted or silent. */
+/**
+ * Resolves when the socket is connected. Throws LibvirtConnectionError when it is not there, not permitted or silent.
+ */
 export async function openWire(options: WireOptions): Promise<Wire> {
   const { path, onMessage, onEnd } = options;
   const where = `libvirt at ${quote(path)}`;
@@ -64,7 +66,9 @@ interface Incoming {
 }
 
 /** Splits what comes in, and sees to it that a message that has begun also ends. */
-function createIncoming({ messageTimeout }: WireOptions, where: string, end: (error: LibvirtProtocolError) => void): Incoming {
+function createIncoming(
+  { messageTimeout }: WireOptions, where: string, end: (error: LibvirtProtocolError) => void,
+): Incoming {
   const splitter = createSplitter();
   let slow: NodeJS.Timeout | undefined;
   const stop = (): void => {

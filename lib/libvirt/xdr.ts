@@ -157,11 +157,15 @@ export function array<T>(item: Codec<T>, most: number): Codec<readonly T[]> {
 }
 
 /** Fields one after the other, in the order in which `fields` has them. */
-export function struct<F extends Readonly<Record<string, Codec<unknown>>>>(fields: F): Codec<{ readonly [K in keyof F]: ValueOf<F[K]> }> {
+export function struct<F extends Readonly<Record<string, Codec<unknown>>>>(
+  fields: F,
+): Codec<{ readonly [K in keyof F]: ValueOf<F[K]> }> {
   const entries = Object.entries(fields);
   return {
     least: entries.reduce((sum, [, { least }]) => sum + least, 0),
-    read: (from) => Object.fromEntries(entries.map(([name, codec]) => [name, codec.read(from)])) as { readonly [K in keyof F]: ValueOf<F[K]> },
+    read: (from) => Object.fromEntries(entries.map(([name, codec]) => [name, codec.read(from)])) as {
+      readonly [K in keyof F]: ValueOf<F[K]>;
+    },
     write: (to, value) => {
       for (const [name, codec] of entries) codec.write(to, value[name]);
     },
@@ -176,7 +180,8 @@ function word(from: Source): number {
   const { bytes, at } = from;
   if (bytes.length - at < 4) throw new ValueError(`the data ends at byte ${bytes.length}, inside a number`);
   from.at = at + 4;
-  return (((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0)) >>> 0;
+  return (((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at +
+    3] ?? 0)) >>> 0;
 }
 
 function lengthWord(from: Source, most: number): number {
@@ -190,7 +195,9 @@ function take(from: Source, length: number): Uint8Array {
   const end = at + length;
   const next = at + padded(length);
   if (next > bytes.length) throw new ValueError(`the data ends at byte ${bytes.length}, inside ${length} bytes that start at ${at}`);
-  for (let index = end; index < next; index += 1) if (bytes[index] !== 0) throw new ValueError(`padding at ${index} is not zero`);
+  for (let index = end; index < next; index += 1) {
+    if (bytes[index] !== 0) throw new ValueError(`padding at ${index} is not zero`);
+  }
   from.at = next;
   return bytes.subarray(at, end);
 }

@@ -1,6 +1,6 @@
 /**
- * Plans carried out: recorded before the first effect, verified by what the kernel holds afterwards, and undone when that
- * is not what was asked for.
+ * Plans carried out: recorded before the first effect, verified by what the kernel holds afterwards, and undone when
+ * that is not what was asked for.
  */
 import { placedOf } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
@@ -39,7 +39,9 @@ export async function settle(host: Host, { members, incoming, plan, past }: Sett
     await rollBack(host, { members, plan, past }, error as Error);
     throw error;
   }
-  const wired = plan.wired.map((one) => (isPending(one) ? { ...one, ifindex: after?.links.get(one.link)?.ifindex ?? one.ifindex } : one));
+  const wired = plan.wired.map((one) => (isPending(one)
+    ? { ...one, ifindex: after?.links.get(one.link)?.ifindex ?? one.ifindex }
+    : one));
   if (plan.touched.length > plan.wired.length || wired.some((one, index) => one !== plan.wired[index])) record(wired);
   logPlan(host, members, plan);
   return plan;
@@ -59,14 +61,17 @@ interface Parts {
 }
 
 /** Writes each guest's entry: its links, and what was on them. */
-function recordParts({ journal }: Pick<Host, 'journal'>, members: readonly Member[], { wired, original, incoming }: Parts): void {
+function recordParts(
+  { journal }: Pick<Host, 'journal'>, members: readonly Member[], { wired, original, incoming }: Parts,
+): void {
   const now = new Date().toISOString();
   const owner = ownerOfLinks(members);
   for (const member of members) {
     const { guest, entry } = member;
     journal.write({
       version: 1, guest, since: entry?.since ?? now, incoming,
-      wired: wired.filter(({ link }) => owner(link) === member), original: original.filter(({ dev }) => owner(dev) === member),
+      wired: wired.filter(({ link }) => owner(link) === member),
+      original: original.filter(({ dev }) => owner(dev) === member),
     });
   }
 }
@@ -89,12 +94,16 @@ async function carryOut(host: Host, plan: Plan, past: Past): Promise<Observation
 }
 
 /**
- * Carries `plan` out, and believes what the kernel then holds, not what the tools said. Returns what it holds; undefined:
- * nothing was changed, as there was nothing to do or as this is a dry run.
+ * Carries `plan` out, and believes what the kernel then holds, not what the tools said. Returns what it holds;
+ * undefined: nothing was changed, as there was nothing to do or as this is a dry run.
  */
-export async function runPlan({ kernel }: Pick<Host, 'kernel'>, plan: Plan, { past, mode }: { past: Past; mode: RunMode }): Promise<Observation | undefined> {
+export async function runPlan(
+  { kernel }: Pick<Host, 'kernel'>, plan: Plan, { past, mode }: { past: Past; mode: RunMode },
+): Promise<Observation | undefined> {
   if (plan.batches.length === 0) return undefined;
-  const { observation, failure, isDry } = await kernel.run(plan.batches, mode, { ...scopeOf([], plan.touched), filters: [], joined: [] });
+  const { observation, failure, isDry } = await kernel.run(plan.batches, mode, {
+    ...scopeOf([], plan.touched), filters: [], joined: [],
+  });
   if (isDry === true) return undefined;
   // nft carries out a file whole or not at all (nft(8)), so its success is proof enough, and saves a program.
   const left = leftOf(plan, observation, past);
@@ -125,7 +134,9 @@ async function rollBack(host: Host, { members, plan, past }: Omit<Settling, 'inc
   }
 }
 
-/** Filters are the first to come, so an nft that cannot be started did nothing, and what it could not read is as it was. */
+/**
+ * Filters are the first to come, so an nft that cannot be started did nothing, and what it could not read is as it was.
+ */
 function isUntouched({ batches: [first, ...rest] }: Plan, cause: Error): boolean {
   return cause instanceof CommandError && cause.failure.tool === 'nft' && cause.failure.errno !== undefined
     && first?.tool === 'nft' && rest.every(({ tool }) => tool !== 'nft');

@@ -10,7 +10,9 @@ import { accessPort } from '../values/vlan.js';
 import type { Host } from './host.js';
 import { lineId } from './plan-log.js';
 
-/** Returns the host on which nothing changes. A change that serves several guests is told once, with the first of them. */
+/**
+ * Returns the host on which nothing changes. A change that serves several guests is told once, with the first of them.
+ */
 export function dryRun(host: Host): Host {
   const told = new Set<string>();
   return {

@@ -25,17 +25,22 @@ interface Examined {
 }
 
 /** Does what {@link check} does when it is known which other guests hold what these ask for. */
-export async function examine(host: Host, members: readonly Member[], { rivals, asksFilters = false }: Examined): Promise<Observation> {
+export async function examine(
+  host: Host, members: readonly Member[], { rivals, asksFilters = false }: Examined,
+): Promise<Observation> {
   const wanted = members.flatMap(({ attachments }) => attachments);
   const recorded = members.flatMap(({ entry }) => entry?.wired ?? []);
-  const observation = await observeFor(host, { wanted, recorded, ...(asksFilters && { filters: familiesOf([...wanted, ...recorded]) }) });
+  const observation = await observeFor(host, {
+    wanted, recorded, ...(asksFilters && { filters: familiesOf([...wanted, ...recorded]) }),
+  });
   const others = rivals.map(({ guest: { name }, wired }) => ({ name, attachments: wired }));
   const guestName = (uuid: string): string | undefined => host.journal.read(uuid)?.guest.name;
   // What these guests hold together is theirs: one of them may take over what another gives up.
   const own = [...wanted, ...recorded];
   for (const { guest, attachments } of members) {
     preflight(guest.name, attachments, {
-      observation, others, recorded: own, guestName, isUnfinished: (dev) => isUnfinished(host.journal.readLedger(), dev),
+      observation, others, recorded: own, guestName,
+      isUnfinished: (dev) => isUnfinished(host.journal.readLedger(), dev),
     });
   }
   return observation;
@@ -47,7 +52,9 @@ interface Asked extends Partial<Pick<Scope, 'filters'>> {
 }
 
 /** Returns all that the checks of these attachments need to know of the host: some of it depends on the rest. */
-export async function observeFor({ kernel }: Pick<Host, 'kernel'>, { wanted, recorded, ...scope }: Asked): Promise<Observation> {
+export async function observeFor(
+  { kernel }: Pick<Host, 'kernel'>, { wanted, recorded, ...scope }: Asked,
+): Promise<Observation> {
   const first = await kernel.observe({ ...scopeOf(wanted, recorded), ...scope });
   return withFurther(first, await kernel.observe(furtherScopeOf(wanted, first)));
 }

@@ -15,7 +15,9 @@ interface Host {
  * Other guests that the journal says hold what these attachments claim. Those whose links are gone are stale: they hold
  * nothing.
  */
-export async function rivalsOf(host: Host, attachments: readonly Attachment[], past: Past): Promise<{ live: Holding[]; stale: Holding[] }> {
+export async function rivalsOf(
+  host: Host, attachments: readonly Attachment[], past: Past,
+): Promise<{ live: Holding[]; stale: Holding[] }> {
   const claims = claimsOf(attachments);
   // Rules go by the name of a link: those of a dead one would lead the next of its name.
   const names = new Set(attachments.map(({ link }) => link));
@@ -25,9 +27,13 @@ export async function rivalsOf(host: Host, attachments: readonly Attachment[], p
 }
 
 /** Returns entries by whether a link of theirs is still there. */
-export async function byLife({ kernel }: Host, entries: readonly Holding[]): Promise<{ live: Holding[]; stale: Holding[] }> {
+export async function byLife(
+  { kernel }: Host, entries: readonly Holding[],
+): Promise<{ live: Holding[]; stale: Holding[] }> {
   if (entries.length === 0) return { live: [], stale: [] };
-  const observation = await kernel.observe({ ...EMPTY_SCOPE, links: entries.flatMap(({ wired }) => wired.map(({ link }) => link)) });
+  const observation = await kernel.observe({
+    ...EMPTY_SCOPE, links: entries.flatMap(({ wired }) => wired.map(({ link }) => link)),
+  });
   const isLive = ({ wired }: Holding): boolean => livingOf(wired, observation).length > 0;
   return { live: entries.filter(isLive), stale: entries.filter((entry) => !isLive(entry)) };
 }

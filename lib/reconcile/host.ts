@@ -1,4 +1,7 @@
-/** The host as the pipeline works on it, put together in one place for the hook, the commands, the agent and other programs. */
+/**
+ * The host as the pipeline works on it, put together in one place for the hook, the commands, the agent and other
+ * programs.
+ */
 import { withQuarantine } from '../attachments/attachment.js';
 import type { Ledger } from '../attachments/ledger.js';
 import { loadConfig } from '../config/file.js';
@@ -90,11 +93,15 @@ export function listHoldings({ journal, names }: Records): Holding[] {
 
 /** Returns what a plan for this guest starts from. */
 export function pastOf(host: Host, uuid: string): Past {
-  return { ...pastOfAll(host, [{ guest: { uuid }, entry: readEntry(host, uuid) }]), quarantined: host.isQuarantined(uuid) };
+  return {
+    ...pastOfAll(host, [{ guest: { uuid }, entry: readEntry(host, uuid) }]), quarantined: host.isQuarantined(uuid),
+  };
 }
 
 /** Returns what a plan for these guests starts from. Which of them are in quarantine their attachments say. */
-export function pastOfAll(host: Host, members: readonly { readonly guest: Pick<Guest, 'uuid'>; readonly entry: Entry | undefined }[]): Past {
+export function pastOfAll(
+  host: Host, members: readonly { readonly guest: Pick<Guest, 'uuid'>; readonly entry: Entry | undefined }[],
+): Past {
   const { journal, protectedOn, isQuarantined } = host;
   const uuids = new Set(members.map(({ guest }) => guest.uuid));
   const entries = members.flatMap(({ entry }) => entry ?? []);

@@ -34,21 +34,33 @@ export function labelOf({ guest, nic }: Owner): string {
 /** Returns what went wrong for a guest, with the NIC that the error is about. */
 export function withOwner(guest: Guest, error: GuestwireError): Owner & { readonly text: string } {
   const { nic, mac } = error;
-  return { guest, nic: nic === undefined ? undefined : { nic, mac }, text: error.placeAt({ guest: guest.name }, guestLabel(guest.name)).detail };
+  return {
+    guest, nic: nic === undefined ? undefined : { nic, mac },
+    text: error.placeAt({ guest: guest.name }, guestLabel(guest.name)).detail,
+  };
 }
 
-/** Returns whose an object of these plans is: what is on a guest's link is the guest's, and what is elsewhere for its sake alone. */
-export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): (object: NetObject | undefined) => Owner {
+/**
+ * Returns whose an object of these plans is: what is on a guest's link is the guest's, and what is elsewhere for its
+ * sake alone.
+ */
+export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): (
+  object: NetObject | undefined,
+) => Owner {
   const wired = new Map<string, Owner>();
   const byNeed = new Map<string, Owner>();
-  const owned = subjects.flatMap(({ guest, entry, attachments }) => [...(entry?.wired ?? []), ...placedOf(attachments ?? [])].map((one) => ({ one, owner: { guest, nic: { nic: one.nic, mac: one.mac } } })));
+  const owned = subjects.flatMap(({ guest, entry, attachments }) => [
+    ...(entry?.wired ?? []), ...placedOf(attachments ?? []),
+  ].map((one) => ({ one, owner: { guest, nic: { nic: one.nic, mac: one.mac } } })));
   for (const { one, owner } of owned) {
     if (one.was !== undefined) wired.set(one.was, owner);
     for (const name of namesOf(one)) wired.set(name, owner);
     for (const claim of claimsOf([one])) byNeed.set(bare(claim), owner);
   }
   for (const port of plans.flatMap((plan) => plan.touched)) {
-    for (const [dev, vids] of dependenceOf(port).carried) for (const vid of vids) byNeed.set(`${dev} ${vid}`, wired.get(port.link) ?? NOBODY);
+    for (const [dev, vids] of dependenceOf(port).carried) {
+      for (const vid of vids) byNeed.set(`${dev} ${vid}`, wired.get(port.link) ?? NOBODY);
+    }
   }
   return (object) => {
     const need = object && needOf(object);

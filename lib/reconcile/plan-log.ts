@@ -8,7 +8,9 @@ import type { Plan } from './plan.js';
 import type { Member } from './request.js';
 
 /** A line of a batch is a line of the log: a range of 4,000 VIDs is one change. */
-export function logPlan({ log, warn = (line) => { log(line); } }: Pick<Host, 'log' | 'warn'>, members: readonly Member[], plan: Plan): void {
+export function logPlan(
+  { log, warn = (line) => { log(line); } }: Pick<Host, 'log' | 'warn'>, members: readonly Member[], plan: Plan,
+): void {
   for (const { guest, text } of warningsOf(members, plan)) warn(text, guest);
   const label = labelsFor(members, plan);
   for (const line of plan.batches.flatMap(({ lines }) => lines)) {
@@ -17,7 +19,10 @@ export function logPlan({ log, warn = (line) => { log(line); } }: Pick<Host, 'lo
   }
 }
 
-/** A line about a link names its NIC; one about what serves a guest elsewhere, the guest; of several guests together, the host. */
+/**
+ * A line about a link names its NIC; one about what serves a guest elsewhere, the guest; of several guests together,
+ * the host.
+ */
 function labelsFor(members: readonly Member[], plan: Plan): (line: BatchLine) => string {
   const [first, ...rest] = members;
   const owner = rest.length === 0 ? () => first : ownersOf(members, [plan]);
@@ -31,7 +36,9 @@ function labelsFor(members: readonly Member[], plan: Plan): (line: BatchLine) =>
 }
 
 /** Returns what of a plan no change mends, guest by guest: it stays so until a person changes the host. */
-function warningsOf(members: readonly Member[], { warnings }: Pick<Plan, 'warnings'>): { readonly guest: Guest; readonly text: string }[] {
+function warningsOf(
+  members: readonly Member[], { warnings }: Pick<Plan, 'warnings'>,
+): { readonly guest: Guest; readonly text: string }[] {
   return members.flatMap(({ guest, attachments, entry }) => {
     const own = new Set([...attachments, ...(entry?.wired ?? [])].map(({ link }) => link));
     return warnings.filter(({ links }) => members.length === 1 || links.some((link) => own.has(link)))
@@ -39,7 +46,9 @@ function warningsOf(members: readonly Member[], { warnings }: Pick<Plan, 'warnin
   });
 }
 
-/** Returns what tells a line from all others of its run. The text alone does not: rules of both families have the same. */
+/**
+ * Returns what tells a line from all others of its run. The text alone does not: rules of both families have the same.
+ */
 export function lineId({ text, operations }: BatchLine): string {
   return `${operations[0]?.key ?? ''} ${text}`;
 }

@@ -23,7 +23,10 @@ import type { StartMode } from './request.js';
 /** What would be, or was, done for a guest. */
 export interface Plan {
   readonly wired: readonly Wired[];
-  /** `wired`, and what the guest's earlier run wired otherwise, dead links included: where this plan may change anything. */
+  /**
+   * `wired`, and what the guest's earlier run wired otherwise, dead links included: where this plan may change
+   * anything.
+   */
   readonly touched: readonly Wired[];
   readonly desired: NetState;
   readonly observed: NetState;
@@ -38,14 +41,20 @@ export interface Plan {
 }
 
 /** Returns the plan that wires `placed`, whose links `observation` knows, and gives up what else the guest had. */
-export function planFor(placed: readonly Placed[], observation: Observation, { mode, past }: { mode: StartMode; past: Past }): Plan {
+export function planFor(
+  placed: readonly Placed[], observation: Observation, { mode, past }: { mode: StartMode; past: Past },
+): Plan {
   const wired = placed.map((attachment): Wired => ({
-    ...resolved(mode.incoming ? waitingOf(attachment) : attachment, observation), ifindex: observation.links.get(attachment.link)?.ifindex ?? 0,
+    ...resolved(mode.incoming ? waitingOf(attachment) : attachment, observation),
+    ifindex: observation.links.get(attachment.link)?.ifindex ?? 0,
   })).map((one) => inQuarantine(one, past));
   const known = livingOf(past.entry?.wired ?? [], observation);
   // The guest runs on what was made for it, whatever its XML says by now: that goes at `release`.
-  wired.push(...known.filter((old) => staysUntilRelease(old) && !wired.some(({ kind, link }) => kind === old.kind && link === old.link)));
-  if (mode.keepsUnspoken === true) wired.push(...known.filter(({ link }) => !wired.some((attachment) => attachment.link === link)));
+  wired.push(...known.filter((old) => staysUntilRelease(old) &&
+    !wired.some(({ kind, link }) => kind === old.kind && link === old.link)));
+  if (mode.keepsUnspoken === true) {
+    wired.push(...known.filter(({ link }) => !wired.some((attachment) => attachment.link === link)));
+  }
   const before = ofLinks(past.entry?.original ?? [], known);
   const given = known.filter(({ link }) => !wired.some((attachment) => attachment.link === link));
   const wanted = desiredState(wired, observation);
@@ -79,11 +88,15 @@ export function planFilterOf(entry: Entry, observation: Observation, past: Past)
  * Returns the plan that puts back what was there before the guest, as far as its links still exist. Made links go with
  * all that is on them, unless `keepMade`: libvirt still uses them.
  */
-export function planRelease(entry: Entry, observation: Observation, { keepMade, past }: { keepMade: boolean; past: Past }): Plan {
+export function planRelease(
+  entry: Entry, observation: Observation, { keepMade, past }: { keepMade: boolean; past: Past },
+): Plan {
   const living = livingOf(entry.wired, observation);
   const kept = keepMade ? living.filter(staysUntilRelease) : [];
   const target = { wired: kept, past, incoming: false };
-  if (keepMade) return planTowards([...ofLinks(entry.original, living), ...observedState(living, observation).filter(isMade)], observation, target);
+  if (keepMade) return planTowards(
+    [...ofLinks(entry.original, living), ...observedState(living, observation).filter(isMade)], observation, target,
+  );
   // A macvtap goes with the veth end below it.
   const going = new Set(living.filter(staysUntilRelease).map(({ nic }) => nic));
   return planTowards(ofLinks(entry.original, living.filter(({ nic }) => !going.has(nic))), observation, target);
@@ -102,22 +115,31 @@ export function planUndo(plan: Plan, observation: Observation, past: Past): Plan
   return { ...plan, desired, observed, operations, batches: render(operations) };
 }
 
-/** Returns what is left to do after `plan` was carried out, its filter left out of account; nothing when it succeeded. */
+/**
+ * Returns what is left to do after `plan` was carried out, its filter left out of account; nothing when it succeeded.
+ */
 export function leftOf(plan: Plan, observation: Observation, past: Past): Operation[] {
   const withoutFilter = (state: NetState): NetState => state.filter((object) => isSeenAgain(object));
-  return diff(withoutFilter(plan.desired), withoutFilter(look(observation, plan, { ...past, ledger: plan.ledger.during })));
+  return diff(
+    withoutFilter(plan.desired), withoutFilter(look(observation, plan, { ...past, ledger: plan.ledger.during })),
+  );
 }
 
 /** What the wired links held before guestwire first touched them. Our routes are a leftover, nothing to bring back. */
 export function originalOf({ touched, observed }: Plan, entry: Recorded | undefined): NetState {
   const isKnown = ({ dev }: NetObject): boolean =>
-    (entry?.wired ?? []).some((old) => old.link === dev && touched.some((now) => now.link === dev && now.ifindex === old.ifindex));
+    (entry?.wired ?? []).some((old) => old.link === dev &&
+      touched.some((now) => now.link === dev && now.ifindex === old.ifindex));
   const before = (entry?.original ?? []).filter(isKnown);
-  const first = observed.filter((object) => !isShared(object) && !isLeftover(object) && (isSetting(object) || !isKnown(object)));
+  const first = observed.filter((object) =>
+    !isShared(object) && !isLeftover(object) && (isSetting(object) || !isKnown(object)));
   return netState([...first, ...before]);
 }
 
-function planTowards(own: NetState, observation: Observation, { wired, past, incoming }: { wired: readonly Wired[]; past: Past; incoming: boolean }): Plan {
+function planTowards(
+  own: NetState, observation: Observation,
+  { wired, past, incoming }: { wired: readonly Wired[]; past: Past; incoming: boolean },
+): Plan {
   const same = new Set(wired.map((one) => JSON.stringify(one)));
   const touched = [...(past.entry?.wired ?? []).filter((old) => !same.has(JSON.stringify(old))), ...wired];
   const shared = planShared(askFor({ wired, touched }, past), past.ledger, observation);
@@ -128,7 +150,10 @@ function planTowards(own: NetState, observation: Observation, { wired, past, inc
   ]);
   const operations = diff(desired, observed);
   const { during, after, warnings, presence } = shared;
-  return { wired, touched, desired, observed, operations, batches: render(operations), ledger: { during, after }, warnings, presence };
+  return {
+    wired, touched, desired, observed, operations, batches: render(operations), ledger: { during, after }, warnings,
+    presence,
+  };
 }
 
 type Links = Pick<Plan, 'wired' | 'touched'>;
@@ -136,14 +161,16 @@ type Links = Pick<Plan, 'wired' | 'touched'>;
 function look(observation: Observation, links: Links, past: Past): NetState {
   const shared = observedShared(askFor(links, past), past.ledger, observation);
   const filters = filtersPlan(observation, links, past);
-  const own = observedState(livingOf(links.touched, observation), observation).filter((object) => isTaken(object, links, past));
+  const own = observedState(livingOf(links.touched, observation), observation).filter((object) =>
+    isTaken(object, links, past));
   return netState([...own, ...filters.observed, ...shared]);
 }
 
 /** A port that is given up loses the VLANs it was given, and keeps those that were put there since. */
 function isTaken(object: NetObject, { wired, touched }: Links, { entry }: Past): boolean {
   if (!isGrant(object) || wired.some(({ link }) => link === object.dev)) return true;
-  const given = touched.some((one) => one.link === object.dev && shownOf(one).vlans?.some(({ vid }) => vid === numberOf(object)) === true);
+  const given = touched.some((one) => one.link === object.dev &&
+    shownOf(one).vlans?.some(({ vid }) => vid === numberOf(object)) === true);
   return given || (entry?.original ?? []).some((original) => keyOf(original) === keyOf(object));
 }
 
@@ -167,7 +194,9 @@ function ofLinks(state: NetState, attachments: readonly Placed[]): NetState {
 
 /** The flush rides in the last run of `ip`: by then the port is exact, because VLANs come first in every order. */
 function withFlush(batches: readonly Batch[], desired: NetState): Batch[] {
-  const taps = desired.map((object) => ({ dev: object.dev, txqlen: queueOf(object) ?? 0 })).filter(({ txqlen }) => txqlen > 0);
+  const taps = desired
+    .map((object) => ({ dev: object.dev, txqlen: queueOf(object) ?? 0 }))
+    .filter(({ txqlen }) => txqlen > 0);
   if (taps.length === 0) return [...batches];
   const flush = flushBatch(taps);
   const last = batches.at(-1);

@@ -76,7 +76,9 @@ async function wireAnew(host: Host, members: readonly Member[], { mode, asksFilt
   const past = stale.length === 0 ? known : pastOfAll(host, members);
   const observation = await examine(host, members, { rivals: live, asksFilters });
   try {
-    return await settle(host, { members, incoming: mode.incoming, past, plan: planAll(host, members, { observation, mode, past }) });
+    return await settle(host, {
+      members, incoming: mode.incoming, past, plan: planAll(host, members, { observation, mode, past }),
+    });
   } catch (error) {
     if (asksFilters || !isSurprise(error)) throw error;
     return wireAnew(host, members, { mode, asksFilters: true });
@@ -85,15 +87,19 @@ async function wireAnew(host: Host, members: readonly Member[], { mode, asksFilt
 
 /** Returns whether what was taken for granted of the filters was wrong. All that was done is undone by now. */
 function isSurprise(error: unknown): boolean {
-  return error instanceof CommandError && error.failure.tool === 'nft' && /File exists|No such file or directory/.test(error.failure.stderr);
+  return error instanceof CommandError && error.failure.tool === 'nft' && /File exists|No such file or directory/.test(
+    error.failure.stderr,
+  );
 }
 
 /**
- * Checks, before libvirt makes or looks for any link of the guest, whether the host can give what `attachments` ask for,
- * and makes the links that are guestwire's to make. Returns what was done; undefined: there are none to make. Throws as
- * {@link wire} does; then nothing changed.
+ * Checks, before libvirt makes or looks for any link of the guest, whether the host can give what `attachments` ask
+ * for, and makes the links that are guestwire's to make. Returns what was done; undefined: there are none to make.
+ * Throws as {@link wire} does; then nothing changed.
  */
-export async function make(host: Host, { guest, attachments, incoming }: Omit<WireRequest, 'fresh'>): Promise<Plan | undefined> {
+export async function make(
+  host: Host, { guest, attachments, incoming }: Omit<WireRequest, 'fresh'>,
+): Promise<Plan | undefined> {
   const entry = readEntry(host, guest.uuid);
   // A tap that has the name of a guest's own target is another's, for now.
   const unplaced = attachments.map((attachment) => ({ ...attachment, link: undefined }));
@@ -102,23 +108,34 @@ export async function make(host: Host, { guest, attachments, incoming }: Omit<Wi
   if (made.length === 0) return undefined;
   const members = [{ guest, entry, attachments }];
   const past = pastOfAll(host, members);
-  return settle(host, { members, incoming, past, plan: planFor(made, observation, { mode: { fresh: false, incoming }, past }) });
+  return settle(host, {
+    members, incoming, past, plan: planFor(made, observation, { mode: { fresh: false, incoming }, past }),
+  });
 }
 
-/** How a start that is to come is seen: the host with the links that libvirt will make, and the attachments that name them. */
-export type Foresee = (observation: Observation) => Promise<{ readonly observation: Observation; readonly attachments: readonly Attachment[] }>;
+/**
+ * How a start that is to come is seen: the host with the links that libvirt will make, and the attachments that name
+ * them.
+ */
+export type Foresee = (
+  observation: Observation,
+) => Promise<{ readonly observation: Observation; readonly attachments: readonly Attachment[] }>;
 
 /**
- * Returns what wiring would do now, with every check made and nothing changed. With `foresee`, a NIC whose link does not
- * exist yet is checked as far as that goes without it, and planned as `foresee` shows it.
+ * Returns what wiring would do now, with every check made and nothing changed. With `foresee`, a NIC whose link does
+ * not exist yet is checked as far as that goes without it, and planned as `foresee` shows it.
  */
-export async function planWiring(host: Host, { guest, attachments, foresee, ...mode }: WireRequest & { readonly foresee?: Foresee }, past: Past): Promise<Plan> {
+export async function planWiring(
+  host: Host, { guest, attachments, foresee, ...mode }: WireRequest & { readonly foresee?: Foresee }, past: Past,
+): Promise<Plan> {
   const entry = readEntry(host, guest.uuid);
   const member: Member = { guest, entry, attachments: underNewNames(attachments, past.entry?.wired ?? []) };
   if (foresee === undefined) return planAll(host, [member], { observation: await check(host, [member]), mode, past });
   const named = member.attachments.flatMap(({ link }) => link ?? []);
   const { links } = await host.kernel.observe({ ...EMPTY_SCOPE, links: named });
-  const there = member.attachments.map((one): Attachment => (one.link === undefined || links.has(one.link) ? one : { ...one, link: undefined }));
+  const there = member.attachments.map((one): Attachment => (one.link === undefined || links.has(one.link) ? one : {
+    ...one, link: undefined,
+  }));
   const seen = await foresee(await check(host, [{ ...member, attachments: there }]));
   return planAll(host, [{ ...member, attachments: seen.attachments }], { observation: seen.observation, mode, past });
 }
@@ -130,7 +147,9 @@ interface Planning {
 }
 
 function planAll(host: Host, members: readonly Member[], { observation, mode, past }: Planning): Plan {
-  return planFor(members.flatMap((member) => markedIn(host, member.guest.uuid, placedIn(member))), observation, { mode, past });
+  return planFor(members.flatMap((member) => markedIn(host, member.guest.uuid, placedIn(member))), observation, {
+    mode, past,
+  });
 }
 
 function placedIn({ guest, attachments }: Member): Placed[] {
@@ -145,7 +164,9 @@ function placedIn({ guest, attachments }: Member): Placed[] {
 }
 
 /** Returns these links of a guest, marked when nothing may pass to or from it. */
-export function markedIn({ isQuarantined }: Pick<Host, 'isQuarantined'>, uuid: string, placed: readonly Placed[]): Placed[] {
+export function markedIn(
+  { isQuarantined }: Pick<Host, 'isQuarantined'>, uuid: string, placed: readonly Placed[],
+): Placed[] {
   const quarantined = isQuarantined(uuid) || undefined;
   return placed.map((one) => (isNic(one) ? { ...one, quarantined } : one));
 }
@@ -160,24 +181,28 @@ export async function release(host: Host, uuid: string): Promise<void> {
 }
 
 /**
- * Does what {@link release} does for a guest that runs on: its ports are put into no VLAN, because the one they were made in
- * is nobody's grant, and its routed links are down, because no filter is left, unless `keepLinksUp`. Made links stay, and
- * are still recorded; without `keepMade` they go, and their NICs are dead until the guest is started again.
+ * Does what {@link release} does for a guest that runs on: its ports are put into no VLAN, because the one they were
+ * made in is nobody's grant, and its routed links are down, because no filter is left, unless `keepLinksUp`. Made links
+ * stay, and are still recorded; without `keepMade` they go, and their NICs are dead until the guest is started again.
  */
-export async function releaseRunning(host: Host, uuid: string, { keepMade = true, keepLinksUp = false } = {}): Promise<void> {
+export async function releaseRunning(
+  host: Host, uuid: string, { keepMade = true, keepLinksUp = false } = {},
+): Promise<void> {
   const keeps = keepMade && readEntry(host, uuid)?.wired.some(staysUntilRelease) === true;
   await takeBack(host, uuid, ofRunning(host, uuid, { keepMade, keepLinksUp }));
   if (!keeps) host.journal.remove(uuid);
 }
 
-/** Does what {@link release} does, but keeps made links and the entry: for `stopped`, after which `release` still comes. */
+/**
+ * Does what {@link release} does, but keeps made links and the entry: for `stopped`, after which `release` still comes.
+ */
 export async function unwire(host: Host, uuid: string): Promise<void> {
   await takeBack(host, uuid, { keepMade: true });
 }
 
 /**
- * Makes the filters of a wired guest what they should be, its quarantine above all, and touches nothing else. Returns what
- * was done; undefined when the guest is not wired. Throws CommandError; the filters are then as they were.
+ * Makes the filters of a wired guest what they should be, its quarantine above all, and touches nothing else. Returns
+ * what was done; undefined when the guest is not wired. Throws CommandError; the filters are then as they were.
  */
 export async function refilter(host: Host, uuid: string): Promise<Plan | undefined> {
   const entry = readEntry(host, uuid);

@@ -1,6 +1,7 @@
 /**
- * Ports that lost their bridge: it was deleted and made again, and nobody puts running guests' taps back (libvirt 9.0 does
- * so only when its daemon starts). An action before the plan, no operation of it: release has nothing to take back.
+ * Ports that lost their bridge: it was deleted and made again, and nobody puts running guests' taps back (libvirt 9.0
+ * does so only when its daemon starts). An action before the plan, no operation of it: release has nothing to take
+ * back.
  */
 import { bridgeOf } from '../attachments/attachment.js';
 import { nicLabel } from '../domain/guest.js';
@@ -13,35 +14,52 @@ import { type Host, readEntry, type Records } from './host.js';
 import type { RunningGuest } from './request.js';
 
 /**
- * Puts taps that have no master into the bridge that their guest's XML names, if it exists and filters: in one that does not
- * yet, guests of all VLANs would meet. Returns whether there were any. Expects the lock to be held.
+ * Puts taps that have no master into the bridge that their guest's XML names, if it exists and filters: in one that
+ * does not yet, guests of all VLANs would meet. Returns whether there were any. Expects the lock to be held.
  */
-export async function rejoin(host: Pick<Host, 'kernel' | 'log'> & Records, { guest, nics = [], attachments }: RunningGuest): Promise<boolean> {
+export async function rejoin(
+  host: Pick<Host, 'kernel' | 'log'> & Records, { guest, nics = [], attachments }: RunningGuest,
+): Promise<boolean> {
   const ports = underNewNames(attachments, readEntry(host, guest.uuid)?.wired ?? []).flatMap((port) => {
     const { bridge, filters } = bridgeOf(port) ?? {};
-    return port.link === undefined || bridge === undefined ? [] : [{ nic: port.nic, mac: port.mac, link: port.link, bridge, filters: filters === true }];
+    return port.link === undefined || bridge === undefined
+      ? []
+      : [{ nic: port.nic, mac: port.mac, link: port.link, bridge, filters: filters === true }];
   });
   if (ports.length === 0) return false;
   let any = false;
-  const { links } = await host.kernel.observe({ ...EMPTY_SCOPE, links: ports.flatMap(({ link, bridge }) => [link, bridge]) });
+  const { links } = await host.kernel.observe({
+    ...EMPTY_SCOPE, links: ports.flatMap(({ link, bridge }) => [link, bridge]),
+  });
   for (const { link: dev, bridge: master, nic, mac, filters } of ports) {
     const facts = links.get(dev);
     const bridge = links.get(master)?.bridge;
-    if (facts === undefined || facts.master !== undefined || bridge === undefined || (filters && !bridge.filtering)) continue;
+    if (facts === undefined || facts.master !== undefined || bridge === undefined || (filters && !bridge.filtering)) {
+      continue;
+    }
     const joins: Operation = { key: `master ${dev}`, before: undefined, after: { kind: 'master', dev, master } };
-    await host.kernel.run(render([joins, ...isolates(dev, nics[nic]?.isolated), ...revokes(dev, bridge)]), 'stop-at-failure', EMPTY_SCOPE);
+    await host.kernel.run(
+      render([joins, ...isolates(dev, nics[nic]?.isolated), ...revokes(dev, bridge)]), 'stop-at-failure', EMPTY_SCOPE,
+    );
     host.log(`${nicLabel(guest.name, { index: nic, mac })}: put ${quote(dev)} back into bridge ${quote(master)}`);
     any = true;
   }
   return any;
 }
 
-/** libvirt's own <port isolated>, which is no intent of guestwire's, is lost with the bridge (libvirt 11 sets it when it makes the port). */
+/**
+ * libvirt's own <port isolated>, which is no intent of guestwire's, is lost with the bridge (libvirt 11 sets it when it
+ * makes the port).
+ */
 function isolates(dev: string, isolated: string | undefined): Operation[] {
-  return isolated === 'yes' ? [{ key: `isolated ${dev}`, before: undefined, after: { kind: 'isolated', dev, on: true } }] : [];
+  return isolated === 'yes'
+    ? [{ key: `isolated ${dev}`, before: undefined, after: { kind: 'isolated', dev, on: true } }]
+    : [];
 }
 
 /** The default PVID is nobody's grant, and the plan that removes it takes a tenth of a second to be made. */
 function revokes(dev: string, { defaultPvid: vid }: BridgeFacts): Operation[] {
-  return vid === 0 ? [] : [{ key: `vlan ${dev} ${vid}`, before: { kind: 'vlan', dev, vid, pvid: true, untagged: true }, after: undefined }];
+  return vid === 0
+    ? []
+    : [{ key: `vlan ${dev} ${vid}`, before: { kind: 'vlan', dev, vid, pvid: true, untagged: true }, after: undefined }];
 }

@@ -24,7 +24,9 @@ export interface TakenBack {
 }
 
 /** Returns the plan that puts back what was there before the guest; undefined: guestwire knows nothing of it. */
-export async function planTakeBack(host: Host, uuid: string, { keepMade, target = (original) => original }: TakeBack): Promise<TakenBack | undefined> {
+export async function planTakeBack(
+  host: Host, uuid: string, { keepMade, target = (original) => original }: TakeBack,
+): Promise<TakenBack | undefined> {
   const recorded = readEntry(host, uuid);
   if (recorded === undefined) return undefined;
   const past = pastOf(host, uuid);
@@ -35,7 +37,8 @@ export async function planTakeBack(host: Host, uuid: string, { keepMade, target 
 
 /** Returns how a guest that runs on gives up its wiring: see `releaseRunning`. */
 export function ofRunning(records: Records, uuid: string, { keepMade = true, keepLinksUp = false } = {}): TakeBack {
-  return { keepMade, target: (original) => withoutVlans(keepLinksUp ? original : leftState(readEntry(records, uuid)?.wired ?? [], original)) };
+  return { keepMade, target: (original) =>
+    withoutVlans(keepLinksUp ? original : leftState(readEntry(records, uuid)?.wired ?? [], original)) };
 }
 
 /** A table that nobody could read: where it is needed it is made anew. */
@@ -48,6 +51,8 @@ async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Obse
   } catch (error) {
     if (!(error instanceof CommandError) || error.failure.tool !== 'nft') throw error;
     const observation = await kernel.observe({ ...scope, filters: [] });
-    return { observation: { ...observation, filters: new Map(scope.filters.map((family) => [family, UNREAD])) }, blind: error };
+    return {
+      observation: { ...observation, filters: new Map(scope.filters.map((family) => [family, UNREAD])) }, blind: error,
+    };
   }
 }

@@ -26,9 +26,13 @@ export function canGoTogether(host: Records & Pick<Host, 'isQuarantined'>, wante
 }
 
 /** Returns what of a plan for several guests announces this one. */
-export function partOf({ operations, presence }: Plan, attachments: readonly Attachment[]): Pick<Plan, 'operations' | 'presence'> {
+export function partOf(
+  { operations, presence }: Plan, attachments: readonly Attachment[],
+): Pick<Plan, 'operations' | 'presence'> {
   const own = new Set(proxiesOf(attachments).map(({ address }) => address));
-  const part = presence.map((where) => ({ ...where, addresses: where.addresses.filter((address) => own.has(address)) }));
+  const part = presence.map((where) => ({
+    ...where, addresses: where.addresses.filter((address) => own.has(address)),
+  }));
   return { operations, presence: part.filter(({ addresses }) => addresses.length > 0) };
 }
 

@@ -10,10 +10,14 @@ import { type Family, parseAddress, widthOf } from '../values/address.js';
 import { oneLine } from '../values/quote.js';
 import { formatVids, type VlanMember } from '../values/vlan.js';
 
-/** Returns the document, ending with a newline. A NIC is found by its MAC; one without a MAC, or left alone, is a comment. */
+/**
+ * Returns the document, ending with a newline. A NIC is found by its MAC; one without a MAC, or left alone, is a
+ * comment.
+ */
 export function networkConfig({ nics }: Domain, attachments: readonly Attachment[], config: HostConfig): string {
   const seen = new Set<Family>();
-  const blocks = nics.map((nic) => nicLines(nic, attachments.find((attachment) => attachment.nic === nic.index), { config, seen }));
+  const blocks = nics.map((nic) =>
+    nicLines(nic, attachments.find((attachment) => attachment.nic === nic.index), { config, seen }));
   const written = blocks.flat();
   const hasNic = written.some((line) => !line.trimStart().startsWith('#'));
   return `${['version: 2', ...(hasNic ? ['ethernets:'] : []), ...written].join('\n')}\n`;
@@ -41,7 +45,9 @@ function nicLines({ index, mac, type }: Nic, attachment: Attachment | undefined,
 }
 
 /** The gateways are in no subnet of the guest, so they are on-link by decree. */
-function routedLines(nic: number, addresses: readonly string[], { config: { routed, serve }, seen }: Context): string[] {
+function routedLines(
+  nic: number, addresses: readonly string[], { config: { routed, serve }, seen }: Context,
+): string[] {
   const families = new Set(addresses.map((address) => parseAddress(address).family));
   const gateways = (['inet6', 'inet'] as const).filter((family) => families.has(family))
     .flatMap((family) => routed.gateways.find((gateway) => gateway.family === family) ?? []);
@@ -54,14 +60,18 @@ function routedLines(nic: number, addresses: readonly string[], { config: { rout
     'dhcp4: false', 'dhcp6: false', 'accept-ra: false', 'addresses:',
     ...addresses.map((address) => `  - ${text(`${address}/${widthOf(parseAddress(address).family)}`)}`),
     'routes:',
-    ...gateways.flatMap((gateway) => [`  - to: ${text(gateway.family === 'inet' ? '0.0.0.0/0' : '::/0')}`, `    via: ${text(gateway.text)}`, '    on-link: true', ...(isFirst.has(gateway) ? [] : [`    metric: ${LATER_METRIC + nic}`])]),
+    ...gateways.flatMap((gateway) => [`  - to: ${text(gateway.family === 'inet' ? '0.0.0.0/0' : '::/0')}`, `    via: ${text(gateway.text)}`, '    on-link: true', ...(isFirst.has(gateway)
+      ? []
+      : [`    metric: ${LATER_METRIC + nic}`])]),
     ...(dns.length + search.length === 0 ? [] : ['nameservers:']),
     ...(dns.length === 0 ? [] : [`  addresses: [${dns.map(text).join(', ')}]`]),
     ...(search.length === 0 ? [] : [`  search: [${search.map(text).join(', ')}]`]),
   ];
 }
 
-/** What a VLAN offers, guestwire does not know: untagged frames are for DHCP, tagged ones are the guest's own affair. */
+/**
+ * What a VLAN offers, guestwire does not know: untagged frames are for DHCP, tagged ones are the guest's own affair.
+ */
 function portLines(vlans: readonly VlanMember[]): string[] {
   const untagged = vlans.some(({ untagged: out, pvid }) => out && pvid);
   const tagged = vlans.filter((member) => !member.untagged).map(({ vid }) => vid);

@@ -26,12 +26,15 @@ export interface Service {
 
 export const DHCP: Service = {
   unit: 'guestwire-dhcp', program: '/usr/sbin/dnsmasq', from: 'dnsmasq-base', config: 'dnsmasq.conf', does: 'DHCP',
-  args: (dir) => ['--keep-in-foreground', '--log-facility=-', `--conf-file=${dir}/dnsmasq.conf`, `--dhcp-leasefile=${dir}/leases`],
+  args: (dir) =>
+    ['--keep-in-foreground', '--log-facility=-', `--conf-file=${dir}/dnsmasq.conf`, `--dhcp-leasefile=${dir}/leases`],
 };
 
 export const ADVERTISER: Service = {
   unit: 'guestwire-ra', program: '/usr/sbin/radvd', from: 'radvd', config: 'radvd.conf', does: 'router advertisements',
-  args: (dir) => ['--nodaemon', '--logmethod=stderr', '--username=radvd', `--config=${dir}/radvd.conf`, `--pidfile=${dir}/radvd.pid`],
+  args: (dir) => [
+    '--nodaemon', '--logmethod=stderr', '--username=radvd', `--config=${dir}/radvd.conf`, `--pidfile=${dir}/radvd.pid`,
+  ],
 };
 
 export const SERVICES: readonly Service[] = [DHCP, ADVERTISER];
@@ -62,10 +65,15 @@ export function servedLink(wired: Wired, uuid: string, config: ServeConfig): Ser
   const addresses = end.addresses.map(parseAddress);
   const head = `# Written by guestwire for guest ${uuid} NIC ${nic}, link ${link} with ifindex ${ifindex}.\n`;
   const texts = new Map<Service, string>();
-  if (mac !== undefined && /^[0-9a-f:]{17}$/.test(mac)) texts.set(DHCP, head + dnsmasqConf({ link, mac, addresses, gateway: gatewayOf(end, 'inet') }, config));
+  if (mac !== undefined && /^[0-9a-f:]{17}$/.test(mac)) {
+    texts.set(DHCP, head + dnsmasqConf({ link, mac, addresses, gateway: gatewayOf(end, 'inet') }, config));
+  }
   if (of('inet6', addresses).length > 0) {
-    const prefixes = end.routes.map(({ to }) => parsePrefix(to)).filter(({ family, length }) => family === 'inet6' && length === SLAAC_LENGTH);
-    texts.set(ADVERTISER, head + radvdConf({ link, prefixes: prefixes.map(({ text }) => text), gateway: gatewayOf(end, 'inet6') }, config));
+    const prefixes = end.routes.map(({ to }) => parsePrefix(to)).filter(({ family, length }) => family === 'inet6' &&
+      length === SLAAC_LENGTH);
+    texts.set(ADVERTISER, head + radvdConf(
+      { link, prefixes: prefixes.map(({ text }) => text), gateway: gatewayOf(end, 'inet6') }, config,
+    ));
   }
   return { link, ifindex, nic, mac, texts };
 }
@@ -139,7 +147,9 @@ function radvdConf({ link, prefixes, gateway }: AdvertisedLink, { dns, search, l
   ]);
 }
 
-function gatewayOf({ gateways }: { readonly gateways: readonly string[] }, family: Address['family']): string | undefined {
+function gatewayOf(
+  { gateways }: { readonly gateways: readonly string[] }, family: Address['family'],
+): string | undefined {
   return of(family, gateways.map(parseAddress))[0]?.text;
 }
 

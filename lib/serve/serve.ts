@@ -51,13 +51,17 @@ export function serveDir({ stateDir }: Settings): string {
  * Serves exactly the guest's live routed links, when the host config says so, and stops what is served on links that
  * are gone. `ended`: the guest stopped, and no longer has a link. Expects the lock to be held. Never throws.
  */
-export async function serveGuest(serving: Serving, { uuid, ended }: { readonly uuid: string; readonly ended: boolean }): Promise<void> {
+export async function serveGuest(
+  serving: Serving, { uuid, ended }: { readonly uuid: string; readonly ended: boolean },
+): Promise<void> {
   await guarded(serving, async () => {
     const dir = serveDir(serving.settings);
     const config = configOf(serving);
     if (config === undefined && !existsSync(dir)) return;
     const entry = serving.journal.read(uuid);
-    const wanted = config === undefined || ended ? [] : (entry?.wired ?? []).filter(isLive).flatMap((wired) => servedLink(wired, uuid, config) ?? []);
+    const wanted = config === undefined || ended
+      ? []
+      : (entry?.wired ?? []).filter(isLive).flatMap((wired) => servedLink(wired, uuid, config) ?? []);
     const surplus = foundIn(dir).filter((found) =>
       !wanted.some(({ link }) => link === found.link) && (found.uuid === uuid || !isLive(found)));
     await stop(serving, surplus, 'at-once');
@@ -96,7 +100,9 @@ async function guarded({ log }: Serving, act: () => Promise<void>): Promise<void
   }
 }
 
-/** A run that has not read the config pays for looking at the file's text, and for reading it as TOML only if need be. */
+/**
+ * A run that has not read the config pays for looking at the file's text, and for reading it as TOML only if need be.
+ */
 function configOf({ settings, config = configReading(settings.config) }: Serving): ServeConfig | undefined {
   try {
     if (!config.isRead() && !readFileSync(settings.config, 'utf8').includes('serve')) return undefined;

@@ -14,11 +14,15 @@ export function tableName(family: FilterFamily): string {
   return `nftables table ${family} ${TABLE}`;
 }
 
-/** A chain with its rules. nft prints the same rule differently from version to version, so rules are known by their comments. */
+/**
+ * A chain with its rules. nft prints the same rule differently from version to version, so rules are known by their
+ * comments.
+ */
 export interface Chain {
   readonly name: string;
   /** What hooks it to packets, as nft prints it; absent: rules jump to it. */
-  readonly hook?: { readonly type: string; readonly hook: string; readonly prio: number; readonly policy: string } | undefined;
+  readonly hook?: { readonly type: string; readonly hook: string; readonly prio: number; readonly policy: string } |
+    undefined;
   /** The link of a netdev chain. */
   readonly device?: string | undefined;
   readonly rules: readonly Rule[];
@@ -56,7 +60,10 @@ export function markOf(filter: NicFilter): string {
   return createHash('sha256').update(JSON.stringify(filter)).digest('hex').slice(0, 8);
 }
 
-/** Returns the comments of a chain, in the order of its rules; those of a NIC's chain start with a counter of all it saw. */
+/**
+ * Returns the comments of a chain, in the order of its rules; those of a NIC's chain start with a counter of all it
+ * saw.
+ */
 export function commentsOf({ rules }: Chain, mark?: string): string[] {
   return [...(mark === undefined ? [] : [`guestwire ${mark}`]), ...rules.map(({ why }) => why)];
 }
@@ -69,14 +76,18 @@ export function nicLines(family: FilterFamily, filter: NicFilter, { ifindex }: {
     ...filter.named.map((name) => `add set ${table} ${name} { type iface_index; }`),
     // Each address is a neighbour of the host, which has room for few (gc_thresh3): a guest uses one or two.
     ...(filter.learns === undefined ? [] : [`add set ${table} ${filter.learns} { type ipv6_addr; size 8; flags dynamic,timeout; timeout 10m; }`]),
-    // `create` fails where there is one, whose rules would else come first; then the table is read, and that is replaced.
-    ...filter.chains.map((chain) => chainLine(family, chain).replace(/^add/, 'create')), ...filter.chains.flatMap((chain) => ruleLines(family, chain, mark)),
+    // `create` fails where there is one, whose rules would else come first; then the table is read, and that is
+    // replaced.
+    ...filter.chains.map((chain) => chainLine(family, chain).replace(/^add/, 'create')),
+    ...filter.chains.flatMap((chain) => ruleLines(family, chain, mark)),
     ...filter.elements.map(({ set, verdict }) => `add element ${table} ${set} { ${ifindex}${verdict === undefined ? '' : ` : ${verdict}`} }`),
   ];
 }
 
 /** Returns the lines that take out of the table what it has of a NIC. */
-export function withoutNicLines(family: FilterFamily, { chains, elements, learns }: NicFilter, { ifindex }: { readonly ifindex: number }): string[] {
+export function withoutNicLines(
+  family: FilterFamily, { chains, elements, learns }: NicFilter, { ifindex }: { readonly ifindex: number },
+): string[] {
   const table = `${family} ${TABLE}`;
   return [
     ...elements.map(({ set }) => `delete element ${table} ${set} { ${ifindex} }`),

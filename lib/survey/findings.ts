@@ -34,14 +34,21 @@ export interface Question {
   readonly protocols: readonly number[];
 }
 
-/** Returns the findings, without what is said twice. `onCoarse` is told when nftables' rules were known by their comments only. */
-export async function findingsOf(host: Host, found: Survey, question: Question & { readonly onCoarse: () => void }): Promise<Finding[]> {
+/**
+ * Returns the findings, without what is said twice. `onCoarse` is told when nftables' rules were known by their
+ * comments only.
+ */
+export async function findingsOf(
+  host: Host, found: Survey, question: Question & { readonly onCoarse: () => void },
+): Promise<Finding[]> {
   const altered = await closeLook(question.exec, found.plans.flatMap(({ wired }) => wired));
   if (altered === undefined) question.onCoarse();
-  const changes = found.changes.filter(({ line }) => !isImplied(line, { found, isClose: altered !== undefined })).flatMap(({ guest, nic, line }): Finding[] => {
-    const text = differenceOf(line);
-    return text === undefined ? [] : [{ guest, nic, text }];
-  });
+  const changes = found.changes
+    .filter(({ line }) => !isImplied(line, { found, isClose: altered !== undefined }))
+    .flatMap(({ guest, nic, line }): Finding[] => {
+      const text = differenceOf(line);
+      return text === undefined ? [] : [{ guest, nic, text }];
+    });
   const all = [
     ...absences(found, question), ...changes, ...(altered ?? []).map((one) => findingOf(one, found)),
     ...(await refusals(host, found)), ...await leftovers(found, question),
@@ -50,7 +57,10 @@ export async function findingsOf(host: Host, found: Survey, question: Question &
 }
 
 /** Returns whether something else that is told says the same. `isClose`: rules of nftables were compared one by one. */
-function isImplied(line: BatchLine, { found: { changes, observation: { sysctls } }, isClose }: { readonly found: Survey; readonly isClose: boolean }): boolean {
+function isImplied(
+  line: BatchLine,
+  { found: { changes, observation: { sysctls } }, isClose }: { readonly found: Survey; readonly isClose: boolean },
+): boolean {
   const object = line.operations[0]?.after ?? line.operations[0]?.before;
   if (object === undefined) return false;
   if (!isShared(object)) return isOfUnforwarding(pathOf(object) ?? '', sysctls);
@@ -71,8 +81,12 @@ function absences({ subjects, observation }: Survey, { mayRun }: Question): Find
   return subjects.flatMap(({ guest, entry, attachments }): Finding[] => {
     const wired = entry?.wired ?? [];
     if (mayRun?.has(guest.uuid) === false) return [{ guest, nic: undefined, text: 'it does not run, but its wiring is still there' }];
-    const gone = wired.filter((one) => livingOf([one], observation).length === 0 && !staysUntilRelease(one)).filter(({ link }) => attachments === undefined || attachments.some((one) => one.link === link));
-    return gone.map(({ nic, mac, link }) => ({ guest, nic: { nic, mac }, text: observation.links.has(link) ? `link ${quote(link)} is not the one that was wired` : `link ${quote(link)} is gone` }));
+    const gone = wired
+      .filter((one) => livingOf([one], observation).length === 0 && !staysUntilRelease(one))
+      .filter(({ link }) => attachments === undefined || attachments.some((one) => one.link === link));
+    return gone.map(({ nic, mac, link }) => ({
+      guest, nic: { nic, mac }, text: observation.links.has(link) ? `link ${quote(link)} is not the one that was wired` : `link ${quote(link)} is gone`,
+    }));
   });
 }
 
@@ -80,7 +94,8 @@ function absences({ subjects, observation }: Survey, { mayRun }: Question): Find
 function findingOf({ family, ifindex, text, isWhole }: Alteration, { subjects, observation }: Survey): Finding {
   if (isWhole === true) return { guest: undefined, nic: undefined, text: `${text}${filtered(family, subjects)}` };
   for (const { guest, entry, attachments = [] } of ifindex === undefined ? [] : subjects) {
-    const one = entry?.wired.find((wired) => wired.ifindex === ifindex) ?? attachments.find(({ link }) => link !== undefined && observation.links.get(link)?.ifindex === ifindex);
+    const one = entry?.wired.find((wired) => wired.ifindex === ifindex) ?? attachments.find(({ link }) =>
+      link !== undefined && observation.links.get(link)?.ifindex === ifindex);
     if (one !== undefined) return { guest, nic: { nic: one.nic, mac: one.mac }, text };
   }
   return { guest: undefined, nic: undefined, text };
@@ -88,7 +103,9 @@ function findingOf({ family, ifindex, text, isWhole }: Alteration, { subjects, o
 
 /** Returns whom a table filters, for behind its name. */
 function filtered(family: FilterFamily, subjects: readonly Subject[]): string {
-  const names = subjects.filter(({ entry, attachments }) => familiesOf([...(entry?.wired ?? []), ...(attachments ?? [])]).includes(family)).map(({ guest }) => quote(guest.name));
+  const names = subjects
+    .filter(({ entry, attachments }) => familiesOf([...(entry?.wired ?? []), ...(attachments ?? [])]).includes(family))
+    .map(({ guest }) => quote(guest.name));
   if (names.length === 0) return '';
   const shown = names.slice(0, MOST_NAMES).join(', ');
   return `: it filters ${names.length === 1 ? 'guest' : 'guests'} ${shown}${names.length > MOST_NAMES ? ` and ${names.length - MOST_NAMES} more` : ''}`;
@@ -98,7 +115,10 @@ const MOST_NAMES = 5;
 
 async function leftovers({ subjects }: Survey, { exec, protocols, mayRun }: Question): Promise<Finding[]> {
   const held = subjects.flatMap(({ entry, attachments }) => [...(entry?.wired ?? []), ...(attachments ?? [])]);
-  const kept = { held, uuids: new Set([...subjects.map(({ guest }) => guest.uuid), ...(mayRun ?? [])]), protocols: allProtocols(held, protocols) };
+  const kept = {
+    held, uuids: new Set([...subjects.map(({ guest }) => guest.uuid), ...(mayRun ?? [])]),
+    protocols: allProtocols(held, protocols),
+  };
   const garbage = garbageIn(await hostBeside(exec, kept), kept);
   return render(diff([], garbage)).flatMap(({ lines }) => lines).flatMap((line): Finding[] => {
     const text = differenceOf(line);

@@ -31,7 +31,9 @@ interface Question {
   readonly ledger: Ledger;
 }
 
-async function leftoverOf(name: LedgerName, { host: { kernel, protectedOn }, wired, ledger }: Question): Promise<ReturnType<ReturnType<typeof surplusOf>['of']> | undefined> {
+async function leftoverOf(
+  name: LedgerName, { host: { kernel, protectedOn }, wired, ledger }: Question,
+): Promise<ReturnType<ReturnType<typeof surplusOf>['of']> | undefined> {
   const ask = surplusOf(name);
   const scope = ask.scope(ledger[name], wired);
   if (scope === undefined) return undefined;

@@ -1,6 +1,6 @@
 /**
- * What guestwire left on the host for guests that are gone, of which no journal entry speaks any more: all of it carries
- * its mark, an alias, its protocol number or its table's name.
+ * What guestwire left on the host for guests that are gone, of which no journal entry speaks any more: all of it
+ * carries its mark, an alias, its protocol number or its table's name.
  */
 import { claimsOf, dependenceOf, proxiesOf, routingOf } from '../attachments/attachment.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
@@ -36,7 +36,10 @@ export interface Kept {
 
 /** Returns what is to be removed. */
 export function garbageIn(facts: HostFacts, kept: Kept): NetState {
-  return netState([...links(facts, kept), ...sharedLinks(facts, kept), ...routes(facts, kept), ...rules(facts, kept), ...proxies(facts, kept), ...filters(facts, kept)]);
+  return netState([
+    ...links(facts, kept), ...sharedLinks(facts, kept), ...routes(facts, kept), ...rules(facts, kept),
+    ...proxies(facts, kept), ...filters(facts, kept),
+  ]);
 }
 
 /** An alias names the guest. Of a veth pair both ends carry it, and go together. */
@@ -51,7 +54,7 @@ function links({ links: all }: HostFacts, { uuids }: Kept): NetObject[] {
   });
 }
 
-/** An alias says no guest's name: the links are for all guests that depend on them. */
+/** The alias names no guest: all guests that depend on the links share them. */
 function sharedLinks({ links: all }: HostFacts, { held }: Kept): NetObject[] {
   return idleLinks(all, new Set(held.flatMap((one) => dependenceOf(one).shared)));
 }
@@ -67,8 +70,12 @@ function routes(facts: HostFacts, kept: Kept): NetObject[] {
   const tables = new Set(kept.held.flatMap((one) => routingOf(one)?.table ?? []));
   return facts.routes.flatMap(({ type, to, dev, via, table, number: protocol }): NetObject[] => {
     // Of both families it is 'default'; those of IPv6 are on lo.
-    if (type === 'unreachable') return to.length === 0 && !tables.has(table) ? [{ kind: 'last-resort', dev: 'lo', family: dev === undefined ? 'inet' : 'inet6', table, protocol }] : [];
-    return type !== 'unicast' || dev === undefined || links.has(dev) ? [] : [{ kind: 'route', dev, to: to.text, via, table, protocol }];
+    if (type === 'unreachable') return to.length === 0 && !tables.has(table)
+      ? [{ kind: 'last-resort', dev: 'lo', family: dev === undefined ? 'inet' : 'inet6', table, protocol }]
+      : [];
+    return type !== 'unicast' || dev === undefined || links.has(dev)
+      ? []
+      : [{ kind: 'route', dev, to: to.text, via, table, protocol }];
   });
 }
 
@@ -80,14 +87,20 @@ function rules({ rules: all }: HostFacts, { held, protocols }: Kept): NetObject[
   // Rules keep the name that a link had when they were made: those go with its guest.
   const links = new Set<string | undefined>(held.flatMap(({ link, was }) => [link, was]));
   const claims = new Set<string | undefined>(claimsOf(held).map(({ text }) => text));
-  return all.filter(({ protocol, iif, to }) => protocols.includes(protocol) && (iif !== undefined ? !links.has(iif) : to !== undefined && !claims.has(parsePrefix(to).text)))
-    .map(({ family, priority, iif, to, table, protocol }): NetObject => ({ kind: 'rule', dev: iif ?? 'lo', family, priority, to, table, protocol }));
+  return all.filter(({ protocol, iif, to }) => protocols.includes(protocol) &&
+    (iif !== undefined ? !links.has(iif) : to !== undefined && !claims.has(parsePrefix(to).text)))
+    .map(({ family, priority, iif, to, table, protocol }): NetObject => ({
+      kind: 'rule', dev: iif ?? 'lo', family, priority, to, table, protocol,
+    }));
 }
 
 function proxies({ proxies: all }: HostFacts, { held, protocols }: Kept): NetObject[] {
   const wanted = new Set<string | undefined>(proxiesOf(held).map(({ dev, address }) => `${dev} ${address}`));
-  return all.filter(({ protocol, dev, address }) => protocols.includes(Number(protocol)) && !wanted.has(`${dev} ${address}`))
-    .map(({ dev, address, protocol }): NetObject => ({ kind: 'neighbour-proxy', dev, address, protocol: Number(protocol) }));
+  return all.filter(({ protocol, dev, address }) => protocols.includes(Number(protocol)) &&
+    !wanted.has(`${dev} ${address}`))
+    .map(({ dev, address, protocol }): NetObject => ({
+      kind: 'neighbour-proxy', dev, address, protocol: Number(protocol),
+    }));
 }
 
 /** A table without NICs is nobody's; what is wrong within one that is needed is mended with its guests. */

@@ -25,11 +25,15 @@ export interface SurveyedNic {
 export function nicsIn(found: Survey, isQuarantined: (uuid: string) => boolean): SurveyedNic[] {
   const differences = differencesByNic(found);
   return found.subjects.filter(({ entry }) => entry !== undefined)
-    .sort((a, b) => a.guest.name.localeCompare(b.guest.name, 'en', { numeric: true }) || (a.guest.uuid < b.guest.uuid ? -1 : 1))
+    .sort((a, b) => a.guest.name.localeCompare(b.guest.name, 'en', { numeric: true }) ||
+      (a.guest.uuid < b.guest.uuid ? -1 : 1))
     .flatMap((subject) => nicsOf(subject).map((wired): SurveyedNic => {
       const words = [...(differences.get(`${subject.guest.uuid} ${wired.nic}`) ?? []), ...sharedWith(wired, found)];
       const { guest, entry } = subject;
-      return { guest, since: entry?.since ?? '', wired, differences: words, state: stateOf(wired, { subject, words, found, isQuarantined }) };
+      return {
+        guest, since: entry?.since ?? '', wired, differences: words,
+        state: stateOf(wired, { subject, words, found, isQuarantined }),
+      };
     }));
 }
 
@@ -65,5 +69,7 @@ function differencesByNic({ changes }: Survey): Map<string, string[]> {
 /** A table that is gone or broken is so for all that need it. */
 function sharedWith(wired: Wired, { changes }: Survey): string[] {
   const tables = familiesOf([wired]).map(tableKey);
-  return changes.flatMap(({ line }) => (tables.includes(line.operations[0]?.key ?? '') ? (differenceOf(line) ?? []) : []));
+  return changes.flatMap(({ line }) => (tables.includes(line.operations[0]?.key ?? '')
+    ? (differenceOf(line) ?? [])
+    : []));
 }

@@ -1,6 +1,7 @@
 /**
- * The whole host at once: what every guest of the journal should have and what differs, from one observation. All guests
- * are planned as if they were one, so that a host with hundreds of them costs one run of each tool. Changes nothing.
+ * The whole host at once: what every guest of the journal should have and what differs, from one observation. All
+ * guests are planned as if they were one, so that a host with hundreds of them costs one run of each tool. Changes
+ * nothing.
  */
 import { nicsAmong, placedOf } from '../attachments/attachment.js';
 import { preflight } from '../attachments/check.js';
@@ -31,7 +32,8 @@ export type Task = Subject & { readonly attachments: readonly Attachment[] };
 
 /**
  * Returns the guests that need work. If something shared differs, it returns every guest, because wiring any of them
- * repairs it. It also returns a guest that the survey cannot see completely: one with unknown links, or an incoming one.
+ * repairs it. It also returns a guest that the survey cannot see completely: one with unknown links, or an incoming
+ * one.
  */
 export function tasksOf({ subjects, changes, observation: { links } }: Survey): Task[] {
   const shared = changes.some(({ guest }) => guest === undefined);
@@ -47,7 +49,10 @@ export function tasksOf({ subjects, changes, observation: { links } }: Survey): 
 /** By UUID, what the XML of guests that run asks for. */
 export type RunningGuests = ReadonlyMap<string, RunningGuest>;
 
-/** Returns what is and what should be, of all guests that the journal or `running` know. Throws CommandError, JournalError. */
+/**
+ * Returns what is and what should be, of all guests that the journal or `running` know. Throws CommandError,
+ * JournalError.
+ */
 export async function survey(host: Host, running: RunningGuests = new Map()): Promise<Survey> {
   const subjects = subjectsOf(host, running);
   const recorded = subjects.flatMap(({ entry }) => entry?.wired ?? []);
@@ -55,9 +60,13 @@ export async function survey(host: Host, running: RunningGuests = new Map()): Pr
   const scope = { ...scopeOf([], [...recorded, ...wanted]), filters: familiesOf([...recorded, ...wanted]) };
   const first = await host.kernel.observe(scope);
   const { routers } = furtherScopeOf(nicsAmong([...recorded, ...wanted]), first);
-  const observation = routers === true ? { ...first, routers: (await host.kernel.observe({ ...EMPTY_SCOPE, routers })).routers } : first;
+  const observation = routers === true
+    ? { ...first, routers: (await host.kernel.observe({ ...EMPTY_SCOPE, routers })).routers }
+    : first;
   // What comes by migration is planned apart: nothing that attracts its traffic is wanted yet.
-  const plans = [false, true].map((incoming) => planAll(host, subjects, { incoming, observation })).filter((plan) => plan !== undefined);
+  const plans = [false, true]
+    .map((incoming) => planAll(host, subjects, { incoming, observation }))
+    .filter((plan) => plan !== undefined);
   const owner = ownersOf(subjects, plans);
   const changes = plans.flatMap(({ batches }) => batches.flatMap(({ lines }) => lines)).flatMap((line) => {
     const [operation] = line.operations;
@@ -73,7 +82,8 @@ function subjectsOf(host: Host, running: RunningGuests): Subject[] {
     return { guest: entry.guest, entry, attachments: asked && underNewNames(asked.attachments, entry.wired) };
   });
   const recorded = new Set(entries.map(({ guest }) => guest.uuid));
-  const further = [...running.values()].filter(({ guest, attachments }) => attachments.length > 0 && !recorded.has(guest.uuid));
+  const further = [...running.values()].filter(({ guest, attachments }) => attachments.length > 0 &&
+    !recorded.has(guest.uuid));
   return [...known, ...further.map((asked): Subject => ({ ...asked, entry: undefined }))];
 }
 
@@ -94,24 +104,32 @@ function planAll(host: Host, subjects: readonly Subject[], { incoming, observati
   if (part.length === 0) return undefined;
   const others = subjects.filter((subject) => !isOfPart(subject)).flatMap(({ entry }) => entry ?? []);
   const placed = part.flatMap((subject) => markedIn(host, subject.guest.uuid, wantedOf(subject, observation)));
-  return planFor(placed, observation, { mode: { fresh: false, incoming }, past: { ...pastOfAll(host, part), others: () => others } });
+  return planFor(placed, observation, {
+    mode: { fresh: false, incoming }, past: { ...pastOfAll(host, part), others: () => others },
+  });
 }
 
 /**
- * Returns why guests could not be wired anew, a sentence a guest: what no operation shows, such as a bridge that no longer
- * filters, a host that no longer forwards, or an address that somebody else holds by now.
+ * Returns why guests could not be wired anew, a sentence a guest: what no operation shows, such as a bridge that no
+ * longer filters, a host that no longer forwards, or an address that somebody else holds by now.
  */
 export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner & { readonly text: string })[]> {
-  const asked = subjects.map((subject) => ({ ...subject, wanted: nicsAmong<Attachment | Wired>(subject.attachments ?? subject.entry?.wired ?? []) }));
+  const asked = subjects.map((subject) => ({
+    ...subject, wanted: nicsAmong<Attachment | Wired>(subject.attachments ?? subject.entry?.wired ?? []),
+  }));
   const recorded = asked.flatMap(({ entry }) => entry?.wired ?? []);
   const wanted = asked.flatMap((subject) => subject.wanted);
   const observation = await observeFor(host, { wanted, recorded, filters: [] });
-  const holders = asked.flatMap(({ guest, entry }) => (livingOf(entry?.wired ?? [], observation).length === 0 ? [] : [{ uuid: guest.uuid, name: guest.name, attachments: entry?.wired ?? [] }]));
+  const holders = asked.flatMap(({ guest, entry }) => (livingOf(entry?.wired ?? [], observation).length === 0 ? [] : [{
+    uuid: guest.uuid, name: guest.name, attachments: entry?.wired ?? [],
+  }]));
   const guestName = (uuid: string): string | undefined => asked.find(({ guest }) => guest.uuid === uuid)?.guest.name;
   return asked.flatMap(({ guest, entry, wanted: attachments }) => {
     const there = attachments.filter(({ link }) => link === undefined || observation.links.has(link));
     try {
-      preflight(guest.name, there, { observation, others: holders.filter(({ uuid }) => uuid !== guest.uuid), recorded: entry?.wired ?? [], guestName });
+      preflight(guest.name, there, {
+        observation, others: holders.filter(({ uuid }) => uuid !== guest.uuid), recorded: entry?.wired ?? [], guestName,
+      });
       return [];
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;

@@ -5,7 +5,10 @@
 import { execa } from 'execa';
 import { DEADLINE, type Exec, killGroup } from './exec.js';
 
-/** Runs one tool as {@link Exec} promises. A batch that has begun is carried through even when the command is interrupted. */
+/**
+ * Runs one tool as {@link Exec} promises. A batch that has begun is carried through even when the command is
+ * interrupted.
+ */
 export const exec: Exec = async ({ tool, args, input, deadline, env, fd }) => {
   const child = execa(tool, args, {
     cwd: '/',

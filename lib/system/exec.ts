@@ -39,8 +39,8 @@ export const DEADLINE = 10_000;
 const MOST_OUTPUT = 256 * 1024 * 1024;
 
 /**
- * Runs `request` with `PATH` as it is and `LC_ALL=C`, because messages and numbers are parsed. Blocks until the tool ends:
- * a hook has nothing else to do, and without streams and event loop a guest starts 7 ms sooner (Node 20).
+ * Runs `request` with `PATH` as it is and `LC_ALL=C`, because messages and numbers are parsed. Blocks until the tool
+ * ends: a hook has nothing else to do, and without streams and event loop a guest starts 7 ms sooner (Node 20).
  */
 export const exec: Exec = (request) => {
   const { pid, status, signal, error, stdout, stderr } = spawnSync(request.tool, request.args, {
@@ -73,7 +73,10 @@ export const exec: Exec = (request) => {
 export function assertSuccess(request: ExecRequest, result: ExecResult, what?: string): void {
   if (result.exitCode === 0) return;
   const { exitCode, signal, timedOut, errno } = result;
-  const failure = { tool: request.tool, args: request.args, exitCode, signal, stderr: oneLine(result.stderr), timedOut, errno, line: lineOf(result.stderr) };
+  const failure = {
+    tool: request.tool, args: request.args, exitCode, signal, stderr: oneLine(result.stderr), timedOut, errno,
+    line: lineOf(result.stderr),
+  };
   throw new CommandError(failureOf(request, result, what), failure);
 }
 
@@ -92,7 +95,9 @@ export function lineOf(stderr: string): number | undefined {
 }
 
 /** Debian's names. */
-const PACKAGES: Readonly<Record<string, string>> = { ip: 'iproute2', bridge: 'iproute2', nft: 'nftables', virsh: 'libvirt-clients' };
+const PACKAGES: Readonly<Record<string, string>> = {
+  ip: 'iproute2', bridge: 'iproute2', nft: 'nftables', virsh: 'libvirt-clients',
+};
 
 function reasonOf({ tool, deadline = DEADLINE }: ExecRequest, result: ExecResult): string {
   if (result.errno === 'ENOENT') return `is not installed: no ${quote(tool)} in PATH${tool in PACKAGES ? `, install package ${PACKAGES[tool] ?? ''}` : ''}`;

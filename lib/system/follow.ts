@@ -12,12 +12,20 @@ export interface Followed {
   readonly stop: () => void;
 }
 
-/** Starts a tool that goes on, and tells what it prints a line at a time: 'out' of its standard output, 'err' of the other. */
-export type Follow = (request: Pick<ExecRequest, 'tool' | 'args'>, onLine: (line: string, from: 'out' | 'err') => void) => Followed;
+/**
+ * Starts a tool that goes on, and tells what it prints a line at a time: 'out' of its standard output, 'err' of the
+ * other.
+ */
+export type Follow = (
+  request: Pick<ExecRequest, 'tool' | 'args'>, onLine: (line: string, from: 'out' | 'err') => void,
+) => Followed;
 
-/** Runs one tool as {@link Follow} promises. It ends with this process, also when that is killed: see the guard's pipe. */
+/**
+ * Runs one tool as {@link Follow} promises. It ends with this process, also when that is killed: see the guard's pipe.
+ */
 export const follow: Follow = ({ tool, args }, onLine) => {
-  // A process that is killed cannot stop its children. The shell waits for the end of a pipe that only this process holds.
+  // A process that is killed cannot stop its children. The shell waits for the end of a pipe that only this process
+  // holds.
   const guard = '"$@" 3<&- & child=$!; (read -r _ <&3; kill $child) 2>/dev/null & guard=$!; wait $child; status=$?; kill $guard; exit $status';
   const child = execa('sh', ['-c', guard, 'sh', tool, ...args], {
     cwd: '/',
@@ -29,10 +37,14 @@ export const follow: Follow = ({ tool, args }, onLine) => {
     reject: false,
   });
   for (const from of ['out', 'err'] as const) {
-    createInterface({ input: from === 'out' ? child.stdout : child.stderr }).on('line', (line) => { onLine(line, from); });
+    createInterface({ input: from === 'out' ? child.stdout : child.stderr }).on('line', (line) => {
+      onLine(line, from);
+    });
   }
   return {
-    ended: child.then(({ exitCode, signal, code }) => (exitCode === undefined ? (signal ?? code ?? 'unknown') : `status ${exitCode}`)),
+    ended: child.then(({ exitCode, signal, code }) => (exitCode === undefined
+      ? (signal ?? code ?? 'unknown')
+      : `status ${exitCode}`)),
     stop: () => { killGroup(child.pid); },
   };
 };

@@ -48,7 +48,9 @@ export async function isHeld(exec: Exec, path: string): Promise<boolean> {
   const fd = openLockFile(path);
   try {
     // Shared, so that two processes that query at once do not take each other for the holder.
-    const result = await exec({ tool: 'flock', args: ['--shared', '--nonblock', '--conflict-exit-code', String(NOT_HAD), '3'], fd });
+    const result = await exec({
+      tool: 'flock', args: ['--shared', '--nonblock', '--conflict-exit-code', String(NOT_HAD), '3'], fd,
+    });
     if (result.exitCode === NOT_HAD) return true;
     if (result.exitCode !== 0) throw new JournalError(`could not query lock ${quote(path)}: ${reasonOf(result)}`);
     return false;

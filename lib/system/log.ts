@@ -1,6 +1,6 @@
 /**
- * The system's journal (`journalctl -t guestwire`): lines are collected and given to one `logger` run at the end, because
- * a run for each line would cost a hook more than the change that the line reports.
+ * The system's journal (`journalctl -t guestwire`): lines are collected and given to one `logger` run at the end,
+ * because a run for each line would cost a hook more than the change that the line reports.
  */
 import { oneLine } from '../values/quote.js';
 import type { Exec } from './exec.js';
@@ -33,7 +33,10 @@ export function createLog(exec: Exec): Log {
     flush: async () => {
       if (lines.length === 0) return;
       const input = `${lines.splice(0).join('\n')}\n`;
-      await exec({ tool: 'logger', args: ['--tag', 'guestwire', '--prio-prefix', '--size', String(LONGEST)], input, deadline: DEADLINE });
+      await exec({
+        tool: 'logger', args: ['--tag', 'guestwire', '--prio-prefix', '--size', String(LONGEST)], input,
+        deadline: DEADLINE,
+      });
     },
   };
 }

@@ -42,7 +42,9 @@ export async function now(exec: Exec): Promise<Moment | undefined> {
 function processIn(stat: string): Process {
   // A name may hold anything, a parenthesis too (proc(5)).
   const [, name = '', rest = ''] = /^\d+ \((.*)\) (.*)/s.exec(stat) ?? [];
-  return { name, started: { boot: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(), ticks: Number(rest.split(' ')[19]) } };
+  return { name, started: {
+    boot: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(), ticks: Number(rest.split(' ')[19]),
+  } };
 }
 
 /** Returns whether a process that runs now, and started then, did so after `moment`. */

@@ -19,9 +19,9 @@ export interface Exchange {
 
 /**
  * One AF_PACKET socket (17, SOCK_RAW 3) per link and EtherType, bound by the index that SIOCGIFINDEX (0x8933) tells: so
- * frames of a VLAN below the link are not heard. SO_ATTACH_FILTER (26) passes ICMPv6 type 136 only, because an uplink may
- * carry anything. Each argument is a round: send all, then listen for so many milliseconds. `alarm` ends it on a link
- * where there is always something to hear.
+ * frames of a VLAN below the link are not heard. SO_ATTACH_FILTER (26) passes ICMPv6 type 136 only, because an uplink
+ * may carry anything. Each argument is a round: send all, then listen for so many milliseconds. `alarm` ends it on a
+ * link where there is always something to hear.
  */
 const PROGRAM = String.raw`
 $| = 1; $SIG{ALRM} = sub { exit 0 }; alarm 1;
@@ -69,12 +69,18 @@ const DEADLINE = 3_000;
 /** Sends `frames` and listens, once per number in `rounds` and for so many milliseconds. Throws CommandError. */
 export async function exchange(exec: Exec, frames: readonly Frame[], rounds: readonly number[]): Promise<Exchange> {
   const input = frames.map(({ dev, bytes }) => `${dev} ${Buffer.from(bytes).toString('hex')}\n`).join('');
-  const request: ExecRequest = { tool: 'perl', args: ['-e', PROGRAM, ...rounds.map(String)], input, deadline: DEADLINE };
+  const request: ExecRequest = {
+    tool: 'perl', args: ['-e', PROGRAM, ...rounds.map(String)], input, deadline: DEADLINE,
+  };
   const result = await exec(request);
   assertSuccess(request, result, 'sending on raw sockets');
   const lines = result.stdout.split('\n').map((line) => line.split(' '));
   return {
-    heard: lines.flatMap(([dev = '', hex]) => (dev === '' || dev === '!' || hex === undefined ? [] : [{ dev, bytes: Buffer.from(hex, 'hex') }])),
-    faults: lines.flatMap(([mark, dev, ...reason]) => (mark === '!' && dev !== undefined ? [{ dev, reason: reason.join(' ') }] : [])),
+    heard: lines.flatMap(([dev = '', hex]) => (dev === '' || dev === '!' || hex === undefined ? [] : [{
+      dev, bytes: Buffer.from(hex, 'hex'),
+    }])),
+    faults: lines.flatMap(([mark, dev, ...reason]) => (mark === '!' && dev !== undefined
+      ? [{ dev, reason: reason.join(' ') }]
+      : [])),
   };
 }

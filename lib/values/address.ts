@@ -1,7 +1,8 @@
 /**
  * IP addresses and prefixes as canonical text, with the arithmetic on them. Canonical is what inet_ntop(3) and so
- * iproute2 print: RFC 5952, dotted decimal at the end of IPv4-mapped addresses. Node's own SocketAddress reads and writes
- * the text; `net.isIP` and the address libraries cost 5 to 11 ms of every guest start, and some read '010.1.1.1' as octal.
+ * iproute2 print: RFC 5952, dotted decimal at the end of IPv4-mapped addresses. Node's own SocketAddress reads and
+ * writes the text; `net.isIP` and the address libraries cost 5 to 11 ms of every guest start, and some read '010.1.1.1'
+ * as octal.
  */
 import { SocketAddress } from 'node:net';
 import { ValueError } from '../errors.js';
@@ -60,7 +61,10 @@ export function prefixOf(address: Address, length: string): Prefix {
   if ((first >> host) << host !== first) {
     throw new ValueError(`prefix '${address.text}/${length}' has host bits set: write '${addressText((first >> host) << host, address.family)}/${length}'`);
   }
-  return { family: address.family, text: `${address.text}/${length}`, length: Number(length), first, last: first + (1n << host) - 1n };
+  return {
+    family: address.family, text: `${address.text}/${length}`, length: Number(length), first,
+    last: first + (1n << host) - 1n,
+  };
 }
 
 /** Returns the prefix that `address` or `address/length` writes. Throws ValueError. */
@@ -119,7 +123,9 @@ const LINK_LOCAL: readonly (readonly [string, string])[] = [
   ['fe80::/10', 'is link-local, which cannot be routed'],
 ];
 
-/** Throws ValueError when no guest may be reached by any address of `prefix`: multicast, loopback, link-local and so on. */
+/**
+ * Throws ValueError when no guest may be reached by any address of `prefix`: multicast, loopback, link-local and so on.
+ */
 export function assertRoutable(prefix: Prefix): void {
   if (prefix.length === 0) throw new ValueError(`prefix '${prefix.text}' is the default route: a guest cannot claim it`);
   assertApart(prefix, [...NO_UNICAST, ...LINK_LOCAL]);

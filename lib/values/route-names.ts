@@ -17,7 +17,10 @@ const PROTOCOL_OWNERS: ReadonlyMap<number, string> = new Map([
   [198, 'srte'],
 ]);
 
-const ROUTE_TYPES = ['none', 'unicast', 'local', 'broadcast', 'anycast', 'multicast', 'blackhole', 'unreachable', 'prohibit', 'throw', 'nat', 'xresolve'];
+const ROUTE_TYPES = [
+  'none', 'unicast', 'local', 'broadcast', 'anycast', 'multicast', 'blackhole', 'unreachable', 'prohibit', 'throw',
+  'nat', 'xresolve',
+];
 const TABLES: ReadonlyMap<string, string> = new Map([['253', 'default'], ['254', 'main'], ['255', 'local']]);
 
 /** rtnetlink's table numbers (rtnetlink(7)): `local` is the kernel's own, 0 stands for no table. */

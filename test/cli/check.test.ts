@@ -1,5 +1,8 @@
 // @tier kernel
-/** `guestwire check` on a real kernel: what somebody did to a host is found and named, mended by `reconcile`, and then gone. */
+/**
+ * `guestwire check` on a real kernel: what somebody did to a host is found and named, mended by `reconcile`, and then
+ * gone.
+ */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest } from '@jest/globals';
@@ -11,7 +14,9 @@ const kernelTest = testWith('root', 'netns', 'nft');
 // Each is a dozen commands, of which each runs a dozen tools.
 jest.setTimeout(60_000);
 
-const WEB = guestXml({ name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8::a'], routes: ['2001:db8:20::/64', '198.51.100.0/28'] })
+const WEB = guestXml({
+  name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8::a'], routes: ['2001:db8:20::/64', '198.51.100.0/28'],
+})
   .replace('</gw:interface>', "<gw:allow direction='in' from='203.0.113.0/24' proto='tcp' port='443'/></gw:interface>");
 const FW = guestXml({ name: 'fw1', tap: 'vnet2', addresses: ['192.0.2.20', '2001:db8::14'], more: " table='100'" });
 const CONFIG = '[routed]\nproxy = ["uplink0"]\nannounce = false\n';
@@ -53,9 +58,11 @@ const CORRUPTIONS: readonly (readonly [name: string, script: string, says: strin
   ['proxy_ndp is off', 'sysctl -qw net.ipv6.conf.uplink0.proxy_ndp=0', "sysctl net.ipv6.conf.uplink0.proxy_ndp is 0 and should be 1"],
   ['proxy_delay is back', 'sysctl -qw net.ipv4.neigh.uplink0.proxy_delay=80', "sysctl net.ipv4.neigh.uplink0.proxy_delay is 80 and should be 0"],
   ...([
-    ['ipv6.conf', 'accept_ra', 1], ['ipv6.conf', 'accept_redirects', 1], ['ipv6.conf', 'forwarding', 0], ['ipv6.conf', 'disable_ipv6', 1],
+    ['ipv6.conf', 'accept_ra', 1], ['ipv6.conf', 'accept_redirects', 1], ['ipv6.conf', 'forwarding', 0],
+    ['ipv6.conf', 'disable_ipv6', 1],
     ['ipv6.neigh', 'mcast_solicit', 3], ['ipv6.neigh', 'ucast_solicit', 3], ['ipv6.neigh', 'retrans_time_ms', 1000],
-    ['ipv4.conf', 'forwarding', 0], ['ipv4.conf', 'accept_redirects', 1], ['ipv4.conf', 'send_redirects', 1], ['ipv4.conf', 'rp_filter', 0],
+    ['ipv4.conf', 'forwarding', 0], ['ipv4.conf', 'accept_redirects', 1], ['ipv4.conf', 'send_redirects', 1],
+    ['ipv4.conf', 'rp_filter', 0],
     ['ipv4.neigh', 'mcast_solicit', 3], ['ipv4.neigh', 'ucast_solicit', 3], ['ipv4.neigh', 'retrans_time_ms', 1000],
   ] as const).map(([part, name, value]): readonly [string, string, string] => [
     `${part} ${name} is ${value}`, `sysctl -qw net.${part}.vnet1.${name}=${value}`, `sysctl net.${part}.vnet1.${name} is ${value} and should be `,
@@ -106,7 +113,9 @@ describe('guestwire check', () => {
     expect(host.guestwire(['check'])).toEqual({ status: 0, stdout: '', stderr: '' });
     expect(JSON.parse(host.guestwire(['check', 'web1', '--json']).stdout)).toEqual({ version: 1, differences: [] });
     expect(host.guestwire(['check', 'nobody'])).toMatchObject({ status: 2, stdout: '' });
-    expect(host.guestwire(['check'], { libvirt: false })).toMatchObject({ status: 0, stdout: '', stderr: expect.stringContaining('libvirt does not answer') });
+    expect(host.guestwire(['check'], { libvirt: false })).toMatchObject({
+      status: 0, stdout: '', stderr: expect.stringContaining('libvirt does not answer'),
+    });
   });
 
   for (const family of ['inet', 'netdev']) kernelTest(`tells in one line that the table ${family} was flushed, and for whom`, async () => {

@@ -11,18 +11,33 @@ import { guestXml } from '../places/routed-host.js';
 const kernelTest = testWith('root', 'netns', 'nft');
 
 const SOUND: DoctorFacts = {
-  bridges: [], made: [], subinterfaces: [], nics: [], sysctls: new Map([['net/ipv4/neigh/default/gc_thresh3', '1024'], ['net/ipv6/neigh/default/gc_thresh3', '1024']]),
+  bridges: [], made: [], subinterfaces: [], nics: [],
+  sysctls: new Map([['net/ipv4/neigh/default/gc_thresh3', '1024'], ['net/ipv6/neigh/default/gc_thresh3', '1024']]),
   uplinks: [], dropping: [], untold: [], install: [], libvirt: [9, 0], kernel: [6, 1],
 };
-const BRIDGE: BridgeHealth = { name: 'br0', filtering: true, defaultPvid: 0, learnsLinkLocal: false, snoops: false, queries: false, uplinks: new Map([['eno1', new Set([10])]]) };
-const MADE: MadeBridgeHealth = { name: 'br30', vid: 30, parent: 'eno1', state: 'there', within: undefined, stray: undefined };
-const PORT: DefinedNic = { guest: 'fw1', mac: '52:54:00:00:00:01', addresses: [], bridge: 'br0', vids: [10], link: 'vnet*', running: true };
-const LINK: DefinedNic = { guest: 'web1', mac: '52:54:00:00:00:02', addresses: ['192.0.2.1', '2001:db8::1'], bridge: undefined, vids: [], link: 'vnet*', running: true };
-const sysctls = (values: Record<string, string>): Pick<DoctorFacts, 'sysctls'> => ({ sysctls: new Map([...SOUND.sysctls, ...Object.entries(values)]) });
+const BRIDGE: BridgeHealth = {
+  name: 'br0', filtering: true, defaultPvid: 0, learnsLinkLocal: false, snoops: false, queries: false,
+  uplinks: new Map([['eno1', new Set([10])]]),
+};
+const MADE: MadeBridgeHealth = {
+  name: 'br30', vid: 30, parent: 'eno1', state: 'there', within: undefined, stray: undefined,
+};
+const PORT: DefinedNic = {
+  guest: 'fw1', mac: '52:54:00:00:00:01', addresses: [], bridge: 'br0', vids: [10], link: 'vnet*', running: true,
+};
+const LINK: DefinedNic = {
+  guest: 'web1', mac: '52:54:00:00:00:02', addresses: ['192.0.2.1', '2001:db8::1'], bridge: undefined, vids: [],
+  link: 'vnet*', running: true,
+};
+const sysctls = (values: Record<string, string>): Pick<DoctorFacts, 'sysctls'> => ({
+  sysctls: new Map([...SOUND.sysctls, ...Object.entries(values)]),
+});
 
 describe('findings', () => {
   test('a sound host has none', () => {
-    expect(diagnose({ ...SOUND, bridges: [BRIDGE], made: [MADE], nics: [PORT, LINK], uplinks: ['eno1'], ...sysctls({ 'net/ipv4/ip_forward': '1', 'net/ipv6/conf/all/forwarding': '1', 'net/ipv6/conf/eno1/accept_ra': '2' }) })).toEqual([]);
+    expect(diagnose({ ...SOUND, bridges: [BRIDGE], made: [MADE], nics: [PORT, LINK], uplinks: ['eno1'], ...sysctls({
+      'net/ipv4/ip_forward': '1', 'net/ipv6/conf/all/forwarding': '1', 'net/ipv6/conf/eno1/accept_ra': '2',
+    }) })).toEqual([]);
   });
 
   test.each<[string, Partial<DoctorFacts>, string, string]>([
@@ -30,39 +45,95 @@ describe('findings', () => {
     ['a default PVID', { bridges: [{ ...BRIDGE, defaultPvid: 1 }] }, 'warning', 'ip link set dev br0 type bridge vlan_default_pvid 0'],
     ['learning from link-local frames', { bridges: [{ ...BRIDGE, learnsLinkLocal: true }] }, 'warning', 'ip link set dev br0 type bridge no_linklocal_learn 1'],
     ['snooping without a querier', { bridges: [{ ...BRIDGE, snoops: true, uplinks: new Map() }] }, 'note', 'ip link set dev br0 type bridge mcast_querier 1'],
-    ['a sub-interface that takes a VLAN in use', { bridges: [BRIDGE], nics: [PORT], subinterfaces: [{ ifname: 'eno1.10', parent: 'eno1', vid: 10, protocol: '802.1Q' }] }, 'error', 'ip link del eno1.10'],
-    ['a sub-interface that takes another', { bridges: [BRIDGE], nics: [PORT], subinterfaces: [{ ifname: 'eno1.11', parent: 'eno1', vid: 11, protocol: '802.1Q' }] }, 'warning', 'ip link del eno1.11'],
-    ['an uplink that is no port', { bridges: [{ ...BRIDGE, uplinks: new Map([['eno2', undefined]]) }] }, 'error', 'ip link set dev eno2 master br0'],
+    ['a sub-interface that takes a VLAN in use', {
+      bridges: [BRIDGE], nics: [PORT],
+      subinterfaces: [{ ifname: 'eno1.10', parent: 'eno1', vid: 10, protocol: '802.1Q' }],
+    }, 'error', 'ip link del eno1.10'],
+    ['a sub-interface that takes another', {
+      bridges: [BRIDGE], nics: [PORT],
+      subinterfaces: [{ ifname: 'eno1.11', parent: 'eno1', vid: 11, protocol: '802.1Q' }],
+    }, 'warning', 'ip link del eno1.11'],
+    [
+      'an uplink that is no port', { bridges: [{ ...BRIDGE, uplinks: new Map([['eno2', undefined]]) }] }, 'error',
+      'ip link set dev eno2 master br0',
+    ],
     ['VLANs that no uplink carries', { bridges: [{ ...BRIDGE, uplinks: new Map() }], nics: [PORT] }, 'note', 'uplinks = ["..."] in [bridge.br0] of the host config'],
     ['a parent that is missing', { made: [{ ...MADE, state: 'missing' }] }, 'error', 'parent = "..." in [bridge] of the host config, or ip link add eno1 ...'],
     ['a parent that is down', { made: [{ ...MADE, state: 'down' }] }, 'error', 'ip link set dev eno1 up'],
     ['a parent that is a port of a VLAN-filtering bridge', { made: [{ ...MADE, within: 'br0' }] }, 'error', 'bridge vlan add dev br0 vid 30 self && bridge vlan add dev eno1 vid 30, and parent = "br0" in the host config'],
     ['a sub-interface that is no port of its bridge', { made: [{ ...MADE, stray: 'eno1.30' }] }, 'error', 'ip link set dev eno1.30 master br30 || ip link del eno1.30'],
-    ['an address of two guests', { nics: [{ ...LINK, addresses: ['fe80::9'] }, { ...LINK, guest: 'web2', mac: undefined, addresses: ['fe80::9'] }] }, 'error', 'virsh edit web2'],
-    ['a MAC of two guests', { bridges: [BRIDGE], nics: [PORT, { ...PORT, guest: 'fw2' }] }, 'warning', 'virsh edit fw2'],
-    ['IPv4 forwarding off', { nics: [LINK], ...sysctls({ 'net/ipv4/ip_forward': '0' }) }, 'error', 'sysctl -w net.ipv4.ip_forward=1'],
-    ['IPv6 forwarding off', { nics: [LINK], uplinks: ['eno1.5'], ...sysctls({ 'net/ipv6/conf/all/forwarding': '0', 'net/ipv6/conf/eno1.5/accept_ra': '1' }) }, 'error', 'sysctl -w net.ipv6.conf.eno1/5.accept_ra=2 net.ipv6.conf.all.forwarding=1'],
-    ['an uplink that takes no advertisements', { uplinks: ['eno1'], ...sysctls({ 'net/ipv6/conf/all/forwarding': '1', 'net/ipv6/conf/eno1/accept_ra': '1' }) }, 'warning', 'sysctl -w net.ipv6.conf.eno1.accept_ra=2'],
-    ['strict rp_filter', { uplinks: ['eno1'], ...sysctls({ 'net/ipv4/conf/all/rp_filter': '0', 'net/ipv4/conf/eno1/rp_filter': '1' }) }, 'note', 'sysctl -w net.ipv4.conf.eno1.rp_filter=2'],
+    ['an address of two guests', {
+      nics: [{ ...LINK, addresses: ['fe80::9'] }, { ...LINK, guest: 'web2', mac: undefined, addresses: ['fe80::9'] }],
+    }, 'error', 'virsh edit web2'],
+    [
+      'a MAC of two guests', { bridges: [BRIDGE], nics: [PORT, { ...PORT, guest: 'fw2' }] }, 'warning',
+      'virsh edit fw2',
+    ],
+    [
+      'IPv4 forwarding off', { nics: [LINK], ...sysctls({ 'net/ipv4/ip_forward': '0' }) }, 'error',
+      'sysctl -w net.ipv4.ip_forward=1',
+    ],
+    ['IPv6 forwarding off', { nics: [LINK], uplinks: [
+      'eno1.5',
+    ], ...sysctls({ 'net/ipv6/conf/all/forwarding': '0', 'net/ipv6/conf/eno1.5/accept_ra': '1' }) }, 'error', 'sysctl -w net.ipv6.conf.eno1/5.accept_ra=2 net.ipv6.conf.all.forwarding=1'],
+    [
+      'an uplink that takes no advertisements', { uplinks: ['eno1'], ...sysctls({ 'net/ipv6/conf/all/forwarding': '1', 'net/ipv6/conf/eno1/accept_ra': '1' }) },
+      'warning', 'sysctl -w net.ipv6.conf.eno1.accept_ra=2',
+    ],
+    [
+      'strict rp_filter',
+      { uplinks: ['eno1'], ...sysctls({ 'net/ipv4/conf/all/rp_filter': '0', 'net/ipv4/conf/eno1/rp_filter': '1' }) },
+      'note', 'sysctl -w net.ipv4.conf.eno1.rp_filter=2',
+    ],
     ['loose rp_filter of all', sysctls({ 'net/ipv4/conf/all/rp_filter': '2' }), 'warning', 'sysctl -w net.ipv4.conf.all.rp_filter=0'],
-    ['a small neighbour table', { nics: [LINK], ...sysctls({ 'net/ipv6/neigh/default/gc_thresh3': '8' }) }, 'warning', 'sysctl -w net.ipv6.neigh.default.gc_thresh3=16 net.ipv6.neigh.default.gc_thresh2=8'],
+    [
+      'a small neighbour table', { nics: [LINK], ...sysctls({ 'net/ipv6/neigh/default/gc_thresh3': '8' }) }, 'warning',
+      'sysctl -w net.ipv6.neigh.default.gc_thresh3=16 net.ipv6.neigh.default.gc_thresh2=8',
+    ],
     ['br_netfilter', sysctls({ 'net/bridge/bridge-nf-call-iptables': '1' }), 'warning', 'sysctl -w net.bridge.bridge-nf-call-iptables=0'],
-    ['a forward chain that drops', { nics: [LINK], dropping: [{ kind: 'nft', name: 'ip filter FORWARD', from: [], to: [] }] }, 'warning', `nft insert rule ip filter FORWARD iifname '"vnet*"' accept && nft insert rule ip filter FORWARD oifname '"vnet*"' accept`],
-    ['a forward chain that lets guests send only', { nics: [LINK, { ...LINK, link: 'web1' }], dropping: [{ kind: 'nft', name: 'inet f x', from: ['vnet*', 'w*'], to: ['vnet*'] }] }, 'warning', `nft insert rule inet f x oifname '"web1"' accept`],
-    ['a forward chain of iptables-legacy', { nics: [LINK], dropping: [{ kind: 'legacy', name: 'ip6tables-legacy', from: [], to: [] }] }, 'warning', 'ip6tables-legacy -I FORWARD -i vnet+ -j ACCEPT && ip6tables-legacy -I FORWARD -o vnet+ -j ACCEPT'],
-    ['an uplink without the VLAN of a running guest', { bridges: [{ ...BRIDGE, uplinks: new Map([['eno1', new Set([11])]]) }], nics: [PORT] }, 'error', 'guestwire reconcile --all'],
-    ['a guest whose name a shell would take apart', { nics: [{ ...LINK, addresses: ['fe80::9'] }, { ...LINK, guest: "a'b $c", mac: undefined, addresses: ['fe80::9'] }] }, 'error', "virsh edit 'a'\\''b $c'"],
+    [
+      'a forward chain that drops',
+      { nics: [LINK], dropping: [{ kind: 'nft', name: 'ip filter FORWARD', from: [], to: [] }] }, 'warning', `nft insert rule ip filter FORWARD iifname '"vnet*"' accept && nft insert rule ip filter FORWARD oifname '"vnet*"' accept`,
+    ],
+    ['a forward chain that lets guests send only', { nics: [
+      LINK, { ...LINK, link: 'web1' },
+    ], dropping: [{ kind: 'nft', name: 'inet f x', from: ['vnet*', 'w*'], to: ['vnet*'] }] }, 'warning', `nft insert rule inet f x oifname '"web1"' accept`],
+    [
+      'a forward chain of iptables-legacy',
+      { nics: [LINK], dropping: [{ kind: 'legacy', name: 'ip6tables-legacy', from: [], to: [] }] }, 'warning', 'ip6tables-legacy -I FORWARD -i vnet+ -j ACCEPT && ip6tables-legacy -I FORWARD -o vnet+ -j ACCEPT',
+    ],
+    [
+      'an uplink without the VLAN of a running guest', { bridges: [{ ...BRIDGE, uplinks: new Map([['eno1', new Set([11])]]) }], nics: [PORT] }, 'error',
+      'guestwire reconcile --all',
+    ],
+    [
+      'a guest whose name a shell would take apart',
+      { nics: [
+        { ...LINK, addresses: ['fe80::9'] }, { ...LINK, guest: "a'b $c", mac: undefined, addresses: ['fe80::9'] },
+      ] },
+      'error', "virsh edit 'a'\\''b $c'",
+    ],
     ['a daemon that was not told', { untold: ['NetworkManager'] }, 'warning', 'guestwire install --drop-ins'],
-    ['a hook that is not installed', { install: [{ severity: 'error', what: 'it is not', cure: 'guestwire install' }] }, 'error', 'guestwire install'],
+    [
+      'a hook that is not installed',
+      { install: [{ severity: 'error', what: 'it is not', cure: 'guestwire install' }] }, 'error', 'guestwire install',
+    ],
     ['an old libvirt', { libvirt: [6, 4] }, 'warning', 'apt-get install --only-upgrade libvirt-daemon-system libvirt-clients'],
     ['an old kernel', { kernel: [5, 9] }, 'warning', 'apt-get install linux-image-amd64 && reboot'],
   ])('%s', (_, facts, severity, cure) => {
-    expect(diagnose({ ...SOUND, ...facts })).toContainEqual({ severity, cure, what: expect.any(String), why: expect.any(String) });
+    expect(diagnose({ ...SOUND, ...facts })).toContainEqual({
+      severity, cure, what: expect.any(String), why: expect.any(String),
+    });
   });
 
   test('what lets guests by, or is of guests that do not run, is no finding', () => {
-    expect(diagnose({ ...SOUND, nics: [LINK], dropping: [{ kind: 'nft', name: 'ip filter FORWARD', from: ['vnet*'], to: ['vnet*'] }] })).toEqual([]);
-    expect(diagnose({ ...SOUND, bridges: [{ ...BRIDGE, uplinks: new Map([['eno1', new Set([11])]]) }], nics: [{ ...PORT, running: false }] })).toEqual([]);
+    expect(diagnose({
+      ...SOUND, nics: [LINK], dropping: [{ kind: 'nft', name: 'ip filter FORWARD', from: ['vnet*'], to: ['vnet*'] }],
+    })).toEqual([]);
+    expect(diagnose({
+      ...SOUND, bridges: [{ ...BRIDGE, uplinks: new Map([['eno1', new Set([11])]]) }],
+      nics: [{ ...PORT, running: false }],
+    })).toEqual([]);
   });
 
   test('a chain of iptables-legacy is told by its policy or its last rule', () => {
@@ -73,7 +144,9 @@ describe('findings', () => {
   });
 
   test('errors come first', () => {
-    expect(diagnose({ ...SOUND, libvirt: [6, 4], bridges: [{ ...BRIDGE, uplinks: new Map([['eno2', undefined]]) }] }).map(({ severity }) => severity)).toEqual(['error', 'warning']);
+    expect(diagnose({
+      ...SOUND, libvirt: [6, 4], bridges: [{ ...BRIDGE, uplinks: new Map([['eno2', undefined]]) }],
+    }).map(({ severity }) => severity)).toEqual(['error', 'warning']);
   });
 });
 
@@ -89,7 +162,8 @@ describe('guestwire doctor on a real kernel', () => {
   });
   afterAll(() => { host.close(); });
 
-  const findings = async (): Promise<{ what: string; why: string; cure: string }[]> => (JSON.parse((await host.command('doctor', '--json')).stdout) as { findings: [] }).findings;
+  const findings = async (): Promise<{ what: string; why: string; cure: string }[]> =>
+    (JSON.parse((await host.command('doctor', '--json')).stdout) as { findings: [] }).findings;
 
   for (const [name, make, what] of [
     ['IPv4 forwarding', 'sysctl -qw net.ipv4.ip_forward=0', 'this host does not forward IPv4'],
@@ -114,7 +188,9 @@ describe('guestwire doctor on a real kernel', () => {
 
   kernelTest('finds an address of two guests, and says what it says in words', async () => {
     host.say(guestXml({ name: 'web2', tap: 'vnet2', addresses: ['192.0.2.10'] }), false);
-    expect(await findings()).toContainEqual(expect.objectContaining({ severity: 'error', what: "address '192.0.2.10' belongs to guests 'web1' and 'web2'", cure: 'virsh edit web2' }));
+    expect(await findings()).toContainEqual(expect.objectContaining({
+      severity: 'error', what: "address '192.0.2.10' belongs to guests 'web1' and 'web2'", cure: 'virsh edit web2',
+    }));
     const { status, stdout } = await host.command('doctor');
     expect({ status, stdout }).toEqual({ status: 1, stdout: expect.stringMatching(/^error: .*\n {2}why: {2}.*\n {2}cure: /) });
     host.say(guestXml({ name: 'web2', tap: 'vnet2', addresses: ['192.0.2.11'] }), false);

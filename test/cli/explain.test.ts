@@ -25,16 +25,27 @@ beforeAll(async () => {
   const ns = await openNetns();
   netns = ns;
   const journal = createJournal(join(dir, 'state'), (message) => { throw new Error(message); });
-  const run = (name: string, n: number, { policy = {}, trust, live = true }: { policy?: Partial<Policy>; trust?: Trust; live?: boolean }): void => {
+  const run = (
+    name: string, n: number,
+    { policy = {}, trust, live = true }: { policy?: Partial<Policy>; trust?: Trust; live?: boolean },
+  ): void => {
     if (live) ns.sh(`ip tuntap add vnet${n} mode tap`);
     const wired: Wired = {
-      kind: 'routed-link', nic: 0, mac: `52:54:00:aa:bb:0${n}`, link: `vnet${n}`, ifindex: live ? Number(ns.sh(`cat /sys/class/net/vnet${n}/ifindex`)) : 999,
-      addresses: [`2001:db8::${n}`, `192.0.2.${n}`], routes: [], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117, policy: { ...POLICY, guest: name, ...policy }, ...(trust && { trust }),
+      kind: 'routed-link', nic: 0, mac: `52:54:00:aa:bb:0${n}`, link: `vnet${n}`,
+      ifindex: live ? Number(ns.sh(`cat /sys/class/net/vnet${n}/ifindex`)) : 999,
+      addresses: [`2001:db8::${n}`, `192.0.2.${n}`], routes: [], gateways: ['169.254.0.1', 'fe80::1'], table: 'main',
+      protocol: 117, policy: { ...POLICY, guest: name, ...policy }, ...(trust && { trust }),
     };
-    journal.write({ version: 1, guest: { name, uuid: uuidOf(n) }, since: '2026-01-01T00:00:00.000Z', incoming: false, wired: [wired], original: [] });
+    journal.write({
+      version: 1, guest: { name, uuid: uuidOf(n) }, since: '2026-01-01T00:00:00.000Z', incoming: false, wired: [wired],
+      original: [],
+    });
   };
   ns.sh('ip address add 198.51.100.1/24 dev lo');
-  run('web1', 1, { policy: { allows: [{ direction: 'in', proto: 'tcp', ports: [{ first: 443, last: 443 }], peers: [], origin: '<gw:allow> 1 in its metadata' }] } });
+  run('web1', 1, { policy: { allows: [{
+    direction: 'in', proto: 'tcp', ports: [{ first: 443, last: 443 }], peers: [],
+    origin: '<gw:allow> 1 in its metadata',
+  }] } });
   run('db1', 2, { policy: { profile: 'closed', profileOrigin: '[filter] in the host config' } });
   run('fw1', 3, { trust: { ...NO_TRUST, ip: true } });
   run('gone', 4, { live: false });
@@ -45,13 +56,17 @@ afterAll(() => {
 });
 
 function explain(...args: readonly string[]): object {
-  const { status, stdout, stderr } = netns?.run(process.execPath, [CLI, 'explain', ...args], { env: { GUESTWIRE_STATE_DIR: join(dir, 'state') } }) ?? { status: null, stdout: '', stderr: '' };
+  const { status, stdout, stderr } = netns?.run(process.execPath, [
+    CLI, 'explain', ...args,
+  ], { env: { GUESTWIRE_STATE_DIR: join(dir, 'state') } }) ?? { status: null, stdout: '', stderr: '' };
   return { status, stdout, stderr };
 }
 
 describe('guestwire explain', () => {
   for (const [title, args, status, lines] of [
-    ['a flow that passes', ['web1', '--from', '2001:DB8:ffff::1', '--to', '2001:db8::1', '--proto', 'tcp', '--port', '443'], 0, [
+    ['a flow that passes', [
+      'web1', '--from', '2001:DB8:ffff::1', '--to', '2001:db8::1', '--proto', 'tcp', '--port', '443',
+    ], 0, [
       "passes: from 2001:db8:ffff::1 (the world: no guest of this host has it) to 2001:db8::1 (guest 'web1' NIC 0)",
       "  in guest 'web1' NIC 0 (52:54:00:aa:bb:01) passes: allows tcp 443 (<gw:allow> 1 in its metadata)",
     ]],
@@ -73,12 +88,21 @@ describe('guestwire explain', () => {
   });
 
   kernelTest('prints JSON in its documented shape', () => {
-    const { status, stdout } = explain('db1', '--from', '192.0.2.9', '--to', '192.0.2.2', '--proto', 'tcp', '--port', '5432', '--json') as { status: number; stdout: string };
+    const { status, stdout } = explain(
+      'db1', '--from', '192.0.2.9', '--to', '192.0.2.2', '--proto', 'tcp', '--port', '5432', '--json',
+    ) as { status: number; stdout: string };
     expect(status).toBe(1);
     expect(JSON.parse(stdout)).toEqual({
-      version: 1, flow: { from: '192.0.2.9', to: '192.0.2.2', proto: 'tcp', port: 5432 }, verdict: 'dropped', from: { kind: 'world', address: '192.0.2.9' },
-      to: { kind: 'routed-link', address: '192.0.2.2', guest: { name: 'db1', uuid: uuidOf(2) }, nic: 0, mac: '52:54:00:aa:bb:02' },
-      rulings: [{ guest: 'db1', nic: 0, mac: '52:54:00:aa:bb:02', direction: 'in', verdict: 'dropped', rule: "profile 'closed' lets in only what a permission names", origin: '[filter] in the host config' }],
+      version: 1, flow: { from: '192.0.2.9', to: '192.0.2.2', proto: 'tcp', port: 5432 }, verdict: 'dropped',
+      from: { kind: 'world', address: '192.0.2.9' },
+      to: {
+        kind: 'routed-link', address: '192.0.2.2', guest: { name: 'db1', uuid: uuidOf(2) }, nic: 0,
+        mac: '52:54:00:aa:bb:02',
+      },
+      rulings: [{
+        guest: 'db1', nic: 0, mac: '52:54:00:aa:bb:02', direction: 'in', verdict: 'dropped', rule: "profile 'closed' lets in only what a permission names",
+        origin: '[filter] in the host config',
+      }],
     });
   });
 

@@ -14,6 +14,8 @@ const WEB = guestXml({ name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '20
   .replace('</gw:interface>', "<gw:allow direction='in' from='203.0.113.0/24' proto='tcp' port='443'/></gw:interface>");
 const PORT = "<domain><name>fw1</name><devices><interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0'/><target dev='vnet9'/><vlan trunk='yes'><tag id='10'/></vlan></interface></devices></domain>";
 
+const BRIDGED = "<domain><name>lan1</name><uuid>4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cfe</uuid><devices><interface type='bridge'><mac address='52:54:00:00:00:03'/><source bridge='br30'/></interface></devices></domain>";
+
 /** By command, the keys that docs/json.md has a row for. */
 const DOCUMENTED = new Map(readFileSync('docs/json.md', 'utf8').split(/^## /m).slice(1).map((chapter) => [
   /^`guestwire ([\w-]+)/.exec(chapter)?.[1] ?? '', [...chapter.matchAll(/^\| `([^`]+)` \|/gm)].map(([, key = '']) => key).sort()]));
@@ -34,9 +36,10 @@ function leavesOf(keys: readonly string[]): string[] {
 let host: GuestHost;
 beforeAll(async () => {
   if (!canRun('root', 'netns', 'nft')) return;
-  host = await openGuestHost();
+  host = await openGuestHost('[bridge.br30]\nvid = 30\nparent = "eno1"\n');
   host.netns.sh('ip tuntap add vnet1 mode tap; ip link set vnet1 up');
   host.start(WEB);
+  host.say(BRIDGED, false);
   host.say(PORT.replace('</name>', '</name><uuid>4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cff</uuid>'), false);
 });
 afterAll(() => {
@@ -49,7 +52,7 @@ describe('docs/json.md', () => {
   });
 
   const RUNS: readonly (readonly [command: string, ...runs: string[][]])[] = [
-    ['status', [], ['fw1']], ['check', []], ['doctor', []], ['derive', ['web1'], ['fw1']], ['plan', ['web1']],
+    ['status', [], ['fw1'], ['lan1']], ['check', []], ['doctor', []], ['derive', ['web1'], ['fw1'], ['lan1']], ['plan', ['web1']],
     ['explain', ['web1', '--from', '203.0.113.9', '--to', '192.0.2.10', '--proto', 'tcp', '--port', '443']], ['drops', ['web1', '--all']], ['quarantine', []],
   ];
 

@@ -1,5 +1,7 @@
 // @tier fast kernel
-/** `guestwire reconcile` where libvirt says what is hard to bring about: a guest on its way, one that ends meanwhile. */
+/**
+ * `guestwire reconcile` where libvirt says what is hard to bring about: a guest on its way, one that ends meanwhile.
+ */
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,8 +35,13 @@ beforeEach(() => {
   netns.sh('ip link del vnet1 2>/dev/null || true; sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1; ip tuntap add vnet1 mode tap; ip link set vnet1 up');
 });
 
-/** Runs the command beside a virsh that says this; `ids` are what it calls the guest, one a time it is asked for its id. */
-function reconcile({ state = 'running (booted)', xml = XML, ids = ['3'] }: { state?: string; xml?: string; ids?: readonly string[] }, ...args: readonly string[]) {
+/**
+ * Runs the command beside a virsh that says this; `ids` are what it calls the guest, one a time it is asked for its id.
+ */
+function reconcile(
+  { state = 'running (booted)', xml = XML, ids = ['3'] }: { state?: string; xml?: string; ids?: readonly string[] },
+  ...args: readonly string[]
+) {
   writeFileSync(join(dir, 'xml'), xml);
   // The first is for the name that the command line gives.
   writeFileSync(join(dir, 'ids'), [ids[0], ...ids, ids.at(-1)].join('\n'));
@@ -48,7 +55,10 @@ esac
 `);
   chmodSync(join(dir, 'virsh'), 0o755);
   return netns.run(process.execPath, [CLI, 'reconcile', ...args], {
-    env: { PATH: `${dir}:${process.env['PATH'] ?? ''}`, GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none'), LIBVIRT_DEFAULT_URI: 'qemu+ssh:///system' },
+    env: {
+      PATH: `${dir}:${process.env['PATH'] ?? ''}`, GUESTWIRE_STATE_DIR: join(dir, 'state'),
+      GUESTWIRE_CONFIG: join(dir, 'none'), LIBVIRT_DEFAULT_URI: 'qemu+ssh:///system',
+    },
   });
 }
 
@@ -61,24 +71,32 @@ describe('guestwire reconcile', () => {
   });
 
   kernelTest('needs root', () => {
-    const { status, stderr } = netns.run('setpriv', ['--reuid', '65534', '--clear-groups', process.execPath, CLI, 'reconcile', 'web1']);
+    const { status, stderr } = netns.run(
+      'setpriv', ['--reuid', '65534', '--clear-groups', process.execPath, CLI, 'reconcile', 'web1'],
+    );
     expect({ status, stderr }).toEqual({ status: 1, stderr: "guestwire: 'guestwire reconcile' changes this host: run it as root\n" });
   });
 
-  for (const state of ['paused (migrating)', 'paused (starting up)', 'paused (post-copy)', 'paused (post-copy failed)']) kernelTest(`leaves a guest alone that is ${state}`, () => {
-    const before = netns.dump();
-    expect(reconcile({ state }, 'web1')).toEqual({ status: 1, stdout: '', stderr: `guestwire: guest 'web1' does not run here yet (${state}): reconcile it when its migration is done\n` });
-    expect(netns.dump()).toBe(before);
-  });
+  for (const state of [
+    'paused (migrating)', 'paused (starting up)', 'paused (post-copy)', 'paused (post-copy failed)',
+  ]) {
+    kernelTest(`leaves a guest alone that is ${state}`, () => {
+      const before = netns.dump();
+      expect(reconcile({ state }, 'web1')).toEqual({ status: 1, stdout: '', stderr: `guestwire: guest 'web1' does not run here yet (${state}): reconcile it when its migration is done\n` });
+      expect(netns.dump()).toBe(before);
+    });
+  }
 
-  for (const state of ['running (migrated)', 'paused (user)', 'in shutdown (user)', 'pmsuspended (unknown)']) kernelTest(`wires a guest that is ${state}, and releases it when it is shut off`, () => {
-    const before = netns.dump();
-    expect(reconcile({ state }, 'web1')).toMatchObject({ status: 0, stderr: '' });
-    expect(netns.sh('ip route show proto 117')).toContain('192.0.2.10 dev vnet1');
-    expect(reconcile({ state: 'shut off (destroyed)' }, 'web1')).toMatchObject({ status: 0, stderr: '' });
-    expect(netns.dump()).toBe(before);
-    expect(entries()).toEqual([]);
-  });
+  for (const state of ['running (migrated)', 'paused (user)', 'in shutdown (user)', 'pmsuspended (unknown)']) {
+    kernelTest(`wires a guest that is ${state}, and releases it when it is shut off`, () => {
+      const before = netns.dump();
+      expect(reconcile({ state }, 'web1')).toMatchObject({ status: 0, stderr: '' });
+      expect(netns.sh('ip route show proto 117')).toContain('192.0.2.10 dev vnet1');
+      expect(reconcile({ state: 'shut off (destroyed)' }, 'web1')).toMatchObject({ status: 0, stderr: '' });
+      expect(netns.dump()).toBe(before);
+      expect(entries()).toEqual([]);
+    });
+  }
 
   kernelTest('takes back what it wired when the guest ended meanwhile', () => {
     const before = netns.dump();

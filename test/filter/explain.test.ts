@@ -36,6 +36,28 @@ function verdict(words: { a?: string; b?: string; config?: string; quarantined?:
   return [said, ...rulings.map(({ guest, direction, rule, origin }) => `${guest} ${direction}: ${rule}${origin === undefined ? '' : ` (${origin})`}`)].join('; ');
 }
 
+describe('on a bridge of one VLAN', () => {
+  const config = '[bridge."br{vid}"]\nparent = "eno1"\nallowed = ["30-39"]\n';
+  const on = (bridge: string, n: number, words: string): Guest => guestOf(`g${n}`, n, { words: `<gw:ip address="2001:db8::${n}"/>${words}`, config, bridge });
+  const between = (one: Guest, other: Guest): string => {
+    const parties: Parties = { guests: [one, other], host: new Set([HOST]), quarantined: new Set() };
+    return decide({ from: A, to: B, proto: 'tcp', port: 443 }, parties).rulings.map(({ rule }) => rule).join('; ');
+  };
+
+  test('guests are neighbours, and isolated ports do not meet', () => {
+    const isolated = '<gw:port isolated="yes"/>';
+    expect(between(on('br30', 1, isolated), on('br30', 2, isolated))).toBe("both are isolated ports of bridge 'br30'");
+    expect(between(on('br30', 1, isolated), on('br30', 2, ''))).not.toContain('isolated');
+    expect(between(on('br30', 1, isolated), on('br31', 2, isolated))).not.toContain('isolated');
+  });
+
+  test('a policy of the receiver counts a neighbour as a guest, and a guest of another VLAN as the world', () => {
+    const guest = '<gw:policy profile="isolated"/>';
+    expect(between(on('br30', 1, ''), on('br30', 2, guest))).toContain('lets no other guest in');
+    expect(between(on('br31', 1, ''), on('br30', 2, guest))).toContain('lets the world in');
+  });
+});
+
 const profile = (name: Profile): string => `<gw:policy profile="${name}"/>`;
 
 describe('without permissions the profile decides', () => {

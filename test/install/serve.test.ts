@@ -66,7 +66,7 @@ describe("systemd's units", () => {
     host.sh('echo "[serve" >/etc/guestwire/config.toml');
     const { status, stderr } = host.guestwire('install');
     expect(status).toBe(0);
-    expect(stderr).toMatch(/^guestwire: systemd's units stay as they are, because [serve] of the host config cannot be read: config '\/etc\/guestwire\/config\.toml': line 1 /m);
+    expect(stderr).toMatch(/^guestwire: systemd's units stay as they are, because \[serve\] of the host config cannot be read: config '\/etc\/guestwire\/config\.toml': line 1 /m);
     expect(there()).toBe('guestwire-dhcp@.service\nguestwire-ra@.service\n');
   });
 

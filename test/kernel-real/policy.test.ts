@@ -1,7 +1,7 @@
 // @tier kernel
 /**
- * Whom routed guests meet, on a real kernel: guests are namespaces behind the links that the real hook wires, connections
- * are real, and what `guestwire explain` says of each is compared with what becomes of it.
+ * Whom routed guests meet, on a real kernel: guests are namespaces behind the links that the real hook wires,
+ * connections are real, and what `guestwire explain` says of each is compared with what becomes of it.
  */
 import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -66,7 +66,9 @@ afterAll(() => {
 
 function joinAgain(name: string): void {
   const number = NAMES.indexOf(name) + 1;
-  joinGuest(host, placeOf(name), { tap: `vnet${number}`, mac: `52:54:00:aa:bb:0${number}`, addresses: [addressOf(name)] });
+  joinGuest(host, placeOf(name), {
+    tap: `vnet${number}`, mac: `52:54:00:aa:bb:0${number}`, addresses: [addressOf(name)],
+  });
 }
 
 function placeOf(name: string): Netns {
@@ -78,9 +80,15 @@ function placeOf(name: string): Netns {
 /** Whether it connects, and whether `guestwire explain` says so; of what concerns no guest it says nothing. */
 function meets(from: string, to: string, port: number): [boolean, boolean] {
   const isMet = meetings([{ place: placeOf(from), targets: [[addressOf(to), port]] }])[0]?.[0] === true;
-  const env = { GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'config.toml'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine') };
+  const env = {
+    GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'config.toml'),
+    GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'),
+  };
   const guest = NAMES.includes(from) ? from : to;
-  const { status, stderr } = host.run(process.execPath, [resolve('dist/cli.js'), 'explain', guest, '--from', addressOf(from), '--to', addressOf(to), '--proto', 'tcp', '--port', String(port)], { env });
+  const { status, stderr } = host.run(process.execPath, [
+    resolve('dist/cli.js'), 'explain', guest, '--from', addressOf(from), '--to', addressOf(to), '--proto', 'tcp',
+    '--port', String(port),
+  ], { env });
   expect([from, to, port, stderr]).toEqual([from, to, port, '']);
   return [isMet, status === 0];
 }
@@ -93,17 +101,24 @@ describe('who meets whom', () => {
     const table: readonly (readonly [string, string, number, readonly boolean[]])[] = [
       ['world', 'web', 443, YES], ['web', 'world', 443, YES], ['host', 'web', 22, YES], ['web', 'host', 22, NO],
       ['open', 'web', 443, NO], ['web', 'open', 443, YES], ['shut', 'open', 22, YES], ['open', 'host', 22, YES],
-      ['web', 'db', 443, YES], ['web', 'db', 22, NO], ['shut', 'db', 22, YES], ['shut', 'db', 443, NO], ['open', 'db', 443, NO], ['world', 'db', 22, YES], ['world', 'db', 443, NO], ['db', 'world', 443, YES],
+      ['web', 'db', 443, YES], ['web', 'db', 22, NO], ['shut', 'db', 22, YES], ['shut', 'db', 443, NO],
+      ['open', 'db', 443, NO], ['world', 'db', 22, YES], ['world', 'db', 443, NO], ['db', 'world', 443, YES],
       ['world', 'shut', 443, NO], ['open', 'shut', 443, NO], ['host', 'shut', 443, YES], ['shut', 'world', 22, YES],
-      ['bound', 'open', 443, YES], ['bound', 'open', 22, NO], ['bound', 'world', 443, YES], ['bound', 'world', 22, NO], ['bound', 'host', 22, YES], ['bound', 'host', 443, NO], ['bound', 'web', 443, NO], ['world', 'bound', 443, YES],
+      ['bound', 'open', 443, YES], ['bound', 'open', 22, NO], ['bound', 'world', 443, YES], ['bound', 'world', 22, NO],
+      ['bound', 'host', 22, YES], ['bound', 'host', 443, NO], ['bound', 'web', 443, NO], ['world', 'bound', 443, YES],
     ];
     expect(table.map(([from, to, port]) => [from, to, port, meets(from, to, port)])).toEqual(table);
   }, 120_000);
 
   policyTest('is echo for all with the world and the host, and between guests nothing', () => {
-    const ping = (from: string, to: string): boolean => places.get(from)?.run('ping', ['-6', '-c', '1', '-W', '1', addressOf(to)]).status === 0;
-    for (const name of NAMES) expect([name, ping('world', name), ping('host', name), ping(name, 'host')]).toEqual([name, true, true, true]);
-    expect([ping('open', 'web'), ping('web', 'open'), ping('web', 'shut'), ping('bound', 'world')]).toEqual([false, true, false, false]);
+    const ping = (from: string, to: string): boolean =>
+      places.get(from)?.run('ping', ['-6', '-c', '1', '-W', '1', addressOf(to)]).status === 0;
+    for (const name of NAMES) {
+      expect([name, ping('world', name), ping('host', name), ping(name, 'host')]).toEqual([name, true, true, true]);
+    }
+    expect([ping('open', 'web'), ping('web', 'open'), ping('web', 'shut'), ping('bound', 'world')]).toEqual([
+      false, true, false, false,
+    ]);
   }, 60_000);
 });
 
@@ -113,9 +128,15 @@ describe('what was dropped', () => {
     const env = { GUESTWIRE_STATE_DIR: join(dir, 'state') };
     const { stdout } = host.run(process.execPath, [resolve('dist/cli.js'), 'drops', 'db'], { env });
     expect(stdout).toMatch(/^guest 'db' NIC 0 \(52:54:00:aa:bb:02\) on vnet2\n( .*\n)* +[1-9][0-9]* packets +[0-9]+ bytes {2}drop {4}gets: no rule lets it in\n$/);
-    const all = JSON.parse(host.run(process.execPath, [resolve('dist/cli.js'), 'drops', 'db', '--all', '--json'], { env }).stdout) as { rules: { rule: string; verdict: string; packets: number }[] };
-    expect(all.rules.filter(({ rule }) => rule === 'allowed').map(({ verdict, packets }) => [verdict, packets > 0])).toContainEqual(['pass', true]);
-    expect(host.run(process.execPath, [resolve('dist/cli.js'), 'drops', 'nobody'], { env })).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'nobody' does not run here, or nothing is wired for it: only a wired guest has filters\n" });
+    const all = JSON.parse(
+      host.run(process.execPath, [resolve('dist/cli.js'), 'drops', 'db', '--all', '--json'], { env }).stdout,
+    ) as { rules: { rule: string; verdict: string; packets: number }[] };
+    expect(all.rules.filter(({ rule }) => rule === 'allowed').map(({ verdict, packets }) => [
+      verdict, packets > 0,
+    ])).toContainEqual(['pass', true]);
+    expect(host.run(process.execPath, [resolve('dist/cli.js'), 'drops', 'nobody'], { env })).toEqual({
+      status: 1, stdout: '', stderr: "guestwire: guest 'nobody' does not run here, or nothing is wired for it: only a wired guest has filters\n",
+    });
   }, 60_000);
 });
 
@@ -132,17 +153,26 @@ describe('a guest that comes and goes', () => {
 
 describe('quarantine', () => {
   const quarantine = (...args: string[]): object => {
-    const env = { GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'config.toml'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine') };
-    const { status, stdout, stderr } = host.run(process.execPath, [resolve('dist/cli.js'), 'quarantine', ...args], { env });
+    const env = {
+      GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'config.toml'),
+      GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'),
+    };
+    const { status, stdout, stderr } = host.run(process.execPath, [resolve('dist/cli.js'), 'quarantine', ...args], {
+      env,
+    });
     return { status, last: stdout.trim().split('\n').at(-1), stderr };
   };
 
   policyTest('cuts a running guest off at once, from everybody, and lifting it lets it back', () => {
     expect(meets('world', 'open', 443)).toEqual(YES);
     expect(quarantine('open')).toEqual({ status: 0, last: "guest 'open': now in quarantine", stderr: '' });
-    expect([meets('world', 'open', 443), meets('open', 'world', 443), meets('host', 'open', 443), meets('web', 'open', 443)]).toEqual([NO, NO, NO, NO]);
+    expect([
+      meets('world', 'open', 443), meets('open', 'world', 443), meets('host', 'open', 443), meets('web', 'open', 443),
+    ]).toEqual([NO, NO, NO, NO]);
     expect(meets('world', 'web', 443)).toEqual(YES);
-    expect(quarantine('--lift', 'open')).toEqual({ status: 0, last: "guest 'open': now not in quarantine", stderr: '' });
+    expect(quarantine('--lift', 'open')).toEqual({
+      status: 0, last: "guest 'open': now not in quarantine", stderr: '',
+    });
     expect([meets('world', 'open', 443), meets('open', 'world', 443)]).toEqual([YES, YES]);
   }, 60_000);
 
@@ -154,8 +184,13 @@ describe('quarantine', () => {
     expect(meetings([{ place: placeOf('world'), targets: [[addressOf('open'), 443]] }])).toEqual([[true]]);
     // What reconcile does with the XML that libvirt gives it.
     const reconnect = (): void => {
-      const env = { PATH: process.env['PATH'] ?? '', GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'config.toml'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine') };
-      expect(host.run(resolve('hooks/qemu'), ['open', 'reconnect', 'begin', '-'], { input: xmlOf('open'), env }).stderr).toBe('');
+      const env = {
+        PATH: process.env['PATH'] ?? '', GUESTWIRE_STATE_DIR: join(dir, 'state'),
+        GUESTWIRE_CONFIG: join(dir, 'config.toml'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'),
+      };
+      expect(
+        host.run(resolve('hooks/qemu'), ['open', 'reconnect', 'begin', '-'], { input: xmlOf('open'), env }).stderr,
+      ).toBe('');
     };
     reconnect();
     expect([meets('world', 'open', 443), meets('open', 'world', 443)]).toEqual([NO, NO]);
@@ -171,7 +206,12 @@ describe('quarantine', () => {
     rmSync(join(dir, 'state'), { recursive: true });
     host.sh('nft flush ruleset');
     const env = { GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine') };
-    for (const name of NAMES) expect(host.run(resolve('hooks/qemu'), [name, 'start', 'begin', '-'], { input: xmlOf(name), env: { PATH: process.env['PATH'] ?? '', GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'config.toml'), ...env } }).stderr).toBe('');
+    for (const name of NAMES) {
+      expect(host.run(resolve('hooks/qemu'), [name, 'start', 'begin', '-'], { input: xmlOf(name), env: {
+        PATH: process.env['PATH'] ?? '', GUESTWIRE_STATE_DIR: join(dir, 'state'),
+        GUESTWIRE_CONFIG: join(dir, 'config.toml'), ...env,
+      } }).stderr).toBe('');
+    }
     expect([meets('shut', 'world', 22), meets('host', 'shut', 443), meets('world', 'web', 443)]).toEqual([NO, NO, YES]);
     quarantine('--lift', 'shut');
     expect([meets('shut', 'world', 22), meets('host', 'shut', 443)]).toEqual([YES, YES]);

@@ -112,7 +112,7 @@ describe('this kernel', () => {
 
   here('and a question that nft cannot put is an error', async () => {
     const refused: Exec = () => Promise.resolve({ exitCode: 1, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: 'Operation not permitted (you must be root)\n' });
-    await expect(tracksBridges(refused)).rejects.toThrow(/trying whether connections in bridges can be tracked.*Operation not permitted/s);
+    await expect(tracksBridges(refused)).rejects.toThrow(/testing whether connections in bridges can be tracked.*Operation not permitted/s);
   });
 
   (TRACKS ? test.skip : here)(`refuses a guest before anything is changed where it cannot track${TRACKS ? ' (this kernel can)' : ''}`, async () => {

@@ -1,7 +1,7 @@
 // @tier kernel
 /**
- * Guests with route tables of their own, on a real kernel: what they send meets their table and no other, what is sent to
- * them finds them, and rules and last resorts go with the last of them.
+ * Guests with route tables of their own, on a real kernel: what they send meets their table and no other, what is sent
+ * to them finds them, and rules and last resorts go with the last of them.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -28,8 +28,13 @@ let hook: RoutedHook;
 let dir: string;
 let before: string;
 
-const OWN = { name: 'own', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8:0:10::a'], routes: ['2001:db8:0:20::/64'], more: " table='100'", profile: 'open' } as const;
-const ALSO = { name: 'also', tap: 'vnet2', addresses: ['192.0.2.11', '2001:db8:0:10::b'], more: " table='100'", profile: 'open' } as const;
+const OWN = {
+  name: 'own', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8:0:10::a'], routes: ['2001:db8:0:20::/64'],
+  more: " table='100'", profile: 'open',
+} as const;
+const ALSO = {
+  name: 'also', tap: 'vnet2', addresses: ['192.0.2.11', '2001:db8:0:10::b'], more: " table='100'", profile: 'open',
+} as const;
 const MAIN = { name: 'main', tap: 'vnet3', addresses: ['192.0.2.12', '2001:db8:0:10::c'], profile: 'open' } as const;
 const SOURCES = ['192.0.2.10', '2001:db8:0:10::a', '2001:db8:0:20::77'];
 
@@ -45,7 +50,9 @@ const FAR = (net: number): string => `
 
 beforeAll(async () => {
   if (!able) return;
-  [host, world, other, dir] = [await openNetns(), await openNetns(), await openNetns(), mkdtempSync(join(tmpdir(), 'guestwire-tables-'))];
+  [host, world, other, dir] = [
+    await openNetns(), await openNetns(), await openNetns(), mkdtempSync(join(tmpdir(), 'guestwire-tables-')),
+  ];
   host.sh(`
     echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
     sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
@@ -78,10 +85,15 @@ function state(): string {
 async function reached(from: readonly (readonly [tap: string, source: string])[], far = true): Promise<string[]> {
   for (const [tap, source] of from) {
     const four = !source.includes(':');
-    await frames.udp(tap, source, far ? (four ? '198.18.0.1' : '2001:db8:77::1') : (four ? '203.0.1.1' : '2001:db8:ff:1::1'), `${tap} ${source}`);
+    await frames.udp(
+      tap, source, far ? (four ? '198.18.0.1' : '2001:db8:77::1') : (four ? '203.0.1.1' : '2001:db8:ff:1::1'),
+      `${tap} ${source}`,
+    );
   }
   return frames.heardBy(['world', 'other', 'host'], () => {
-    for (const netns of [world, other, host]) netns.sh("echo -n end >/dev/udp/127.0.0.1/4000".replace(/^/, 'exec bash -c "').concat('"'));
+    for (const netns of [world, other, host]) {
+      netns.sh("echo -n end >/dev/udp/127.0.0.1/4000".replace(/^/, 'exec bash -c "').concat('"'));
+    }
     return Promise.resolve();
   });
 }
@@ -104,28 +116,40 @@ describe('a guest with a table of its own', () => {
 
   kernelTest('reaches the host, and nobody by table main', async () => {
     for (const guest of [OWN, MAIN]) expect(hook('start', guestXml(guest))).toEqual(DONE);
-    expect(await reached([...SOURCES.map((source) => ['vnet1', source] as const), ['vnet3', '192.0.2.12'], ['vnet3', '2001:db8:0:10::c']]))
+    expect(await reached([
+      ...SOURCES.map((source) => ['vnet1', source] as const), ['vnet3', '192.0.2.12'], ['vnet3', '2001:db8:0:10::c'],
+    ]))
       .toEqual(['world: vnet3 192.0.2.12', 'world: vnet3 2001:db8:0:10::c']);
-    expect(await reached(SOURCES.map((source) => ['vnet1', source] as const), false)).toEqual(SOURCES.map((source) => `host: vnet1 ${source}`).sort());
+    expect(await reached(SOURCES.map((source) => ['vnet1', source] as const), false)).toEqual(SOURCES
+      .map((source) => `host: vnet1 ${source}`)
+      .sort());
   });
 
   kernelTest('reaches the world by the default route that the admin gives its table, and the world reaches it', async () => {
     host.sh('ip route add default via 203.0.2.2 table 100; ip -6 route add default via 2001:db8:ff:2::2 table 100');
-    expect(await reached(SOURCES.map((source) => ['vnet1', source] as const))).toEqual(SOURCES.map((source) => `other: vnet1 ${source}`).sort());
+    expect(await reached(SOURCES.map((source) => ['vnet1', source] as const))).toEqual(SOURCES
+      .map((source) => `other: vnet1 ${source}`)
+      .sort());
     host.sh(`ip neigh replace 192.0.2.10 lladdr ${guestMac('vnet1')} dev vnet1; ip -6 neigh replace 2001:db8:0:10::a lladdr ${guestMac('vnet1')} dev vnet1`);
     await frames.read('vnet1');
     for (const [name, netns] of [['world', world], ['other', other], ['host', host]] as const) {
       for (const address of ['192.0.2.10', '2001:db8:0:10::a']) netns.sh(`bash -c 'echo -n ${name} ${address} >/dev/udp/${address}/4000'`);
     }
     const heard: string[] = [];
-    for (const until = Date.now() + 20_000; heard.length < 6 && Date.now() < until;) heard.push(...(await frames.read('vnet1')).filter((text) => / (192|2001)/.test(text)));
-    expect(heard.sort()).toEqual(['host', 'other', 'world'].flatMap((name) => [`${name} 192.0.2.10`, `${name} 2001:db8:0:10::a`]));
+    for (const until = Date.now() + 20_000; heard.length < 6 && Date.now() < until;) {
+      heard.push(...(await frames.read('vnet1')).filter((text) => / (192|2001)/.test(text)));
+    }
+    expect(heard.sort()).toEqual(['host', 'other', 'world'].flatMap((name) =>
+      [`${name} 192.0.2.10`, `${name} 2001:db8:0:10::a`]));
   });
 
   kernelTest('sends from no address but its own, with every rp_filter', async () => {
     for (const loose of [0, 1, 2]) {
       host.sh(`sysctl -qw net.ipv4.conf.all.rp_filter=${loose}`);
-      const forged = ['192.0.2.12', '2001:db8:0:10::c', '203.0.1.1', '2001:db8:ff:1::1', '198.18.0.9', '2001:db8:78::9', '203.0.2.2', '2001:db8:ff:2::2'];
+      const forged = [
+        '192.0.2.12', '2001:db8:0:10::c', '203.0.1.1', '2001:db8:ff:1::1', '198.18.0.9', '2001:db8:78::9', '203.0.2.2',
+        '2001:db8:ff:2::2',
+      ];
       expect(await reached(forged.map((source) => ['vnet1', source] as const))).toEqual([]);
       expect(await reached([['vnet3', '192.0.2.10'], ['vnet3', '2001:db8:0:10::a']])).toEqual([]);
       expect(await reached(SOURCES.map((source) => ['vnet1', source] as const))).toHaveLength(3);
@@ -152,7 +176,9 @@ describe('a guest with a table of its own', () => {
     const xml = guestXml(next).replace('2c02<', '2c09<').replaceAll('aa:bb:02', 'aa:bb:09');
     expect(hook('start', xml)).toEqual(DONE);
     expect(host.sh('ip rule; ip -6 rule')).not.toContain('117');
-    expect(await reached([['vnet2', '192.0.2.13'], ['vnet2', '2001:db8:0:10::d']])).toEqual(['world: vnet2 192.0.2.13', 'world: vnet2 2001:db8:0:10::d']);
+    expect(await reached([['vnet2', '192.0.2.13'], ['vnet2', '2001:db8:0:10::d']])).toEqual([
+      'world: vnet2 192.0.2.13', 'world: vnet2 2001:db8:0:10::d',
+    ]);
     const wired = state();
     for (const operation of ['stopped', 'release']) expect(hook(operation, guestXml(ALSO))).toEqual(DONE);
     expect(state()).toBe(wired);

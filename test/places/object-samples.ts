@@ -1,5 +1,6 @@
 /** One object of each kind, more of a kind with several lines: what the tools are fed, and the words for it. */
 import type { NetObject } from '../../lib/state/objects.js';
+import { BRIDGE_SAMPLES } from './bridge-samples.js';
 import { FILTER_SAMPLES } from './filter-samples.js';
 
 export interface Sample {
@@ -255,5 +256,6 @@ export const SAMPLES: readonly Sample[] = [
     change: 'sysctl: net/ipv6/conf/eno1/proxy_ndp=0',
     drift: 'sysctl net.ipv6.conf.eno1.proxy_ndp is 1 and should be 0',
   },
+  ...BRIDGE_SAMPLES,
   ...FILTER_SAMPLES,
 ];

@@ -60,11 +60,14 @@ describe('what others ask of an object', () => {
   test.each<[string, (object: NetObject) => boolean, readonly string[]]>([
     ['is a link that guestwire made', isMade, ['tap', 'veth']],
     ['is a leftover when it was there before', isLeftover, ['route', 'tap', 'veth']],
-    ['lets the guest into a network', isGrant, ['vlan']],
+    ['lets the guest into a network', isGrant, ['port', 'vlan']],
     ['routes traffic to the guest', reaches, ['route', 'rule']],
     ['is in nftables', isFilter, ['filter-set', 'filter-table', 'nic-filter']],
     ['is shared', (object) => isShared(object) && !isFilter(object),
-      ['host-sysctl', 'last-resort', 'neighbour-proxy', 'proxy-sysctl', 'rule', 'uplink-vlan']],
+      [
+        'bridge', 'bridge-settings', 'host-sysctl', 'last-resort', 'mac', 'neighbour-proxy', 'proxy-sysctl', 'rule',
+        'uplink-vlan', 'vlan-link',
+      ]],
     ['is not seen again', (object) => !isSeenAgain(object),
       ['filter-set', 'filter-table', 'host-sysctl', 'nic-filter']],
     ['can be broken', isBroken, ['filter-table']],
@@ -72,7 +75,7 @@ describe('what others ask of an object', () => {
     ['meets a need', (object) => needOf(object) !== undefined, ['neighbour-proxy', 'uplink-vlan']],
     ['has a number', (object) => numberOf(object) !== undefined, ['uplink-vlan', 'vlan']],
     ['has a path', (object) => pathOf(object) !== undefined, ['host-sysctl', 'proxy-sysctl', 'sysctl']],
-    ['has a master', (object) => masterOf(object) !== undefined, ['master']],
+    ['has a master', (object) => masterOf(object) !== undefined, ['master', 'port']],
     ['has a queue', (object) => queueOf(object) !== undefined, ['txqlen']],
   ])('%s', (_, has, expected) => {
     expect(kindsWith(has)).toEqual(expected);

@@ -47,16 +47,16 @@ describe('the order', () => {
 
   test('of wiring', () => {
     expect(order(diff(netState(all), []))).toEqual([
-      'filter-table', 'filter-set', 'nic-filter', 'tap', 'veth', 'alias', 'mtu', 'isolated', 'vlan', 'uplink-vlan',
-      'host-sysctl', 'rule', 'ipv6', 'proxy-sysctl', 'sysctl', 'txqlen', 'last-resort', 'master', 'allmulticast',
+      'filter-table', 'filter-set', 'nic-filter', 'bridge', 'tap', 'veth', 'vlan-link', 'alias', 'bridge-settings', 'mac',
+      'mtu', 'port', 'isolated', 'vlan', 'uplink-vlan', 'host-sysctl', 'rule', 'ipv6', 'proxy-sysctl', 'sysctl', 'txqlen', 'last-resort', 'master', 'allmulticast',
       'link', 'address', 'route', 'neighbour-proxy',
     ]);
   });
 
   test('of unwiring: VLANs first, then back the way it came', () => {
     expect(order(diff([], netState(all)))).toEqual([
-      'vlan', 'neighbour-proxy', 'route', 'address', 'uplink-vlan', 'master', 'rule', 'last-resort', 'tap', 'veth',
-      'nic-filter', 'filter-set', 'filter-table',
+      'vlan', 'neighbour-proxy', 'route', 'address', 'uplink-vlan', 'master', 'rule', 'last-resort', 'port', 'bridge',
+      'tap', 'veth', 'vlan-link', 'nic-filter', 'filter-set', 'filter-table',
     ]);
   });
 

@@ -1,6 +1,6 @@
 /**
- * What must be true of the links that guestwire makes: before they are made nobody else has their names, afterwards they
- * are the ones that were made. Pure; each refusal names guest, NIC, cause and cure.
+ * What must be true of the links that guestwire makes: before they are made nobody else has their names, afterwards
+ * they are the ones that were made. Pure; each refusal names guest, NIC, cause and cure.
  */
 import { ConflictError, HostError } from '../../errors.js';
 import type { LinkFacts } from '../../kernel/observation.js';
@@ -16,7 +16,10 @@ interface Made {
 }
 
 /** Throws ConflictError when a name is taken, HostError when a link is not the one that was made for this guest. */
-export function assertMade(where: string, { link, made }: Made, { observation: { links }, guestName }: Pick<Surroundings, 'observation' | 'guestName'>): void {
+export function assertMade(
+  where: string, { link, made }: Made,
+  { observation: { links }, guestName }: Pick<Surroundings, 'observation' | 'guestName'>,
+): void {
   if (made === undefined) return;
   const host = links.get(made.dev);
   const isOurs = host !== undefined && isMadeHere({ made }, host);

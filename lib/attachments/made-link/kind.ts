@@ -25,7 +25,9 @@ export const madeLink: AttachmentKind<PlacedMade> = {
   names: (one) => namesOf(one.made),
   scope: ({ link, made: one }) => ({
     links: [link, ...namesOf(one), ...macvtapsOf(one)],
-    sysctls: [...(one.kind === 'veth' ? [IPV6_PROBE, disableIpv6Path(one.peer)] : []), ...macvtapsOf(one).map(disableIpv6Path)],
+    sysctls: [
+      ...(one.kind === 'veth' ? [IPV6_PROBE, disableIpv6Path(one.peer)] : []), ...macvtapsOf(one).map(disableIpv6Path),
+    ],
   }),
   desired: desiredMade,
   observed: observedMade,

@@ -18,7 +18,9 @@ export interface MadeVeth {
   readonly alias: string;
   /** Bytes, of both ends; undefined: as the kernel makes them. */
   readonly mtu: number | undefined;
-  /** macvtap stays in the host's namespace and must be told what the guest listens to; macvlan goes into the container. */
+  /**
+   * macvtap stays in the host's namespace and must be told what the guest listens to; macvlan goes into the container.
+   */
   readonly on: 'macvtap' | 'macvlan';
   /** The macvtap on the guest end; undefined before `start`, and for a macvlan. */
   readonly macvtap: string | undefined;
@@ -29,7 +31,9 @@ export interface MadeTap {
   readonly dev: string;
   readonly alias: string;
   readonly mtu: number | undefined;
-  /** libvirt opens it more than once: a tap made otherwise would be refused, and so would be the reverse (libvirt 9.0). */
+  /**
+   * libvirt opens it more than once: a tap made otherwise would be refused, and so would be the reverse (libvirt 9.0).
+   */
   readonly multiQueue: boolean;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Made links as kernel objects: what a veth pair, an unmanaged tap and a macvtap on a veth end must be like, what of them
- * is there, and what proves that guestwire made a link.
+ * Made links as kernel objects: what a veth pair, an unmanaged tap and a macvtap on a veth end must be like, what of
+ * them is there, and what proves that guestwire made a link.
  */
 import type { LinkFacts, Observation } from '../../kernel/observation.js';
 import type { MadeObject } from '../../state/objects.js';
@@ -18,9 +18,11 @@ export function desiredMade({ made, link: dev }: PlacedMade, { sysctls }: Observ
     made.kind === 'veth' ? { kind: 'veth', dev, peer: made.peer } : { kind: 'tap', dev, multiQueue: made.multiQueue },
     ...ends.map((end): MadeObject => ({ kind: 'alias', dev, end, alias: made.alias })),
     ...(mtu === undefined ? [] : ends.map((end): MadeObject => ({ kind: 'mtu', dev, end, bytes: mtu }))),
-    // libvirt gives the guest end the guest's MAC, and with IPv6 on it the host would answer for the guest's link-local.
+    // libvirt gives the guest end the guest's MAC, and with IPv6 on it the host would answer for the guest's
+    // link-local.
     ...(made.kind === 'veth' && sysctls.has(IPV6_PROBE) ? [ipv6Of(dev, made.peer, '1')] : []),
-    // libvirt sets the end below a macvtap up when QEMU runs, the end below a macvlan never (qemu and lxc drivers of 9.0).
+    // libvirt sets the end below a macvtap up when QEMU runs, the end below a macvlan never (qemu and lxc drivers of
+    // 9.0).
     ...(made.kind === 'veth' && made.on === 'macvlan' ? [{ kind: 'link' as const, dev: made.peer, up: true }] : []),
   ];
 }
@@ -39,7 +41,9 @@ export function observedMade(placed: PlacedMade, { links, sysctls }: Observation
       ...(made.mtu === undefined || mtu === undefined ? [] : [{ kind: 'mtu' as const, dev, end, bytes: mtu }]),
     ]),
     ...(made.kind === 'veth' && value !== undefined ? [ipv6Of(dev, made.peer, value)] : []),
-    ...(made.kind === 'veth' && made.on === 'macvlan' && peer !== undefined ? [{ kind: 'link' as const, dev: made.peer, up: peer.up }] : []),
+    ...(made.kind === 'veth' && made.on === 'macvlan' && peer !== undefined
+      ? [{ kind: 'link' as const, dev: made.peer, up: peer.up }]
+      : []),
   ];
 }
 
@@ -57,10 +61,15 @@ export function observedMacvtap({ link: dev }: PlacedMacvtap, { links, sysctls }
   const facts = links.get(dev);
   if (facts === undefined) return [];
   const value = sysctls.get(disableIpv6Path(dev));
-  return [{ kind: 'allmulticast', dev, on: facts.allmulticast }, ...(value === undefined ? [] : [ipv6Of(dev, dev, value)])];
+  return [
+    { kind: 'allmulticast', dev, on: facts.allmulticast }, ...(value === undefined ? [] : [ipv6Of(dev, dev, value)]),
+  ];
 }
 
-/** No plain sysctl object: IPv6 goes from these links before they are up, and from any other after its addresses are gone. */
+/**
+ * No plain sysctl object: IPv6 goes from these links before they are up, and from any other after its addresses are
+ * gone.
+ */
 function ipv6Of(dev: string, end: string, disabled: string): MadeObject {
   return { kind: 'ipv6', dev, end, on: disabled !== '1' };
 }
@@ -70,7 +79,10 @@ export function hasShape({ made }: Pick<PlacedMade, 'made'>, { peer, tap }: Link
   return made.kind === 'veth' ? peer === made.peer : tap?.multiQueue === made.multiQueue;
 }
 
-/** Returns whether guestwire made the link for this guest: its alias says so, which the kernel keeps as long as the link. */
+/**
+ * Returns whether guestwire made the link for this guest: its alias says so, which the kernel keeps as long as the
+ * link.
+ */
 export function isMadeHere(placed: Pick<PlacedMade, 'made'>, facts: LinkFacts): boolean {
   return facts.alias === placed.made.alias && hasShape(placed, facts);
 }

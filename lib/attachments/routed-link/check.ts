@@ -23,7 +23,10 @@ export function assertRoutedLink(where: string, routed: RoutedLink, { observatio
   for (const claim of claimsOf(routed)) {
     assertUnclaimed(where, claim, holders);
     assertNotHosts(where, claim, observation);
-    const found = [...probesOf(claim).map((probe) => observation.lookups.get(probe)), ...observation.exact.filter(({ to }) => to.text === claim.text)];
+    const found = [
+      ...probesOf(claim).map((probe) => observation.lookups.get(probe)),
+      ...observation.exact.filter(({ to }) => to.text === claim.text),
+    ];
     for (const route of found) {
       if (route !== undefined && !isOwn(route, own)) assertNotRouted(where, claim, { route, routed });
     }
@@ -64,7 +67,9 @@ function assertNotHosts(where: string, claim: Prefix, { locals, lookups }: Obser
 /** Types of routes that are not a way to somewhere else but the host's own addresses (ip-route(8)). */
 const HOSTS_OWN = new Set(['local', 'broadcast', 'anycast', 'multicast']);
 
-function assertNotRouted(where: string, claim: Prefix, { route, routed }: { route: RouteFacts; routed: RoutedLink }): void {
+function assertNotRouted(
+  where: string, claim: Prefix, { route, routed }: { route: RouteFacts; routed: RoutedLink },
+): void {
   const ours = route.protocol === String(routed.protocol);
   const target = `${route.via === undefined ? '' : ` via ${quote(route.via)}`}${route.dev === undefined ? '' : ` on ${quote(route.dev)}`}`;
   if (HOSTS_OWN.has(route.type) && overlaps(route.to, claim)) {
@@ -86,5 +91,6 @@ function assertNoNextHop(where: string, claim: Prefix, routes: readonly RouteFac
 }
 
 function isOwn(route: RouteFacts, own: Surroundings['own']): boolean {
-  return own.some(({ link, protocol }) => link !== undefined && route.dev === link && route.protocol === String(protocol));
+  return own.some(({ link, protocol }) =>
+    link !== undefined && route.dev === link && route.protocol === String(protocol));
 }

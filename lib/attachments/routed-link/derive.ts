@@ -15,7 +15,9 @@ import { assertMtuCarries, linkWishOf } from './link.js';
 import type { RoutedLink } from './routed-link.js';
 
 /** Returns the link; undefined: the intent asks for none. */
-export function deriveRoutedLink(where: string, intent: Intent, { config, domain }: DeriveContext): RoutedLink | undefined {
+export function deriveRoutedLink(
+  where: string, intent: Intent, { config, domain }: DeriveContext,
+): RoutedLink | undefined {
   const { nic, routed, vlan, isolated, filter } = intent;
   if (routed === undefined) return undefined;
   if (vlan !== undefined || isolated !== undefined) {
@@ -24,7 +26,8 @@ export function deriveRoutedLink(where: string, intent: Intent, { config, domain
   const link = linkOf(where, nic, { wish: routed, config, domain });
   const permit: TrustPermit = { place: 'routed links', table: 'routed', words: config.routed.trust };
   return {
-    ...link, ...guardedBy(where, filter, { config, permit }), policy: policyBy(where, filter, { config, name: domain.name }),
+    ...link, ...guardedBy(where, filter, { config, permit }),
+    policy: policyBy(where, filter, { config, name: domain.name }),
   };
 }
 
@@ -71,7 +74,8 @@ function assertPermitted(where: string, claim: Prefix, config: HostConfig): void
     const offered = prefixes.map((prefix) => prefix.text).join(', ');
     throw new NotAllowedError(`${where}: ${quote(bare(claim))} is outside the prefixes of this host: 'prefixes' in [routed] of the host config has ${quote(offered)}`);
   }
-  const gateway = [...gateways, ...servingAddress(config, new Set(['inet6']))].find((address) => contains(claim, hostPrefix(address)));
+  const gateway = [...gateways, ...servingAddress(config, new Set(['inet6']))].find((address) =>
+    contains(claim, hostPrefix(address)));
   if (gateway !== undefined) {
     throw new ConflictError(`${where}: ${quote(bare(claim))} contains this host's gateway ${quote(gateway.text)}: give the guest another address`);
   }

@@ -28,7 +28,9 @@ export function forwardingPathsOf(link: RoutedLink): string[] {
 
 /** Returns whether the host lacks IPv6 forwarding for this link. */
 export function lacksForwarding6(link: RoutedLink, { sysctls }: Pick<Observation, 'sysctls'>): boolean {
-  return familiesOf(link).has('inet6') && sysctls.get(FORWARDING.inet6) !== '1' && sysctls.get(FORWARDING.forced6) !== '1';
+  return familiesOf(link).has('inet6') &&
+    sysctls.get(FORWARDING.inet6) !== '1' &&
+    sysctls.get(FORWARDING.forced6) !== '1';
 }
 
 /** Returns whether guestwire turns on forwarding of this family for the link. */
@@ -58,7 +60,9 @@ export const forwarding: SharedKind = {
   observed: ({ wanted }, observation) => settingsFor(linksIn(wanted), observation)
     .map(({ dev, path, value }) => ({ kind: 'host-sysctl', dev, path, value })),
   plan: ({ wanted }, observation) => ({
-    desired: settingsFor(linksIn(wanted), observation).map(({ dev, path, wish: value }) => ({ kind: 'host-sysctl', dev, path, value })),
+    desired: settingsFor(linksIn(wanted), observation).map(({ dev, path, wish: value }) => ({
+      kind: 'host-sysctl', dev, path, value,
+    })),
     during: [], after: [],
   }),
 };

@@ -2,7 +2,9 @@
 import * as z from 'zod/mini';
 import type { Observation, Scope } from '../../kernel/observation.js';
 import { bare, contains, hostPrefix, parseAddress } from '../../values/address.js';
-import { type AttachedLink, type AttachmentKind, type Dependence, distinct, type Placing, type Shown } from '../attached.js';
+import {
+  type AttachedLink, type AttachmentKind, type Dependence, distinct, type Placing, type Shown,
+} from '../attached.js';
 import { madeLink, madeSchema } from '../made-link/kind.js';
 import type { MadeLink, PlacedMacvtap, PlacedMade } from '../made-link/made-link.js';
 import { attached, policy, word } from '../schema.js';
@@ -98,7 +100,8 @@ function scope(one: RoutedLink, use: 'wanted' | 'recorded'): Partial<Scope> {
     // Lookups follow the rules, which need not lead to this table.
     exact: vrf === undefined && table !== 'main' ? claims.map(({ text: to }) => ({ to, table })) : [],
     sysctls: [
-      ...(link === undefined ? [] : sysctlsOf({ ...one, link }).keys()), ...forwardingPathsOf(one), ...proxySysctlPaths(one),
+      ...(link === undefined ? [] : sysctlsOf({ ...one, link }).keys()), ...forwardingPathsOf(one),
+      ...proxySysctlPaths(one),
       ...made.flatMap(({ sysctls = [] }) => sysctls),
     ],
   };
@@ -106,8 +109,8 @@ function scope(one: RoutedLink, use: 'wanted' | 'recorded'): Partial<Scope> {
 
 /**
  * Costs more to know: next hops for claims in a network the host itself is on (one that holds the whole of it holds the
- * host's own address), or that hold the next hop on their own way; and the routes of claims that lead to nowhere, which a
- * lookup does not show.
+ * host's own address), or that hold the next hop on their own way; and the routes of claims that lead to nowhere, which
+ * a lookup does not show.
  */
 function furtherScope(one: RoutedLink, observation: Observation): Partial<Scope> {
   const { links, lookups, nowhere } = observation;

@@ -19,7 +19,9 @@ export interface LinkWish {
 const MTU = { least: 68, leastIpv6: 1280, most: 65521 };
 
 /** Returns the link of a routed NIC. Throws DomainXmlError, UnsupportedError or ConflictError. */
-export function linkWishOf(where: string, { domain, nic, veth }: { domain: Domain; nic: Nic; veth: VethWish | undefined }): LinkWish {
+export function linkWishOf(
+  where: string, { domain, nic, veth }: { domain: Domain; nic: Nic; veth: VethWish | undefined },
+): LinkWish {
   const mtu = locate(DomainXmlError, where, () => mtuOf(nic.mtu, '<mtu size>'));
   const alias = `${ALIAS_PREFIX}${domain.uuid ?? 'no-uuid'}`;
   if (nic.joins.kind === 'direct') return vethOf(where, { domain, nic, veth, alias, mtu });
@@ -66,7 +68,9 @@ function vethOf(where: string, { domain, nic, veth, alias, mtu: native }: VethRe
   }
   const mtu = native ?? wished;
   const on = domain.type === 'lxc' ? 'macvlan' : 'macvtap';
-  return { link: dev, mtu, made: { kind: 'veth', dev, peer, alias, mtu, on, macvtap: on === 'macvtap' ? nic.target.dev : undefined } };
+  return { link: dev, mtu, made: {
+    kind: 'veth', dev, peer, alias, mtu, on, macvtap: on === 'macvtap' ? nic.target.dev : undefined,
+  } };
 }
 
 /** libvirt itself takes any unsigned number; what the kernel would refuse must fail before anything is made. */

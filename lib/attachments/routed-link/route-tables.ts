@@ -1,7 +1,7 @@
 /**
- * Route tables of routed links: what a guest sends is routed by its own table and by no other, and what is sent to it is
- * found there from everywhere. Rules outlive the links they name, and the last resort of a table is its guests' together,
- * so both are looked after even when a tap is gone.
+ * Route tables of routed links: what a guest sends is routed by its own table and by no other, and what is sent to it
+ * is found there from everywhere. Rules outlive the links they name, and the last resort of a table is its guests'
+ * together, so both are looked after even when a tap is gone.
  */
 import type { Observation, RuleFacts } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
@@ -10,11 +10,14 @@ import type { SharedKind, SharedRequest } from '../attached.js';
 import { claimsOf, linksIn, type RoutedLink, type WiredRoutedLink } from './routed-link.js';
 
 /**
- * Priority of `iif LINK lookup TABLE`: behind the kernel's `local` (0), so that the host itself can be reached, and its VRFs
- * (1000); before `main` (32766). The rules towards guests come after it: a guest's packet meets its own table only.
+ * Priority of `iif LINK lookup TABLE`: behind the kernel's `local` (0), so that the host itself can be reached, and its
+ * VRFs (1000); before `main` (32766). The rules towards guests come after it: a guest's packet meets its own table
+ * only.
  */
 export const FROM_GUEST = 11700;
-/** Priority of `to PREFIX lookup TABLE` for one address; each bit that a prefix is shorter adds one, so that longer win. */
+/**
+ * Priority of `to PREFIX lookup TABLE` for one address; each bit that a prefix is shorter adds one, so that longer win.
+ */
 export const TO_GUEST = 11701;
 
 type Request = SharedRequest;
@@ -42,16 +45,25 @@ function planTables(
     observation.links.get(link)?.ifindex === ifindex || !theirs.some((other) => other.link === link);
   const facts = observation.rules ?? [];
   const own = known.filter(isOurs);
-  const names = new Set([...own.map(({ link }) => link), ...own.flatMap(({ was }) => was ?? []).filter((was) => !theirs.some((other) => other.link === was))]);
+  const names = new Set([
+    ...own.map(({ link }) => link),
+    ...own.flatMap(({ was }) => was ?? []).filter((was) => !theirs.some((other) => other.link === was)),
+  ]);
   const rules = [...known.flatMap(towards), ...own.flatMap(from), ...strays({ names, known }, facts)];
   const needed = (table: string): boolean =>
     [...wanted, ...theirs].some((link) => link.table === table) ||
-    facts.some((rule) => rule.iif !== undefined && rule.table === table && known.some(({ protocol }) => protocol === rule.protocol) && !names.has(rule.iif));
+    facts.some((rule) => rule.iif !== undefined &&
+      rule.table === table &&
+      known.some(({ protocol }) => protocol === rule.protocol) &&
+      !names.has(rule.iif));
   const resorts = known.flatMap(lastResorts);
   return {
-    desired: [...resorts.filter(({ table }) => needed(table)), ...wanted.flatMap((link) => [...from(link), ...towards(link)])],
+    desired: [
+      ...resorts.filter(({ table }) => needed(table)), ...wanted.flatMap((link) => [...from(link), ...towards(link)]),
+    ],
     observed: [
-      ...resorts.filter((one) => (observation.lastResorts ?? []).some((fact) => fact.family === one.family && fact.table === one.table && fact.protocol === one.protocol)),
+      ...resorts.filter((one) => (observation.lastResorts ?? []).some((fact) =>
+        fact.family === one.family && fact.table === one.table && fact.protocol === one.protocol)),
       ...rules.filter((rule) => facts.some((fact) => isSame(rule, fact))),
     ],
   };
@@ -63,23 +75,38 @@ type LastResort = Extract<NetObject, { kind: 'last-resort' }>;
 
 const FAMILIES: readonly Family[] = ['inet', 'inet6'];
 
-/** Both families, whatever the guest's addresses are: nothing of it leaves by another table. A VRF has the kernel's rule. */
+/**
+ * Both families, whatever the guest's addresses are: nothing of it leaves by another table. A VRF has the kernel's
+ * rule.
+ */
 function from({ link: dev, vrf, table, protocol }: Tabled): Rule[] {
   if (vrf !== undefined) return [];
-  return FAMILIES.map((family) => ({ kind: 'rule', dev, family, priority: FROM_GUEST, to: undefined, table, protocol }));
+  return FAMILIES.map((family) => ({
+    kind: 'rule', dev, family, priority: FROM_GUEST, to: undefined, table, protocol,
+  }));
 }
 
 /** Without them the host and its uplinks, and with them every check of a source address, would not find the guest. */
 function towards(link: Tabled): Rule[] {
   if (link.vrf !== undefined) return [];
   return claimsOf(link).map(({ text: to, family, length }) => (
-    { kind: 'rule', dev: link.link, family, priority: TO_GUEST + widthOf(family) - length, to, table: link.table, protocol: link.protocol }));
+    {
+      kind: 'rule', dev: link.link, family, priority: TO_GUEST + widthOf(family) - length, to, table: link.table,
+      protocol: link.protocol,
+    }));
 }
 
-/** Rules of ours for a link of ours that lead elsewhere, left by somebody who had its name, and those that name it as it was before it was renamed. */
-function strays({ names, known }: { names: ReadonlySet<string>; known: readonly Tabled[] }, facts: readonly RuleFacts[]): Rule[] {
+/**
+ * Rules of ours for a link of ours that lead elsewhere, left by somebody who had its name, and those that name it as it
+ * was before it was renamed.
+ */
+function strays(
+  { names, known }: { names: ReadonlySet<string>; known: readonly Tabled[] }, facts: readonly RuleFacts[],
+): Rule[] {
   return facts.flatMap(({ iif: dev, protocol, priority, family, table }): Rule[] => (
-    dev !== undefined && names.has(dev) && priority === FROM_GUEST && known.some((link) => link.protocol === protocol) ? [{ kind: 'rule', dev, family, priority, to: undefined, table, protocol }] : []));
+    dev !== undefined && names.has(dev) && priority === FROM_GUEST && known.some((link) => link.protocol === protocol)
+      ? [{ kind: 'rule', dev, family, priority, to: undefined, table, protocol }]
+      : []));
 }
 
 function lastResorts({ table, protocol }: Tabled): LastResort[] {
@@ -87,6 +114,11 @@ function lastResorts({ table, protocol }: Tabled): LastResort[] {
 }
 
 function isSame(rule: Rule, fact: RuleFacts): boolean {
-  return rule.family === fact.family && rule.priority === fact.priority && rule.table === fact.table && rule.protocol === fact.protocol &&
-    (rule.to === undefined ? fact.iif === rule.dev && fact.to === undefined : fact.iif === undefined && fact.to !== undefined && parsePrefix(rule.to).text === fact.to);
+  return rule.family === fact.family &&
+    rule.priority === fact.priority &&
+    rule.table === fact.table &&
+    rule.protocol === fact.protocol &&
+    (rule.to === undefined
+      ? fact.iif === rule.dev && fact.to === undefined
+      : fact.iif === undefined && fact.to !== undefined && parsePrefix(rule.to).text === fact.to);
 }

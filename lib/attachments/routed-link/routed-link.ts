@@ -49,14 +49,19 @@ export function holdsAny(link: RoutedLink, claims: readonly Prefix[]): boolean {
   return claimsOf(link).some((held) => claims.some((claim) => overlaps(held, claim)));
 }
 
-/** Who looks at all guests at once asks for each of them again and again, and reading addresses takes most of that time. */
+/**
+ * Who looks at all guests at once asks for each of them again and again, and reading addresses takes most of that time.
+ */
 const CLAIMS = new WeakMap<RoutedLink, readonly Prefix[]>();
 
 /** Returns every destination that the host routes to this link. */
 export function claimsOf(link: RoutedLink): readonly Prefix[] {
   const known = CLAIMS.get(link);
   if (known !== undefined) return known;
-  const claims = [...link.addresses.map((text) => hostPrefix(parseAddress(text))), ...link.routes.map((route) => parsePrefix(route.to))];
+  const claims = [
+    ...link.addresses.map((text) => hostPrefix(parseAddress(text))),
+    ...link.routes.map((route) => parsePrefix(route.to)),
+  ];
   CLAIMS.set(link, claims);
   return claims;
 }

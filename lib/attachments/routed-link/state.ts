@@ -31,20 +31,33 @@ export function observedLink(routed: PlacedLink, observation: Observation): NetO
   });
   // Putting it into the VRF takes its IPv6 addresses and its routes away: they are to be made again.
   const moves = routed.vrf !== undefined && facts.master !== routed.vrf;
-  const gateways = facts.addresses.filter((found) => routed.gateways.map(gatewayAddress).some((gateway) => isIn(found, gateway)) && !(moves && found.address.includes(':')));
-  const routes = observation.routes.filter((route) => route.dev === dev && route.protocol === String(protocol) && !moves);
+  const gateways = facts.addresses.filter((found) =>
+    routed.gateways.map(gatewayAddress).some((gateway) => isIn(found, gateway)) &&
+      !(moves && found.address.includes(':')));
+  const routes = observation.routes.filter((route) =>
+    route.dev === dev && route.protocol === String(protocol) && !moves);
   return [
     { kind: 'link', dev, up: facts.up },
-    ...(routed.mtu === undefined || facts.mtu === undefined ? [] : [{ kind: 'mtu' as const, dev, end: dev, bytes: facts.mtu }]),
-    ...(routed.vrf === undefined || facts.master === undefined ? [] : [{ kind: 'master' as const, dev, master: facts.master }]),
+    ...(routed.mtu === undefined || facts.mtu === undefined
+      ? []
+      : [{ kind: 'mtu' as const, dev, end: dev, bytes: facts.mtu }]),
+    ...(routed.vrf === undefined || facts.master === undefined
+      ? []
+      : [{ kind: 'master' as const, dev, master: facts.master }]),
     ...sysctls,
     ...gateways.map(({ address, length }): NetObject => ({ kind: 'address', dev, address, length })),
     ...routes.map(({ to, via, table }): NetObject => ({ kind: 'route', dev, to: to.text, via, table, protocol })),
   ];
 }
 
-/** The kernel holds an IPv6 address once on a link, so one of another length is in the gateway's way; IPv4 has room for both. */
-function isIn(found: { readonly address: string; readonly length: number }, gateway: { readonly address: string; readonly length: number }): boolean {
+/**
+ * The kernel holds an IPv6 address once on a link, so one of another length is in the gateway's way; IPv4 has room for
+ * both.
+ */
+function isIn(
+  found: { readonly address: string; readonly length: number },
+  gateway: { readonly address: string; readonly length: number },
+): boolean {
   return found.address === gateway.address && (found.length === gateway.length || gateway.address.includes(':'));
 }
 

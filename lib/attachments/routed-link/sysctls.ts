@@ -4,13 +4,16 @@
 import { familiesOf, type PlacedLink } from './routed-link.js';
 
 /**
- * Milliseconds between two questions for a guest's MAC (kernel: 1000). Who calls a guest that still boots has made the host ask
- * before there was anybody to answer, and waits for the host's next question. Whole ticks of any kernel (HZ 100, 250, 300,
- * 1000), because the kernel shows what it rounded to. Advertised, it holds for the guest, too.
+ * Milliseconds between two questions for a guest's MAC (kernel: 1000). Who calls a guest that still boots has made the
+ * host ask before there was anybody to answer, and waits for the host's next question. Whole ticks of any kernel (HZ
+ * 100, 250, 300, 1000), because the kernel shows what it rounded to. Advertised, it holds for the guest, too.
  */
 export const RETRANS_TIME = 200;
 
-/** How often the host asks before it gives a guest up: for 3 s in all as the kernel does, because a busy guest may be slow. */
+/**
+ * How often the host asks before it gives a guest up: for 3 s in all as the kernel does, because a busy guest may be
+ * slow.
+ */
 const SOLICITATIONS = '15';
 
 /** Returns the sysctls that a routed link sets, by path below /proc/sys, with the value each gets. */

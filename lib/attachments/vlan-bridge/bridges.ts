@@ -1,7 +1,7 @@
 /**
- * Bridges of one VLAN and their sub-interfaces, which guests share. A link is guestwire's when its alias says so; a link
- * that a killed run made and gave no alias yet is known from the record of what was being made. guestwire uses an existing
- * bridge, and an existing sub-interface that is its port, and never changes or removes them.
+ * Bridges of one VLAN and their sub-interfaces, which guests share. A link is guestwire's when its alias says so; a
+ * link that a killed run made and gave no alias yet is known from the record of what was being made. guestwire uses an
+ * existing bridge, and an existing sub-interface that is its port, and never changes or removes them.
  */
 import * as z from 'zod/mini';
 import type { LinkFacts, Observation } from '../../kernel/observation.js';
@@ -32,14 +32,17 @@ export const bridges: RecordedKind<BridgeRecord> = {
 function idle(links: readonly LinkFacts[], used: ReadonlySet<string>): NetObject[] {
   const mine = links.filter(({ ifname, alias }) => alias === SHARED_ALIAS && !used.has(ifname));
   const names = new Set(mine.map(({ ifname }) => ifname));
-  const kept = new Set(links.flatMap(({ ifname, master }) => (master === undefined || names.has(ifname) ? [] : [master])));
-  return mine.filter(({ ifname, master = '' }) => !kept.has(ifname) && !kept.has(master)).flatMap(({ ifname: dev, bridge, vlan }): NetObject[] => {
-    if (bridge !== undefined) return [{ kind: 'bridge', dev }];
-    return vlan === undefined ? [] : [{ kind: 'vlan-link', dev, parent: vlan.parent, vid: vlan.vid }];
-  });
+  const kept =
+    new Set(links.flatMap(({ ifname, master }) => (master === undefined || names.has(ifname) ? [] : [master])));
+  return mine
+    .filter(({ ifname, master = '' }) => !kept.has(ifname) && !kept.has(master))
+    .flatMap(({ ifname: dev, bridge, vlan }): NetObject[] => {
+      if (bridge !== undefined) return [{ kind: 'bridge', dev }];
+      return vlan === undefined ? [] : [{ kind: 'vlan-link', dev, parent: vlan.parent, vid: vlan.vid }];
+    });
 }
 
-/** One use of each bridge and VLAN, of all that are looked after. */
+/** Returns one use for each bridge and VLAN that the request concerns. */
 function usesOf({ concerned }: Pick<Request, 'concerned'>): BridgeUse[] {
   return distinctUses(usesIn(concerned));
 }
@@ -53,14 +56,21 @@ function planBridges(request: Request, observation: Observation): SharedPlan<Bri
   const kept = [...wanted, ...usesIn(request.others())];
   const desired = usesOf(request).flatMap((use) => {
     const isWanted = (key: 'link' | 'sub'): boolean => wanted.some((one) => one[key] === use[key]);
-    const isKept = (key: 'link' | 'sub'): boolean => kept.some((one) => one[key] === use[key]) || hasStrangers(use, request, observation);
+    const isKept = (key: 'link' | 'sub'): boolean =>
+      kept.some((one) => one[key] === use[key]) || hasStrangers(use, request, observation);
     return [
-      ...(isWanted('link') ? desiredBridge(use, request, observation) : isKept('link') ? observedBridge(use, request, observation) : []),
-      ...(isWanted('sub') ? desiredSub(use, request, observation) : isKept('sub') ? observedSub(use, request, observation) : []),
+      ...(isWanted('link')
+        ? desiredBridge(use, request, observation)
+        : isKept('link') ? observedBridge(use, request, observation) : []),
+      ...(isWanted('sub')
+        ? desiredSub(use, request, observation)
+        : isKept('sub') ? observedSub(use, request, observation) : []),
     ];
   });
   const names = new Set(usesOf(request).flatMap(({ link, sub }) => [link, sub]));
-  const making = desired.filter(({ kind, dev }) => MAKES.has(kind) && !observation.links.has(dev)).map(({ dev }) => dev);
+  const making = desired
+    .filter(({ kind, dev }) => MAKES.has(kind) && !observation.links.has(dev))
+    .map(({ dev }) => dev);
   const after = request.records.filter(({ dev }) => !names.has(dev));
   const unnamed = request.records.filter(({ dev }) => names.has(dev) && !making.includes(dev));
   return { desired, during: [...after, ...unnamed, ...making.map((dev) => ({ dev }))], after };
@@ -68,7 +78,9 @@ function planBridges(request: Request, observation: Observation): SharedPlan<Bri
 
 const MAKES: ReadonlySet<string> = new Set<NetObject['kind']>(['bridge', 'vlan-link']);
 
-/** A port that is neither the sub-interface nor a NIC of these guests belongs to something that guestwire does not know. */
+/**
+ * A port that is neither the sub-interface nor a NIC of these guests belongs to something that guestwire does not know.
+ */
 function hasStrangers({ link: bridge }: BridgeUse, { concerned }: Request, { members }: Observation): boolean {
   const known = new Set([
     ...usesIn(concerned).map(({ sub }) => sub),
@@ -83,11 +95,15 @@ function observedOf(use: BridgeUse, request: Request, observation: Observation):
 
 /** A link of this name that is not there is guestwire's to make. */
 function isOurs(dev: string, facts: LinkFacts | undefined, { records }: Pick<Request, 'records'>): boolean {
-  return facts === undefined || facts.alias === SHARED_ALIAS || (facts.alias === undefined && records.some((record) => record.dev === dev));
+  return facts === undefined ||
+    facts.alias === SHARED_ALIAS ||
+    (facts.alias === undefined && records.some((record) => record.dev === dev));
 }
 
 /** The bridge takes no part in the network: no address, no spanning tree, and a MAC that no port changes. */
-function desiredBridge({ link: dev, parent }: BridgeUse, request: Request, { links, sysctls }: Observation): NetObject[] {
+function desiredBridge(
+  { link: dev, parent }: BridgeUse, request: Request, { links, sysctls }: Observation,
+): NetObject[] {
   const facts = links.get(dev);
   if (!isOurs(dev, facts, request) || (facts !== undefined && facts.bridge === undefined)) return [];
   const { mtu, mac } = links.get(parent) ?? {};
@@ -111,7 +127,9 @@ function observedBridge({ link: dev }: BridgeUse, request: Request, { links, sys
   ];
 }
 
-/** A sub-interface of another name that the host made itself does as well: checked is that it is a port of the bridge. */
+/**
+ * A sub-interface of another name that the host made itself does as well: checked is that it is a port of the bridge.
+ */
 function desiredSub(use: BridgeUse, request: Request, { links, sysctls, subinterfaces }: Observation): NetObject[] {
   const { link: bridge, sub: dev, parent, vid } = use;
   if (subinterfaces.some((one) => isOf(use, one) && one.ifname !== dev)) return [];
@@ -123,18 +141,24 @@ function desiredSub(use: BridgeUse, request: Request, { links, sysctls, subinter
   ];
 }
 
-function observedSub({ sub: dev, parent, vid }: BridgeUse, request: Request, { links, sysctls }: Observation): NetObject[] {
+function observedSub(
+  { sub: dev, parent, vid }: BridgeUse, request: Request, { links, sysctls }: Observation,
+): NetObject[] {
   const facts = links.get(dev);
   if (facts?.vlan?.parent !== parent || facts.vlan.vid !== vid || !isOurs(dev, facts, request)) return [];
   return [
     { kind: 'vlan-link', dev, parent, vid },
-    ...(facts.master === undefined ? [] : [{ kind: 'port' as const, dev, bridge: facts.master, shared: true as const }]),
+    ...(facts.master === undefined
+      ? []
+      : [{ kind: 'port' as const, dev, bridge: facts.master, shared: true as const }]),
     ...observedCommon(dev, facts, sysctls),
   ];
 }
 
 /** No IPv6: the host is not in the VLAN, and nothing that a guest sends may give it an address or a route there. */
-function common(dev: string, { mtu, sysctls }: { readonly mtu: number | undefined; readonly sysctls: Observation['sysctls'] }): NetObject[] {
+function common(
+  dev: string, { mtu, sysctls }: { readonly mtu: number | undefined; readonly sysctls: Observation['sysctls'] },
+): NetObject[] {
   return [
     { kind: 'alias', dev, end: dev, alias: SHARED_ALIAS, shared: true },
     ...(mtu === undefined ? [] : [{ kind: 'mtu' as const, dev, end: dev, bytes: mtu, shared: true as const }]),
@@ -148,7 +172,9 @@ function observedCommon(dev: string, { alias = '', mtu, up }: LinkFacts, sysctls
   return [
     { kind: 'alias', dev, end: dev, alias, shared: true },
     ...(mtu === undefined ? [] : [{ kind: 'mtu' as const, dev, end: dev, bytes: mtu, shared: true as const }]),
-    ...(disabled === undefined ? [] : [{ kind: 'ipv6' as const, dev, end: dev, on: disabled !== '1', shared: true as const }]),
+    ...(disabled === undefined
+      ? []
+      : [{ kind: 'ipv6' as const, dev, end: dev, on: disabled !== '1', shared: true as const }]),
     { kind: 'link', dev, up, shared: true },
   ];
 }

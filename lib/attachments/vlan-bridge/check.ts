@@ -1,7 +1,7 @@
 /**
- * What a bridge of one VLAN needs of the host, checked before the first change: a parent that carries the VLAN, and links
- * of its names that are what they have to be. An existing sub-interface that is no port of the bridge is refused, because
- * it may carry an address of the host.
+ * What a bridge of one VLAN needs of the host, checked before the first change: a parent that carries the VLAN, and
+ * links of its names that are what they have to be. An existing sub-interface outside the bridge is refused, because it
+ * may carry an address of the host.
  */
 import { ConflictError, HostError } from '../../errors.js';
 import type { Observation, Subinterface } from '../../kernel/observation.js';
@@ -11,7 +11,9 @@ import { assertTracking } from '../vlan-port/check.js';
 import { SHARED_ALIAS, subOf, type VlanBridge } from './vlan-bridge.js';
 
 /** Throws HostError when the host cannot give the bridge, ConflictError when a link of its names is something else. */
-export function assertVlanBridge(where: string, one: VlanBridge, { observation, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>): void {
+export function assertVlanBridge(
+  where: string, one: VlanBridge, { observation, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>,
+): void {
   assertTracking(where, one.policy, observation);
   assertParent(where, one, observation);
   assertBridge(where, one, observation);
@@ -41,10 +43,10 @@ function assertBridge(where: string, { bridge, vid, parent }: VlanBridge, { link
   const facts = links.get(bridge);
   if (facts === undefined) return;
   if (facts.bridge === undefined) {
-    throw new ConflictError(`${where}: link ${quote(bridge)} exists and is no bridge: remove it, or give the bridge another name in XML and host config`);
+    throw new ConflictError(`${where}: link ${quote(bridge)} exists and is not a bridge: remove it, or give the bridge another name in XML and host config`);
   }
   if (facts.bridge.filtering && facts.alias !== SHARED_ALIAS) {
-    throw new HostError(`${where}: bridge ${quote(bridge)} filters VLANs, so it is no bridge of one VLAN: remove 'vid' from its table in the host config, and use <gw:vlan>`);
+    throw new HostError(`${where}: bridge ${quote(bridge)} filters VLANs, so it is not a bridge of one VLAN: remove 'vid' from its table in the host config, and use <gw:vlan>`);
   }
   const other = subinterfaces.find((sub) => sub.master === bridge && !isOf({ vid, parent }, sub));
   if (other === undefined) return;
@@ -52,7 +54,8 @@ function assertBridge(where: string, { bridge, vid, parent }: VlanBridge, { link
 }
 
 function assertSubinterface(
-  where: string, { bridge, vid, parent }: VlanBridge, { observation: { links, subinterfaces }, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>,
+  where: string, { bridge, vid, parent }: VlanBridge,
+  { observation: { links, subinterfaces }, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>,
 ): void {
   const sub = subOf({ vid, parent });
   const there = subinterfaces.find((one) => isOf({ vid, parent }, one));
@@ -62,8 +65,10 @@ function assertSubinterface(
   }
   const { ifname, master } = there;
   const alias = links.get(ifname)?.alias;
-  if (master === bridge || (master === undefined && (alias === SHARED_ALIAS || (alias === undefined && isUnfinished(ifname))))) return;
-  const actual = master === undefined ? `and is no port of bridge ${quote(bridge)}` : `and is a port of ${quote(master)}, not of bridge ${quote(bridge)}`;
+  if (master === bridge || (master === undefined && (alias === SHARED_ALIAS || (alias === undefined && isUnfinished(
+    ifname,
+  ))))) return;
+  const actual = master === undefined ? `and is not a port of bridge ${quote(bridge)}` : `and is a port of ${quote(master)}, not of bridge ${quote(bridge)}`;
   throw new HostError(`${where}: sub-interface ${quote(ifname)} exists ${actual}: run 'ip link set dev ${ifname} master ${bridge}' (its addresses stop working), or remove it`);
 }
 
@@ -73,7 +78,7 @@ function assertTap(where: string, { link, bridge }: VlanBridge, { links }: Obser
   if (facts === undefined) throw new HostError(`${where}: link ${quote(link)} does not exist`);
   // A link that lost its bridge comes back into it.
   if (facts.master === undefined || facts.master === bridge) return;
-  throw new HostError(`${where}: link ${quote(link)} is no port of bridge ${quote(bridge)}: its master is ${quote(facts.master)}`);
+  throw new HostError(`${where}: link ${quote(link)} is not a port of bridge ${quote(bridge)}: its master is ${quote(facts.master)}`);
 }
 
 /** 802.1ad carries the same numbers, and is another tag. */

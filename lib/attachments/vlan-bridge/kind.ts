@@ -1,4 +1,4 @@
-/** What a port of a bridge of one VLAN, and a guest's use of that bridge, say of themselves to the rest of the code. */
+/** The records of two kinds: a port of a bridge of one VLAN, and a guest's use of that bridge. */
 import * as z from 'zod/mini';
 import { trackedBy } from '../../intent/policy.js';
 import type { Scope } from '../../kernel/observation.js';
@@ -18,11 +18,14 @@ export const vlanBridge: AttachmentKind<VlanBridge, PlacedVlanBridge> = {
   staysUntilRelease: false,
   waitsForMigration: false,
   schema: z.object({
-    kind: z.literal('vlan-bridge'), ...attached, bridge: word, vid: z.number(), parent: word, isolated: z.optional(z.boolean()),
+    kind: z.literal('vlan-bridge'), ...attached, bridge: word, vid: z.number(), parent: word,
+    isolated: z.optional(z.boolean()),
     declared: z.optional(z.array(prefix)), policy,
   }),
   derive: deriveVlanBridge,
-  place: (one) => (one.link === undefined ? { lacks: 'link' } : { links: [useOf(one), { ...one, link: one.link } satisfies PlacedVlanBridge] }),
+  place: (one) => (one.link === undefined ? { lacks: 'link' } : {
+    links: [useOf(one), { ...one, link: one.link } satisfies PlacedVlanBridge],
+  }),
   makes: (one) => [useOf(one)],
   scope: (one, use) => ({
     ...bridgeUse.scope(useOf(one), use), links: distinct([one.link, ...bridgeLinks(useOf(one))]),
@@ -37,7 +40,8 @@ export const vlanBridge: AttachmentKind<VlanBridge, PlacedVlanBridge> = {
   desired: desiredPort,
   observed: observedPort,
   guard: ({ bridge, declared = [], policy: words, isolated }) => ({
-    how: 'port', own: declared.map(ownPrefix), gateways: [], tagged: 'never', policy: words, isolated: isolated === true, bridge,
+    how: 'port', own: declared.map(ownPrefix), gateways: [], tagged: 'never', policy: words,
+    isolated: isolated === true, bridge,
     segments: [bridge],
   }),
   guestEnd: ({ vid }) => ({ how: 'bridged', vlans: accessPort(vid) }),

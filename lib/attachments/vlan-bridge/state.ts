@@ -1,4 +1,7 @@
-/** A port of a bridge of one VLAN as kernel objects, desired and observed. The bridge itself is what guests share: bridges.ts. */
+/**
+ * A port of a bridge of one VLAN as kernel objects, desired and observed. The bridge itself is what guests share:
+ * bridges.ts.
+ */
 import type { Observation } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
 import type { PlacedVlanBridge } from './vlan-bridge.js';
@@ -19,7 +22,9 @@ export function observedPort({ link: dev, isolated }: PlacedVlanBridge, { links 
   if (facts === undefined) return [];
   return [
     ...(facts.master === undefined ? [] : [{ kind: 'port' as const, dev, bridge: facts.master }]),
-    ...(isolated === undefined || facts.isolated === undefined ? [] : [{ kind: 'isolated' as const, dev, on: facts.isolated }]),
+    ...(isolated === undefined || facts.isolated === undefined
+      ? []
+      : [{ kind: 'isolated' as const, dev, on: facts.isolated }]),
     { kind: 'txqlen', dev, length: facts.txqlen },
   ];
 }

@@ -1,7 +1,7 @@
 /**
  * A port of a bridge of one VLAN, as a value, and a guest's use of such a bridge. guestwire makes the bridge and the
- * sub-interface that carries the VLAN with the first guest, and removes them with the last. The use is a link of its own
- * beside the NIC's: it is there from `prepare` to `release`, longer than the tap, and by it guests count.
+ * sub-interface that carries the VLAN with the first guest, and removes them with the last. The use is a link of its
+ * own beside the NIC's: it is there from `prepare` to `release`, longer than the tap, and by it guests count.
  */
 import { type OneVlan, subinterfaceName } from '../../config/bridge-tables.js';
 import type { Policy } from '../../intent/policy.js';
@@ -12,11 +12,13 @@ export interface VlanBridge extends Attached {
   readonly kind: 'vlan-bridge';
   readonly bridge: string;
   readonly vid: number;
-  /** The link whose sub-interface joins the bridge. */
+  /** The link that carries the VLAN: its sub-interface joins the bridge. */
   readonly parent: string;
   /** undefined: not declared, and then not guestwire's to set. */
   readonly isolated: boolean | undefined;
-  /** Addresses and prefixes the guest declares as its own, canonical; of a family without any, sources are not checked. */
+  /**
+   * Addresses and prefixes the guest declares as its own, canonical; of a family without any, sources are not checked.
+   */
   readonly declared?: readonly string[] | undefined;
   readonly policy: Policy;
 }

@@ -43,7 +43,8 @@ export function assertUplinksCarry(where: string, port: VlanPort, { subinterface
     throw new HostError(`${where}: uplink ${quote(renamed)} of bridge ${quote(port.bridge ?? '')} is another name of link ${quote(links.get(renamed)?.ifname ?? '')}: write that in 'uplinks' of the host config`);
   }
   const vids = new Set(port.vlans.map(({ vid }) => vid));
-  const thief = subinterfaces.find(({ parent, vid, protocol }) => port.uplinks.includes(parent) && vids.has(vid) && protocol === links.get(port.bridge ?? '')?.bridge?.protocol);
+  const thief = subinterfaces.find(({ parent, vid, protocol }) =>
+    port.uplinks.includes(parent) && vids.has(vid) && protocol === links.get(port.bridge ?? '')?.bridge?.protocol);
   if (thief === undefined) return;
   throw new HostError(`${where}: VLAN '${thief.vid}' does not reach bridge ${quote(port.bridge ?? '')} from its uplink ${quote(thief.parent)}: the sub-interface ${quote(thief.ifname)} takes it: remove the sub-interface ('ip link del ${thief.ifname}'), and give the host its address on the bridge instead`);
 }

@@ -15,7 +15,9 @@ import type { Intent } from '../sources.js';
 import type { VlanPort } from './vlan-port.js';
 
 /** Returns the port. It is the last kind that is asked: what no other kind takes has to be a VLAN port. */
-export function deriveVlanPort(where: string, { nic, vlan, isolated, filter }: Intent, { config, domain }: DeriveContext): VlanPort {
+export function deriveVlanPort(
+  where: string, { nic, vlan, isolated, filter }: Intent, { config, domain }: DeriveContext,
+): VlanPort {
   if (vlan === undefined) {
     if (isolated === undefined && asksForFilters(filter)) throw nowhereError(where, filter);
     throw new UnsupportedError(`${where}: <port isolated> needs a VLAN: add the <vlan> of this port, or set isolated in the <interface> itself`);
@@ -34,7 +36,9 @@ export function deriveVlanPort(where: string, { nic, vlan, isolated, filter }: I
 }
 
 function permitOf(bridge: string, { bridges }: HostConfig): TrustPermit {
-  return { place: `bridge ${quote(bridge)}`, table: `bridge.${bridge}`, words: bridges.get(bridge)?.trust ?? new Set() };
+  return {
+    place: `bridge ${quote(bridge)}`, table: `bridge.${bridge}`, words: bridges.get(bridge)?.trust ?? new Set(),
+  };
 }
 
 function bridgeOf(where: string, nic: Nic): string | undefined {

@@ -1,7 +1,8 @@
 /**
- * Uplinks: the ports of a bridge towards the world carry the VLANs of the guests on it, and no others of guestwire's. What
- * a VLAN on an uplink is there for is read from the bridge's other ports, not counted: a count can be wrong, a port
- * cannot. A VLAN that somebody else put on an uplink is never added again, which would clear its flags, and never removed.
+ * Uplinks: the ports of a bridge towards the world carry the VLANs of the guests on it, and no others of guestwire's.
+ * What a VLAN on an uplink is there for is read from the bridge's other ports, not counted: a count can be wrong, a
+ * port cannot. A VLAN that somebody else put on an uplink is never added again, which would clear its flags, and never
+ * removed.
  */
 import * as z from 'zod/mini';
 import type { Observation } from '../../kernel/observation.js';
@@ -82,11 +83,15 @@ function surplusOf(
   const request: Request = { wanted: [], concerned, others: () => wired, records, protectedOn };
   const { after } = planUplinks(request, observation);
   const kept = new Set(after.flatMap(({ dev, vids }) => objects(dev, vids).map(keyOf)));
-  return { surplus: uplinks.observed(request, observation).filter((object) => !kept.has(keyOf(object))), records: after };
+  return {
+    surplus: uplinks.observed(request, observation).filter((object) => !kept.has(keyOf(object))), records: after,
+  };
 }
 
 /** Those of the guest's ports, and those that were its bridges' before the host config was changed. */
-function uplinksOf({ concerned: links, records }: Request, { members, links: facts }: Observation): Map<string, string> {
+function uplinksOf(
+  { concerned: links, records }: Request, { members, links: facts }: Observation,
+): Map<string, string> {
   const concerned = portsIn(links);
   const bridges = new Set(concerned.filter(({ uplinks }) => uplinks.length > 0).map(({ bridge }) => bridge));
   const earlier = [...bridges].flatMap((bridge) => records
@@ -105,7 +110,9 @@ interface OnePlan {
   readonly after: UplinkRecord;
 }
 
-function planUplink({ dev, bridge }: { dev: string; bridge: string }, request: Request, observation: Observation): OnePlan {
+function planUplink(
+  { dev, bridge }: { dev: string; bridge: string }, request: Request, observation: Observation,
+): OnePlan {
   const facts = observation.links.get(dev);
   const ifindex = facts?.ifindex ?? 0;
   if (facts?.master !== bridge) {
@@ -120,11 +127,15 @@ function planUplink({ dev, bridge }: { dev: string; bridge: string }, request: R
   const recorded = request.records.find((record) => record.dev === dev && record.ifindex === ifindex)?.vids ?? [];
   const ours = recorded.filter((vid) => present.has(vid) && !flagged.has(vid));
   const others = portsIn(request.others()).filter((port) => port.bridge === bridge && isThere(port, observation));
-  const wanted = new Set([...portsIn(request.wanted), ...others].filter((port) => port.uplinks.includes(dev)).flatMap(({ vlans }) => vlans.map(({ vid }) => vid)));
+  const wanted = new Set([...portsIn(request.wanted), ...others]
+    .filter((port) => port.uplinks.includes(dev))
+    .flatMap(({ vlans }) => vlans.map(({ vid }) => vid)));
   const missing = [...wanted].filter((vid) => !present.has(vid));
   const carried = carriedOn(bridge, request, observation);
   const keep = ours.filter((vid) => wanted.has(vid) || carried.has(vid) || isProtected.has(vid));
-  const record = (vids: readonly number[]): UplinkRecord => ({ dev, ifindex, vids: [...new Set(vids)].sort((a, b) => a - b) });
+  const record = (vids: readonly number[]): UplinkRecord => ({
+    dev, ifindex, vids: [...new Set(vids)].sort((a, b) => a - b),
+  });
   return {
     dev,
     there: true,
@@ -135,11 +146,15 @@ function planUplink({ dev, bridge }: { dev: string; bridge: string }, request: R
   };
 }
 
-/** VIDs that the bridge itself or some port of it carries, besides its uplinks, past and present, and the guest's own ports. */
+/**
+ * VIDs that the bridge itself or some port of it carries, besides its uplinks, past and present, and the guest's own
+ * ports.
+ */
 function carriedOn(bridge: string, request: Request, observation: Observation): Set<number> {
   const { members, vlans } = observation;
   const own = new Set([
-    ...portsIn(request.concerned).flatMap((port) => [...(isThere(port, observation) ? [port.link] : []), ...port.uplinks]),
+    ...portsIn(request.concerned).flatMap((port) =>
+      [...(isThere(port, observation) ? [port.link] : []), ...port.uplinks]),
     ...uplinksOf(request, observation).keys(),
   ]);
   const others = [bridge, ...(members.get(bridge) ?? [])].filter((port) => !own.has(port));

@@ -13,7 +13,9 @@ export interface VlanPort extends Attached {
   readonly isolated: boolean | undefined;
   /** Ports of the bridge towards the world, from the host config: they carry this port's VLANs, too. */
   readonly uplinks: readonly string[];
-  /** Addresses and prefixes the guest declares as its own, canonical; of a family without any, sources are not checked. */
+  /**
+   * Addresses and prefixes the guest declares as its own, canonical; of a family without any, sources are not checked.
+   */
   readonly declared?: readonly string[] | undefined;
   /** Absent in entries of releases that knew no policy on VLAN ports: the port then has none. */
   readonly policy?: Policy | undefined;

@@ -82,8 +82,8 @@ export const bridge: ObjectKind<Bridge> = {
   key: ({ dev }) => `bridge ${dev}`,
   phase: () => 'made-links',
   tool: () => 'ip',
-  // A bridge keeps an MTU that was once changed, and takes that of its smallest port otherwise (br_change_mtu): the first
-  // value is one that no link gets, so that the MTU which follows is a change.
+  // A bridge keeps an MTU that was once changed, and takes that of its smallest port otherwise (br_change_mtu): the
+  // first value is one that no link gets, so that the MTU which follows is a change.
   set: ({ dev }) => `link add name ${dev} mtu 68 type bridge`,
   remove: ({ dev }) => `link del dev ${dev}`,
   name: ({ dev }) => `bridge '${dev}'`,

@@ -51,7 +51,10 @@ export interface VlanLink {
   readonly vid: number;
 }
 
-/** A sub-interface that guestwire makes and guests share. Equivalent to: `ip link add link PARENT name DEV type vlan id VID`. */
+/**
+ * A sub-interface that guestwire makes and guests share. Equivalent to:
+ * `ip link add link PARENT name DEV type vlan id VID`.
+ */
 export const vlanLink: ObjectKind<VlanLink> = {
   key: ({ dev }) => `vlan-link ${dev}`,
   phase: () => 'made-links',
@@ -69,7 +72,9 @@ export interface Mac {
   readonly address: string;
 }
 
-/** The MAC of a made bridge: one that is set is not that of a port. Equivalent to: `ip link set dev DEV address MAC`. */
+/**
+ * The MAC of a made bridge: one that is set is not that of a port. Equivalent to: `ip link set dev DEV address MAC`.
+ */
 export const mac: ObjectKind<Mac> = {
   key: ({ dev }) => `mac ${dev}`,
   phase: () => 'mtus',
