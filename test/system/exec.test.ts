@@ -9,6 +9,7 @@ import { exec as commandExec } from '../../lib/system/exec-async.js';
 import {
   assertSuccess, type Exec, exec as hookExec, type ExecRequest, type ExecResult, lineOf,
 } from '../../lib/system/exec.js';
+import { waitFor } from '../lab/host.js';
 import { bound } from '../tiers/bound.js';
 
 const tool = (name: string): string => resolve('fixtures/tools', name);
@@ -66,8 +67,8 @@ describe.each(DOORS)('exec of %s', (_door, exec) => {
     expect(result).toMatchObject({ exitCode: undefined, signal: 'SIGKILL', timedOut: true, errno: undefined });
     const child = Number(result.stdout);
     expect(child).toBeGreaterThan(1);
-    await new Promise((done) => { setTimeout(done, 100); });
-    expect(isAlive(child)).toBe(false);
+    // A process that was killed ends when it next gets a CPU.
+    await waitFor(() => !isAlive(child), { what: 'the end of the child' });
   });
 
   test('takes a tool that does not read its input for what its status says', async () => {

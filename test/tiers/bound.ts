@@ -4,8 +4,8 @@ import { appendFileSync } from 'node:fs';
 const isLong = process.env['GUESTWIRE_TIER'] === 'long';
 
 /**
- * Returns how long something may take that takes no longer than this on a quiet machine, in the same unit. The tier `long`
- * holds these bounds. Elsewhere a slow day fails nothing, and a program that hangs still fails.
+ * Returns how long something may take that takes no longer than this on a quiet machine, in the same unit. The tier
+ * `long` holds these bounds. Elsewhere a slow day fails nothing, and a program that hangs still fails.
  */
 export function bound(time: number): number {
   return isLong ? time : 10 * time;

@@ -37,8 +37,8 @@ export function run([file = '', ...args], { env = {}, quiet = false, keep } = {}
 }
 
 /**
- * Returns the seconds of CPU time of all programs that this one started and that ended. Other load on the machine changes
- * them little.
+ * Returns the seconds of CPU time of all programs that this one started and that ended. Other load on the machine
+ * changes them little.
  */
 export function childrenCpu() {
   const fields = readFileSync('/proc/self/stat', 'utf8').replace(/^.*\) /, '').split(' ');

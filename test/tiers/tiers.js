@@ -1,4 +1,4 @@
-// The tiers of the tests: their budgets, which CONTRIBUTING.md has, and their files, which name them in their first line.
+// The tiers of the tests. CONTRIBUTING.md has their budgets; a test file names its tiers in its first line.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 

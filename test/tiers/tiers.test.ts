@@ -35,7 +35,7 @@ describe('a test file', () => {
   });
 
   test.each([
-    ['/** None. */\n', /^x: its first line must name its tiers, as '\/\/ @tier fast' \(of fast\): see CONTRIBUTING.md$/],
+    ['/** x */\n', /^x: its first line must name its tiers, as '\/\/ @tier fast' \(of fast\): see CONTRIBUTING.md$/],
     ['\n// @tier fast\n', /^x: its first line must name its tiers/],
     ['// @tier\n', /^x: its first line must name its tiers/],
     ['// @tier fast quick\n', /^x: 'quick' is no tier of a test file: fast are$/],
