@@ -1,6 +1,6 @@
 /**
- * A daemon of our own making on a unix socket: answers the handshake as libvirtd does, and then whatever a test tells it,
- * however wrong. It fails on a call that nobody told it to answer, by closing the connection.
+ * A daemon of our own making on a unix socket: answers the handshake as libvirtd does, and then whatever a test tells
+ * it, however wrong. It fails on a call that nobody told it to answer, by closing the connection.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
@@ -58,12 +58,18 @@ const USUAL: Answers = {
   pong: () => undefined,
   connect_domain_event_callback_register_any: (peer, call) => { peer.reply('connect_domain_event_callback_register_any', call, { callbackId: 1 }); },
   connect_domain_event_callback_deregister_any: (peer, call) => { peer.reply('connect_domain_event_callback_deregister_any', call, undefined); },
-  connect_network_event_register_any: (peer, call) => { peer.reply('connect_network_event_register_any', call, { callbackId: 1 }); },
-  connect_network_event_deregister_any: (peer, call) => { peer.reply('connect_network_event_deregister_any', call, undefined); },
+  connect_network_event_register_any: (peer, call) => {
+    peer.reply('connect_network_event_register_any', call, { callbackId: 1 });
+  },
+  connect_network_event_deregister_any: (peer, call) => {
+    peer.reply('connect_network_event_deregister_any', call, undefined);
+  },
   connect_get_hostname: (peer, call) => { peer.reply('connect_get_hostname', call, { hostname: 'fake' }); },
 };
 
-/** Starts a daemon that answers the handshake, events, pings and hostname as libvirtd does, and else what `answers` say. */
+/**
+ * Starts a daemon that answers the handshake, events, pings and hostname as libvirtd does, and else what `answers` say.
+ */
 export async function startFakeDaemon(answers: Answers = {}): Promise<FakeDaemon> {
   const directory = mkdtempSync(join(tmpdir(), 'guestwire-fake-'));
   const path = join(directory, 'sock');
@@ -85,7 +91,9 @@ export async function startFakeDaemon(answers: Answers = {}): Promise<FakeDaemon
       }
     });
     socket.on('end', () => { socket.end(); });
-    all.connection?.(peer, { header: { program: 0, version: 0, procedure: 0, type: 0, serial: 0, status: 0 }, payload: new Uint8Array(0) });
+    all.connection?.(peer, {
+      header: { program: 0, version: 0, procedure: 0, type: 0, serial: 0, status: 0 }, payload: new Uint8Array(0),
+    });
   });
   await new Promise<void>((resolve) => { server.listen(path, resolve); });
   return {
@@ -109,22 +117,35 @@ function createPeer(socket: Socket, index: number): Peer {
     index,
     send,
     reply: (name, { header }, result) => {
-      send({ header: { ...header, type: REPLY, status: OK }, payload: encode(PROCEDURES[name].result as Codec<unknown>, result) });
+      send({ header: { ...header, type: REPLY, status: OK }, payload: encode(
+        PROCEDURES[name].result as Codec<unknown>, result,
+      ) });
     },
     refuse: ({ header }, code, message) => {
-      const nothing = { dom: undefined, str1: undefined, str2: undefined, str3: undefined, int1: 0, int2: 0, net: undefined };
-      send({ header: { ...header, type: REPLY, status: ERROR }, payload: encode(failure, { code, domain: 10, message, level: 2, ...nothing }) });
+      const nothing = {
+        dom: undefined, str1: undefined, str2: undefined, str3: undefined, int1: 0, int2: 0, net: undefined,
+      };
+      send({
+        header: { ...header, type: REPLY, status: ERROR },
+        payload: encode(failure, { code, domain: 10, message, level: 2, ...nothing }),
+      });
     },
     event: (name, body) => {
       const { number, body: codec } = EVENTS[name];
-      send({ header: { program: REMOTE_PROGRAM, version: VERSION, procedure: number, type: EVENT, serial: 1, status: OK }, payload: encode(codec as Codec<unknown>, body) });
+      send({
+        header: { program: REMOTE_PROGRAM, version: VERSION, procedure: number, type: EVENT, serial: 1, status: OK },
+        payload: encode(codec as Codec<unknown>, body),
+      });
     },
   };
 }
 
 /** A ping (1) or a pong (2). */
 export function keepalive(procedure: 1 | 2): Message {
-  return { header: { program: KEEPALIVE_PROGRAM, version: VERSION, procedure, type: EVENT, serial: 0, status: OK }, payload: new Uint8Array(0) };
+  return {
+    header: { program: KEEPALIVE_PROGRAM, version: VERSION, procedure, type: EVENT, serial: 0, status: OK },
+    payload: new Uint8Array(0),
+  };
 }
 
 function nameOf({ header: { program, procedure } }: Message): keyof Answers {

@@ -1,4 +1,7 @@
-/** A guest with one NIC whose XML and host config hold the words of trust and policy, and what is said against wrong ones. */
+/**
+ * A guest with one NIC whose XML and host config hold the words of trust and policy, and what is said against wrong
+ * ones.
+ */
 import { deriveAttachments } from '../../lib/attachments/derive.js';
 import type { Attachment } from '../../lib/attachments/kinds.js';
 import { parseConfig } from '../../lib/config/file.js';
@@ -20,12 +23,18 @@ function xmlOf(words: string, kind: Kind, filterref = ''): string {
   return `<domain><name>web1</name><metadata>${metadata}</metadata><devices><interface type="${kind}"><mac address="${MAC}"/>${source}${filterref}</interface></devices></domain>`;
 }
 
-export function derive(words: string, { kind, config = '', filterref }: { kind: Kind; config?: string; filterref?: string }): Attachment | undefined {
+export function derive(
+  words: string, { kind, config = '', filterref }: { kind: Kind; config?: string; filterref?: string },
+): Attachment | undefined {
   return deriveAttachments(parseDomain(xmlOf(words, kind, filterref)), parseConfig(config, PATH))[0];
 }
 
-export const link = (words: string, config?: string): Attachment | undefined => derive(ROUTED + words, { kind: 'ethernet', ...(config !== undefined && { config }) });
-export const port = (words: string, config?: string, filterref?: string): Attachment | undefined => derive(VLAN + words, { kind: 'bridge', ...(config !== undefined && { config }), ...(filterref !== undefined && { filterref }) });
+export const link = (words: string, config?: string): Attachment | undefined =>
+  derive(ROUTED + words, { kind: 'ethernet', ...(config !== undefined && { config }) });
+export const port = (words: string, config?: string, filterref?: string): Attachment | undefined =>
+  derive(VLAN + words, {
+    kind: 'bridge', ...(config !== undefined && { config }), ...(filterref !== undefined && { filterref }),
+  });
 
 export function refusal(act: () => unknown): string {
   try {

@@ -3,7 +3,9 @@ import { formatMetadata } from '../../lib/domain/metadata-writer.js';
 import type { NicIntent } from '../../lib/domain/metadata.js';
 
 /** Returns guestwire's metadata for these routed NICs. */
-export function metadata(...intents: readonly { mac: string; ips: readonly string[]; routes?: readonly string[]; veth?: string }[]): string {
+export function metadata(
+  ...intents: readonly { mac: string; ips: readonly string[]; routes?: readonly string[]; veth?: string }[]
+): string {
   return formatMetadata(intents.map(({ mac, ips, routes = [], veth }): NicIntent => ({
     mac,
     vlan: undefined,

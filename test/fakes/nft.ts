@@ -1,4 +1,7 @@
-/** nftables as far as guestwire's lines reach: tables with sets of ifindexes and chains, of whose rules the comments are kept. */
+/**
+ * nftables as far as guestwire's lines reach: tables with sets of ifindexes and chains, of whose rules the comments are
+ * kept.
+ */
 import { isIntact } from '../../lib/filter/state.js';
 import { NO_TABLE } from '../../lib/kernel/nft-output.js';
 import type { FilterFacts, HookFacts, SetFacts } from '../../lib/kernel/observation.js';
@@ -25,7 +28,10 @@ export function applyNft(nft: FakeNft, text: string, refuse: Refuse): void {
   for (const line of text.split('\n')) {
     const [verb = '', what = '', family = '', , name = '', ...rest] = line.split(' ');
     if (what === 'table') changeTable(nft, { verb, family: family as FilterFamily }, refuse);
-    else changeTableContent(nft[family as FilterFamily] ?? refuse('No such file or directory'), { verb, what, name, rest: rest.join(' ') }, refuse);
+    else changeTableContent(
+      nft[family as FilterFamily] ?? refuse('No such file or directory'), { verb, what, name, rest: rest.join(' ') },
+      refuse,
+    );
   }
 }
 
@@ -96,7 +102,10 @@ export function filterFacts(nft: FakeNft, family: FilterFamily, nameOf: (ifindex
     there: true,
     chains: new Map(Object.entries(table.chains)),
     hooks: new Map(Object.entries(table.hooks)),
-    sets: new Map([...sets, ...table.constants.map((name): [string, SetFacts] => [name, { kind: 'set', type: undefined, isEmpty: false }])]),
+    sets: new Map([
+      ...sets,
+      ...table.constants.map((name): [string, SetFacts] => [name, { kind: 'set', type: undefined, isEmpty: false }]),
+    ]),
     elements: new Map(Object.entries(table.sets).map(([name, held]) => [name, new Set(held.map(nameOf))])),
     learns: new Set(table.learns),
   };
@@ -106,7 +115,9 @@ export function filterFacts(nft: FakeNft, family: FilterFamily, nameOf: (ifindex
 export function filtered(nft: FakeNft, family: FilterFamily): number[] | undefined {
   if (!isIntact(filterFacts(nft, family, String), family)) return undefined;
   const held = nft[family]?.sets[{ bridge: 'ports', netdev: 'nics', inet: 'guests' }[family]] ?? [];
-  return held.filter((ifindex) => family === 'inet' || nft[family]?.chains[`nic_${ifindex}`] !== undefined).sort((a, b) => a - b);
+  return held
+    .filter((ifindex) => family === 'inet' || nft[family]?.chains[`nic_${ifindex}`] !== undefined)
+    .sort((a, b) => a - b);
 }
 
 /** Lines an operator could read. */

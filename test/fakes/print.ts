@@ -6,7 +6,8 @@ function madeWords({ mtu, alias, allmulticast, peer, tap, bridge, vlan, mac, mas
   const words = [
     vlan && `vlan ${vlan.vid} of ${vlan.parent}`, vlan && master !== undefined && `master ${master}`,
     bridge?.forwardDelay !== undefined && `bridge${bridge.filtering === false ? '' : ' filtering'} stp ${String(bridge.stp ?? false)} forward_delay ${bridge.forwardDelay} mac ${mac ?? '-'}`,
-    peer && `peer ${peer}`, tap && `tap${tap.multiQueue ? ' multi_queue' : ''}`, mtu && `mtu ${mtu}`, alias && `alias ${alias}`, allmulticast === true && 'allmulticast',
+    peer && `peer ${peer}`, tap && `tap${tap.multiQueue ? ' multi_queue' : ''}`, mtu && `mtu ${mtu}`, alias && `alias ${alias}`,
+    allmulticast === true && 'allmulticast',
   ];
   return words.map((word) => (typeof word === 'string' ? ` ${word}` : '')).join('');
 }

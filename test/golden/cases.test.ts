@@ -49,7 +49,11 @@ async function run(dir: string, name: string): Promise<{ file: 'plan.txt' | 'err
     const domain = parseDomain(readFileSync(join(dir, 'domain.xml'), 'utf8'));
     const attachments = deriveAttachments(domain, config);
     const journal = createJournal(join(state, name), (message) => { throw new Error(message); });
-    const host = { kernel, journal, log: () => undefined, protectedOn: (bridge: string) => config.bridges.get(bridge)?.protected ?? new Set<number>(), isQuarantined: () => false };
+    const host = {
+      kernel, journal, log: () => undefined,
+      protectedOn: (bridge: string) => config.bridges.get(bridge)?.protected ?? new Set<number>(),
+      isQuarantined: () => false,
+    };
     const guest = { name: domain.name, uuid: domain.uuid ?? '' };
     undo = () => release(host, guest.uuid);
     const prepared = await make(host, { guest, attachments, incoming: false });
@@ -64,7 +68,9 @@ async function run(dir: string, name: string): Promise<{ file: 'plan.txt' | 'err
     expect(journal.readLedger().uplinks).toEqual([]);
     expect(journal.readLedger().proxies).toEqual([]);
     const batches = [...textOf('prepare: ', prepared), ...textOf('', plan)];
-    return { file: 'plan.txt', text: [JSON.stringify(attachments, null, 1), ...batches, '# host', after, ''].join('\n') };
+    return {
+      file: 'plan.txt', text: [JSON.stringify(attachments, null, 1), ...batches, '# host', after, ''].join('\n'),
+    };
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
     await undo();
@@ -74,10 +80,14 @@ async function run(dir: string, name: string): Promise<{ file: 'plan.txt' | 'err
 }
 
 function textOf(step: string, plan: Plan | undefined): string[] {
-  return (plan?.batches ?? []).map(({ tool, lines }) => [`# ${step}${tool}`, ...lines.map(({ text }) => (tool === 'nft' ? shortened(text) : text))].join('\n'));
+  return (plan?.batches ?? []).map(({ tool, lines }) =>
+    [`# ${step}${tool}`, ...lines.map(({ text }) => (tool === 'nft' ? shortened(text) : text))].join('\n'));
 }
 
-/** Forty rules a NIC, and what they do is test/attack/attack.test.ts's matter: here their chain tells how many there are. */
+/**
+ * Forty rules a NIC, and what they do is test/attack/attack.test.ts's matter: here their chain tells how many there
+ * are.
+ */
 function shortened(text: string): string {
   const lines = text.split('\n');
   const rules = (chain: string): string[] => lines.filter((line) => line.startsWith(`add rule ${chain} `));

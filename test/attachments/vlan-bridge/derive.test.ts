@@ -25,7 +25,9 @@ describe('the bridge of a NIC', () => {
     ['named by both, from `start` on', "network='v30' portid='x' bridge='br30'", 'bridge'],
     ['named by the XML alone, from `start` on', "network='unknown' bridge='br30'", 'bridge'],
   ])('%s', (_, source, type) => {
-    expect(derive(source, type)).toEqual([expect.objectContaining({ kind: 'vlan-bridge', bridge: 'br30', vid: 30, parent: 'eno1' })]);
+    expect(derive(source, type)).toEqual([expect.objectContaining({
+      kind: 'vlan-bridge', bridge: 'br30', vid: 30, parent: 'eno1',
+    })]);
   });
 
   test.each<[string, string, string]>([
@@ -47,7 +49,10 @@ describe('a port', () => {
   const [port] = derive("bridge='br30'");
 
   test('is shown as an access port of its bridge', () => {
-    expect(port && shownOf(port)).toEqual({ bridge: 'br30', vlans: [{ vid: 30, pvid: true, untagged: true }], addresses: [], routes: [], network: 'br30: access 30' });
+    expect(port && shownOf(port)).toEqual({
+      bridge: 'br30', vlans: [{ vid: 30, pvid: true, untagged: true }], addresses: [], routes: [],
+      network: 'br30: access 30',
+    });
     expect(port && wordsOf(port)).toBe('port of bridge br30, VLAN 30 of eno1');
     expect(port && guestEndOf(port)).toEqual({ how: 'bridged', vlans: [{ vid: 30, pvid: true, untagged: true }] });
   });
@@ -65,7 +70,9 @@ describe('a port', () => {
 
   test('is refused on a parent that has the name as an alternative only', async () => {
     expect(await refusal((seen) => seen)).toBe('');
-    const renamed = (seen: Observation): Observation => ({ ...seen, links: new Map([...seen.links].map(([name, facts]) => [name, { ...facts, ifname: 'enp1s0' }])) });
+    const renamed = (seen: Observation): Observation => ({
+      ...seen, links: new Map([...seen.links].map(([name, facts]) => [name, { ...facts, ifname: 'enp1s0' }])),
+    });
     expect(await refusal(renamed)).toBe("parent 'eno1' of bridge 'br30' is another name of link 'enp1s0': write that name in the host config");
   });
 
