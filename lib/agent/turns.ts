@@ -97,7 +97,7 @@ async function wireThoseThatCan(host: Host, due: readonly Due[]): Promise<readon
 
 /** Returns what tells each guest its own warnings. */
 function warner(due: readonly Due[]): NonNullable<Host['warn']> {
-  return (line, guest) => { due.find(({ wiring }) => wiring.guest.uuid === guest?.uuid)?.io.warn(line); };
+  return (line, about) => { due.find(({ wiring }) => wiring.guest.uuid === about?.guest.uuid)?.io.warn(line); };
 }
 
 async function wireAlone(host: Host, { io, wiring, done, failed }: Due): Promise<void> {

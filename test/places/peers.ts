@@ -13,13 +13,15 @@ for port in sys.argv[1:]: threading.Thread(target=serve, args=(int(port),)).star
 print('ready', flush=True)`;
 
 const CLIENT = `
-import socket, sys, concurrent.futures as futures
+import os, socket, sys, concurrent.futures as futures
 def meets(target):
     try: socket.create_connection(target, timeout=0.4).recv(1)
     except OSError: return '0'
     return '1'
 targets = [(host, int(port)) for host, port in zip(sys.argv[2::2], sys.argv[3::2])]
-with futures.ThreadPoolExecutor(len(targets)) as pool: print(sys.argv[1] + ' ' + ''.join(pool.map(meets, targets)), flush=True)`;
+with futures.ThreadPoolExecutor(len(targets)) as pool: answer = sys.argv[1] + ' ' + ''.join(pool.map(meets, targets)) + '\\n'
+# One write: all clients share the pipe, and the lines of two print() would mix.
+os.write(1, answer.encode())`;
 
 /** Listens on TCP ports, of both families, and takes whoever comes. The process is the caller's to end. */
 export async function serve(

@@ -155,13 +155,15 @@ describe('guests that are wired together', () => {
       wishOf(1, { ...port(1), uplinks: ['eno9'] }),
       wishOf(2, { ...link(2), proxy: ['eno8'] }),
     ];
-    const told: [string | undefined, string][] = [];
-    await wireTogether({ ...host, warn: (line, guest) => told.push([guest?.name, line]) }, wishes);
-    expect(wishes.map(({ guest: { name } }) =>
-      told.filter(([guest]) => guest === name).map(([, line]) => line))).toEqual([
-      ["guest 'web0': proxy link 'eno9' of the host config does not exist: no neighbour on it finds the guest"],
-      ["guest 'web1': uplink 'eno9' of the host config is not a port of its bridge: the guest's VLANs do not leave this host through it"],
-      ["guest 'web2': proxy link 'eno8' of the host config does not exist: no neighbour on it finds the guest"],
+    const told: [about: string | undefined, line: string][] = [];
+    const warn: typeof host.warn = (line, about) => {
+      told.push([about && `${about.guest.name} ${about.nics.map(({ nic, link: tap }) => `${nic} ${tap ?? ''}`).join()}`, line]);
+    };
+    await wireTogether({ ...host, warn }, wishes);
+    expect(told).toEqual([
+      ['web0 1 tap0', "guest 'web0': proxy link 'eno9' of the host config does not exist: no neighbour on it finds the guest"],
+      ['web1 0 vnet1', "guest 'web1': uplink 'eno9' of the host config is not a port of its bridge: the guest's VLANs do not leave this host through it"],
+      ['web2 1 tap2', "guest 'web2': proxy link 'eno8' of the host config does not exist: no neighbour on it finds the guest"],
     ]);
     expect(log.filter((line) => line.includes('host config'))).toEqual([]);
   });

@@ -74,7 +74,7 @@ describe('guestwire set and unset', () => {
     for (const [args, code, says] of [
       [['--nic', MAC, '--vlan', '10'], 1, "guestwire: guest 'web1' NIC 0 (52:54:00:00:00:10): interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or make it a routed link\n"],
       [['--nic', MAC, '--ip', 'nowhere'], 2, "address 'nowhere' is not an IPv4 or IPv6 address: see 'guestwire set --help'"],
-      [['--nic', '52:54', '--ip', ADDRESS], 2, "--nic: '52:54' is no MAC"],
+      [['--nic', '52:54', '--ip', ADDRESS], 2, "--nic: '52:54' is not a MAC address"],
       [['--nic', MORE, '--ip', '192.0.2.20'], 1, "guestwire: guest 'web1': no NIC has the MAC '52:54:00:00:00:11', the guest has '52:54:00:00:00:10'\n"],
       [['--nic', MAC, '--vlan', '10', '--ip', ADDRESS], 2, 'a NIC is a VLAN port or a routed link'],
       [['--nic', MAC], 2, 'no option says what the NIC becomes'],
