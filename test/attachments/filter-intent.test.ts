@@ -34,10 +34,14 @@ describe('sources', () => {
     ['[filter]', '', '[filter]\nprofile = "open"', 'open', '[filter] in the host config'],
     ['[guest] over [filter]', '', `[filter]\nprofile = "open"\n${TABLE}\nprofile = "closed"`, 'closed', '[guest] in the host config'],
     ['metadata over both', '<gw:policy profile="isolated"/>', `[filter]\nprofile = "open"\n${TABLE}\nprofile = "closed"`, 'isolated', 'its metadata'],
-    ['metadata without a profile', '<gw:policy log="yes"/>', '[filter]\nprofile = "open"', 'open', '[filter] in the host config'],
+    [
+      'metadata without a profile', '<gw:policy log="yes"/>', '[filter]\nprofile = "open"', 'open',
+      '[filter] in the host config',
+    ],
   ])('the profile when %s', (_, words, config, profile, profileOrigin) => {
     const attachment = link(words, config);
-    expect(attachment?.kind === 'routed-link' ? [attachment.policy.profile, attachment.policy.profileOrigin] : []).toEqual([profile, profileOrigin]);
+    expect(attachment?.kind === 'routed-link' ? [attachment.policy.profile, attachment.policy.profileOrigin] : [])
+      .toEqual([profile, profileOrigin]);
   });
 
   test.each<[string, string, true | undefined]>([
@@ -55,7 +59,8 @@ describe('sources', () => {
     const config = `${TABLE}\nallow = [{ direction = "out" }]\ngroups = ["b"]`;
     const both = (words: string): unknown => {
       const attachment = link(words, config);
-      return attachment?.kind === 'routed-link' && [attachment.policy.allows.map(({ direction }) => direction), attachment.policy.groups];
+      return attachment?.kind === 'routed-link'
+        && [attachment.policy.allows.map(({ direction }) => direction), attachment.policy.groups];
     };
     expect(both('')).toEqual([['out'], ['b']]);
     expect(both('<gw:allow direction="in"/>')).toEqual([['in'], ['b']]);
@@ -88,8 +93,12 @@ describe('the policy of a VLAN port', () => {
 
   test('has the words of the metadata, else of the host config', () => {
     const config = `${TABLE}\nprofile = "closed"\ngroups = ["b"]\nallow = [{ direction = "in" }]`;
-    expect(policyOf('', config)).toMatchObject({ profile: 'closed', profileOrigin: '[guest] in the host config', groups: ['b'], allows: [{ direction: 'in' }] });
-    expect(policyOf('<gw:policy profile="isolated"/><gw:group name="a"/><gw:allow direction="out"/>', config)).toMatchObject({ profile: 'isolated', profileOrigin: 'its metadata', groups: ['a'], allows: [{ direction: 'out' }] });
+    expect(policyOf('', config)).toMatchObject({
+      profile: 'closed', profileOrigin: '[guest] in the host config', groups: ['b'], allows: [{ direction: 'in' }],
+    });
+    expect(policyOf('<gw:policy profile="isolated"/><gw:group name="a"/><gw:allow direction="out"/>', config)).toMatchObject({
+      profile: 'isolated', profileOrigin: 'its metadata', groups: ['a'], allows: [{ direction: 'out' }],
+    });
   });
 });
 
@@ -154,7 +163,8 @@ describe('words in the wrong place', () => {
     ['<gw:ip address="192.0.2.1"/>', '', METADATA],
     ['', `${TABLE}\ntrust = { stp = true }`, CONFIG],
   ])('%j %j on a NIC that is neither', (words, config, message) => {
-    for (const kind of ['bridge', 'ethernet'] as const) expect(refusal(() => derive(words, { kind, config }))).toBe(`ERR_UNSUPPORTED ${WHERE}: ${message}`);
+    for (const kind of ['bridge', 'ethernet'] as const)
+      expect(refusal(() => derive(words, { kind, config }))).toBe(`ERR_UNSUPPORTED ${WHERE}: ${message}`);
     // Before `start` the XML does not hold what the portgroup will say.
     expect(derive(words, { kind: 'network', config })).toBeUndefined();
   });
