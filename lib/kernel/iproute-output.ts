@@ -56,7 +56,7 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
   // iproute2 prints {} for a link that its filter left out.
   return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
     const link = read(linkSchema, entry, 'ip address');
-    const { info_kind: kind, info_data: data, info_slave_kind: joined, info_slave_data: port } = link.linkinfo ?? {};
+    const { info_kind: infoKind, info_data: data, info_slave_kind: joined, info_slave_data: port } = link.linkinfo ?? {};
     return {
       ifname: link.ifname,
       ifindex: link.ifindex,
@@ -66,15 +66,15 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
       mtu: link.mtu,
       allmulticast: link.flags.includes('ALLMULTI'),
       alias: link.ifalias,
-      peer: kind === 'veth' ? link.link : undefined,
-      tap: kind === 'tun' ? tapFacts(data) : undefined,
+      peer: infoKind === 'veth' ? link.link : undefined,
+      tap: infoKind === 'tun' ? tapFacts(data) : undefined,
       master: link.master,
       addresses: link.addr_info.flatMap(({ local, prefixlen: length }) =>
         local === undefined || length === undefined ? [] : [{ address: parseAddress(local).text, length }]),
       isolated: joined === 'bridge' ? (port?.isolated ?? false) : undefined,
-      vlan: kind === 'vlan' ? vlanFacts(link.link, data) : undefined,
-      vrfTable: kind === 'vrf' && data?.table !== undefined ? String(data.table) : undefined,
-      bridge: kind === 'bridge' ? bridgeFacts(data) : undefined,
+      vlan: infoKind === 'vlan' ? vlanFacts(link.link, data) : undefined,
+      vrfTable: infoKind === 'vrf' && data?.table !== undefined ? String(data.table) : undefined,
+      bridge: infoKind === 'bridge' ? bridgeFacts(data) : undefined,
     };
   });
 }

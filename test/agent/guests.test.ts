@@ -63,7 +63,7 @@ test('a look at all that fails is tried again, and told once', async () => {
   await guests.checkAll();
   await waitFor(() => Promise.resolve(asked === 3), { what: 'a look that succeeds' });
   expect(warnings).toEqual(['could not check all guests: no answer: will retry']);
-}, 30_000);
+});
 
 test('what is warned of in each attempt that fails is told once', async () => {
   let asked = 0;
@@ -80,7 +80,7 @@ test('what is warned of in each attempt that fails is told once', async () => {
   await waitFor(() => Promise.resolve(asked >= 4), { what: 'four attempts' });
   expect(warnings.filter((line) => line.includes('52:54:00:aa:bb:99'))).toHaveLength(1);
   expect(warnings.filter((line) => line.endsWith(': will retry'))).toHaveLength(1);
-}, 30_000);
+});
 
 /**
  * Hears of guests three times, of both at once and then of one, and prints what was told. In the namespace: sysctls are
@@ -132,4 +132,4 @@ kernelTest('what no change mends is told once a guest, whether it is wired alone
   } finally {
     netns.close();
   }
-}, 60_000);
+});

@@ -60,7 +60,7 @@ beforeAll(async () => {
   });
   await host.ok('node', [resolve('dist/cli.js'), 'install', '--no-reload']);
   await host.restartLibvirtd();
-}, 180_000);
+});
 
 afterAll(async () => {
   if (!able) return;

@@ -1,7 +1,7 @@
 // @tier node
 /** The built hook, command and agent on each Node that guestwire promises to run on, and what an older one is told. */
 import { readFileSync } from 'node:fs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { metadata, nic } from '../fakes/guest-xml.js';
 import { domainXml as realDomainXml } from '../lab/domain.js';
 import { type AgentPlace, openAgentPlace, routesOf, until } from '../places/agent.js';
@@ -25,7 +25,6 @@ const CURE = "needs 18.19 or newer: install a package 'nodejs' of version 18.19 
 const kernelTest = testWith('root', 'netns', 'nft');
 const libvirtTest = testWith('root', 'netns', 'libvirt');
 const [hasKernel, hasLibvirt] = [canRun('root', 'netns', 'nft'), canRun('root', 'netns', 'libvirt')];
-jest.setTimeout(120_000);
 
 /** What the Node of the developer says. */
 let usual: Outcome[];

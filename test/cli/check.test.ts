@@ -5,14 +5,13 @@
  */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, jest } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
 import { type GuestHost, openGuestHost } from '../places/guest-host.js';
 import { guestXml } from '../places/routed-host.js';
 
 const kernelTest = testWith('root', 'netns', 'nft');
 // Each is a dozen commands, of which each runs a dozen tools.
-jest.setTimeout(60_000);
 
 const WEB = guestXml({
   name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8::a'], routes: ['2001:db8:20::/64', '198.51.100.0/28'],

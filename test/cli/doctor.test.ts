@@ -1,6 +1,6 @@
 // @tier fast kernel
 /** `guestwire doctor`: facts to findings as a table, and the command on a real kernel. */
-import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts } from '../../lib/doctor/diagnosis.js';
 import { droppingLegacy } from '../../lib/doctor/forward-chains.js';
 import type { MadeBridgeHealth } from '../../lib/doctor/made-bridges.js';
@@ -152,7 +152,6 @@ describe('findings', () => {
 
 describe('guestwire doctor on a real kernel', () => {
   let host: GuestHost;
-  jest.setTimeout(60_000);
   beforeAll(async () => {
     if (!canRun('root', 'netns', 'nft')) return;
     host = await openGuestHost('[bridge.br0]\nuplinks = ["up0"]\n[routed]\nproxy = ["wan0"]\n');

@@ -49,7 +49,7 @@ beforeAll(async () => {
   run('db1', 2, { policy: { profile: 'closed', profileOrigin: '[filter] in the host config' } });
   run('fw1', 3, { trust: { ...NO_TRUST, ip: true } });
   run('gone', 4, { live: false });
-}, 30_000);
+});
 afterAll(() => {
   netns?.close();
   rmSync(dir, { recursive: true });

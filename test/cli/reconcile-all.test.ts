@@ -5,14 +5,13 @@
  */
 import { existsSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, jest } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
 import { type GuestHost, openGuestHost } from '../places/guest-host.js';
 import { guestXml } from '../places/routed-host.js';
 
 const kernelTest = testWith('root', 'netns', 'nft');
 // Each is a dozen commands, of which each runs a dozen tools.
-jest.setTimeout(60_000);
 const GONE = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cee';
 const CONFIG = '[routed]\nproxy = ["uplink0"]\n';
 const uuidOf = (number: string): string => `4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c${number}`;

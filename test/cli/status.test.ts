@@ -1,7 +1,7 @@
 // @tier fast kernel
 /** `guestwire status`: its words and widths as tables, and the command on a real kernel. */
 import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { age, size } from '../../lib/cli/status.js';
 import { tableLines } from '../../lib/cli/table.js';
 import { canRun, testWith } from '../places/capability.js';
@@ -9,7 +9,6 @@ import { type GuestHost, openGuestHost } from '../places/guest-host.js';
 import { guestXml } from '../places/routed-host.js';
 
 const kernelTest = testWith('root', 'netns', 'nft');
-jest.setTimeout(60_000);
 
 describe('words', () => {
   test.each([

@@ -27,7 +27,7 @@ beforeAll(() => {
         recursive: true, filter: (path) => !path.includes('/.bin/'),
       });
   }
-}, 120_000);
+});
 afterAll(() => { rmSync(dir, { recursive: true }); });
 
 describe('the package', () => {

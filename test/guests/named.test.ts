@@ -2,7 +2,7 @@
 /** Guests as command lines name them: by name, UUID or id, the same everywhere, and one sentence for who is none. */
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { COMMANDS } from '../../lib/cli/main.js';
 import { domainNamed, guestOfLibvirt } from '../../lib/guests/named.js';
 import type { Connection } from '../../lib/libvirt/connection.js';
@@ -15,7 +15,6 @@ import { type GuestHost, openGuestHost } from '../places/guest-host.js';
 import { guestXml } from '../places/routed-host.js';
 
 const kernelTest = testWith('root', 'netns', 'nft');
-jest.setTimeout(60_000);
 
 const UUID = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01';
 const FLOW = ['--from', '198.51.100.1', '--to', '192.0.2.10'];

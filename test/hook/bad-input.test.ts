@@ -14,7 +14,7 @@ const NEEDED = ['root', 'netns'] as const;
 const hookTest = testWith(...NEEDED);
 
 let host: HookHost;
-beforeAll(async () => { if (canRun(...NEEDED)) host = await openHookHost(); }, 30_000);
+beforeAll(async () => { if (canRun(...NEEDED)) host = await openHookHost(); });
 afterAll(() => { if (canRun(...NEEDED)) host.close(); });
 
 const ADDRESS = '2001:db8:0:10::a';
@@ -203,5 +203,5 @@ describe('an address', () => {
     expect(await host.hook({ operation: 'start', xml: WIRED })).toEqual(DONE);
     expect(await host.hook({ operation: 'release', xml: WIRED })).toEqual(DONE);
     expect(host.dump()).toBe(before);
-  }, 20_000);
+  });
 });

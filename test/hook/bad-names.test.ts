@@ -13,7 +13,7 @@ const NEEDED = ['root', 'netns'] as const;
 const hookTest = testWith(...NEEDED);
 
 let host: HookHost;
-beforeAll(async () => { if (canRun(...NEEDED)) host = await openHookHost(); }, 30_000);
+beforeAll(async () => { if (canRun(...NEEDED)) host = await openHookHost(); });
 afterAll(() => { if (canRun(...NEEDED)) host.close(); });
 
 const ADDRESS = '2001:db8:0:10::a';

@@ -22,7 +22,7 @@ beforeAll(async () => {
   host.sh(`mount --bind ${resolve('fixtures/tools/note-node')} /usr/bin/node`);
   // hookcache.test.ts has what the launcher does with it.
   host.sh('rm -f /run/checkout/dist/hook.cache');
-}, 30_000);
+});
 afterAll(() => { if (canRun(...NEEDED)) host.close(); });
 beforeEach(() => {
   if (!canRun(...NEEDED)) return;
@@ -123,7 +123,7 @@ describe('node is called', () => {
         if (config !== undefined) host.write('/run/config.toml', config);
         for (const name of state) host.write(`/run/guestwire/${name}`, '');
         expect(await callsOf(xml, { through })).toEqual(calls);
-      }, 20_000);
+      });
     }
   }
 
@@ -153,7 +153,7 @@ describe('node is called', () => {
     expect(Date.now() - started).toBeLessThan(bound(40_000));
     expect(await host.hook({ operation: 'start', xml: `urn:guestwire:1${'x'.repeat(5 * 1024 * 1024)}` })).toEqual(DONE);
     expect(noted().at(-1)).toBe('4194305');
-  }, 60_000);
+  });
 
   hookTest('when nothing can tell whether a <vlan> is libvirt\'s own business', async () => {
     expect(await host.hook({ operation: 'start', xml: vlanNic("type='bridge'", OVS), path: host.tools({ awk: null }) }))

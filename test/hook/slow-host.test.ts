@@ -137,7 +137,7 @@ beforeAll(async () => {
   if (!canRun(...NEEDED)) return;
   hosts = await Promise.all(SCENARIOS.map(() => openHookHost()));
   results = Promise.allSettled(SCENARIOS.map(({ run }, index) => run(hosts[index] as HookHost)));
-}, 60_000);
+});
 afterAll(() => { for (const host of hosts) host.close(); });
 
 describe('a host with', () => {
@@ -146,6 +146,6 @@ describe('a host with', () => {
       const result = (await results)[index];
       if (result?.status === 'rejected') throw result.reason;
       expect(hosts[index]?.sh(LEFT)).not.toMatch(/sleep 1000|node |fixtures|qemu/);
-    }, 90_000);
+    });
   });
 });

@@ -1,6 +1,6 @@
 // @tier kernel
 /** What `guestwire install` tells other programs of the host, and that it goes again: the real command as root. */
-import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
+import { afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { testWith } from '../places/capability.js';
 import { assertBuilt, type InstallHost, openInstallHost } from '../places/install-host.js';
 
@@ -15,8 +15,7 @@ const DAEMONS = 'mkdir -p /usr/lib/systemd /etc/systemd /etc/NetworkManager/conf
 
 let host: InstallHost;
 
-jest.setTimeout(60_000);
-beforeAll(assertBuilt, 120_000);
+beforeAll(assertBuilt);
 beforeEach(async () => { host = await openInstallHost(); });
 afterEach(() => { host.close(); });
 

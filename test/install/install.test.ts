@@ -1,6 +1,6 @@
 // @tier kernel
 /** `guestwire install`, the real command as root, on a host that is made for each test. */
-import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
+import { afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { testWith } from '../places/capability.js';
 import { assertBuilt, type InstallHost, openInstallHost } from '../places/install-host.js';
 
@@ -17,8 +17,7 @@ const XML = "<domain type='kvm'><name>web1</name><uuid>4dea22b3-1d52-4d0e-9a0c-6
 
 let host: InstallHost;
 
-jest.setTimeout(60_000);
-beforeAll(assertBuilt, 120_000);
+beforeAll(assertBuilt);
 beforeEach(async () => { host = await openInstallHost(); });
 afterEach(() => { host.close(); });
 

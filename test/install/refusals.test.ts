@@ -1,6 +1,6 @@
 // @tier kernel
 /** What `guestwire install` refuses, with the exact sentence; the host is afterwards as it was. */
-import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
+import { afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { testWith } from '../places/capability.js';
 import { assertBuilt, type InstallHost, openInstallHost } from '../places/install-host.js';
 
@@ -12,8 +12,7 @@ const OTHER = `printf '#!/bin/sh\\n' >${MAIN}`;
 
 let host: InstallHost;
 
-jest.setTimeout(60_000);
-beforeAll(assertBuilt, 120_000);
+beforeAll(assertBuilt);
 beforeEach(async () => { host = await openInstallHost(); });
 afterEach(() => { host.close(); });
 

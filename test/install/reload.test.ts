@@ -1,6 +1,6 @@
 // @tier kernel
 /** How `guestwire install` tells libvirt's daemon: who is asked, what is named first, and when nothing is done. */
-import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
+import { afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { testWith } from '../places/capability.js';
 import { assertBuilt, type InstallHost, openInstallHost } from '../places/install-host.js';
 
@@ -12,8 +12,7 @@ const NOTHING = 'a reload starts no network\na reload starts no storage pool\n';
 
 let host: InstallHost;
 
-jest.setTimeout(60_000);
-beforeAll(assertBuilt, 120_000);
+beforeAll(assertBuilt);
 beforeEach(async () => {
   host = await openInstallHost();
   host.sh(': >/mnt/hups');

@@ -2,7 +2,7 @@
 /**
  * `guestwire install` and `uninstall` with [serve] in the host config: the systemd units, on a host made for each test.
  */
-import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
+import { afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { testWith } from '../places/capability.js';
 import { assertBuilt, type InstallHost, openInstallHost } from '../places/install-host.js';
 
@@ -11,8 +11,7 @@ const UNITS = ['/etc/systemd/system/guestwire-dhcp@.service', '/etc/systemd/syst
 
 let host: InstallHost;
 
-jest.setTimeout(60_000);
-beforeAll(assertBuilt, 120_000);
+beforeAll(assertBuilt);
 beforeEach(async () => {
   host = await openInstallHost();
   host.sh(`

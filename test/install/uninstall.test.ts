@@ -2,7 +2,7 @@
 /**
  * `guestwire uninstall`, the real command as root, after a real installation and with guests that the real hook wired.
  */
-import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
+import { afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { testWith } from '../places/capability.js';
 import { assertBuilt, type InstallHost, openInstallHost, type Result } from '../places/install-host.js';
 
@@ -25,8 +25,7 @@ let host: InstallHost;
 /** Files, links, addresses and routes before anything was installed. */
 let before: { files: string; network: string };
 
-jest.setTimeout(60_000);
-beforeAll(assertBuilt, 120_000);
+beforeAll(assertBuilt);
 beforeEach(async () => {
   host = await openInstallHost();
   host.sh(`

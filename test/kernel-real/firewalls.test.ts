@@ -46,7 +46,7 @@ let host: InstallHost;
 let places: Map<string, Netns | InstallHost>;
 let servers: ChildProcess[];
 
-beforeAll(assertBuilt, 120_000);
+beforeAll(assertBuilt);
 
 beforeEach(async () => {
   host = await openInstallHost();
@@ -62,7 +62,7 @@ beforeEach(async () => {
     nft 'add table inet probe; add chain inet probe seen { type filter hook prerouting priority 0; }; add rule inet probe seen ip saddr ${FORGED[0] ?? ''} counter; add rule inet probe seen ip6 saddr ${FORGED[1] ?? ''} counter'`);
   for (const [name, place] of places) servers.push(await serve(place, name === 'host' ? [22, 53] : [22, 443]));
   expect(host.guestwire('install', '--no-reload').status).toBe(0);
-}, 60_000);
+});
 
 afterEach(() => {
   for (const server of servers) server.kill('SIGKILL');
@@ -202,7 +202,7 @@ describe('firewalld', () => {
     keeping(start);
     expect(met()).toEqual(mended);
     leave();
-  }, 90_000);
+  });
 });
 
 describe('Docker', () => {
@@ -228,7 +228,7 @@ describe('Docker', () => {
     keeping(() => { stopDaemon('dockerd'); start(); });
     expect(met()).toEqual(both(ALLOWED));
     leave();
-  }, 90_000);
+  });
 
   firewallTest('that comes to a host that forwards drops nothing of guests', () => {
     useTools('nft');
@@ -238,7 +238,7 @@ describe('Docker', () => {
     expect(host.sh('iptables -S FORWARD')).toContain('-P FORWARD ACCEPT\n');
     expect(met()).toEqual(both(ALLOWED));
     leave();
-  }, 90_000);
+  });
 });
 
 describe('ufw', () => {
@@ -253,5 +253,5 @@ describe('ufw', () => {
     keeping(() => { host.sh('ufw reload'); });
     expect(met()).toEqual(mended);
     leave();
-  }, 90_000);
+  });
 });

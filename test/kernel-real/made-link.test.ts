@@ -15,7 +15,7 @@ const WHERE = `guest 'web1' NIC 0 (${MAC})`;
 
 let host: HookHost;
 let before: string;
-beforeAll(async () => { if (canRun(...NEEDED)) host = await openHookHost(); }, 30_000);
+beforeAll(async () => { if (canRun(...NEEDED)) host = await openHookHost(); });
 afterAll(() => { if (canRun(...NEEDED)) host.close(); });
 beforeEach(() => {
   if (!canRun(...NEEDED)) return;
@@ -73,7 +73,7 @@ describe('a veth pair', () => {
     await run(COMING, 'release');
     expect(host.dump()).toBe(before);
     expect(entriesOf(host)).toEqual([]);
-  }, 60_000);
+  });
 
   hookTest('is put right by `reconnect`, also when the state is gone, and then released', async () => {
     await run(COMING, 'prepare');
@@ -87,7 +87,7 @@ describe('a veth pair', () => {
     expect(host.sh('cat /proc/sys/net/ipv6/conf/web1g/disable_ipv6 /proc/sys/net/ipv6/conf/mvt0/disable_ipv6')).toBe('1\n1\n');
     await run(COMING, 'stopped', 'release');
     expect(host.dump()).toBe(before);
-  }, 60_000);
+  });
 
   hookTest('stays, as all its wiring, under a running guest whose XML says nothing any more, until `release`', async () => {
     await run(COMING, 'prepare');
@@ -98,7 +98,7 @@ describe('a veth pair', () => {
     expect(host.dump()).toBe(wired);
     await run(COMING, 'stopped', 'release');
     expect(host.dump()).toBe(before);
-  }, 60_000);
+  });
 
   hookTest('is made anew by the next `prepare` when no `release` came, and adopted when even the state is gone', async () => {
     await run(COMING, 'prepare');
@@ -110,7 +110,7 @@ describe('a veth pair', () => {
     rmSync(host.outside('/run/guestwire'), { recursive: true });
     await run(COMING, 'prepare', 'release');
     expect(host.dump()).toBe(before);
-  }, 60_000);
+  });
 
   hookTest('is not touched when it is not the one that was made', async () => {
     await run(COMING, 'prepare');
@@ -119,7 +119,7 @@ describe('a veth pair', () => {
     await run(COMING, 'stopped', 'release');
     expect(host.sh('ip link')).toBe(others);
     expect(entriesOf(host)).toEqual([]);
-  }, 60_000);
+  });
 
   hookTest('whose name is taken is refused, and nothing changes', async () => {
     host.sh('ip link add web1 type bridge');
@@ -130,7 +130,7 @@ describe('a veth pair', () => {
     expect(host.dump()).toBe(taken);
     host.sh('ip link del web1');
     expect(host.dump()).toBe(before);
-  }, 60_000);
+  });
 
   hookTest('that another guest has is refused by its name', async () => {
     await run(COMING, 'prepare');
@@ -142,7 +142,7 @@ describe('a veth pair', () => {
       `guestwire: guest 'db1' NIC 0 (${MAC}): link 'web1' belongs to guest 'web1': give one of the two another name\n` });
     await run(COMING, 'release');
     expect(host.dump()).toBe(before);
-  }, 60_000);
+  });
 
   hookTest('that could be made by half only is taken away again', async () => {
     const path = host.tools({ ip: 'fail-halfway' }, 2);
@@ -150,14 +150,14 @@ describe('a veth pair', () => {
       "guestwire: guest 'web1': ip failed at line 4 (add mtu 1400 of 'web1' on 'web1'): RTNETLINK answers: No buffer space available Command failed -:4\n" });
     expect(host.dump()).toBe(before);
     expect(entriesOf(host)).toEqual([]);
-  }, 60_000);
+  });
 
   hookTest('that went between `prepare` and `start` is a refusal that says so', async () => {
     await run(COMING, 'prepare');
     host.sh('ip link del web1; ip link add web1 type veth peer name web1g; ip link add link web1g name mvt0 type macvtap mode passthru');
     const { stderr } = await host.hook({ operation: 'start', xml: LIVE });
     expect(stderr).toBe(`guestwire: ${WHERE}: link 'web1' is not the veth pair with 'web1g' that guestwire makes for this guest at its start: stop the guest and start it again\n`);
-  }, 60_000);
+  });
 });
 
 describe('a veth pair that lxc takes', () => {
@@ -179,7 +179,7 @@ describe('a veth pair that lxc takes', () => {
     host.sh('kill $(cat /run/container); rm /run/container');
     await run(xml, 'stopped', 'release');
     expect(host.dump()).toBe(before);
-  }, 60_000);
+  });
 });
 
 describe('an unmanaged tap', () => {
@@ -192,14 +192,14 @@ describe('an unmanaged tap', () => {
     expect(linkOf('web1')).toContain('state DOWN');
     await run(TAP, 'release');
     expect(host.dump()).toBe(before);
-  }, 60_000);
+  });
 
   hookTest('can be opened as often as the NIC has queues', async () => {
     await run(TAP.replace('<mtu', "<driver queues='4'/><mtu"), 'prepare');
     expect(linkOf('web1')).toContain(' multi_queue ');
     await run(TAP, 'release');
     expect(host.dump()).toBe(before);
-  }, 60_000);
+  });
 });
 
 describe.each([
@@ -234,11 +234,11 @@ describe.each([
         await run(live, 'start');
         await run(coming, 'release');
       });
-    }, 120_000);
+    });
 
     hookTest(`at \`start\` (${kill}) leaves nothing after \`release\``, async () => {
       expect(await killAtEach(kill, 'start', () => run(coming, 'stopped', 'release'))).toBeGreaterThanOrEqual(3);
-    }, 120_000);
+    });
   }
 
   hookTest('undoes what a tool did that was killed after it', async () => {
@@ -246,5 +246,5 @@ describe.each([
     expect((await host.hook({ operation: 'prepare', xml: coming, path })).stderr).toMatch(/^guestwire: guest 'web1': ip was killed by SIG/);
     expect(host.dump()).toBe(before);
     expect(entriesOf(host)).toEqual([]);
-  }, 60_000);
+  });
 });

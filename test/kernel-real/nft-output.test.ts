@@ -31,7 +31,7 @@ beforeAll(async () => {
     vlans: [{ vid: 10, pvid: true, untagged: true }], policy: { ...POLICY, profile: 'open' },
   };
   wired = { bridge: port, netdev: link, inet: link };
-}, 30_000);
+});
 afterAll(() => { netns.close(); });
 
 const filterOf = (family: FilterFamily): NicFilter => nicFilter(wired[family], family) as NicFilter;

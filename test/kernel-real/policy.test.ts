@@ -56,7 +56,7 @@ beforeAll(async () => {
   for (const [, netns] of places) servers.push(await serve(netns));
   hook = hookIn(host, dir);
   for (const name of NAMES) expect(hook('start', xmlOf(name))).toEqual({ status: 0, stdout: '', stderr: '' });
-}, 60_000);
+});
 
 afterAll(() => {
   for (const server of servers) server.kill('SIGKILL');
@@ -108,7 +108,7 @@ describe('who meets whom', () => {
       ['bound', 'host', 22, YES], ['bound', 'host', 443, NO], ['bound', 'web', 443, NO], ['world', 'bound', 443, YES],
     ];
     expect(table.map(([from, to, port]) => [from, to, port, meets(from, to, port)])).toEqual(table);
-  }, 120_000);
+  });
 
   policyTest('is echo for all with the world and the host, and between guests nothing', () => {
     const ping = (from: string, to: string): boolean =>
@@ -119,7 +119,7 @@ describe('who meets whom', () => {
     expect([ping('open', 'web'), ping('web', 'open'), ping('web', 'shut'), ping('bound', 'world')]).toEqual([
       false, true, false, false,
     ]);
-  }, 60_000);
+  });
 });
 
 describe('what was dropped', () => {
@@ -137,7 +137,7 @@ describe('what was dropped', () => {
     expect(host.run(process.execPath, [resolve('dist/cli.js'), 'drops', 'nobody'], { env })).toEqual({
       status: 1, stdout: '', stderr: "guestwire: guest 'nobody' does not run here, or nothing is wired for it: only a wired guest has filters\n",
     });
-  }, 60_000);
+  });
 });
 
 describe('a guest that comes and goes', () => {
@@ -148,7 +148,7 @@ describe('a guest that comes and goes', () => {
     joinAgain('web');
     expect(hook('start', xmlOf('web'))).toEqual({ status: 0, stdout: '', stderr: '' });
     expect([meets('web', 'db', 443), meets('web', 'db', 22)]).toEqual([YES, NO]);
-  }, 60_000);
+  });
 });
 
 describe('quarantine', () => {
@@ -174,7 +174,7 @@ describe('quarantine', () => {
       status: 0, last: "guest 'open': now not in quarantine", stderr: '',
     });
     expect([meets('world', 'open', 443), meets('open', 'world', 443)]).toEqual([YES, YES]);
-  }, 60_000);
+  });
 
   policyTest('of a guest whose entry is damaged says that it is not cut off yet, and what does it', () => {
     const file = join(dir, 'state', `${uuidOf('open')}.json`);
@@ -198,7 +198,7 @@ describe('quarantine', () => {
     expect(quarantine('--lift', uuidOf('open'))).toEqual(refused('lifted', 'lets it back in'));
     reconnect();
     expect([meets('world', 'open', 443), meets('open', 'world', 443)]).toEqual([YES, YES]);
-  }, 60_000);
+  });
 
   policyTest('outlasts the guest and its host\'s memory', () => {
     quarantine('shut');
@@ -215,5 +215,5 @@ describe('quarantine', () => {
     expect([meets('shut', 'world', 22), meets('host', 'shut', 443), meets('world', 'web', 443)]).toEqual([NO, NO, YES]);
     quarantine('--lift', 'shut');
     expect([meets('shut', 'world', 22), meets('host', 'shut', 443)]).toEqual([YES, YES]);
-  }, 60_000);
+  });
 });

@@ -59,7 +59,7 @@ describe('neighbour proxies', () => {
     expect(ping()).toBe('silence silence');
     expect(lan.hook('release', guestXml())).toEqual(DONE);
     expect(lan.host.sh('ls /run/guestwire')).toBe('');
-  }, 60_000);
+  });
 
   kernelTest('go although the tap went first', async () => {
     lan = await openLan();
@@ -222,6 +222,6 @@ describe('a host whose perl', () => {
       bare.write('/run/config.toml', '[routed]\nproxy = ["eno1"]\nprobe = true\n', 0o600);
       const { status, stderr } = await bare.hook({ operation: 'prepare', xml: guestXml(), path });
       expect([status, stderr]).toEqual([1, expect.stringMatching(new RegExp(`^guestwire: guest 'web1': cannot probe its neighbours for its addresses: ${reason}: ${CURE} 'probe = false' in \\[routed\\] of the host config\n$`))]);
-    }, 60_000);
+    });
   }
 });

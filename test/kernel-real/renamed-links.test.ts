@@ -40,7 +40,7 @@ beforeEach(async () => {
   hook = hookIn(host, dir);
   joinGuest(host, guest, { tap: WEB.tap, mac: guestMac(WEB.tap), addresses: WEB.addresses });
   host.sh(`ip link set vnet1 address ${TAP_MAC}`);
-}, 60_000);
+});
 
 afterEach(() => {
   if (!able) return;
@@ -105,13 +105,13 @@ describe('a routed link with another name than libvirt gave it', () => {
     // The check can fail: nothing else stops them.
     host.sh('nft flush ruleset; sleep 0.2');
     expect(forged()).toBe(2);
-  }, 60_000);
+  });
 
   kernelTest('meets whom it met when it has its name back', () => {
     rename('vnet1', 'foo');
     rename('foo', 'vnet1');
     expect([isMet(), forged()]).toEqual([true, 0]);
-  }, 60_000);
+  });
 
   kernelTest('is right again after reconnect, under either name', () => {
     rename('vnet1', 'foo');
@@ -121,7 +121,7 @@ describe('a routed link with another name than libvirt gave it', () => {
     rename('foo', 'vnet1');
     expect(hook('reconnect', guestXml(WEB))).toEqual(DONE);
     expect([isMet(), forged()]).toEqual([true, 0]);
-  }, 60_000);
+  });
 
   for (const operations of [['stopped', 'release'], ['release']]) kernelTest(`leaves nothing behind after ${operations.join(' and ')}`, () => {
     const routes = (): string => host.sh('ip -6 route show proto 117; ip route show proto 117');
@@ -129,7 +129,7 @@ describe('a routed link with another name than libvirt gave it', () => {
     rename('vnet1', 'foo');
     for (const operation of operations) expect(hook(operation, guestXml(WEB))).toEqual(DONE);
     expect([tables(), routes(), readdirSync(join(dir, 'state'))]).toEqual(['', '', []]);
-  }, 60_000);
+  });
 
   kernelTest('goes into quarantine and comes out', () => {
     rename('vnet1', 'foo');
@@ -138,7 +138,7 @@ describe('a routed link with another name than libvirt gave it', () => {
       .toEqual([false, 1, 0]);
     expect(guestwire('quarantine', 'web', '--lift')).toMatchObject({ status: 0, stderr: '' });
     expect([isMet(), forged()]).toEqual([true, 0]);
-  }, 60_000);
+  });
 
   kernelTest('is filtered again after nft flush ruleset and the next start of any guest', () => {
     rename('vnet1', 'foo');
@@ -146,7 +146,7 @@ describe('a routed link with another name than libvirt gave it', () => {
     expect(hook('start', guestXml(OTHER))).toEqual(DONE);
     expect([isMet(), forged()]).toEqual([true, 0]);
     expect(host.sh('nft list map inet guestwire host')).toContain('"foo" : goto host_');
-  }, 60_000);
+  });
 });
 
 describe('the commands beside a libvirt that has the old name', () => {
@@ -190,7 +190,7 @@ describe('the commands beside a libvirt that has the old name', () => {
         .toMatchObject({ status: 0, stdout: expect.stringContaining('nothing to change'), stderr: '' });
       expect(await known.command('reconcile', '--all')).toEqual(NOTHING_TO_DO);
       expect(known.dump()).toBe(before);
-    }, 60_000);
+    });
 
     kernelTest(`reconcile --all mends all that were renamed ${how}, as its dry run says`, async () => {
       known.netns.sh(`${script}; ip route flush table 100; ip -6 route flush table 100; nft flush ruleset`);
@@ -201,7 +201,7 @@ describe('the commands beside a libvirt that has the old name', () => {
       expect(await known.command('check')).toEqual(AS_IT_SHOULD_BE);
       expect(await states()).toEqual({ web: 'foo wired', other: 'bar wired' });
       expect(known.netns.sh('ip -6 rule; ip -6 route show table all proto 117')).not.toMatch(/vnet/);
-    }, 60_000);
+    });
   }
 
   kernelTest('say what is wrong with the link, by its name of now', async () => {
@@ -211,7 +211,7 @@ describe('the commands beside a libvirt that has the old name', () => {
     expect(stdout).toMatch(/guest 'web' NIC 0 .*192\.0\.2\.11\/?.* is missing on 'foo'/);
     expect(stdout.split('\n').filter((line) => line.includes('vnet1') && !line.includes('hook ingress'))).toEqual([]);
     expect((await states())['web']).toMatch(/^foo drifted .*192\.0\.2\.11/);
-  }, 60_000);
+  });
 
   kernelTest('collect all of a guest that ended under another name', async () => {
     known.netns.sh('ip link set vnet1 name foo; ip link set vnet2 name bar');
@@ -219,5 +219,5 @@ describe('the commands beside a libvirt that has the old name', () => {
     expect(await known.command('reconcile', '--all')).toMatchObject({ status: 0, stderr: '' });
     expect(await known.command('check')).toEqual(AS_IT_SHOULD_BE);
     expect(known.netns.sh('nft list tables; ip route show table all proto 117; ip -6 route show table all proto 117; ip rule | grep -c 117 || true')).toBe('0\n');
-  }, 60_000);
+  });
 });

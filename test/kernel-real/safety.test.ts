@@ -55,7 +55,7 @@ beforeAll(async () => {
     expect(hook('start', guestXml(guest))).toEqual({ status: 0, stdout: '', stderr: '' });
   }
   host.sh('nft add table inet probe; nft add chain inet probe seen "{ type filter hook prerouting priority -299; }"; nft add rule inet probe seen iif vnet1 icmpv6 type mld2-listener-report ip6 saddr :: counter; nft add rule inet probe seen iif vnet1 icmpv6 type nd-neighbor-solicit ip6 saddr :: counter');
-}, 60_000);
+});
 
 afterAll(() => {
   if (!able) return;

@@ -45,7 +45,7 @@ afterEach(async () => {
   for (const guest of [ONE, TWO]) await host.hook({ ...guest, path, operation: 'release' });
   host.sh('for guest in $(ip netns list | cut -d" " -f1); do for pid in $(ip netns pids $guest); do kill $pid || true; done; ip netns del $guest; done');
   expect(units()).toEqual([]);
-}, 60_000);
+});
 
 afterAll(() => { if (able) host.close(); });
 
@@ -118,7 +118,7 @@ describe('a served link', () => {
     // Not on-link: no route to the prefix itself. And nothing of the /56, in which no address can be made.
     expect(inGuest(1, '-6 route show')).not.toMatch(/2001:db8:0:(20|50)/);
     host.sh('ping -c 1 -W 5 2001:db8:0:20:5054:ff:fe00:1');
-  }, 60_000);
+  });
 
   serveTest('makes a guest reachable soon after its link came up', async () => {
     await start(ONE);
@@ -138,12 +138,12 @@ describe('a served link', () => {
       expect(Number(/^\d+/.exec(took)?.[0])).toBeLessThan(bound(20_000));
       host.sh('kill $(cat /run/dhclient.pid) || true');
     }
-  }, 90_000);
+  });
 
   serveTest('gives nothing to another MAC', async () => {
     await start(ONE);
     expect(dhcp(1, '52:54:00:00:00:99').trim()).toBe('no DHCPv4');
-  }, 60_000);
+  });
 
   serveTest('keeps the default route of two guests past a router lifetime, each with its own prefix, and is silent on a bridge port', async () => {
     host.sh('ip link add vnet9 type veth peer name listen; ip link set vnet9 master br0; ip link set vnet9 up; ip link set listen up; tcpdump -lni listen "icmp6 and ip6[40] == 134 or port 67 or port 547" >/run/heard 2>/dev/null & echo $! >/run/tcpdump.pid');
@@ -158,7 +158,7 @@ describe('a served link', () => {
     dhcp(1);
     dhcp(2);
     host.sh('ip netns exec g1 ping -c 1 -W 5 -I 2001:db8:0:10::a 2001:db8:0:10::b');
-  }, 90_000);
+  });
 
   serveTest('falls silent when its name is a bridge port now, and when another guest has it', async () => {
     await start(ONE);
@@ -172,7 +172,7 @@ describe('a served link', () => {
     await start(heir);
     expect(told()).toEqual(['stop guestwire-dhcp@vnet1.service guestwire-ra@vnet1.service', '--no-block restart guestwire-dhcp@vnet1.service guestwire-ra@vnet1.service']);
     expect(dhcp(1)).toContain('2001:db8:0:10::b/128');
-  }, 60_000);
+  });
 });
 
 describe('the instances', () => {
@@ -191,7 +191,7 @@ describe('the instances', () => {
     expect(existsSync(host.outside('/run/guestwire.serve'))).toBe(false);
     expect(await host.hook({ ...ONE, path, operation: 'release' })).toEqual(DONE);
     expect(told()).toEqual([]);
-  }, 60_000);
+  });
 
   serveTest('of a link that is gone end with the next guest, and all end when the config says so', async () => {
     await start(ONE);
@@ -202,7 +202,7 @@ describe('the instances', () => {
     expect(await host.hook({ ...TWO, path, operation: 'reconnect' })).toEqual(DONE);
     expect(units()).toEqual([]);
     expect(host.sh('ip -br address show dev vnet2')).not.toContain('fd6a');
-  }, 60_000);
+  });
 
   serveTest('stay as they are while the config is broken', async () => {
     await start(ONE);
@@ -210,7 +210,7 @@ describe('the instances', () => {
     expect(await host.hook({ ...ONE, path, operation: 'stopped' })).toEqual(DONE);
     expect(host.recorded('logger', path).join('\n')).toContain("<28>cannot update the DHCP and router advertisements for guests: nothing was changed: config '/run/config.toml': line 1 column 7");
     host.write('/run/config.toml', CONFIG);
-  }, 60_000);
+  });
 });
 
 describe('what is missing is a warning, and the guest starts', () => {
@@ -222,7 +222,7 @@ describe('what is missing is a warning, and the guest starts', () => {
     await start(ONE);
     host.sh('umount /etc/systemd/system');
     expect(warnings()).toEqual(["<28>systemctl failed (--no-block restart guestwire-dhcp@vnet1.service guestwire-ra@vnet1.service): Failed to restart guestwire-dhcp@vnet1.service: Unit guestwire-dhcp@vnet1.service not found.: run 'guestwire install', which writes the units if the host config has [serve]"]);
-  }, 60_000);
+  });
 
   serveTest('no daemon', async () => {
     mkdirSync(host.outside('/run/upper'));
@@ -233,7 +233,7 @@ describe('what is missing is a warning, and the guest starts', () => {
     host.sh('umount -l /usr/sbin');
     expect(warnings()).toEqual(["<28>guest 'web1' NIC 0 (52:54:00:00:00:01): no router advertisements on 'vnet1', because '/usr/sbin/radvd' is missing: install package radvd"]);
     expect(units()).toEqual(['guestwire-dhcp@vnet1.service']);
-  }, 60_000);
+  });
 
   serveTest('no systemd', async () => {
     host.sh('rmdir /run/systemd/system');
@@ -244,5 +244,5 @@ describe('what is missing is a warning, and the guest starts', () => {
       "<28>guest 'web2' NIC 0 (52:54:00:00:00:02): no DHCP on 'vnet2', because systemd does not run here: run '/usr/sbin/dnsmasq --keep-in-foreground --log-facility=- --conf-file=/run/guestwire.serve/vnet2/dnsmasq.conf --dhcp-leasefile=/run/guestwire.serve/vnet2/leases' yourself",
       "<28>guest 'web2' NIC 0 (52:54:00:00:00:02): no router advertisements on 'vnet2', because systemd does not run here: run '/usr/sbin/radvd --nodaemon --logmethod=stderr --username=radvd --config=/run/guestwire.serve/vnet2/radvd.conf --pidfile=/run/guestwire.serve/vnet2/radvd.pid' yourself",
     ]);
-  }, 60_000);
+  });
 });

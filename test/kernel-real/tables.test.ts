@@ -66,7 +66,7 @@ beforeAll(async () => {
   await frames.listen('host');
   for (const tap of ['vnet1', 'vnet2', 'vnet3']) await frames.tap(tap);
   hook = hookIn(host, dir);
-}, 60_000);
+});
 
 beforeEach(() => { if (able) before = state(); });
 

@@ -103,7 +103,7 @@ describe('events', () => {
     while (rest.at(-1) !== 'web1 stopped migrated') rest.push(...await take(events, 1));
     expect(rest[0]).toBe('resync overflow');
     expect(rest.length).toBeLessThanOrEqual(7);
-  }, 30_000);
+  });
 
   test('with names of megabytes are replaced likewise', async () => {
     const libvirt = await open({}, { timeout: 30_000 });
@@ -115,7 +115,7 @@ describe('events', () => {
     await libvirt.hostname({ timeout: 10_000 });
     lifecycle(last(), 2);
     expect(await take(events, 1)).toEqual(['resync overflow']);
-  }, 30_000);
+  });
 
   test('end with the signal and with the connection', async () => {
     const libvirt = await open();
@@ -195,7 +195,7 @@ describe('a connection that breaks', () => {
     const patient = libvirt.hostname({ timeout: 10_000 });
     daemon.answer({ connect_open: (peer, call) => { peer.reply('connect_open', call, undefined); } });
     expect(await patient).toBe('fake');
-  }, 20_000);
+  });
 
   test('is not made anew with the daemon of another driver, which knows none of the guests', async () => {
     const libvirt = await open();
@@ -211,7 +211,7 @@ describe('a connection that breaks', () => {
     });
     answerAs('fake:///system');
     expect(await libvirt.hostname({ timeout: 10_000 })).toBe('fake');
-  }, 20_000);
+  });
 
   test('is not asked again in a hurry by a daemon that drops every client', async () => {
     await open();

@@ -58,7 +58,7 @@ beforeAll(async () => {
   host = await startHost({ name: 'rpc' });
   await host.define(domainXml({ name: 'web1', uuid: UUID, nics: [nic('52:54:00:00:00:10')] }));
   libvirt = await connect(host.uri);
-}, 60_000);
+});
 afterEach(async () => {
   await Promise.all(opened.map((connection) => connection.close()));
   opened = [];
@@ -159,7 +159,7 @@ describe('the life of a guest', () => {
       'web1 started booted', 'web1 element urn:guestwire:1', 'web1 element urn:guestwire:1',
       'web1 device-added net1', 'web1 suspended paused', 'web1 resumed unpaused', 'web1 stopped destroyed',
     ]);
-  }, 60_000);
+  });
 
   libvirtTest('with a device that the guest lets go', async () => {
     const { seen } = watch(await open());
@@ -178,7 +178,7 @@ describe('the life of a guest', () => {
     }, { what: 'the device to go', timeout: 60_000 });
     await host.ok('virsh', ['destroy', 'live']);
     await host.ok('virsh', ['undefine', 'live']);
-  }, 120_000);
+  });
 });
 
 describe('the daemon', () => {
@@ -204,7 +204,7 @@ describe('the daemon', () => {
     }
     await host.ok('virsh', ['destroy', 'web1']);
     await waitFor(() => seen.at(-1) === 'web1 stopped destroyed', { what: 'the end' });
-  }, 120_000);
+  });
 
   libvirtTest('that is stopped is noticed by its silence, and had again when it goes on', async () => {
     const connection = await open(host.uri, { keepalive: { interval: 200, count: 2 } });
@@ -215,7 +215,7 @@ describe('the daemon', () => {
     await host.ok('sh', ['-c', 'kill -CONT $(cat /run/libvirtd.pid)']);
     await waitFor(() => seen.at(-1) === 'resync reconnected', { what: 'the resync' });
     expect(await connection.hostname()).toBe('rpc');
-  }, 60_000);
+  });
 
   libvirtTest("finds nothing to complain of in this client's keepalive and goodbye", async () => {
     const logged = (await host.log()).length;
@@ -279,7 +279,7 @@ describe('through virsh', () => {
     expect(() => remote.events()).toThrow(expect.objectContaining({ code: 'ERR_LIBVIRT_UNSUPPORTED' }));
     await Promise.all([remote.close(), remote.close()]);
     await expect(remote.hostname()).rejects.toMatchObject({ code: 'ERR_LIBVIRT_CLOSED' });
-  }, 60_000);
+  });
 });
 
 function web1Ref(): Promise<DomainRef> {

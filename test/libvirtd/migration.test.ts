@@ -32,7 +32,7 @@ beforeAll(async () => {
   there = await open('there');
   await joinHosts([here, there]);
   await here.define(domainXml({ name: 'web1', nics: [nic(MAC)], metadata: WISHES }));
-}, 180_000);
+});
 afterAll(async () => {
   if (!able) return;
   await here.stop();
@@ -68,7 +68,7 @@ describe('guestwire reconcile', () => {
     expect(await routes(here)).toEqual(ROUTES);
     expect(await reconcile(here, 'web1')).toEqual({ code: 0, stderr: '', stdout: "guest 'web1': as its XML says, nothing changed\n" });
     await waitFor(async () => (await here.syslog()).some((line) => line.includes(`guestwire: ${LABEL}: add route 192.0.2.10/32 on 'vnet0'`)), { what: 'the log' });
-  }, 60_000);
+  });
 
   libvirtTest('follows metadata that was edited while the guest runs, also to nothing', async () => {
     // libvirt declares the prefix of --key itself, on the outermost element only.
@@ -85,7 +85,7 @@ describe('guestwire reconcile', () => {
     await set(WISHES);
     expect((await reconcile(here, 'web1')).code).toBe(0);
     expect(await routes(here)).toEqual(ROUTES);
-  }, 60_000);
+  });
 
   libvirtTest('releases what is left of a guest that does not run', async () => {
     await here.ok('sh', ['-c', 'cp -a /run/guestwire /run/kept']);
@@ -95,7 +95,7 @@ describe('guestwire reconcile', () => {
     expect(await state(here)).not.toBe('');
     expect(await reconcile(here, 'web1')).toEqual({ code: 0, stderr: '', stdout: "guest 'web1': it does not run, and none of its wiring is left\n" });
     expect(await state(here)).toBe('');
-  }, 60_000);
+  });
 
   libvirtTest('and other commands know a guest that does not run by its name, UUID and id', async () => {
     const guestwire = (...args: string[]): ReturnType<Host['run']> =>
@@ -115,13 +115,13 @@ describe('guestwire reconcile', () => {
     }
     await here.ok('virsh', ['destroy', 'web1']);
     await waitFor(async () => (await state(here)) === '', { what: 'the release' });
-  }, 60_000);
+  });
 
   libvirtTest('of a guest that libvirt does not know says so', async () => {
     const { code, stderr } = await reconcile(here, 'web9');
     expect(code).toBe(1);
     expect(stderr).toBe("guestwire: guest 'web9' does not exist: 'virsh list --all' lists all guests\n");
-  }, 60_000);
+  });
 });
 
 describe('a guest with a routed link that migrates', () => {
@@ -133,7 +133,7 @@ describe('a guest with a routed link that migrates', () => {
     expect((await routes(here)).map((line) => line.replace(/vnet\d+/, 'vnet0'))).toEqual(ROUTES);
     expect(await routes(there)).toEqual([]);
     expect(await state(there)).toBe('');
-  }, 60_000);
+  });
 
   libvirtTest('has no route at its destination until it is reconciled there, and nothing is left behind', async () => {
     await config(there, '[routed]\nmigration = "manual"\n');
@@ -156,5 +156,5 @@ describe('a guest with a routed link that migrates', () => {
     await there.ok('virsh', ['destroy', 'web1']);
     await waitFor(async () => (await state(there)) === '', { what: 'the release at the destination' });
     expect(await routes(there)).toEqual([]);
-  }, 120_000);
+  });
 });

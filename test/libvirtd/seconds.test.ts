@@ -43,7 +43,7 @@ beforeAll(async () => {
   // The neighbour takes the guests' addresses for its own network's, so that the host has to answer for them.
   for (const network of ['2001:db8:0:10::/64', '192.0.2.0/26'])
     await place.outside.run('ip', ['route', 'add', network, 'dev', 'eth0']);
-}, 180_000);
+});
 
 afterAll(async () => { if (able) await place.host.stop(); });
 
@@ -155,5 +155,5 @@ for (const [title, guest, targets] of GUESTS) {
     expect(Object.entries(seconds).filter(([, each]) => !(each <= bound(SECONDS)))).toEqual([]);
     await expectGone(place, guest.name);
     expect(await printed(link)).toEqual(before);
-  }, 120_000);
+  });
 }

@@ -62,7 +62,7 @@ for (const [title, families] of [
 ] as const) {
   describe(title, () => {
     let place: Place;
-    beforeAll(async () => { if (able) place = await openPlace(`serve${families.length}`, { families }); }, 180_000);
+    beforeAll(async () => { if (able) place = await openPlace(`serve${families.length}`, { families }); });
     afterAll(async () => { if (able) await place.host.stop(); });
 
     serveTest('makes an IPv6-only guest reachable', async () => {
@@ -71,12 +71,12 @@ for (const [title, families] of [
       await expectReachable(place, ['2001:db8:0:10::a']);
       if (families.length === 1) expect(await place.host.ok('ip', ['-4', 'address'])).toBe('');
       await expectGone(place, 'six');
-    }, 180_000);
+    });
 
     serveTest('makes an IPv6-only guest that leaves out duplicate address detection reachable sooner', async () => {
       await boot(place, { name: 'quick', ips: ['2001:db8:0:10::a'], words: 'gw.dad=0' });
       await expectGone(place, 'quick');
-    }, 180_000);
+    });
 
     serveTest('makes a guest with a /64 of its own reachable in it', async () => {
       await boot(place, {
@@ -95,7 +95,7 @@ for (const [title, families] of [
       expect(await place.host.ok('ip', ['-br', '-6', 'address', 'show', 'dev', tap]))
         .toMatch(/fd6a:92c1:7e05::1\/128 fe80::1\/64/);
       await expectGone(place, 'net');
-    }, 180_000);
+    });
 
     if (families.length === 1) return;
     serveTest('makes a dual-stack guest reachable, and goes on when libvirtd comes back', async () => {
@@ -110,6 +110,6 @@ for (const [title, families] of [
       expect(await place.host.ok('cat', ['/run/systemctl.log'])).toMatch(/^--no-block start guestwire-dhcp@vnet\d+\.service guestwire-ra@vnet\d+\.service\n$/);
       expect(await place.host.ok('pgrep', ['-a', 'dnsmasq|radvd'])).toBe(running);
       await expectGone(place, 'dual');
-    }, 180_000);
+    });
   });
 }

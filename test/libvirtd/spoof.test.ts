@@ -28,7 +28,7 @@ beforeAll(async () => {
   outside = await addOutside(host);
   await host.ok('node', [resolve('dist/cli.js'), 'install', '--no-reload']);
   await host.restartLibvirtd();
-}, 180_000);
+});
 
 afterAll(async () => { if (able) await host.stop(); });
 

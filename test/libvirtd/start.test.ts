@@ -24,7 +24,7 @@ beforeAll(async () => {
   image = await guestImage();
   ({ host, outside } = await startLife());
   before = await world();
-}, 180_000);
+});
 
 afterAll(async () => { if (able) await host.stop(); });
 
@@ -63,14 +63,14 @@ describe('a guest without an operating system', () => {
     expect(lines.some((line) => line.includes(`guest 'web1' NIC 0 (${MAC}): add route ${PREFIX} on 'vnet`))).toBe(true);
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
-  }, 60_000);
+  });
 
   libvirtTest('is gone after kill -9 of QEMU', async () => {
     await host.ok('virsh', ['start', 'web1']);
     await expectWired();
     await host.ok('sh', ['-c', 'kill -9 $(cat /run/libvirt/qemu/web1.pid)']);
     await expectGone();
-  }, 60_000);
+  });
 
   libvirtTest('stays wired through reset, suspend and resume', async () => {
     await host.ok('virsh', ['start', 'web1']);
@@ -80,7 +80,7 @@ describe('a guest without an operating system', () => {
     }
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
-  }, 60_000);
+  });
 
   libvirtTest('is gone after save and wired after restore', async () => {
     await host.ok('virsh', ['start', 'web1']);
@@ -94,7 +94,7 @@ describe('a guest without an operating system', () => {
     await expectWired();
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
-  }, 90_000);
+  });
 
   libvirtTest('is put right by reconnect when libvirtd comes back', async () => {
     await host.ok('virsh', ['start', 'web1']);
@@ -108,7 +108,7 @@ describe('a guest without an operating system', () => {
     expect(await host.ok('virsh', ['domstate', 'web1'])).toContain('running');
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
-  }, 90_000);
+  });
 
   libvirtTest('is put right by reconnect though its state is gone, and survives a broken config', async () => {
     await host.ok('virsh', ['start', 'web1']);
@@ -127,7 +127,7 @@ describe('a guest without an operating system', () => {
     await expectWired();
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
-  }, 120_000);
+  });
 });
 
 describe('a start that cannot be', () => {
@@ -141,7 +141,7 @@ describe('a start that cannot be', () => {
     expect(await world()).toBe(spoilt);
     await host.ok('ip', ['route', 'del', PREFIX]);
     await expectGone();
-  }, 60_000);
+  });
 
   libvirtTest('fails at start, undoes what it did, and the next start works', async () => {
     await spoil(`[ "$2" = start ] && ip route add ${PREFIX} via ${NEIGHBOUR} proto static\nexit 0`);
@@ -157,7 +157,7 @@ describe('a start that cannot be', () => {
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
     await undefine('web1');
-  }, 60_000);
+  });
 
   libvirtTest('keeps no guest from starting that asks for nothing', async () => {
     await host.ok('sh', ['-c', 'mkdir -p /etc/guestwire; echo "[broken" > /etc/guestwire/config.toml']);
@@ -168,7 +168,7 @@ describe('a start that cannot be', () => {
     await host.ok('rm', ['/etc/guestwire/config.toml']);
     await undefine('plain');
     await expectGone();
-  }, 60_000);
+  });
 });
 
 /** What the foreign hook does from now on, before guestwire's own. */
@@ -197,7 +197,7 @@ describe('several guests', () => {
     }
     await expectGone();
     await undefine('pair1', 'pair2');
-  }, 180_000);
+  });
 
   libvirtTest('of one target name: what the second wired survives the slow stop of the first', async () => {
     const define = (name: string, mac: string, ips: string[]): ReturnType<Host['define']> =>
@@ -220,7 +220,7 @@ describe('several guests', () => {
     await host.ok('virsh', ['destroy', 'two']);
     await expectGone();
     await undefine('one', 'two');
-  }, 90_000);
+  });
 
   libvirtTest('that claim one address: the second is refused and the first named', async () => {
     await host.define(domainXml(WEB1));
@@ -236,7 +236,7 @@ describe('several guests', () => {
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
     await undefine('web1', 'thief');
-  }, 60_000);
+  });
 });
 
 describe('uninstall', () => {
@@ -256,7 +256,7 @@ describe('uninstall', () => {
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
     await undefine('web1');
-  }, 60_000);
+  });
 });
 
 describe('a guest with an operating system', () => {
@@ -291,5 +291,5 @@ describe('a guest with an operating system', () => {
     });
     await expectGone();
     await undefine('web1');
-  }, 180_000);
+  });
 });

@@ -36,7 +36,7 @@ beforeAll(async () => {
     what: "the uplink's addresses",
   });
   before = await world();
-}, 180_000);
+});
 
 afterAll(async () => { if (canRun(...NEEDED)) await host.stop(); });
 
@@ -139,7 +139,7 @@ describe.each([['a veth pair through macvtap passthrough', VETH], ['an unmanaged
       expect(await host.ok('ip', ['link', 'show', 'dev', 'web1'])).toContain(' mtu 1400 ');
       await host.ok('virsh', ['destroy', 'web1']);
       await expectGone();
-      }, 180_000);
+      });
   }
 
   libvirtTest('is gone after kill -9 of QEMU, and made again by the next start', async () => {
@@ -150,7 +150,7 @@ describe.each([['a veth pair through macvtap passthrough', VETH], ['an unmanaged
       await host.ok('sh', ['-c', 'kill -9 $(cat /run/libvirt/qemu/web1.pid)']);
       await expectGone();
     }
-  }, 90_000);
+  });
 
   libvirtTest('is gone after a start that failed, before and after guestwire had wired it', async () => {
     await host.define(guest(kind));
@@ -162,7 +162,7 @@ describe.each([['a veth pair through macvtap passthrough', VETH], ['an unmanaged
       expect(stderr).toContain(`${operation} begin`);
       await expectGone();
     }
-  }, 90_000);
+  });
 
   libvirtTest('whose addresses are taken between `prepare` and `start` is gone after the refusal', async () => {
     await host.define(guest(kind));
@@ -172,7 +172,7 @@ describe.each([['a veth pair through macvtap passthrough', VETH], ['an unmanaged
     expect(stderr).toContain(`guestwire: ${WHERE}: '192.0.2.10' is already routed`);
     await host.ok('ip', ['route', 'del', '192.0.2.10/32']);
     await expectGone();
-  }, 60_000);
+  });
 
   libvirtTest('is put right when libvirtd comes back, and shown by `plan` before a start', async () => {
     await host.define(guest(kind));
@@ -200,7 +200,7 @@ describe.each([['a veth pair through macvtap passthrough', VETH], ['an unmanaged
     expect(plan).toContain(kind.veth === undefined ? 'tuntap add dev web1 mode tap user 0\n' : 'link add name web1 type veth peer name web1g\n');
     expect(plan).toContain('route add 192.0.2.10/32 dev web1 table main proto 117');
     await expectGone();
-  }, 120_000);
+  });
 });
 
 describe('a veth pair through macvtap passthrough', () => {
@@ -215,7 +215,7 @@ describe('a veth pair through macvtap passthrough', () => {
     expect(await isResolved()).toBe(false);
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
-  }, 60_000);
+  });
 
   libvirtTest('is deaf to neighbour solicitations without allmulticast on the macvtap', async () => {
     await host.define(guest(VETH, { booted: true }));
@@ -228,7 +228,7 @@ describe('a veth pair through macvtap passthrough', () => {
     expect(await answersLinkLocal()).toBe(true);
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
-  }, 120_000);
+  });
 });
 
 describe('taps', () => {
@@ -239,7 +239,7 @@ describe('taps', () => {
       .toMatch(/multi_queue numqueues .*user root/);
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
-  }, 60_000);
+  });
 
   libvirtTest('a managed one has the MTU of its <mtu>, by libvirt and by `reconcile`', async () => {
     await host.define(guest({ veth: undefined, nic: `<interface type='ethernet'><mac address='${MAC}'/><target dev='web1'/><mtu size='1400'/></interface>` }));
@@ -250,12 +250,12 @@ describe('taps', () => {
     expect(await host.ok('ip', ['link', 'show', 'dev', 'web1'])).toContain(' mtu 1400 ');
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
-  }, 60_000);
+  });
 
   libvirtTest('an unmanaged one that nothing speaks of is not made', async () => {
     await host.define(domainXml({ name: 'plain', nics: [TAP.nic] }));
     expect((await host.virsh('start', 'plain')).stderr).toContain("target managed='no' but specified dev doesn't exist");
     await expectGone();
     await host.ok('virsh', ['-q', 'undefine', 'plain']);
-  }, 60_000);
+  });
 });

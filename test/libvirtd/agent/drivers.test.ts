@@ -23,7 +23,7 @@ beforeAll(async () => {
   await place.host.define(
     domainXml({ name: 'web1', uuid: UUID, nics: [nic(MAC)], metadata: metadata({ mac: MAC, ips: ['192.0.2.10'] }) }),
   );
-}, 120_000);
+});
 beforeEach(async () => { if (canRun('root', 'netns', 'libvirt')) await place.host.ok('virsh', ['start', 'web1']); });
 afterEach(async () => { if (canRun('root', 'netns', 'libvirt')) await place.host.ok('virsh', ['destroy', 'web1']); });
 afterAll(async () => { if (canRun('root', 'netns', 'libvirt')) await place.close(); });
@@ -39,7 +39,7 @@ describe('a guest that runs', () => {
     expect(await guestwire(['check'], OTHER)).toEqual({ code: 0, stdout: '', stderr: '' });
     expect(await guestwire(['reconcile', '--all'], OTHER)).toEqual({ code: 0, stdout: 'all wiring is as the XML says, nothing changed\n', stderr: '' });
     expect(await routes()).toBe(1);
-  }, 60_000);
+  });
 
   libvirtTest('of a driver that is asked, and does not know it, is gone', async () => {
     await belongTo('test');
@@ -48,7 +48,7 @@ describe('a guest that runs', () => {
     expect(await routes()).toBe(1);
     expect((await guestwire(['reconcile', '--all'], OTHER)).stdout).toContain("guest 'web1': forgotten");
     expect(await routes()).toBe(0);
-  }, 60_000);
+  });
 
   libvirtTest("is none of the agent's, when it is of another driver", async () => {
     const entryOf = (name: string, more: object): string => {
@@ -67,7 +67,7 @@ describe('a guest that runs', () => {
     expect(await routes()).toBe(1);
     agent.kill();
     await agent.result;
-  }, 60_000);
+  });
 });
 
 describe('a libvirt that calls no hook of this host', () => {
@@ -81,6 +81,6 @@ describe('a libvirt that calls no hook of this host', () => {
         expect({ args, code }).toEqual({ args, code: 1 });
         expect(stderr).toContain(`'${uri}' is ${whose} libvirt`);
       }
-    }, 60_000);
+    });
   }
 });

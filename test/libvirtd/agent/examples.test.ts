@@ -26,7 +26,7 @@ beforeAll(async () => {
   );
   await host.define(domainXml({ name: 'bare1', nics: [nic('52:54:00:00:00:20')] }));
   for (const name of ['web1', 'bare1']) await host.ok('virsh', ['start', name]);
-}, 60_000);
+});
 afterAll(async () => { if (able) await host.stop(); });
 
 const file = (name: string): string => resolve('examples', name);
@@ -57,5 +57,5 @@ describe('examples/', () => {
     await waitFor(() => program.output().includes('web1 is exact'), { what: 'the end of it' });
     program.kill();
     await program.result;
-  }, 60_000);
+  });
 });

@@ -61,7 +61,7 @@ beforeAll(async () => {
       what: `an answer from ${address}`, timeout: 60_000,
     });
   }
-}, 240_000);
+});
 afterAll(async () => {
   if (!able) return;
   await here.close();
@@ -141,7 +141,7 @@ describe('a guest that migrates', () => {
     expect(await routesOf(here.host)).toHaveLength(2);
     expect(await stateOf(there)).toBe('');
     agent = await there.startAgent();
-  }, 60_000);
+  });
 
   libvirtTest('and fails on its way keeps all it has, and leaves nothing at the destination', async () => {
     const [routes, entry] = [await routesOf(here.host), await here.host.ok('sh', ['-c', 'cat /run/guestwire/*.json'])];
@@ -164,7 +164,7 @@ describe('a guest that migrates', () => {
     expect(await here.host.ok('sh', ['-c', 'cat /run/guestwire/*.json'])).toBe(entry);
     const silences = await pings.stop();
     for (const silence of silences.values()) expect(silence).toBeLessThan(bound(3));
-  }, 120_000);
+  });
 
   libvirtTest('has its routes there when it runs there and not before, and is hardly silent for longer than its own pause', async () => {
     const [source, destination, left, came] = [watchRoutes(here), watchRoutes(there), moments(here), moments(there)];
@@ -196,5 +196,5 @@ describe('a guest that migrates', () => {
       async () => (await routesOf(there.host)).length === 0, { what: 'no route at all', since: performance.now() },
     );
     expect(await there.host.ok('ip', ['neigh', 'show', 'proxy'])).toBe('');
-  }, 120_000);
+  });
 });

@@ -7,7 +7,7 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_pr
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { createSupervisor } from '../../../lib/agent/supervisor.js';
 import { agentUnitText } from '../../../lib/install/agent-unit.js';
 import { exec } from '../../../lib/system/exec-async.js';
@@ -19,8 +19,7 @@ const hostTest = testWith('root', 'netns');
 const systemdTest = testWith('systemd', 'python3');
 const FILES = ['/usr/lib/guestwire/agent.mjs', '/etc/systemd/system/guestwire-agent.service'];
 
-jest.setTimeout(60_000);
-beforeAll(assertBuilt, 120_000);
+beforeAll(assertBuilt);
 
 describe('guestwire install --agent', () => {
   let host: InstallHost;

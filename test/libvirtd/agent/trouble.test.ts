@@ -31,7 +31,7 @@ beforeAll(async () => {
     metadata: metadata({ mac: MAC, ips: [ADDRESS] }),
   }));
   await place.host.ok('virsh', ['start', 'web1']);
-}, 120_000);
+});
 afterAll(async () => {
   if (able) await place.close();
 });
@@ -66,7 +66,7 @@ describe('guestwire set and unset', () => {
     expect(await libvirt.domainXml(web1, { from: 'inactive' })).toContain('address="192.0.2.10"');
     expect((await guestwire('set', 'web1', '--nic', MAC, '--ip', ADDRESS)).code).toBe(0);
     await until(holds(ADDRESS), { what: 'the address again' });
-  }, 60_000);
+  });
 
   libvirtTest('write nothing that the guest may not have', async () => {
     const web1 = await place.libvirt.lookupDomain({ uuid: UUID });
@@ -86,7 +86,7 @@ describe('guestwire set and unset', () => {
     }
     expect([await place.libvirt.domainXml(web1), await place.libvirt.domainXml(web1, { from: 'inactive' })])
       .toEqual(before);
-  }, 60_000);
+  });
 
   libvirtTest('write nothing when the config cannot be saved', async () => {
     const web1 = await place.libvirt.lookupDomain({ uuid: UUID });
@@ -98,7 +98,7 @@ describe('guestwire set and unset', () => {
     expect(stderr).toContain('Read-only file system');
     expect(await place.libvirt.domainXml(web1)).toBe(before);
     expect(await destinations()).toEqual([ADDRESS]);
-  }, 60_000);
+  });
 });
 
 describe('a NIC that goes', () => {
@@ -122,7 +122,7 @@ describe('a NIC that goes', () => {
     // A second on a quiet machine, which the printed figure shows.
     expect(took).toBeLessThan(bound(5_000));
     expect(await destinations()).toEqual([ADDRESS]);
-  }, 120_000);
+  });
 });
 
 describe('the agent', () => {
@@ -132,7 +132,7 @@ describe('the agent', () => {
     expect(await destinations()).toEqual([]);
     await place.host.startLibvirtd();
     await until(holds(ADDRESS), { what: 'the route', timeout: 30_000 });
-  }, 60_000);
+  });
 
   libvirtTest('makes altered rules as they were when it looks at all guests', async () => {
     const tap = await tapOf(ADDRESS);
@@ -147,7 +147,7 @@ ${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
     expect(await list()).not.toBe(before);
     agent.kill('SIGHUP');
     await until(async () => (await list().catch(() => '')) === before, { what: 'the rules' });
-  }, 60_000);
+  });
 
   libvirtTest('starts its monitors again when they end', async () => {
     const tap = await tapOf(ADDRESS);
@@ -159,7 +159,7 @@ ${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
     await sleep(200);
     await place.host.ok('sh', ['-c', `ip link set ${tap} down; ip link set ${tap} up`]);
     await until(holds(ADDRESS), { what: 'the route' });
-  }, 60_000);
+  });
 
   libvirtTest('killed at any moment leaves nothing behind, and its next run makes all exact', async () => {
     for (let round = 0; round < 8; round += 1) {
@@ -177,13 +177,13 @@ ${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
       agent = await place.startAgent();
       await until(holds(address), { what: `the route of round ${round}` });
     }
-  }, 120_000);
+  });
 
   libvirtTest('is one at a time', async () => {
     const other = await guestwire('agent');
     expect(other).toMatchObject({ code: 1, stdout: '' });
     expect(other.stderr).toMatch(/^guestwire: could not get lock '\/run\/guestwire\.agent' within 5 s: held by guestwire agent \(pid \d+\)\n$/);
-  }, 60_000);
+  });
 
   libvirtTest('forgets a guest that ended', async () => {
     await place.host.ok('virsh', ['destroy', 'web1']);
@@ -194,5 +194,5 @@ ${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
     const { code, stderr } = await agent.result;
     expect(code).toBe(0);
     expect(stderr).not.toContain('bug');
-  }, 60_000);
+  });
 });

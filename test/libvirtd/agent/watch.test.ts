@@ -32,13 +32,13 @@ beforeAll(async () => {
   if (!able) return;
   place = await openAgentPlace('watch');
   agent = await place.startAgent();
-}, 60_000);
+});
 afterEach(async () => {
   if (!able) return;
   for (const { uuid } of await place.libvirt.listDomains({ state: 'active' }))
     await place.host.ok('virsh', ['destroy', uuid]);
   for (const { uuid } of await place.libvirt.listDomains()) await place.host.ok('virsh', ['undefine', uuid]);
-}, 60_000);
+});
 afterAll(async () => {
   if (!able) return;
   figure(`from event to exact:\n${latencies.join('\n')}`);
@@ -91,7 +91,7 @@ describe('a NIC of a running guest', () => {
     note('attach', took);
     expect(took).toBeLessThan(SLOW);
     expect(await routesOf(place.host)).toHaveLength(2);
-  }, 60_000);
+  });
 
   libvirtTest('whose metadata change has what they say at once, and nothing when they are gone', async () => {
     const guest = await startGuest(2, { wishes: wish({ mac: macOf(2), ips: [addressOf(2)] }) });
@@ -109,7 +109,7 @@ describe('a NIC of a running guest', () => {
     const gone = await until(hasNot(addressOf(2, 9)), { what: 'no route', since });
     note('metadata removed', gone);
     expect(gone).toBeLessThan(SLOW);
-  }, 60_000);
+  });
 
   libvirtTest('whose tap went down and up has its addresses and routes again', async () => {
     await startGuest(3, { wishes: wish({ mac: macOf(3), ips: [addressOf(3), '2001:db8::3'] }) });
@@ -126,7 +126,7 @@ describe('a NIC of a running guest', () => {
     );
     note('tap down and up', took);
     expect(took).toBeLessThan(SLOW);
-  }, 60_000);
+  });
 
   libvirtTest('whose tap is renamed is filtered under its new name at once, and looked after there', async () => {
     const guest = await startGuest(4, { wishes: wish({ mac: macOf(4), ips: [addressOf(4)] }) });
@@ -142,7 +142,7 @@ describe('a NIC of a running guest', () => {
     await until(isRight, { what: 'the route again' });
     await place.host.virsh('destroy', guest.name);
     await until(hasNot(addressOf(4)), { what: 'no route' });
-  }, 60_000);
+  });
 });
 
 describe('twenty guests', () => {
@@ -163,7 +163,7 @@ describe('twenty guests', () => {
     }, { pause: 50, what: 'twenty other routes', since });
     note('twenty guests at once', took);
     expect(took).toBeLessThan(SLOW);
-  }, 240_000);
+  });
 });
 
 describe('the agent', () => {
@@ -175,5 +175,5 @@ describe('the agent', () => {
     expect({ code, unexpected }).toEqual({ code: 0, unexpected: [] });
     expect((await place.host.run('pgrep', ['-fa', '^(ip -o -d|bridge) monitor'])).stdout).toBe('');
     expect(await isWatched(place.host)).toBe(false);
-  }, 60_000);
+  });
 });
