@@ -69,7 +69,7 @@ export interface Concern {
 export interface ConcernedNic {
   /** The NIC's position in the domain XML. */
   readonly nic: number;
-  readonly mac: string;
+  readonly mac: string | undefined;
   /** The link on the host; undefined: guestwire has none yet. */
   readonly link: string | undefined;
 }

@@ -85,7 +85,7 @@ describe('a dry run', () => {
   const SITUATIONS: readonly (readonly [name: string, make: () => void, ...lines: string[]])[] = [
     ['routes, addresses and sysctls of two guests', () => host.netns.sh('ip addr flush dev vnet1; sysctl -qw net.ipv6.conf.vnet2.accept_ra=1; ip rule del iif vnet2 lookup 100'),
       "guest 'web1' NIC 0 (52:54:00:aa:bb:01): add address fe80::1/64 on 'vnet1'", "guest 'db1' NIC 0 (52:54:00:aa:bb:02): set sysctl net.ipv6.conf.vnet2.accept_ra=0"],
-    ['the tables that guests share', () => host.netns.sh('nft flush ruleset'), "guest 'web1': add nftables table inet guestwire"],
+    ['the tables that guests share', () => host.netns.sh('nft flush ruleset'), "host: add nftables table inet guestwire"],
     ['an altered rule', () => host.netns.sh('nft insert rule netdev guestwire nic_$(cat /sys/class/net/vnet1/ifindex) accept'), "guest 'web1' NIC 0 (52:54:00:aa:bb:01): renew filter of 'vnet1' (nftables table netdev guestwire)"],
     ['proxies, which are announced again', () => host.netns.sh('ip neigh del proxy 192.0.2.10 dev uplink0; sysctl -qw net.ipv6.conf.uplink0.proxy_ndp=0'),
       "guest 'web1': add neighbour proxy 192.0.2.10 on 'uplink0'", "guest 'web1': announced 192.0.2.10 on 'uplink0'"],
