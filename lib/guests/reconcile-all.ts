@@ -107,7 +107,9 @@ async function reconcileThem(host: Host, task: Task): Promise<void> {
 }
 
 /** What fails for one guest keeps no other from being made right. */
-async function attempt({ effects, done }: Pick<Task, 'effects' | 'done'>, act: () => Promise<void> | void): Promise<void> {
+async function attempt(
+  { effects, done }: Pick<Task, 'effects' | 'done'>, act: () => Promise<void> | void,
+): Promise<void> {
   try {
     await act();
   } catch (error) {

@@ -56,7 +56,8 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
   // iproute2 prints {} for a link that its filter left out.
   return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
     const link = read(linkSchema, entry, 'ip address');
-    const { info_kind: infoKind, info_data: data, info_slave_kind: joined, info_slave_data: port } = link.linkinfo ?? {};
+    const { info_kind: infoKind, info_data: data } = link.linkinfo ?? {};
+    const { info_slave_kind: joined, info_slave_data: port } = link.linkinfo ?? {};
     return {
       ifname: link.ifname,
       ifindex: link.ifindex,
