@@ -5,7 +5,7 @@
 import * as z from 'zod/mini';
 import { ToolOutputError } from '../errors.js';
 import {
-  canonicalDestination, contains, type Family, hostPrefix, parseAddress, parsePrefix, type Prefix,
+  type Address, contains, type Family, parseAddress, parseDestination, type Prefix,
 } from '../values/address.js';
 import { routeProtocol, routeTable, routeType } from '../values/route-names.js';
 import { canonicalMembership, vidsOf, type VlanMember } from '../values/vlan.js';
@@ -59,7 +59,7 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
         : undefined,
       master: link.master,
       addresses: link.addr_info.flatMap(({ local, prefixlen }) =>
-        local === undefined || prefixlen === undefined ? [] : [{ address: parseAddress(local).text, length: prefixlen }]),
+        local === undefined || prefixlen === undefined ? [] : [{ address: parseAddress(local), length: prefixlen }]),
       isolated: info?.info_slave_kind === 'bridge' ? (info.info_slave_data?.isolated ?? false) : undefined,
       vlan: info?.info_kind === 'vlan' && link.link !== undefined && info.info_data?.id !== undefined
         ? { parent: link.link, vid: info.info_data.id, protocol: tagProtocol(info.info_data.protocol) }
@@ -108,10 +108,10 @@ export function parseRoutes(
     const type = routeType(route.type);
     return {
       type,
-      to: parsePrefix(canonicalDestination(route.dst, familyOf(route.dst, via))),
+      to: parseDestination(route.dst, familyOf(route.dst, via)),
       dev: route.dev ?? (NOWHERE.has(type) ? undefined : question.dev) ?? route.nexthops[0]?.dev,
-      via: via === undefined ? undefined : parseAddress(via).text,
-      hops: hops.map((hop) => parseAddress(hop).text),
+      via,
+      hops,
       table: routeTable(route.table),
       protocol: routeProtocol(route.protocol ?? question.protocol ?? 'kernel'),
     };
@@ -124,12 +124,12 @@ export function parseRoutes(
  */
 export function parseNextHops(answer: readonly unknown[], prefixes: readonly Prefix[]): RouteFacts[] {
   const gatewayed = answer.filter((entry) => typeof entry === 'object' && entry !== null && ('gateway' in entry || 'via' in entry || 'nexthops' in entry));
-  return gatewayed.filter((entry) => hopsOf(read(hopsSchema, entry, 'ip route')).some((hop) => prefixes.some((prefix) => contains(prefix, hostPrefix(parseAddress(hop))))))
+  return gatewayed.filter((entry) => hopsOf(read(hopsSchema, entry, 'ip route')).some((hop) => prefixes.some((prefix) => contains(prefix, hop.prefix))))
     .flatMap((entry) => parseRoutes([entry]));
 }
 
-function hopsOf(route: z.output<typeof hopsSchema>): string[] {
-  return [route, ...route.nexthops].flatMap(({ gateway, via }) => gateway ?? via?.host ?? []);
+function hopsOf(route: z.output<typeof hopsSchema>): Address[] {
+  return [route, ...route.nexthops].flatMap(({ gateway, via }) => gateway ?? via?.host ?? []).map(parseAddress);
 }
 
 const proxySchema = z.object({ dst: z.string(), dev: z.optional(z.string()), protocol: z.optional(z.string()) });
@@ -143,7 +143,7 @@ export function parseProxies(answer: readonly unknown[]): ProxyFacts[] {
 export function parseHostProxies(answer: readonly unknown[]): (ProxyFacts & { readonly dev: string })[] {
   return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
     const { dst, dev = '', protocol = '0' } = read(proxySchema, entry, 'ip neigh');
-    return { address: parseAddress(dst).text, protocol, dev };
+    return { address: parseAddress(dst), protocol, dev };
   });
 }
 
@@ -206,6 +206,6 @@ function isEmpty(entry: unknown): boolean {
   return typeof entry === 'object' && entry !== null && Object.keys(entry).length === 0;
 }
 
-function familyOf(dst: string, via: string | undefined): Family {
-  return dst.includes(':') || (dst === 'default' && via?.includes(':') === true) ? 'inet6' : 'inet';
+function familyOf(dst: string, via: Address | undefined): Family {
+  return dst.includes(':') || (dst === 'default' && via?.family === 'inet6') ? 'inet6' : 'inet';
 }

@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ToolOutputError } from '../errors.js';
 import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from '../system/exec.js';
-import { parsePrefix, type Prefix } from '../values/address.js';
+import type { Prefix } from '../values/address.js';
 import { oneLine } from '../values/quote.js';
 import type { VlanMember } from '../values/vlan.js';
 import { askRules6, parseLastResorts, parseRules, RULE_QUESTION } from './ip-rule-output.js';
@@ -119,7 +119,7 @@ function queriesOf(scope: Scope, procSys: string): Query[] {
     ...(scope.subinterfaces ? [{ kind: 'subinterfaces' as const, text: 'link show type vlan' }] : []),
     ...scope.proxies.map((link): Query => ({ kind: 'proxies', text: `neigh show proxy dev ${link}`, link })),
     // iproute2's own filter `via` passes over multipath routes (6.1).
-    ...(scope.nextHops.length === 0 ? [] : [{ kind: 'nextHops' as const, text: 'route show table all', prefixes: scope.nextHops.map(parsePrefix) }]),
+    ...(scope.nextHops.length === 0 ? [] : [{ kind: 'nextHops' as const, text: 'route show table all', prefixes: scope.nextHops }]),
     ...(scope.routers === true ? [{ kind: 'routers' as const, text: 'route show table all proto ra exact ::/0' }] : []),
     ...(scope.tables === undefined ? [] : tableQueries(scope.tables.protocol)),
     ...scope.exact.map(({ to, table }): Query => ({ kind: 'exact', text: `route show table all exact ${to}`, table })),

@@ -3,10 +3,11 @@
  * any other, prints itself as sorted lines an operator could read, and fails at the nth line when told to.
  */
 import { CommandError } from '../../lib/errors.js';
+import type { Stored } from '../../lib/attachments/schema.js';
 import type { Kernel } from '../../lib/kernel/kernel.js';
 import type { LinkFacts, Observation, RouteFacts, RuleFacts, Scope, Subinterface } from '../../lib/kernel/observation.js';
 import type { Batch } from '../../lib/state/render.js';
-import { canonicalDestination, contains, hostPrefix, parseAddress, parsePrefix } from '../../lib/values/address.js';
+import { contains, parseAddress, parseDestination, parsePrefix } from '../../lib/values/address.js';
 import { parseVids, vidsOf, type VlanMember } from '../../lib/values/vlan.js';
 import { applyNft, type FakeNft, filterFacts } from './nft.js';
 import { print } from './print.js';
@@ -25,7 +26,7 @@ export interface FakeHost {
   proxies?: { dev: string; address: string; protocol?: string }[];
   /** guestwire's nftables tables. */
   nft?: FakeNft;
-  rules?: RuleFacts[];
+  rules?: Stored<RuleFacts>[];
   lastResorts?: { family: 'inet' | 'inet6'; table: string; protocol: number }[];
   /** Links with a default route from router advertisements. */
   routers?: string[];
@@ -109,10 +110,10 @@ function carryOut(kernel: FakeKernel, batch: Batch, text: string): void {
 }
 
 function observe(host: Required<FakeHost>, scope: Scope): Observation {
-  const locals = host.networks.map(({ dev, address }) => routeFacts({ type: 'local', to: hostPrefix(parseAddress(address)).text, dev, table: 'local' }));
+  const locals = host.networks.map(({ dev, address }) => routeFacts({ type: 'local', to: parseAddress(address).prefix.text, dev, table: 'local' }));
   const routes = [...locals, ...host.routes.map(routeFacts), ...host.networks.map(({ dev, prefix }) => routeFacts({ to: prefix, dev }))];
   const lookup = (address: string): RouteFacts | undefined => {
-    const host32 = hostPrefix(parseAddress(address));
+    const host32 = parseAddress(address).prefix;
     return routes.filter((route) => contains(route.to, host32)).sort((a, b) => b.to.length - a.to.length)[0];
   };
   return {
@@ -129,16 +130,16 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     lookups: new Map(scope.lookups.map((address) => [address, NOWHERE.has(lookup(address)?.type ?? '') ? undefined : lookup(address)])),
     nowhere: new Set(scope.lookups.filter((address) => NOWHERE.has(lookup(address)?.type ?? ''))),
     locals: locals.filter(({ to }) => scope.locals.some((prefix) => contains(parsePrefix(prefix), to))),
-    nextHops: routes.filter(({ hops }) => hops.some((hop) => scope.nextHops.some((prefix) => contains(parsePrefix(prefix), hostPrefix(parseAddress(hop)))))),
+    nextHops: routes.filter(({ hops }) => hops.some((hop) => scope.nextHops.some((prefix) => contains(prefix, hop.prefix)))),
     exact: routes.filter(({ to, table }) => scope.exact.some((asked) => asked.to === to.text && (asked.table === 'all' || asked.table === table))),
     members: new Map([...scope.bridges, ...scope.joined ?? []].filter((bridge) => host.links[bridge] !== undefined).map((bridge) => [bridge, portsOf(host, bridge)])),
     subinterfaces: scope.subinterfaces ? subinterfacesOf(host) : [],
-    proxies: new Map(scope.proxies.filter((dev) => host.links[dev] !== undefined).map((dev) => [dev, host.proxies.filter((proxy) => proxy.dev === dev).map(({ address, protocol = '0' }) => ({ address, protocol }))])),
+    proxies: new Map(scope.proxies.filter((dev) => host.links[dev] !== undefined).map((dev) => [dev, host.proxies.filter((proxy) => proxy.dev === dev).map(({ address, protocol = '0' }) => ({ address: parseAddress(address), protocol }))])),
     hasLink: (dev) => host.links[dev] !== undefined,
     tracking: scope.tracking === true ? host.tracking : undefined,
     filters: new Map(scope.filters.map((family) => [family, filterFacts(host.nft, family, (ifindex) => nameOf(host, ifindex))])),
     routers: scope.routers === true ? host.routers.filter((dev) => host.sysctls[`net/ipv6/conf/${dev}/accept_ra`] === '1') : undefined,
-    rules: scope.tables && [...host.rules],
+    rules: scope.tables && host.rules.map((rule) => ({ ...rule, to: rule.to === undefined ? undefined : parsePrefix(rule.to) })),
     lastResorts: scope.tables && host.lastResorts.filter(({ protocol }) => protocol === scope.tables?.protocol),
     sysctls: new Map(scope.sysctls.flatMap((path) => (host.sysctls[path] === undefined ? [] : [[path, host.sysctls[path]] as const]))),
   };
@@ -176,7 +177,7 @@ function linkFacts(ifname: string, link: FakeLink): LinkFacts {
     master: link.master,
     addresses: (link.addresses ?? []).map((text) => {
       const [address = '', length] = text.split('/');
-      return { address, length: Number(length) };
+      return { address: parseAddress(address), length: Number(length) };
     }),
     isolated: link.master === undefined ? undefined : (link.isolated ?? false),
     vlan: link.vlan && { protocol: '802.1Q', ...link.vlan },
@@ -189,7 +190,8 @@ function linkFacts(ifname: string, link: FakeLink): LinkFacts {
 }
 
 function routeFacts({ type = 'unicast', to, dev, via, table = 'main', protocol = 'kernel' }: FakeHost['routes'] extends (infer R)[] | undefined ? R : never): RouteFacts {
-  return { type, to: parsePrefix(canonicalDestination(to, to.includes(':') ? 'inet6' : 'inet')), dev, via, hops: via === undefined ? [] : [via], table, protocol };
+  const hops = via === undefined ? [] : [parseAddress(via)];
+  return { type, to: parseDestination(to, to.includes(':') ? 'inet6' : 'inet'), dev, via: hops[0], hops, table, protocol };
 }
 
 function apply(host: Required<FakeHost>, batch: Batch, text: string): void {

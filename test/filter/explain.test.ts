@@ -3,11 +3,13 @@
 import { describe, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../../lib/attachments/derive.js';
 import type { Wired } from '../../lib/attachments/kinds.js';
+import type { Stored } from '../../lib/attachments/schema.js';
 import { parseConfig } from '../../lib/config/file.js';
 import { METADATA_NAMESPACE, parseDomain } from '../../lib/domain/domain.js';
 import { decide, type Flow } from '../../lib/filter/explain.js';
 import type { Parties } from '../../lib/filter/parties.js';
 import type { Profile, Proto } from '../../lib/intent/policy.js';
+import { parseAddress } from '../../lib/values/address.js';
 
 const uuidOf = (n: number): string => `00000000-0000-0000-0000-00000000000${n}`;
 
@@ -27,12 +29,18 @@ const HOST = '2001:db8:eeee::1';
 const A = '2001:db8::1';
 const B = '2001:db8::2';
 
+type TextFlow = Partial<Stored<Flow>> & Pick<Stored<Flow>, 'from' | 'to'>;
+
+function flowOf({ from, to, ...flow }: TextFlow): Flow {
+  return { proto: undefined, port: undefined, ...flow, from: parseAddress(from), to: parseAddress(to) };
+}
+
 /** Guest a sends, guest b receives; `a` and `b` are their words beside the routed link. */
-function verdict(words: { a?: string; b?: string; config?: string; quarantined?: number[] }, flow: Partial<Flow> & Pick<Flow, 'from' | 'to'>): string {
+function verdict(words: { a?: string; b?: string; config?: string; quarantined?: number[] }, flow: TextFlow): string {
   const config = words.config ?? '';
   const guests = [guestOf('a', 1, { words: routed(1) + (words.a ?? ''), config }), guestOf('b', 2, { words: routed(2, '<gw:route address="2001:db8:2::" prefix="48"/>') + (words.b ?? ''), config })];
   const parties: Parties = { guests, host: new Set([HOST]), quarantined: new Set((words.quarantined ?? []).map(uuidOf)) };
-  const { verdict: said, rulings } = decide({ proto: undefined, port: undefined, ...flow }, parties);
+  const { verdict: said, rulings } = decide(flowOf(flow), parties);
   return [said, ...rulings.map(({ guest, direction, rule, origin }) => `${guest} ${direction}: ${rule}${origin === undefined ? '' : ` (${origin})`}`)].join('; ');
 }
 
@@ -41,7 +49,7 @@ describe('on a bridge of one VLAN', () => {
   const on = (bridge: string, n: number, words: string): Guest => guestOf(`g${n}`, n, { words: `<gw:ip address="2001:db8::${n}"/>${words}`, config, bridge });
   const between = (one: Guest, other: Guest): string => {
     const parties: Parties = { guests: [one, other], host: new Set([HOST]), quarantined: new Set() };
-    return decide({ from: A, to: B, proto: 'tcp', port: 443 }, parties).rulings.map(({ rule }) => rule).join('; ');
+    return decide(flowOf({ from: A, to: B, proto: 'tcp', port: 443 }), parties).rulings.map(({ rule }) => rule).join('; ');
   };
 
   test('guests are neighbours, and isolated ports do not meet', () => {
@@ -63,7 +71,7 @@ const profile = (name: Profile): string => `<gw:policy profile="${name}"/>`;
 describe('without permissions the profile decides', () => {
   const echo = { proto: 'icmpv6' as const };
   const web = { proto: 'tcp' as const, port: 443 };
-  test.each<[string, Partial<Flow> & Pick<Flow, 'from' | 'to'>, Record<Profile, 'passes' | 'dropped'>]>([
+  test.each<[string, TextFlow, Record<Profile, 'passes' | 'dropped'>]>([
     ['world to guest', { from: WORLD, to: A, ...web }, { open: 'passes', isolated: 'passes', closed: 'dropped' }],
     ['echo from the world', { from: WORLD, to: A, ...echo }, { open: 'passes', isolated: 'passes', closed: 'passes' }],
     ['guest to guest', { from: B, to: A, ...web }, { open: 'passes', isolated: 'dropped', closed: 'dropped' }],
@@ -93,7 +101,7 @@ describe('without permissions the profile decides', () => {
 
 describe('permissions in', () => {
   const WEB = '<gw:allow direction="in" proto="tcp" port="443,8443-8450"/>';
-  test.each<[string, string, Partial<Flow> & Pick<Flow, 'from' | 'to'>, string]>([
+  test.each<[string, string, TextFlow, string]>([
     ['passes what it names', WEB, { from: WORLD, to: B, proto: 'tcp', port: 8444 }, 'passes; b in: allows tcp 443,8443-8450 (<gw:allow> 1 in its metadata)'],
     ['passes it from guests too, for it names nobody', WEB, { from: A, to: B, proto: 'tcp', port: 443 }, "passes; a out: profile 'isolated' leaves the decision to the receiver (the default); b in: allows tcp 443,8443-8450 (<gw:allow> 1 in its metadata)"],
     ['drops other ports', WEB, { from: WORLD, to: B, proto: 'tcp', port: 22 }, 'dropped; b in: allows only tcp 443,8443-8450 (<gw:allow> 1 in its metadata)'],
@@ -130,7 +138,7 @@ describe('permissions in', () => {
 
 describe('permissions out', () => {
   const SERVE = '[serve]\ndns = ["2001:db8:eeee::1", "2001:db8::2", "2001:db8:ffff::1"]';
-  test.each<[string, string, Partial<Flow> & Pick<Flow, 'to'>, string]>([
+  test.each<[string, string, Omit<TextFlow, 'from'>, string]>([
     ['world, allowed', 'to="2001:db8:ffff::/48" proto="tcp" port="443"', { to: WORLD, proto: 'tcp', port: 443 }, 'passes'],
     ['world, other port', 'to="2001:db8:ffff::/48" proto="tcp" port="443"', { to: WORLD, proto: 'tcp', port: 80 }, 'dropped'],
     ['world, echo', 'proto="tcp"', { to: WORLD, proto: 'icmpv6' }, 'dropped'],
@@ -159,7 +167,7 @@ describe('permissions out', () => {
 
   test('of the host config say so', () => {
     const config = '[guest.a."52:54:00:aa:bb:01"]\nallow = [{ direction = "out", to = ["host"] }, { direction = "out", to = ["guest:b"] }]';
-    const { rulings } = decide({ from: A, to: WORLD, proto: 'tcp', port: 1 }, { guests: [guestOf('a', 1, { words: routed(1), config })], host: new Set(), quarantined: new Set() });
+    const { rulings } = decide(flowOf({ from: A, to: WORLD, proto: 'tcp', port: 1 }), { guests: [guestOf('a', 1, { words: routed(1), config })], host: new Set(), quarantined: new Set() });
     expect(rulings.map(({ rule, origin }) => [rule, origin])).toEqual([['none of its 2 permissions for what goes out', '[guest] in the host config']]);
   });
 });
@@ -178,7 +186,7 @@ describe('quarantine drops all', () => {
 
 describe('whose an address is', () => {
   const parties = (...guests: Guest[]): Parties => ({ guests, host: new Set([HOST]), quarantined: new Set() });
-  const flow = (from: string, to: string, proto?: Proto): Flow => ({ from, to, proto, port: undefined });
+  const flow = (from: string, to: string, proto?: Proto): Flow => flowOf({ from, to, proto });
   const VLAN = '<gw:vlan><gw:tag id="10"/></gw:vlan>';
   const port = (n: number, more = '', bridge = 'br0'): Guest => guestOf(`p${n}`, n, { words: `${VLAN}<gw:ip address="2001:db8:9::${n}"/>${more}`, bridge });
 
@@ -228,7 +236,7 @@ describe('whose an address is', () => {
 
   const TO_2 = '2001:db8:9::2';
   const allowed = (from: string): string => `<gw:allow direction="in" proto="tcp" port="443" from="${from}"/>`;
-  test.each<[string, string, Partial<Flow> & Pick<Flow, 'from'>, 'passes' | 'dropped', string]>([
+  test.each<[string, string, Omit<TextFlow, 'to'>, 'passes' | 'dropped', string]>([
     ['isolated, from a neighbour', profile('isolated'), { from: '2001:db8:9::1' }, 'dropped', "profile 'isolated' lets no other guest in"],
     ['isolated, from another VLAN', profile('isolated'), { from: '2001:db8:9::3' }, 'passes', "profile 'isolated' lets the world in"],
     ['isolated, from the world', profile('isolated'), { from: WORLD }, 'passes', "profile 'isolated' lets the world in"],
