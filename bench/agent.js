@@ -1,5 +1,5 @@
-// What the agent and `guestwire status` cost on a host with many guests, with a libvirtd of its own and QEMU guests that are
-// paused before their first instruction: `node bench/agent.js`, as root, some minutes. It measures and prints.
+// What the agent and `guestwire status` cost on a host with many guests, with a libvirtd of its own and QEMU guests
+// that are paused before their first instruction: `node bench/agent.js`, as root, some minutes. It measures and prints.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -15,7 +15,9 @@ import { startHost, waitFor } from '../test/lab/host.js';
 const top = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** @param {string} name @param {number} usual */
 const numberOf = (name, usual) => Number(process.env[name] ?? usual);
-const [DEFINED, RUNNING, EVENTS, IDLE] = [numberOf('DEFINED', 1000), numberOf('RUNNING', 200), numberOf('EVENTS', 10_000), numberOf('IDLE', 60)];
+const [DEFINED, RUNNING, EVENTS, IDLE] = [
+  numberOf('DEFINED', 1000), numberOf('RUNNING', 200), numberOf('EVENTS', 10_000), numberOf('IDLE', 60),
+];
 const cli = join(top, 'dist/cli.js');
 const TICKS = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
 
@@ -34,13 +36,18 @@ const xmlOf = (number) => domainXml({
 /** CPU of a process and all that it started, in seconds. @param {number} pid @returns {number} */
 function cpuOf(pid) {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ').map(Number);
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
-  return fields.slice(11, 15).reduce((sum, ticks) => sum + ticks, 0) / TICKS + children.reduce((sum, child) => sum + cpuOf(child), 0);
+  const children =
+    readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
+  return fields.slice(11, 15).reduce((sum, ticks) => sum + ticks, 0) / TICKS
+    + children.reduce((sum, child) => sum + cpuOf(child), 0);
 }
 /** Resident memory in MB. @param {number} pid */
-const memoryOf = (pid) => Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1000);
+const memoryOf = (pid) =>
+  Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1000);
 
-const host = await startHost({ name: 'bench', sysctls: { 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 } });
+const host = await startHost({
+  name: 'bench', sysctls: { 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 },
+});
 try {
   await host.ok('node', [cli, 'install', '--no-reload']);
   await host.restartLibvirtd();
@@ -48,7 +55,8 @@ try {
   for (let number = 1; number <= DEFINED; number += 1) await host.define(xmlOf(number));
   console.log(`${DEFINED} guests are defined`);
   let began = performance.now();
-  for (let number = 1; number <= RUNNING; number += 1) await host.ok('virsh', ['-q', 'start', '--paused', `web${number}`]);
+  for (let number = 1; number <= RUNNING; number += 1)
+    await host.ok('virsh', ['-q', 'start', '--paused', `web${number}`]);
   console.log(`${RUNNING} run, started in ${Math.round((performance.now() - began) / RUNNING)} ms each`);
 
   const flags = (/^ExecStart=\S+ (.*) \S+$/m.exec(agentUnitText({ stateDir: '/run/guestwire' }))?.[1] ?? '').split(' ');
@@ -75,7 +83,11 @@ try {
     await libvirt.setMetadata(guest, { uri: 'urn:guestwire:1', key: 'gw', affect: 'live', xml: wish(1, event) });
     if (event % (EVENTS / 5) === 0) console.log(`after ${event} events: ${memoryOf(pid)} MB, ${(cpuOf(pid) - start).toFixed(1)} s of CPU, ${Math.round((performance.now() - began) / 1000)} s`);
   }
-  await waitFor(async () => (await host.ok('ip', ['-6', 'route', 'show', 'proto', '117'])).includes(`2001:db8::1:${EVENTS.toString(16)} `), { what: 'the last route' });
+  await waitFor(
+    async () =>
+      (await host.ok('ip', ['-6', 'route', 'show', 'proto', '117'])).includes(`2001:db8::1:${EVENTS.toString(16)} `),
+    { what: 'the last route' },
+  );
   await sleep(10_000);
   console.log(`ten seconds later: ${memoryOf(pid)} MB`);
   agent.kill();

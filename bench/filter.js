@@ -15,7 +15,11 @@ const ROUNDS = Number(process.env['ROUNDS'] ?? 15);
 
 if (process.argv[2] !== 'inside') {
   const script = 'mount -t sysfs sysfs /sys && ip link set lo up && exec "$0" "$1" inside';
-  const { status } = spawnSync('unshare', ['--net', '--mount', 'sh', '-c', script, process.execPath, fileURLToPath(import.meta.url)], { stdio: 'inherit' });
+  const { status } = spawnSync(
+    'unshare',
+    ['--net', '--mount', 'sh', '-c', script, process.execPath, fileURLToPath(import.meta.url)],
+    { stdio: 'inherit' },
+  );
   process.exit(status ?? 1);
 }
 
@@ -33,9 +37,13 @@ const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.l
 const FAMILIES = /** @type {const} */ (['netdev', 'inet']);
 /** @param {string} link @param {number} ifindex */
 const wired = (link, ifindex) => /** @type {const} */ ({
-  kind: 'routed-link', nic: 0, mac: '52:54:00:00:00:01', link, ifindex, addresses: ['192.0.2.1', '2001:db8::1'].map(parseAddress), routes: [],
+  kind: 'routed-link', nic: 0, mac: '52:54:00:00:00:01', link, ifindex,
+  addresses: ['192.0.2.1', '2001:db8::1'].map(parseAddress), routes: [],
   gateways: ['169.254.0.1', 'fe80::1'].map(parseAddress), table: 'main', protocol: 117,
-  policy: { profile: 'isolated', allows: [], guest: link, groups: ['all'], offers: { dhcp: true, dns: [parseAddress('2001:db8::53')] } },
+  policy: {
+    profile: 'isolated', allows: [], guest: link, groups: ['all'],
+    offers: { dhcp: true, dns: [parseAddress('2001:db8::53')] },
+  },
 });
 /** @param {string} link @param {number} ifindex @param {typeof nicLines} render */
 const linesOf = (link, ifindex, render) => FAMILIES.flatMap((family) => {
@@ -48,7 +56,10 @@ const indexOf = (link) => Number(readFileSync(`/sys/class/net/${link}/ifindex`, 
 /** Kernel memory in KiB, after what can be freed is. */
 function kernelMemory() {
   sh('sync; sleep 1');
-  return ['SUnreclaim', 'VmallocUsed', 'Percpu'].reduce((sum, key) => sum + Number(new RegExp(`^${key}:\\s+(\\d+)`, 'm').exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]), 0);
+  return ['SUnreclaim', 'VmallocUsed', 'Percpu'].reduce(
+    (sum, key) => sum + Number(new RegExp(`^${key}:\\s+(\\d+)`, 'm').exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]),
+    0,
+  );
 }
 
 /** Adds and removes the last tap; returns the median milliseconds of each. */
@@ -72,7 +83,9 @@ while time.monotonic() < end:
 print(n / 1.5)`;
 
 /** Packets a second that a guest gets through the host: on veth pairs the sender does all the work itself. */
-const rate = () => median(Array.from({ length: 3 }, () => Number(execFileSync('nsenter', ['--net', `--target=${guest}`, 'python3', '-c', FLOOD, '2001:db8:ff::2'], { encoding: 'utf8' }))));
+const rate = () => median(Array.from({ length: 3 }, () => Number(execFileSync(
+  'nsenter', ['--net', `--target=${guest}`, 'python3', '-c', FLOOD, '2001:db8:ff::2'], { encoding: 'utf8' },
+))));
 
 /** A namespace at the other end of a link of this one. */
 function namespaceAt(/** @type {string} */ link, /** @type {string} */ script) {
@@ -94,7 +107,9 @@ try {
   const [one, alone] = [rate(), oneMore()];
   sh(`seq ${MANY - 1} | sed 's/.*/tuntap add n& mode tap/' | ip -batch -`);
   const before = kernelMemory();
-  for (let at = 1; at < MANY; at += 25) load(Array.from({ length: Math.min(25, MANY - at) }, (_, n) => `n${at + n}`).flatMap((link) => linesOf(link, indexOf(link), nicLines)));
+  for (let at = 1; at < MANY; at += 25)
+    load(Array.from({ length: Math.min(25, MANY - at) }, (_, n) => `n${at + n}`).flatMap((link) =>
+      linesOf(link, indexOf(link), nicLines)));
   const memory = (kernelMemory() - before) / (MANY - 1);
   const [many, crowded] = [rate(), oneMore()];
   row(`filter of one NIC more beside ${MANY}, in times of beside 1`, (crowded.added / alone.added).toFixed(2));

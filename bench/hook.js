@@ -21,7 +21,11 @@ if (!existsSync(join(top, 'dist/hook.cjs'))) {
 }
 if (process.argv[2] !== 'inside') {
   const script = `mount -t sysfs sysfs /sys && exec "$0" "$1" inside`;
-  const { status } = spawnSync('unshare', ['--net', '--mount', 'sh', '-c', script, process.execPath, fileURLToPath(import.meta.url)], { stdio: 'inherit' });
+  const { status } = spawnSync(
+    'unshare',
+    ['--net', '--mount', 'sh', '-c', script, process.execPath, fileURLToPath(import.meta.url)],
+    { stdio: 'inherit' },
+  );
   process.exit(status ?? 1);
 }
 
@@ -45,7 +49,9 @@ const run = (file, args, input = '', extra = {}) => {
 
 /** @param {string} name @param {string} uuid */
 function domain(name, uuid) {
-  const nics = taps.map((tap) => ({ mac: `52:54:00:00:00:0${tap}`, ip: `2001:db8:0:1::${tap}`, ip4: `192.0.0.${tap}`, tap: `bench${tap}` }));
+  const nics = taps.map((tap) => ({
+    mac: `52:54:00:00:00:0${tap}`, ip: `2001:db8:0:1::${tap}`, ip4: `192.0.0.${tap}`, tap: `bench${tap}`,
+  }));
   return `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><metadata><gw:guestwire xmlns:gw='urn:guestwire:1'>${nics.map(({ mac, ip, ip4 }) =>
     `<gw:interface mac='${mac}'><gw:routed><gw:ip address='${ip}'/><gw:ip address='${ip4}'/></gw:routed></gw:interface>`).join('')}</gw:guestwire></metadata><devices>${
     nics.map(({ mac, tap }) => `<interface type='ethernet'><mac address='${mac}'/><target dev='${tap}'/></interface>`).join('')}</devices></domain>`;
@@ -100,7 +106,8 @@ function addGuests(/** @type {number} */ count) {
   const entry = readFileSync(join(state, `${UUID}.json`), 'utf8');
   for (let n = 1; n <= count; n += 1) {
     const uuid = UUID.replace(/..$/, String(n).padStart(2, '0'));
-    const text = entry.replaceAll(UUID, uuid).replaceAll('2001:db8:0:', `2001:db8:${n}:`).replaceAll('192.0.0.', `198.51.${n}.`)
+    const text = entry.replaceAll(UUID, uuid).replaceAll('2001:db8:0:', `2001:db8:${n}:`)
+      .replaceAll('192.0.0.', `198.51.${n}.`)
       .replace(/"bench(\d)"/g, `"other${n}-$1"`).replace(/"ifindex":(\s*)(\d+)/g, (_, blank, ifindex) => `"ifindex":${blank}${1000 * n + Number(ifindex)}`);
     writeFileSync(join(state, `${uuid}.json`), text, { mode: 0o600 });
   }
@@ -125,7 +132,8 @@ try {
   const tools = countTools();
   row(`programs run by one start (${tools.join(', ')})`, String(tools.length), '<= 8', tools.length <= 8);
 
-  const peak = memoryOf([join(top, 'dist/hook-cached.cjs'), 'bench', 'start', 'begin', '-'], xml) / memoryOf(['-e', '0']);
+  const peak = memoryOf([join(top, 'dist/hook-cached.cjs'), 'bench', 'start', 'begin', '-'], xml)
+    / memoryOf(['-e', '0']);
   row('peak memory, in times of node -e 0', peak.toFixed(2), '<= 2', peak <= 2);
 
   addGuests(50);

@@ -1,6 +1,7 @@
 // What `guestwire status` and `check` cost on a host with many guests: `node bench/status.js`, as root, after `npm run
-// build`; part of `npm run bench`. It measures and prints; it never fails on a slow day. Everything happens in namespaces
-// of its own, with the journal, taps, routes and filters of guests that run, and none that does: no libvirt is asked.
+// build`; part of `npm run bench`. It measures and prints; it never fails on a slow day. Everything happens in
+// namespaces of its own, with the journal, taps, routes and filters of guests that run, and none that does: no libvirt
+// is asked.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,7 +9,9 @@ import { dirname, join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { acquireLock, defaultConfig, deriveAttachments, exec, hostFrom, parseDomain, settingsFrom } from '../dist/index.js';
+import {
+  acquireLock, defaultConfig, deriveAttachments, exec, hostFrom, parseDomain, settingsFrom,
+} from '../dist/index.js';
 import { wireAll as wireTogether } from '../dist/reconcile/reconcile.js';
 
 const GUESTS = Number(process.env['GUESTS'] ?? 200);
@@ -21,13 +24,18 @@ if (process.geteuid?.() !== 0) {
 }
 if (process.argv[2] !== 'inside') {
   const script = 'mount -t sysfs sysfs /sys && ip link set lo up && exec "$0" "$1" inside';
-  const { status } = spawnSync('unshare', ['--net', '--mount', 'sh', '-c', script, process.execPath, fileURLToPath(import.meta.url)], { stdio: 'inherit' });
+  const { status } = spawnSync(
+    'unshare',
+    ['--net', '--mount', 'sh', '-c', script, process.execPath, fileURLToPath(import.meta.url)],
+    { stdio: 'inherit' },
+  );
   process.exit(status ?? 1);
 }
 
 const dir = mkdtempSync(join(tmpdir(), 'guestwire-bench-'));
 const env = {
-  PATH: process.env['PATH'], GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'),
+  PATH: process.env['PATH'], GUESTWIRE_STATE_DIR: join(dir, 'state'),
+  GUESTWIRE_CONFIG: join(dir, 'none'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'),
   LIBVIRT_DEFAULT_URI: `qemu+unix:///system?socket=${join(dir, 'none')}`,
 };
 

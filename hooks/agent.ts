@@ -8,7 +8,9 @@ const say = (text: string): void => { process.stdout.write(`${text}\n`); };
 const warn = (text: string): void => { process.stderr.write(`guestwire: ${text}\n`); };
 
 try {
-  process.exitCode = await agent.run(process.argv.slice(2), { print: say, warn, settings: settingsFrom(process.env), exec });
+  process.exitCode = await agent.run(
+    process.argv.slice(2), { print: say, warn, settings: settingsFrom(process.env), exec },
+  );
 } catch (error) {
   if (!(error instanceof GuestwireError)) throw error;
   warn(error.message);

@@ -1,7 +1,8 @@
 /**
  * Entry point of dist/hook-cached.cjs: runs dist/hook.cjs beside it with the code that V8 made of it before, kept in
- * dist/hook.cache, which saves a guest start 20 ms (Node 20). It decides nothing: where the cache is not for exactly this
- * node and this hook.cjs, that is compiled as ever. `node hook-cached.cjs --make-cache` makes the cache for that node.
+ * dist/hook.cache, which saves a guest start 20 ms (Node 20). It decides nothing: where the cache is not for exactly
+ * this node and this hook.cjs, that is compiled as ever. `node hook-cached.cjs --make-cache` makes the cache for that
+ * node.
  */
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -48,8 +49,8 @@ function compile(source: Buffer, cachedData?: Buffer): Script {
 
 /**
  * Returns the code for `source`; undefined when there is no valid one. V8 itself compares no more of the source
- * than its length and runs damaged code without a check sum (Node 20 to 24), hence the source and two copies of the code in
- * the cache: comparing them takes 0.2 ms, node:crypto 3.
+ * than its length and runs damaged code without a check sum (Node 20 to 24), hence the source and two copies of the
+ * code in the cache: comparing them takes 0.2 ms, node:crypto 3.
  */
 function codeFor(source: Buffer): Buffer | undefined {
   try {

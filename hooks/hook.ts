@@ -16,7 +16,9 @@ void runHook({ guest, operation, stdin: readStdin(), settings: settingsFrom(proc
   process.exit(result.exitCode);
 });
 
-/** Whole before it returns: process.stderr leaves for later what a pipe has no room for (64 KiB), and there is no later. */
+/**
+ * Whole before it returns: process.stderr leaves for later what a pipe has no room for (64 KiB), and there is no later.
+ */
 function tell(text: string): void {
   try {
     if (text !== '') writeSync(2, text);

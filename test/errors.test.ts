@@ -17,17 +17,23 @@ function thrown(act: () => void): HostError {
 
 describe('an error', () => {
   test('says which guest, NIC and link it is about, and what is wrong without them', () => {
-    const error = thrown(() => { about(WEB, LABEL, () => { throw new HostError(`${LABEL}: link 'vnet3' does not exist`); }); });
-    expect(error).toMatchObject({ ...WEB, detail: "link 'vnet3' does not exist", message: `${LABEL}: link 'vnet3' does not exist` });
+    const error = thrown(() => {
+      about(WEB, LABEL, () => { throw new HostError(`${LABEL}: link 'vnet3' does not exist`); });
+    });
+    expect(error).toMatchObject({
+      ...WEB, detail: "link 'vnet3' does not exist", message: `${LABEL}: link 'vnet3' does not exist`,
+    });
   });
 
   test('keeps what it knows, and takes the rest from the places around it', () => {
-    const error = new HostError('no').placeAt({ link: 'vnet3' }).placeAt({ guest: 'web1', nic: 1 }).placeAt({ guest: 'web1', nic: 2, mac: 'x' });
+    const error = new HostError('no').placeAt({ link: 'vnet3' }).placeAt({ guest: 'web1', nic: 1 })
+      .placeAt({ guest: 'web1', nic: 2, mac: 'x' });
     expect(error).toMatchObject({ guest: 'web1', nic: 1, mac: 'x', link: 'vnet3', detail: 'no', message: 'no' });
   });
 
   test('of one guest learns nothing from another', () => {
-    expect(new ConflictError('no').placeAt({ guest: 'web1' }).placeAt({ guest: 'db1', nic: 4 })).toMatchObject({ guest: 'web1', nic: undefined });
+    expect(new ConflictError('no').placeAt({ guest: 'web1' }).placeAt({ guest: 'db1', nic: 4 }))
+      .toMatchObject({ guest: 'web1', nic: undefined });
   });
 
   test('ends with its cure, if it has one', () => {
@@ -42,5 +48,6 @@ test('what is no error of guestwire passes through', () => {
 });
 
 test('a label stands once', () => {
-  expect([labelled("guest 'a'", "guest 'a': no"), labelled("guest 'a'", 'no')]).toEqual(["guest 'a': no", "guest 'a': no"]);
+  expect([labelled("guest 'a'", "guest 'a': no"), labelled("guest 'a'", 'no')])
+    .toEqual(["guest 'a': no", "guest 'a': no"]);
 });

@@ -3,14 +3,12 @@
  * those that waited are then wired together. So one guest alone hardly waits, and twenty cost a round or two.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { GuestwireError } from '../errors.js';
 import { closely, realEffects } from '../guests/effects.js';
 import type { Io } from '../guests/io.js';
 import { locked } from '../guests/locked.js';
-import { type Part, stampOf, type Turn, wireServed, type Wiring } from '../guests/reconcile-guest.js';
+import { type Part, wireThoseThatCan } from '../guests/make-right.js';
+import { stampOf, type Turn, wireServed, type Wiring } from '../guests/reconcile-guest.js';
 import type { Host } from '../reconcile/host.js';
-import { wireAll } from '../reconcile/reconcile.js';
-import { canGoTogether, partOf } from '../reconcile/together.js';
 
 /** One guest that waits to be wired. */
 interface Due extends Turned {
@@ -65,7 +63,7 @@ async function wireDue(io: Io, due: readonly Due[]): Promise<void> {
     for (let [first] = left; first !== undefined; [first] = left) {
       await locked(io, HOLDER, async (host) => {
         const seen = left.some(({ isThorough }) => isThorough) ? closely(io, host) : host;
-        const [alone, ...others] = left === due ? await wireThoseThatCan(seen, due) : left;
+        const [alone, ...others] = left === due ? await wireTogether(seen, due) : left;
         left = others;
         if (alone !== undefined) await wireAlone(seen, alone);
       });
@@ -75,29 +73,24 @@ async function wireDue(io: Io, due: readonly Due[]): Promise<void> {
   }
 }
 
-/** Returns those that are still to be wired, each alone. */
-async function wireThoseThatCan(host: Host, due: readonly Due[]): Promise<readonly Due[]> {
-  const together = due.filter(({ wiring: { guest, attachments, stamp } }) => attachments.length > 0 &&
-    stampOf(host.journal, guest) === stamp);
-  const wanted = together.map(({ wiring }) => wiring);
-  if (together.length < 2 || !canGoTogether(host, wanted)) return due;
-  try {
-    const plan = await wireAll({ ...host, warn: warner(together) }, wanted, { fresh: false, incoming: false });
-    for (const { io, wiring, done } of together) {
-      await realEffects(io).serve(host, wiring.guest);
-      done(partOf(plan, wiring.attachments));
-    }
-    return due.filter((one) => !together.includes(one));
-  } catch (error) {
-    // One that cannot be wired keeps no other from it.
-    if (error instanceof GuestwireError) return due;
-    throw error;
+/** Wires those that can go together. Returns the others, which are to be wired one by one. */
+async function wireTogether(host: Host, due: readonly Due[]): Promise<readonly Due[]> {
+  const current = due.filter(({ wiring: { guest, stamp } }) => stampOf(host.journal, guest) === stamp);
+  const dueOf = new Map(current.map((one) => [one.wiring, one]));
+  const wired = new Set<Due>();
+  for (const made of await wireThoseThatCan({ ...host, warn: warner(current) }, [...dueOf.keys()])) {
+    const one = dueOf.get(made.running);
+    if (one === undefined || !('part' in made)) continue;
+    wired.add(one);
+    await realEffects(one.io).serve(host, made.running.guest);
+    one.done(made.part);
   }
+  return due.filter((one) => !wired.has(one));
 }
 
 /** Returns what tells each guest its own warnings. */
 function warner(due: readonly Due[]): NonNullable<Host['warn']> {
-  return (line, guest) => { due.find(({ wiring }) => wiring.guest.uuid === guest?.uuid)?.io.warn(line); };
+  return (line, about) => { due.find(({ wiring }) => wiring.guest.uuid === about?.guest.uuid)?.io.warn(line); };
 }
 
 async function wireAlone(host: Host, { io, wiring, done, failed }: Due): Promise<void> {

@@ -9,10 +9,11 @@ import { dryEffects, type Effects, realEffects } from '../guests/effects.js';
 import { askLibvirt, inquiryFor } from '../guests/inquiry.js';
 import type { Io } from '../guests/io.js';
 import { LOCK_WAIT } from '../guests/locked.js';
+import type { Part } from '../guests/make-right.js';
 import { domainNamed } from '../guests/named.js';
 import { previewAll, reconcileAll } from '../guests/reconcile-all.js';
 import {
-  type GuestWork, journalOf, type Part, releaseGuest, stampOf, type Turn, wireGuest, wireServed,
+  type GuestWork, journalOf, releaseGuest, stampOf, type Turn, wireGuest, wireServed,
 } from '../guests/reconcile-guest.js';
 import type { Connection } from '../libvirt/connection.js';
 import { quote } from '../values/quote.js';

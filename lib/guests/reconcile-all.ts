@@ -8,7 +8,6 @@ import { EMPTY_SCOPE } from '../kernel/observation.js';
 import { byLife } from '../reconcile/holders.js';
 import { type Host, listHoldings } from '../reconcile/host.js';
 import { lineId } from '../reconcile/plan-log.js';
-import type { Plan } from '../reconcile/plan.js';
 import { release } from '../reconcile/reconcile.js';
 import { diff } from '../state/diff.js';
 import { differenceOf } from '../state/differences.js';
@@ -23,7 +22,8 @@ import { dryEffects, type Effects, realEffects } from './effects.js';
 import { askLibvirt, inquiryFor } from './inquiry.js';
 import type { Io } from './io.js';
 import { removeLeftFiles } from './left-files.js';
-import { makeRight, stampOf } from './reconcile-guest.js';
+import { makeAllRight, type Part } from './make-right.js';
+import { stampOf } from './reconcile-guest.js';
 
 const HOLDER = 'guestwire reconcile --all';
 
@@ -52,8 +52,8 @@ async function reconcileHost(io: Io, effects: Effects): Promise<number> {
   });
   const here = await releaseEnded(task);
   if (loadConfig(io.settings.config).routed.announce) {
-    for (const { guest, plan } of here) {
-      if (plan !== undefined) await effects.announce({ guest: guest.name, plan, fresh: false });
+    for (const { guest, part } of here) {
+      if (part !== undefined) await effects.announce({ guest: guest.name, plan: part, fresh: false });
     }
   }
   if (changes === 0 && done.failures === 0) io.print(`all wiring is as the XML says, ${effects.nothing}`);
@@ -82,7 +82,7 @@ async function asking(io: Io): Promise<Answer> {
 interface Done {
   failures: number;
   /** Guests that something was done for. */
-  readonly touched: { readonly guest: Guest; readonly plan: Plan | undefined }[];
+  readonly touched: { readonly guest: Guest; readonly part: Part }[];
 }
 
 interface Task {
@@ -107,7 +107,7 @@ async function reconcileThem(host: Host, task: Task): Promise<void> {
 }
 
 /** What fails for one guest keeps no other from being made right. */
-async function attempt({ effects, done }: Pick<Task, 'effects' | 'done'>, act: () => Promise<void>): Promise<void> {
+async function attempt({ effects, done }: Pick<Task, 'effects' | 'done'>, act: () => Promise<void> | void): Promise<void> {
   try {
     await act();
   } catch (error) {
@@ -131,10 +131,12 @@ async function heal(host: Host, task: Task): Promise<void> {
   const { answer: { running, faults }, done, effects } = task;
   for (const { error } of faults) effects.fail(error.message);
   done.failures += faults.length;
-  for (const { guest, attachments } of tasksOf(await survey(host, running))) {
-    const { nics = [] } = running.get(guest.uuid) ?? {};
-    await attempt(task, async () => {
-      done.touched.push({ guest, plan: await makeRight(host, { guest, attachments, nics }) });
+  const differing = tasksOf(await survey(host, running))
+    .map(({ guest, attachments }) => ({ guest, attachments, nics: running.get(guest.uuid)?.nics ?? [] }));
+  for (const made of await makeAllRight(host, differing)) {
+    await attempt(task, () => {
+      if ('error' in made) throw made.error;
+      done.touched.push({ guest: made.running.guest, part: made.part });
     });
   }
 }

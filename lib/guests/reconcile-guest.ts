@@ -8,16 +8,16 @@ import type { Attachment } from '../attachments/kinds.js';
 import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { type Guest, guestLabel, guestOf } from '../domain/guest.js';
-import { GuestwireError, HostError } from '../errors.js';
+import { HostError } from '../errors.js';
 import { createJournal, type Journal } from '../journal/journal.js';
 import type { Host } from '../reconcile/host.js';
 import type { Plan } from '../reconcile/plan.js';
-import { refilter, release, releaseRunning, wire } from '../reconcile/reconcile.js';
-import { rejoin } from '../reconcile/rejoin.js';
+import { release } from '../reconcile/reconcile.js';
 import type { RunningGuest } from '../reconcile/request.js';
 import type { Effects } from './effects.js';
 import type { Inquiry } from './inquiry.js';
 import type { Io } from './io.js';
+import { makeRight, type Part } from './make-right.js';
 
 /** How a guest gets its turn on the host. */
 export interface Turn {
@@ -30,12 +30,6 @@ export interface Wiring extends RunningGuest {
   /** Of the guest's entry before libvirt was asked. */
   readonly stamp: string | undefined;
 }
-
-/**
- * What of a plan tells whom to announce; undefined: what was wired was released, because the guest asks for nothing any
- * more.
- */
-export type Part = Pick<Plan, 'operations' | 'presence'> | undefined;
 
 export interface GuestWork {
   readonly io: Io;
@@ -98,46 +92,8 @@ export async function wireServed({ serve }: Pick<Effects, 'serve'>, host: Host, 
   return plan;
 }
 
-/**
- * Makes the host agree with what a guest that runs asks for. Returns what was done; undefined: what was wired for it is
- * released, because it asks for nothing. Expects the lock to be held.
- */
-export async function makeRight(host: Host, running: RunningGuest): Promise<Plan | undefined> {
-  if (running.attachments.length > 0) return wireRejoined(host, running);
-  await releaseRunning(host, running.guest.uuid);
-  return undefined;
-}
-
 function assertStamp({ journal }: Pick<Host, 'journal'>, guest: Guest, stamp: string | undefined): void {
   if (stampOf(journal, guest) !== stamp) throw overtaken(guest, 'was started or ended meanwhile');
-}
-
-/**
- * Wires a guest that runs, and first puts its taps back into their bridge if that is why it cannot be. To look for such
- * each time would be one more program, at a tenth of the cost of all the rest.
- */
-async function wireRejoined(host: Host, running: RunningGuest): Promise<Plan> {
-  const request = { guest: running.guest, attachments: running.attachments, fresh: false, incoming: false };
-  try {
-    return await wire(host, request);
-  } catch (error) {
-    if (error instanceof HostError && await rejoin(host, running)) return wire(host, request);
-    if (error instanceof GuestwireError) await filterAllTheSame(host, running.guest);
-    throw error;
-  }
-}
-
-/**
- * A guest that cannot be wired as it should be, for want of forwarding for instance, runs on: not without its filters.
- */
-async function filterAllTheSame(host: Host, { name, uuid }: Guest): Promise<void> {
-  const { log, warn = log } = host;
-  try {
-    await refilter(host, uuid);
-  } catch (error) {
-    if (!(error instanceof GuestwireError)) throw error;
-    warn(`${guestLabel(name)}: its filters could not be checked and repaired, either: ${error.message}`);
-  }
 }
 
 /**

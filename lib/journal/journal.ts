@@ -1,7 +1,7 @@
 /**
- * The journal: one file a guest in the state directory, written before the first effect, so that whatever dies halfway is
- * set right by the next run or by the guest's `release`. It says what this host did for a guest, which is all that
- * teardown may go by: the XML at `stopped` no longer names the tap (libvirt 9.0, 11.3).
+ * The journal: one file a guest in the state directory. A run writes it before its first effect, so the next run or the
+ * guest's `release` can finish what a killed run left. It holds what this host did for a guest. Teardown goes by it
+ * alone, because the XML at `stopped` no longer names the tap (libvirt 9.0, 11.3).
  */
 import {
   closeSync, fstatSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync,
@@ -65,27 +65,37 @@ const ENDINGS = ['json', 'incoming', 'ended'].flatMap((ending) => [ending, `${en
 
 /** Returns the journal in `dir`, which is made when first written to. Every error is a JournalError. */
 export function createJournal(dir: string, onDamage: (message: string) => void): Journal {
-  const file = (uuid: string, ending: string): string => join(dir, `${assertUuid(uuid)}.${ending}`);
+  const file = fileIn(dir);
   const read = (uuid: string): Entry | undefined => {
     assertSafe(dir);
     return readFrom(file(uuid, 'json'), entrySchema, onDamage) as Entry | undefined;
   };
-  const readHolding = (uuid: string): Holding | undefined => readFrom(file(uuid, 'json'), holdingSchema, onDamage) as Holding | undefined;
-  const uuidsOf = (ending: string): string[] => {
-    assertSafe(dir);
-    return namesIn(dir, `.${ending}`).filter((uuid) => UUID.test(uuid));
-  };
+  const readHolding = (uuid: string): Holding | undefined =>
+    readFrom(file(uuid, 'json'), holdingSchema, onDamage) as Holding | undefined;
   return {
     read,
     has: (uuid) => UUID.test(uuid) && ageOf(file(uuid, 'json')) !== undefined,
-    list: () => uuidsOf('json').flatMap((uuid) => readHolding(uuid) ?? []),
+    list: () => uuidsIn(dir, 'json').flatMap((uuid) => readHolding(uuid) ?? []),
     write: (entry) => {
       makeDir(dir);
       writeAtomically(file(entry.guest.uuid, 'json'), `${JSON.stringify(entry, null, 1)}\n`);
     },
     remove: (uuid) => {
-      for (const ending of ENDINGS) attempt(`remove ${quote(file(uuid, ending))}`, () => { rmSync(file(uuid, ending), { force: true }); });
+      for (const path of ENDINGS.map((ending) => file(uuid, ending))) {
+        attempt(`remove ${quote(path)}`, () => { rmSync(path, { force: true }); });
+      }
     },
+    ...marksIn(dir),
+    ...ledgerIn(dir, onDamage),
+  };
+}
+
+type Marks = Pick<Journal, 'markIncoming' | 'expectsIncoming' | 'takeIncoming' | 'markEnded' | 'listEnded'>;
+
+/** Empty files beside the entries, which say that something is still to come or to be done. */
+function marksIn(dir: string): Marks {
+  const file = fileIn(dir);
+  return {
     markIncoming: (uuid) => {
       makeDir(dir);
       writeAtomically(file(uuid, 'incoming'), '');
@@ -99,9 +109,17 @@ export function createJournal(dir: string, onDamage: (message: string) => void):
       return age < INCOMING_LASTS;
     },
     markEnded: (uuid) => { writeAtomically(file(uuid, 'ended'), ''); },
-    listEnded: () => uuidsOf('ended'),
-    ...ledgerIn(dir, onDamage),
+    listEnded: () => uuidsIn(dir, 'ended'),
   };
+}
+
+function fileIn(dir: string): (uuid: string, ending: string) => string {
+  return (uuid, ending) => join(dir, `${assertUuid(uuid)}.${ending}`);
+}
+
+function uuidsIn(dir: string, ending: string): string[] {
+  assertSafe(dir);
+  return namesIn(dir, `.${ending}`).filter((uuid) => UUID.test(uuid));
 }
 
 function ledgerIn(dir: string, onDamage: (message: string) => void): Pick<Journal, 'readLedger' | 'writeLedger'> {
@@ -168,7 +186,8 @@ function readIfThere(path: string): string | undefined {
 function namesIn(dir: string, ending: string): string[] {
   return attempt(`read ${quote(dir)}`, () => {
     try {
-      return readdirSync(dir).filter((name) => name.endsWith(ending)).map((name) => name.slice(0, -ending.length)).sort();
+      const names = readdirSync(dir).filter((name) => name.endsWith(ending));
+      return names.map((name) => name.slice(0, -ending.length)).sort();
     } catch (error) {
       if (isAbsent(error)) return [];
       throw error;

@@ -1,5 +1,5 @@
 /**
- * The JSON of iproute2 to facts. Each schema names only the keys that are read, so that a newer iproute2 may add others;
+ * The JSON of iproute2 to facts. Each schema names only the keys that are read, so a newer iproute2 may add others;
  * a key that is read and missing or of another type is an error, because a guess here would be wired into the host.
  */
 import * as z from 'zod/mini';
@@ -10,6 +10,21 @@ import {
 import { routeProtocol, routeTable, routeType } from '../values/route-names.js';
 import { canonicalMembership, vidsOf, type VlanMember } from '../values/vlan.js';
 import type { LinkFacts, ProxyFacts, RouteFacts, Subinterface } from './observation.js';
+
+/** What iproute2 prints of a link's own kind, all kinds in one: bridge, VLAN, tap and VRF. */
+const kindSchema = z.object({
+  vlan_filtering: z.optional(z.number()),
+  vlan_protocol: z.optional(z.string()),
+  vlan_default_pvid: z._default(z.number(), 0),
+  stp_state: z.optional(z.number()),
+  forward_delay: z.optional(z.number()),
+  id: z.optional(z.number()),
+  protocol: z.optional(z.string()),
+  type: z.optional(z.string()),
+  persist: z.optional(z.boolean()),
+  multi_queue: z.optional(z.boolean()),
+  table: z.optional(z.number()),
+});
 
 const linkSchema = z.object({
   ifname: z.string(),
@@ -26,9 +41,7 @@ const linkSchema = z.object({
   linkinfo: z.optional(
     z.object({
       info_kind: z.optional(z.string()),
-      info_data: z.optional(z.object({ vlan_filtering: z.optional(z.number()), vlan_protocol: z.optional(z.string()), vlan_default_pvid: z._default(z.number(), 0),
-        stp_state: z.optional(z.number()), forward_delay: z.optional(z.number()), id: z.optional(z.number()), protocol: z.optional(z.string()),
-        type: z.optional(z.string()), persist: z.optional(z.boolean()), multi_queue: z.optional(z.boolean()), table: z.optional(z.number()) })),
+      info_data: z.optional(kindSchema),
       info_slave_kind: z.optional(z.string()),
       info_slave_data: z.optional(z.object({ isolated: z.optional(z.boolean()) })),
     }),
@@ -43,7 +56,7 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
   // iproute2 prints {} for a link that its filter left out.
   return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
     const link = read(linkSchema, entry, 'ip address');
-    const info = link.linkinfo;
+    const { info_kind: kind, info_data: data, info_slave_kind: joined, info_slave_data: port } = link.linkinfo ?? {};
     return {
       ifname: link.ifname,
       ifindex: link.ifindex,
@@ -53,34 +66,44 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
       mtu: link.mtu,
       allmulticast: link.flags.includes('ALLMULTI'),
       alias: link.ifalias,
-      peer: info?.info_kind === 'veth' ? link.link : undefined,
-      tap: info?.info_kind === 'tun' && info.info_data?.type === 'tap' && info.info_data.persist === true
-        ? { multiQueue: info.info_data.multi_queue ?? false }
-        : undefined,
+      peer: kind === 'veth' ? link.link : undefined,
+      tap: kind === 'tun' ? tapFacts(data) : undefined,
       master: link.master,
-      addresses: link.addr_info.flatMap(({ local, prefixlen }) =>
-        local === undefined || prefixlen === undefined ? [] : [{ address: parseAddress(local), length: prefixlen }]),
-      isolated: info?.info_slave_kind === 'bridge' ? (info.info_slave_data?.isolated ?? false) : undefined,
-      vlan: info?.info_kind === 'vlan' && link.link !== undefined && info.info_data?.id !== undefined
-        ? { parent: link.link, vid: info.info_data.id, protocol: tagProtocol(info.info_data.protocol) }
-        : undefined,
-      vrfTable: info?.info_kind === 'vrf' && info.info_data?.table !== undefined ? String(info.info_data.table) : undefined,
-      bridge: info?.info_kind === 'bridge'
-        ? {
-            capable: info.info_data?.vlan_protocol !== undefined,
-            filtering: info.info_data?.vlan_filtering === 1,
-            protocol: tagProtocol(info.info_data?.vlan_protocol),
-            defaultPvid: info.info_data?.vlan_default_pvid ?? 0,
-            stp: info.info_data?.stp_state !== undefined && info.info_data.stp_state !== 0,
-            forwardDelay: info.info_data?.forward_delay,
-          }
-        : undefined,
+      addresses: link.addr_info.flatMap(({ local, prefixlen: length }) =>
+        local === undefined || length === undefined ? [] : [{ address: parseAddress(local), length }]),
+      isolated: joined === 'bridge' ? (port?.isolated ?? false) : undefined,
+      vlan: kind === 'vlan' ? vlanFacts(link.link, data) : undefined,
+      vrfTable: kind === 'vrf' && data?.table !== undefined ? String(data.table) : undefined,
+      bridge: kind === 'bridge' ? bridgeFacts(data) : undefined,
     };
   });
 }
 
+type KindData = z.output<typeof kindSchema> | undefined;
+
+function tapFacts(data: KindData): LinkFacts['tap'] {
+  return data?.type === 'tap' && data.persist === true ? { multiQueue: data.multi_queue ?? false } : undefined;
+}
+
+function vlanFacts(parent: string | undefined, data: KindData): LinkFacts['vlan'] {
+  if (parent === undefined || data?.id === undefined) return undefined;
+  return { parent, vid: data.id, protocol: tagProtocol(data.protocol) };
+}
+
+function bridgeFacts(data: KindData): LinkFacts['bridge'] {
+  return {
+    capable: data?.vlan_protocol !== undefined,
+    filtering: data?.vlan_filtering === 1,
+    protocol: tagProtocol(data?.vlan_protocol),
+    defaultPvid: data?.vlan_default_pvid ?? 0,
+    stp: data?.stp_state !== undefined && data.stp_state !== 0,
+    forwardDelay: data?.forward_delay,
+  };
+}
+
 const hop = { gateway: z.optional(z.string()), via: z.optional(z.object({ host: z.string() })) };
-const hopsSchema = z.object({ ...hop, nexthops: z._default(z.array(z.object({ ...hop, dev: z.optional(z.string()) })), []) });
+const nextHop = z.object({ ...hop, dev: z.optional(z.string()) });
+const hopsSchema = z.object({ ...hop, nexthops: z._default(z.array(nextHop), []) });
 
 const routeSchema = z.extend(hopsSchema, {
   type: z._default(z.string(), 'unicast'),
@@ -94,8 +117,8 @@ const NOWHERE: ReadonlySet<string> = new Set(['blackhole', 'unreachable', 'prohi
 
 /**
  * Returns the routes of `ip -json -details route`. iproute2 leaves out what it was asked to filter by, so the question
- * fills in the device and the protocol. A route to nowhere has no device, and in a batch of iproute2 6.15 those of IPv4 are
- * listed whatever device was asked for (Debian 13).
+ * fills in the device and the protocol. A route to nowhere has no device. A batch of iproute2 6.15 lists those of IPv4
+ * whatever the device of the question is (Debian 13).
  */
 export function parseRoutes(
   answer: readonly unknown[],
@@ -123,9 +146,15 @@ export function parseRoutes(
  * there may be a million of them.
  */
 export function parseNextHops(answer: readonly unknown[], prefixes: readonly Prefix[]): RouteFacts[] {
-  const gatewayed = answer.filter((entry) => typeof entry === 'object' && entry !== null && ('gateway' in entry || 'via' in entry || 'nexthops' in entry));
-  return gatewayed.filter((entry) => hopsOf(read(hopsSchema, entry, 'ip route')).some((hop) => prefixes.some((prefix) => contains(prefix, hop.prefix))))
+  const isWithin = (hop: Address): boolean => prefixes.some((prefix) => contains(prefix, hop.prefix));
+  return answer
+    .filter((entry) => hasHop(entry) && hopsOf(read(hopsSchema, entry, 'ip route')).some(isWithin))
     .flatMap((entry) => parseRoutes([entry]));
+}
+
+function hasHop(entry: unknown): boolean {
+  return typeof entry === 'object' && entry !== null &&
+    ('gateway' in entry || 'via' in entry || 'nexthops' in entry);
 }
 
 function hopsOf(route: z.output<typeof hopsSchema>): Address[] {
@@ -177,7 +206,7 @@ const subinterfaceSchema = z.object({
   ifname: z.string(),
   link: z.optional(z.string()),
   master: z.optional(z.string()),
-  linkinfo: z.object({ info_data: z.optional(z.object({ protocol: z.optional(z.string()), id: z.optional(z.number()) })) }),
+  linkinfo: z.object({ info_data: z.optional(z.pick(kindSchema, { protocol: true, id: true })) }),
 });
 
 /** Returns the VLAN links of `ip -json -details link show type vlan` with a parent in this network namespace. */
@@ -186,7 +215,8 @@ export function parseSubinterfaces(answer: readonly unknown[]): Subinterface[] {
     const { ifname, link, master, linkinfo } = read(subinterfaceSchema, entry, 'ip link');
     const { id, protocol } = linkinfo.info_data ?? {};
     if (link === undefined || id === undefined) return [];
-    return [{ ifname, parent: link, vid: id, protocol: tagProtocol(protocol), ...(master === undefined ? {} : { master }) }];
+    const port = master === undefined ? {} : { master };
+    return [{ ifname, parent: link, vid: id, protocol: tagProtocol(protocol), ...port }];
   });
 }
 

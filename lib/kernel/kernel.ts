@@ -10,7 +10,8 @@ import { describe } from '../state/words.js';
 import { assertSuccess, type Exec, type ExecRequest, lineOf } from '../system/exec.js';
 import { oneLine } from '../values/quote.js';
 import type { Observation, Scope } from './observation.js';
-import { ANSWER_FLAGS, type Answers, observe, questionsOf } from './observe.js';
+import { type Answers, observe } from './observe.js';
+import { ANSWER_FLAGS, questionsOf } from './queries.js';
 
 /** The kernel as the pipeline sees it; tests put a fake in its place. */
 export interface Kernel {

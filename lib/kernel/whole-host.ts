@@ -10,7 +10,7 @@ import { askRules6, parseRules } from './ip-rule-output.js';
 import { parseHostProxies, parseLinks, parseRoutes } from './iproute-output.js';
 import { observeFilters } from './nft-output.js';
 import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, RuleFacts } from './observation.js';
-import { ANSWER_FLAGS } from './observe.js';
+import { ANSWER_FLAGS } from './queries.js';
 
 export interface HostFacts {
   readonly links: readonly LinkFacts[];

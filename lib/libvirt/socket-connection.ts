@@ -45,9 +45,14 @@ export function createSocketConnection(lasting: Lasting, registrar: Registrar, t
     hostname: async (options) => (await call('connect_get_hostname', undefined, limits(options))).hostname,
     version: async (options) => {
       const { version } = await call('connect_get_lib_version', undefined, limits(options));
-      return { major: Number(version / 1_000_000n), minor: Number(version / 1000n % 1000n), release: Number(version % 1000n) };
+      return {
+        major: Number(version / 1_000_000n),
+        minor: Number(version / 1000n % 1000n),
+        release: Number(version % 1000n),
+      };
     },
     ...domainCalls(lasting, limits),
+    ...metadataCalls(lasting, limits),
     ...deviceCalls(lasting, limits),
     ...networkCalls(lasting, limits),
     events: (options) => subscribe(registrar, options),
@@ -57,11 +62,15 @@ export function createSocketConnection(lasting: Lasting, registrar: Registrar, t
 
 type Limits = (options?: CallOptions) => LimitedOptions;
 
-function domainCalls({ call }: Lasting, limits: Limits): Pick<Connection, 'listDomains' | 'lookupDomain' | 'domainXml' | 'domainState' | 'domainStatus' | 'getMetadata' | 'setMetadata'> {
-  const status: Connection['domainStatus'] = async (domain, options) => statusOf(await call('domain_get_state', { domain: wireDomain(domain), flags: 0 }, limits(options)));
+type DomainCalls = Pick<Connection, 'listDomains' | 'lookupDomain' | 'domainXml' | 'domainState' | 'domainStatus'>;
+
+function domainCalls({ call }: Lasting, limits: Limits): DomainCalls {
+  const status: Connection['domainStatus'] = async (domain, options) =>
+    statusOf(await call('domain_get_state', { domain: wireDomain(domain), flags: 0 }, limits(options)));
   return {
     listDomains: async (options = {}) => {
-      const { domains } = await call('connect_list_all_domains', { needResults: WITH_RESULTS, flags: listFlags(options, DOMAINS) }, limits(options));
+      const args = { needResults: WITH_RESULTS, flags: listFlags(options, DOMAINS) };
+      const { domains } = await call('connect_list_all_domains', args, limits(options));
       return domains.map(domainRef);
     },
     lookupDomain: async (by, options) => {
@@ -76,9 +85,15 @@ function domainCalls({ call }: Lasting, limits: Limits): Pick<Connection, 'listD
     },
     domainState: async (domain, options) => (await status(domain, options)).state,
     domainStatus: status,
+  };
+}
+
+function metadataCalls({ call }: Lasting, limits: Limits): Pick<Connection, 'getMetadata' | 'setMetadata'> {
+  return {
     getMetadata: async (domain, { uri, affect = 'current', ...options }) => {
       try {
-        return (await call('domain_get_metadata', { domain: wireDomain(domain), type: ELEMENT, uri, flags: AFFECT[affect] }, limits(options))).metadata;
+        const args = { domain: wireDomain(domain), type: ELEMENT, uri, flags: AFFECT[affect] };
+        return (await call('domain_get_metadata', args, limits(options))).metadata;
       } catch (error) {
         if (error instanceof LibvirtError && error.refusal.reason === 'VIR_ERR_NO_DOMAIN_METADATA') return undefined;
         throw error;
@@ -91,13 +106,17 @@ function domainCalls({ call }: Lasting, limits: Limits): Pick<Connection, 'listD
   };
 }
 
-function deviceCalls({ call }: Lasting, limits: Limits): Pick<Connection, 'attachDevice' | 'detachDevice' | 'updateDevice'> {
+type DeviceCalls = Pick<Connection, 'attachDevice' | 'detachDevice' | 'updateDevice'>;
+
+function deviceCalls({ call }: Lasting, limits: Limits): DeviceCalls {
   return {
     attachDevice: async (domain, xml, { affect = 'current', ...options } = {}) => {
-      await call('domain_attach_device_flags', { domain: wireDomain(domain), xml, flags: AFFECT[affect] }, limits(options));
+      const args = { domain: wireDomain(domain), xml, flags: AFFECT[affect] };
+      await call('domain_attach_device_flags', args, limits(options));
     },
     detachDevice: async (domain, xml, { affect = 'current', ...options } = {}) => {
-      await call('domain_detach_device_flags', { domain: wireDomain(domain), xml, flags: AFFECT[affect] }, limits(options));
+      const args = { domain: wireDomain(domain), xml, flags: AFFECT[affect] };
+      await call('domain_detach_device_flags', args, limits(options));
     },
     updateDevice: async (domain, xml, { affect = 'current', force, ...options } = {}) => {
       const flags = AFFECT[affect] | (force === 'force' ? FORCE : 0);
@@ -106,10 +125,13 @@ function deviceCalls({ call }: Lasting, limits: Limits): Pick<Connection, 'attac
   };
 }
 
-function networkCalls({ call }: Lasting, limits: Limits): Pick<Connection, 'listNetworks' | 'lookupNetwork' | 'networkXml'> {
+type NetworkCalls = Pick<Connection, 'listNetworks' | 'lookupNetwork' | 'networkXml'>;
+
+function networkCalls({ call }: Lasting, limits: Limits): NetworkCalls {
   return {
     listNetworks: async (options = {}) => {
-      const { networks } = await call('connect_list_all_networks', { needResults: WITH_RESULTS, flags: listFlags(options, NETWORKS) }, limits(options));
+      const args = { needResults: WITH_RESULTS, flags: listFlags(options, NETWORKS) };
+      const { networks } = await call('connect_list_all_networks', args, limits(options));
       return networks.map(networkRef);
     },
     lookupNetwork: async (by, options) => {
@@ -129,7 +151,9 @@ function listFlags({ state }: ListOptions, flags: { readonly active: number; rea
   return state === undefined ? 0 : flags[state];
 }
 
-function subscribe(registrar: Registrar, { kinds = EVENT_KINDS, signal, most = MOST_EVENTS }: EventOptions = {}): ReturnType<Connection['events']> {
+function subscribe(
+  registrar: Registrar, { kinds = EVENT_KINDS, signal, most = MOST_EVENTS }: EventOptions = {},
+): ReturnType<Connection['events']> {
   if (!Number.isInteger(most) || most < 1) throw new LibvirtArgumentError(`'${most}' is not a valid number of waiting events`);
   const leave = (): void => { void subscription.return?.(); };
   const subscription = createSubscription(new Set(kinds), most, () => {

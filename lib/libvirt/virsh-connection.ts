@@ -1,4 +1,4 @@
-/** The interface through virsh: what each method says on its command line, and how its output is read (9.0 and 11.3). */
+/** The interface through virsh: the command line of each method, and how its output is read (virsh 9.0 and 11.3). */
 import { quote } from '../values/quote.js';
 import type { CallOptions } from './calls.js';
 import type { Affect, Connection } from './connection.js';
@@ -14,8 +14,8 @@ const STATE = { active: [], inactive: ['--inactive'] };
 
 /** What `domstate` prints. */
 const STATES: Readonly<Record<string, DomainState>> = {
-  'no state': 'nostate', running: 'running', idle: 'blocked', paused: 'paused', 'in shutdown': 'shutdown', 'shut off': 'shutoff',
-  crashed: 'crashed', pmsuspended: 'pmsuspended',
+  'no state': 'nostate', running: 'running', idle: 'blocked', paused: 'paused',
+  'in shutdown': 'shutdown', 'shut off': 'shutoff', crashed: 'crashed', pmsuspended: 'pmsuspended',
 };
 
 /** Resolves when virsh has reached the daemon once. Throws what virsh said otherwise. */
@@ -33,6 +33,7 @@ export async function connectVirsh(options: VirshOptions, call: CallOptions): Pr
       return { major: Number(major), minor: Number(minor), release: Number(release) };
     },
     ...domainCommands(virsh),
+    ...metadataCommands(virsh),
     ...deviceCommands(virsh),
     ...networkCommands(virsh),
     events: () => { throw new LibvirtUnsupportedError(`virsh cannot deliver events of ${quote(uri)}: list at intervals, or run guestwire on that host`); },
@@ -40,9 +41,15 @@ export async function connectVirsh(options: VirshOptions, call: CallOptions): Pr
   };
 }
 
-function domainCommands(virsh: Virsh): Pick<Connection, 'listDomains' | 'lookupDomain' | 'domainXml' | 'domainState' | 'domainStatus' | 'getMetadata' | 'setMetadata'> {
-  const listDomains: Connection['listDomains'] = async ({ state, ...limits } = {}) =>
-    linesOf(await virsh(['list', ...(state === undefined ? ['--all'] : STATE[state]), '--uuid', '--id', '--name'], limits)).map(domainOf);
+type DomainCommands = Pick<Connection, 'listDomains' | 'lookupDomain' | 'domainXml' | 'domainState' | 'domainStatus'>;
+
+function domainCommands(virsh: Virsh): DomainCommands {
+  const listDomains: Connection['listDomains'] = async ({ state, ...limits } = {}) => {
+    const words = ['list', ...(state === undefined ? ['--all'] : STATE[state]), '--uuid', '--id', '--name'];
+    return linesOf(await virsh(words, limits)).map(domainOf);
+  };
+  const domstate = async ({ uuid }: DomainRef, words: readonly string[], limits?: CallOptions): Promise<string> =>
+    (await virsh(['domstate', ...words, `--domain=${checked(uuid)}`], limits)).trim();
   return {
     listDomains,
     // virsh itself takes a name for an id or a UUID when it looks like one.
@@ -51,16 +58,25 @@ function domainCommands(virsh: Virsh): Pick<Connection, 'listDomains' | 'lookupD
       return found ?? refuse('VIR_ERR_NO_DOMAIN', `Domain not found: no domain with matching ${describe(by)}`);
     },
     domainXml: async ({ uuid }, { from, secrets, ...limits } = {}) => virsh([
-      'dumpxml', `--domain=${checked(uuid)}`, ...(from === 'inactive' ? ['--inactive'] : []), ...(secrets === 'include' ? ['--security-info'] : []),
+      'dumpxml', `--domain=${checked(uuid)}`,
+      ...(from === 'inactive' ? ['--inactive'] : []),
+      ...(secrets === 'include' ? ['--security-info'] : []),
     ], limits),
-    domainState: async ({ uuid }, limits) => STATES[(await virsh(['domstate', `--domain=${checked(uuid)}`], limits)).trim()] ?? 'unknown',
-    domainStatus: async ({ uuid }, limits) => {
-      const [, state = '', reason] = /^(.*?)(?: \((.*)\))?$/.exec((await virsh(['domstate', '--reason', `--domain=${checked(uuid)}`], limits)).trim()) ?? [];
+    domainState: async (domain, limits) => STATES[await domstate(domain, [], limits)] ?? 'unknown',
+    domainStatus: async (domain, limits) => {
+      const text = await domstate(domain, ['--reason'], limits);
+      const [, state = '', reason] = /^(.*?)(?: \((.*)\))?$/.exec(text) ?? [];
       return { state: STATES[state] ?? 'unknown', reason: state === 'paused' ? reason : undefined };
     },
+  };
+}
+
+function metadataCommands(virsh: Virsh): Pick<Connection, 'getMetadata' | 'setMetadata'> {
+  return {
     getMetadata: async ({ uuid }, { uri, affect = 'current', ...limits }) => {
       try {
-        return (await virsh(['metadata', `--domain=${checked(uuid)}`, `--uri=${uri}`, ...AFFECT[affect]], limits)).trimEnd();
+        const words = ['metadata', `--domain=${checked(uuid)}`, `--uri=${uri}`, ...AFFECT[affect]];
+        return (await virsh(words, limits)).trimEnd();
       } catch (error) {
         if (error instanceof LibvirtError && error.refusal.reason === 'VIR_ERR_NO_DOMAIN_METADATA') return undefined;
         throw error;
@@ -73,24 +89,39 @@ function domainCommands(virsh: Virsh): Pick<Connection, 'listDomains' | 'lookupD
   };
 }
 
+interface DeviceChange {
+  readonly xml: string;
+  readonly words: readonly string[];
+  readonly limits: CallOptions;
+}
+
 function deviceCommands(virsh: Virsh): Pick<Connection, 'attachDevice' | 'detachDevice' | 'updateDevice'> {
-  const change = async (command: string, { uuid }: DomainRef, { xml, words, limits }: { xml: string; words: readonly string[]; limits: CallOptions }): Promise<void> => {
+  const change = async (
+    command: string, { uuid }: DomainRef, { xml, words, limits }: DeviceChange,
+  ): Promise<void> => {
     // From a file: an argument would show in the process list, and a device may hold a password.
     await withFile(xml, (path) => virsh([command, `--domain=${checked(uuid)}`, `--file=${path}`, ...words], limits));
   };
   return {
-    attachDevice: (domain, xml, { affect = 'current', ...limits } = {}) => change('attach-device', domain, { xml, words: AFFECT[affect], limits }),
-    detachDevice: (domain, xml, { affect = 'current', ...limits } = {}) => change('detach-device', domain, { xml, words: AFFECT[affect], limits }),
-    updateDevice: (domain, xml, { affect = 'current', force, ...limits } = {}) =>
-      change('update-device', domain, { xml, words: [...AFFECT[affect], ...(force === 'force' ? ['--force'] : [])], limits }),
+    attachDevice: (domain, xml, { affect = 'current', ...limits } = {}) =>
+      change('attach-device', domain, { xml, words: AFFECT[affect], limits }),
+    detachDevice: (domain, xml, { affect = 'current', ...limits } = {}) =>
+      change('detach-device', domain, { xml, words: AFFECT[affect], limits }),
+    updateDevice: (domain, xml, { affect = 'current', force, ...limits } = {}) => {
+      const words = [...AFFECT[affect], ...(force === 'force' ? ['--force'] : [])];
+      return change('update-device', domain, { xml, words, limits });
+    },
   };
 }
 
 function networkCommands(virsh: Virsh): Pick<Connection, 'listNetworks' | 'lookupNetwork' | 'networkXml'> {
   const listNetworks: Connection['listNetworks'] = async ({ state, ...limits } = {}) => {
-    const uuids = linesOf(await virsh(['net-list', ...(state === undefined ? ['--all'] : STATE[state]), '--uuid'], limits));
+    const listed = await virsh(['net-list', ...(state === undefined ? ['--all'] : STATE[state]), '--uuid'], limits);
     // virsh prints either the names or the UUIDs.
-    return Promise.all(uuids.map(async (uuid) => ({ uuid: checked(uuid.trim()), name: lastLine(await virsh(['net-name', `--network=${uuid.trim()}`], limits)) })));
+    return Promise.all(linesOf(listed).map(async (line) => {
+      const uuid = checked(line.trim());
+      return { uuid, name: lastLine(await virsh(['net-name', `--network=${uuid}`], limits)) };
+    }));
   };
   return {
     listNetworks,
@@ -98,7 +129,8 @@ function networkCommands(virsh: Virsh): Pick<Connection, 'listNetworks' | 'looku
       const found = (await listNetworks(limits)).find(matches(by));
       return found ?? refuse('VIR_ERR_NO_NETWORK', `Network not found: no network with matching ${describe(by)}`);
     },
-    networkXml: async ({ uuid }, { from, ...limits } = {}) => virsh(['net-dumpxml', `--network=${checked(uuid)}`, ...(from === 'inactive' ? ['--inactive'] : [])], limits),
+    networkXml: async ({ uuid }, { from, ...limits } = {}) =>
+      virsh(['net-dumpxml', `--network=${checked(uuid)}`, ...(from === 'inactive' ? ['--inactive'] : [])], limits),
   };
 }
 
@@ -115,7 +147,10 @@ function describe(by: By): string {
 }
 
 function refuse(reason: Reason, message: string): never {
-  throw new LibvirtError('virsh', { reason, reasonNumber: numberOf(reason), origin: 'VIR_FROM_UNKNOWN', originNumber: undefined, level: 'error', message });
+  const reasonNumber = numberOf(reason);
+  throw new LibvirtError('virsh', {
+    reason, reasonNumber, origin: 'VIR_FROM_UNKNOWN', originNumber: undefined, level: 'error', message,
+  });
 }
 
 /** Returns the UUID in lower case; LibvirtArgumentError unless it is one. */

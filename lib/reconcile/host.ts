@@ -59,6 +59,21 @@ export interface Past {
 
 export type Recorded = Pick<Entry, 'wired' | 'original'>;
 
+/** What a warning is about: its sentence need not be read for that. */
+export interface Concern {
+  readonly guest: Guest;
+  /** Empty: the guest as a whole. */
+  readonly nics: readonly ConcernedNic[];
+}
+
+export interface ConcernedNic {
+  /** The NIC's position in the domain XML. */
+  readonly nic: number;
+  readonly mac: string | undefined;
+  /** The link on the host; undefined: guestwire has none yet. */
+  readonly link: string | undefined;
+}
+
 /** Where effects go: injected at the top, so that tests put fakes in, and a dry run what changes nothing. */
 export interface Host {
   readonly kernel: Kernel;
@@ -69,7 +84,7 @@ export interface Host {
   /** Told what was done, a line a change; `change` is what the kernel was told for it, if it was. */
   readonly log: (line: string, change?: BatchLine) => void;
   /** Told what is not as it should be, and what guestwire changes does not mend; absent: `log` is. */
-  readonly warn?: ((line: string, guest?: Guest) => void) | undefined;
+  readonly warn?: ((line: string, about?: Concern) => void) | undefined;
   /** VIDs that the host config says never to remove from the uplinks of a bridge. */
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
   /** Whether nothing may pass to or from the guest of this UUID. */

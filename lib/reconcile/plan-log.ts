@@ -1,8 +1,8 @@
 /** A plan in words: what was carried out, and what no change mends, each with the guest that it is about. */
-import { type Guest, guestLabel, nicLabel } from '../domain/guest.js';
+import { guestLabel, nicLabel } from '../domain/guest.js';
 import type { BatchLine } from '../state/render.js';
 import { describeLine } from '../state/words.js';
-import type { Host } from './host.js';
+import type { Concern, Host } from './host.js';
 import { ownersOf } from './owners.js';
 import type { Plan } from './plan.js';
 import type { Member } from './request.js';
@@ -11,7 +11,7 @@ import type { Member } from './request.js';
 export function logPlan(
   { log, warn = (line) => { log(line); } }: Pick<Host, 'log' | 'warn'>, members: readonly Member[], plan: Plan,
 ): void {
-  for (const { guest, text } of warningsOf(members, plan)) warn(text, guest);
+  for (const { text, about } of warningsOf(members, plan)) warn(text, about);
   const label = labelsFor(members, plan);
   for (const line of plan.batches.flatMap(({ lines }) => lines)) {
     const said = describeLine(line);
@@ -38,11 +38,13 @@ function labelsFor(members: readonly Member[], plan: Plan): (line: BatchLine) =>
 /** Returns what of a plan no change mends, guest by guest: it stays so until a person changes the host. */
 function warningsOf(
   members: readonly Member[], { warnings }: Pick<Plan, 'warnings'>,
-): { readonly guest: Guest; readonly text: string }[] {
+): { readonly text: string; readonly about: Concern }[] {
   return members.flatMap(({ guest, attachments, entry }) => {
-    const own = new Set([...attachments, ...(entry?.wired ?? [])].map(({ link }) => link));
-    return warnings.filter(({ links }) => members.length === 1 || links.some((link) => own.has(link)))
-      .map(({ text }) => ({ guest, text: `${guestLabel(guest.name)}: ${text}` }));
+    const nics = [...(entry?.wired ?? []), ...attachments];
+    const own = new Map(nics.map(({ link, nic, mac }) => [link, { link, nic, mac }]));
+    return warnings.map(({ links, text }) => ({
+      text: `${guestLabel(guest.name)}: ${text}`, about: { guest, nics: links.flatMap((link) => own.get(link) ?? []) },
+    })).filter(({ about }) => members.length === 1 || about.nics.length > 0);
   });
 }
 

@@ -1,5 +1,7 @@
 // @tier fast
-/** Whom a change of the host concerns, by what `ip monitor` and `bridge monitor` really say (test/lab/uml/capture.js). */
+/**
+ * Whom a change of the host concerns, by what `ip monitor` and `bridge monitor` really say (test/lab/uml/capture.js).
+ */
 import { readFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { type Concerns, createConcerns } from '../../lib/agent/concerns.js';
@@ -9,7 +11,10 @@ import { parseDomain } from '../../lib/domain/domain.js';
 
 const DOMAIN = parseDomain('<domain><name>web1</name><devices/></domain>');
 const tagged = (...vids: number[]): VlanPort['vlans'] => vids.map((vid) => ({ vid, pvid: false, untagged: false }));
-const PORT: VlanPort = { kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'tap0', bridge: 'br0', isolated: undefined, uplinks: ['up0'], vlans: tagged(10, 30) };
+const PORT: VlanPort = {
+  kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'tap0', bridge: 'br0', isolated: undefined,
+  uplinks: ['up0'], vlans: tagged(10, 30),
+};
 
 let concerns: Concerns;
 beforeEach(() => {
@@ -77,12 +82,15 @@ describe.each(['6.1', '6.15'])('by iproute2 %s', (version) => {
     for (const change of links.flatMap(({ lines }) => lines).reverse().map(readLinkLine)) {
       if (change !== undefined && isAtFirst(change)) concerns.know(change);
     }
-    const heard = links.map(({ command, lines }, index) => [command, hear([...lines.map(readLinkLine), ...vlans[index]?.lines.map(readVlanLine) ?? []])]);
+    const heard = links.map(({ command, lines }, index) => [
+      command, hear([...lines.map(readLinkLine), ...vlans[index]?.lines.map(readVlanLine) ?? []]),
+    ]);
     expect(heard).toEqual(WHOM);
   });
 
   test('every change of VLANs is told by the monitor of VLANs itself', () => {
-    const heard = said(version, 'vlan').filter(({ command }) => /^bridge vlan .* tap0 /.test(command)).map(({ lines }) => hear(lines.map(readVlanLine)));
+    const heard = said(version, 'vlan').filter(({ command }) => /^bridge vlan .* tap0 /.test(command))
+      .map(({ lines }) => hear(lines.map(readVlanLine)));
     expect(heard).toEqual([OWN, OWN, OWN, OWN]);
   });
 });

@@ -33,9 +33,16 @@ beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'guestwire-guests-'));
   warnings = [];
   const io: Io = {
-    settings: settingsFrom({ GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none.toml'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine') }),
+    settings: settingsFrom({
+      GUESTWIRE_STATE_DIR: join(dir, 'state'),
+      GUESTWIRE_CONFIG: join(dir, 'none.toml'),
+      GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'),
+    }),
     print: () => undefined, warn: (line) => warnings.push(line),
-    exec: ({ tool }) => Promise.resolve({ exitCode: tool === 'flock' ? 0 : 1, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: 'no' }),
+    exec: ({ tool }) => Promise.resolve({
+      exitCode: tool === 'flock' ? 0 : 1, signal: undefined, errno: undefined, timedOut: false, stdout: '',
+      stderr: 'no',
+    }),
   };
   guests = createGuests(io, createConcerns());
 });
@@ -75,7 +82,10 @@ test('what is warned of in each attempt that fails is told once', async () => {
   expect(warnings.filter((line) => line.endsWith(': will retry'))).toHaveLength(1);
 }, 30_000);
 
-/** Hears of guests three times, of both at once and then of one, and prints what was told. In the namespace: sysctls are read by whoever runs. */
+/**
+ * Hears of guests three times, of both at once and then of one, and prints what was told. In the namespace: sysctls are
+ * read by whoever runs.
+ */
 const HEARING = `
 const [dist, dir, guests] = process.argv.slice(1);
 const { createGuests } = await import(dist + '/agent/guests.js');
@@ -104,11 +114,17 @@ kernelTest('what no change mends is told once a guest, whether it is wired alone
     netns.sh('sysctl -qw net.ipv4.ip_forward=1; for tap in vnet1 vnet2; do ip tuntap add $tap mode tap; ip link set $tap up; done');
     writeFileSync(join(dir, 'proxy.toml'), '[routed]\nproxy = ["gone0"]\nannounce = false\n', { mode: 0o600 });
     const refs = ['1', '2'].map((number) => {
-      const xml = guestXml({ name: `web${number}`, tap: `vnet${number}`, addresses: [`192.0.2.${number}`] }).replace('<domain ', "<domain id='3' ");
+      const xml = guestXml({ name: `web${number}`, tap: `vnet${number}`, addresses: [`192.0.2.${number}`] })
+        .replace('<domain ', "<domain id='3' ");
       return { name: `web${number}`, uuid: /<uuid>(.*)<\/uuid>/.exec(xml)?.[1], id: 3, xml };
     });
-    const env = { PATH: process.env['PATH'] ?? '', GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'proxy.toml'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine') };
-    const { stdout, stderr } = netns.run(process.execPath, ['--input-type=module', '-e', HEARING, resolve('dist'), dir, JSON.stringify(refs)], { env });
+    const env = {
+      PATH: process.env['PATH'] ?? '', GUESTWIRE_STATE_DIR: join(dir, 'state'),
+      GUESTWIRE_CONFIG: join(dir, 'proxy.toml'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'),
+    };
+    const { stdout, stderr } = netns.run(
+      process.execPath, ['--input-type=module', '-e', HEARING, resolve('dist'), dir, JSON.stringify(refs)], { env },
+    );
     const { told, done } = JSON.parse(stdout || `"${stderr}"`) as { told: string[]; done: string[] };
     expect(told.sort()).toEqual(refs.map(({ name }) => `guest '${name}': proxy link 'gone0' of the host config does not exist: no neighbour on it finds the guest`));
     expect(done.filter((line) => line.includes('proxy link'))).toEqual([]);

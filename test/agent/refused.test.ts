@@ -19,17 +19,23 @@ test('a libvirt that refuses its events is told of once, however often it is ask
   let asked = 0;
   const ending = new AbortController();
   const io: Io = {
-    settings: settingsFrom({ GUESTWIRE_STATE_DIR: join(dir, 'state') }), print: () => undefined, warn: (line) => warnings.push(line),
-    exec: () => Promise.resolve({ exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '' }),
+    settings: settingsFrom({ GUESTWIRE_STATE_DIR: join(dir, 'state') }), print: () => undefined,
+    warn: (line) => warnings.push(line),
+    exec: () =>
+      Promise.resolve({ exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '' }),
   };
-  const refusal = { reason: 'VIR_ERR_ACCESS_DENIED', reasonNumber: 88, origin: 'VIR_FROM_ACCESS', originNumber: 55, level: 'error', message: 'access denied' } as const;
+  const refusal = {
+    reason: 'VIR_ERR_ACCESS_DENIED', reasonNumber: 88, origin: 'VIR_FROM_ACCESS', originNumber: 55, level: 'error',
+    message: 'access denied',
+  } as const;
   // eslint-disable-next-line require-yield -- it refuses
   const events = async function* (): ReturnType<Connection['events']> {
     await Promise.resolve();
     throw new LibvirtError("events of kind 'domain-lifecycle'", refusal);
   };
   await runAgent({
-    io, signal: ending.signal, onReload: () => undefined, supervisor: { tell: () => Promise.resolve(), stop: () => undefined },
+    io, signal: ending.signal,
+    onReload: () => undefined, supervisor: { tell: () => Promise.resolve(), stop: () => undefined },
     follow: () => {
       let stop = (): void => undefined;
       return { ended: new Promise((resolve) => { stop = () => { resolve('stopped'); }; }), stop: () => { stop(); } };

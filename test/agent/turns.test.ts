@@ -22,11 +22,18 @@ afterEach(() => { rmSync(dir, { recursive: true }); });
 test('guests that must be wired one by one have the lock one by one', async () => {
   const tools: string[] = [];
   const io: Io = {
-    settings: settingsFrom({ GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none.toml'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine') }),
+    settings: settingsFrom({
+      GUESTWIRE_STATE_DIR: join(dir, 'state'),
+      GUESTWIRE_CONFIG: join(dir, 'none.toml'),
+      GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'),
+    }),
     print: () => undefined, warn: () => undefined,
     exec: ({ tool }) => {
       tools.push(tool);
-      return Promise.resolve({ exitCode: tool === 'flock' ? 0 : 1, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: 'no' });
+      return Promise.resolve({
+        exitCode: tool === 'flock' ? 0 : 1, signal: undefined, errno: undefined, timedOut: false, stdout: '',
+        stderr: 'no',
+      });
     },
   };
   const turns = createTurns(io);

@@ -2,6 +2,7 @@
 /** The words of trust and policy from several sources: which wins, what the host permits, where they mean nothing. */
 import { describe, expect, test } from '@jest/globals';
 import { NO_TRUST, TRUST_WORDS } from '../../lib/intent/policy.js';
+import { parseAddress, parseOwn } from '../../lib/values/address.js';
 import { derive, link, port, refusal, ROUTED, TABLE, VLAN, WHERE } from '../fakes/filter-xml.js';
 
 describe('trust', () => {
@@ -34,10 +35,14 @@ describe('sources', () => {
     ['[filter]', '', '[filter]\nprofile = "open"', 'open', '[filter] in the host config'],
     ['[guest] over [filter]', '', `[filter]\nprofile = "open"\n${TABLE}\nprofile = "closed"`, 'closed', '[guest] in the host config'],
     ['metadata over both', '<gw:policy profile="isolated"/>', `[filter]\nprofile = "open"\n${TABLE}\nprofile = "closed"`, 'isolated', 'its metadata'],
-    ['metadata without a profile', '<gw:policy log="yes"/>', '[filter]\nprofile = "open"', 'open', '[filter] in the host config'],
+    [
+      'metadata without a profile', '<gw:policy log="yes"/>', '[filter]\nprofile = "open"', 'open',
+      '[filter] in the host config',
+    ],
   ])('the profile when %s', (_, words, config, profile, profileOrigin) => {
     const attachment = link(words, config);
-    expect(attachment?.kind === 'routed-link' ? [attachment.policy.profile, attachment.policy.profileOrigin] : []).toEqual([profile, profileOrigin]);
+    expect(attachment?.kind === 'routed-link' ? [attachment.policy.profile, attachment.policy.profileOrigin] : [])
+      .toEqual([profile, profileOrigin]);
   });
 
   test.each<[string, string, true | undefined]>([
@@ -55,7 +60,8 @@ describe('sources', () => {
     const config = `${TABLE}\nallow = [{ direction = "out" }]\ngroups = ["b"]`;
     const both = (words: string): unknown => {
       const attachment = link(words, config);
-      return attachment?.kind === 'routed-link' && [attachment.policy.allows.map(({ direction }) => direction), attachment.policy.groups];
+      return attachment?.kind === 'routed-link'
+        && [attachment.policy.allows.map(({ direction }) => direction), attachment.policy.groups];
     };
     expect(both('')).toEqual([['out'], ['b']]);
     expect(both('<gw:allow direction="in"/>')).toEqual([['in'], ['b']]);
@@ -68,8 +74,8 @@ describe('sources', () => {
       return attachment?.kind === 'routed-link' && attachment.policy.offers;
     };
     expect(offers('')).toEqual({ dhcp: false, dns: [] });
-    expect(offers('[serve]\ndns = ["2001:DB8::53"]')).toEqual({ dhcp: true, dns: ['2001:db8::53'] });
-    expect(offers('[serve]\non = false\ndns = ["192.0.2.53"]')).toEqual({ dhcp: false, dns: ['192.0.2.53'] });
+    expect(offers('[serve]\ndns = ["2001:DB8::53"]')).toEqual({ dhcp: true, dns: [parseAddress('2001:db8::53')] });
+    expect(offers('[serve]\non = false\ndns = ["192.0.2.53"]')).toEqual({ dhcp: false, dns: [parseAddress('192.0.2.53')] });
   });
 });
 
@@ -88,8 +94,12 @@ describe('the policy of a VLAN port', () => {
 
   test('has the words of the metadata, else of the host config', () => {
     const config = `${TABLE}\nprofile = "closed"\ngroups = ["b"]\nallow = [{ direction = "in" }]`;
-    expect(policyOf('', config)).toMatchObject({ profile: 'closed', profileOrigin: '[guest] in the host config', groups: ['b'], allows: [{ direction: 'in' }] });
-    expect(policyOf('<gw:policy profile="isolated"/><gw:group name="a"/><gw:allow direction="out"/>', config)).toMatchObject({ profile: 'isolated', profileOrigin: 'its metadata', groups: ['a'], allows: [{ direction: 'out' }] });
+    expect(policyOf('', config)).toMatchObject({
+      profile: 'closed', profileOrigin: '[guest] in the host config', groups: ['b'], allows: [{ direction: 'in' }],
+    });
+    expect(policyOf('<gw:policy profile="isolated"/><gw:group name="a"/><gw:allow direction="out"/>', config)).toMatchObject({
+      profile: 'isolated', profileOrigin: 'its metadata', groups: ['a'], allows: [{ direction: 'out' }],
+    });
   });
 });
 
@@ -103,15 +113,15 @@ describe('addresses of a VLAN port', () => {
   const REF = filterref(['IP', '192.0.2.1'], ['IP', '192.0.2.2'], ['IPV6', '2001:DB8::1'], ['MAC', 'x'], ['IPS', 'y']);
 
   test('are canonical, single ones bare', () => {
-    expect(declared('<gw:ip address="192.0.2.1" prefix="32"/><gw:ip address="2001:DB8:1::" prefix="64"/><gw:ip address="fe80::a"/>')).toEqual(['192.0.2.1', '2001:db8:1::/64', 'fe80::a']);
+    expect(declared('<gw:ip address="192.0.2.1" prefix="32"/><gw:ip address="2001:DB8:1::" prefix="64"/><gw:ip address="fe80::a"/>')).toEqual(['192.0.2.1', '2001:db8:1::/64', 'fe80::a'].map(parseOwn));
     expect(port('')).not.toHaveProperty('declared');
   });
 
   test('are those of the metadata, else of the filterref, else of the host config', () => {
     const config = `${TABLE}\nip = ["198.51.100.1"]`;
-    expect(declared('<gw:ip address="192.0.2.9"/>', config, REF)).toEqual(['192.0.2.9']);
-    expect(declared('', config, REF)).toEqual(['192.0.2.1', '192.0.2.2', '2001:db8::1']);
-    expect(declared('', config, filterref(['CTRL_IP_LEARNING', 'dhcp']))).toEqual(['198.51.100.1']);
+    expect(declared('<gw:ip address="192.0.2.9"/>', config, REF)).toEqual(['192.0.2.9'].map(parseOwn));
+    expect(declared('', config, REF)).toEqual(['192.0.2.1', '192.0.2.2', '2001:db8::1'].map(parseOwn));
+    expect(declared('', config, filterref(['CTRL_IP_LEARNING', 'dhcp']))).toEqual(['198.51.100.1'].map(parseOwn));
   });
 
   test.each<[string, [string, string][], string]>([
@@ -154,7 +164,8 @@ describe('words in the wrong place', () => {
     ['<gw:ip address="192.0.2.1"/>', '', METADATA],
     ['', `${TABLE}\ntrust = { stp = true }`, CONFIG],
   ])('%j %j on a NIC that is neither', (words, config, message) => {
-    for (const kind of ['bridge', 'ethernet'] as const) expect(refusal(() => derive(words, { kind, config }))).toBe(`ERR_UNSUPPORTED ${WHERE}: ${message}`);
+    for (const kind of ['bridge', 'ethernet'] as const)
+      expect(refusal(() => derive(words, { kind, config }))).toBe(`ERR_UNSUPPORTED ${WHERE}: ${message}`);
     // Before `start` the XML does not hold what the portgroup will say.
     expect(derive(words, { kind: 'network', config })).toBeUndefined();
   });

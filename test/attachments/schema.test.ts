@@ -43,9 +43,11 @@ describe('an entry of release 0.1.0', () => {
     expect(new Set(wired.map(({ kind }) => kind)).size).toBe(6);
     const link = of(wired, 'routed-link');
     const port = of(wired, 'vlan-port');
-    const addresses = [...link.addresses, ...link.gateways, ...link.routes.map(({ via }) => via), ...link.policy.offers.dns];
+    const { offers, allows } = link.policy;
+    const addresses = [...link.addresses, ...link.gateways, ...link.routes.map(({ via }) => via), ...offers.dns];
     for (const address of addresses) expect(address).toBeInstanceOf(Address);
-    const peers = link.policy.allows.flatMap((allow) => allow.peers.flatMap((peer) => (peer.kind === 'prefix' ? peer.prefix : [])));
+    const peers = allows.flatMap((allow) => allow.peers)
+      .flatMap((peer) => (peer.kind === 'prefix' ? peer.prefix : []));
     for (const prefix of [...link.routes.map(({ to }) => to), ...peers]) expect(prefix).toBeInstanceOf(Prefix);
     expect(port.declared?.map((own) => [own.text, own instanceof Prefix])).toEqual([
       ['192.0.2.20', false], ['2001:db8:5::/64', true], ['192.0.2.21', false],

@@ -2,7 +2,8 @@
 /**
  * A hostile guest that owns the other end of its tap: whatever it pretends to be, in whatever encapsulation, reaches no
  * victim, no uplink and not the host; and what it sends as itself arrives as it does without a filter. Both lists are
- * tables: test/attack/forged.ts and test/attack/honest.ts. Without a filter every forged frame arrives somewhere, or is named here.
+ * tables: test/attack/forged.ts and test/attack/honest.ts. Without a filter every forged frame arrives somewhere, or is
+ * named here.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
@@ -33,15 +34,21 @@ function hostOf(topology: Topology): AttackHost {
 }
 
 /** Sends rows and returns, of each, where any of its frames arrived. */
-async function shoot(host: AttackHost, rows: readonly (Row & { encapsulation: string })[]): Promise<Map<string, string[]>> {
+async function shoot(
+  host: AttackHost, rows: readonly (Row & { encapsulation: string })[],
+): Promise<Map<string, string[]>> {
   const { shots, numbered } = numberFrames(rows);
   const where = await host.attack(shots);
-  return new Map(numbered.map(({ name, numbers }: Numbered) => [name, numbers.map((number) => where.get(number) ?? 'nowhere')]));
+  return new Map(
+    numbered.map(({ name, numbers }: Numbered) => [name, numbers.map((number) => where.get(number) ?? 'nowhere')]),
+  );
 }
 
 const ALL = Object.keys(ENCAPSULATIONS);
 
-describe.each<[string, Topology, readonly number[]]>([['an access port', 'bridge', []], ['a trunk port', 'bridge', [MEMBER]], ['a routed link', 'routed', []]])('%s', (_, topology, tags) => {
+describe.each<[string, Topology, readonly number[]]>([
+  ['an access port', 'bridge', []], ['a trunk port', 'bridge', [MEMBER]], ['a routed link', 'routed', []],
+])('%s', (_, topology, tags) => {
   attackTest('is where every forged frame arrives somewhere, unless something filters', async () => {
     const host = hostOf(topology);
     host.filter('');
@@ -55,14 +62,18 @@ describe.each<[string, Topology, readonly number[]]>([['an access port', 'bridge
     host.filter(filterFor(topology, hostileNic(host, { tags })));
     const shot = await shoot(host, dressed(forgedRows(host.scene), ALL));
     const harmless = [...shot].filter(([name]) => HARMLESS[topology].test(name));
-    expect(harmless.flatMap(([, places]) => places).filter((place) => place !== 'host' && place !== 'nowhere')).toEqual([]);
+    expect(harmless.flatMap(([, places]) => places).filter((place) => place !== 'host' && place !== 'nowhere'))
+      .toEqual([]);
     expect(arrived(new Map([...shot].filter(([name]) => !HARMLESS[topology].test(name))))).toEqual([]);
   }, 60_000);
 
   attackTest('lets honest frames through where they went without it, and none in an encapsulation that is not its own', async () => {
     const host = hostOf(topology);
     const allowed = allowedEncapsulations(hostileNic(host, { tags }));
-    const [own, foreign] = [dressed(honestRows(host.scene), allowed), dressed(honestRows(host.scene), ALL.filter((each) => !allowed.includes(each)))];
+    const [own, foreign] = [
+      dressed(honestRows(host.scene), allowed),
+      dressed(honestRows(host.scene), ALL.filter((each) => !allowed.includes(each))),
+    ];
     // Connection tracking, which policy needs, puts fragments together on a routed link: only the first is then seen.
     host.filter(topology === 'routed' ? 'add rule inet probe mute ct state established' : '');
     const before = await shoot(host, own);
@@ -74,5 +85,6 @@ describe.each<[string, Topology, readonly number[]]>([['an access port', 'bridge
 });
 
 test('every row of the tables has a name of its own', () => {
-  for (const { scene } of hosts.values()) for (const rows of [forgedRows(scene), honestRows(scene)]) expect(new Set(rows.map(({ name }) => name)).size).toBe(rows.length);
+  for (const { scene } of hosts.values()) for (const rows of [forgedRows(scene), honestRows(scene)])
+    expect(new Set(rows.map(({ name }) => name)).size).toBe(rows.length);
 });

@@ -3,7 +3,8 @@ import type { Row } from './forged.js';
 import type { Topology } from './host.js';
 
 /** Returns the rows in each encapsulation. */
-export const dressed = (rows: readonly Row[], encapsulations: readonly string[]): (Row & { encapsulation: string })[] => encapsulations.flatMap((encapsulation) => rows.map((row) => ({ ...row, encapsulation })));
+export const dressed = (rows: readonly Row[], encapsulations: readonly string[]): (Row & { encapsulation: string })[] =>
+  encapsulations.flatMap((encapsulation) => rows.map((row) => ({ ...row, encapsulation })));
 
 /** What of it arrived, one line a row. */
 export function arrived(shot: Map<string, string[]>): string[] {
@@ -37,6 +38,7 @@ export const UNHEARD: Readonly<Record<Topology, readonly (readonly [RegExp, stri
 export const HARMLESS: Readonly<Record<Topology, RegExp>> = {
   // LLDP meets no hook of bridges. It goes up on the port itself, where only an LLDP daemon listens.
   bridge: /^(LLDP to 01:80:c2:00:00:0e|a BPDU to every reserved group), (untagged|VID 0|VID 0 twice|802\.1ad VID 0)$/,
-  // A link-local address is its link's, and nobody but the guest and its host is on that: the victim's is not the victim here.
+  // A link-local address is its link's, and nobody but the guest and its host is on that: the victim's is not the
+  // victim here.
   routed: /^(an IPv6 source: (the victim's link-local|a link-local of nobody)|an advertisement from the victim|[^,]* the victim's link-local), untagged$/,
 };

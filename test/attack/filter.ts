@@ -13,21 +13,26 @@ export function filterFor(topology: Topology, nic: HostileNic): string {
   const wired = topology === 'bridge' ? portOf(nic) : linkOf(nic);
   return families.flatMap((family) => {
     const filter = nicFilter(wired, family);
-    return [`add table ${family} guestwire`, `delete table ${family} guestwire`, ...tableLines(family), ...(filter === undefined ? [] : nicLines(family, filter, wired))];
+    return [
+      `add table ${family} guestwire`, `delete table ${family} guestwire`, ...tableLines(family),
+      ...(filter === undefined ? [] : nicLines(family, filter, wired)),
+    ];
   }).map((line) => `${line}\n`).join('');
 }
 
 function portOf({ dev, ifindex, mac, addresses, tags }: HostileNic): Wired {
   const untagged = { vid: 1, pvid: true, untagged: true };
   return wiredOf({
-    kind: 'vlan-port', nic: 0, mac, link: dev, ifindex, bridge: 'br0', isolated: undefined, uplinks: [], declared: addresses,
+    kind: 'vlan-port', nic: 0, mac, link: dev, ifindex,
+    bridge: 'br0', isolated: undefined, uplinks: [], declared: addresses,
     vlans: [untagged, ...tags.map((vid) => ({ vid, pvid: false, untagged: false }))],
   });
 }
 
 function linkOf({ dev, ifindex, mac, addresses }: HostileNic): Wired {
   return wiredOf({
-    kind: 'routed-link', nic: 0, mac, link: dev, ifindex, addresses, routes: [], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117,
+    kind: 'routed-link', nic: 0, mac, link: dev, ifindex,
+    addresses, routes: [], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117,
     // Whom it may meet is another matter.
     policy: { ...POLICY, profile: 'open' },
   });

@@ -1,5 +1,8 @@
 // @tier kernel
-/** What a hostile guest does to the tables of others: MAC flapping, exhaustion of neighbour tables; and tools of the trade. */
+/**
+ * What a hostile guest does to the tables of others: MAC flapping, exhaustion of neighbour tables; and tools of the
+ * trade.
+ */
 import { afterEach, describe, expect } from '@jest/globals';
 import { testWith } from '../places/capability.js';
 import { type Netns, openNetns } from '../places/netns.js';
@@ -22,22 +25,36 @@ afterEach(() => {
 describe('MAC flapping', () => {
   const forge: Readonly<Record<string, (link: { mac: string; to: string }) => Buffer>> = {
     'a broadcast': (link) => ethernet(link, TYPE.arp, Buffer.alloc(28)),
-    'UDP from its own addresses': (link) => { const path = { ...link, src: host.scene.guest.a4, dst: host.scene.victim.a4 }; return ip(path, udp(path, [4000, 4000])); },
+    'UDP from its own addresses': (link) => {
+      const path = { ...link, src: host.scene.guest.a4, dst: host.scene.victim.a4 };
+      return ip(path, udp(path, [4000, 4000]));
+    },
     'a BPDU': ({ mac }) => llc({ mac, to: '01:80:c2:00:00:00' }, 0x42, Buffer.alloc(35)),
     // The two that no prerouting of a bridge sees: the bridge learns where they came from all the same.
     'LLDP': ({ mac }) => ethernet({ mac, to: '01:80:c2:00:00:0e' }, TYPE.lldp, Buffer.alloc(46)),
     'EAPOL': ({ mac }) => ethernet({ mac, to: '01:80:c2:00:00:03' }, 0x888e, Buffer.alloc(46)),
   };
 
-  /** On which of the taps what the herald sends to the victim comes out, after the victim spoke and the hostile guest forged. */
+  /**
+   * On which of the taps what the herald sends to the victim comes out, after the victim spoke and the hostile guest
+   * forged.
+   */
   async function stolenBy(frame: Buffer): Promise<string> {
     const { victim, guest: { mac, a4 } } = host.scene;
-    await host.send('victim', [ip({ mac: victim.mac, to: ANY_MAC, src: victim.a4, dst: '255.255.255.255' }, udp({ mac: victim.mac, to: ANY_MAC, src: victim.a4, dst: '255.255.255.255' }, [1, 1]))]);
+    await host.send('victim', [
+      ip(
+        { mac: victim.mac, to: ANY_MAC, src: victim.a4, dst: '255.255.255.255' },
+        udp({ mac: victim.mac, to: ANY_MAC, src: victim.a4, dst: '255.255.255.255' }, [1, 1]),
+      ),
+    ]);
     await host.attack([frame]);
     const path = { mac: mac.replace(/0a$/, '1f'), to: victim.mac, src: a4, dst: victim.a4 };
-    const { hostile, victim: own } = await host.send('herald', [ip(path, udp(path, [4000, 4000]), { offset: 0, more: false })]);
+    const { hostile, victim: own } = await host.send(
+      'herald', [ip(path, udp(path, [4000, 4000]), { offset: 0, more: false })],
+    );
     // 1 is the packet's IPv4 identification.
-    return [...(hostile?.['0'] === undefined ? [] : ['hostile']), ...(own?.['0'] === undefined ? [] : ['victim'])].join(' ');
+    return [...(hostile?.['0'] === undefined ? [] : ['hostile']), ...(own?.['0'] === undefined ? [] : ['victim'])]
+      .join(' ');
   }
 
   attackTest('steals what is sent to the victim, and with the filter nothing', async () => {
@@ -45,10 +62,12 @@ describe('MAC flapping', () => {
     host.netns.sh(`bridge fdb del ${host.scene.victim.mac} dev vnet2 master`);
     const results = async (): Promise<Record<string, string>> => {
       const found: Record<string, string> = {};
-      for (const [name, make] of Object.entries(forge)) found[name] = await stolenBy(make({ mac: host.scene.victim.mac, to: ANY_MAC }));
+      for (const [name, make] of Object.entries(forge))
+        found[name] = await stolenBy(make({ mac: host.scene.victim.mac, to: ANY_MAC }));
       return found;
     };
-    const each = (where: string): Record<string, string> => Object.fromEntries(Object.keys(forge).map((name) => [name, where]));
+    const each = (where: string): Record<string, string> =>
+      Object.fromEntries(Object.keys(forge).map((name) => [name, where]));
     expect(await results()).toEqual(each('hostile'));
     host.filter(filterFor('bridge', hostileNic(host)));
     // No hook of bridges sees LLDP, so that docs/vlan.md has the bridge not learn from it.
@@ -68,7 +87,8 @@ describe('a flood of forged senders', () => {
       const path = { mac, to: groupMac(solicitedNode(target)) ?? to, src, dst: solicitedNode(target) };
       return ip(path, solicitation(path, target, sourceMac(mac)));
     }));
-    const four = Array.from({ length: 200 }, (_, at) => arp({ mac, to: ANY_MAC }, { operation: 1, senderMac: mac, sender: `192.0.2.${at + 50}`, target: a4 }));
+    const four = Array.from({ length: 200 }, (_, at) =>
+      arp({ mac, to: ANY_MAC }, { operation: 1, senderMac: mac, sender: `192.0.2.${at + 50}`, target: a4 }));
     return [...six, ...four];
   }
 
@@ -96,8 +116,8 @@ describe('a flood of forged senders', () => {
 
 describe('tools of the trade', () => {
   /**
-   * Commands, and the least that they must have sent. Those of thc-ipv6 run for ever; -E evades guards: full, hop-by-hop,
-   * atomic fragments, large options, fragments that overlap.
+   * Commands, and the least that they must have sent. Those of thc-ipv6 run for ever; -E evades guards: full,
+   * hop-by-hop, atomic fragments, large options, fragments that overlap.
    */
   const tools: readonly (readonly [command: string, least: number])[] = [
     ['mausezahn eth0 -c 20 -t arp reply,senderip=192.0.2.11,targetip=192.0.2.1', 20],
@@ -145,7 +165,8 @@ add rule bridge seen up iif vnet4 counter
   attackTest('reach everybody, and with the filter nobody', async () => {
     host = await openAttackHost('bridge');
     guest = await openGuest();
-    const counted = (): number[] => [...(host.netns.sh('nft list table bridge seen')).matchAll(/packets (\d+)/g)].map(([, packets]) => Number(packets));
+    const counted = (): number[] => [...(host.netns.sh('nft list table bridge seen')).matchAll(/packets (\d+)/g)]
+      .map(([, packets]) => Number(packets));
     for (const [command, least] of tools) {
       host.filter(COUNT);
       runTool(command, least);

@@ -23,7 +23,9 @@ export interface Frames {
   /** Runs `end`, which sends the text 'end' to each of `names`, and returns what they heard before, sorted. */
   heardBy(names: readonly string[], end: () => Promise<void>): Promise<string[]>;
   /** Hears all frames of a link, or those of these ethertypes that its stack takes in; joins multicast groups there. */
-  sniff(place: string, options: { dev: string; pid?: string; protocols?: readonly number[]; groups?: readonly string[] }): Promise<void>;
+  sniff(
+    place: string, options: { dev: string; pid?: string; protocols?: readonly number[]; groups?: readonly string[] },
+  ): Promise<void>;
   /** Writes frames to a tap, then `end` to another; returns how often each arrived where, by the number on it. */
   volley(request: Volley): Promise<Record<string, Record<string, number>>>;
   /** How often each number arrived where somebody sniffs, since the last call. */
@@ -40,7 +42,9 @@ export interface Volley {
 }
 
 export function openFrames(host: Pick<Netns, 'target' | 'sh'>): Frames {
-  const child = spawn('nsenter', ['--net', '--target', host.target, 'python3', resolve('test/lab/frames.py')], { stdio: ['pipe', 'pipe', 'inherit'] }) as unknown as ChildProcessWithoutNullStreams;
+  const child = spawn('nsenter', ['--net', '--target', host.target, 'python3', resolve('test/lab/frames.py')], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  }) as unknown as ChildProcessWithoutNullStreams;
   const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const call = async (request: object): Promise<unknown> => {
     child.stdin.write(`${JSON.stringify(request)}\n`);
@@ -67,7 +71,10 @@ export function openFrames(host: Pick<Netns, 'target' | 'sh'>): Frames {
     },
     drop: async (name) => { await call({ op: 'close', name }); },
     udp: async (tap, src, dst, text, dport = 4000) => {
-      await call({ op: 'udp', ...from(tap), to: dst === '255.255.255.255' ? 'ff:ff:ff:ff:ff:ff' : mac(tap), src, dst, text, dport, sport: dport === 67 ? 68 : 4000 });
+      await call({
+        op: 'udp', ...from(tap), to: dst === '255.255.255.255' ? 'ff:ff:ff:ff:ff:ff' : mac(tap), src, dst, text, dport,
+        sport: dport === 67 ? 68 : 4000,
+      });
     },
     solicit: async (tap, src, target) => { await call({ op: 'solicit', ...from(tap), src, target }); },
     report: async (tap, src, group) => { await call({ op: 'report', ...from(tap), src, group }); },
@@ -78,7 +85,9 @@ export function openFrames(host: Pick<Netns, 'target' | 'sh'>): Frames {
       const found: string[] = [];
       return within(async () => {
         found.push(...await read(tap));
-        return found.some((what) => what.startsWith(kind)) ? found.filter((what) => !what.startsWith('unreachable')) : undefined;
+        return found.some((what) => what.startsWith(kind))
+          ? found.filter((what) => !what.startsWith('unreachable'))
+          : undefined;
       }, `${kind} out of ${tap}`);
     },
     heardBy: async (names, end) => {
@@ -97,7 +106,8 @@ export function openFrames(host: Pick<Netns, 'target' | 'sh'>): Frames {
     },
     sniff: async (name, options) => { await call({ op: 'sniff', name, ...options }); },
     volley: async ({ frames, end, ...rest }) => await call({
-      op: 'volley', ...rest, frames: frames.map((frame) => frame.toString('hex')), end: { ...end, frame: end.frame.toString('hex') },
+      op: 'volley', ...rest,
+      frames: frames.map((frame) => frame.toString('hex')), end: { ...end, frame: end.frame.toString('hex') },
     }) as Record<string, Record<string, number>>,
     arrived: async () => await call({ op: 'arrived' }) as Record<string, Record<string, number>>,
     close: () => { child.stdin.end(); },

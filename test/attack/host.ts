@@ -1,7 +1,7 @@
 /**
- * Where a hostile guest attacks: a throw-away host with its tap, a victim's tap, an uplink and the host's own stack, once as
- * ports of a bridge and once as routed links. Every neighbour is static and the host itself is mute, so that what arrives
- * was sent by the test. Sysctls are as loose as they go: nothing but the filter may be what stops a frame.
+ * Where a hostile guest attacks: a throw-away host with its tap, a victim's tap, an uplink and the host's own stack,
+ * once as ports of a bridge and once as routed links. Every neighbour is static and the host itself is mute, so that
+ * what arrives was sent by the test. Sysctls are as loose as they go: nothing but the filter may be what stops a frame.
  */
 import { type Netns, openNetns } from '../places/netns.js';
 import { type Frames, openFrames } from './frames.js';
@@ -47,7 +47,8 @@ export const ENCAPSULATIONS: Readonly<Record<string, readonly (readonly [number,
   'member VID': [[TYPE.q, MEMBER]],
   'VID 0 and member VID': [[TYPE.q, 0], [TYPE.q, MEMBER]],
   '802.1ad': [[TYPE.ad, MEMBER]],
-  // Besides what the issue names: the stack takes off two tags of VID 0, a switch the outer of two, and 802.1ad has a VID 0.
+  // Besides what the issue names: the stack takes off two tags of VID 0, a switch the outer of two, and 802.1ad has a
+  // VID 0.
   'VID 0 twice': [[TYPE.q, 0], [TYPE.q, 0]],
   'member VID and another': [[TYPE.q, MEMBER], [TYPE.q, OTHER]],
   '802.1ad VID 0': [[TYPE.ad, 0]],
@@ -62,9 +63,15 @@ const TAP = { hostile: 'vnet1', victim: 'vnet2', herald: 'vnet3' };
 
 /** Returns who is there; on a routed link the host's end has the MAC that libvirt gives a tap. */
 export function sceneOf(topology: Topology): Scene {
-  const guest = { mac: '52:54:00:00:00:0a', a4: '192.0.2.10', a6: '2001:db8:0:10::a', ll: linkLocalOf('52:54:00:00:00:0a') };
-  const victim = { mac: '52:54:00:00:00:0b', a4: '192.0.2.11', a6: '2001:db8:0:10::b', ll: linkLocalOf('52:54:00:00:00:0b') };
-  const world = { mac: '52:54:00:00:00:0c', a4: '203.0.113.2', a6: '2001:db8:ffff::2', ll: linkLocalOf('52:54:00:00:00:0c') };
+  const guest = {
+    mac: '52:54:00:00:00:0a', a4: '192.0.2.10', a6: '2001:db8:0:10::a', ll: linkLocalOf('52:54:00:00:00:0a'),
+  };
+  const victim = {
+    mac: '52:54:00:00:00:0b', a4: '192.0.2.11', a6: '2001:db8:0:10::b', ll: linkLocalOf('52:54:00:00:00:0b'),
+  };
+  const world = {
+    mac: '52:54:00:00:00:0c', a4: '203.0.113.2', a6: '2001:db8:ffff::2', ll: linkLocalOf('52:54:00:00:00:0c'),
+  };
   const host = topology === 'bridge' ?
     { mac: '52:54:00:00:00:0d', a4: '192.0.2.1', a6: '2001:db8:0:10::1', ll: 'fe80::1' } :
     { mac: 'fe:54:00:00:00:0a', a4: '203.0.113.1', a6: '2001:db8:ffff::1', ll: 'fe80::1' };
@@ -77,7 +84,10 @@ export interface AttackHost {
   readonly world: Netns;
   /** Loads this text into nft, instead of what the last call loaded. */
   filter(text: string): void;
-  /** Sends numbered frames from the hostile tap; returns by number where each arrived: 'host', 'uplink', 'victim', sorted. */
+  /**
+   * Sends numbered frames from the hostile tap; returns by number where each arrived: 'host', 'uplink', 'victim',
+   * sorted.
+   */
   attack(frames: readonly Buffer[]): Promise<Map<string, string>>;
   /** Sends frames from the tap of another. */
   send(who: 'victim' | 'herald', frames: readonly Buffer[]): Promise<Record<string, Record<string, number>>>;
@@ -96,7 +106,9 @@ add chain inet probe mute { type filter hook output priority 0; policy drop; }
 `;
 
 /** Groups that some server on a host listens to: routers, DHCP servers, multicast routers, mDNS. */
-export const GROUPS = ['ff02::2', 'ff02::16', 'ff02::1:2', 'ff02::fb', '224.0.0.2', '224.0.0.22', '224.0.0.251', '239.1.2.3'];
+export const GROUPS = [
+  'ff02::2', 'ff02::16', 'ff02::1:2', 'ff02::fb', '224.0.0.2', '224.0.0.22', '224.0.0.251', '239.1.2.3',
+];
 
 export async function openAttackHost(topology: Topology): Promise<AttackHost> {
   const scene = sceneOf(topology);
@@ -118,9 +130,13 @@ export async function openAttackHost(topology: Topology): Promise<AttackHost> {
   };
   filter('');
   await frames.sniff('uplink', { dev: 'eth0', pid: world.target });
-  await (topology === 'bridge' ? listenOnBridge(frames) : frames.sniff('host', { dev: TAP.hostile, protocols: LINK_PROTOCOLS, groups: GROUPS }));
+  await (topology === 'bridge'
+    ? listenOnBridge(frames)
+    : frames.sniff('host', { dev: TAP.hostile, protocols: LINK_PROTOCOLS, groups: GROUPS }));
   const send = async (tap: string, burst: readonly Buffer[]): Promise<Record<string, Record<string, number>>> =>
-    frames.volley({ tap, frames: burst, watched: { victim: TAP.victim, hostile: TAP.hostile, herald: TAP.herald }, end: endOf(scene) });
+    frames.volley({
+      tap, frames: burst, watched: { victim: TAP.victim, hostile: TAP.hostile, herald: TAP.herald }, end: endOf(scene),
+    });
   return {
     scene, netns, world, filter,
     attack: async (burst) => {
@@ -133,8 +149,14 @@ export async function openAttackHost(topology: Topology): Promise<AttackHost> {
 }
 
 /** Returns the hostile guest's NIC. */
-export function hostileNic({ scene: { guest }, netns }: AttackHost, { dev = TAP.hostile, tags = [] }: { dev?: string; tags?: readonly number[] } = {}): HostileNic {
-  return { dev, ifindex: Number(netns.sh(`cat /sys/class/net/${dev}/ifindex`)), mac: guest.mac, addresses: [guest.a4, guest.a6], tags };
+export function hostileNic(
+  { scene: { guest }, netns }: AttackHost,
+  { dev = TAP.hostile, tags = [] }: { dev?: string; tags?: readonly number[] } = {},
+): HostileNic {
+  return {
+    dev, ifindex: Number(netns.sh(`cat /sys/class/net/${dev}/ifindex`)), mac: guest.mac,
+    addresses: [guest.a4, guest.a6], tags,
+  };
 }
 
 /** A bridge forwards no sooner than it has seen the carrier of the port. */
@@ -180,7 +202,10 @@ function routed({ guest, victim, host, world }: Scene): string {
 
 /** A third guest, whom no filter stops. */
 function herald(guest: Party): Party {
-  return { mac: guest.mac.replace(/0a$/, '1f'), a4: guest.a4.replace(/10$/, '31'), a6: guest.a6.replace(/a$/, '1f'), ll: linkLocalOf(guest.mac.replace(/0a$/, '1f')) };
+  return {
+    mac: guest.mac.replace(/0a$/, '1f'), a4: guest.a4.replace(/10$/, '31'), a6: guest.a6.replace(/a$/, '1f'),
+    ll: linkLocalOf(guest.mac.replace(/0a$/, '1f')),
+  };
 }
 
 const END = 0xffff;
@@ -188,7 +213,9 @@ const END = 0xffff;
 function endOf(scene: Scene): { tap: string; frame: Buffer; place: string; number: string } {
   const { mac, a4 } = herald(scene.guest);
   const path = { mac, to: scene.topology === 'bridge' ? ANY_MAC : 'fe:54:00:00:00:1f', src: a4, dst: scene.world.a4 };
-  return { tap: TAP.herald, frame: stamped(ip(path, udp(path, [4000, 4000])), END), place: 'uplink', number: String(END) };
+  return {
+    tap: TAP.herald, frame: stamped(ip(path, udp(path, [4000, 4000])), END), place: 'uplink', number: String(END),
+  };
 }
 
 export function takenBy(netns: Pick<Netns, 'sh'>): Record<string, number> {
@@ -216,7 +243,9 @@ export interface Numbered {
 }
 
 /** Dresses and numbers frames; parts of one IPv4 packet share its number, and `+` marks those after the first. */
-export function numberFrames(entries: readonly { name: string; frames: readonly Buffer[]; company?: readonly Buffer[]; encapsulation: string }[]): { shots: Buffer[]; numbered: Numbered[] } {
+export function numberFrames(
+  entries: readonly { name: string; frames: readonly Buffer[]; company?: readonly Buffer[]; encapsulation: string }[],
+): { shots: Buffer[]; numbered: Numbered[] } {
   let next = 1;
   const shots: Buffer[] = [];
   const numbered = entries.map(({ name, frames, company = [], encapsulation }) => {

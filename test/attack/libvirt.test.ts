@@ -1,7 +1,8 @@
 // @tier libvirt
 /**
- * The tables of test/attack/forged.ts and test/attack/honest.ts sent by a real guest, under a real libvirtd and the installed hook: by its
- * virtio NIC, over QEMU, in every encapsulation. test/attack/attack.test.ts writes the same to a tap.
+ * The tables of test/attack/forged.ts and test/attack/honest.ts sent by a real guest, under a real libvirtd and the
+ * installed hook: by its virtio NIC, over QEMU, in every encapsulation. test/attack/attack.test.ts writes the same to a
+ * tap.
  */
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
@@ -44,8 +45,19 @@ let image: string;
 beforeAll(async () => {
   if (!able) return;
   image = replayImage(await guestImage(), { frames: shots, ends });
-  host = await startHost({ name: 'attack', binds: [{ from: image, to: image }], sysctls: { 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1, 'net.ipv4.conf.all.rp_filter': 0, 'net.ipv4.conf.all.accept_local': 1, 'net.ipv4.conf.all.route_localnet': 1, 'net.ipv4.icmp_echo_ignore_broadcasts': 0, 'net.ipv6.conf.default.accept_dad': 0 } });
-  await addOutside(host, { hostAddresses: [`${scene.host.a4}/24`, `${scene.host.a6}/64`], addresses: [`${scene.world.a4}/24`, `${scene.world.a6}/64`] });
+  host = await startHost({ name: 'attack', binds: [{ from: image, to: image }], sysctls: {
+    'net.ipv4.ip_forward': 1,
+    'net.ipv6.conf.all.forwarding': 1,
+    'net.ipv4.conf.all.rp_filter': 0,
+    'net.ipv4.conf.all.accept_local': 1,
+    'net.ipv4.conf.all.route_localnet': 1,
+    'net.ipv4.icmp_echo_ignore_broadcasts': 0,
+    'net.ipv6.conf.default.accept_dad': 0,
+  } });
+  await addOutside(host, {
+    hostAddresses: [`${scene.host.a4}/24`, `${scene.host.a6}/64`],
+    addresses: [`${scene.world.a4}/24`, `${scene.world.a6}/64`],
+  });
   await host.ok('node', [resolve('dist/cli.js'), 'install', '--no-reload']);
   await host.restartLibvirtd();
 }, 180_000);
@@ -62,7 +74,9 @@ function xmlOf(name: string, { mac, a4, a6 }: Party, guest?: { image: string }):
 }
 
 function sh(script: string): string {
-  const { status, stdout, stderr } = spawnSync('nsenter', ['-t', String(host.pid), '-m', '-n', '-p', '--wd=/', 'sh', '-ec', script], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(
+    'nsenter', ['-t', String(host.pid), '-m', '-n', '-p', '--wd=/', 'sh', '-ec', script], { encoding: 'utf8' },
+  );
   if (status !== 0) throw new Error(`status ${String(status)} of: ${script}\n${stdout}${stderr}`);
   return stdout;
 }
@@ -70,7 +84,8 @@ function sh(script: string): string {
 /** Where frames arrive while the guest sends its rounds, until so many have ended: the first may have begun before. */
 async function during(frames: Frames, rounds: number): Promise<Map<string, string[]>> {
   const places: Record<string, Record<string, number>> = { uplink: {}, victim: {}, host: {} };
-  const ended = (): number => Object.keys(places['uplink'] ?? {}).filter((number) => Number(number) >= FIRST_END).length;
+  const ended = (): number =>
+    Object.keys(places['uplink'] ?? {}).filter((number) => Number(number) >= FIRST_END).length;
   await waitFor(async () => {
     for (const [place, numbers] of Object.entries(await frames.arrived())) Object.assign(places[place] ?? {}, numbers);
     return ended() >= rounds || undefined;
@@ -79,12 +94,15 @@ async function during(frames: Frames, rounds: number): Promise<Map<string, strin
   return new Map(numbered.map(({ name, numbers }) => [name, numbers.map((number) => where.get(number) ?? 'nowhere')]));
 }
 
-const only = (shot: Map<string, string[]>, has: (name: string) => boolean): Map<string, string[]> => new Map([...shot].filter(([name]) => has(name)));
+const only = (shot: Map<string, string[]>, has: (name: string) => boolean): Map<string, string[]> =>
+  new Map([...shot].filter(([name]) => has(name)));
 const isForged = (name: string): boolean => !name.startsWith(HONEST);
 
 /** Which fragment of a packet is seen changes from round to round, since all rounds have the same numbers. */
 function fate(shot: Map<string, string[]>): object {
-  return Object.fromEntries([...shot].map(([name, places]) => [name, name.includes('fragment') ? [...new Set(places)].filter((place) => place !== 'nowhere').sort() : places]));
+  return Object.fromEntries([...shot].map(([name, places]) => [
+    name, name.includes('fragment') ? [...new Set(places)].filter((place) => place !== 'nowhere').sort() : places,
+  ]));
 }
 
 libvirtTest('of all that a real guest forges nothing arrives, and of what it honestly sends all', async () => {

@@ -22,7 +22,9 @@ let dir: string;
 let script = '';
 beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'guestwire-completion-'));
-  const io = { print: (text: string) => { script = text; }, warn: (text: string) => { throw new Error(text); } } as Pick<Io, 'print' | 'warn'> as Io;
+  const io = {
+    print: (text: string) => { script = text; }, warn: (text: string) => { throw new Error(text); },
+  } as Pick<Io, 'print' | 'warn'> as Io;
   expect(await main(['completion', 'bash'], io)).toBe(0);
   writeFileSync(join(dir, 'script'), script);
   writeFileSync(join(dir, 'virsh'), `#!/bin/sh
@@ -38,9 +40,11 @@ afterAll(() => { rmSync(dir, { recursive: true }); });
 
 /** What bash offers for a line whose end the cursor is at. */
 function offered(line: string): string[] {
-  const { status, stdout, stderr } = spawnSync('bash', ['--norc', '-c', SCRIPT, 'bash', join(dir, 'script'), line, join(dir, 'errors')], {
-    encoding: 'utf8', cwd: dir, env: { PATH: `${dir}:${process.env['PATH'] ?? ''}` },
-  });
+  const { status, stdout, stderr } = spawnSync(
+    'bash', ['--norc', '-c', SCRIPT, 'bash', join(dir, 'script'), line, join(dir, 'errors')], {
+      encoding: 'utf8', cwd: dir, env: { PATH: `${dir}:${process.env['PATH'] ?? ''}` },
+    },
+  );
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   return stdout.split('\n').filter((word) => word !== '');
 }
@@ -48,7 +52,9 @@ function offered(line: string): string[] {
 describe('completion', () => {
   bashTest('offers every command, and of each all its options', () => {
     expect(offered('guestwire ')).toEqual([...COMMANDS.map(({ name }) => name), 'help', '--help', '--version']);
-    for (const { name, options } of COMMANDS) expect(offered(`guestwire ${name} --`)).toEqual([...Object.keys(options).map((option) => `--${option}`), '--help']);
+    for (const { name, options } of COMMANDS) expect(offered(`guestwire ${name} --`)).toEqual([
+      ...Object.keys(options).map((option) => `--${option}`), '--help',
+    ]);
     expect(offered('guestwire re')).toEqual(['reconcile']);
     expect(offered('guestwire help ')).toEqual(COMMANDS.map(({ name }) => name));
     expect(offered('guestwire help pl')).toEqual(['plan']);
@@ -57,8 +63,10 @@ describe('completion', () => {
   });
 
   bashTest('offers guests where one is taken, whatever their names hold', () => {
-    for (const { name, operand } of COMMANDS) expect(offered(`guestwire ${name} we`)).toEqual(operand === 'guest' ? ['web1', 'web2'] : []);
-    expect(offered('guestwire status ')).toEqual(['web1', 'web2', 'db\\ one', `x\\$\\(touch\\ ${dir}/owned\\)`, "it\\'s"]);
+    for (const { name, operand } of COMMANDS)
+      expect(offered(`guestwire ${name} we`)).toEqual(operand === 'guest' ? ['web1', 'web2'] : []);
+    expect(offered('guestwire status '))
+      .toEqual(['web1', 'web2', 'db\\ one', `x\\$\\(touch\\ ${dir}/owned\\)`, "it\\'s"]);
     expect(spawnSync('test', ['-e', join(dir, 'owned')]).status).toBe(1);
   });
 

@@ -10,7 +10,9 @@ import { guestXml } from '../places/routed-host.js';
 const kernelTest = testWith('root', 'netns', 'nft');
 jest.setTimeout(60_000);
 
-const WEB = guestXml({ name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8::a'], routes: ['2001:db8:20::/64'] })
+const WEB = guestXml({
+  name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8::a'], routes: ['2001:db8:20::/64'],
+})
   .replace('</gw:interface>', "<gw:allow direction='in' from='203.0.113.0/24' proto='tcp' port='443'/></gw:interface>");
 const PORT = "<domain><name>fw1</name><devices><interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0'/><target dev='vnet9'/><vlan trunk='yes'><tag id='10'/></vlan></interface></devices></domain>";
 
@@ -18,11 +20,13 @@ const BRIDGED = "<domain><name>lan1</name><uuid>4dea22b3-1d52-4d0e-9a0c-6d2f9d1f
 
 /** By command, the keys that docs/json.md has a row for. */
 const DOCUMENTED = new Map(readFileSync('docs/json.md', 'utf8').split(/^## /m).slice(1).map((chapter) => [
-  /^`guestwire ([\w-]+)/.exec(chapter)?.[1] ?? '', [...chapter.matchAll(/^\| `([^`]+)` \|/gm)].map(([, key = '']) => key).sort()]));
+  /^`guestwire ([\w-]+)/.exec(chapter)?.[1] ?? '',
+  [...chapter.matchAll(/^\| `([^`]+)` \|/gm)].map(([, key = '']) => key).sort()]));
 
 /** Returns the keys of a value: `nics[].guest.name`. */
 function keysOf(value: unknown, path = ''): string[] {
-  if (Array.isArray(value)) return [`${path}[]`, ...value.flatMap((item) => keysOf(item, `${path}[]`))].filter((key) => key !== path);
+  if (Array.isArray(value))
+    return [`${path}[]`, ...value.flatMap((item) => keysOf(item, `${path}[]`))].filter((key) => key !== path);
   if (value === null || typeof value !== 'object') return path === '' ? [] : [path];
   return Object.entries(value).flatMap(([key, item]) => keysOf(item, path === '' ? key : `${path}.${key}`));
 }
@@ -52,8 +56,10 @@ describe('docs/json.md', () => {
   });
 
   const RUNS: readonly (readonly [command: string, ...runs: string[][]])[] = [
-    ['status', [], ['fw1'], ['lan1']], ['check', []], ['doctor', []], ['derive', ['web1'], ['fw1'], ['lan1']], ['plan', ['web1']],
-    ['explain', ['web1', '--from', '203.0.113.9', '--to', '192.0.2.10', '--proto', 'tcp', '--port', '443']], ['drops', ['web1', '--all']], ['quarantine', []],
+    ['status', [], ['fw1'], ['lan1']], ['check', []], ['doctor', []],
+    ['derive', ['web1'], ['fw1'], ['lan1']], ['plan', ['web1']],
+    ['explain', ['web1', '--from', '203.0.113.9', '--to', '192.0.2.10', '--proto', 'tcp', '--port', '443']],
+    ['drops', ['web1', '--all']], ['quarantine', []],
   ];
 
   for (const [name, ...runs] of RUNS) kernelTest(`says what '${name} --json' prints`, async () => {

@@ -24,12 +24,15 @@ let dir: string;
 beforeAll(() => { dir = mkdtempSync(join(tmpdir(), 'guestwire-cli-')); });
 afterAll(() => { rmSync(dir, { recursive: true }); });
 
-function guestwire(args: readonly string[], { input = '', config = '' } = {}): { status: number | null; stdout: string; stderr: string } {
+function guestwire(
+  args: readonly string[], { input = '', config = '' } = {},
+): { status: number | null; stdout: string; stderr: string } {
   const path = join(dir, 'config.toml');
   rmSync(path, { force: true });
   if (config !== '') writeFileSync(path, config, { mode: 0o600 });
   const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...args], {
-    encoding: 'utf8', input, env: { PATH: process.env['PATH'], GUESTWIRE_CONFIG: path, GUESTWIRE_STATE_DIR: join(dir, 'state') },
+    encoding: 'utf8', input,
+    env: { PATH: process.env['PATH'], GUESTWIRE_CONFIG: path, GUESTWIRE_STATE_DIR: join(dir, 'state') },
   });
   return { status, stdout, stderr };
 }
@@ -42,11 +45,14 @@ describe('guestwire', () => {
   ])('%s shows every command', (_, args, status) => {
     const result = guestwire(args);
     expect(result.status).toBe(status);
-    for (const name of ['derive', 'plan', 'explain', 'reconcile', 'install', 'uninstall']) expect(result.stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
+    for (const name of ['derive', 'plan', 'explain', 'reconcile', 'install', 'uninstall'])
+      expect(result.stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
     for (const line of result.stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(110);
   });
 
-  test.each(['derive', 'plan', 'explain', 'reconcile', 'install', 'uninstall'])('%s --help says how it is used', (name) => {
+  test.each([
+    'derive', 'plan', 'explain', 'reconcile', 'install', 'uninstall',
+  ])('%s --help says how it is used', (name) => {
     const { status, stdout } = guestwire([name, '--help']);
     expect(status).toBe(0);
     expect(stdout).toMatch(new RegExp(`^Usage: guestwire ${name}`));
@@ -64,7 +70,9 @@ describe('guestwire', () => {
 
   // bash waits until the reader has gone.
   const output = (target: string): { status: number | null; stderr: string } => {
-    const { status, stderr } = spawnSync('bash', ['-c', `${target}; "$@" >&"$out"`, 'bash', process.execPath, CLI, '--help'], { encoding: 'utf8' });
+    const { status, stderr } = spawnSync(
+      'bash', ['-c', `${target}; "$@" >&"$out"`, 'bash', process.execPath, CLI, '--help'], { encoding: 'utf8' },
+    );
     return { status, stderr };
   };
   test('watch is agent now, except for what systemd starts', () => {
@@ -87,7 +95,11 @@ describe('guestwire', () => {
 
   rootTest('tells who is not root that a reading command reads', () => {
     for (const [command, ...args] of [['drops', 'web1'], ['quarantine']]) {
-      const { status, stderr } = spawnSync('setpriv', ['--reuid', '65534', '--clear-groups', process.execPath, CLI, String(command), ...args], { encoding: 'utf8' });
+      const { status, stderr } = spawnSync(
+        'setpriv',
+        ['--reuid', '65534', '--clear-groups', process.execPath, CLI, String(command), ...args],
+        { encoding: 'utf8' },
+      );
       expect({ status, stderr }).toEqual({ status: 1, stderr: `guestwire: 'guestwire ${String(command)}' reads data that only root may read: run it as root\n` });
     }
   });
@@ -117,13 +129,19 @@ describe('guestwire derive', () => {
   });
 
   test('prints JSON in its documented shape, from standard input, too', () => {
-    const { stdout } = guestwire(['derive', '-f', '-', '--json'], { input: readFileSync(domainOf('routed-prefix-behind-the-guest'), 'utf8') });
+    const { stdout } = guestwire(
+      ['derive', '-f', '-', '--json'], { input: readFileSync(domainOf('routed-prefix-behind-the-guest'), 'utf8') },
+    );
     expect(JSON.parse(stdout)).toEqual({
       version: 1,
       guest: { name: 'web1', uuid: '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01' },
       attachments: [{
-        kind: 'routed-link', nic: 0, mac: '52:54:00:aa:bb:02', link: 'vnet1', addresses: ['2001:db8:0:10::a', '2001:db8:0:10::b'],
-        routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }, { to: '2001:db8:0:30::/60', via: '2001:db8:0:10::b' }],
+        kind: 'routed-link', nic: 0, mac: '52:54:00:aa:bb:02',
+        link: 'vnet1', addresses: ['2001:db8:0:10::a', '2001:db8:0:10::b'],
+        routes: [
+          { to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' },
+          { to: '2001:db8:0:30::/60', via: '2001:db8:0:10::b' },
+        ],
         gateways: ['fe80::1'], table: 'main', protocol: 117,
         policy: { profile: 'isolated', allows: [], guest: 'web1', groups: [], offers: { dhcp: false, dns: [] } },
       }],
@@ -131,7 +149,8 @@ describe('guestwire derive', () => {
     const unnamed = guestwire(['derive', '-f', '-', '--json'], { input: "<domain><name>x</name><devices><interface type='bridge'><source bridge='br0'/><vlan><tag id='7'/></vlan></interface></devices></domain>" });
     expect(JSON.parse(unnamed.stdout)).toEqual({ version: 1, guest: { name: 'x', uuid: null }, attachments: [{
       kind: 'vlan-port', nic: 0, mac: null, link: null, bridge: 'br0', vlans: [{ vid: 7, pvid: true, untagged: true }],
-      isolated: null, uplinks: [], policy: { profile: 'open', allows: [], guest: 'x', groups: [], offers: { dhcp: false, dns: [] } },
+      isolated: null, uplinks: [],
+      policy: { profile: 'open', allows: [], guest: 'x', groups: [], offers: { dhcp: false, dns: [] } },
     }] });
   });
 
@@ -153,21 +172,27 @@ describe('guestwire plan', () => {
     netns.sh('sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1');
     const env = { GUESTWIRE_CONFIG: join(dir, 'none.toml'), GUESTWIRE_STATE_DIR: join(dir, 'state') };
     const plan = (input: string, ...args: string[]): object => {
-      const { status, stdout, stderr } = netns?.run(process.execPath, [CLI, 'plan', '-f', '-', ...args], { input, env }) ?? { status: null, stdout: '', stderr: '' };
+      const { status, stdout, stderr } = netns?.run(process.execPath, [CLI, 'plan', '-f', '-', ...args], { input, env })
+        ?? { status: null, stdout: '', stderr: '' };
       return { status, stdout, stderr };
     };
     const xml = readFileSync(domainOf('routed-dual-stack'), 'utf8');
-    const wired = (ifindex: number, link: string): Wired => ({ ...deriveAttachments(parseDomain(Buffer.from(xml)), defaultConfig())[0], ifindex, link } as Wired);
-    const nft = (ifindex: number, link: string): string[] => (['inet', 'netdev'] as const).flatMap((family) => tableLines(family)).concat(
-      (['inet', 'netdev'] as const).flatMap((family) => nicLines(family, nicFilter(wired(ifindex, link), family) as NicFilter, { ifindex })));
+    const wired = (ifindex: number, link: string): Wired =>
+      ({ ...deriveAttachments(parseDomain(Buffer.from(xml)), defaultConfig())[0], ifindex, link } as Wired);
+    const nft = (ifindex: number, link: string): string[] => (['inet', 'netdev'] as const).flatMap((family) =>
+      tableLines(family)).concat(
+      (['inet', 'netdev'] as const).flatMap((family) =>
+        nicLines(family, nicFilter(wired(ifindex, link), family) as NicFilter, { ifindex })));
     const sysctls = (dev: string): string[] => [
       ...['accept_redirects=0', 'rp_filter=1', 'send_redirects=0'].map((line) => `net/ipv4/conf/${dev}/${line}`),
       ...['mcast_solicit=15', 'retrans_time_ms=200', 'ucast_solicit=15'].map((line) => `net/ipv4/neigh/${dev}/${line}`),
-      `net/ipv6/conf/${dev}/accept_ra=0`, `net/ipv6/conf/${dev}/accept_redirects=0`, ...['mcast_solicit=15', 'retrans_time_ms=200', 'ucast_solicit=15'].map((line) => `net/ipv6/neigh/${dev}/${line}`),
+      `net/ipv6/conf/${dev}/accept_ra=0`, `net/ipv6/conf/${dev}/accept_redirects=0`,
+      ...['mcast_solicit=15', 'retrans_time_ms=200', 'ucast_solicit=15'].map((line) => `net/ipv6/neigh/${dev}/${line}`),
     ];
     const lines = (dev: string): string[] => [
       // What a link to come has is read from 'default', and a namespace has none for neighbours.
-      '# nft -f -', ...nft(0, dev), '# sysctl -w', ...sysctls(dev).filter((line) => !line.includes('/neigh/')), '# ip -batch -',
+      '# nft -f -', ...nft(0, dev), '# sysctl -w',
+      ...sysctls(dev).filter((line) => !line.includes('/neigh/')), '# ip -batch -',
       `address add 169.254.0.1/32 dev ${dev} scope link`, `address add fe80::1/64 dev ${dev} nodad`,
       `route add 192.0.2.10/32 dev ${dev} table main proto 117`, `route add 2001:db8:0:10::a/128 dev ${dev} table main proto 117`, '',
     ];
@@ -190,6 +215,7 @@ describe('guestwire plan', () => {
     expect(netns.dump()).toBe(before);
     netns.sh('sysctl -qw net.ipv4.ip_forward=0');
     expect(plan(xml)).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1', or 'manage_sysctls = true' in [routed] of the host config, and guestwire sets it\n" });
-    expect(plan(readFileSync(domainOf('nothing-speaks-of-any-nic'), 'utf8'))).toEqual({ status: 0, stdout: "guest 'web1': nothing to do\n", stderr: '' });
+    expect(plan(readFileSync(domainOf('nothing-speaks-of-any-nic'), 'utf8')))
+      .toEqual({ status: 0, stdout: "guest 'web1': nothing to do\n", stderr: '' });
   }, 30_000);
 });

@@ -1,5 +1,8 @@
 // @tier kernel
-/** `guestwire reconcile --all` on a real kernel: its dry run says what it then does, it collects its own and leaves the rest. */
+/**
+ * `guestwire reconcile --all` on a real kernel: its dry run says what it then does, it collects its own and leaves the
+ * rest.
+ */
 import { existsSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest } from '@jest/globals';
@@ -14,7 +17,9 @@ const GONE = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cee';
 const CONFIG = '[routed]\nproxy = ["uplink0"]\n';
 const uuidOf = (number: string): string => `4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c${number}`;
 
-const WEB = guestXml({ name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8::a'], routes: ['2001:db8:20::/64'] });
+const WEB = guestXml({
+  name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8::a'], routes: ['2001:db8:20::/64'],
+});
 const DB = guestXml({ name: 'db1', tap: 'vnet2', addresses: ['192.0.2.20'], more: " table='100'" });
 const NEW = guestXml({ name: 'new1', tap: 'vnet3', addresses: ['192.0.2.30'] });
 
@@ -44,7 +49,11 @@ async function expectForetold(...args: string[]): Promise<string[]> {
   const dry = await host.command('reconcile', ...args, '--dry-run');
   expect(host.dump()).toBe(before);
   const real = await host.command('reconcile', ...args);
-  expect({ status: dry.status, lines: dry.stdout.replaceAll(/^would: /gm, '').split('\n'), warned: dry.stderr.replaceAll('would fail: ', '') })
+  expect({
+    status: dry.status,
+    lines: dry.stdout.replaceAll(/^would: /gm, '').split('\n'),
+    warned: dry.stderr.replaceAll('would fail: ', ''),
+  })
     .toEqual({ status: real.status, lines: real.stdout.split('\n'), warned: real.stderr });
   return real.stdout.split('\n').slice(0, -1);
 }
@@ -76,7 +85,7 @@ describe('a dry run', () => {
   const SITUATIONS: readonly (readonly [name: string, make: () => void, ...lines: string[]])[] = [
     ['routes, addresses and sysctls of two guests', () => host.netns.sh('ip addr flush dev vnet1; sysctl -qw net.ipv6.conf.vnet2.accept_ra=1; ip rule del iif vnet2 lookup 100'),
       "guest 'web1' NIC 0 (52:54:00:aa:bb:01): add address fe80::1/64 on 'vnet1'", "guest 'db1' NIC 0 (52:54:00:aa:bb:02): set sysctl net.ipv6.conf.vnet2.accept_ra=0"],
-    ['the tables that guests share', () => host.netns.sh('nft flush ruleset'), "guest 'web1': add nftables table inet guestwire"],
+    ['the tables that guests share', () => host.netns.sh('nft flush ruleset'), "host: add nftables table inet guestwire"],
     ['an altered rule', () => host.netns.sh('nft insert rule netdev guestwire nic_$(cat /sys/class/net/vnet1/ifindex) accept'), "guest 'web1' NIC 0 (52:54:00:aa:bb:01): renew filter of 'vnet1' (nftables table netdev guestwire)"],
     ['proxies, which are announced again', () => host.netns.sh('ip neigh del proxy 192.0.2.10 dev uplink0; sysctl -qw net.ipv6.conf.uplink0.proxy_ndp=0'),
       "guest 'web1': add neighbour proxy 192.0.2.10 on 'uplink0'", "guest 'web1': announced 192.0.2.10 on 'uplink0'"],
@@ -110,7 +119,8 @@ describe('a dry run', () => {
     expect(await expectForetold('--all')).toEqual(expect.arrayContaining(lines));
     expect(await host.command('check')).toEqual({ status: 0, stdout: '', stderr: '' });
     rmSync(state(`${uuidOf('77')}.incoming`), { force: true });
-    expect(readdirSync(join(host.dir, 'state')).sort()).toEqual(expect.not.arrayContaining([expect.stringMatching(/draft|incoming|2cee/)]));
+    expect(readdirSync(join(host.dir, 'state')).sort())
+      .toEqual(expect.not.arrayContaining([expect.stringMatching(/draft|incoming|2cee/)]));
   });
 
   kernelTest('of one guest says what is then done for it, and nothing of others', async () => {
@@ -170,9 +180,11 @@ describe('what fails', () => {
     host.netns.sh('ip route del 192.0.2.10 dev vnet1; ip route add 192.0.2.98 dev uplink0 proto 117');
     const before = host.dump();
     for (const args of [['reconcile', '--all'], ['reconcile', '--all', '--dry-run']]) {
-      expect(host.guestwire(args, { libvirt: false })).toMatchObject({ status: 1, stdout: '', stderr: expect.stringMatching(/^guestwire: 'guestwire reconcile --all' needs libvirt to know which guests run: .*failed to connect/) });
+      expect(host.guestwire(args, { libvirt: false }))
+        .toMatchObject({ status: 1, stdout: '', stderr: expect.stringMatching(/^guestwire: 'guestwire reconcile --all' needs libvirt to know which guests run: .*failed to connect/) });
     }
-    expect(host.guestwire(['reconcile', 'web1'], { libvirt: false })).toMatchObject({ status: 1, stdout: '', stderr: expect.stringContaining('failed to connect') });
+    expect(host.guestwire(['reconcile', 'web1'], { libvirt: false }))
+      .toMatchObject({ status: 1, stdout: '', stderr: expect.stringContaining('failed to connect') });
     expect(host.dump()).toBe(before);
   });
 
@@ -180,7 +192,9 @@ describe('what fails', () => {
     host.say(NEW.replaceAll('192.0.2.30', '192.0.2.20'));
     const lines = await expectForetold('--all');
     expect(lines).toEqual(expect.arrayContaining(["guest 'web1' NIC 0 (52:54:00:aa:bb:01): add route 192.0.2.10/32 on 'vnet1'", "host: remove route 192.0.2.98/32 on 'uplink0': it belonged to no guest"]));
-    expect(await host.command('reconcile', '--all')).toMatchObject({ status: 1, stdout: '', stderr: expect.stringContaining("guest 'new1' NIC 0 (52:54:00:aa:bb:03): '192.0.2.20' is held by guest 'db1'") });
+    expect(await host.command('reconcile', '--all')).toMatchObject({
+      status: 1, stdout: '', stderr: expect.stringContaining("guest 'new1' NIC 0 (52:54:00:aa:bb:03): '192.0.2.20' is held by guest 'db1'"),
+    });
     expect((await host.command('check', 'web1')).stdout).not.toMatch(/web1|NIC|vnet/);
     expect(await host.command('check', 'new1')).toMatchObject({ status: 1, stdout: expect.stringContaining("guest 'new1' NIC 0 (52:54:00:aa:bb:03): route 192.0.2.20/32 is missing on 'vnet3'") });
   });

@@ -1,5 +1,8 @@
 // @tier fast kernel
-/** `guestwire set` beside a libvirt of our own making: what it refuses before it writes, how it is named, and its exit status. */
+/**
+ * `guestwire set` beside a libvirt of our own making: what it refuses before it writes, how it is named, and its exit
+ * status.
+ */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,15 +26,26 @@ const NO_DOMAIN = 42;
 const INACTIVE = 2;
 
 /** `next`: the XML it starts with next, if that is another. */
-interface Defined { readonly name: string; readonly xml: string; readonly next?: string; readonly uuid: Uint8Array; readonly id: number }
-function defined(name: string, tap: string, { addresses, id = -1 }: { addresses: readonly string[]; id?: number }): Defined {
+interface Defined {
+  readonly name: string; readonly xml: string; readonly next?: string; readonly uuid: Uint8Array; readonly id: number;
+}
+function defined(
+  name: string, tap: string, { addresses, id = -1 }: { addresses: readonly string[]; id?: number },
+): Defined {
   const xml = guestXml({ name, tap, addresses });
-  return { name, xml, id, uuid: Uint8Array.from(Buffer.from((/<uuid>(.*)<\/uuid>/.exec(xml)?.[1] ?? '').replaceAll('-', ''), 'hex')) };
+  return {
+    name, xml, id,
+    uuid: Uint8Array.from(Buffer.from((/<uuid>(.*)<\/uuid>/.exec(xml)?.[1] ?? '').replaceAll('-', ''), 'hex')),
+  };
 }
 
 const GUESTS = [
-  defined('web1', 'vnet1', { addresses: ['192.0.2.10'] }), defined('db1', 'vnet2', { addresses: ['192.0.2.20', '2001:db8::20'] }),
-  { ...defined('7', 'vnet3', { addresses: ['192.0.2.30'], id: 9 }), next: guestXml({ name: '7', tap: 'vnet3', addresses: ['192.0.2.39'] }) },
+  defined('web1', 'vnet1', { addresses: ['192.0.2.10'] }),
+  defined('db1', 'vnet2', { addresses: ['192.0.2.20', '2001:db8::20'] }),
+  {
+    ...defined('7', 'vnet3', { addresses: ['192.0.2.30'], id: 9 }),
+    next: guestXml({ name: '7', tap: 'vnet3', addresses: ['192.0.2.39'] }),
+  },
 ];
 const [MAC, UUID] = [guestMac('vnet1'), '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01'];
 
@@ -56,11 +70,15 @@ beforeEach(async () => {
       if (domain === undefined) peer.refuse(call, NO_DOMAIN, 'Domain not found');
       else peer.reply('domain_lookup_by_uuid', call, { domain });
     },
-    connect_list_all_domains: (peer, call) => { peer.reply('connect_list_all_domains', call, { domains: GUESTS, count: GUESTS.length }); },
+    connect_list_all_domains: (peer, call) => {
+      peer.reply('connect_list_all_domains', call, { domains: GUESTS, count: GUESTS.length });
+    },
     domain_get_xml_desc: (peer, call) => {
       const { domain, flags } = decode(PROCEDURES.domain_get_xml_desc.args, call.payload);
       const guest = found(({ name }) => name === domain.name);
-      peer.reply('domain_get_xml_desc', call, { xml: ((flags & INACTIVE) === 0 ? undefined : guest?.next) ?? guest?.xml ?? '' });
+      peer.reply(
+        'domain_get_xml_desc', call, { xml: ((flags & INACTIVE) === 0 ? undefined : guest?.next) ?? guest?.xml ?? '' },
+      );
     },
     domain_set_metadata: (peer, call) => {
       written.push(decode(PROCEDURES.domain_set_metadata.args, call.payload).metadata ?? '');
@@ -79,7 +97,9 @@ afterEach(async () => {
 async function set(...args: string[]): Promise<{ status: number; told: string[] }> {
   const told: string[] = [];
   const settings = settingsFrom({ GUESTWIRE_CONFIG: join(dir, 'none.toml'), GUESTWIRE_STATE_DIR: join(dir, 'state') });
-  const status = await main(['set', ...args], { print: (line) => told.push(line), warn: (line) => told.push(line), settings, exec });
+  const status = await main(
+    ['set', ...args], { print: (line) => told.push(line), warn: (line) => told.push(line), settings, exec },
+  );
   return { status, told };
 }
 
@@ -93,14 +113,18 @@ describe('what another guest has', () => {
     expect(written).toEqual([]);
   });
 
-  test.each([['runs with it', '192.0.2.30'], ['runs, and starts with it next', '192.0.2.39']])('is refused when its owner %s', async (_, address) => {
-    expect(await set('web1', '--nic', MAC, '--ip', address)).toMatchObject({ status: 1, told: [expect.stringContaining(`'${address}' is held by guest '7' NIC 0`)] });
-    expect(written).toEqual([]);
-  });
+  test.each([['runs with it', '192.0.2.30'], ['runs, and starts with it next', '192.0.2.39']])(
+    'is refused when its owner %s', async (_, address) => {
+      expect(await set('web1', '--nic', MAC, '--ip', address))
+        .toMatchObject({ status: 1, told: [expect.stringContaining(`'${address}' is held by guest '7' NIC 0`)] });
+      expect(written).toEqual([]);
+    },
+  );
 
   rootTest('is refused when it is wired for it, whatever its XML says now', async () => {
     createJournal(join(dir, 'state'), () => undefined).write({
-      version: 1, guest: { name: 'old1', uuid: '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c55' }, since: new Date().toISOString(), incoming: false, original: [],
+      version: 1, guest: { name: 'old1', uuid: '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c55' },
+      since: new Date().toISOString(), incoming: false, original: [],
       wired: [wiredOf({
         kind: 'routed-link', nic: 0, mac: '52:54:00:aa:bb:55', link: 'lo', ifindex: 1, addresses: ['192.0.2.55'],
         routes: [], gateways: [], table: 'main', protocol: 117, policy: POLICY,
@@ -117,13 +141,18 @@ describe('what another guest has', () => {
 });
 
 describe('a guest', () => {
-  test.each([['its name', 'web1'], ['its UUID', UUID], ['its UUID in capitals', UUID.toUpperCase()]])('is found by %s', async (_, by) => {
-    expect(await set(by, '--nic', MAC, '--ip', '192.0.2.12')).toEqual({ status: 0, told: ["guest 'web1': its config is changed"] });
-  });
+  test.each([['its name', 'web1'], ['its UUID', UUID], ['its UUID in capitals', UUID.toUpperCase()]])(
+    'is found by %s', async (_, by) => {
+      expect(await set(by, '--nic', MAC, '--ip', '192.0.2.12'))
+        .toEqual({ status: 0, told: ["guest 'web1': its config is changed"] });
+    },
+  );
 
   test('is found by its id while it runs, and a name that is a number comes first', async () => {
     const changed: unknown = expect.arrayContaining(["guest '7': its config is changed"]);
-    for (const by of ['9', '7']) expect(await set(by, '--nic', guestMac('vnet3'), '--ip', '192.0.2.31')).toMatchObject({ status: 0, told: changed });
+    for (const by of ['9', '7']) expect(await set(by, '--nic', guestMac('vnet3'), '--ip', '192.0.2.31')).toMatchObject({
+      status: 0, told: changed,
+    });
   });
 
   test.each(['nobody', '8', '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cff'])('that is none is told so: %s', async (by) => {
@@ -147,15 +176,20 @@ describe('the exit status', () => {
   });
 
   test('is 1 for what the guest has not, or may not have', async () => {
-    expect(await set('web1', '--nic', '52:54:00:aa:bb:77', '--ip', '192.0.2.12')).toMatchObject({ status: 1, told: [expect.stringContaining("no NIC has the MAC '52:54:00:aa:bb:77'")] });
-    expect(await set('web1', '--nic', MAC, '--vlan', '10')).toMatchObject({ status: 1, told: [expect.stringContaining('joins no bridge')] });
+    expect(await set('web1', '--nic', '52:54:00:aa:bb:77', '--ip', '192.0.2.12'))
+      .toMatchObject({ status: 1, told: [expect.stringContaining("no NIC has the MAC '52:54:00:aa:bb:77'")] });
+    expect(await set('web1', '--nic', MAC, '--vlan', '10'))
+      .toMatchObject({ status: 1, told: [expect.stringContaining('joins no bridge')] });
     expect(written).toEqual([]);
   });
 });
 
 rootTest('who is not root is told what it needs', () => {
   for (const command of ['set', 'unset']) {
-    const { status, stderr } = spawnSync('setpriv', ['--reuid', '65534', '--clear-groups', process.execPath, resolve('dist/cli.js'), command, 'web1', '--nic', MAC, ...(command === 'set' ? ['--ip', '192.0.2.12'] : [])], {
+    const { status, stderr } = spawnSync('setpriv', [
+      '--reuid', '65534', '--clear-groups', process.execPath, resolve('dist/cli.js'), command, 'web1', '--nic', MAC,
+      ...(command === 'set' ? ['--ip', '192.0.2.12'] : []),
+    ], {
       encoding: 'utf8', env: { PATH: process.env['PATH'] },
     });
     expect({ status, stderr }).toEqual({ status: 1, stderr: "guestwire: 'guestwire set' and 'unset' change guests of this host: run them as root, or, in the group libvirt, with LIBVIRT_DEFAULT_URI=qemu:///system\n" });

@@ -25,7 +25,10 @@ function refusal(toml: string): string | undefined {
 describe('a bridge of one VLAN', () => {
   test('has a VLAN and a parent, and what its guests may be trusted with', () => {
     const config = read('[bridge.br30]\nvid = 30\nparent = "eno1"\ntrust = ["dhcp"]\n[bridge.br0]\n');
-    expect(bridgeNamed(config, 'br30')).toEqual({ uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(['dhcp']), made: { vid: 30, parent: 'eno1' } });
+    expect(bridgeNamed(config, 'br30')).toEqual({
+      uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(['dhcp']),
+      made: { vid: 30, parent: 'eno1' },
+    });
     expect(bridgeNamed(config, 'br0')?.made).toBeUndefined();
     expect(bridgeNamed(config, 'br31')).toBeUndefined();
     expect(bridgeHeader(config, 'br30')).toBe('[bridge.br30]');
@@ -51,12 +54,17 @@ describe('a name with {vid}', () => {
   const config = read('[bridge."br{vid}"]\nparent = "eno1"\nallowed = ["10-199", 300]\ntrust = ["ra"]\n[bridge.br20]\nuplinks = ["eno2"]\n[bridge.br21]\nvid = 21\nparent = "eno3"\n');
 
   test('stands for a bridge for each VLAN that is allowed', () => {
-    expect(bridgeNamed(config, 'br10')).toEqual({ uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(['ra']), made: { vid: 10, parent: 'eno1' } });
+    expect(bridgeNamed(config, 'br10')).toEqual({
+      uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(['ra']), made: { vid: 10, parent: 'eno1' },
+    });
     expect(bridgeNamed(config, 'br300')?.made).toEqual({ vid: 300, parent: 'eno1' });
     expect(bridgeHeader(config, 'br300')).toBe("[bridge.'br{vid}']");
   });
 
-  test.each(['br', 'br9', 'br200', 'br010', 'br0', 'br4095', 'br99999', 'br1x', 'xbr10', 'br10 ', 'br-10', 'br1e2', 'br{vid}', ''])('is not the name of bridge %j', (name) => {
+  test.each([
+    'br', 'br9', 'br200', 'br010', 'br0', 'br4095', 'br99999', 'br1x', 'xbr10', 'br10 ', 'br-10', 'br1e2', 'br{vid}',
+    '',
+  ])('is not the name of bridge %j', (name) => {
     expect(bridgeNamed(config, name)).toBeUndefined();
   });
 
@@ -170,6 +178,8 @@ describe('what makes no sense is refused', () => {
   });
 
   test('and nothing else: the same VLAN of other parents, and a parent with bridges of other VLANs', () => {
-    expect(refusal(one('br30', 30, 'eno1') + one('br31', 31, 'eno1') + one('dmz', 30, 'eno2') + many('br{vid}', '"10-199"', 'eno1'))).toBeUndefined();
+    expect(refusal(
+      one('br30', 30, 'eno1') + one('br31', 31, 'eno1') + one('dmz', 30, 'eno2') + many('br{vid}', '"10-199"', 'eno1'),
+    )).toBeUndefined();
   });
 });

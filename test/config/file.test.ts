@@ -221,7 +221,10 @@ describe('configMentions', () => {
   });
 
   test('whatever a good config speaks of is mentioned, however TOML lets it be written', () => {
-    const awkward = fc.array(fc.constantFrom('a', 'B', '1', '-', '_', '.', ' ', '#', '"', "'", '\\', '\n', '\t', '\u00e9', '\u03a3', ']'), { minLength: 1, maxLength: 6 })
+    const awkward = fc.array(
+      fc.constantFrom('a', 'B', '1', '-', '_', '.', ' ', '#', '"', "'", '\\', '\n', '\t', '\u00e9', '\u03a3', ']'),
+      { minLength: 1, maxLength: 6 },
+    )
       .map((parts) => parts.join(''));
     const style = fc.constantFrom(bare, basic, literal);
     fc.assert(fc.property(awkward, style, fc.boolean(), (name, written, upper) => {

@@ -6,7 +6,7 @@ import { parseConfig } from '../../lib/config/file.js';
 import { parseVidList } from '../../lib/config/guest-tables.js';
 import { defaultConfig } from '../../lib/config/host-config.js';
 import { ConfigError, ValueError } from '../../lib/errors.js';
-import { parseAddress, parsePrefix } from '../../lib/values/address.js';
+import { parseAddress, parseOwn, parsePrefix } from '../../lib/values/address.js';
 import { formatMembership } from '../../lib/values/vlan.js';
 
 const PATH = '/etc/guestwire/config.toml';
@@ -38,30 +38,48 @@ describe('what is read', () => {
   test('every key', () => {
     expect(parseConfig(fixture('every-key.toml'), PATH)).toEqual({
       bridges: new Map([
-        ['br0', { uplinks: ['eno1', 'eno2.100'], protected: new Set([1, 5]), allowed: new Set([10, 11, 12, 300]), trust: new Set(['ra', 'dhcp']) }],
+        ['br0', {
+          uplinks: ['eno1', 'eno2.100'], protected: new Set([1, 5]), allowed: new Set([10, 11, 12, 300]),
+          trust: new Set(['ra', 'dhcp']),
+        }],
         ['br1', { uplinks: [], protected: new Set(), allowed: undefined, trust: new Set() }],
-        ['br30', { uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(), made: { vid: 30, parent: 'eno1' } }],
+        ['br30', {
+          uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(), made: { vid: 30, parent: 'eno1' },
+        }],
       ]),
       patterns: [{ name: 'br{vid}', parent: 'eno1', allowed: new Set([100, 101]), trust: new Set(['dhcp']) }],
       networks: new Map([['v30', 'br30']]),
       routed: {
-        gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
+        gateways: ['169.254.0.1', 'fe80::1'].map(parseAddress),
         prefixes: ['2001:db8:0:10::/60', '192.0.2.0/26'].map(parsePrefix),
-        table: '100', protocol: 118, proxy: ['eno1'], announce: false, probe: true, migration: 'manual', manageSysctls: false, trust: new Set(['mac']),
+        table: '100', protocol: 118, proxy: ['eno1'], announce: false,
+        probe: true, migration: 'manual', manageSysctls: false, trust: new Set(['mac']),
       },
-      portgroups: new Map([['lan', new Map([['dmz', { vlan: [{ vid: 30, pvid: true, untagged: true }] }]])], ['v30', new Map()]]),
+      portgroups:
+        new Map([['lan', new Map([['dmz', { vlan: [{ vid: 30, pvid: true, untagged: true }] }]])], ['v30', new Map()]]),
       guests: new Map([['web1', new Map([
         ['52:54:00:aa:bb:03', {
-          vlan: [{ vid: 10, pvid: true, untagged: false }, ...[20, 21, 22].map((vid) => ({ vid, pvid: false, untagged: false }))],
-          isolated: true, routed: undefined, filter: { trust: { stp: true }, log: true, ips: ['192.0.2.1', '2001:db8:1::/64'] },
+          vlan: [
+            { vid: 10, pvid: true, untagged: false },
+            ...[20, 21, 22].map((vid) => ({ vid, pvid: false, untagged: false })),
+          ],
+          isolated: true, routed: undefined,
+          filter: { trust: { stp: true }, log: true, ips: ['192.0.2.1', '2001:db8:1::/64'].map(parseOwn) },
         }],
         ['52:54:00:aa:bb:04', {
           vlan: undefined, isolated: undefined,
           filter: {
             profile: 'closed', groups: ['backends'],
             allows: [
-              { direction: 'in', proto: 'tcp', ports: [{ first: 443, last: 443 }], peers: [{ kind: 'guest', name: 'web1' }], origin: 'allow[0] of [guest] in the host config' },
-              { direction: 'out', proto: undefined, ports: [], peers: [{ kind: 'host' }, { kind: 'prefix', prefix: '2001:db8::/32' }], origin: 'allow[1] of [guest] in the host config' },
+              {
+                direction: 'in', proto: 'tcp', ports: [{ first: 443, last: 443 }],
+                peers: [{ kind: 'guest', name: 'web1' }], origin: 'allow[0] of [guest] in the host config',
+              },
+              {
+                direction: 'out', proto: undefined, ports: [],
+                peers: [{ kind: 'host' }, { kind: 'prefix', prefix: parsePrefix('2001:db8::/32') }],
+                origin: 'allow[1] of [guest] in the host config',
+              },
             ],
           },
           routed: {
@@ -79,10 +97,12 @@ describe('what is read', () => {
 
   test('an empty file is the default', () => {
     const config = {
-      bridges: new Map(), patterns: [], networks: new Map(), portgroups: new Map(), guests: new Map(), filter: { profile: undefined, log: false },
+      bridges: new Map(), patterns: [], networks: new Map(),
+      portgroups: new Map(), guests: new Map(), filter: { profile: undefined, log: false },
       routed: {
-        gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
-        prefixes: undefined, table: 'main', protocol: 117, proxy: [], announce: true, probe: false, migration: 'refuse', manageSysctls: false, trust: new Set(),
+        gateways: ['169.254.0.1', 'fe80::1'].map(parseAddress),
+        prefixes: undefined, table: 'main', protocol: 117, proxy: [], announce: true,
+        probe: false, migration: 'refuse', manageSysctls: false, trust: new Set(),
       },
     };
     expect(defaultConfig()).toEqual(config);
@@ -156,11 +176,13 @@ describe('VLANs of a NIC or portgroup', () => {
 
   test('the native VLAN may be listed or not: it means the same', () => {
     const vid = fc.integer({ min: 1, max: 4094 });
-    fc.assert(fc.property(fc.uniqueArray(vid, { minLength: 2, maxLength: 8 }), fc.constantFrom('tagged', 'untagged'), (vids, mode) => {
-      const [native, ...others] = vids;
-      const rest = `native = ${String(native)}, native_mode = "${mode}"`;
-      expect(vlanOf(`tags = [${vids.join()}], ${rest}`)).toBe(vlanOf(`tags = [${others.join()}], ${rest}`));
-    }));
+    fc.assert(fc.property(
+      fc.uniqueArray(vid, { minLength: 2, maxLength: 8 }), fc.constantFrom('tagged', 'untagged'), (vids, mode) => {
+        const [native, ...others] = vids;
+        const rest = `native = ${String(native)}, native_mode = "${mode}"`;
+        expect(vlanOf(`tags = [${vids.join()}], ${rest}`)).toBe(vlanOf(`tags = [${others.join()}], ${rest}`));
+      },
+    ));
   });
 });
 
@@ -176,7 +198,8 @@ describe('values', () => {
   });
 
   test('gateways of one family, or none', () => {
-    expect(parseConfig('[routed]\ngateways = ["fe80::1"]', PATH).routed.gateways).toEqual([{ family: 'inet6', text: 'fe80::1' }]);
+    expect(parseConfig('[routed]\ngateways = ["fe80::1"]', PATH).routed.gateways)
+      .toEqual([{ family: 'inet6', text: 'fe80::1' }]);
     expect(parseConfig('[routed]\ngateways = []', PATH).routed.gateways).toEqual([]);
   });
 
@@ -228,7 +251,10 @@ describe('values', () => {
   });
 
   test('no number of another routing daemon is taken, nor the kernel\'s', () => {
-    const taken = [1, 2, 3, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 42, 84, 99, 186, 187, 188, 189, 190, 191, 192, 193, 194, 195, 196, 197, 198];
+    const taken = [
+      1, 2, 3, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 42, 84, 99, 186, 187, 188, 189, 190, 191, 192, 193, 194,
+      195, 196, 197, 198,
+    ];
     for (let protocol = 1; protocol <= 255; protocol += 1) {
       const refused = refusal(`[routed]\nprotocol = ${protocol}`) !== undefined;
       expect([protocol, refused]).toEqual([protocol, taken.includes(protocol)]);

@@ -48,7 +48,10 @@ describe('broken TOML', () => {
   });
 
   test('whatever the text, either it is read or a ValueError of one line says why not', () => {
-    const part = fc.constantFrom('[', ']', '[[', ']]', 'a', '__proto__', '.', '=', '"', "'", '"""', '\n', ' ', '#', '1', '1979-05-27', '{', '}', ',', '\\u0041', '\\', 'true', 'nan', '\0', '\ud800');
+    const part = fc.constantFrom(
+      '[', ']', '[[', ']]', 'a', '__proto__', '.', '=', '"', "'", '"""', '\n', ' ', '#', '1', '1979-05-27', '{', '}',
+      ',', '\\u0041', '\\', 'true', 'nan', '\0', '\ud800',
+    );
     fc.assert(fc.property(fc.array(part, { maxLength: 25 }).map((parts) => parts.join('')), (text) => {
       try {
         readToml(text);

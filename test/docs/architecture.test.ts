@@ -13,17 +13,21 @@ describe('docs/architecture.md', () => {
   });
 
   test('lists every room with its storey and its charter', () => {
-    const rows = [...PAGE.matchAll(/^\| (\d+) \| `(\w+)\/` \| (.*) \|$/gm)].map(([, storey, room, subject]) => [Number(storey), room, subject]);
-    const rooms = STOREYS.flatMap((storey, index) => Object.entries(storey).map(([room, subject]) => [index + 1, room, subject]));
+    const rows = [...PAGE.matchAll(/^\| (\d+) \| `(\w+)\/` \| (.*) \|$/gm)]
+      .map(([, storey, room, subject]) => [Number(storey), room, subject]);
+    const rooms = STOREYS.flatMap((storey, index) =>
+      Object.entries(storey).map(([room, subject]) => [index + 1, room, subject]));
     expect(new Set(rows.map(String))).toEqual(new Set(rooms.map(String)));
   });
 
   test('knows every folder of lib/', () => {
-    const folders = readdirSync('lib', { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name);
+    const folders = readdirSync('lib', { withFileTypes: true }).filter((entry) => entry.isDirectory())
+      .map(({ name }) => name);
     expect(folders.sort()).toEqual(STOREYS.flatMap((storey) => Object.keys(storey)).sort());
   });
 
-  test.each([...new Set(PAGE.match(/\b(?:lib|hooks|lint|test|fixtures)\/[\w/.-]*[\w/]/g) ?? [])].filter((path) => !path.includes('NAME')))('names %s, which exists', (path) => {
+  test.each([...new Set(PAGE.match(/\b(?:lib|hooks|lint|test|fixtures)\/[\w/.-]*[\w/]/g) ?? [])].filter((path) =>
+    !path.includes('NAME')))('names %s, which exists', (path) => {
     expect(existsSync(path)).toBe(true);
   });
 });

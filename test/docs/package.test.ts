@@ -1,5 +1,7 @@
 // @tier fast
-/** What `npm pack` ships: installs, its types resolve, its hook runs with nothing but Node, and nothing else is in it. */
+/**
+ * What `npm pack` ships: installs, its types resolve, its hook runs with nothing but Node, and nothing else is in it.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,14 +13,19 @@ let installed: string;
 
 beforeAll(() => {
   dir = mkdtempSync(join(tmpdir(), 'guestwire-package-'));
-  const [packed] = JSON.parse(execFileSync('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', dir], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })) as { filename: string }[];
+  const [packed] = JSON.parse(execFileSync('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', dir], {
+    encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'],
+  })) as { filename: string }[];
   installed = join(dir, 'node_modules/guestwire');
   mkdirSync(installed, { recursive: true });
   execFileSync('tar', ['-xzf', join(dir, packed?.filename ?? ''), '-C', installed, '--strip-components=1']);
   // Its dependencies, as npm would put them beside it.
   const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as { dependencies: Record<string, string> };
   for (const name of readdirSync('node_modules')) {
-    if (name in dependencies || !['typescript', 'jest'].includes(name)) cpSync(join('node_modules', name), join(dir, 'node_modules', name), { recursive: true, filter: (path) => !path.includes('/.bin/') });
+    if (name in dependencies || !['typescript', 'jest'].includes(name))
+      cpSync(join('node_modules', name), join(dir, 'node_modules', name), {
+        recursive: true, filter: (path) => !path.includes('/.bin/'),
+      });
   }
 }, 120_000);
 afterAll(() => { rmSync(dir, { recursive: true }); });
@@ -30,7 +37,8 @@ describe('the package', () => {
     expect(readdirSync(join(installed, 'hooks'))).toEqual(['qemu']);
     // A hook that asks libvirt anything waits for ever.
     expect(readFileSync(join(installed, 'dist/hook.cjs'), 'utf8')).not.toMatch(/lib\/(libvirt|agent)\//);
-    expect(readdirSync(join(installed, 'dist'))).toEqual(expect.arrayContaining(['index.js', 'index.d.ts', 'cli.js', 'hook.cjs', 'agent.mjs']));
+    expect(readdirSync(join(installed, 'dist')))
+      .toEqual(expect.arrayContaining(['index.js', 'index.d.ts', 'cli.js', 'hook.cjs', 'agent.mjs']));
   });
 
   test('imports as a library, with types', () => {
@@ -58,13 +66,15 @@ export const kind = (event: LibvirtEvent): string => event.kind;
   test('imports as a libvirt client, which needs no other package for a local socket', () => {
     const script = "import('guestwire/libvirt').then(({ connect }) => connect('qemu+unix:///system?socket=/nonexistent')).catch(({ code }) => console.log(code))";
     renameSync(join(dir, 'node_modules/execa'), join(dir, 'execa'));
-    expect(execFileSync(process.execPath, ['-e', script], { cwd: dir, encoding: 'utf8' })).toBe('ERR_LIBVIRT_CONNECTION\n');
+    expect(execFileSync(process.execPath, ['-e', script], { cwd: dir, encoding: 'utf8' }))
+      .toBe('ERR_LIBVIRT_CONNECTION\n');
     renameSync(join(dir, 'execa'), join(dir, 'node_modules/execa'));
   });
 
   test('has a command that knows its version', () => {
     const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
-    expect(execFileSync(process.execPath, [join(installed, 'dist/cli.js'), '--version'], { encoding: 'utf8' })).toBe(`${version}\n`);
+    expect(execFileSync(process.execPath, [join(installed, 'dist/cli.js'), '--version'], { encoding: 'utf8' }))
+      .toBe(`${version}\n`);
   });
 
   test('has a hook that runs alone, in a bare environment, and writes nothing to standard output', () => {
@@ -75,7 +85,8 @@ export const kind = (event: LibvirtEvent): string => event.kind;
     cpSync(join(installed, 'hooks/qemu'), join(alone, 'hooks/qemu'));
     const run = (operation: string, input: string): object => {
       const { status, stdout, stderr } = spawnSync(join(alone, 'hooks/qemu'), ['web1', operation, 'begin', '-'], {
-        input, encoding: 'utf8', env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', GUESTWIRE_STATE_DIR: join(dir, 'state') },
+        input, encoding: 'utf8',
+        env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', GUESTWIRE_STATE_DIR: join(dir, 'state') },
       });
       return { status, stdout, stderr };
     };

@@ -10,7 +10,8 @@ import { parseDomain } from '../../lib/domain/domain.js';
 import { testWith } from '../places/capability.js';
 
 const TEXT = readFileSync('README.md', 'utf8');
-const blocks = (language: string): string[] => [...TEXT.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map(([, text = '']) => text);
+const blocks = (language: string): string[] =>
+  [...TEXT.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map(([, text = '']) => text);
 
 // A config must be root's.
 testWith('root')('the guests of README.md may have what they ask for under its host config', () => {
@@ -21,7 +22,8 @@ testWith('root')('the guests of README.md may have what they ask for under its h
     const [routed = '', port = ''] = blocks('xml');
     // Dots stand for what is left out.
     const guests = [`${routed.replace('  ...\n', '<devices>')}</devices></domain>`, `<domain><name>fw2</name><metadata>${port.replace('  ...\n', '</metadata><devices>')}</devices></domain>`];
-    const kinds = guests.map((xml) => deriveAttachments(parseDomain(xml), loadConfig(join(dir, 'config.toml'))).map(({ kind }) => kind));
+    const kinds = guests.map((xml) =>
+      deriveAttachments(parseDomain(xml), loadConfig(join(dir, 'config.toml'))).map(({ kind }) => kind));
     expect(kinds).toEqual([['routed-link'], ['vlan-port']]);
   } finally {
     rmSync(dir, { recursive: true });

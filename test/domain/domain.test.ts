@@ -8,7 +8,9 @@ import { DomainXmlError } from '../../lib/errors.js';
 const HOOK_STDIN = new URL('../../fixtures/hook-stdin/', import.meta.url);
 const XML = new URL('../../fixtures/xml/', import.meta.url);
 
-const documents = readdirSync(HOOK_STDIN, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.xml')).sort();
+const documents = readdirSync(HOOK_STDIN, { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.xml'))
+  .sort();
 const domains = documents.filter((name) => !name.includes('/network-'));
 const networks = documents.filter((name) => name.includes('/network-'));
 
@@ -45,12 +47,15 @@ describe('what libvirt gives the network hook is no domain', () => {
 describe('a NIC joins what its elements say, not what its type says', () => {
   test.each<[string, NicJoin[]]>([
     ['libvirt-9.0.0/qemu-multi-start-begin.xml', [
-      bridge('lvnat0'), bridge('lvroute0'), bridge('lvopen0'), bridge('lvtest0'), direct('lvup0', 'bridge'), bridge('lvtest0'),
-      { kind: 'ethernet' }, { kind: 'ethernet' }, direct('lvup1', 'bridge'), { kind: 'none' }, { kind: 'none' }, bridge('lvisol0'),
+      bridge('lvnat0'), bridge('lvroute0'), bridge('lvopen0'),
+      bridge('lvtest0'), direct('lvup0', 'bridge'), bridge('lvtest0'),
+      { kind: 'ethernet' }, { kind: 'ethernet' }, direct('lvup1', 'bridge'),
+      { kind: 'none' }, { kind: 'none' }, bridge('lvisol0'),
     ]],
     ['libvirt-9.0.0/qemu-multi-prepare-begin.xml', [
       network('lvnat'), network('lvroute'), network('lvopen'), network('lvbr'), network('lvmvt'), bridge('lvtest0'),
-      { kind: 'ethernet' }, { kind: 'ethernet' }, direct('lvup1', 'bridge'), { kind: 'none' }, { kind: 'none' }, network('lvisol'),
+      { kind: 'ethernet' }, { kind: 'ethernet' }, direct('lvup1', 'bridge'),
+      { kind: 'none' }, { kind: 'none' }, network('lvisol'),
     ]],
     ['libvirt-9.0.0/lxc-lc-start-begin.xml', [network('lvbr'), bridge('lvtest0'), { kind: 'ethernet' }]],
     ['libvirt-11.3.0/qemu-v-start-begin.5.xml', [bridge('lvtest0')]],
@@ -102,7 +107,9 @@ describe('a NIC keeps what is written', () => {
       type: 'bridge',
       mac: '52:54:00:00:0a:00',
       joins: bridge('br0'),
-      source: { bridge: 'br0', dev: undefined, mode: undefined, network: undefined, portgroup: undefined, portid: undefined },
+      source: {
+        bridge: 'br0', dev: undefined, mode: undefined, network: undefined, portgroup: undefined, portid: undefined,
+      },
       target: { dev: 'web0', managed: undefined },
       vlan: { trunk: 'yes', tags: [{ id: '10', nativeMode: 'untagged' }, { id: '20', nativeMode: undefined }] },
       isolated: 'yes',
@@ -110,7 +117,9 @@ describe('a NIC keeps what is written', () => {
       mtu: '9000',
       queues: undefined,
       linkState: 'up',
-      filterref: { filter: 'clean-traffic', parameters: [{ name: 'IP', value: '10.0.0.5' }, { name: 'IP', value: '10.0.0.6' }] },
+      filterref: {
+        filter: 'clean-traffic', parameters: [{ name: 'IP', value: '10.0.0.5' }, { name: 'IP', value: '10.0.0.6' }],
+      },
       hostIp: { ips: [], routes: [] },
       guestIp: { ips: [], routes: [] },
       backend: { tap: '/dev/net/tun', vhost: '/dev/vhost-net' },
@@ -123,11 +132,16 @@ describe('a NIC keeps what is written', () => {
     expect(nics[7]?.target).toEqual({ dev: 'p2p0', managed: 'no' });
     expect(nics[7]?.hostIp).toEqual({
       ips: [{ address: '10.77.0.1', prefix: '32', family: 'ipv4', peer: '10.77.0.2' }],
-      routes: [{ address: '10.78.0.0', prefix: '24', netmask: absent.netmask, family: 'ipv4', gateway: '10.77.0.2', metric: '2' }],
+      routes: [{
+        address: '10.78.0.0', prefix: '24', netmask: absent.netmask, family: 'ipv4', gateway: '10.77.0.2', metric: '2',
+      }],
     });
     expect(nics[7]?.guestIp).toEqual({
       ips: [{ address: '2001:db8::2', prefix: '64', family: 'ipv6', peer: absent.peer }],
-      routes: [{ address: '10.0.0.0', prefix: absent.prefix, netmask: '255.0.0.0', family: 'ipv4', gateway: '10.77.0.1', metric: absent.metric }],
+      routes: [{
+        address: '10.0.0.0', prefix: absent.prefix, netmask: '255.0.0.0', family: 'ipv4', gateway: '10.77.0.1',
+        metric: absent.metric,
+      }],
     });
   });
 
@@ -136,7 +150,10 @@ describe('a NIC keeps what is written', () => {
     expect(nic?.mac).toBe('52:54:00:aa:bb:0c');
   });
 
-  test.each(["<vlan/>", "<vlan trunk='maybe'><tag id='x'/></vlan>", "<target dev='-a b'/>", "<mtu size='big'/>", "<mac address='nonsense'/>", "<backend __proto__='1'/>"])(
+  test.each([
+    "<vlan/>", "<vlan trunk='maybe'><tag id='x'/></vlan>", "<target dev='-a b'/>", "<mtu size='big'/>",
+    "<mac address='nonsense'/>", "<backend __proto__='1'/>",
+  ])(
     '%s makes no error here', (xml) => { expect(nicsOf(domain(`<devices><interface type='bridge'>${xml}</interface></devices>`))).toHaveLength(1); });
 });
 
@@ -148,7 +165,8 @@ describe('a repeated element is read as libvirt reads it: the first wins', () =>
     expect(repeated).toMatchObject({ name: 'repeated', uuid: '0f3db4cb-4ebc-4c73-a061-8d1c8d5b3f4f' });
     expect(repeated.metadata.map(({ local }) => local)).toEqual(['guestwire']);
     expect(repeated.nics.map(({ type, mac }) => [type, mac])).toEqual([
-      ['bridge', '52:54:00:aa:00:01'], ['user', '52:54:00:aa:00:05'], ['ethernet', '52:54:00:aa:00:03'], ['direct', '52:54:00:aa:00:04'],
+      ['bridge', '52:54:00:aa:00:01'], ['user', '52:54:00:aa:00:05'],
+      ['ethernet', '52:54:00:aa:00:03'], ['direct', '52:54:00:aa:00:04'],
     ]);
   });
 
@@ -158,7 +176,9 @@ describe('a repeated element is read as libvirt reads it: the first wins', () =>
     const { stdout } = spawnSync('virsh', ['--quiet', '--connect', 'test:///default', commands], { encoding: 'utf8' });
     const printed = parseDomain(stdout);
     // What a type does not use libvirt drops from <source>; what counts of it is in `joins`.
-    const compared = ({ nics, ...rest }: Domain): object => ({ ...rest, nics: nics.map((nic) => ({ ...nic, source: {} })) });
+    const compared = ({ nics, ...rest }: Domain): object => ({
+      ...rest, nics: nics.map((nic) => ({ ...nic, source: {} })),
+    });
     expect(compared(printed)).toEqual({ ...compared(repeated), metadata: printed.metadata });
     expect(printed.metadata).toMatchObject([{ local: 'guestwire', children: [] }]);
   });
@@ -166,7 +186,8 @@ describe('a repeated element is read as libvirt reads it: the first wins', () =>
 
 describe('a domain needs a name, and nothing else', () => {
   test.each([
-    ['1e5', '1e5'], ['007', '007'], ['__proto__', '__proto__'], ['a&#xE9;&#x1F600;', 'aé\u{1F600}'], ['  a  b ', '  a  b '], ['<![CDATA[<&>]]>', '<&>'],
+    ['1e5', '1e5'], ['007', '007'], ['__proto__', '__proto__'],
+    ['a&#xE9;&#x1F600;', 'aé\u{1F600}'], ['  a  b ', '  a  b '], ['<![CDATA[<&>]]>', '<&>'],
     ['a<!-- b -->c', 'ac'], ['-v', '-v'], ["it's", "it's"], ['true', 'true'],
   ])('<name>%s</name>', (written, name) => {
     expect(parseDomain(`<domain><name>${written}</name></domain>`)).toEqual({ type: undefined, name, uuid: undefined, nics: [], metadata: [] });
@@ -218,13 +239,16 @@ function nicFacts(nic: Nic): Fact[] {
     ['source/@bridge', source.bridge], ['source/@dev', source.dev], ['source/@mode', source.mode],
     ['source/@network', source.network], ['source/@portgroup', source.portgroup], ['source/@portid', source.portid],
     ['port/@isolated', nic.isolated], ['virtualport/@type', nic.virtualport], ['mtu/@size', nic.mtu],
-    ['link/@state', nic.linkState], ['filterref/@filter', filterref?.filter], ['alias/@name', nic.alias], ['vlan/@trunk', vlan?.trunk],
+    ['link/@state', nic.linkState], ['filterref/@filter', filterref?.filter],
+    ['alias/@name', nic.alias], ['vlan/@trunk', vlan?.trunk],
     ...[0, 1, 2].flatMap((index): Fact[] => [
       [`vlan/tag[${index + 1}]/@id`, vlan?.tags[index]?.id],
       [`vlan/tag[${index + 1}]/@nativeMode`, vlan?.tags[index]?.nativeMode],
       [`filterref/parameter[${index + 1}]/@value`, filterref?.parameters[index]?.value],
-      ...ipFacts(`source/ip[${index + 1}]`, nic.hostIp.ips[index]), ...ipFacts(`ip[${index + 1}]`, nic.guestIp.ips[index]),
-      ...ipFacts(`source/route[${index + 1}]`, nic.hostIp.routes[index]), ...ipFacts(`route[${index + 1}]`, nic.guestIp.routes[index]),
+      ...ipFacts(`source/ip[${index + 1}]`, nic.hostIp.ips[index]),
+      ...ipFacts(`ip[${index + 1}]`, nic.guestIp.ips[index]),
+      ...ipFacts(`source/route[${index + 1}]`, nic.hostIp.routes[index]),
+      ...ipFacts(`route[${index + 1}]`, nic.guestIp.routes[index]),
     ]),
   ];
 }

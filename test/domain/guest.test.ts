@@ -21,7 +21,8 @@ describe('guestOf', () => {
 
 describe('isOfDriver', () => {
   test.each([
-    ['qemu:///system', undefined, true], ['qemu+unix:///system?socket=/run/x', undefined, true], ['lxc:///system', undefined, false], ['lxc:///system', 'lxc', true],
+    ['qemu:///system', undefined, true], ['qemu+unix:///system?socket=/run/x', undefined, true],
+    ['lxc:///system', undefined, false], ['lxc:///system', 'lxc', true],
     ['qemu:///system', 'lxc', false], ['test:///default', undefined, false],
   ])('%s and driver %s: %s', (uri, driver, is) => {
     expect(isOfDriver({ ...OF_QEMU, driver }, uri)).toBe(is);

@@ -17,7 +17,11 @@ const EXAMPLE: NicIntent[] = [
     mac: '52:54:00:aa:bb:01',
     vlan: {
       trunk: 'yes',
-      tags: [{ id: '10', nativeMode: 'untagged' }, { id: '20', nativeMode: undefined }, { id: '100-199', nativeMode: undefined }],
+      tags: [
+        { id: '10', nativeMode: 'untagged' },
+        { id: '20', nativeMode: undefined },
+        { id: '100-199', nativeMode: undefined },
+      ],
     },
     isolated: 'yes',
     routed: undefined,
@@ -66,7 +70,8 @@ describe('metadata that is right', () => {
     ['nonsense for values', '<gw:vlan trunk="maybe"><gw:tag id="" nativeMode="x"/></gw:vlan><gw:port isolated="2"/>',
       { vlan: { trunk: 'maybe', tags: [{ id: '', nativeMode: 'x' }] }, isolated: '2' }],
   ])('%s is judged elsewhere', (_, inner, expected) => {
-    expect(read(nic(inner))).toEqual([{ mac: MAC, vlan: undefined, isolated: undefined, routed: undefined, ...expected }]);
+    expect(read(nic(inner)))
+      .toEqual([{ mac: MAC, vlan: undefined, isolated: undefined, routed: undefined, ...expected }]);
   });
 });
 
@@ -161,40 +166,60 @@ describe('formatMetadata', () => {
 </gw:guestwire>`);
   });
 
-  test.each(['true', '', '\n\t\r', `"><gw:vlan/>'&amp;`, '0010', '1e3', ' x ', ']]>', '&#10;', '__proto__'])('keeps the value %j', (isolated) => {
-    expect(read(formatMetadata([{ mac: MAC, vlan: undefined, isolated, routed: undefined }]))[0]?.isolated).toBe(isolated);
+  test.each([
+    'true', '', '\n\t\r', `"><gw:vlan/>'&amp;`, '0010', '1e3', ' x ', ']]>', '&#10;', '__proto__',
+  ])('keeps the value %j', (isolated) => {
+    expect(read(formatMetadata([{ mac: MAC, vlan: undefined, isolated, routed: undefined }]))[0]?.isolated)
+      .toBe(isolated);
   });
 
   test('is read back as it was, whatever the values', () => {
-    const character = fc.oneof(fc.constantFrom('<', '>', '&', '"', "'", ' ', '\t', '\n', '\r', ';', ']]>', '--'), fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }));
+    const character = fc.oneof(
+      fc.constantFrom('<', '>', '&', '"', "'", ' ', '\t', '\n', '\r', ';', ']]>', '--'),
+      fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }),
+    );
     // eslint-disable-next-line no-control-regex
     const value = fc.string({ unit: character }).filter((text) => !/[\0-\x08\v\f\x0e-\x1f\uFFFE\uFFFF]/.test(text));
     const maybe = fc.option(value, { nil: undefined });
     const intent = fc.record({
-      vlan: fc.option(fc.record({ trunk: maybe, tags: fc.array(fc.record({ id: value, nativeMode: maybe }), { maxLength: 4 }) }), { nil: undefined }),
+      vlan: fc.option(
+        fc.record({ trunk: maybe, tags: fc.array(fc.record({ id: value, nativeMode: maybe }), { maxLength: 4 }) }),
+        { nil: undefined },
+      ),
       isolated: maybe,
       routed: fc.option(fc.record({
         ips: fc.array(fc.record({ address: value, prefix: maybe }), { maxLength: 3 }),
         routes: fc.array(fc.record({ address: value, prefix: maybe, gateway: maybe }), { maxLength: 3 }),
       }), { nil: undefined }),
     });
-    fc.assert(fc.property(fc.shuffledSubarray(MACS), fc.array(intent, { minLength: 4, maxLength: 4 }), (macs, parts) => {
-      const intents = macs.flatMap((mac, index): NicIntent[] => parts.slice(index, index + 1).map((part) => ({ mac, ...part })));
+    fc.assert(fc.property(fc.shuffledSubarray(MACS), fc.array(
+      intent, { minLength: 4, maxLength: 4 },
+    ), (macs, parts) => {
+      const intents = macs.flatMap((mac, index): NicIntent[] =>
+        parts.slice(index, index + 1).map((part) => ({ mac, ...part })));
       expect(read(formatMetadata(intents))).toEqual(intents);
     }), { numRuns: rounds(500) });
   });
 });
 
 test('a damaged document is read or refused, never anything else', () => {
-  const real = readdirSync(new URL('hook-stdin/', FIXTURES), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.xml'));
+  const real = readdirSync(new URL('hook-stdin/', FIXTURES), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.xml'));
   const sources = [fixture('xml/metadata.xml'), ...real.map((name) => fixture(`hook-stdin/${name}`))];
   const piece = fc.oneof(
-    fc.constantFrom('<', '>', '/', '&', ';', '"', "'", '=', ':', ']]>', '<!--', '-->', '<![CDATA[', '<!DOCTYPE a [', '<?xml ', '&#0;', '&#xD800;', '\0',
-      'xmlns', 'xmlns:gw="x"', '<domain>', '</domain>', '<interface>', '<gw:vlan>', '__proto__', '\uD800', '\uFEFF'),
+    fc.constantFrom(
+      '<', '>', '/', '&', ';', '"', "'", '=', ':', ']]>', '<!--', '-->', '<![CDATA[', '<!DOCTYPE a [', '<?xml ', '&#0;',
+      '&#xD800;', '\0', 'xmlns', 'xmlns:gw="x"', '<domain>', '</domain>', '<interface>', '<gw:vlan>', '__proto__',
+      '\uD800', '\uFEFF',
+    ),
     fc.string({ unit: 'binary', maxLength: 3 }),
   );
-  const edit = fc.record({ at: fc.double({ min: 0, max: 1, noNaN: true }), remove: fc.oneof(fc.constant(0), fc.nat(40)), insert: piece });
-  fc.assert(fc.property(fc.oneof(fc.constant(sources[0] ?? ''), fc.constantFrom(...sources)), fc.array(edit, { minLength: 1, maxLength: 4 }), (source, edits) => {
+  const edit = fc.record({
+    at: fc.double({ min: 0, max: 1, noNaN: true }), remove: fc.oneof(fc.constant(0), fc.nat(40)), insert: piece,
+  });
+  fc.assert(fc.property(fc.oneof(
+    fc.constant(sources[0] ?? ''), fc.constantFrom(...sources),
+  ), fc.array(edit, { minLength: 1, maxLength: 4 }), (source, edits) => {
     const damaged = edits.reduce((text, { at, remove, insert }) => {
       const position = Math.floor(at * text.length);
       return text.slice(0, position) + insert + text.slice(position + remove);

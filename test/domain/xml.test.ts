@@ -196,7 +196,8 @@ describe('time and memory are bounded', () => {
     } catch (error) {
       expect(error).toBeInstanceOf(DomainXmlError);
     }
-    // Of the CPU, which no other test slows down. 0.2 to 0.7 s on two slow cores; without the limit on nodes some take 5 s.
+    // Of the CPU, which no other test slows down. 0.2 to 0.7 s on two slow cores; without the limit on nodes some take
+    // 5 s.
     const { user, system } = process.cpuUsage(begin);
     expect((user + system) / 1000).toBeLessThan(bound(3_000));
   });

@@ -1,14 +1,15 @@
 /**
- * A kernel in memory. It understands the few words of `ip -batch` and `bridge -batch` that guestwire writes and fails on
- * any other, prints itself as sorted lines an operator could read, and fails at the nth line when told to.
+ * A kernel in memory. It understands the few words of `ip -batch` and `bridge -batch` that guestwire writes and fails
+ * on any other, prints itself as sorted lines an operator could read, and fails at the nth line when told to.
  */
 import { CommandError } from '../../lib/errors.js';
 import type { Stored } from '../../lib/attachments/schema.js';
 import type { Kernel } from '../../lib/kernel/kernel.js';
-import type { LinkFacts, Observation, RouteFacts, RuleFacts, Scope, Subinterface } from '../../lib/kernel/observation.js';
+import type { LinkFacts, Observation, RouteFacts, RuleFacts, Scope } from '../../lib/kernel/observation.js';
 import type { Batch } from '../../lib/state/render.js';
-import { contains, parseAddress, parseDestination, parsePrefix } from '../../lib/values/address.js';
-import { parseVids, vidsOf, type VlanMember } from '../../lib/values/vlan.js';
+import { contains, parseAddress, parsePrefix } from '../../lib/values/address.js';
+import { parseVids, vidsOf } from '../../lib/values/vlan.js';
+import { linkFacts, membersOf, nameOf, portsOf, routeFacts, subinterfacesOf } from './kernel-facts.js';
 import { applyNft, type FakeNft, filterFacts } from './nft.js';
 import { print } from './print.js';
 import { bridgeHandlers, makeLink, removeLink } from './bridges.js';
@@ -81,14 +82,16 @@ export function fakeKernel(start: FakeHost): FakeKernel {
     run: (batches, mode, scope) => {
       let failure: CommandError | undefined;
       // nft carries out a file whole or not at all.
-      const files = batches.flatMap(({ tool, lines }): Batch[] => (tool === 'nft' ? [{ tool, lines }] : lines.map((line) => ({ tool, lines: [line] }))));
+      const files = batches.flatMap(({ tool, lines }): Batch[] =>
+        (tool === 'nft' ? [{ tool, lines }] : lines.map((line) => ({ tool, lines: [line] }))));
       for (const file of files) {
         const before = structuredClone(host.nft);
         try {
           for (const { text } of file.lines) carryOut(kernel, file, text);
         } catch (error) {
           host.nft = before;
-          if (mode === 'stop-at-failure') return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+          if (mode === 'stop-at-failure')
+            return Promise.reject(error instanceof Error ? error : new Error(String(error)));
           failure ??= error as CommandError;
         }
       }
@@ -110,88 +113,65 @@ function carryOut(kernel: FakeKernel, batch: Batch, text: string): void {
 }
 
 function observe(host: Required<FakeHost>, scope: Scope): Observation {
-  const locals = host.networks.map(({ dev, address }) => routeFacts({ type: 'local', to: parseAddress(address).prefix.text, dev, table: 'local' }));
-  const routes = [...locals, ...host.routes.map(routeFacts), ...host.networks.map(({ dev, prefix }) => routeFacts({ to: prefix, dev }))];
+  const locals = host.networks.map(({ dev, address }) =>
+    routeFacts({ type: 'local', to: parseAddress(address).prefix.text, dev, table: 'local' }));
+  const routes = [...locals, ...host.routes.map(routeFacts), ...host.networks.map(({ dev, prefix }) =>
+    routeFacts({ to: prefix, dev }))];
   const lookup = (address: string): RouteFacts | undefined => {
     const host32 = parseAddress(address).prefix;
     return routes.filter((route) => contains(route.to, host32)).sort((a, b) => b.to.length - a.to.length)[0];
   };
   return {
-    links: new Map([...scope.links, ...scope.bridges.flatMap((bridge) => portsOf(host, bridge))].flatMap((name): [string, LinkFacts][] => {
+    links: new Map([
+      ...scope.links, ...scope.bridges.flatMap((bridge) => portsOf(host, bridge)),
+    ].flatMap((name): [string, LinkFacts][] => {
       const link = host.links[name];
       return link === undefined ? [] : [[name, linkFacts(name, link)]];
     })),
-    vlans: new Map([...scope.ports, ...scope.bridges.flatMap((bridge) => [bridge, ...portsOf(host, bridge)])].flatMap((port) => {
+    vlans: new Map([
+      ...scope.ports, ...scope.bridges.flatMap((bridge) => [bridge, ...portsOf(host, bridge)]),
+    ].flatMap((port) => {
       const { vlans, master, bridge } = host.links[port] ?? {};
       if (bridge === undefined && (master === undefined || host.links[master]?.bridge?.capable === false)) return [];
       return [[port, membersOf(vlans)] as const];
     })),
-    routes: routes.filter((route) => scope.routes.some(({ dev, protocol }) => route.dev === dev && route.protocol === String(protocol))),
-    lookups: new Map(scope.lookups.map((address) => [address, NOWHERE.has(lookup(address)?.type ?? '') ? undefined : lookup(address)])),
+    routes: routes.filter((route) =>
+      scope.routes.some(({ dev, protocol }) => route.dev === dev && route.protocol === String(protocol))),
+    lookups: new Map(
+      scope.lookups.map((address) => [address, NOWHERE.has(lookup(address)?.type ?? '') ? undefined : lookup(address)]),
+    ),
     nowhere: new Set(scope.lookups.filter((address) => NOWHERE.has(lookup(address)?.type ?? ''))),
     locals: locals.filter(({ to }) => scope.locals.some((prefix) => contains(parsePrefix(prefix), to))),
-    nextHops: routes.filter(({ hops }) => hops.some((hop) => scope.nextHops.some((prefix) => contains(prefix, hop.prefix)))),
-    exact: routes.filter(({ to, table }) => scope.exact.some((asked) => asked.to === to.text && (asked.table === 'all' || asked.table === table))),
-    members: new Map([...scope.bridges, ...scope.joined ?? []].filter((bridge) => host.links[bridge] !== undefined).map((bridge) => [bridge, portsOf(host, bridge)])),
+    nextHops: routes.filter(({ hops }) => hops.some((hop) =>
+      scope.nextHops.some((prefix) => contains(prefix, hop.prefix)))),
+    exact: routes.filter(({ to, table }) =>
+      scope.exact.some((asked) => asked.to === to.text && (asked.table === 'all' || asked.table === table))),
+    members: new Map(
+      [...scope.bridges, ...scope.joined ?? []].filter((bridge) => host.links[bridge] !== undefined)
+        .map((bridge) => [bridge, portsOf(host, bridge)]),
+    ),
     subinterfaces: scope.subinterfaces ? subinterfacesOf(host) : [],
-    proxies: new Map(scope.proxies.filter((dev) => host.links[dev] !== undefined).map((dev) => [dev, host.proxies.filter((proxy) => proxy.dev === dev).map(({ address, protocol = '0' }) => ({ address: parseAddress(address), protocol }))])),
+    proxies: new Map(scope.proxies.filter((dev) => host.links[dev] !== undefined).map((dev) => [
+      dev,
+      host.proxies.filter((proxy) => proxy.dev === dev).map(({ address, protocol = '0' }) => ({
+        address: parseAddress(address), protocol,
+      })),
+    ])),
     hasLink: (dev) => host.links[dev] !== undefined,
     tracking: scope.tracking === true ? host.tracking : undefined,
-    filters: new Map(scope.filters.map((family) => [family, filterFacts(host.nft, family, (ifindex) => nameOf(host, ifindex))])),
-    routers: scope.routers === true ? host.routers.filter((dev) => host.sysctls[`net/ipv6/conf/${dev}/accept_ra`] === '1') : undefined,
-    rules: scope.tables && host.rules.map((rule) => ({ ...rule, to: rule.to === undefined ? undefined : parsePrefix(rule.to) })),
+    filters: new Map(
+      scope.filters.map((family) => [family, filterFacts(host.nft, family, (ifindex) => nameOf(host, ifindex))]),
+    ),
+    routers: scope.routers === true
+      ? host.routers.filter((dev) => host.sysctls[`net/ipv6/conf/${dev}/accept_ra`] === '1')
+      : undefined,
+    rules: scope.tables && host.rules.map((rule) => ({
+      ...rule, to: rule.to === undefined ? undefined : parsePrefix(rule.to),
+    })),
     lastResorts: scope.tables && host.lastResorts.filter(({ protocol }) => protocol === scope.tables?.protocol),
-    sysctls: new Map(scope.sysctls.flatMap((path) => (host.sysctls[path] === undefined ? [] : [[path, host.sysctls[path]] as const]))),
+    sysctls: new Map(scope.sysctls.flatMap((path) =>
+      (host.sysctls[path] === undefined ? [] : [[path, host.sysctls[path]] as const]))),
   };
-}
-
-function subinterfacesOf({ subinterfaces, links }: Required<FakeHost>): Subinterface[] {
-  return [...subinterfaces, ...Object.entries(links).flatMap(([ifname, { vlan, master }]) => (vlan === undefined ? [] : [{ ifname, ...vlan, ...(master === undefined ? {} : { master }) }]))].map((link) => ({ protocol: '802.1Q', ...link }));
-}
-
-function membersOf(vlans: FakeLink['vlans'] = {}): VlanMember[] {
-  return Object.entries(vlans).map(([vid, flags]) => ({ vid: Number(vid), pvid: flags.includes('pvid'), untagged: flags.includes('untagged') })).sort((a, b) => a.vid - b.vid);
-}
-
-function portsOf({ links }: Required<FakeHost>, bridge: string): string[] {
-  return Object.keys(links).filter((name) => links[name]?.master === bridge);
-}
-
-/** As nft prints an ifindex: by name when there is such a link. */
-function nameOf({ links }: Required<FakeHost>, ifindex: number): string {
-  return Object.keys(links).find((name) => links[name]?.ifindex === ifindex) ?? String(ifindex);
-}
-
-function linkFacts(ifname: string, link: FakeLink): LinkFacts {
-  return {
-    ifname,
-    ifindex: link.ifindex,
-    mac: link.mac,
-    up: link.up ?? true,
-    txqlen: link.txqlen ?? 1000,
-    mtu: link.mtu ?? 1500,
-    allmulticast: link.allmulticast ?? false,
-    alias: link.alias,
-    peer: link.peer,
-    tap: link.tap,
-    master: link.master,
-    addresses: (link.addresses ?? []).map((text) => {
-      const [address = '', length] = text.split('/');
-      return { address: parseAddress(address), length: Number(length) };
-    }),
-    isolated: link.master === undefined ? undefined : (link.isolated ?? false),
-    vlan: link.vlan && { protocol: '802.1Q', ...link.vlan },
-    vrfTable: link.vrfTable,
-    bridge: link.bridge && {
-      protocol: '802.1Q', capable: link.bridge.capable ?? true, filtering: link.bridge.filtering ?? true, defaultPvid: link.bridge.defaultPvid ?? 1,
-      stp: link.bridge.stp ?? false, forwardDelay: link.bridge.forwardDelay ?? 1500,
-    },
-  };
-}
-
-function routeFacts({ type = 'unicast', to, dev, via, table = 'main', protocol = 'kernel' }: FakeHost['routes'] extends (infer R)[] | undefined ? R : never): RouteFacts {
-  const hops = via === undefined ? [] : [parseAddress(via)];
-  return { type, to: parseDestination(to, to.includes(':') ? 'inet6' : 'inet'), dev, via: hops[0], hops, table, protocol };
 }
 
 function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
@@ -206,13 +186,15 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
     applyNft(host.nft, text, refuse);
     return;
   }
-  const link = (dev: string | undefined): FakeLink => host.links[dev ?? ''] ?? refuse(`Cannot find device "${dev ?? ''}"`);
+  const link = (dev: string | undefined): FakeLink =>
+    host.links[dev ?? ''] ?? refuse(`Cannot find device "${dev ?? ''}"`);
   const words = text.split(' ').join(' ');
   const handlers: [RegExp, (match: Record<string, string | undefined>) => void][] = batch.tool === 'bridge' ? [
     [/^vlan add dev (?<dev>\S+) vid (?<vids>\S+)(?<flags>( pvid)?( untagged)?)$/, ({ dev, vids = '', flags = '' }) => {
       const vlans = (link(dev).vlans ??= {});
       for (const vid of vidsOf(parseVids(vids))) {
-        if (flags.includes('pvid')) for (const other of Object.keys(vlans)) vlans[other] = (vlans[other] ?? '').replace('pvid', '').trim();
+        if (flags.includes('pvid'))
+          for (const other of Object.keys(vlans)) vlans[other] = (vlans[other] ?? '').replace('pvid', '').trim();
         vlans[vid] = flags.trim();
       }
     }],
@@ -229,7 +211,8 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
       if (master === undefined) delete found.master;
       else found.master = master;
       const bridge = host.links[master ?? '']?.bridge;
-      if (bridge !== undefined) found.vlans = bridge.defaultPvid === 0 ? {} : { [bridge.defaultPvid ?? 1]: 'pvid untagged' };
+      if (bridge !== undefined)
+        found.vlans = bridge.defaultPvid === 0 ? {} : { [bridge.defaultPvid ?? 1]: 'pvid untagged' };
       // As the kernel does when it takes the link down for it.
       found.addresses = found.addresses?.filter((address) => !address.includes(':')) ?? [];
       host.routes = host.routes.filter((route) => route.dev !== dev);
@@ -244,7 +227,10 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
       if (host.links[dev] !== undefined) refuse('ioctl(TUNSETIFF): Device or resource busy');
       makeLink(host, dev, { tap: { multiQueue: multi !== undefined } });
     }],
-    [/^link del dev (?<dev>\S+)$/, ({ dev = '' }) => { for (const end of [dev, link(dev).peer]) if (end !== undefined) removeLink(host, end); }],
+    [
+      /^link del dev (?<dev>\S+)$/,
+      ({ dev = '' }) => { for (const end of [dev, link(dev).peer]) if (end !== undefined) removeLink(host, end); },
+    ],
     [/^link set dev (?<dev>\S+) alias (?<alias>\S+)$/, ({ dev, alias = '' }) => { link(dev).alias = alias; }],
     [/^link set dev (?<dev>\S+) mtu (?<mtu>\d+)$/, ({ dev, mtu }) => { link(dev).mtu = Number(mtu); }],
     [/^link set dev (?<dev>\S+) allmulticast (?<on>on|off)$/, ({ dev, on }) => { link(dev).allmulticast = on === 'on'; }],
@@ -261,7 +247,10 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
     }],
     [/^neigh add proxy (?<address>\S+) dev (?<dev>\S+) protocol (?<protocol>\d+)$/, ({ address = '', dev = '', protocol = '' }) => {
       link(dev);
-      host.proxies = [...host.proxies.filter((proxy) => proxy.dev !== dev || proxy.address !== address), { dev, address, protocol }];
+      host.proxies = [
+        ...host.proxies.filter((proxy) => proxy.dev !== dev || proxy.address !== address),
+        { dev, address, protocol },
+      ];
     }],
     [/^neigh del proxy (?<address>\S+) dev (?<dev>\S+)$/, ({ address, dev }) => {
       const others = host.proxies.filter((proxy) => proxy.dev !== dev || proxy.address !== address);
@@ -270,11 +259,13 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
     [/^route add (?<to>\S+)( via (?<via>\S+))? dev (?<dev>\S+) table (?<table>\S+) proto (?<protocol>\d+)$/, (match) => {
       const { to = '', via, dev = '', table = '', protocol = '' } = match;
       link(dev);
-      if (host.routes.some((route) => route.to === to && (route.table ?? 'main') === table)) refuse('RTNETLINK answers: File exists');
+      if (host.routes.some((route) => route.to === to && (route.table ?? 'main') === table))
+        refuse('RTNETLINK answers: File exists');
       host.routes.push({ to, dev, table, protocol, ...(via === undefined ? {} : { via }) });
     }],
     [/^route del (?<to>\S+)( via (?<via>\S+))? dev (?<dev>\S+) table (?<table>\S+) proto (?<protocol>\d+)$/, ({ to, dev, protocol }) => {
-      const index = host.routes.findIndex((route) => route.to === to && route.dev === dev && route.protocol === protocol);
+      const index = host.routes.findIndex((route) =>
+        route.to === to && route.dev === dev && route.protocol === protocol);
       if (index < 0) refuse('RTNETLINK answers: No such process');
       host.routes.splice(index, 1);
     }],
@@ -289,5 +280,7 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
 }
 
 function failure({ tool }: Batch, text: string, reason: string): CommandError {
-  return new CommandError(`${tool} failed (${text}): ${reason}`, { tool, args: [], exitCode: 1, signal: undefined, stderr: reason, timedOut: false, errno: undefined, line: undefined });
+  return new CommandError(`${tool} failed (${text}): ${reason}`, {
+    tool, args: [], exitCode: 1, signal: undefined, stderr: reason, timedOut: false, errno: undefined, line: undefined,
+  });
 }

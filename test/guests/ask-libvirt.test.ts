@@ -28,7 +28,10 @@ function read(error: Error): ReturnType<typeof readGuests> {
     uri: 'qemu:///system', listDomains: () => Promise.resolve(REFS),
     domainXml: (ref: DomainRef) => (ref === REFS[0] ? Promise.resolve(xmlOf(ref)) : Promise.reject(error)),
   } as unknown as Connection;
-  return readGuests(connection, { settings: settingsFrom({ GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none.toml') }), warn: () => undefined });
+  return readGuests(connection, {
+    settings: settingsFrom({ GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none.toml') }),
+    warn: () => undefined,
+  });
 }
 
 test('a guest that libvirt cannot speak of keeps nobody from the others', async () => {
@@ -39,7 +42,10 @@ test('a guest that libvirt cannot speak of keeps nobody from the others', async 
 });
 
 test('one that ended since it was listed asks for nothing', async () => {
-  const { running, faults } = await read(new LibvirtError('domain_get_xml_desc', { reason: 'VIR_ERR_NO_DOMAIN', reasonNumber: 42, origin: 'VIR_FROM_QEMU', originNumber: 10, level: 'error', message: 'Domain not found' }));
+  const { running, faults } = await read(new LibvirtError('domain_get_xml_desc', {
+    reason: 'VIR_ERR_NO_DOMAIN', reasonNumber: 42, origin: 'VIR_FROM_QEMU', originNumber: 10, level: 'error',
+    message: 'Domain not found',
+  }));
   expect([...running.keys()]).toEqual([uuidOf(1)]);
   expect(faults).toEqual([]);
 });
@@ -51,14 +57,21 @@ test('without a connection nobody can be asked', async () => {
 test('a wired guest of another driver may run, whatever this one says', async () => {
   const theirs = { name: 'box', uuid: uuidOf(3), driver: 'lxc' };
   const journal = createJournal(join(dir, 'state'), () => undefined);
-  for (const guest of [theirs, { name: 'old1', uuid: uuidOf(4) }]) journal.write({ version: 1, guest, since: '2026-01-01T00:00:00.000Z', incoming: false, wired: [], original: [] });
+  for (const guest of [theirs, { name: 'old1', uuid: uuidOf(4) }])
+    journal.write({ version: 1, guest, since: '2026-01-01T00:00:00.000Z', incoming: false, wired: [], original: [] });
   expect([...(await read(new LibvirtTimeoutError('no answer'))).mayRun]).toEqual([uuidOf(1), uuidOf(2), uuidOf(3)]);
 });
 
-test.each(['qemu:///system', 'lxc:///', 'qemu+unix:///system?socket=/run/x', 'qemu+ssh:///system', 'test:///default'])('%s is a libvirt of this host', (uri) => {
+test.each([
+  'qemu:///system', 'lxc:///', 'qemu+unix:///system?socket=/run/x', 'qemu+ssh:///system', 'test:///default',
+])('%s is a libvirt of this host', (uri) => {
   expect(() => { assertCallsHooks(uri); }).not.toThrow();
 });
 
-test.each([['qemu+ssh://other/system', "another host's"], ['qemu://other/system', "another host's"], ['qemu:///session', "a user's own"]])('%s is %s', (uri, whose) => {
+test.each([
+  ['qemu+ssh://other/system', "another host's"],
+  ['qemu://other/system', "another host's"],
+  ['qemu:///session', "a user's own"],
+])('%s is %s', (uri, whose) => {
   expect(() => { assertCallsHooks(uri); }).toThrow(`'${uri}' is ${whose} libvirt`);
 });

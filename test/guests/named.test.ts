@@ -21,12 +21,14 @@ const UUID = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01';
 const FLOW = ['--from', '198.51.100.1', '--to', '192.0.2.10'];
 /** Every command that takes a guest, with what else it needs. */
 const TAKE: Readonly<Record<string, readonly string[]>> = {
-  status: [], check: [], derive: [], plan: [], explain: FLOW, drops: [], reconcile: [], set: ['--nic', '52:54:00:aa:bb:01', '--ip', '192.0.2.10'], unset: ['--nic', '52:54:00:aa:bb:01'],
+  status: [], check: [], derive: [], plan: [], explain: FLOW, drops: [], reconcile: [],
+  set: ['--nic', '52:54:00:aa:bb:01', '--ip', '192.0.2.10'], unset: ['--nic', '52:54:00:aa:bb:01'],
   'cloud-init': [], quarantine: [],
 };
 
 test('all that take a guest are tried here, and call it GUEST', () => {
-  expect(COMMANDS.filter(({ operand }) => operand === 'guest').map(({ name }) => name).sort()).toEqual(Object.keys(TAKE).sort());
+  expect(COMMANDS.filter(({ operand }) => operand === 'guest').map(({ name }) => name).sort())
+    .toEqual(Object.keys(TAKE).sort());
   for (const { help } of COMMANDS) expect(help).not.toContain('DOMAIN');
 });
 
@@ -43,7 +45,8 @@ describe('a guest', () => {
 
   for (const [name, args] of Object.entries(TAKE)) kernelTest(`that is none is told so by ${name}`, async () => {
     const { status, stdout, stderr } = await host.command(name, 'nobody', ...args);
-    expect({ status, stdout, stderr }).toEqual({ status: ['check', 'explain'].includes(name) ? 2 : 1, stdout: '', stderr: "guestwire: guest 'nobody' does not exist: 'virsh list --all' lists all guests\n" });
+    expect({ status, stdout, stderr })
+      .toEqual({ status: ['check', 'explain'].includes(name) ? 2 : 1, stdout: '', stderr: "guestwire: guest 'nobody' does not exist: 'virsh list --all' lists all guests\n" });
   });
 
   // The virsh of tests writes nothing.
@@ -72,7 +75,11 @@ describe('a guest', () => {
 });
 
 describe('digits', () => {
-  const REFS: readonly DomainRef[] = [{ name: 'web1', uuid: UUID, id: 5 }, { name: '7', uuid: UUID.replace('4', '5'), id: 8 }, { name: '9', uuid: UUID.replace('4', '6'), id: undefined }];
+  const REFS: readonly DomainRef[] = [
+    { name: 'web1', uuid: UUID, id: 5 },
+    { name: '7', uuid: UUID.replace('4', '5'), id: 8 },
+    { name: '9', uuid: UUID.replace('4', '6'), id: undefined },
+  ];
   const asked = (by: string, refs = REFS): Promise<DomainRef> => domainNamed({
     listDomains: () => Promise.resolve(refs.filter(({ id }) => id !== undefined)),
     lookupDomain: (key: { readonly name?: string; readonly uuid?: string }) => {
@@ -80,7 +87,10 @@ describe('digits', () => {
       return found === undefined ? Promise.reject(new LibvirtError('look up', NONE)) : Promise.resolve(found);
     },
   } as unknown as Connection, by);
-  const NONE = { reason: 'VIR_ERR_NO_DOMAIN', reasonNumber: 42, origin: 'VIR_FROM_QEMU', originNumber: 10, level: 'error', message: 'Domain not found' } as const;
+  const NONE = {
+    reason: 'VIR_ERR_NO_DOMAIN', reasonNumber: 42, origin: 'VIR_FROM_QEMU', originNumber: 10, level: 'error',
+    message: 'Domain not found',
+  } as const;
 
   test('are the id of a guest when none has them for its name', async () => {
     expect(await asked('5')).toBe(REFS[0]);
@@ -116,7 +126,8 @@ test('a process that began a moment after another moment did so after it, and on
   const younger = spawn('sleep', ['60']);
   try {
     const [first, second] = [older, younger].map(({ pid }) => processOf(pid ?? 0)?.started);
-    if (moment === undefined || first === undefined || second === undefined) throw new Error('the moments are not known');
+    if (moment === undefined || first === undefined || second === undefined)
+      throw new Error('the moments are not known');
     expect([isAfter(first, moment), isAfter(second, moment)]).toEqual([false, true]);
   } finally {
     older.kill();

@@ -82,7 +82,9 @@ describe('a config', () => {
   hookTest('that is broken is no reason to refuse a guest with a name like one in it', async () => {
     host.write(CONFIG, `[[\n${NAMES_IT}`);
     for (const guest of ['name', 'named2', 'unnamed']) {
-      expect(await host.hook({ operation: 'start', guest, xml: domainXml({ name: guest, nics: [ethernetNic({ mac: '52:54:00:aa:bb:77' })] }) })).toEqual(DONE);
+      expect(await host.hook({
+        operation: 'start', guest, xml: domainXml({ name: guest, nics: [ethernetNic({ mac: '52:54:00:aa:bb:77' })] }),
+      })).toEqual(DONE);
       expect(host.recorded('logger')).toContain(`<28>guest '${guest}' starts without the host config: config '${CONFIG}': line 1 column 3: illegal character in key`);
     }
   });
@@ -92,7 +94,9 @@ describe('a config', () => {
 const PORT = domainXml({ wishes: vlanWish('<gw:tag id="10"/>') });
 
 describe('a tool', () => {
-  const rows: Readonly<Record<string, readonly [tools: Parameters<HookHost['tools']>, says: string, xml?: string, at?: Refusal['at']]>> = {
+  const rows: Readonly<
+    Record<string, readonly [tools: Parameters<HookHost['tools']>, says: string, xml?: string, at?: Refusal['at']]>
+  > = {
     'ip that is missing': [[{ ip: null }], "ip is not installed: no 'ip' in PATH, install package iproute2 (reading the host)"],
     'flock that is missing': [[{ flock: null }], "could not get lock '/run/guestwire.lock': flock is not installed: no 'flock' in PATH"],
     'bridge that is missing': [[{ ip: 'filtering-on', bridge: null }], "bridge is not installed: no 'bridge' in PATH, install package iproute2 (reading the VLANs of bridge ports)", PORT, ['start']],
@@ -108,14 +112,17 @@ describe('a tool', () => {
   };
   for (const [title, [[standIns], reason, xml = WIRED, at]] of Object.entries(rows)) {
     hookTest(title, async () => {
-      await expectRefused(host, { xml, args: { path: host.tools(standIns) }, says: `guest 'web1': ${reason}`, ...(at === undefined ? {} : { at }) });
+      await expectRefused(host, {
+        xml, args: { path: host.tools(standIns) }, says: `guest 'web1': ${reason}`, ...(at === undefined ? {} : { at }),
+      });
     });
   }
 
   hookTest('logger that is missing is no reason to refuse anybody', async () => {
     const path = host.tools({ logger: null });
     const before = host.dump();
-    for (const operation of ['prepare', 'start', 'reconnect', 'stopped', 'release']) expect(await host.hook({ operation, xml: WIRED, path })).toEqual(DONE);
+    for (const operation of ['prepare', 'start', 'reconnect', 'stopped', 'release'])
+      expect(await host.hook({ operation, xml: WIRED, path })).toEqual(DONE);
     expect(host.dump()).toBe(before);
   });
 
@@ -124,12 +131,16 @@ describe('a tool', () => {
     const before = host.dump();
     const says = "guest 'web1': nft was killed by SIGKILL (changing the host); and it could not be undone: nft was killed by SIGKILL (reading the filter of family bridge)";
     expect(await host.hook({ operation: 'prepare', xml: PORT, path })).toEqual(DONE);
-    expect(await host.hook({ operation: 'start', xml: PORT, path })).toEqual({ status: 1, stdout: '', stderr: `guestwire: ${says}\n` });
+    expect(await host.hook({ operation: 'start', xml: PORT, path }))
+      .toEqual({ status: 1, stdout: '', stderr: `guestwire: ${says}\n` });
     expect(host.recorded('logger', path)).toContain(`<27>start: ${says}`);
-    for (const operation of ['reconnect', 'stopped', 'release']) expect(await host.hook({ operation, xml: PORT, path })).toEqual(DONE);
-    for (const operation of ['prepare', 'start', 'reconnect', 'stopped', 'release']) expect(await host.hook({ operation, guest: 'plain', xml: PLAIN, path })).toEqual(DONE);
+    for (const operation of ['reconnect', 'stopped', 'release'])
+      expect(await host.hook({ operation, xml: PORT, path })).toEqual(DONE);
+    for (const operation of ['prepare', 'start', 'reconnect', 'stopped', 'release'])
+      expect(await host.hook({ operation, guest: 'plain', xml: PLAIN, path })).toEqual(DONE);
     expect(host.dump()).toContain(`${UUID}.json`);
-    expect(await host.hook({ operation: 'release', xml: PORT, path: host.tools({ ip: 'filtering-on' }) })).toEqual(DONE);
+    expect(await host.hook({ operation: 'release', xml: PORT, path: host.tools({ ip: 'filtering-on' }) }))
+      .toEqual(DONE);
     expect(host.dump()).toBe(before);
   });
 
@@ -149,7 +160,8 @@ describe('a tool', () => {
     hookTest(`ip that ${title} leaves the host as it was`, async () => {
       const before = host.dump();
       const path = host.tools({ ip: tool }, at);
-      expect(await host.hook({ operation: 'start', xml: WIRED, path })).toEqual({ status: 1, stdout: '', stderr: `guestwire: guest 'web1': ${reason}\n` });
+      expect(await host.hook({ operation: 'start', xml: WIRED, path }))
+        .toEqual({ status: 1, stdout: '', stderr: `guestwire: guest 'web1': ${reason}\n` });
       expect(host.recorded('logger', path)).toContain(`<27>start: guest 'web1': ${reason}`);
       expect(host.dump()).toBe(before);
     });
@@ -160,7 +172,8 @@ describe('a tool', () => {
     const path = host.tools({ ip: 'fail-halfway-for-good' });
     const full = 'RTNETLINK answers: No buffer space available';
     const says = `guest 'web1': ip failed at line 4 (add route 2001:db8:0:10::a/128 on 'vnet1'): ${full} Command failed -:4; and it could not be undone: ip failed at line 1 (remove route 192.0.2.10/32 on 'vnet1'): ${full} Command failed -:1`;
-    expect(await host.hook({ operation: 'start', xml: WIRED, path })).toEqual({ status: 1, stdout: '', stderr: `guestwire: ${says}\n` });
+    expect(await host.hook({ operation: 'start', xml: WIRED, path }))
+      .toEqual({ status: 1, stdout: '', stderr: `guestwire: ${says}\n` });
     expect(await host.hook({ operation: 'stopped', xml: WIRED, path })).toEqual(DONE);
     expect(entriesOf(host)).toEqual([`${UUID}.ended`, `${UUID}.json`]);
     expect(await host.hook({ operation: 'release', xml: WIRED })).toEqual(DONE);
@@ -171,9 +184,12 @@ describe('a tool', () => {
     const before = host.dump();
     expect(await host.hook({ operation: 'start', xml: WIRED })).toEqual(DONE);
     const path = host.tools({ ip: 'die' });
-    for (const operation of ['stopped', 'release']) expect(await host.hook({ operation, xml: WIRED, path })).toEqual(DONE);
+    for (const operation of ['stopped', 'release'])
+      expect(await host.hook({ operation, xml: WIRED, path })).toEqual(DONE);
     expect(host.recorded('logger', path)).toContain("<27>release: guest 'web1': ip was killed by SIGKILL (reading the host)");
-    const other = { guest: 'db1', xml: domainXml({ name: 'db1', uuid: '33333333-2222-3333-4444-555555555555', wishes: routedWish(['198.51.100.9']) }) };
+    const other = { guest: 'db1', xml: domainXml({
+      name: 'db1', uuid: '33333333-2222-3333-4444-555555555555', wishes: routedWish(['198.51.100.9']),
+    }) };
     expect(await host.hook({ operation: 'prepare', ...other })).toEqual(DONE);
     expect(host.dump()).toBe(before);
   });
@@ -199,7 +215,10 @@ describe('a host where', () => {
   const fill = 'mount -o remount,size=4M /run; dd if=/dev/zero of=/run/filler 2>/dev/null || true';
   const free = 'rm /run/filler; mount -o remount,size=64M /run';
   const rows: Readonly<Record<string, { make: string; undo: string; says: string; but?: Partial<Refusal> }>> = {
-    '/run is read-only': { make: 'mount -o remount,ro /run', undo: 'mount -o remount,rw /run', says: `${lock} cannot be opened: EROFS: read-only file system`, but: { unlogged: true } },
+    '/run is read-only': {
+      make: 'mount -o remount,ro /run', undo: 'mount -o remount,rw /run',
+      says: `${lock} cannot be opened: EROFS: read-only file system`, but: { unlogged: true },
+    },
     '/run is full': { make: fill, undo: free, says: `${entry}: ENOSPC: no space left on device`, but: { unlogged: true, at: ['start'] } },
     '/run has no room for another file': { make: 'rm -f /run/guestwire.lock /run/tools/*/*.log; mount -o remount,nr_inodes=$(($(find /run | wc -l) + 20)) /run; while mkdir /run/filler$((i = i + 1)) 2>/dev/null; do :; done', undo: 'rmdir /run/filler*; mount -o remount,nr_inodes=99999 /run', says: `${lock} cannot be opened: ENOSPC: no space left on device`, but: { unlogged: true } },
     'the state directory is another user\'s': { make: 'rmdir /run/guestwire; mkdir -m 700 /run/guestwire; chown 65534 /run/guestwire', undo: 'rmdir /run/guestwire', says: `journal '/run/guestwire' is writable by other users (owner 65534, mode 0700): ${unsafe}` },
@@ -210,7 +229,10 @@ describe('a host where', () => {
     'the lock is a directory': { make: 'rm /run/guestwire.lock; mkdir /run/guestwire.lock', undo: 'rmdir /run/guestwire.lock', says: `${lock} cannot be opened: EISDIR: illegal operation on a directory` },
     'the lock is another user\'s': { make: 'chown 65534 /run/guestwire.lock', undo: 'rm /run/guestwire.lock', says: `${lock} belongs to user 65534: remove it` },
     'others can open the lock': { make: 'chmod 644 /run/guestwire.lock', undo: 'rm /run/guestwire.lock', says: `${lock} is open to other users (mode 0644): remove it` },
-    'the hook is not root': { make: ':', undo: ':', says: `${lock} cannot be opened: EACCES: permission denied`, but: { unlogged: true, args: { through: ['/usr/bin/setpriv', '--reuid', '65534', '--clear-groups'] } } },
+    'the hook is not root': {
+      make: ':', undo: ':', says: `${lock} cannot be opened: EACCES: permission denied`,
+      but: { unlogged: true, args: { through: ['/usr/bin/setpriv', '--reuid', '65534', '--clear-groups'] } },
+    },
   };
   beforeEach(() => { if (canRun(...NEEDED)) host.sh('mkdir -p /run/guestwire; touch /run/guestwire.lock; chmod 600 /run/guestwire.lock'); });
   for (const [title, { make, undo, says, but }] of Object.entries(rows)) {
@@ -229,7 +251,8 @@ describe('a host where', () => {
     const before = host.dump();
     expect(await host.hook({ operation: 'start', xml: WIRED })).toEqual(DONE);
     host.sh(fill);
-    for (const operation of ['reconnect', 'stopped', 'release']) expect(await host.hook({ operation, xml: WIRED })).toEqual(DONE);
+    for (const operation of ['reconnect', 'stopped', 'release'])
+      expect(await host.hook({ operation, xml: WIRED })).toEqual(DONE);
     host.sh(free);
     expect(host.dump()).toBe(before);
   });
@@ -238,7 +261,8 @@ describe('a host where', () => {
     const before = host.dump();
     expect(await host.hook({ operation: 'start', xml: WIRED })).toEqual(DONE);
     host.sh('mount -o remount,ro /run');
-    for (const operation of ['reconnect', 'stopped', 'release']) expect(await host.hook({ operation, xml: WIRED })).toEqual(DONE);
+    for (const operation of ['reconnect', 'stopped', 'release'])
+      expect(await host.hook({ operation, xml: WIRED })).toEqual(DONE);
     host.sh('mount -o remount,rw /run');
     expect(await host.hook({ operation: 'prepare', xml: WIRED })).toEqual(DONE);
     expect(host.dump()).toBe(before);
@@ -260,12 +284,14 @@ describe('a journal entry that', () => {
     hookTest(`${title} is said to be damaged and keeps nobody from starting or ending`, async () => {
       const damaged = `<28>journal '/run/guestwire/${UUID}.json' is damaged and is treated as empty: the wiring that it recorded stays`;
       const before = host.dump();
-      for (const operations of [['prepare', 'start', 'stopped', 'release'], ['reconnect', 'release'], ['stopped', 'release']]) {
+      const lives = [['prepare', 'start', 'stopped', 'release'], ['reconnect', 'release'], ['stopped', 'release']];
+      for (const operations of lives) {
         host.write(`/run/guestwire/${UUID}.json`, text, 0o600);
         for (const operation of operations) {
           if (operation === operations[0]) host.recorded('logger');
           expect({ operation, ...await host.hook({ operation, xml: WIRED }) }).toEqual({ operation, ...DONE });
-          if (operation === operations[0]) expect(host.recorded('logger').filter((line) => line === damaged)).toHaveLength(1);
+          if (operation === operations[0])
+            expect(host.recorded('logger').filter((line) => line === damaged)).toHaveLength(1);
         }
         expect(host.dump()).toBe(before);
       }

@@ -1,7 +1,7 @@
 // @tier kernel
 /**
- * What a guest's XML can do wrong, on the real hook: the guest does not start, its user reads one sentence, nothing on the
- * host has changed, and a guest that guestwire has nothing to do with starts beside it.
+ * What a guest's XML can do wrong, on the real hook: the guest does not start, its user reads one sentence, nothing on
+ * the host has changed, and a guest that guestwire has nothing to do with starts beside it.
  */
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
@@ -102,7 +102,9 @@ describe('a VLAN', () => {
     'that is listed twice': vlan('<gw:tag id="10"/><gw:tag id="10"/>', "VLAN ID '10' is listed twice: list each VLAN once"),
     'that a range holds too': vlan('<gw:tag id="10-20"/><gw:tag id="15"/>', "VLAN ID '15' is listed twice: list each VLAN once"),
     'beside another native one': vlan('<gw:tag id="10" nativeMode="tagged"/><gw:tag id="20" nativeMode="untagged"/>', "VLAN IDs '10' and '20' are both native: a port has one native VLAN"),
-    'trunk with no tags': { xml: domainXml({ wishes: vlanWish('').replace('<gw:vlan>', '<gw:vlan trunk="yes">') }), says: `${NIC0}: ${noTag}` },
+    'trunk with no tags': {
+      xml: domainXml({ wishes: vlanWish('').replace('<gw:vlan>', '<gw:vlan trunk="yes">') }), says: `${NIC0}: ${noTag}`,
+    },
     '0 in the <interface>': nativeVlan("<tag id='0'/>", "VLAN ID '0' is outside 1-4094"),
     '4095 in the <interface>': nativeVlan("<tag id='4095'/>", "VLAN ID '4095' is outside 1-4094"),
     'that is listed twice in the <interface>': nativeVlan("<tag id='10'/><tag id='10'/>", "VLAN ID '10' is listed twice: list each VLAN once"),
@@ -116,7 +118,8 @@ describe('a VLAN', () => {
 const canFilter = (): boolean => host.sh('ip -details link show br0').includes('vlan_protocol');
 
 describe('a bridge', () => {
-  const on = (bridge: string): string => domainXml({ wishes: vlanWish('<gw:tag id="10"/>'), nics: [bridgeNic({ bridge })] });
+  const on = (bridge: string): string =>
+    domainXml({ wishes: vlanWish('<gw:tag id="10"/>'), nics: [bridgeNic({ bridge })] });
   refuse({
     'that does not exist': { xml: on('br9'), says: `${NIC0}: bridge 'br9' does not exist: create it, or name an existing one in <source bridge>` },
     'that is another kind of link': { xml: on('eno1'), says: `${NIC0}: 'eno1' is not a bridge: name a bridge in <source bridge>` },
@@ -127,7 +130,9 @@ describe('a bridge', () => {
     const unable = "this kernel cannot filter VLANs on bridge 'br0': it needs CONFIG_BRIDGE_VLAN_FILTERING";
     const off = "bridge 'br0' does not filter VLANs: turn it on with 'ip link set dev br0 type bridge vlan_filtering 1'";
     const says = `${NIC0}: ${canFilter() ? off : unable}`;
-    await expectRefused(host, { xml: domainXml({ nics: [bridgeNic({ more: "<vlan><tag id='10'/></vlan>\n      " })] }), says });
+    await expectRefused(
+      host, { xml: domainXml({ nics: [bridgeNic({ more: "<vlan><tag id='10'/></vlan>\n      " })] }), says },
+    );
     await expectRefused(host, { xml: on('br0'), says });
   });
 
@@ -181,7 +186,12 @@ describe('an address', () => {
   hookTest('that another guest has, for as long as that guest lives', async () => {
     host.write('/run/config.toml', '');
     const before = host.dump();
-    const rival = { guest: 'db1', xml: domainXml({ name: 'db1', uuid: '33333333-2222-3333-4444-555555555555', wishes: routedWish(['192.0.2.10', ADDRESS], '52:54:00:aa:bb:03'), nics: [ethernetNic({ mac: '52:54:00:aa:bb:03', dev: 'vnet2' })] }) };
+    const rival = { guest: 'db1', xml: domainXml({
+      name: 'db1',
+      uuid: '33333333-2222-3333-4444-555555555555',
+      wishes: routedWish(['192.0.2.10', ADDRESS], '52:54:00:aa:bb:03'),
+      nics: [ethernetNic({ mac: '52:54:00:aa:bb:03', dev: 'vnet2' })],
+    }) };
     expect(await host.hook({ operation: 'start', ...rival })).toEqual(DONE);
     const holder = "guest 'db1' NIC 0 (52:54:00:aa:bb:03)";
     await expectRefused(host, { xml: WIRED, says: `${NIC1}: '${ADDRESS}' is held by ${holder} as '${ADDRESS}': give one of the two another address` });

@@ -1,5 +1,7 @@
 // @tier kernel
-/** Names a guest's XML can hold, on the real hook: data in every message, never words of a tool. See badinput.test.ts. */
+/**
+ * Names a guest's XML can hold, on the real hook: data in every message, never words of a tool. See badinput.test.ts.
+ */
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
 import {
@@ -21,10 +23,15 @@ function refuse(rows: Readonly<Record<string, Refusal>>): void {
 }
 
 describe('the MAC in the metadata', () => {
-  const wish = (mac: string, says: string, more = ''): Refusal => ({ xml: domainXml({ wishes: routedWish([ADDRESS], mac) + more }), says: `guest 'web1': <gw:interface mac='${mac}'>: ${says}` });
+  const wish = (mac: string, says: string, more = ''): Refusal => ({
+    xml: domainXml({ wishes: routedWish([ADDRESS], mac) + more }), says: `guest 'web1': <gw:interface mac='${mac}'>: ${says}`,
+  });
   refuse({
     'is no NIC\'s': wish('52:54:00:aa:bb:09', "no NIC has this MAC, the guest has '52:54:00:aa:bb:01', '52:54:00:aa:bb:02': use one of its MACs, or add <mac address='52:54:00:aa:bb:09'/> to the intended <interface>"),
-    'is that of two NICs': { ...wish(TAP_MAC, 'the MAC matches NICs 0 and 1: give each NIC its own <mac address>'), xml: domainXml({ wishes: routedWish([ADDRESS]), nics: [ethernetNic({}), ethernetNic({ dev: 'vnet2' })] }) },
+    'is that of two NICs': {
+      ...wish(TAP_MAC, 'the MAC matches NICs 0 and 1: give each NIC its own <mac address>'),
+      xml: domainXml({ wishes: routedWish([ADDRESS]), nics: [ethernetNic({}), ethernetNic({ dev: 'vnet2' })] }),
+    },
     'is none': wish('eno1; reboot', "'eno1; reboot' is not a MAC address: write it like '52:54:00:aa:bb:01'"),
     'is there twice': wish(TAP_MAC, 'the MAC is listed twice: merge the two <gw:interface> elements', routedWish(['192.0.2.1'])),
   });
@@ -41,7 +48,10 @@ describe('a word in the metadata', () => {
 });
 
 describe('a target name', () => {
-  const target = (dev: string, says: string): Refusal => ({ xml: domainXml({ wishes: routedWish([ADDRESS]), nics: [ethernetNic({ dev })] }), says: `guest 'web1' NIC 0 (${TAP_MAC}): ${says}` });
+  const target = (dev: string, says: string): Refusal => ({
+    xml: domainXml({ wishes: routedWish([ADDRESS]), nics: [ethernetNic({ dev })] }),
+    says: `guest 'web1' NIC 0 (${TAP_MAC}): ${says}`,
+  });
   const odd = (dev: string, shown: string, character: string): Refusal =>
     target(dev, `target dev: interface name '${shown}' contains '${character}': allowed are letters, digits, '_', '.', '+' and '-'`);
   refuse({
@@ -93,9 +103,11 @@ describe('a guest named', () => {
 
     hookTest(`'${shown}' is wired and released like any other`, async () => {
       const before = host.dump();
-      for (const operation of ['prepare', 'start', 'reconnect']) expect(await host.hook({ guest, operation, xml: xml([ADDRESS]) })).toEqual(DONE);
+      for (const operation of ['prepare', 'start', 'reconnect'])
+        expect(await host.hook({ guest, operation, xml: xml([ADDRESS]) })).toEqual(DONE);
       expect(host.sh('ip -6 route show proto 117')).toContain(ADDRESS);
-      for (const operation of ['stopped', 'release']) expect(await host.hook({ guest, operation, xml: xml([ADDRESS]) })).toEqual(DONE);
+      for (const operation of ['stopped', 'release'])
+        expect(await host.hook({ guest, operation, xml: xml([ADDRESS]) })).toEqual(DONE);
       expect(host.dump()).toBe(before);
     });
   }

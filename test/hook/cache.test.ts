@@ -53,7 +53,9 @@ describe('what runs', () => {
     const ofA = makeCache(A);
     expect(node(call)).toEqual(RUNS_A);
     // A forgery shows that the code is used: nothing else tells it from A's.
-    writeFileSync(join(dist, 'hook.cache'), Buffer.concat([ofA.subarray(0, lengthOfKey(ofA, A)), ofB.subarray(lengthOfKey(ofB, B))]));
+    writeFileSync(join(dist, 'hook.cache'), Buffer.concat([
+      ofA.subarray(0, lengthOfKey(ofA, A)), ofB.subarray(lengthOfKey(ofB, B)),
+    ]));
     expect(node(call).stdout).toBe('this is B');
   });
 
@@ -75,7 +77,9 @@ describe('what runs', () => {
     const ofA = makeCache(A);
     const line = ofA.toString('latin1', 0, ofA.indexOf('\n'));
     for (const other of [line.replace('v', 'v1'), `${line}0`, line.replace(process.arch, 'mips')]) {
-      writeFileSync(join(dist, 'hook.cache'), Buffer.concat([Buffer.from(`${other}\n${A}`), ofB.subarray(lengthOfKey(ofB, B))]));
+      writeFileSync(
+        join(dist, 'hook.cache'), Buffer.concat([Buffer.from(`${other}\n${A}`), ofB.subarray(lengthOfKey(ofB, B))]),
+      );
       expect(node(call)).toEqual(RUNS_A);
     }
   });
@@ -90,7 +94,9 @@ describe('what runs', () => {
   test('is hook.cjs where the cache is cut short', () => {
     const cache = makeCache(A);
     const key = lengthOfKey(cache, A);
-    for (const length of [0, 1, key - 1, key, key + 1, key + 2, (key + cache.length) / 2, cache.length - 2, cache.length - 1]) {
+    for (const length of [
+      0, 1, key - 1, key, key + 1, key + 2, (key + cache.length) / 2, cache.length - 2, cache.length - 1,
+    ]) {
       truncateSync(join(dist, 'hook.cache'), length);
       expect(node(call)).toEqual(RUNS_A);
       writeFileSync(join(dist, 'hook.cache'), cache);
@@ -100,7 +106,10 @@ describe('what runs', () => {
   test('is hook.cjs where the cache is garbage, all of it or one bit', () => {
     const cache = makeCache(A);
     const key = cache.subarray(0, lengthOfKey(cache, A));
-    const garbage = [Buffer.from('garbage\n'), Buffer.alloc(cache.length), Buffer.concat([key, Buffer.alloc(512, 'x')]), Buffer.concat([cache, cache])];
+    const garbage = [
+      Buffer.from('garbage\n'), Buffer.alloc(cache.length), Buffer.concat([key, Buffer.alloc(512, 'x')]),
+      Buffer.concat([cache, cache]),
+    ];
     const damaged = Array.from({ length: 24 }, (_, index) => {
       const copy = Buffer.from(cache);
       const at = Math.floor((index / 24) * cache.length);
@@ -131,7 +140,9 @@ describe('what runs', () => {
   test('is the real hook, with and without a cache', () => {
     copyFileSync('dist/hook.cjs', join(dist, 'hook.cjs'));
     const settings = { GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none'), PATH: dir };
-    const run = (file: string) => spawnSync(process.execPath, [join(dist, file), 'web1', 'start', 'begin', '-'], { encoding: 'utf8', input: "<domain xmlns:g='urn:guestwire:1'>", env: settings });
+    const run = (file: string) => spawnSync(process.execPath, [join(dist, file), 'web1', 'start', 'begin', '-'], {
+      encoding: 'utf8', input: "<domain xmlns:g='urn:guestwire:1'>", env: settings,
+    });
     const plain = run('hook.cjs');
     expect(plain.stderr).toMatch(/^guestwire: guest 'web1': domain XML line 1 /);
     for (const make of [false, true]) {
@@ -164,7 +175,9 @@ describe('making the cache', () => {
     makeCache(B);
     writeFileSync(join(dist, 'hook.cjs'), A);
     const script = 'mount --bind -o ro "$1" "$1" && { "$0" "$1/hook-cached.cjs" --make-cache 2>/dev/null; echo $?; exec "$0" "$1/hook-cached.cjs" web1 start; }';
-    const { stdout } = spawnSync('unshare', ['--mount', 'sh', '-c', script, process.execPath, dist], { encoding: 'utf8' });
+    const { stdout } = spawnSync(
+      'unshare', ['--mount', 'sh', '-c', script, process.execPath, dist], { encoding: 'utf8' },
+    );
     expect(stdout).toBe('1\nthis is A');
   });
 });
@@ -211,7 +224,9 @@ describe('the launcher', () => {
     expect(launch(hook)).toEqual({ status: 1, stdout: '', stderr: 'no\n', ran: 'hook-cached.cjs\n' });
   });
 
-  test.each(['process.abort();', "process.kill(process.pid, 'SIGSEGV');", "throw new Error('broken');", 'process.exit(9);', ')'])(
+  test.each([
+    'process.abort();', "process.kill(process.pid, 'SIGSEGV');", "throw new Error('broken');", 'process.exit(9);', ')',
+  ])(
     'runs the hook itself where the accelerator breaks down: %s', (broken) => {
       writeFileSync(join(dist, 'hook.cache'), '');
       expect(launch('', broken)).toEqual(started('hook.cjs'));

@@ -1,7 +1,8 @@
 // @tier fast
 /**
- * libvirt's hook contract as a table, on tools that are only pretended: which operation does what, what a failure of each
- * means, and what is left for the next run. The real hook on a real kernel is in badinput, badhost, killed and netns.
+ * libvirt's hook contract as a table, on tools that are only pretended: which operation does what, what a failure of
+ * each means, and what is left for the next run. The real hook on a real kernel is in badinput, badhost, killed and
+ * netns.
  */
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,6 +12,7 @@ import type { Settings } from '../../lib/config/paths.js';
 import { type HookResult, runHook } from '../../lib/hook/contract.js';
 import { createJournal, type Journal } from '../../lib/journal/journal.js';
 import type { Exec, ExecRequest, ExecResult } from '../../lib/system/exec.js';
+import { BRIDGE, MISSING, OK, pretend } from '../fakes/tools.js';
 import { bridgeNic, domainXml, PLAIN, PORT_MAC, routedWish, TAP_MAC, UUID, vlanWish } from '../places/hook-run.js';
 
 const OTHER = '99999999-2222-3333-4444-555555555555';
@@ -19,32 +21,24 @@ const ROUTED = domainXml({ wishes: routedWish(['192.0.2.10']) });
 const DONE: HookResult = { exitCode: 0, stderr: '' };
 const refused = (says: string): HookResult => ({ exitCode: 3, stderr: `guestwire: ${says}\n` });
 
-const OK: ExecResult = { exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '' };
-const MISSING: ExecResult = { ...OK, exitCode: undefined, errno: 'ENOENT' };
-
-const BRIDGE = { ifname: 'br0', ifindex: 2, flags: ['UP'], txqlen: 1000, linkinfo: { info_kind: 'bridge', info_data: { vlan_filtering: 1, vlan_protocol: '802.1Q', vlan_default_pvid: 0 } } };
-
-/** A host with a VLAN-aware bridge br0 and nothing else. */
-function pretend({ tool, input = '' }: ExecRequest): ExecResult {
-  if (tool === 'nft') return { ...OK, exitCode: 1, stderr: 'Error: No such file or directory\n' };
-  if (tool !== 'ip') return OK;
-  const answers = input.trim().split('\n').map((line) => JSON.stringify(line === 'address show dev br0' ? [BRIDGE] : []));
-  return { ...OK, stdout: `${answers.join('\n')}\n` };
-}
-
 let top: string;
 let settings: Settings;
 let calls: ExecRequest[];
 let journal: Journal;
 beforeEach(() => {
   top = mkdtempSync(join(tmpdir(), 'guestwire-hook-'));
-  settings = { config: join(top, 'config.toml'), stateDir: join(top, 'state'), lock: join(top, 'lock'), quarantine: join(top, 'quarantine') };
+  settings = {
+    config: join(top, 'config.toml'), stateDir: join(top, 'state'), lock: join(top, 'lock'),
+    quarantine: join(top, 'quarantine'),
+  };
   calls = [];
   journal = createJournal(settings.stateDir, () => undefined);
 });
 afterEach(() => { rmSync(top, { recursive: true }); });
 
-function hook(operation: string, stdin: string | Uint8Array, answer: (request: ExecRequest) => ExecResult = pretend): Promise<HookResult> {
+function hook(
+  operation: string, stdin: string | Uint8Array, answer: (request: ExecRequest) => ExecResult = pretend,
+): Promise<HookResult> {
   const exec: Exec = (request) => {
     calls.push(request);
     return Promise.resolve(request.tool === 'logger' ? OK : answer(request));
@@ -54,11 +48,14 @@ function hook(operation: string, stdin: string | Uint8Array, answer: (request: E
 
 const config = (text: string): void => { writeFileSync(settings.config, text, { mode: 0o600 }); };
 const tools = (): string[] => calls.map(({ tool }) => tool);
-const logged = (): string[] => calls.flatMap(({ tool, input = '' }) => (tool === 'logger' ? input.trimEnd().split('\n') : []));
+const logged = (): string[] =>
+  calls.flatMap(({ tool, input = '' }) => (tool === 'logger' ? input.trimEnd().split('\n') : []));
 const files = (): string[] => (existsSync(settings.stateDir) ? readdirSync(settings.stateDir) : []);
 /** A guest that was wired once and whose links are gone. */
 function leaveEntry(uuid = UUID, name = 'web1'): void {
-  journal.write({ version: 1, guest: { name, uuid }, since: '2026-01-01T00:00:00.000Z', incoming: false, wired: [], original: [] });
+  journal.write({
+    version: 1, guest: { name, uuid }, since: '2026-01-01T00:00:00.000Z', incoming: false, wired: [], original: [],
+  });
 }
 
 const COMING = ['migrate', 'prepare', 'start'];
@@ -105,11 +102,13 @@ describe('an operation', () => {
     expect(await hook(operation, '')).toEqual(refused("guest 'web1': domain XML is empty: pass the XML of one domain"));
   });
 
-  test.each([['prepare', 30], ['start', 30], ['reconnect', 30], ['stopped', 10], ['release', 10]])('%s waits for the lock %d s', async (operation, seconds) => {
-    leaveEntry();
-    await hook(operation, WIRED, () => ({ ...OK, exitCode: 75 }));
-    expect(calls[0]?.args).toEqual(['--exclusive', '--timeout', String(seconds), '--conflict-exit-code', '75', '3']);
-  });
+  test.each([['prepare', 30], ['start', 30], ['reconnect', 30], ['stopped', 10], ['release', 10]])(
+    '%s waits for the lock %d s', async (operation, seconds) => {
+      leaveEntry();
+      await hook(operation, WIRED, () => ({ ...OK, exitCode: 75 }));
+      expect(calls[0]?.args).toEqual(['--exclusive', '--timeout', String(seconds), '--conflict-exit-code', '75', '3']);
+    },
+  );
 
   test('passes the lock on to every tool that may change the host', async () => {
     expect(await hook('prepare', WIRED)).toEqual(DONE);
@@ -120,13 +119,20 @@ describe('an operation', () => {
 
   const PERMITS = WIRED.replace('</gw:vlan>', '</gw:vlan><gw:policy profile="closed"/>');
   test.each([
-    ['seven tools', WIRED, ['nft']], ['seven tools with a group', WIRED.replace('</gw:vlan>', '</gw:vlan><gw:group name="g"/>'), ['nft']], ['one more with a policy', PERMITS, ['nft', 'nft']],
+    ['seven tools', WIRED, ['nft']],
+    ['seven tools with a group', WIRED.replace('</gw:vlan>', '</gw:vlan><gw:group name="g"/>'), ['nft']],
+    ['one more with a policy', PERMITS, ['nft', 'nft']],
   ])('start of a VLAN port runs %s, of which those that change the host also answer', async (_, xml, nft) => {
-    const tap = { ifname: 'vnet0', ifindex: 7, flags: ['UP'], txqlen: 1000, master: 'br0', linkinfo: { info_kind: 'tun', info_slave_kind: 'bridge', info_slave_data: {} } };
+    const tap = {
+      ifname: 'vnet0', ifindex: 7, flags: ['UP'], txqlen: 1000, master: 'br0',
+      linkinfo: { info_kind: 'tun', info_slave_kind: 'bridge', info_slave_data: {} },
+    };
     const answer = (request: ExecRequest): ExecResult => {
       const { tool, args, input = '' } = request;
       const changes = args.includes('-batch') && /^(link|vlan) (set|add|del)/.test(input);
-      if (tool === 'bridge') return { ...OK, stdout: JSON.stringify([{ ifname: 'vnet0', vlans: [{ vlan: changes ? 10 : 1, flags: ['PVID', 'Egress Untagged'] }] }]) };
+      if (tool === 'bridge') return { ...OK, stdout: JSON.stringify([
+        { ifname: 'vnet0', vlans: [{ vlan: changes ? 10 : 1, flags: ['PVID', 'Egress Untagged'] }] },
+      ]) };
       if (tool !== 'ip') return pretend(request);
       const questions = input.trim().split('\n').filter((line) => !line.startsWith('link set'));
       return { ...OK, stdout: questions.map((line) => `${JSON.stringify(line.endsWith(' br0') ? [BRIDGE] : line.endsWith(' vnet0') ? [tap] : [])}\n`).join('') };
@@ -279,7 +285,10 @@ describe('the log', () => {
     };
     const says = `guest 'web1' NIC 0 (${PORT_MAC}): bridge 'br9' does not exist: create it, or name an existing one in <source bridge>`;
     expect(await runHook({ guest: 'web1', operation: 'prepare', stdin: xml, settings, exec })).toEqual(refused(says));
-    expect(calls.at(-1)).toEqual({ tool: 'logger', args: ['--tag', 'guestwire', '--prio-prefix', '--size', '4096'], input: expect.any(String), deadline: 2_000 });
+    expect(calls.at(-1)).toEqual({
+      tool: 'logger', args: ['--tag', 'guestwire', '--prio-prefix', '--size', '4096'], input: expect.any(String),
+      deadline: 2_000,
+    });
     expect(logged()).toEqual([expect.stringMatching(/^<28>a guest that ended is still not released: /), `<27>prepare: ${says}`]);
   });
 });

@@ -16,7 +16,9 @@ beforeEach(() => {
   if (!existsSync(HOOK)) throw new Error("dist/hook.cjs is missing: run 'npm run build' before this test");
   dir = mkdtempSync(join(tmpdir(), 'guestwire-hookend-'));
   mkdirSync(join(dir, 'bin'));
-  for (const [tool, script] of Object.entries({ flock: 'exit 0', logger: 'exit 0', nft: 'exit 1', bridge: 'exit 1', ip: `head -c ${COMPLAINT} /dev/zero | tr '\\0' x >&2; exit 1` })) {
+  for (const [tool, script] of Object.entries({
+    flock: 'exit 0', logger: 'exit 0', nft: 'exit 1', bridge: 'exit 1', ip: `head -c ${COMPLAINT} /dev/zero | tr '\\0' x >&2; exit 1`,
+  })) {
     writeFileSync(join(dir, 'bin', tool), `#!/bin/sh\n${script}\n`);
     chmodSync(join(dir, 'bin', tool), 0o755);
   }

@@ -1,7 +1,7 @@
 // @tier kernel
 /**
- * A hook that is killed with `kill -9`: at every tool it runs, before the tool has done anything and while it does it. What
- * it leaves, the guest's next `start` or `release` sets right.
+ * A hook that is killed with `kill -9`: at every tool it runs, before the tool has done anything and while it does it.
+ * What it leaves, the guest's next `start` or `release` sets right.
  */
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
@@ -19,14 +19,23 @@ afterAll(() => { if (canRun(...NEEDED)) host.close(); });
 const XML = domainXml({ wishes: routedWish(['2001:db8:0:10::a', '192.0.2.10']) });
 const OTHER = {
   guest: 'db1',
-  xml: domainXml({ name: 'db1', uuid: '33333333-2222-3333-4444-555555555555', wishes: routedWish(['198.51.100.9'], '52:54:00:aa:bb:03'), nics: [ethernetNic({ mac: '52:54:00:aa:bb:03', dev: 'vnet2' })] }),
+  xml: domainXml({
+    name: 'db1',
+    uuid: '33333333-2222-3333-4444-555555555555',
+    wishes: routedWish(['198.51.100.9'], '52:54:00:aa:bb:03'),
+    nics: [ethernetNic({ mac: '52:54:00:aa:bb:03', dev: 'vnet2' })],
+  }),
 };
 const KILLED: Outcome = { status: 1, stdout: '', stderr: "guestwire: guest 'web1': guestwire was killed by signal 9 before it was done\n" };
-/** libvirt would kill a running guest for any other status, and nothing can be refused any more when a guest has ended. */
-const outcomeOfKilled = (operation: string): Outcome => (operation === 'prepare' || operation === 'start' ? KILLED : DONE);
+/**
+ * libvirt would kill a running guest for any other status, and nothing can be refused any more when a guest has ended.
+ */
+const outcomeOfKilled = (operation: string): Outcome =>
+  (operation === 'prepare' || operation === 'start' ? KILLED : DONE);
 
 async function run(...operations: string[]): Promise<void> {
-  for (const operation of operations) expect({ operation, ...await host.hook({ operation, xml: XML }) }).toEqual({ operation, ...DONE });
+  for (const operation of operations)
+    expect({ operation, ...await host.hook({ operation, xml: XML }) }).toEqual({ operation, ...DONE });
 }
 
 interface Around {
@@ -37,8 +46,8 @@ interface Around {
 }
 
 /**
- * Kills `operation` at each of its tool runs, in the state that the operations `before` make, and lets `after` set it right
- * each time. Returns how many there were.
+ * Kills `operation` at each of its tool runs, in the state that the operations `before` make, and lets `after` set it
+ * right each time. Returns how many there were.
  */
 async function killAtEach(kill: string, operation: string, { before, disturb = ':', after }: Around): Promise<number> {
   for (let at = 1; ; at += 1) {

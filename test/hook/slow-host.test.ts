@@ -1,7 +1,7 @@
 // @tier kernel long
 /**
- * A host on which something never ends: a tool, or another run that has the lock. Time is bounded, and nothing of the hook
- * outlives it. Each test waits for seconds, so all of them run at once, each on a host of its own.
+ * A host on which something never ends: a tool, or another run that has the lock. Time is bounded, and nothing of the
+ * hook outlives it. Each test waits for seconds, so all of them run at once, each on a host of its own.
  */
 import { spawn } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
@@ -19,7 +19,10 @@ const PORT = domainXml({ wishes: vlanWish('<gw:tag id="10"/>') });
 const OTHER_UUID = '33333333-2222-3333-4444-555555555555';
 const OTHER = {
   guest: 'db1',
-  xml: domainXml({ name: 'db1', uuid: OTHER_UUID, wishes: routedWish(['198.51.100.9'], '52:54:00:aa:bb:03'), nics: [ethernetNic({ mac: '52:54:00:aa:bb:03', dev: 'vnet2' })] }),
+  xml: domainXml({
+    name: 'db1', uuid: OTHER_UUID, wishes: routedWish(['198.51.100.9'], '52:54:00:aa:bb:03'),
+    nics: [ethernetNic({ mac: '52:54:00:aa:bb:03', dev: 'vnet2' })],
+  }),
 };
 
 /** What is still running on the host. */
@@ -35,14 +38,19 @@ interface Scenario {
 }
 
 /** Expects that `operation` ends within 20 s with this sentence, and that the host is then as it was. */
-function hangs(title: string, tools: Parameters<HookHost['tools']>, { xml = WIRED, says }: { xml?: string; says: string }): Scenario {
+function hangs(
+  title: string, tools: Parameters<HookHost['tools']>, { xml = WIRED, says }: { xml?: string; says: string },
+): Scenario {
   return {
     title,
     run: async (host) => {
       const before = host.dump();
       const path = host.tools(...tools);
       const started = Date.now();
-      const [wired, plain] = await Promise.all([host.hook({ operation: 'start', xml, path }), host.hook({ operation: 'start', guest: 'plain', xml: PLAIN, path })]);
+      const [wired, plain] = await Promise.all([
+        host.hook({ operation: 'start', xml, path }),
+        host.hook({ operation: 'start', guest: 'plain', xml: PLAIN, path }),
+      ]);
       expect(wired).toEqual({ status: 1, stdout: '', stderr: `guestwire: guest 'web1': ${says}\n` });
       expect(plain).toEqual(DONE);
       expect(host.recorded('logger', path)).toContain(`<27>start: guest 'web1': ${says}`);
@@ -87,10 +95,15 @@ const SCENARIOS: readonly Scenario[] = [
       const before = host.dump();
       expect(await host.hook({ operation: 'start', ...OTHER })).toEqual(DONE);
       host.write('/run/guestwire.lock', "start of guest 'big1' (pid 42)\n", 0o600);
-      const holder = spawn('nsenter', ['--net', '--mount', '--target', host.target, 'flock', '/run/guestwire.lock', 'sleep', '1000'], { stdio: 'ignore' });
+      const holder = spawn(
+        'nsenter',
+        ['--net', '--mount', '--target', host.target, 'flock', '/run/guestwire.lock', 'sleep', '1000'],
+        { stdio: 'ignore' },
+      );
       await until(() => host.sh('flock --nonblock /run/guestwire.lock true || echo held').trim() === 'held');
       const started = Date.now();
-      const plain = await Promise.all(['prepare', 'start', 'reconnect', 'stopped', 'release'].map((operation) => host.hook({ operation, guest: 'plain', xml: PLAIN })));
+      const plain = await Promise.all(['prepare', 'start', 'reconnect', 'stopped', 'release'].map((operation) =>
+        host.hook({ operation, guest: 'plain', xml: PLAIN })));
       expect(plain).toEqual([DONE, DONE, DONE, DONE, DONE]);
       expect(Date.now() - started).toBeLessThan(bound(5_000));
       const says = "guest 'web1': could not get lock '/run/guestwire.lock' within 30 s: held by start of guest 'big1' (pid 42)";

@@ -55,7 +55,8 @@ describe('the name of the route protocol', () => {
   hostTest('makes the directory where iproute2 has none, as in Debian 13', () => {
     host.sh('rm -r /etc/iproute2');
     const before = host.listing();
-    expect(install().said).toEqual(["made '/etc/iproute2'", "made '/etc/iproute2/rt_protos.d'", `wrote '${PROTOCOLS}'`]);
+    expect(install().said)
+      .toEqual(["made '/etc/iproute2'", "made '/etc/iproute2/rt_protos.d'", `wrote '${PROTOCOLS}'`]);
     host.guestwire('uninstall');
     expect(host.listing()).toBe(before);
   });

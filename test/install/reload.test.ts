@@ -61,7 +61,9 @@ function waits(name: string, pid: string, why: string): string {
 describe('without a terminal', () => {
   hostTest('nothing is reloaded, and what a reload would start is named', () => {
     const pid = daemon();
-    const expected = { status: 0, stdout: NETWORKS + POOLS, stderr: waits('libvirtd', pid, 'the command has no terminal to ask on') };
+    const expected = {
+      status: 0, stdout: NETWORKS + POOLS, stderr: waits('libvirtd', pid, 'the command has no terminal to ask on'),
+    };
     expect(install()).toEqual(expected);
     expect(host.guestwire('install')).toMatchObject({ status: 0, stderr: expected.stderr });
     expectHups();
@@ -78,7 +80,8 @@ describe('without a terminal', () => {
 
   hostTest('--yes reloads after an installation that did not', () => {
     const pid = daemon();
-    expect(install('--no-reload')).toEqual({ status: 0, stdout: '', stderr: waits('libvirtd', pid, 'you said --no-reload') });
+    expect(install('--no-reload'))
+      .toEqual({ status: 0, stdout: '', stderr: waits('libvirtd', pid, 'you said --no-reload') });
     expectHups();
     expect(host.guestwire('install', '--yes').stdout).toContain(`reloaded libvirtd (pid ${pid})\n`);
     expectHups('libvirtd');
@@ -115,7 +118,10 @@ describe('the daemon', () => {
 
   hostTest('may be both', async () => {
     const pids = [daemon(), daemon('virtqemud')] as const;
-    expect(install().stderr).toBe(waits('libvirtd', pids[0], 'the command has no terminal to ask on') + waits('virtqemud', pids[1], 'the command has no terminal to ask on'));
+    expect(install().stderr).toBe(
+      waits('libvirtd', pids[0], 'the command has no terminal to ask on')
+        + waits('virtqemud', pids[1], 'the command has no terminal to ask on'),
+    );
     expect(await host.terminal('yes\n', 'install')).toContain(`Reload libvirtd (pid ${pids[0]}) and virtqemud (pid ${pids[1]}) now? [yes/no] `);
     expectHups('libvirtd', 'virtqemud');
   });
@@ -144,7 +150,9 @@ describe('what a reload would start', () => {
       const pid = daemon();
       const unknown = ([['network', 'net-list'], ['storage pool', 'pool-list']] as const).map(([word, list]) =>
         `guestwire: a reload starts every inactive ${word} that is set to autostart; their names are unknown: ${reason.replace('%', list)}\n`).join('');
-      expect(install()).toEqual({ status: 0, stdout: '', stderr: unknown + waits('libvirtd', pid, 'the command has no terminal to ask on') });
+      expect(install()).toEqual({
+        status: 0, stdout: '', stderr: unknown + waits('libvirtd', pid, 'the command has no terminal to ask on'),
+      });
       expect(install('--yes').stderr).toBe(unknown);
       expectHups('libvirtd');
     });
@@ -153,7 +161,9 @@ describe('what a reload would start', () => {
   hostTest('is asked of the libvirt that LIBVIRT_DEFAULT_URI names', () => {
     virsh('echo "$LIBVIRT_DEFAULT_URI"');
     daemon();
-    const { stdout } = host.run('node', [`${host.repo}/dist/cli.js`, 'install'], { env: { LIBVIRT_DEFAULT_URI: 'test:///default' } });
+    const { stdout } = host.run(
+      'node', [`${host.repo}/dist/cli.js`, 'install'], { env: { LIBVIRT_DEFAULT_URI: 'test:///default' } },
+    );
     expect(stdout).toContain("a reload starts these inactive networks, because they are set to autostart: 'test:///default'\n");
   });
 });
@@ -169,10 +179,14 @@ describe('on a terminal', () => {
     });
   }
 
-  for (const [name, input] of [['no', 'no\n'], ['an empty line', '\n'], ['another word', 'yesterday\n'], ['Ctrl-C', '\u0003'], ['the end of the input', '\u0004']] as const) {
+  for (const [name, input] of [
+    ['no', 'no\n'], ['an empty line', '\n'], ['another word', 'yesterday\n'], ['Ctrl-C', '\u0003'],
+    ['the end of the input', '\u0004'],
+  ] as const) {
     hostTest(`${name} does not`, async () => {
       const pid = daemon();
-      expect((await host.terminal(input, 'install')).slice(-waits('libvirtd', pid, 'you did not say yes').length)).toBe(waits('libvirtd', pid, 'you did not say yes'));
+      expect((await host.terminal(input, 'install')).slice(-waits('libvirtd', pid, 'you did not say yes').length))
+        .toBe(waits('libvirtd', pid, 'you did not say yes'));
       expectHups();
     });
   }

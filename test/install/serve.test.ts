@@ -1,5 +1,7 @@
 // @tier kernel
-/** `guestwire install` and `uninstall` with [serve] in the host config: the systemd units, on a host made for each test. */
+/**
+ * `guestwire install` and `uninstall` with [serve] in the host config: the systemd units, on a host made for each test.
+ */
 import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
 import { testWith } from '../places/capability.js';
 import { assertBuilt, type InstallHost, openInstallHost } from '../places/install-host.js';

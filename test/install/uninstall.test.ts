@@ -1,5 +1,7 @@
 // @tier kernel
-/** `guestwire uninstall`, the real command as root, after a real installation and with guests that the real hook wired. */
+/**
+ * `guestwire uninstall`, the real command as root, after a real installation and with guests that the real hook wired.
+ */
 import { afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals';
 import { testWith } from '../places/capability.js';
 import { assertBuilt, type InstallHost, openInstallHost, type Result } from '../places/install-host.js';
@@ -14,7 +16,9 @@ const WEB1 = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01';
 const DB1 = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c02';
 
 const NO_RELOAD = 'libvirt needs no reload: it ignores a missing hook\n';
-const FILES = removed(MAIN, PROTOCOLS, '/usr/lib/guestwire/hook.cjs', '/usr/lib/guestwire/install.json', '/usr/lib/guestwire');
+const FILES = removed(
+  MAIN, PROTOCOLS, '/usr/lib/guestwire/hook.cjs', '/usr/lib/guestwire/install.json', '/usr/lib/guestwire',
+);
 const LOCK = removed('/run/guestwire.lock');
 
 let host: InstallHost;
@@ -83,7 +87,12 @@ describe('leaves no trace', () => {
     host.guestwire('install');
     host.sh(`rm ${MAIN}`);
     host.guestwire('install');
-    expect(host.guestwire('uninstall')).toEqual(done(removed(BESIDE, PROTOCOLS, '/usr/lib/guestwire/hook.cjs', '/etc/libvirt/hooks/qemu.d', '/etc/libvirt/hooks', '/usr/lib/guestwire/install.json', '/usr/lib/guestwire') + LOCK + NO_RELOAD));
+    expect(host.guestwire('uninstall')).toEqual(done(
+      removed(
+        BESIDE, PROTOCOLS, '/usr/lib/guestwire/hook.cjs', '/etc/libvirt/hooks/qemu.d', '/etc/libvirt/hooks',
+        '/usr/lib/guestwire/install.json', '/usr/lib/guestwire',
+      ) + LOCK + NO_RELOAD,
+    ));
     expectNoTrace();
   });
 

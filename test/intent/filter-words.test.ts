@@ -25,14 +25,21 @@ describe('a permission', () => {
     ['direction="in" proto="sctp" port="82,80,81"', { ports: [{ first: 80, last: 82 }] }],
     ['direction="in" proto="tcp" port="1-65535"', { ports: [{ first: 1, last: 65535 }] }],
     ['direction="in" from="2001:DB8::/32"', { peers: [{ kind: 'prefix', prefix: '2001:db8::/32' }] }],
-    ['direction="in" from="::/0, 192.0.2.1"', { peers: [{ kind: 'prefix', prefix: '::/0' }, { kind: 'prefix', prefix: '192.0.2.1/32' }] }],
+    ['direction="in" from="::/0, 192.0.2.1"', {
+      peers: [{ kind: 'prefix', prefix: '::/0' }, { kind: 'prefix', prefix: '192.0.2.1/32' }],
+    }],
     ['direction="in" from="guest:web 1:x, group:front-ends"', { peers: [{ kind: 'guest', name: 'web 1:x' }, { kind: 'group', name: 'front-ends' }] }],
     ['direction="out" to="host,guest:host"', { peers: [{ kind: 'host' }, { kind: 'guest', name: 'host' }] }],
     ['direction="in" proto="icmpv6" from="2001:db8::1"', { proto: 'icmpv6', peers: [{ kind: 'prefix', prefix: '2001:db8::1/128' }] }],
-  ])('%s', (attributes, expected) => { expect(JSON.parse(JSON.stringify(rule(attributes)))).toMatchObject(JSON.parse(JSON.stringify(expected)) as Record<string, unknown>); });
+  ])('%s', (attributes, expected) => {
+    const inJson = (value: unknown): Record<string, unknown> =>
+      JSON.parse(JSON.stringify(value)) as Record<string, unknown>;
+    expect(inJson(rule(attributes))).toMatchObject(inJson(expected));
+  });
 
   test('says where it is written', () => {
-    expect(allowsOf('<gw:allow direction="in"/><gw:allow direction="out"/>')?.map(({ origin }) => origin)).toEqual(['<gw:allow> 1 in its metadata', '<gw:allow> 2 in its metadata']);
+    expect(allowsOf('<gw:allow direction="in"/><gw:allow direction="out"/>')?.map(({ origin }) => origin))
+      .toEqual(['<gw:allow> 1 in its metadata', '<gw:allow> 2 in its metadata']);
   });
 
   test('of a guest whose name holds a comma stands in the host config', () => {

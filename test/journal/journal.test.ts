@@ -28,7 +28,8 @@ const ENTRY: Entry = {
       isolated: true, vlans: [{ vid: 10, pvid: true, untagged: true }],
     }),
     wiredOf({
-      kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: 'vnet1', ifindex: 8, addresses: ['192.0.2.10'], gateways: ['169.254.0.1'],
+      kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: 'vnet1',
+      ifindex: 8, addresses: ['192.0.2.10'], gateways: ['169.254.0.1'],
       routes: [{ to: '198.51.100.0/24', via: '192.0.2.10' }], table: 'main', protocol: 117, policy: POLICY,
     }),
   ],
@@ -43,10 +44,15 @@ const ENTRY: Entry = {
 
 const RULE: Stored<Allow> = {
   direction: 'in', proto: 'tcp', ports: [{ first: 443, last: 443 }], origin: '<gw:allow> 1 in its metadata',
-  peers: [{ kind: 'prefix', prefix: '2001:db8::/32' }, { kind: 'guest', name: 'a "b"\n' }, { kind: 'group', name: 'front-ends' }],
+  peers: [
+    { kind: 'prefix', prefix: '2001:db8::/32' },
+    { kind: 'guest', name: 'a "b"\n' },
+    { kind: 'group', name: 'front-ends' },
+  ],
 };
 const RICH: Stored<Policy> = {
-  profile: 'closed', profileOrigin: '[guest] in the host config', guest: 'a "b"\n', groups: ['x.y'], offers: { dhcp: true, dns: ['2001:db8::53'] },
+  profile: 'closed', profileOrigin: '[guest] in the host config', guest: 'a "b"\n',
+  groups: ['x.y'], offers: { dhcp: true, dns: ['2001:db8::53'] },
   allows: [RULE, { direction: 'out', proto: undefined, ports: [], peers: [{ kind: 'host' }], origin: 'allow[1] of [guest] in the host config' }],
 };
 
@@ -112,7 +118,9 @@ describe('an entry', () => {
     ['no policy', {}, { guest: 5 }],
   ])('is damaged with %s that nobody derives', (_, ofPort, ofPolicy) => {
     const [port, link] = ENTRY.wired;
-    journal.write({ ...ENTRY, wired: [{ ...port, ...ofPort }, { ...link, policy: { ...RICH, ...ofPolicy } }] } as unknown as Entry);
+    journal.write(
+      { ...ENTRY, wired: [{ ...port, ...ofPort }, { ...link, policy: { ...RICH, ...ofPolicy } }] } as unknown as Entry,
+    );
     expect(journal.read(UUID)).toBeUndefined();
     expect(damage).toHaveLength(1);
   });
@@ -147,15 +155,21 @@ describe('an entry', () => {
     expect(readdirSync(dir)).toEqual([`${OTHER}.json`]);
   });
 
-  test.each(['', '../../etc/passwd', 'AAAAAAAA-2222-3333-4444-555555555555', `${UUID}\n`, `${UUID}/x`])('of %j is never touched', (uuid) => {
-    for (const act of [() => journal.read(uuid), () => { journal.remove(uuid); }, () => { journal.markEnded(uuid); }, () => journal.takeIncoming(uuid)]) {
+  test.each([
+    '', '../../etc/passwd', 'AAAAAAAA-2222-3333-4444-555555555555', `${UUID}\n`, `${UUID}/x`,
+  ])('of %j is never touched', (uuid) => {
+    for (const act of [
+      () => journal.read(uuid), () => { journal.remove(uuid); }, () => { journal.markEnded(uuid); },
+      () => journal.takeIncoming(uuid),
+    ]) {
       expect(act).toThrow(JournalError);
     }
   });
 
   test('is told from files that are none', () => {
     journal.write(ENTRY);
-    for (const name of ['README', 'x.json', `${UUID}.json.draft`, '.json', 'uplinks.json']) writeFileSync(join(dir, name), 'x');
+    for (const name of ['README', 'x.json', `${UUID}.json.draft`, '.json', 'uplinks.json'])
+      writeFileSync(join(dir, name), 'x');
     expect(journal.list()).toEqual([ENTRY]);
     expect(damage).toEqual([]);
   });
@@ -167,7 +181,8 @@ describe('a damaged entry is taken for none and told of', () => {
     change(entry);
     return JSON.stringify(entry);
   };
-  const first = (entry: Record<string, unknown>, list: string): Record<string, unknown> => (entry[list] as Record<string, unknown>[])[0] ?? {};
+  const first = (entry: Record<string, unknown>, list: string): Record<string, unknown> =>
+    (entry[list] as Record<string, unknown>[])[0] ?? {};
   test.each([
     ['empty', ''],
     ['cut short', JSON.stringify(ENTRY).slice(0, -2)],
@@ -246,7 +261,9 @@ describe('a state directory', () => {
     chmodSync(dir, mode);
     const says = `journal '${dir}' is writable by other users (owner ${process.geteuid?.() ?? ''}, mode 0${mode.toString(8)}): it must belong to root with mode 0700`;
     for (const act of [
-      () => journal.read(UUID), () => journal.list(), () => { journal.write(ENTRY); }, () => { journal.markIncoming(UUID); }, () => journal.listEnded(), () => journal.readLedger().uplinks, () => journal.readLedger().proxies,
+      () => journal.read(UUID), () => journal.list(), () => { journal.write(ENTRY); },
+      () => { journal.markIncoming(UUID); }, () => journal.listEnded(), () => journal.readLedger().uplinks,
+      () => journal.readLedger().proxies,
     ]) {
       expect(act).toThrow(new JournalError(says));
     }

@@ -1,8 +1,8 @@
 // @tier kernel
 /**
- * Routed guests on a host with another firewall: firewalld, Docker and ufw as Debian installs them, really running. What
- * each drops unasked, what passes after the commands of docs/segmentation.md, that guestwire's own drops hold all the while,
- * and that nobody touches the other's tables.
+ * Routed guests on a host with another firewall: firewalld, Docker and ufw as Debian installs them, really running.
+ * What each drops unasked, what passes after the commands of docs/segmentation.md, that guestwire's own drops hold all
+ * the while, and that nobody touches the other's tables.
  */
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -29,11 +29,16 @@ const FORGED = ['198.51.100.66', '2001:db8:bad::1'];
 
 /** Who tries to connect to whom. */
 const FLOWS = [
-  ['world', 'web', 443], ['world', 'db', 443], ['world', 'open', 22], ['web', 'world', 443], ['web', 'db', 443], ['web', 'db', 22],
-  ['db', 'web', 443], ['web', 'open', 22], ['web', 'host', 22], ['open', 'host', 22], ['open', 'host', 53], ['host', 'web', 22], ['host', 'db', 443],
+  ['world', 'web', 443], ['world', 'db', 443], ['world', 'open', 22],
+  ['web', 'world', 443], ['web', 'db', 443], ['web', 'db', 22],
+  ['db', 'web', 443], ['web', 'open', 22], ['web', 'host', 22], ['open', 'host', 22],
+  ['open', 'host', 53], ['host', 'web', 22], ['host', 'db', 443],
 ] as const;
 /** Whom guestwire lets meet. */
-const ALLOWED = ['world > web 443', 'world > open 22', 'web > world 443', 'web > db 443', 'web > open 22', 'open > host 22', 'open > host 53', 'host > web 22', 'host > db 443'];
+const ALLOWED = [
+  'world > web 443', 'world > open 22', 'web > world 443', 'web > db 443', 'web > open 22', 'open > host 22',
+  'open > host 53', 'host > web 22', 'host > db 443',
+];
 const without = (...dropped: string[]): string[] => ALLOWED.filter((flow) => !dropped.includes(flow));
 const FORWARDED = ALLOWED.filter((flow) => !flow.includes('host'));
 
@@ -77,7 +82,8 @@ function forward(): void {
 function startGuests(): void {
   for (const guest of GUESTS) {
     joinGuest(host, placeOf(guest.name), { tap: guest.tap, mac: guestMac(guest.tap), addresses: guest.addresses });
-    expect(host.run('/etc/libvirt/hooks/qemu', [guest.name, 'start', 'begin', '-'], { input: guestXml(guest) })).toEqual({ status: 0, stdout: '', stderr: '' });
+    expect(host.run('/etc/libvirt/hooks/qemu', [guest.name, 'start', 'begin', '-'], { input: guestXml(guest) }))
+      .toEqual({ status: 0, stdout: '', stderr: '' });
   }
 }
 
@@ -90,12 +96,16 @@ function met(): Record<string, string[]> {
     return { family, flows, place, targets: flows.map(([, to, port]) => [ADDRESSES[to]?.[at] ?? '', port] as const) };
   }));
   const answers = meetings(attempts);
-  return Object.fromEntries(FAMILIES.map((family) => [family, attempts.flatMap((attempt, at) => (attempt.family === family
-    ? attempt.flows.filter((_, index) => answers[at]?.[index]).map(([from, to, port]) => `${from} > ${to} ${port}`)
-    : [])).sort()]));
+  return Object.fromEntries(
+    FAMILIES.map((family) => [family, attempts.flatMap((attempt, at) => (attempt.family === family
+      ? attempt.flows.filter((_, index) => answers[at]?.[index]).map(([from, to, port]) => `${from} > ${to} ${port}`)
+      : [])).sort()]),
+  );
 }
 
-const both = (flows: readonly string[]): Record<string, string[]> => ({ IPv4: [...flows].sort(), IPv6: [...flows].sort() });
+const both = (flows: readonly string[]): Record<string, string[]> => ({
+  IPv4: [...flows].sort(), IPv6: [...flows].sort(),
+});
 
 /** guestwire's tables, with the kernel's number of each rule: what was replaced by its like has another. */
 function guestwires(): string {
@@ -105,7 +115,8 @@ function guestwires(): string {
 
 /** What is not guestwire's, without counters. */
 function foreign(): string {
-  const tables = host.sh('nft list tables').split('\n').filter((table) => table !== '' && !table.endsWith(' guestwire'));
+  const tables = host.sh('nft list tables').split('\n').filter((table) =>
+    table !== '' && !table.endsWith(' guestwire'));
   return `${tables.map((table) => host.sh(`nft --stateless --handle list ${table}`)).join('')}${host.sh('iptables-legacy-save; ip6tables-legacy-save').replace(/^#.*\n|\[\d+:\d+\]/gm, '')}`;
 }
 
@@ -176,7 +187,8 @@ describe('firewalld', () => {
     keeping(start);
     // As NetworkManager does with the uplink.
     host.sh('firewall-cmd --permanent --zone=public --add-interface=up0; firewall-cmd --reload');
-    expect(met()).toEqual(both(without('world > web 443', 'world > open 22', 'web > db 443', 'web > open 22', 'open > host 53')));
+    expect(met())
+      .toEqual(both(without('world > web 443', 'world > open 22', 'web > db 443', 'web > open 22', 'open > host 53')));
     host.sh('firewall-cmd --zone=trusted --add-interface=vnet+');
     expect(met()).toEqual(both(without('world > web 443', 'world > open 22')));
     // What is not permanent ends with a reload, which is the last of the commands.

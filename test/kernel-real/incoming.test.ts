@@ -1,5 +1,8 @@
 // @tier kernel
-/** An incoming migration, as the destination's hook sees it: `migrate`, then `prepare` and `start` of a guest that runs elsewhere. */
+/**
+ * An incoming migration, as the destination's hook sees it: `migrate`, then `prepare` and `start` of a guest that runs
+ * elsewhere.
+ */
 import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';

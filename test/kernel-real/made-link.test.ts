@@ -1,7 +1,7 @@
 // @tier kernel
 /**
- * Links that guestwire makes, on a real kernel: made at `prepare`, kept from `stopped` to `release`, gone after it, whatever
- * dies in between. libvirt's part, the macvtap, is done by hand here.
+ * Links that guestwire makes, on a real kernel: made at `prepare`, kept from `stopped` to `release`, gone after it,
+ * whatever dies in between. libvirt's part, the macvtap, is done by hand here.
  */
 import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect } from '@jest/globals';
@@ -40,7 +40,8 @@ const MACVTAP = 'ip link add link web1g name mvt0 type macvtap mode passthru';
 const TAP = domainXml({ wishes: wish(''), nics: [`<interface type='ethernet'><mac address='${MAC}'/><target dev='web1' managed='no'/><mtu size='1400'/></interface>`] });
 
 async function run(xml: string, ...operations: string[]): Promise<void> {
-  for (const operation of operations) expect({ operation, ...await host.hook({ operation, xml }) }).toEqual({ operation, ...DONE });
+  for (const operation of operations)
+    expect({ operation, ...await host.hook({ operation, xml }) }).toEqual({ operation, ...DONE });
 }
 
 /** Without ages, and without what depends on which links there were before. */
@@ -133,7 +134,10 @@ describe('a veth pair', () => {
 
   hookTest('that another guest has is refused by its name', async () => {
     await run(COMING, 'prepare');
-    const other = domainXml({ name: 'db1', uuid: '33333333-2222-3333-4444-555555555555', wishes: wish('<gw:veth dev="web1"/>', ['192.0.2.99']), nics: [direct()] });
+    const other = domainXml({
+      name: 'db1', uuid: '33333333-2222-3333-4444-555555555555', wishes: wish('<gw:veth dev="web1"/>', ['192.0.2.99']),
+      nics: [direct()],
+    });
     expect(await host.hook({ operation: 'prepare', guest: 'db1', xml: other })).toEqual({ status: 1, stdout: '', stderr:
       `guestwire: guest 'db1' NIC 0 (${MAC}): link 'web1' belongs to guest 'web1': give one of the two another name\n` });
     await run(COMING, 'release');
@@ -158,7 +162,9 @@ describe('a veth pair', () => {
 
 describe('a veth pair that lxc takes', () => {
   hookTest('is reached both ways when libvirt has put its macvlan into the container', async () => {
-    const xml = domainXml({ wishes: wish('<gw:veth dev="web1"/>'), nics: [direct("<guest dev='eth0' actual='macvlan0'/><mtu size='1400'/>")] }).replace("type='kvm'", "type='lxc'");
+    const xml = domainXml({
+      wishes: wish('<gw:veth dev="web1"/>'), nics: [direct("<guest dev='eth0' actual='macvlan0'/><mtu size='1400'/>")],
+    }).replace("type='kvm'", "type='lxc'");
     await run(xml, 'prepare');
     // libvirt gives the end below it the guest's MAC, too: in this mode the macvlan takes its own from there.
     host.sh(`ip link set web1g address ${MAC}; ip link add link web1g name macvlan0 type macvlan mode passthru`);
@@ -196,7 +202,10 @@ describe('an unmanaged tap', () => {
   }, 60_000);
 });
 
-describe.each([['a veth pair', COMING, LIVE, MACVTAP], ['an unmanaged tap', TAP, TAP, ':']])('%s and a hook that is killed', (_, coming, live, libvirt) => {
+describe.each([
+  ['a veth pair', COMING, LIVE, MACVTAP],
+  ['an unmanaged tap', TAP, TAP, ':'],
+])('%s and a hook that is killed', (_, coming, live, libvirt) => {
   const KILLED: Outcome = { status: 1, stdout: '', stderr: "guestwire: guest 'web1': guestwire was killed by signal 9 before it was done\n" };
 
   /** Kills at each tool run, until there is none left. */

@@ -22,15 +22,26 @@ beforeAll(async () => {
   netns.sh('ip tuntap add t0 mode tap');
   const ifindex = Number(netns.sh('cat /sys/class/net/t0/ifindex'));
   const one = { nic: 0, mac: '52:54:00:aa:bb:01', link: 't0', ifindex };
-  const link = wiredOf({ kind: 'routed-link', ...one, addresses: ['192.0.2.10', '2001:db8::a'], routes: [{ to: '2001:db8:1::/64', via: '2001:db8::a' }], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117, policy: POLICY });
-  wired = { bridge: { kind: 'vlan-port', ...one, bridge: 'br0', isolated: undefined, uplinks: [], vlans: [{ vid: 10, pvid: true, untagged: true }], policy: { ...POLICY, profile: 'open' } }, netdev: link, inet: link };
+  const link = wiredOf({
+    kind: 'routed-link', ...one, addresses: ['192.0.2.10', '2001:db8::a'],
+    routes: [{ to: '2001:db8:1::/64', via: '2001:db8::a' }], gateways: ['169.254.0.1', 'fe80::1'], table: 'main',
+    protocol: 117, policy: POLICY,
+  });
+  const port: Wired = {
+    kind: 'vlan-port', ...one, bridge: 'br0', isolated: undefined, uplinks: [],
+    vlans: [{ vid: 10, pvid: true, untagged: true }], policy: { ...POLICY, profile: 'open' },
+  };
+  wired = { bridge: port, netdev: link, inet: link };
 }, 30_000);
 afterAll(() => { netns.close(); });
 
 const filterOf = (family: FilterFamily): NicFilter => nicFilter(wired[family], family) as NicFilter;
 
 function load(family: FilterFamily, ...more: string[]): ReturnType<typeof parseFilter> {
-  const lines = [`add table ${family} guestwire`, `delete table ${family} guestwire`, ...tableLines(family), ...nicLines(family, filterOf(family), wired[family]), ...more];
+  const lines = [
+    `add table ${family} guestwire`, `delete table ${family} guestwire`, ...tableLines(family),
+    ...nicLines(family, filterOf(family), wired[family]), ...more,
+  ];
   const { status, stderr } = netns.run('nft', ['-f', '-'], { input: `${lines.join('\n')}\n` });
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   return parseFilter(netns.sh(`nft --json list table ${family} guestwire`));
@@ -40,7 +51,8 @@ describe.each(FAMILIES)('the table of family %s', (family) => {
   netnsTest('is intact as it is made, with the NIC in it', () => {
     const facts = load(family);
     expect(isIntact(facts, family)).toBe(true);
-    for (const chain of filterOf(family).chains) expect(facts.chains.get(chain.name)).toHaveLength(chain.rules.length + 1);
+    for (const chain of filterOf(family).chains)
+      expect(facts.chains.get(chain.name)).toHaveLength(chain.rules.length + 1);
     for (const { set } of filterOf(family).elements) expect(facts.elements.get(set)).toEqual(new Set(['t0']));
   });
 
@@ -62,7 +74,8 @@ describe.each<[string, FilterFamily, string]>([
 });
 
 netnsTest('a chain of somebody else beside guestwire leaves it intact', () => {
-  expect(isIntact(load('inet', 'add chain inet guestwire mine', 'add rule inet guestwire mine counter'), 'inet')).toBe(true);
+  expect(isIntact(load('inet', 'add chain inet guestwire mine', 'add rule inet guestwire mine counter'), 'inet'))
+    .toBe(true);
 });
 
 describe.each(FAMILIES)('the table of family %s', (family) => {
@@ -70,7 +83,8 @@ describe.each(FAMILIES)('the table of family %s', (family) => {
     wired[family] = { ...wired[family], quarantined: true };
     expect(load(family).elements.get('quarantined')).toEqual(new Set(['t0']));
     const { chains, elements } = load(family, ...withoutNicLines(family, filterOf(family), wired[family]));
-    expect([...chains.keys()].sort()).toEqual([...TABLES[family].chains.map(({ name }) => name), shapeName(family)].sort());
+    expect([...chains.keys()].sort())
+      .toEqual([...TABLES[family].chains.map(({ name }) => name), shapeName(family)].sort());
     expect([...elements.values()].flatMap((held) => [...held])).toEqual([]);
   });
 });

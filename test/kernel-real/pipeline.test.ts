@@ -165,11 +165,15 @@ describe('a routed link on a real kernel', () => {
 
   kernelTest('records the ifindex, and takes nothing from the next link of the same name', () => {
     expect(hook('start', xml(DUAL))).toEqual(DONE);
-    const entry = JSON.parse(readFileSync(join(dir, 'state', `${UUID}.json`), 'utf8')) as { wired: { ifindex: number }[] };
+    const entry = JSON.parse(
+      readFileSync(join(dir, 'state', `${UUID}.json`), 'utf8'),
+    ) as { wired: { ifindex: number }[] };
     expect(entry.wired[0]?.ifindex).toBe(Number(netns.sh('cat /sys/class/net/vnet1/ifindex')));
     netns.sh('ip link del vnet1; ip tuntap add vnet1 mode tap; ip link set vnet1 up');
     const other = '99999999-1d52-4d0e-9a0c-6d2f9d1f2c02';
-    const second = xml(routed("<gw:ip address='192.0.2.99'/>", '52:54:00:aa:bb:09'), { nics: nic('52:54:00:aa:bb:09', 'vnet1'), name: 'web2', uuid: other });
+    const second = xml(routed("<gw:ip address='192.0.2.99'/>", '52:54:00:aa:bb:09'), {
+      nics: nic('52:54:00:aa:bb:09', 'vnet1'), name: 'web2', uuid: other,
+    });
     expect(hook('start', second)).toEqual(DONE);
     const wired = netns.dump();
     expect(hook('stopped', xml(DUAL))).toEqual(DONE);

@@ -1,5 +1,8 @@
 // @tier fast kernel
-/** Policies of VLAN ports as rules, and what a kernel makes of them; whom they let meet is test/lab/uml/policy.test.js's matter. */
+/**
+ * Policies of VLAN ports as rules, and what a kernel makes of them; whom they let meet is test/lab/uml/policy.test.js's
+ * matter.
+ */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,7 +18,7 @@ import { nicLines } from '../../lib/state/nft.js';
 import type { Exec } from '../../lib/system/exec.js';
 import { port } from '../fakes/filter-xml.js';
 import { testWith } from '../places/capability.js';
-import { openNetns } from '../places/netns.js';
+import { type Netns, openNetns } from '../places/netns.js';
 import { hookIn } from '../places/routed-host.js';
 
 function policyOf(words: string): Policy {
@@ -30,22 +33,27 @@ const CLOSED = '<gw:policy profile="closed"/>';
 const ISOLATED = '<gw:policy profile="isolated"/>';
 
 const rulesOf = (words: string): ReturnType<typeof portPolicyRules> => portPolicyRules(policyOf(words), 7);
-const textOf = (rules: ReturnType<typeof rulesOf>['in']): string[] | undefined => rules?.map(({ match, verdict = 'drop' }) => `${match} ${verdict}`.trim());
+const textOf = (rules: ReturnType<typeof rulesOf>['in']): string[] | undefined =>
+  rules?.map(({ match, verdict = 'drop' }) => `${match} ${verdict}`.trim());
 
 describe('rules of a port', () => {
   test.each(['', '<gw:group name="g"/>', '<gw:policy profile="open" log="yes"/>'])('are none, and nothing is tracked, with %j', (words) => {
-    expect(rulesOf(words)).toEqual({ member: ['guest-web1', ...(words.includes('group') ? ['group-g'] : [])], named: [] });
+    expect(rulesOf(words))
+      .toEqual({ member: ['guest-web1', ...(words.includes('group') ? ['group-g'] : [])], named: [] });
     expect(trackedBy(policyOf(words))).toBeUndefined();
   });
 
   test.each([
-    [IN, '<gw:allow> 1 in its metadata'], [OUT + CLOSED, '<gw:allow> 1 in its metadata'], [ISOLATED, "profile 'isolated' (its metadata)"], [CLOSED, "profile 'closed' (its metadata)"],
+    [IN, '<gw:allow> 1 in its metadata'], [OUT + CLOSED, '<gw:allow> 1 in its metadata'],
+    [ISOLATED, "profile 'isolated' (its metadata)"], [CLOSED, "profile 'closed' (its metadata)"],
   ])('of %j need tracking, by the word that is named', (words, word) => { expect(trackedBy(policyOf(words))).toBe(word); });
 
   test('let answers in that its own packets asked for, and no others', () => {
     for (const words of [IN, ISOLATED, CLOSED]) {
       expect(textOf(rulesOf(words).opens)).toEqual(['oif != 0 ct direction original ct mark set 7']);
-      expect(textOf(rulesOf(words).in)?.filter((text) => text.includes('ct state established') && !text.startsWith('iif 0 '))).toEqual(['ct state established,related ct direction reply ct mark 7 accept']);
+      expect(textOf(rulesOf(words).in)?.filter((text) =>
+        text.includes('ct state established') && !text.startsWith('iif 0 ')))
+        .toEqual(['ct state established,related ct direction reply ct mark 7 accept']);
       expect(textOf(rulesOf(words).out)).toEqual(['goto opens_7']);
     }
     expect(rulesOf(OUT)).not.toHaveProperty('in');
@@ -65,7 +73,8 @@ describe('rules of a port', () => {
     [OUT + CLOSED, [' oif != @guests meta protocol ip6 icmpv6 type echo-reply', ' oif != @guests meta protocol ip icmp type echo-reply']],
   ])('of %j let answers out to what may come in', (words, answers) => {
     const start = 'ct state established,related ct direction reply';
-    expect(textOf(rulesOf(words).out)?.filter((text) => text.startsWith(start))).toEqual(answers.map((answer) => `${start}${answer} return`));
+    expect(textOf(rulesOf(words).out)?.filter((text) => text.startsWith(start)))
+      .toEqual(answers.map((answer) => `${start}${answer} return`));
   });
 
   test.each<[string, string[], string[]]>([
@@ -85,10 +94,17 @@ describe('rules of a port', () => {
   });
 });
 
-const WIRED: Wired = { kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'p0', ifindex: 7, bridge: 'br0', isolated: undefined, uplinks: [], vlans: [{ vid: 10, pvid: true, untagged: true }] };
+const WIRED: Wired = {
+  kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'p0', ifindex: 7, bridge: 'br0', isolated: undefined,
+  uplinks: [], vlans: [{ vid: 10, pvid: true, untagged: true }],
+};
 
 test('the table without such ports has no connection tracking', () => {
-  const plain = [...tableLines('bridge'), ...nicLines('bridge', nicFilter({ ...WIRED, policy: policyOf('<gw:group name="g"/>') }, 'bridge') ?? { chains: [], elements: [], named: [] }, WIRED)];
+  const plain = [
+    ...tableLines('bridge'),
+    ...nicLines('bridge', nicFilter({ ...WIRED, policy: policyOf('<gw:group name="g"/>') }, 'bridge')
+      ?? { chains: [], elements: [], named: [] }, WIRED),
+  ];
   expect(plain.filter((line) => /\bct\b/.test(line))).toEqual([]);
   expect([...PORT_CONSTANTS.keys()].every((name) => TABLES.bridge.constants.has(name))).toBe(true);
 });
@@ -98,9 +114,11 @@ const TRACKS = spawnSync('unshare', ['--net', 'nft', '-f', '-'], { input: 'add t
 const here = testWith('root', 'netns', 'nft');
 
 describe('this kernel', () => {
-  const execIn = (run: (file: string, args: readonly string[], options: { input?: string }) => { status: number | null; stdout: string; stderr: string }): Exec => ({ tool, args, input }) => {
+  const execIn = (run: Netns['run']): Exec => ({ tool, args, input }) => {
     const { status, stdout, stderr } = run(tool, args, input === undefined ? {} : { input });
-    return Promise.resolve({ exitCode: status ?? 1, signal: undefined, errno: undefined, timedOut: false, stdout, stderr });
+    return Promise.resolve({
+      exitCode: status ?? 1, signal: undefined, errno: undefined, timedOut: false, stdout, stderr,
+    });
   };
 
   here('is asked what it can, and holds nothing of the question', async () => {
@@ -111,7 +129,9 @@ describe('this kernel', () => {
   });
 
   here('and a question that nft cannot put is an error', async () => {
-    const refused: Exec = () => Promise.resolve({ exitCode: 1, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: 'Operation not permitted (you must be root)\n' });
+    const refused: Exec = () => Promise.resolve({
+      exitCode: 1, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: 'Operation not permitted (you must be root)\n',
+    });
     await expect(tracksBridges(refused)).rejects.toThrow(/testing whether connections in bridges can be tracked.*Operation not permitted/s);
   });
 

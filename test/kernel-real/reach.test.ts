@@ -20,7 +20,9 @@ afterEach(() => {
 
 /** One packet of each family from the neighbour to the guest; a proxy that is asked at once answers at once. */
 function ping(): string {
-  return Object.values(GUEST).map((address) => (lan.neighbour.run('ping', ['-c', '1', '-W', '2', address]).status === 0 ? 'answer' : 'silence')).join(' ');
+  return Object.values(GUEST)
+    .map((address) => (lan.neighbour.run('ping', ['-c', '1', '-W', '2', address]).status === 0 ? 'answer' : 'silence'))
+    .join(' ');
 }
 
 /** What the host holds and this file is about, without what the kernel does in its own time. */
@@ -100,7 +102,8 @@ describe('an announcement', () => {
   const stale = (): void => {
     lan.neighbour.sh(`for address in ${Object.values(GUEST).join(' ')}; do ip neigh replace $address lladdr ${ELSEWHERE} dev eth0 nud reachable; done`);
   };
-  const known = (): string => lan.neighbour.sh('ip neigh show | sort').split('\n').filter((line) => Object.values(GUEST).some((address) => line.startsWith(`${address} `)))
+  const known = (): string => lan.neighbour.sh('ip neigh show | sort').split('\n').filter((line) =>
+    Object.values(GUEST).some((address) => line.startsWith(`${address} `)))
     .map((line) => line.split(' ')[4]).join(' ');
 
   kernelTest('makes a neighbour that knew the guest elsewhere switch at once', async () => {

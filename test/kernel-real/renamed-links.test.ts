@@ -1,7 +1,7 @@
 // @tier kernel
 /**
- * A link that somebody renames under a running guest, on a real kernel: the guest stays filtered or is cut off, and every
- * command finds the link.
+ * A link that somebody renames under a running guest, on a real kernel: the guest stays filtered or is cut off, and
+ * every command finds the link.
  */
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -52,7 +52,11 @@ const DONE = { status: 0, stdout: '', stderr: '' };
 const tables = (): string => host.sh('nft list tables');
 
 function guestwire(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  const env = { GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'config.toml'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine') };
+  const env = {
+    GUESTWIRE_STATE_DIR: join(dir, 'state'),
+    GUESTWIRE_CONFIG: join(dir, 'config.toml'),
+    GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'),
+  };
   return host.run(process.execPath, [resolve('dist/cli.js'), ...args], { env });
 }
 
@@ -61,18 +65,26 @@ describe('linkNames', () => {
     host.sh('ip link add up1 type bridge; ip link set up1 up; ip link add down1 type bridge');
     const program = `import { linkNames } from '${resolve('dist/kernel/link-files.js')}'; const names = linkNames(); console.log(process.argv.slice(1).map((index) => names.of(Number(index))).join())`;
     const [up, down] = ['up1', 'down1'].map((name) => host.sh(`cat /sys/class/net/${name}/ifindex`).trim());
-    const { stdout, stderr } = host.run(process.execPath, ['--input-type=module', '-e', program, String(up), String(down), String(Number(down) + 1)]);
+    const { stdout, stderr } = host.run(
+      process.execPath, ['--input-type=module', '-e', program, String(up), String(down), String(Number(down) + 1)],
+    );
     expect({ stdout, stderr }).toEqual({ stdout: 'up1,down1,\n', stderr: '' });
   });
 });
 
 /** One answer is enough: after a quarantine neighbours are asked for again, once a second. */
-const isMet = (): boolean => guest.run('ping', ['-6', '-c', '6', '-i', '0.5', '-W', '1', '-I', WEB.addresses[1] ?? '', '2001:db8:ff::2']).status === 0;
+const isMet = (): boolean =>
+  guest.run('ping', ['-6', '-c', '6', '-i', '0.5', '-W', '1', '-I', WEB.addresses[1] ?? '', '2001:db8:ff::2']).status
+    === 0;
 
-/** What the guest sends from a MAC that is not its own, and from an address that is not; returns how much of it has reached the world. */
+/**
+ * What the guest sends from a MAC that is not its own, and from an address that is not; returns how much of it has
+ * reached the world.
+ */
 function forged(): number {
   const own = { mac: guestMac(WEB.tap), to: TAP_MAC, src: WEB.addresses[1] ?? '', dst: '2001:db8:ff::2' };
-  const frames = [{ ...own, mac: '02:00:00:00:00:66' }, { ...own, src: '2001:db8:bad::1' }].map((path) => ip(path, udp(path, [4000, 6666])).toString('hex'));
+  const frames = [{ ...own, mac: '02:00:00:00:00:66' }, { ...own, src: '2001:db8:bad::1' }].map((path) =>
+    ip(path, udp(path, [4000, 6666])).toString('hex'));
   guest.sh(`python3 -c 'import socket, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth0", 0))
 for frame in sys.argv[1:]: s.send(bytes.fromhex(frame))' ${frames.join(' ')}`);
@@ -122,7 +134,8 @@ describe('a routed link with another name than libvirt gave it', () => {
   kernelTest('goes into quarantine and comes out', () => {
     rename('vnet1', 'foo');
     expect(guestwire('quarantine', 'web')).toMatchObject({ status: 0, stderr: '' });
-    expect([isMet(), world.run('ping', ['-6', '-c', '1', '-W', '1', WEB.addresses[1] ?? '']).status, forged()]).toEqual([false, 1, 0]);
+    expect([isMet(), world.run('ping', ['-6', '-c', '1', '-W', '1', WEB.addresses[1] ?? '']).status, forged()])
+      .toEqual([false, 1, 0]);
     expect(guestwire('quarantine', 'web', '--lift')).toMatchObject({ status: 0, stderr: '' });
     expect([isMet(), forged()]).toEqual([true, 0]);
   }, 60_000);
@@ -150,8 +163,12 @@ describe('the commands beside a libvirt that has the old name', () => {
   /** What `status` says of a guest's link, and whether the rest of the host is as it should be, too. */
   async function states(): Promise<Record<string, string>> {
     const { stdout } = await known.command('status', '--json');
-    const { nics } = JSON.parse(stdout) as { nics: { guest: { name: string }; link: string; state: string; differences: string[] }[] };
-    return Object.fromEntries(nics.map(({ guest: { name }, link, state, differences }) => [name, [link, state, ...differences].join(' ')]));
+    const { nics } = JSON.parse(stdout) as {
+      nics: { guest: { name: string }; link: string; state: string; differences: string[] }[];
+    };
+    return Object.fromEntries(
+      nics.map(({ guest: { name }, link, state, differences }) => [name, [link, state, ...differences].join(' ')]),
+    );
   }
 
   const AS_IT_SHOULD_BE = { status: 0, stdout: '', stderr: '' };
@@ -164,11 +181,13 @@ describe('the commands beside a libvirt that has the old name', () => {
       // Rules know a link by the name that they were made with.
       const others = stdout.split('\n').filter((line) => !/^guest '(web|other)' NIC 0 .* (rule .* (in|should not be in) chain|IPv[46] rule iif vnet2 lookup 100 should not)/.test(line));
       expect([...others, stderr].join('\n')).not.toMatch(/vnet|is gone|no guest's|should not|^host/m);
-      for (const name of ['web', 'other']) expect(await known.command('reconcile', name)).toMatchObject({ status: 0, stderr: '' });
+      for (const name of ['web', 'other'])
+        expect(await known.command('reconcile', name)).toMatchObject({ status: 0, stderr: '' });
       expect(await known.command('check')).toEqual(AS_IT_SHOULD_BE);
       expect(await states()).toEqual({ web: 'foo wired', other: 'bar wired' });
       const before = known.dump();
-      expect(await known.command('reconcile', '--all', '--dry-run')).toMatchObject({ status: 0, stdout: expect.stringContaining('nothing to change'), stderr: '' });
+      expect(await known.command('reconcile', '--all', '--dry-run'))
+        .toMatchObject({ status: 0, stdout: expect.stringContaining('nothing to change'), stderr: '' });
       expect(await known.command('reconcile', '--all')).toEqual(NOTHING_TO_DO);
       expect(known.dump()).toBe(before);
     }, 60_000);

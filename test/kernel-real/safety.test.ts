@@ -22,7 +22,10 @@ let frames: Frames;
 let hook: RoutedHook;
 let dir: string;
 
-const A = { name: 'a', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8:0:10::a'], routes: ['198.51.100.0/24', '2001:db8:0:20::/64'], profile: 'open' } as const;
+const A = {
+  name: 'a', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8:0:10::a'],
+  routes: ['198.51.100.0/24', '2001:db8:0:20::/64'], profile: 'open',
+} as const;
 const B = { name: 'b', tap: 'vnet2', addresses: ['192.0.2.11', '2001:db8:0:10::b'], profile: 'open' } as const;
 const SIX = { name: 'six', tap: 'vnet3', addresses: ['2001:db8:0:10::c'], profile: 'open' } as const;
 /** It asks for no profile. */
@@ -65,7 +68,9 @@ afterAll(() => {
 /** Where each address is heard when it is sent from the tap. */
 async function reaches(tap: string, source: string, destination?: string): Promise<string[]> {
   const four = !source.includes(':');
-  const targets = destination === undefined ? (four ? ['203.0.113.2', '203.0.113.1'] : ['2001:db8:ffff::2', '2001:db8:ffff::1']) : [destination];
+  const targets = destination === undefined
+    ? (four ? ['203.0.113.2', '203.0.113.1'] : ['2001:db8:ffff::2', '2001:db8:ffff::1'])
+    : [destination];
   for (const [index, target] of targets.entries()) await frames.udp(tap, source, target, `${source} ${index}`);
   return frames.heardBy(['world', 'host'], async () => {
     // Sent last from an address that passes: what was sent before it has by then arrived or never will.
@@ -81,7 +86,8 @@ function seen(type: string): number {
 
 describe('a guest with a routed link', () => {
   const own: readonly (readonly [string, string])[] = [
-    ['vnet1', '192.0.2.10'], ['vnet1', '2001:db8:0:10::a'], ['vnet2', '192.0.2.11'], ['vnet2', '2001:db8:0:10::b'], ['vnet3', '2001:db8:0:10::c'],
+    ['vnet1', '192.0.2.10'], ['vnet1', '2001:db8:0:10::a'], ['vnet2', '192.0.2.11'],
+    ['vnet2', '2001:db8:0:10::b'], ['vnet3', '2001:db8:0:10::c'],
     // What is behind it, by its next hop.
     ['vnet1', '198.51.100.77'], ['vnet1', '2001:db8:0:20::77'],
   ];
@@ -100,15 +106,25 @@ describe('a guest with a routed link', () => {
   });
 
   const forged: Readonly<Record<string, readonly (readonly [tap: string, source: string])[]>> = {
-    "another guest's": [['vnet1', '192.0.2.11'], ['vnet1', '2001:db8:0:10::b'], ['vnet2', '192.0.2.10'], ['vnet2', '198.51.100.77'], ['vnet2', '2001:db8:0:20::77'], ['vnet3', '192.0.2.10']],
-    "the host's": [['vnet1', '203.0.113.1'], ['vnet1', '2001:db8:ffff::1'], ['vnet1', '169.254.0.1'], ['vnet1', 'fe80::1'], ['vnet3', '203.0.113.1'], ['vnet1', '127.0.0.1'], ['vnet1', '::1']],
-    "the world's": [['vnet1', '203.0.113.2'], ['vnet1', '2001:db8:ffff::2'], ['vnet1', '198.18.0.1'], ['vnet1', '2001:db8:77::1'], ['vnet3', '198.18.0.1'], ['vnet1', '224.0.0.9'], ['vnet1', 'ff02::9']],
+    "another guest's": [
+      ['vnet1', '192.0.2.11'], ['vnet1', '2001:db8:0:10::b'], ['vnet2', '192.0.2.10'], ['vnet2', '198.51.100.77'],
+      ['vnet2', '2001:db8:0:20::77'], ['vnet3', '192.0.2.10'],
+    ],
+    "the host's": [
+      ['vnet1', '203.0.113.1'], ['vnet1', '2001:db8:ffff::1'], ['vnet1', '169.254.0.1'], ['vnet1', 'fe80::1'],
+      ['vnet3', '203.0.113.1'], ['vnet1', '127.0.0.1'], ['vnet1', '::1'],
+    ],
+    "the world's": [
+      ['vnet1', '203.0.113.2'], ['vnet1', '2001:db8:ffff::2'], ['vnet1', '198.18.0.1'], ['vnet1', '2001:db8:77::1'],
+      ['vnet3', '198.18.0.1'], ['vnet1', '224.0.0.9'], ['vnet1', 'ff02::9'],
+    ],
   };
   for (const [whose, sources] of Object.entries(forged)) {
     for (const loose of ['0', '1', '2']) {
       kernelTest(`reaches nobody from an address that is ${whose}, with rp_filter ${loose} for all links`, async () => {
         host.sh(`sysctl -qw net.ipv4.conf.all.rp_filter=${loose}`);
-        for (const [tap, source] of sources) expect({ source, reached: await reaches(tap, source) }).toEqual({ source, reached: [] });
+        for (const [tap, source] of sources)
+          expect({ source, reached: await reaches(tap, source) }).toEqual({ source, reached: [] });
       });
     }
   }
@@ -120,7 +136,8 @@ describe('a guest with a routed link', () => {
 
   kernelTest('looks for duplicates of what is its own, and gets its solicitations and its ARP requests answered', async () => {
     await frames.read('vnet1');
-    for (const target of ['fe80::99', '2001:db8:0:10::a', '2001:db8:0:10::b', 'fe80::1']) await frames.solicit('vnet1', '::', target);
+    for (const target of ['fe80::99', '2001:db8:0:10::a', '2001:db8:0:10::b', 'fe80::1'])
+      await frames.solicit('vnet1', '::', target);
     await frames.solicit('vnet1', 'fe80::99', 'fe80::1');
     // The gateway is not the guest's to claim, so that it is not asked whether it is a duplicate.
     expect(await frames.readSome('vnet1', 'na')).toEqual(['na fe80::1']);
@@ -143,7 +160,9 @@ describe('a guest with a routed link', () => {
     await frames.listen('dhcp', { dev: 'vnet1', port: 67 });
     await frames.udp('vnet1', '0.0.0.0', '255.255.255.255', 'discover', 67);
     await frames.report('vnet1', '::', 'ff02::1:ff00:99');
-    expect(await frames.heardBy(['dhcp'], async () => { await frames.udp('vnet1', '0.0.0.0', '255.255.255.255', 'end', 67); })).toEqual(['dhcp: discover']);
+    expect(await frames.heardBy(['dhcp'], async () => {
+      await frames.udp('vnet1', '0.0.0.0', '255.255.255.255', 'end', 67);
+    })).toEqual(['dhcp: discover']);
     expect(seen('mld2-listener-report')).toBe(1);
   });
 
@@ -161,10 +180,14 @@ describe('a guest with a routed link', () => {
     host.sh('sysctl -qw net.ipv4.conf.all.rp_filter=2');
     const ingress = `netdev guestwire nic_${host.sh('cat /sys/class/net/vnet1/ifindex').trim()}`;
     const sources = ['198.18.0.1', '192.0.2.11', '2001:db8:77::1', '2001:db8:0:10::b'];
-    for (const [flushed, passes] of [[[ingress], false], [['inet guestwire from_guests'], false], [[ingress, 'inet guestwire from_guests'], true]] as const) {
+    for (const [flushed, passes] of [
+      [[ingress], false], [['inet guestwire from_guests'], false], [[ingress, 'inet guestwire from_guests'], true],
+    ] as const) {
       // What has not met the ingress chain at all would be dropped for that.
       host.sh(flushed.map((chain) => `nft flush chain ${chain}${chain === ingress ? `; nft 'add rule ${chain} meta mark set meta mark | 0x40000000'` : ''}`).join('; '));
-      for (const source of sources) expect({ flushed, heard: await reaches('vnet1', source) }).toEqual({ flushed, heard: passes ? [`host: ${source} 1`, `world: ${source} 0`] : [] });
+      for (const source of sources) expect({ flushed, heard: await reaches('vnet1', source) }).toEqual({
+        flushed, heard: passes ? [`host: ${source} 1`, `world: ${source} 0`] : [],
+      });
       expect(hook('reconnect', guestXml(A))).toEqual({ status: 0, stdout: '', stderr: '' });
       expect(await reaches('vnet1', '198.18.0.1')).toEqual([]);
     }
@@ -180,7 +203,10 @@ describe('a guest with a routed link', () => {
 /** Both tables without counts. Which guest's chains come first tells nothing. */
 function whole(): string {
   const tables = host.sh("nft list table inet guestwire || true; nft list table netdev guestwire || true").replace(/packets \d+ bytes \d+/g, 'packets');
-  return tables.split('\n\n').map((block) => block.replace(/\n}$/gm, '').replace(/^table .*\n/gm, '').trim()).sort().join('\n\n');
+  return tables.split('\n\n')
+    .map((block) => block.replace(/\n}$/gm, '').replace(/^table .*\n/gm, '').trim())
+    .sort()
+    .join('\n\n');
 }
 
 describe('the filter of routed links', () => {
@@ -190,7 +216,8 @@ describe('the filter of routed links', () => {
     await frames.tap('vnet2');
     expect(elements()).not.toContain('"vnet2"');
     expect(await reaches('vnet1', '2001:db8:0:10::b')).toEqual([]);
-    for (const guest of [B, SIX]) expect(hook('release', guestXml(guest))).toEqual({ status: 0, stdout: '', stderr: '' });
+    for (const guest of [B, SIX])
+      expect(hook('release', guestXml(guest))).toEqual({ status: 0, stdout: '', stderr: '' });
     expect(elements().match(/elements = .*/)?.[0]).toBe('elements = { "vnet1" }');
     expect(hook('release', guestXml(A))).toEqual({ status: 0, stdout: '', stderr: '' });
     expect(host.sh('nft list tables')).toBe('table inet probe\n');

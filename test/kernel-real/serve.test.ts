@@ -1,7 +1,7 @@
 // @tier kernel long
 /**
- * Serving on a real kernel with the real dnsmasq and radvd: what guests behind veth pairs are told, what they never hear,
- * and what is left. fixtures/tools/systemctl stands in for systemd and runs the templates' own ExecStart.
+ * Serving on a real kernel with the real dnsmasq and radvd: what guests behind veth pairs are told, what they never
+ * hear, and what is left. fixtures/tools/systemctl stands in for systemd and runs the templates' own ExecStart.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -179,7 +179,8 @@ describe('the instances', () => {
   serveTest('are started, kept, restarted when the config says otherwise, and gone with the guest', async () => {
     await start(ONE);
     expect(told()).toEqual(['--no-block restart guestwire-dhcp@vnet1.service guestwire-ra@vnet1.service']);
-    expect(readdirSync(host.outside('/run/guestwire.serve/vnet1')).filter((name) => name !== 'radvd.pid').sort()).toEqual(['dnsmasq.conf', 'leases', 'owner', 'radvd.conf']);
+    expect(readdirSync(host.outside('/run/guestwire.serve/vnet1')).filter((name) => name !== 'radvd.pid').sort())
+      .toEqual(['dnsmasq.conf', 'leases', 'owner', 'radvd.conf']);
     expect(await host.hook({ ...ONE, path, operation: 'reconnect' })).toEqual(DONE);
     expect(told()).toEqual(['--no-block start guestwire-dhcp@vnet1.service guestwire-ra@vnet1.service']);
     host.write('/run/config.toml', CONFIG.replace('lease', '').replace('lifetime = 12', 'lifetime = 24'));

@@ -1,5 +1,8 @@
 // @tier fast
-/** iproute2's and nft's JSON to facts: what the versions print differently must come out the same, anything odd is an error. */
+/**
+ * iproute2's and nft's JSON to facts: what the versions print differently must come out the same, anything odd is an
+ * error.
+ */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { ToolOutputError } from '../../lib/errors.js';
@@ -7,7 +10,7 @@ import {
   parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans,
 } from '../../lib/kernel/iproute-output.js';
 import { parseFilter } from '../../lib/kernel/nft-output.js';
-import { parsePrefix } from '../../lib/values/address.js';
+import { parseAddress, parsePrefix } from '../../lib/values/address.js';
 
 /** Captured by test/lab/uml/capture.js, which says how this host was made. */
 describe.each(['6.1', '6.15'])('what iproute2 %s printed on a host with VLAN-aware bridges', (version) => {
@@ -34,31 +37,48 @@ describe.each(['6.1', '6.15'])('what iproute2 %s printed on a host with VLAN-awa
 
   test('ip-link: bridges, ports and sub-interfaces', () => {
     const links = new Map(parseLinks(captured('ip-link')).map((link) => [link.ifname, link]));
-    expect(links.get('br0')).toMatchObject({ ifindex: 2, up: true, master: undefined, isolated: undefined, bridge: { capable: true, filtering: true, defaultPvid: 1 } });
+    expect(links.get('br0')).toMatchObject({
+      ifindex: 2, up: true, master: undefined, isolated: undefined,
+      bridge: { capable: true, filtering: true, defaultPvid: 1 },
+    });
     expect(links.get('flat0')).toMatchObject({ bridge: { capable: true, filtering: false, defaultPvid: 1 } });
     expect(links.get('isolated')).toMatchObject({ master: 'br0', isolated: true, bridge: undefined });
     expect(links.get('tap0')).toMatchObject({ master: 'br0', isolated: false, txqlen: 500 });
-    const vlanLinks = captured('ip-link').filter((link) => (link as { linkinfo?: { info_kind?: string } }).linkinfo?.info_kind === 'vlan');
+    const vlanLinks = captured('ip-link').filter((link) =>
+      (link as { linkinfo?: { info_kind?: string } }).linkinfo?.info_kind === 'vlan');
     expect(vlanLinks).toHaveLength(2);
-    expect(parseSubinterfaces(vlanLinks)).toEqual([{ ifname: 'up0x.100', parent: 'up0x', vid: 100, protocol: '802.1Q' }, { ifname: 'outer', parent: 'up0x', vid: 100, protocol: '802.1ad' }]);
+    expect(parseSubinterfaces(vlanLinks)).toEqual([
+      { ifname: 'up0x.100', parent: 'up0x', vid: 100, protocol: '802.1Q' },
+      { ifname: 'outer', parent: 'up0x', vid: 100, protocol: '802.1ad' },
+    ]);
   });
 });
 
 describe('bridge -json vlan show', () => {
-  const members = [{ vid: 10, pvid: true, untagged: true }, { vid: 100, pvid: false, untagged: false }, { vid: 101, pvid: false, untagged: false }];
+  const members = [
+    { vid: 10, pvid: true, untagged: true },
+    { vid: 100, pvid: false, untagged: false },
+    { vid: 101, pvid: false, untagged: false },
+  ];
 
   test('reads a tagged VID without flags, as it is printed uncompressed', () => {
-    const answer = [{ ifname: 'vnet0', vlans: [{ vlan: 10, flags: ['PVID', 'Egress Untagged'] }, { vlan: 100 }, { vlan: 101 }] }];
+    const answer = [
+      { ifname: 'vnet0', vlans: [{ vlan: 10, flags: ['PVID', 'Egress Untagged'] }, { vlan: 100 }, { vlan: 101 }] },
+    ];
     expect(parseVlans(answer)).toEqual(new Map([['vnet0', members]]));
   });
 
   test('reads a range with an empty list of flags, as it is printed compressed', () => {
-    const answer = [{ ifname: 'vnet0', vlans: [{ vlan: 100, vlanEnd: 101, flags: [] }, { vlan: 10, flags: ['PVID', 'Egress Untagged'] }] }];
+    const answer = [{
+      ifname: 'vnet0',
+      vlans: [{ vlan: 100, vlanEnd: 101, flags: [] }, { vlan: 10, flags: ['PVID', 'Egress Untagged'] }],
+    }];
     expect(parseVlans(answer)).toEqual(new Map([['vnet0', members]]));
   });
 
   test('a native-tagged VID has the PVID alone; a port without VLANs is not printed', () => {
-    expect(parseVlans([{ ifname: 'a', vlans: [{ vlan: 7, flags: ['PVID'] }] }, {}])).toEqual(new Map([['a', [{ vid: 7, pvid: true, untagged: false }]]]));
+    expect(parseVlans([{ ifname: 'a', vlans: [{ vlan: 7, flags: ['PVID'] }] }, {}]))
+      .toEqual(new Map([['a', [{ vid: 7, pvid: true, untagged: false }]]]));
     expect(parseVlans([])).toEqual(new Map());
   });
 });
@@ -67,39 +87,58 @@ describe('ip -json -details address show', () => {
   const link = { ifindex: 7, ifname: 'vnet0', flags: ['BROADCAST', 'UP'], txqlen: 1000 };
 
   test('reads what is needed and passes over the rest', () => {
-    const answer = [{ ...link, master: 'br0', mtu: 1500, addr_info: [{ family: 'inet6', local: 'FE80:0::1', prefixlen: 64, nodad: true }],
-      linkinfo: { info_kind: 'tun', info_slave_kind: 'bridge', info_slave_data: { isolated: true, state: 'forwarding' } } }];
+    const answer = [{ ...link, master: 'br0', mtu: 1500, addr_info: [
+      { family: 'inet6', local: 'FE80:0::1', prefixlen: 64, nodad: true },
+    ],
+      linkinfo: {
+        info_kind: 'tun', info_slave_kind: 'bridge', info_slave_data: { isolated: true, state: 'forwarding' },
+      } }];
     expect(parseLinks(answer)).toEqual([{
-      ifname: 'vnet0', ifindex: 7, up: true, txqlen: 1000, master: 'br0', addresses: [{ address: 'fe80::1', length: 64 }], isolated: true, bridge: undefined,
+      ifname: 'vnet0', ifindex: 7, up: true, txqlen: 1000,
+      master: 'br0', addresses: [{ address: parseAddress('fe80::1'), length: 64 }], isolated: true, bridge: undefined,
       mtu: 1500, allmulticast: false, alias: undefined, peer: undefined, tap: undefined,
     }]);
   });
 
   test('a link that is down, alone and without a queue', () => {
     expect(parseLinks([{ ifindex: 7, ifname: 'vnet0', flags: [] }])).toEqual([{
-      ifname: 'vnet0', ifindex: 7, up: false, txqlen: 0, master: undefined, addresses: [], isolated: undefined, bridge: undefined,
+      ifname: 'vnet0', ifindex: 7, up: false, txqlen: 0,
+      master: undefined, addresses: [], isolated: undefined, bridge: undefined,
       mtu: undefined, allmulticast: false, alias: undefined, peer: undefined, tap: undefined,
     }]);
   });
 
   test.each([
-    ['that filters', { vlan_filtering: 1, vlan_protocol: '802.1Q', vlan_default_pvid: 0 }, { capable: true, filtering: true, protocol: '802.1Q', defaultPvid: 0 }],
-    ['that does not', { vlan_filtering: 0, vlan_protocol: '802.1Q', vlan_default_pvid: 1 }, { capable: true, filtering: false, protocol: '802.1Q', defaultPvid: 1 }],
-    ['in a kernel that cannot', { vlan_filtering: 0 }, { capable: false, filtering: false, protocol: '802.1Q', defaultPvid: 0 }],
+    [
+      'that filters', { vlan_filtering: 1, vlan_protocol: '802.1Q', vlan_default_pvid: 0 },
+      { capable: true, filtering: true, protocol: '802.1Q', defaultPvid: 0 },
+    ],
+    [
+      'that does not', { vlan_filtering: 0, vlan_protocol: '802.1Q', vlan_default_pvid: 1 },
+      { capable: true, filtering: false, protocol: '802.1Q', defaultPvid: 1 },
+    ],
+    [
+      'in a kernel that cannot', { vlan_filtering: 0 },
+      { capable: false, filtering: false, protocol: '802.1Q', defaultPvid: 0 },
+    ],
   ])('a bridge %s', (_, info_data, bridge) => {
     expect(parseLinks([{ ...link, linkinfo: { info_kind: 'bridge', info_data } }])[0]?.bridge).toMatchObject(bridge);
   });
 
   test('a bridge says whether it speaks spanning tree, and how long a new port waits', () => {
-    const of = (info_data: object): unknown => parseLinks([{ ...link, linkinfo: { info_kind: 'bridge', info_data } }])[0]?.bridge;
+    const of = (info_data: object): unknown =>
+      parseLinks([{ ...link, linkinfo: { info_kind: 'bridge', info_data } }])[0]?.bridge;
     expect(of({ forward_delay: 1500, stp_state: 0 })).toMatchObject({ stp: false, forwardDelay: 1500 });
     expect(of({ forward_delay: 0, stp_state: 2 })).toMatchObject({ stp: true, forwardDelay: 0 });
   });
 
   test('a sub-interface says whose it is and of which VLAN', () => {
-    const of = (more: object, info_data: object): unknown => parseLinks([{ ...link, ...more, linkinfo: { info_kind: 'vlan', info_data } }])[0]?.vlan;
-    expect(of({ link: 'eno1' }, { protocol: '802.1Q', id: 30 })).toEqual({ parent: 'eno1', vid: 30, protocol: '802.1Q' });
-    expect(of({ link: 'eno1' }, { protocol: '802.1ad', id: 30 })).toEqual({ parent: 'eno1', vid: 30, protocol: '802.1ad' });
+    const of = (more: object, info_data: object): unknown =>
+      parseLinks([{ ...link, ...more, linkinfo: { info_kind: 'vlan', info_data } }])[0]?.vlan;
+    expect(of({ link: 'eno1' }, { protocol: '802.1Q', id: 30 }))
+      .toEqual({ parent: 'eno1', vid: 30, protocol: '802.1Q' });
+    expect(of({ link: 'eno1' }, { protocol: '802.1ad', id: 30 }))
+      .toEqual({ parent: 'eno1', vid: 30, protocol: '802.1ad' });
     // Its parent is in another network namespace.
     expect(of({ link_index: 7 }, { protocol: '802.1Q', id: 30 })).toBeUndefined();
     expect(parseLinks([link])[0]?.vlan).toBeUndefined();
@@ -112,13 +151,19 @@ describe('ip -json -details address show', () => {
 
 describe('ip -json -details route', () => {
   test('the question fills in what the answer leaves out', () => {
-    expect(parseRoutes([{ type: 'unicast', dst: '192.0.2.10', table: 'main' }], { dev: 'vnet0', protocol: '117' })[0]).toMatchObject({
+    expect(
+      parseRoutes([{ type: 'unicast', dst: '192.0.2.10', table: 'main' }], { dev: 'vnet0', protocol: '117' })[0],
+    ).toMatchObject({
       to: { text: '192.0.2.10/32' }, dev: 'vnet0', via: undefined, table: 'main', protocol: '117',
     });
   });
 
   test('a route to nowhere is on no device, though iproute2 6.15 lists it in a batch for any', () => {
-    expect(parseRoutes([{ type: '7', dst: 'default', table: '10', scope: '0', metric: 4294967295, flags: [] }], { dev: 'vnet0', protocol: '117' })[0]).toMatchObject({
+    expect(
+      parseRoutes([{ type: '7', dst: 'default', table: '10', scope: '0', metric: 4294967295, flags: [] }], {
+        dev: 'vnet0', protocol: '117',
+      })[0],
+    ).toMatchObject({
       type: 'unreachable', dev: undefined, table: '10', protocol: '117',
     });
   });
@@ -131,17 +176,24 @@ describe('ip -json -details route', () => {
       { dst: '198.51.101.0/24', protocol: 'bgp', via: { family: 'inet6', host: 'fe80::9' }, dev: 'a' },
       { type: 'blackhole', dst: '2001:db8::/32', protocol: 'static' },
     ], {});
-    expect(routes.map(({ hops }) => hops)).toEqual([['203.0.113.1'], ['fe80::1'], ['203.0.113.9'], ['fe80::9'], []]);
-    expect(routes.map(({ type, to, dev, via }) => [type, to.text, dev, via])).toEqual([
+    expect(routes.map(({ hops }) => hops.map(({ text }) => text))).toEqual(
+      [['203.0.113.1'], ['fe80::1'], ['203.0.113.9'], ['fe80::9'], []],
+    );
+    expect(routes.map(({ type, to, dev, via }) => [type, to.text, dev, via?.text])).toEqual([
       ['unicast', '0.0.0.0/0', 'eno1', '203.0.113.1'], ['unicast', '::/0', 'eno1', 'fe80::1'],
-      ['unicast', '198.51.100.0/24', 'a', '203.0.113.9'], ['unicast', '198.51.101.0/24', 'a', 'fe80::9'], ['blackhole', '2001:db8::/32', undefined, undefined],
+      ['unicast', '198.51.100.0/24', 'a', '203.0.113.9'], ['unicast', '198.51.101.0/24', 'a', 'fe80::9'],
+      ['blackhole', '2001:db8::/32', undefined, undefined],
     ]);
   });
 });
 
 describe('next hops in a whole table', () => {
   const table = [
-    { dst: 'default', protocol: 'static', nexthops: [{ gateway: '203.0.113.1', dev: 'a' }, { gateway: '203.0.113.129', dev: 'a' }] },
+    {
+      dst: 'default',
+      protocol: 'static',
+      nexthops: [{ gateway: '203.0.113.1', dev: 'a' }, { gateway: '203.0.113.129', dev: 'a' }],
+    },
     { dst: 'default', protocol: 'ra', gateway: '2001:db8::1', dev: 'a' },
     { dst: '10.0.0.0/8', protocol: 'bgp', via: { family: 'inet6', host: '2001:db8::9' }, dev: 'a' },
     { dst: '192.0.2.0/24', dev: 'a', protocol: 'kernel' },
@@ -163,7 +215,10 @@ describe('next hops in a whole table', () => {
 
 describe('ip -Numeric', () => {
   test.each([
-    [{ type: '1', dst: '192.0.2.10', dev: 't0', table: '254', protocol: '117', scope: '253', flags: [] }, ['unicast', 'main', '117']],
+    [
+      { type: '1', dst: '192.0.2.10', dev: 't0', table: '254', protocol: '117', scope: '253', flags: [] },
+      ['unicast', 'main', '117'],
+    ],
     [{ type: '7', dst: '192.0.2.0/24', dev: 't0', table: '117', protocol: '186' }, ['unreachable', '117', 'bgp']],
     [{ type: '2', dst: '2001:db8::1', dev: 'lo', table: '255', protocol: '2' }, ['local', 'local', 'kernel']],
     [{ dst: '198.51.100.0/24', dev: 't0', table: '253' }, ['unicast', 'default', 'kernel']],
@@ -173,20 +228,31 @@ describe('ip -Numeric', () => {
   });
 
   test('the tag of QinQ is a number in brackets', () => {
-    const vlan = (protocol: string): object => ({ ifname: 'eno1.7', link: 'eno1', linkinfo: { info_kind: 'vlan', info_data: { protocol, id: 7 } } });
-    expect(parseSubinterfaces([vlan('[34984]')])).toEqual([{ ifname: 'eno1.7', parent: 'eno1', vid: 7, protocol: '802.1ad' }]);
-    expect(parseSubinterfaces([vlan('[33024]')])).toEqual([{ ifname: 'eno1.7', parent: 'eno1', vid: 7, protocol: '802.1Q' }]);
+    const vlan = (protocol: string): object => ({
+      ifname: 'eno1.7', link: 'eno1', linkinfo: { info_kind: 'vlan', info_data: { protocol, id: 7 } },
+    });
+    expect(parseSubinterfaces([vlan('[34984]')]))
+      .toEqual([{ ifname: 'eno1.7', parent: 'eno1', vid: 7, protocol: '802.1ad' }]);
+    expect(parseSubinterfaces([vlan('[33024]')]))
+      .toEqual([{ ifname: 'eno1.7', parent: 'eno1', vid: 7, protocol: '802.1Q' }]);
   });
 });
 
 describe('802.1Q links and the filter', () => {
   test('sub-interfaces are read with parent and VID; those of other namespaces are none', () => {
     expect(parseSubinterfaces([
-      { ifname: 'eno1.100', link: 'eno1', linkinfo: { info_kind: 'vlan', info_data: { protocol: '802.1Q', id: 100, flags: [] } } },
+      {
+        ifname: 'eno1.100',
+        link: 'eno1',
+        linkinfo: { info_kind: 'vlan', info_data: { protocol: '802.1Q', id: 100, flags: [] } },
+      },
       { ifname: 'eno1.7', link: 'eno1', linkinfo: { info_kind: 'vlan', info_data: { protocol: '802.1ad', id: 7 } } },
       { ifname: 'v9', link_index: 9, linkinfo: { info_kind: 'vlan', info_data: { protocol: '802.1Q', id: 9 } } },
       {},
-    ])).toEqual([{ ifname: 'eno1.100', parent: 'eno1', vid: 100, protocol: '802.1Q' }, { ifname: 'eno1.7', parent: 'eno1', vid: 7, protocol: '802.1ad' }]);
+    ])).toEqual([
+      { ifname: 'eno1.100', parent: 'eno1', vid: 100, protocol: '802.1Q' },
+      { ifname: 'eno1.7', parent: 'eno1', vid: 7, protocol: '802.1ad' },
+    ]);
   });
 
 });

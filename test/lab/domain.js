@@ -10,7 +10,8 @@
  * @param {string[]} [options.nics] `<interface>` elements; a virtio model and no option ROM unless they say otherwise
  * @param {string} [options.metadata] what `<metadata>` holds
  * @param {number} [options.memory] MiB
- * @param {{image: string, cmdline?: string}} [options.guest] the directory from guestImage(); the gw. words of guest-init
+ * @param {{image: string, cmdline?: string}} [options.guest] the directory from guestImage(); the gw. words of
+ *   guest-init
  */
 export function domainXml({ name, uuid, nics = [], metadata, guest, memory = guest ? 128 : 64 }) {
   return `<domain type='qemu'>

@@ -63,7 +63,10 @@ export async function startHost(options = {}) {
   const dir = await mkdtemp('/tmp/guestwire-host-');
   const unshare = spawn(
     'unshare',
-    ['-m', '-n', '-u', '-i', '-p', '-f', '--kill-child', '--', 'sh', join(here, 'host-init'), ...initWords(dir, cache, options)],
+    [
+      '-m', '-n', '-u', '-i', '-p', '-f', '--kill-child', '--', 'sh', join(here, 'host-init'),
+      ...initWords(dir, cache, options),
+    ],
     { env: environment, cwd: '/' },
   );
   const ended = once(unshare, 'close');
@@ -103,7 +106,8 @@ async function whenReady(unshare) {
       unshare.stdout.resume();
       // A test that forgot stop() shall end all the same, and its host with it.
       unshare.unref();
-      for (const pipe of [unshare.stdin, unshare.stdout, unshare.stderr]) /** @type {import('node:net').Socket} */ (pipe).unref();
+      for (const pipe of [unshare.stdin, unshare.stdout, unshare.stderr])
+        /** @type {import('node:net').Socket} */ (pipe).unref();
       return pid;
     }
   }
@@ -134,7 +138,10 @@ function tools(dir, pid) {
     throw new Error(`'${[file, ...args].join(' ')}' was killed, after ${timeout} ms at most: ${result.stderr.trim()}`);
   };
 
-  /** Like run, but only success returns, and returns standard output. @type {(file: string, args?: string[], options?: RunOptions) => Promise<string>} */
+  /**
+   * Like run, but only success returns, and returns standard output.
+   * @type {(file: string, args?: string[], options?: RunOptions) => Promise<string>}
+   */
   const ok = async (file, args = [], options = {}) => {
     const { code, stdout, stderr } = await run(file, args, options);
     if (code !== 0) throw new Error(`'${[file, ...args].join(' ')}' exited ${String(code)}: ${stderr.trim() || stdout.trim()}`);
@@ -273,7 +280,9 @@ export async function addOutside(host, options = {}) {
  * @param {{link?: string, addresses?: [string, string]}} [options] the addresses of the first and of the second host
  */
 export async function joinHosts([a, b], { link = 'join0', addresses = ['203.0.113.1/24', '203.0.113.2/24'] } = {}) {
-  const pair = ['link', 'add', link, 'netns', String(a.pid), 'type', 'veth', 'peer', 'name', link, 'netns', String(b.pid)];
+  const pair = [
+    'link', 'add', link, 'netns', String(a.pid), 'type', 'veth', 'peer', 'name', link, 'netns', String(b.pid),
+  ];
   await promisify(execFile)('ip', pair, { env: environment });
   const script = 'ip link set "$0" up && ip address add "$1" dev "$0"';
   await Promise.all([a.ok('sh', ['-c', script, link, addresses[0]]), b.ok('sh', ['-c', script, link, addresses[1]])]);

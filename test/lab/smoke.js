@@ -58,14 +58,17 @@ try {
   for (const address of outside.addresses) assert.match(console1, new RegExp(`guest: ping ${address} ok`));
   took('guest has pinged the outside');
 
-  for (const address of guest) assert.equal((await outside.run('ping', ['-c', '1', '-W', '2', address])).code, 0, address);
+  for (const address of guest)
+    assert.equal((await outside.run('ping', ['-c', '1', '-W', '2', address])).code, 0, address);
   took('the outside has pinged the guest');
   await waitFor(async () => (await host.syslog()).some((line) => line.endsWith('smoke: web1 is wired to vnet0')), {
     what: "the hook's line in syslog",
   });
 
   await host.ok('virsh', ['shutdown', 'web1']);
-  await waitFor(async () => (await host.ok('virsh', ['domstate', 'web1'])).startsWith('shut off'), { what: 'shutdown' });
+  await waitFor(
+    async () => (await host.ok('virsh', ['domstate', 'web1'])).startsWith('shut off'), { what: 'shutdown' },
+  );
   took('shutdown by the power button');
   await host.ok('virsh', ['start', 'web1']);
   await host.ok('virsh', ['destroy', 'web1']);

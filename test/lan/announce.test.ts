@@ -14,15 +14,21 @@ import { POLICY } from '../fakes/policies.js';
 
 const GOOD: ExecResult = { exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '' };
 const MISSING: ExecResult = { ...GOOD, exitCode: undefined, errno: 'ENOENT' };
-const HOST: FakeHost = { links: { eno1: { ifindex: 2, mac: '02:00:00:00:00:01', addresses: ['198.51.100.1/24', '192.0.2.1/24'] }, eno2: { ifindex: 3, mac: '02:00:00:00:00:02' } } };
+const HOST: FakeHost = { links: {
+  eno1: { ifindex: 2, mac: '02:00:00:00:00:01', addresses: ['198.51.100.1/24', '192.0.2.1/24'] },
+  eno2: { ifindex: 3, mac: '02:00:00:00:00:02' },
+} };
 const LINK = attachmentOf({
-  kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: undefined, addresses: ['2001:db8::a', '192.0.2.10'], routes: [], gateways: [], table: 'main', protocol: 117, policy: POLICY,
+  kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: undefined, addresses: ['2001:db8::a', '192.0.2.10'],
+  routes: [], gateways: [], table: 'main', protocol: 117, policy: POLICY,
   proxy: ['eno1', 'eno2'],
 });
 
 let asked: ExecRequest[];
 let told: string[];
-const log = { info: (line: string) => { told.push(`info ${line}`); }, warn: (line: string) => { told.push(`warn ${line}`); } };
+const log = {
+  info: (line: string) => { told.push(`info ${line}`); }, warn: (line: string) => { told.push(`warn ${line}`); },
+};
 const answering = (result: ExecResult): Exec => (request) => {
   asked.push(request);
   return Promise.resolve(result);
@@ -35,16 +41,29 @@ beforeEach(() => {
 
 describe('announcing', () => {
   const presence = [
-    { dev: 'eno1', speaker: { mac: '02:00:00:00:00:01', linkLocal: 'fe80::1' }, addresses: ['192.0.2.10', '2001:db8::a'] },
-    { dev: 'eno2', speaker: { mac: '02:00:00:00:00:02', linkLocal: undefined }, addresses: ['192.0.2.10', '2001:db8::a'] },
+    {
+      dev: 'eno1',
+      speaker: { mac: '02:00:00:00:00:01', linkLocal: 'fe80::1' },
+      addresses: ['192.0.2.10', '2001:db8::a'],
+    },
+    {
+      dev: 'eno2',
+      speaker: { mac: '02:00:00:00:00:02', linkLocal: undefined },
+      addresses: ['192.0.2.10', '2001:db8::a'],
+    },
   ];
-  const added: Plan['operations'] = [{ key: '', before: undefined, after: { kind: 'neighbour-proxy', dev: 'eno2', address: '192.0.2.10', protocol: 117 } }];
-  const plan = (operations: Plan['operations'] = []): Pick<Plan, 'operations' | 'presence'> => ({ operations, presence });
+  const added: Plan['operations'] = [{
+    key: '', before: undefined, after: { kind: 'neighbour-proxy', dev: 'eno2', address: '192.0.2.10', protocol: 117 },
+  }];
+  const plan = (operations: Plan['operations'] = []): Pick<Plan, 'operations' | 'presence'> => ({
+    operations, presence,
+  });
 
   test('is one run for all addresses and links', async () => {
     await announce(answering(GOOD), log, { guest: 'web1', plan: plan(), fresh: true });
     expect(asked.map(({ tool, args, deadline }) => [tool, args.slice(2), deadline])).toEqual([['perl', ['0'], 3000]]);
-    expect(asked[0]?.input?.split('\n').map((line) => line.split(' ')[0])).toEqual(['eno1', 'eno1', 'eno1', 'eno2', 'eno2', 'eno2', '']);
+    expect(asked[0]?.input?.split('\n').map((line) => line.split(' ')[0]))
+      .toEqual(['eno1', 'eno1', 'eno1', 'eno2', 'eno2', 'eno2', '']);
     expect(told).toEqual(["info guest 'web1': announced 192.0.2.10, 2001:db8::a on 'eno1'", "info guest 'web1': announced 192.0.2.10, 2001:db8::a on 'eno2'"]);
   });
 
@@ -56,7 +75,9 @@ describe('announcing', () => {
   });
 
   test('on a link that is down is a warning for that link', async () => {
-    await announce(answering({ ...GOOD, stdout: '! eno1 Network is down\n' }), log, { guest: 'web1', plan: plan(), fresh: true });
+    await announce(
+      answering({ ...GOOD, stdout: '! eno1 Network is down\n' }), log, { guest: 'web1', plan: plan(), fresh: true },
+    );
     expect(told).toEqual(["warn guest 'web1' is not announced on 'eno1': Network is down: neighbours that knew it on another host notice the move late", "info guest 'web1': announced 192.0.2.10, 2001:db8::a on 'eno2'"]);
   });
 
@@ -73,8 +94,11 @@ describe('announcing', () => {
 });
 
 describe('asking neighbours', () => {
-  const probe = (result: ExecResult, { host = HOST, link = LINK } = {}): Promise<void> => probeNeighbours({ exec: answering(result), kernel: fakeKernel(host), log }, 'web1', [link]);
-  const heard = (dev: string, mac: string, address: string): ExecResult => ({ ...GOOD, stdout: announcementFrames({ mac, linkLocal: undefined }, address).map((bytes) => `${dev} ${Buffer.from(bytes).toString('hex')}\n`).join('') });
+  const probe = (result: ExecResult, { host = HOST, link = LINK } = {}): Promise<void> =>
+    probeNeighbours({ exec: answering(result), kernel: fakeKernel(host), log }, 'web1', [link]);
+  const heard = (dev: string, mac: string, address: string): ExecResult => ({
+    ...GOOD, stdout: announcementFrames({ mac, linkLocal: undefined }, address).map((bytes) => `${dev} ${Buffer.from(bytes).toString('hex')}\n`).join(''),
+  });
 
   test('is one run of less than a second for all addresses and links, from the address nearest to the one asked for', async () => {
     await probe(GOOD);
@@ -104,14 +128,18 @@ describe('asking neighbours', () => {
   });
 
   test('a link that cannot be asked on is a warning', async () => {
-    await probe({ ...GOOD, stdout: '! eno2 Network is down\n' }, { host: { links: { eno2: { ifindex: 3, mac: '02:00:00:00:00:02' } } } });
+    await probe({ ...GOOD, stdout: '! eno2 Network is down\n' }, {
+      host: { links: { eno2: { ifindex: 3, mac: '02:00:00:00:00:02' } } },
+    });
     expect(told).toEqual([
       "warn guest 'web1': cannot probe the neighbours on 'eno1' for its addresses: it does not exist",
       "warn guest 'web1': cannot probe the neighbours on 'eno2' for its addresses: Network is down",
     ]);
     told = [];
     asked = [];
-    await probe(GOOD, { host: { links: { eno1: { ifindex: 2, master: 'br0', mac: '02:00:00:00:00:01' }, eno2: { ifindex: 3 } } } });
+    await probe(GOOD, {
+      host: { links: { eno1: { ifindex: 2, master: 'br0', mac: '02:00:00:00:00:01' }, eno2: { ifindex: 3 } } },
+    });
     expect(told).toEqual([
       "warn guest 'web1': cannot probe the neighbours on 'eno1' for its addresses: it is a port of 'br0', which takes its frames: name 'br0' instead",
       "warn guest 'web1': cannot probe the neighbours on 'eno2' for its addresses: it has no Ethernet address",
@@ -129,6 +157,7 @@ describe('asking neighbours', () => {
 
 test('what the sender prints is read line by line, and words that are no frames are none', async () => {
   expect(await exchange(answering({ ...GOOD, stdout: 'eno1 0102\n! eno2 No such device or address\n\n' }), [], [1])).toEqual({
-    heard: [{ dev: 'eno1', bytes: Buffer.from([1, 2]) }], faults: [{ dev: 'eno2', reason: 'No such device or address' }],
+    heard: [{ dev: 'eno1', bytes: Buffer.from([1, 2]) }],
+    faults: [{ dev: 'eno2', reason: 'No such device or address' }],
   });
 });

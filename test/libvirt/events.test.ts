@@ -1,5 +1,7 @@
 // @tier fast
-/** Events and reconnecting, against a daemon that misbehaves at will: nothing is lost without a 'resync' that says so. */
+/**
+ * Events and reconnecting, against a daemon that misbehaves at will: nothing is lost without a 'resync' that says so.
+ */
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { connect, type ConnectOptions } from '../../lib/libvirt/connect.js';
 import type { Connection } from '../../lib/libvirt/connection.js';
@@ -59,17 +61,23 @@ describe('events', () => {
     peer.event('domain_event_callback_device_added', { callbackId: 1, domain: WEB1, alias: 'net1' });
     peer.event('domain_event_callback_device_removal_failed', { callbackId: 1, domain: WEB1, alias: 'net1' });
     peer.event('domain_event_callback_device_removed', { callbackId: 1, message: { domain: WEB1, alias: 'net1' } });
-    peer.event('domain_event_callback_metadata_change', { callbackId: 1, domain: WEB1, type: 2, uri: 'urn:guestwire:1' });
+    peer.event(
+      'domain_event_callback_metadata_change', { callbackId: 1, domain: WEB1, type: 2, uri: 'urn:guestwire:1' },
+    );
     peer.event('network_event_lifecycle', { callbackId: 1, network: WEB1, event: 3, detail: 0 });
     lifecycle(peer, 5, 1);
     expect(await take(events, 7)).toEqual([
-      'web1 started booted', 'web1 device-added net1', 'web1 device-removal-failed net1', 'web1 device-removed net1', 'web1 metadata urn:guestwire:1', 'web1 stopped', 'web1 stopped destroyed',
+      'web1 started booted', 'web1 device-added net1', 'web1 device-removal-failed net1', 'web1 device-removed net1',
+      'web1 metadata urn:guestwire:1', 'web1 stopped', 'web1 stopped destroyed',
     ]);
   });
 
   test('are registered once for several consumers, and given back by the last', async () => {
     const libvirt = await open();
-    const [one, two] = [libvirt.events({ kinds: ['domain-lifecycle'] }), libvirt.events({ kinds: ['domain-lifecycle', 'network-lifecycle'] })];
+    const [one, two] = [
+      libvirt.events({ kinds: ['domain-lifecycle'] }),
+      libvirt.events({ kinds: ['domain-lifecycle', 'network-lifecycle'] }),
+    ];
     expect([...await take(one, 1), ...await take(two, 1)]).toEqual(['resync start', 'resync start']);
     lifecycle(last(), 2);
     expect([...await take(one, 1), ...await take(two, 1)]).toEqual(['web1 started booted', 'web1 started booted']);
@@ -102,7 +110,8 @@ describe('events', () => {
     const events = libvirt.events();
     expect(await take(events, 1)).toEqual(['resync start']);
     const alias = 'x'.repeat(1_000_000);
-    for (let n = 0; n < 20; n += 1) last().event('domain_event_callback_device_added', { callbackId: 1, domain: WEB1, alias });
+    for (let n = 0; n < 20; n += 1)
+      last().event('domain_event_callback_device_added', { callbackId: 1, domain: WEB1, alias });
     await libvirt.hostname({ timeout: 10_000 });
     lifecycle(last(), 2);
     expect(await take(events, 1)).toEqual(['resync overflow']);
@@ -133,13 +142,19 @@ describe('events', () => {
     const libvirt = await open();
     const events = libvirt.events();
     expect(await take(events, 1)).toEqual(['resync start']);
-    last().send({ header: { program: 0x2000_8086, version: 1, procedure: 318, type: 2, serial: 1, status: 0 }, payload: new Uint8Array(3) });
+    last().send({
+      header: { program: 0x2000_8086, version: 1, procedure: 318, type: 2, serial: 1, status: 0 },
+      payload: new Uint8Array(3),
+    });
     expect(await take(events, 2)).toEqual(['disconnected', 'resync reconnected']);
   });
 
   test('of a newer libvirt are passed over', async () => {
     const libvirt = await open();
-    last().send({ header: { program: 0x2000_8086, version: 1, procedure: 999, type: 2, serial: 1, status: 0 }, payload: new Uint8Array(8) });
+    last().send({
+      header: { program: 0x2000_8086, version: 1, procedure: 999, type: 2, serial: 1, status: 0 },
+      payload: new Uint8Array(8),
+    });
     expect(await libvirt.hostname()).toBe('fake');
     expect(daemon.peers).toHaveLength(1);
   });
@@ -161,7 +176,8 @@ describe('a connection that breaks', () => {
 
   test('fails what was under way, and never repeats it', async () => {
     const libvirt = await open({ domain_attach_device_flags: ({ socket }) => { socket.destroy(); } });
-    await expect(libvirt.attachDevice(WEB1_REF, '<interface/>')).rejects.toMatchObject({ code: 'ERR_LIBVIRT_CONNECTION', retryable: true });
+    await expect(libvirt.attachDevice(WEB1_REF, '<interface/>'))
+      .rejects.toMatchObject({ code: 'ERR_LIBVIRT_CONNECTION', retryable: true });
     expect(await libvirt.hostname()).toBe('fake');
     expect(daemon.called.filter((name) => name === 'domain_attach_device_flags')).toHaveLength(1);
   });
@@ -171,8 +187,11 @@ describe('a connection that breaks', () => {
     daemon.answer({ connect_open: () => undefined });
     last().socket.destroy();
     await waitFor(() => daemon.peers.length > 1, { what: 'another attempt' });
-    await expect(libvirt.hostname({ timeout: 50 })).rejects.toMatchObject({ code: 'ERR_LIBVIRT_TIMEOUT', message: expect.stringContaining('connect_get_hostname waited 50 ms for a connection') });
-    await expect(libvirt.hostname({ signal: AbortSignal.timeout(50) })).rejects.toMatchObject({ code: 'ERR_LIBVIRT_ABORTED' });
+    await expect(libvirt.hostname({ timeout: 50 })).rejects.toMatchObject({
+      code: 'ERR_LIBVIRT_TIMEOUT', message: expect.stringContaining('connect_get_hostname waited 50 ms for a connection'),
+    });
+    await expect(libvirt.hostname({ signal: AbortSignal.timeout(50) }))
+      .rejects.toMatchObject({ code: 'ERR_LIBVIRT_ABORTED' });
     const patient = libvirt.hostname({ timeout: 10_000 });
     daemon.answer({ connect_open: (peer, call) => { peer.reply('connect_open', call, undefined); } });
     expect(await patient).toBe('fake');
@@ -180,7 +199,9 @@ describe('a connection that breaks', () => {
 
   test('is not made anew with the daemon of another driver, which knows none of the guests', async () => {
     const libvirt = await open();
-    const answerAs = (uri: string): void => { daemon.answer({ connect_get_uri: (peer, call) => { peer.reply('connect_get_uri', call, { uri }); } }); };
+    const answerAs = (uri: string): void => {
+      daemon.answer({ connect_get_uri: (peer, call) => { peer.reply('connect_get_uri', call, { uri }); } });
+    };
     answerAs('other:///system');
     const attempts = daemon.peers.length;
     last().socket.destroy();
@@ -194,7 +215,10 @@ describe('a connection that breaks', () => {
 
   test('is not asked again in a hurry by a daemon that drops every client', async () => {
     await open();
-    daemon.answer({ connect_get_uri: (peer, call) => { peer.reply('connect_get_uri', call, { uri: 'fake:///system' }); peer.socket.end(); } });
+    daemon.answer({ connect_get_uri: (peer, call) => {
+      peer.reply('connect_get_uri', call, { uri: 'fake:///system' });
+      peer.socket.end();
+    } });
     last().socket.destroy();
     await new Promise((resolve) => { setTimeout(resolve, 500); });
     // 20, 40, 80, 80, ... with a quarter less each at most.

@@ -1,7 +1,8 @@
 // @tier fast long
 /**
- * The decoder against tens of thousands of messages that are nearly right: each gives a value that encodes to the same bytes,
- * or a ValueError, and nothing else, in bounded time and memory. The seed is printed; GUESTWIRE_TEST_SEED runs it again.
+ * The decoder against tens of thousands of messages that are nearly right: each gives a value that encodes to the same
+ * bytes, or a ValueError, and nothing else, in bounded time and memory. The seed is printed; GUESTWIRE_TEST_SEED runs
+ * it again.
  */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
@@ -16,7 +17,9 @@ import { bound, figure, rounds } from '../tiers/bound.js';
 
 const SEED = Number(process.env['GUESTWIRE_TEST_SEED'] ?? 20_261_123);
 const ROUNDS = rounds(20_000);
-const { frames } = JSON.parse(readFileSync('fixtures/libvirt/frames.json', 'utf8')) as { frames: Record<string, string> };
+const { frames } = JSON.parse(
+  readFileSync('fixtures/libvirt/frames.json', 'utf8'),
+) as { frames: Record<string, string> };
 const SAMPLES = Object.values(frames).map((hex) => new Uint8Array(Buffer.from(hex, 'hex')));
 
 /** mulberry32: the same numbers for the same seed, on every machine. */
@@ -30,7 +33,10 @@ function random(seed: number): (below: number) => number {
   };
 }
 
-const NASTY = [0, 1, 2, 3, 5, 0x7f, 0xff, 0x4000, 0x4001, 0x40_0000, 0x40_0001, 0x200_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_fffc, 0xffff_ffff];
+const NASTY = [
+  0, 1, 2, 3, 5, 0x7f, 0xff, 0x4000, 0x4001, 0x40_0000, 0x40_0001, 0x200_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_fffc,
+  0xffff_ffff,
+];
 
 /** Returns `bytes` with one to four changes; `from` and what is before stays as it is. */
 function mutate(bytes: Uint8Array, from: number, pick: (below: number) => number): Uint8Array {
@@ -41,10 +47,20 @@ function mutate(bytes: Uint8Array, from: number, pick: (below: number) => number
     switch (pick(6)) {
       case 0: changed[at] = pick(256); break;
       case 1: changed[at] = (changed[at] ?? 0) ^ (1 << pick(8)); break;
-      case 2: if (word + 4 <= changed.length) new DataView(changed.buffer).setUint32(word, NASTY[pick(NASTY.length)] ?? 0); break;
+      case 2:
+        if (word + 4 <= changed.length)
+          new DataView(changed.buffer).setUint32(word, NASTY[pick(NASTY.length)] ?? 0);
+        break;
       case 3: changed = changed.slice(0, at); break;
-      case 4: changed = Uint8Array.from([...changed.subarray(0, at), ...changed.subarray(at, at + 4 * pick(16)), ...changed.subarray(at)]); break;
-      default: changed = Uint8Array.from([...changed.subarray(0, word), ...changed.subarray(Math.min(changed.length, word + 4 * pick(4)))]);
+      case 4:
+        changed = Uint8Array.from([
+          ...changed.subarray(0, at), ...changed.subarray(at, at + 4 * pick(16)), ...changed.subarray(at),
+        ]);
+        break;
+      default:
+        changed = Uint8Array.from([
+          ...changed.subarray(0, word), ...changed.subarray(Math.min(changed.length, word + 4 * pick(4))),
+        ]);
     }
   }
   return changed;
@@ -100,7 +116,8 @@ describe(`${ROUNDS} mutated messages, seed ${SEED}`, () => {
       if (bytes.length >= 28 && pick(8) !== 0) new DataView(bytes.buffer).setUint32(0, bytes.length);
       const cut = pick(bytes.length + 1);
       const whole = attempt(() => {
-        for (const chunk of [bytes.subarray(0, cut), bytes.subarray(cut)]) for (const message of splitter.push(chunk)) expectSameMessage(message);
+        for (const chunk of [bytes.subarray(0, cut), bytes.subarray(cut)])
+          for (const message of splitter.push(chunk)) expectSameMessage(message);
       });
       if (!whole) refused += 1;
       expect(splitter.held()).toBeLessThan(MESSAGE_MAX + 4);
@@ -119,16 +136,25 @@ describe(`a client whose daemon goes mad, seed ${SEED}`, () => {
     const daemon = await startFakeDaemon({
       connect_get_hostname: (peer, call) => {
         if (!mad) peer.reply('connect_get_hostname', call, { hostname: 'sane' });
-        else if (peer.socket.writable) peer.socket.write(mutate(encodeMessage({ header: { ...call.header, type: 1 }, payload: new Uint8Array([0, 0, 0, 4, 119, 101, 98, 49]) }), 0, pick));
+        else if (peer.socket.writable) peer.socket.write(mutate(
+          encodeMessage({
+            header: { ...call.header, type: 1 }, payload: new Uint8Array([0, 0, 0, 4, 119, 101, 98, 49]),
+          }),
+          0,
+          pick,
+        ));
       },
     });
     const libvirt = await connect(daemon.uri, { timeout: 60, reconnect: { first: 1, most: 2 } });
     const codes = new Map<string, number>();
     for (let round = 0; round < 400; round += 1) {
-      const code = await libvirt.hostname({ timeout: 30 }).then(() => 'value', (error: unknown) => (error as { code: string }).code);
+      const code = await libvirt.hostname({ timeout: 30 }).then(() => 'value', (error: unknown) =>
+        (error as { code: string }).code);
       codes.set(code, (codes.get(code) ?? 0) + 1);
     }
-    for (const code of codes.keys()) expect(['value', 'ERR_LIBVIRT', 'ERR_LIBVIRT_PROTOCOL', 'ERR_LIBVIRT_CONNECTION', 'ERR_LIBVIRT_TIMEOUT']).toContain(code);
+    for (const code of codes.keys()) expect([
+      'value', 'ERR_LIBVIRT', 'ERR_LIBVIRT_PROTOCOL', 'ERR_LIBVIRT_CONNECTION', 'ERR_LIBVIRT_TIMEOUT',
+    ]).toContain(code);
     expect(codes.get('ERR_LIBVIRT_PROTOCOL')).toBeGreaterThan(10);
     mad = false;
     expect(await libvirt.hostname({ timeout: 10_000 }).catch(() => libvirt.hostname({ timeout: 10_000 }))).toBe('sane');
@@ -145,5 +171,6 @@ function expectSame(codec: Codec<unknown>, payload: Uint8Array): void {
 
 function expectSameMessage(message: Message): void {
   const { header, payload } = decodeMessage(encodeMessage(message));
-  if (JSON.stringify(header) !== JSON.stringify(message.header) || Buffer.compare(payload, message.payload) !== 0) throw new Error('a message changed on its way');
+  if (JSON.stringify(header) !== JSON.stringify(message.header) || Buffer.compare(payload, message.payload) !== 0)
+    throw new Error('a message changed on its way');
 }

@@ -1,5 +1,8 @@
 // @tier kernel
-/** Procedure numbers against the tapset that the installed libvirt ships (Debian 12: libvirt-daemon-system, 13: libvirt-common). */
+/**
+ * Procedure numbers against the tapset that the installed libvirt ships (Debian 12: libvirt-daemon-system, 13:
+ * libvirt-common).
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect } from '@jest/globals';
 import { EVENTS, KEEPALIVE_PROGRAM, PING, PONG, PROCEDURES, REMOTE_PROGRAM } from '../../lib/libvirt/protocol.js';

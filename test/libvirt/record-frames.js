@@ -1,5 +1,5 @@
-// Records fixtures/libvirt/frames.json: what libvirt's own client and daemon say to each other. Run it as root, by hand,
-// with another libvirt than the one named in the file: node test/libvirt/record-frames.js
+// Records fixtures/libvirt/frames.json: what libvirt's own client and daemon say to each other. Run it as root, by
+// hand, with another libvirt than the one named in the file: node test/libvirt/record-frames.js
 import { writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import process from 'node:process';
@@ -45,7 +45,8 @@ try {
   await sleep(3000);
   await host.define(domainXml({ name: 'web1', uuid: UUID, nics: [] }));
   for (const command of [
-    'start web1', 'domuuid web1', `domname ${UUID}`, 'list --all', 'net-list --all', 'net-define /run/net.xml', 'net-uuid lan', 'net-dumpxml lan', 'net-list --all',
+    'start web1', 'domuuid web1', `domname ${UUID}`, 'list --all', 'net-list --all',
+    'net-define /run/net.xml', 'net-uuid lan', 'net-dumpxml lan', 'net-list --all',
     'attach-device web1 /run/nic.xml --live', 'update-device web1 /run/nic.xml --live', 'detach-device web1 /run/nic.xml --live --config', 'domuuid nobody',
     'domstate web1', 'hostname', 'version --daemon', 'metadata web1 urn:x --live --key x --set <x/>', 'metadata web1 urn:x', 'dumpxml --inactive web1', 'destroy web1',
     'uri', 'net-undefine lan',

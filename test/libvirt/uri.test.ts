@@ -9,7 +9,9 @@ import { findSocket, type LocalUri, parseUri } from '../../lib/libvirt/uri.js';
 import type { Exec, ExecRequest, ExecResult } from '../../lib/system/exec.js';
 
 describe('a URI', () => {
-  const local = { way: 'socket', driver: 'qemu', name: 'qemu:///system', session: false, socket: undefined, mode: 'auto' };
+  const local = {
+    way: 'socket', driver: 'qemu', name: 'qemu:///system', session: false, socket: undefined, mode: 'auto',
+  };
   test.each<[string, object]>([
     ['qemu:///system', local],
     ['QEMU+UNIX:///system', { ...local, name: 'QEMU:///system' }],
@@ -46,7 +48,8 @@ describe('the socket', () => {
   afterEach(() => { rmSync(directory, { recursive: true }); });
   const find = (uri: string, present: readonly string[], readOnly = false): Promise<string> => {
     for (const name of present) writeFileSync(join(directory, name), '');
-    return findSocket(parseUri(uri) as LocalUri, { readOnly, directory }).then((path) => path.slice(directory.length + 1));
+    return findSocket(parseUri(uri) as LocalUri, { readOnly, directory }).then((path) =>
+      path.slice(directory.length + 1));
   };
   const BOTH = ['libvirt-sock', 'libvirt-sock-ro', 'virtqemud-sock', 'virtqemud-sock-ro', 'virtxend-sock'];
 
@@ -72,19 +75,30 @@ describe('the socket', () => {
 
 describe('another host', () => {
   const URI = 'qemu+ssh://host/system';
-  const done: ExecResult = { exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: `${URI}\n`, stderr: '' };
+  const done: ExecResult = {
+    exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: `${URI}\n`, stderr: '',
+  };
   const answering = (results: readonly Partial<ExecResult>[]): { exec: Exec; asked: ExecRequest[] } => {
     const asked: ExecRequest[] = [];
-    return { asked, exec: (request) => { asked.push(request); return Promise.resolve({ ...done, ...results[asked.length - 1] }); } };
+    return {
+      asked,
+      exec: (request) => { asked.push(request); return Promise.resolve({ ...done, ...results[asked.length - 1] }); },
+    };
   };
 
   test('is asked by virsh, with nothing that could be taken for an option', async () => {
     const { exec, asked } = answering([{}, {}]);
     const libvirt = await connect(URI, { exec, readOnly: true, timeout: 5000 });
-    await libvirt.setMetadata({ name: '--all', uuid: '11111111-2222-3333-4444-55555555555A', id: 1 }, { uri: '--uri', key: '--key', xml: '--set', affect: 'both', timeout: 700 });
+    await libvirt.setMetadata({ name: '--all', uuid: '11111111-2222-3333-4444-55555555555A', id: 1 }, {
+      uri: '--uri', key: '--key', xml: '--set', affect: 'both', timeout: 700,
+    });
     expect(asked.map(({ tool, args, deadline }) => [tool, args.slice(0, 3), args.slice(3), deadline])).toEqual([
       ['virsh', ['--quiet', `--connect=${URI}`, '--readonly'], ['uri'], 5000],
-      ['virsh', ['--quiet', `--connect=${URI}`, '--readonly'], ['metadata', '--domain=11111111-2222-3333-4444-55555555555a', '--uri=--uri', '--live', '--config', '--key=--key', '--set=--set'], 700],
+      [
+        'virsh', ['--quiet', `--connect=${URI}`, '--readonly'],
+        ['metadata', '--domain=11111111-2222-3333-4444-55555555555a', '--uri=--uri', '--live', '--config', '--key=--key', '--set=--set'],
+        700,
+      ],
     ]);
     expect(Object.keys(asked[0]?.env ?? {})).not.toContain('NODE_OPTIONS');
   });
@@ -92,9 +106,17 @@ describe('another host', () => {
   test.each<[Partial<ExecResult>, Record<string, unknown>]>([
     [{ exitCode: 1, stderr: 'error: failed to connect to the hypervisor\nerror: no route\n' }, { code: 'ERR_LIBVIRT_CONNECTION', message: `virsh of '${URI}': hostname: failed to connect to the hypervisor: no route` }],
     [{ exitCode: 1, stderr: 'error: failed to get hostname\nerror: Requested operation is not valid: no\n' }, { code: 'ERR_LIBVIRT', refusal: { reason: 'VIR_ERR_OPERATION_INVALID' } }],
-    [{ exitCode: 1, stderr: 'error: something new\n' }, { code: 'ERR_LIBVIRT', refusal: { reason: 'VIR_ERR_UNKNOWN', reasonNumber: undefined, message: 'something new' } }],
+    [
+      { exitCode: 1, stderr: 'error: something new\n' },
+      {
+        code: 'ERR_LIBVIRT', refusal: { reason: 'VIR_ERR_UNKNOWN', reasonNumber: undefined, message: 'something new' },
+      },
+    ],
     [{ exitCode: undefined, timedOut: true }, { code: 'ERR_LIBVIRT_TIMEOUT' }],
-    [{ exitCode: undefined, errno: 'ENOENT' }, { code: 'ERR_LIBVIRT_CONNECTION', message: expect.stringContaining('install package libvirt-clients') }],
+    [
+      { exitCode: undefined, errno: 'ENOENT' },
+      { code: 'ERR_LIBVIRT_CONNECTION', message: expect.stringContaining('install package libvirt-clients') },
+    ],
     [{ exitCode: undefined, signal: 'SIGKILL' }, { code: 'ERR_LIBVIRT_CONNECTION' }],
   ])('that fails with %j is an error of a type', async (result, expected) => {
     const libvirt = await connect(URI, { exec: answering([{}, result]).exec });
@@ -102,7 +124,9 @@ describe('another host', () => {
   });
 
   test('whose lists are not as they should be is an error', async () => {
-    const libvirt = await connect(URI, { exec: answering([{}, { stdout: 'nonsense\n' }, { stdout: 'nonsense\n' }]).exec });
+    const libvirt = await connect(
+      URI, { exec: answering([{}, { stdout: 'nonsense\n' }, { stdout: 'nonsense\n' }]).exec },
+    );
     await expect(libvirt.listDomains()).rejects.toMatchObject({ code: 'ERR_LIBVIRT_PROTOCOL' });
     await expect(libvirt.version()).rejects.toMatchObject({ code: 'ERR_LIBVIRT_PROTOCOL' });
   });
@@ -111,7 +135,8 @@ describe('another host', () => {
     let calls = 0;
     const exec: Exec = () => { calls += 1; return calls === 1 ? Promise.resolve(done) : new Promise(() => undefined); };
     const libvirt = await connect(URI, { exec });
-    await expect(libvirt.hostname({ signal: AbortSignal.timeout(20) })).rejects.toMatchObject({ code: 'ERR_LIBVIRT_ABORTED' });
+    await expect(libvirt.hostname({ signal: AbortSignal.timeout(20) }))
+      .rejects.toMatchObject({ code: 'ERR_LIBVIRT_ABORTED' });
     const pending = expect(libvirt.hostname()).rejects.toMatchObject({ code: 'ERR_LIBVIRT_CLOSED' });
     await libvirt.close();
     await pending;
@@ -120,6 +145,8 @@ describe('another host', () => {
   test('is not sent what a command line cannot hold', async () => {
     const libvirt = await connect(URI, { exec: answering([{}]).exec });
     const web1 = { name: 'web1', uuid: '11111111-2222-3333-4444-555555555555', id: undefined };
-    for (const xml of ['a\0b', 'x'.repeat(140_000)]) await expect(libvirt.setMetadata(web1, { uri: 'u', key: 'k', xml })).rejects.toMatchObject({ code: 'ERR_LIBVIRT_ARGUMENT' });
+    for (const xml of ['a\0b', 'x'.repeat(140_000)]) await expect(libvirt.setMetadata(web1, {
+      uri: 'u', key: 'k', xml,
+    })).rejects.toMatchObject({ code: 'ERR_LIBVIRT_ARGUMENT' });
   });
 });

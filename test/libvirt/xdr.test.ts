@@ -35,7 +35,10 @@ describe('what is no such value is refused when it is read', () => {
   test.each<[string, Codec<never>, string, string]>([
     ['a number that ends early', int as Codec<never>, '0000', 'the data ends at byte 2, inside a number'],
     ['a string that ends early', string(8) as Codec<never>, '00000005 77656231', 'the data ends at byte 8, inside 5 bytes that start at 4'],
-    ['a string longer than its bound', string(8) as Codec<never>, '00000009 770000000000000000000000', 'a length of 9 is more than 8'],
+    [
+      'a string longer than its bound', string(8) as Codec<never>, '00000009 770000000000000000000000',
+      'a length of 9 is more than 8',
+    ],
     ['a string of 4 GiB', string(8) as Codec<never>, 'ffffffff', 'a length of 4294967295 is more than 8'],
     ['a string with a NUL', string(8) as Codec<never>, '00000003 61006200', 'a string holds a NUL'],
     ['a string that is not UTF-8', string(8) as Codec<never>, '00000001 ff000000', 'a string is not UTF-8'],

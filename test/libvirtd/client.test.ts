@@ -1,7 +1,7 @@
 // @tier libvirt
 /**
- * The client against a real, private libvirtd: what it reads is what virsh reads, what it changes virsh sees, events come in
- * libvirt's order, and after kill -9 of the daemon everything goes on.
+ * The client against a real, private libvirtd: what it reads is what virsh reads, what it changes virsh sees, events
+ * come in libvirt's order, and after kill -9 of the daemon everything goes on.
  */
 import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
 import { connect, type ConnectOptions } from '../../lib/libvirt/connect.js';
@@ -81,16 +81,21 @@ describe('what is read', () => {
     expect(await libvirt.listDomains({ state: 'active' })).toEqual([]);
     expect(await libvirt.lookupDomain({ name: 'web1' })).toEqual({ name: 'web1', uuid: UUID, id: undefined });
     expect(await libvirt.domainState(await web1())).toBe('shutoff');
-    expect(await libvirt.domainXml(await web1())).toBe((await host.ok('virsh', ['dumpxml', 'web1'])).replace(/\n\n$/, '\n'));
+    expect(await libvirt.domainXml(await web1()))
+      .toBe((await host.ok('virsh', ['dumpxml', 'web1'])).replace(/\n\n$/, '\n'));
   });
 
   libvirtTest('that is not there is an error with its name', async () => {
     await expect(libvirt.lookupDomain({ name: 'nobody' })).rejects.toMatchObject({
-      code: 'ERR_LIBVIRT', refusal: { reason: 'VIR_ERR_NO_DOMAIN', reasonNumber: 42, origin: 'VIR_FROM_QEMU', message: "Domain not found: no domain with matching name 'nobody'" },
+      code: 'ERR_LIBVIRT',
+      refusal: { reason: 'VIR_ERR_NO_DOMAIN', reasonNumber: 42, origin: 'VIR_FROM_QEMU', message: "Domain not found: no domain with matching name 'nobody'" },
     });
-    await expect(libvirt.lookupNetwork({ uuid: UUID })).rejects.toMatchObject({ refusal: { reason: 'VIR_ERR_NO_NETWORK', origin: 'VIR_FROM_NETWORK' } });
-    await expect(libvirt.attachDevice(await web1(), '<interface')).rejects.toMatchObject({ refusal: { reason: 'VIR_ERR_XML_DETAIL', origin: 'VIR_FROM_DOMAIN' } });
-    await expect(libvirt.attachDevice(await web1(), MORE_NIC, { affect: 'live' })).rejects.toMatchObject({ refusal: { reason: 'VIR_ERR_OPERATION_INVALID' } });
+    await expect(libvirt.lookupNetwork({ uuid: UUID }))
+      .rejects.toMatchObject({ refusal: { reason: 'VIR_ERR_NO_NETWORK', origin: 'VIR_FROM_NETWORK' } });
+    await expect(libvirt.attachDevice(await web1(), '<interface'))
+      .rejects.toMatchObject({ refusal: { reason: 'VIR_ERR_XML_DETAIL', origin: 'VIR_FROM_DOMAIN' } });
+    await expect(libvirt.attachDevice(await web1(), MORE_NIC, { affect: 'live' }))
+      .rejects.toMatchObject({ refusal: { reason: 'VIR_ERR_OPERATION_INVALID' } });
   });
 
   libvirtTest('a hundred times at once, in one go', async () => {
@@ -107,7 +112,8 @@ describe('what is read', () => {
     const lan = { name: 'lan', uuid: '66666666-7777-8888-9999-aaaaaaaaaaaa' };
     expect(await libvirt.listNetworks()).toEqual([lan]);
     expect(await libvirt.listNetworks({ state: 'active' })).toEqual([]);
-    expect([await libvirt.lookupNetwork({ name: 'lan' }), await libvirt.lookupNetwork({ uuid: lan.uuid })]).toEqual([lan, lan]);
+    expect([await libvirt.lookupNetwork({ name: 'lan' }), await libvirt.lookupNetwork({ uuid: lan.uuid })])
+      .toEqual([lan, lan]);
     expect(await libvirt.networkXml(lan)).toContain("<bridge name='virbr9'");
     await host.ok('virsh', ['net-start', 'lan']);
     expect(await libvirt.listNetworks({ state: 'active' })).toEqual([lan]);
@@ -149,7 +155,8 @@ describe('the life of a guest', () => {
     await waitFor(() => seen.at(-1) === 'web1 stopped destroyed', { what: 'the last event' });
     // QEMU tells of its shutdown, or is dead before it can.
     expect(seen.filter((event) => event !== 'web1 shutdown host')).toEqual([
-      'resync start', 'web1 element urn:guestwire:1', 'web1 resumed unpaused', 'web1 started booted', 'web1 element urn:guestwire:1', 'web1 element urn:guestwire:1',
+      'resync start', 'web1 element urn:guestwire:1', 'web1 resumed unpaused',
+      'web1 started booted', 'web1 element urn:guestwire:1', 'web1 element urn:guestwire:1',
       'web1 device-added net1', 'web1 suspended paused', 'web1 resumed unpaused', 'web1 stopped destroyed',
     ]);
   }, 60_000);
@@ -157,7 +164,9 @@ describe('the life of a guest', () => {
   libvirtTest('with a device that the guest lets go', async () => {
     const { seen } = watch(await open());
     const uuid = '22222222-2222-3333-4444-555555555555';
-    await host.define(domainXml({ name: 'live', uuid, nics: [nic('52:54:00:00:00:20')], guest: { image: await guestImage(), cmdline: 'gw.wait=1' } }));
+    await host.define(domainXml({
+      name: 'live', uuid, nics: [nic('52:54:00:00:00:20')], guest: { image: await guestImage(), cmdline: 'gw.wait=1' },
+    }));
     await host.ok('virsh', ['start', 'live']);
     const live = await libvirt.lookupDomain({ uuid });
     await libvirt.attachDevice(live, MORE_NIC, { affect: 'live' });
@@ -187,7 +196,8 @@ describe('the daemon', () => {
       await host.startLibvirtd();
       expect(await waiting).toBe('running');
       await waitFor(() => seen.at(-1) === 'resync reconnected', { what: 'the resync' });
-      expect(await connection.listDomains({ state: 'active' })).toEqual([{ name: 'web1', uuid: UUID, id: expect.any(Number) }]);
+      expect(await connection.listDomains({ state: 'active' }))
+        .toEqual([{ name: 'web1', uuid: UUID, id: expect.any(Number) }]);
       await connection.setMetadata(await web1Ref(), { uri: 'urn:x', key: 'x', xml: '<x/>', affect: 'live' });
       await waitFor(() => seen.length === before + 3, { what: 'an event of the new daemon' });
       expect(seen.slice(before)).toEqual(['disconnected', 'resync reconnected', 'web1 element urn:x']);
@@ -223,7 +233,8 @@ describe('the daemon', () => {
     expect(domain).toMatchObject({ name: 'test', id: 1 });
     expect(await connection.listNetworks()).toMatchObject([{ name: 'default' }]);
     const readOnly = await open('qemu:///system', { readOnly: true });
-    await expect(readOnly.setMetadata(await web1Ref(), { uri: 'urn:x', key: 'x', xml: '<x/>' })).rejects.toMatchObject({ refusal: { reason: 'VIR_ERR_OPERATION_DENIED' } });
+    await expect(readOnly.setMetadata(await web1Ref(), { uri: 'urn:x', key: 'x', xml: '<x/>' }))
+      .rejects.toMatchObject({ refusal: { reason: 'VIR_ERR_OPERATION_DENIED' } });
     const wherever = await open('');
     expect(wherever.uri).toBe('qemu:///system');
   });
@@ -232,7 +243,8 @@ describe('the daemon', () => {
 describe('through virsh', () => {
   libvirtTest('the same is read and changed, and events are refused by a typed error', async () => {
     const remote = await connectVirsh({ exec, uri: host.uri, readOnly: false, timeout: 20_000 }, {});
-    expect([remote.uri, remote.transport, await remote.hostname(), await remote.version()]).toEqual([host.uri, 'virsh', 'rpc', await libvirt.version()]);
+    expect([remote.uri, remote.transport, await remote.hostname(), await remote.version()])
+      .toEqual([host.uri, 'virsh', 'rpc', await libvirt.version()]);
     expect(await remote.listDomains()).toEqual(await libvirt.listDomains());
     await host.ok('virsh', ['start', 'web1']);
     const domain = await remote.lookupDomain({ name: 'web1' });
@@ -243,7 +255,8 @@ describe('through virsh', () => {
     const gw = { uri: 'urn:guestwire:1', key: 'gw' };
     expect(await remote.getMetadata(domain, gw)).toBeUndefined();
     await remote.setMetadata(domain, { ...gw, xml: '<guestwire a="1"/>', affect: 'both' });
-    expect([await remote.getMetadata(domain, gw), await libvirt.getMetadata(domain, { ...gw, affect: 'config' })]).toEqual(['<guestwire a="1"/>', '<guestwire a="1"/>']);
+    expect([await remote.getMetadata(domain, gw), await libvirt.getMetadata(domain, { ...gw, affect: 'config' })])
+      .toEqual(['<guestwire a="1"/>', '<guestwire a="1"/>']);
     await remote.setMetadata(domain, { ...gw, xml: undefined, affect: 'both' });
     await remote.attachDevice(domain, MORE_NIC, { affect: 'live' });
     await remote.updateDevice(domain, MORE_NIC.replace('<model', "<link state='down'/><model"), { affect: 'live' });
@@ -258,7 +271,10 @@ describe('through virsh', () => {
       [() => remote.lookupDomain({ name: '1' }), { code: 'ERR_LIBVIRT', refusal: { reason: 'VIR_ERR_NO_DOMAIN' } }],
       [() => remote.attachDevice(domain, '<interface'), { code: 'ERR_LIBVIRT' }],
       [() => remote.domainXml({ ...domain, uuid: '--help' }), { code: 'ERR_LIBVIRT_ARGUMENT' }],
-      [() => remote.attachDevice(domain, MORE_NIC, { affect: 'live' }), { code: 'ERR_LIBVIRT', refusal: { reason: 'VIR_ERR_OPERATION_INVALID', reasonNumber: 55 } }],
+      [
+        () => remote.attachDevice(domain, MORE_NIC, { affect: 'live' }),
+        { code: 'ERR_LIBVIRT', refusal: { reason: 'VIR_ERR_OPERATION_INVALID', reasonNumber: 55 } },
+      ],
     ] as const) await expect(attempt()).rejects.toMatchObject(expected);
     expect(() => remote.events()).toThrow(expect.objectContaining({ code: 'ERR_LIBVIRT_UNSUPPORTED' }));
     await Promise.all([remote.close(), remote.close()]);

@@ -1,5 +1,7 @@
 // @tier libvirt
-/** A guest with a routed link that migrates between two real libvirts, and what `guestwire reconcile` does on either. */
+/**
+ * A guest with a routed link that migrates between two real libvirts, and what `guestwire reconcile` does on either.
+ */
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { metadata, nic } from '../fakes/guest-xml.js';
@@ -39,7 +41,8 @@ afterAll(async () => {
 
 async function routes(host: Host): Promise<string[]> {
   const text = await host.ok('sh', ['-c', 'ip route show table all proto 117']);
-  return text.trim().split('\n').filter(Boolean).map((line) => line.replace(/ (scope|metric|linkdown).*/, ' proto 117'));
+  return text.trim().split('\n').filter(Boolean).map((line) =>
+    line.replace(/ (scope|metric|linkdown).*/, ' proto 117'));
 }
 
 function reconcile(host: Host, ...args: string[]): ReturnType<Host['run']> {
@@ -52,7 +55,10 @@ async function config(host: Host, text: string): Promise<void> {
 
 const state = async (host: Host): Promise<string> => host.ok('sh', ['-c', 'ls -A /run/guestwire 2>/dev/null || true']);
 const migrate = (): ReturnType<Host['run']> =>
-  here.run('virsh', ['-q', 'migrate', '--live', '--undefinesource', '--persistent', 'web1', there.uri, '--migrateuri', 'tcp://203.0.113.2']);
+  here.run('virsh', [
+    '-q', 'migrate', '--live', '--undefinesource', '--persistent', 'web1', there.uri, '--migrateuri',
+    'tcp://203.0.113.2',
+  ]);
 
 describe('guestwire reconcile', () => {
   libvirtTest('puts a running guest right, and has nothing to do the second time', async () => {
@@ -66,7 +72,10 @@ describe('guestwire reconcile', () => {
 
   libvirtTest('follows metadata that was edited while the guest runs, also to nothing', async () => {
     // libvirt declares the prefix of --key itself, on the outermost element only.
-    const set = (xml: string): Promise<string> => here.ok('virsh', ['metadata', 'web1', 'urn:guestwire:1', '--live', '--key', 'gw', '--set', xml.replace('xmlns:gw', 'xmlns').replaceAll('gw:', '')]);
+    const set = (xml: string): Promise<string> => here.ok('virsh', [
+      'metadata', 'web1', 'urn:guestwire:1', '--live', '--key', 'gw', '--set',
+      xml.replace('xmlns:gw', 'xmlns').replaceAll('gw:', ''),
+    ]);
     await set(WISHES.replace('192.0.2.10', '192.0.2.11'));
     expect((await reconcile(here, 'web1')).stdout).toBe(`${LABEL}: renew filter of 'vnet0' (nftables table netdev guestwire)\n${LABEL}: add route 192.0.2.11/32 on 'vnet0'\n${LABEL}: remove route 192.0.2.10/32 on 'vnet0'\n`);
     await here.ok('virsh', ['metadata', 'web1', 'urn:guestwire:1', '--live', '--remove']);
@@ -89,10 +98,12 @@ describe('guestwire reconcile', () => {
   }, 60_000);
 
   libvirtTest('and other commands know a guest that does not run by its name, UUID and id', async () => {
-    const guestwire = (...args: string[]): ReturnType<Host['run']> => here.run('node', [resolve('dist/cli.js'), ...args]);
+    const guestwire = (...args: string[]): ReturnType<Host['run']> =>
+      here.run('node', [resolve('dist/cli.js'), ...args]);
     const uuid = (await here.ok('virsh', ['domuuid', 'web1'])).trim();
     for (const by of ['web1', uuid, uuid.toUpperCase()]) {
-      expect(await guestwire('quarantine', by)).toMatchObject({ code: 0, stdout: expect.stringContaining("guest 'web1': now in quarantine") });
+      expect(await guestwire('quarantine', by))
+        .toMatchObject({ code: 0, stdout: expect.stringContaining("guest 'web1': now in quarantine") });
       expect(await guestwire('quarantine', by, '--lift')).toMatchObject({ code: 0 });
     }
     await here.ok('virsh', ['start', 'web1']);
@@ -135,7 +146,8 @@ describe('a guest with a routed link that migrates', () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(seen.length).toBeGreaterThan(2);
     expect(seen.flat()).toEqual([]);
-    expect(await there.ok('ip', ['-br', 'address', 'show', 'dev', 'vnet0'])).toMatch(/169\.254\.0\.1\/32 .*fe80::1\/64/);
+    expect(await there.ok('ip', ['-br', 'address', 'show', 'dev', 'vnet0']))
+      .toMatch(/169\.254\.0\.1\/32 .*fe80::1\/64/);
     await waitFor(async () => (await state(here)) === '', { what: 'the release at the source' });
     expect(await routes(here)).toEqual([]);
     const done = await reconcile(there, 'web1');

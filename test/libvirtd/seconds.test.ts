@@ -1,8 +1,8 @@
 // @tier libvirt long
 /**
- * How soon a guest that configures itself is reachable, under a real libvirtd: real systems with busybox's udhcpc and udhcpc6
- * and the kernel's own handling of router advertisements, asked for by a neighbour on the uplink before they are there. And
- * what is on the host meanwhile: what docs/routed-links.md shows, which is where this file reads it.
+ * How soon a guest that configures itself is reachable, under a real libvirtd: real systems with busybox's udhcpc and
+ * udhcpc6 and the kernel's own handling of router advertisements, asked for by a neighbour on the uplink before they
+ * are there. And what is on the host meanwhile: what docs/routed-links.md shows, which is where this file reads it.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,8 +19,9 @@ const able = canRun(...NEEDED);
 const secondsTest = testWith(...NEEDED);
 
 /**
- * Of real time, from the guest's word that it has its carrier: emulation makes its processor slow, not its clock. From before
- * `ip link set` it is 0.9 s more, which is the kernel looking for the carrier, and no host under load 14 holds 2 s then (2.2).
+ * Of real time, from the guest's word that it has its carrier: emulation makes its processor slow, not its clock. From
+ * before `ip link set` it is 0.9 s more, which is the kernel looking for the carrier, and no host under load 14 holds 2
+ * s then (2.2).
  */
 const SECONDS = 2;
 const SIX = '2001:db8:0:10::a';
@@ -40,7 +41,8 @@ beforeAll(async () => {
   expect([...shown.values()].filter(Boolean)).toHaveLength(6);
   place = await openPlace('seconds', { uplink: 'eno1', routed: 'proxy = ["eno1"]' });
   // The neighbour takes the guests' addresses for its own network's, so that the host has to answer for them.
-  for (const network of ['2001:db8:0:10::/64', '192.0.2.0/26']) await place.outside.run('ip', ['route', 'add', network, 'dev', 'eth0']);
+  for (const network of ['2001:db8:0:10::/64', '192.0.2.0/26'])
+    await place.outside.run('ip', ['route', 'add', network, 'dev', 'eth0']);
 }, 180_000);
 
 afterAll(async () => { if (able) await place.host.stop(); });
@@ -48,7 +50,8 @@ afterAll(async () => { if (able) await place.host.stop(); });
 /** What a test that failed left, so that the next one speaks for itself. */
 afterEach(async () => {
   if (!able) return;
-  for (const { 1: { name } } of GUESTS) for (const command of ['destroy', 'undefine']) await place.host.virsh(command, name);
+  for (const { 1: { name } } of GUESTS)
+    for (const command of ['destroy', 'undefine']) await place.host.virsh(command, name);
 });
 
 /** Returns what a page shows below each line `    # ip …` and `    # nft …`. */
@@ -74,11 +77,17 @@ interface Guest {
 const [NAME, IFINDEX, MARK] = [/\bguest-web1\b/g, /\b(in|host)_7\b/g, /"guestwire [0-9a-f]{8}"/g];
 
 /** What the page shows, but for the lines that name what this guest has not. */
-function documented({ name, ips, routes = [] }: Guest, { link, ifindex }: { link: string; ifindex: string }): Record<string, string> {
+function documented(
+  { name, ips, routes = [] }: Guest, { link, ifindex }: { link: string; ifindex: string },
+): Record<string, string> {
   const absent = [SIX, FOUR, PREFIX].filter((each) => ![...ips, ...routes].includes(each));
   return Object.fromEntries([...shown].map(([command, text]) => {
     const lines = text.split('\n').filter((line) => !absent.some((each) => line.includes(each)));
-    return [command, lines.join('\n').replaceAll('vnet0', link).replace(NAME, `guest-${name}`).replace(IFINDEX, `$1_${ifindex}`).replace(MARK, 'MARK')];
+    return [
+      command,
+      lines.join('\n').replaceAll('vnet0', link).replace(NAME, `guest-${name}`).replace(IFINDEX, `$1_${ifindex}`)
+        .replace(MARK, 'MARK'),
+    ];
   }));
 }
 
@@ -93,11 +102,18 @@ async function printed(link: string): Promise<Record<string, string>> {
 }
 
 /** Starts the guest, and returns how many seconds after its word that its link is up each address answered. */
-async function boot({ name, ips, routes = [], veth }: Guest, targets: readonly string[]): Promise<Record<string, number>> {
+async function boot(
+  { name, ips, routes = [], veth }: Guest, targets: readonly string[],
+): Promise<Record<string, number>> {
   const { host, outside } = place;
   const guest = { image: await guestImage(), cmdline: 'gw.auto=eth0 gw.dad=0' };
-  await host.define(domainXml({ name, nics: [veth?.xml ?? nic(MAC)], metadata: metadata({ mac: MAC, ips, routes, ...(veth && { veth: veth.link }) }), guest }));
-  const pings = targets.map((target) => ({ target, ping: host.start('ip', ['netns', 'exec', outside.name, 'ping', '-n', '-D', '-i', '0.1', target]) }));
+  await host.define(domainXml({
+    name, nics: [veth?.xml ?? nic(MAC)],
+    metadata: metadata({ mac: MAC, ips, routes, ...(veth && { veth: veth.link }) }), guest,
+  }));
+  const pings = targets.map((target) => ({
+    target, ping: host.start('ip', ['netns', 'exec', outside.name, 'ping', '-n', '-D', '-i', '0.1', target]),
+  }));
   const firstAnswer = (text: string): number => Number(/^\[([\d.]+)\] \d+ bytes from/m.exec(text)?.[1]);
   try {
     await host.ok('virsh', ['start', name]);
@@ -131,7 +147,8 @@ for (const [title, guest, targets] of GUESTS) {
     const seconds = await boot(guest, targets);
     const told = targets.map((target) => `${target} ${seconds[target]?.toFixed(2)} s`).join(', ');
     figure(`${title}: ${told} after link up`);
-    const link = guest.veth?.link ?? ((await place.host.ok('virsh', ['-q', 'domiflist', guest.name])).trim().split(/\s+/)[0] ?? '');
+    const link = guest.veth?.link
+      ?? ((await place.host.ok('virsh', ['-q', 'domiflist', guest.name])).trim().split(/\s+/)[0] ?? '');
     const ifindex = (await place.host.ok('cat', [`/sys/class/net/${link}/ifindex`])).trim();
     expect(await printed(link)).toEqual(documented(guest, { link, ifindex }));
     // NaN, of an address that never answered, is not within them.

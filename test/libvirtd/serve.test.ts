@@ -1,8 +1,8 @@
 // @tier libvirt long
 /**
- * Guests that configure themselves, under a real libvirtd: real systems with nothing but DHCP clients and the kernel's own
- * handling of router advertisements are reachable from behind the uplink soon after their link came up, and after the last
- * stop nothing is left.
+ * Guests that configure themselves, under a real libvirtd: real systems with nothing but DHCP clients and the kernel's
+ * own handling of router advertisements are reachable from behind the uplink soon after their link came up, and after
+ * the last stop nothing is left.
  */
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { metadata, nic } from '../fakes/guest-xml.js';
@@ -33,7 +33,9 @@ async function boot({ host, outside }: Place, { name, ips, routes = [], words = 
   const image = await guestImage();
   const targets = outside.addresses.filter((address) => ips.some((ip) => ip.includes(':') === address.includes(':')));
   const cmdline = `gw.auto=eth0 ${words} gw.ping=${targets.join(',')}`;
-  await host.define(domainXml({ name, nics: [nic(MAC)], metadata: metadata({ mac: MAC, ips, routes }), guest: { image, cmdline } }));
+  await host.define(
+    domainXml({ name, nics: [nic(MAC)], metadata: metadata({ mac: MAC, ips, routes }), guest: { image, cmdline } }),
+  );
   await host.ok('virsh', ['start', name]);
   const text = await waitFor(async () => {
     const console = await host.console(name);
@@ -48,11 +50,16 @@ async function boot({ host, outside }: Place, { name, ips, routes = [], words = 
 
 async function expectReachable({ outside }: Place, addresses: readonly string[]): Promise<void> {
   for (const address of addresses) {
-    await waitFor(async () => (await outside.run('ping', ['-c', '1', '-W', '1', address])).code === 0, { what: `an answer from ${address}` });
+    await waitFor(async () => (await outside.run('ping', ['-c', '1', '-W', '1', address])).code === 0, {
+      what: `an answer from ${address}`,
+    });
   }
 }
 
-for (const [title, families] of [['a host with both families', ['inet', 'inet6']], ['a host without any IPv4 address', ['inet6']]] as const) {
+for (const [title, families] of [
+  ['a host with both families', ['inet', 'inet6']],
+  ['a host without any IPv4 address', ['inet6']],
+] as const) {
   describe(title, () => {
     let place: Place;
     beforeAll(async () => { if (able) place = await openPlace(`serve${families.length}`, { families }); }, 180_000);
@@ -72,14 +79,21 @@ for (const [title, families] of [['a host with both families', ['inet', 'inet6']
     }, 180_000);
 
     serveTest('makes a guest with a /64 of its own reachable in it', async () => {
-      await boot(place, { name: 'net', ips: ['2001:db8:0:10::a', '2001:db8:0:10::b'], routes: ['2001:db8:0:1a::/64'], words: 'gw.dhcp6=dhclient' });
+      await boot(place, {
+        name: 'net', ips: ['2001:db8:0:10::a', '2001:db8:0:10::b'], routes: ['2001:db8:0:1a::/64'],
+        words: 'gw.dhcp6=dhclient',
+      });
       await expectReachable(place, ['2001:db8:0:10::a', '2001:db8:0:10::b', '2001:db8:0:1a:5054:ff:fe00:10']);
       const tap = (await place.host.ok('virsh', ['-q', 'domiflist', 'net'])).trim().split(/\s+/)[0] ?? '';
-      expect((await place.host.ok('ip', ['-6', 'route', 'show', 'proto', '117'])).replaceAll(tap, 'TAP').trim().split('\n').map((line) => line.trim())).toEqual([
+      expect(
+        (await place.host.ok('ip', ['-6', 'route', 'show', 'proto', '117'])).replaceAll(tap, 'TAP').trim().split('\n')
+          .map((line) => line.trim()),
+      ).toEqual([
         '2001:db8:0:10::a dev TAP metric 1024 pref medium', '2001:db8:0:10::b dev TAP metric 1024 pref medium',
         '2001:db8:0:1a::/64 via 2001:db8:0:10::a dev TAP metric 1024 pref medium',
       ]);
-      expect(await place.host.ok('ip', ['-br', '-6', 'address', 'show', 'dev', tap])).toMatch(/fd6a:92c1:7e05::1\/128 fe80::1\/64/);
+      expect(await place.host.ok('ip', ['-br', '-6', 'address', 'show', 'dev', tap]))
+        .toMatch(/fd6a:92c1:7e05::1\/128 fe80::1\/64/);
       await expectGone(place, 'net');
     }, 180_000);
 

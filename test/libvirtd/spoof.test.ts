@@ -1,5 +1,7 @@
 // @tier libvirt
-/** A real guest under a real libvirtd that configures itself with addresses of others: nothing of it leaves the host. */
+/**
+ * A real guest under a real libvirtd that configures itself with addresses of others: nothing of it leaves the host.
+ */
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, expect } from '@jest/globals';
 import { metadata, nic } from '../fakes/guest-xml.js';
@@ -19,7 +21,10 @@ let outside: Awaited<ReturnType<typeof addOutside>>;
 beforeAll(async () => {
   if (!able) return;
   image = await guestImage();
-  host = await startHost({ name: 'spoof', sysctls: { 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1, 'net.ipv4.conf.all.rp_filter': 0 } });
+  host = await startHost({
+    name: 'spoof',
+    sysctls: { 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1, 'net.ipv4.conf.all.rp_filter': 0 },
+  });
   outside = await addOutside(host);
   await host.ok('node', [resolve('dist/cli.js'), 'install', '--no-reload']);
   await host.restartLibvirtd();
@@ -39,9 +44,15 @@ libvirtTest('a guest with forged addresses reaches nobody, until the filter is t
     'gw.ip=eth0,2001:db8:bad::1/128,198.18.0.66/32', 'gw.route=eth0,default,fe80::1', 'gw.route=eth0,default,169.254.0.1',
     `gw.ping=${[...outside.addresses, ...outside.addresses, ...outside.addresses].join(',')}`, 'gw.tries=8',
   ].join(' ');
-  await host.define(domainXml({ name: 'bad', nics: [nic(MAC)], metadata: metadata({ mac: MAC, ips: ['2001:db8:0:10::a', '192.0.2.10'] }), guest: { image, cmdline } }));
+  await host.define(domainXml({
+    name: 'bad', nics: [nic(MAC)], metadata: metadata({ mac: MAC, ips: ['2001:db8:0:10::a', '192.0.2.10'] }),
+    guest: { image, cmdline },
+  }));
   await host.ok('virsh', ['start', 'bad']);
-  await waitFor(async () => (await host.console('bad')).includes(`guest: ping ${outside.addresses[1] ?? ''} failed`) || undefined, { what: 'the guest to have pinged in vain', timeout: 120_000 });
+  await waitFor(
+    async () => (await host.console('bad')).includes(`guest: ping ${outside.addresses[1] ?? ''} failed`) || undefined,
+    { what: 'the guest to have pinged in vain', timeout: 120_000 },
+  );
   const ingress = `netdev guestwire nic_${(await host.ok('sh', ['-c', 'cat /sys/class/net/vnet*/ifindex'])).trim()}`;
   const filter = await host.ok('nft', ['list', 'table', 'netdev', 'guestwire']);
   // It never gets to send IPv4: nobody answers its ARP.
@@ -49,7 +60,11 @@ libvirtTest('a guest with forged addresses reaches nobody, until the filter is t
   expect(await seen()).toEqual([0, 0]);
   // rp_filter of the link would still stop IPv4: all of it is taken away, to see that the frames were there.
   await host.ok('sh', ['-c', `nft flush chain ${ingress}; nft flush chain inet guestwire from_guests; for tap in /proc/sys/net/ipv4/conf/vnet*; do echo 0 >$tap/rp_filter; done`]);
-  await waitFor(async () => (await seen()).every((packets) => packets > 0) || undefined, { what: 'the forged packets outside', timeout: 120_000 });
+  await waitFor(async () => (await seen()).every((packets) => packets > 0) || undefined, {
+    what: 'the forged packets outside', timeout: 120_000,
+  });
   await host.ok('virsh', ['destroy', 'bad']);
-  await waitFor(async () => !(await host.ok('nft', ['list', 'tables'])).includes('guestwire') || undefined, { what: 'the filter to be gone', timeout: 15_000 });
+  await waitFor(async () => !(await host.ok('nft', ['list', 'tables'])).includes('guestwire') || undefined, {
+    what: 'the filter to be gone', timeout: 15_000,
+  });
 }, 300_000);

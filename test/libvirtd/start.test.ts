@@ -1,24 +1,18 @@
 // @tier libvirt
 /**
- * The life of real guests under a real, private libvirtd: whatever happens to a guest, its routes and addresses are right
- * after it, and after the last stop the host is what it was before the first start.
+ * The life of real guests under a real, private libvirtd: whatever happens to a guest, its routes and addresses are
+ * right after it, and after the last stop the host is what it was before the first start.
  */
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { metadata, nic } from '../fakes/guest-xml.js';
 import { domainXml } from '../lab/domain.js';
-import { addOutside, guestImage, type Host, startHost, waitFor } from '../lab/host.js';
+import { type addOutside, guestImage, type Host, waitFor } from '../lab/host.js';
 import { canRun, testWith } from '../places/capability.js';
+import { ADDRESS, hasIpv4, MAC, NEIGHBOUR, only, PREFIX, startLife, WEB1, WIRED, worldOf } from '../places/life.js';
 
 const libvirtTest = testWith('root', 'netns', 'libvirt');
 const able = canRun('root', 'netns', 'libvirt');
-
-/** 'inet6': on a host without any IPv4 address, as libvirt-ipv6.test.ts asks for. */
-const hasIpv4 = process.env['GUESTWIRE_TEST_FAMILIES'] !== 'inet6';
-const only = (texts: readonly string[]): string[] => texts.filter((text) => hasIpv4 || text.includes(':'));
-/** An address of the guest, and the host's neighbour of that family. */
-const [ADDRESS, NEIGHBOUR] = hasIpv4 ? ['192.0.2.10', '198.51.100.1'] : ['2001:db8:0:10::a', '2001:db8:ffff::1'];
-const PREFIX = `${ADDRESS}/${hasIpv4 ? 32 : 128}`;
 
 let host: Host;
 let image: string;
@@ -28,50 +22,31 @@ let before: string;
 beforeAll(async () => {
   if (!able) return;
   image = await guestImage();
-  host = await startHost({ name: 'life', sysctls: { 'net.ipv4.ip_forward': hasIpv4 ? 1 : 0, 'net.ipv6.conf.all.forwarding': 1 } });
-  outside = await addOutside(host, { hostAddresses: only(['2001:db8:ffff::2/64', '198.51.100.2/24']), addresses: only(['2001:db8:ffff::1/64', '198.51.100.1/24']) });
-  if (!hasIpv4) await host.ok('ip', ['-4', 'address', 'flush', 'dev', 'lo']);
-  // A hook that was there before guestwire, which the tests use to slow things down and to spoil them.
-  await host.ok('sh', ['-c', `cat > /etc/libvirt/hooks/qemu && chmod 755 /etc/libvirt/hooks/qemu`], { input: '#!/bin/sh\n[ ! -x /run/spoil ] || exec /run/spoil "$@"\n' });
-  const installed = await host.ok('node', [resolve('dist/cli.js'), 'install', '--no-reload']);
-  expect(installed).toContain("wrote '/etc/libvirt/hooks/qemu.d/guestwire'");
-  await host.restartLibvirtd();
-  // Until duplicate address detection has ended, the uplink's own routes are still to come.
-  await waitFor(async () => (await host.ok('ip', ['-6', 'address', 'show', 'tentative'])) === '', { what: "the uplink's addresses" });
+  ({ host, outside } = await startLife());
   before = await world();
 }, 180_000);
 
 afterAll(async () => { if (able) await host.stop(); });
 
-/** Links' addresses, routes of both families and guestwire's state, without ages and counters. */
-async function world(): Promise<string> {
-  return host.ok('sh', ['-c', `
-    ip -o address | sed 's/\\\\\\\\.*//; s/ tentative//'
-    ip route show table all | grep -v '^multicast ff00' | sed 's/ expires [0-9]*sec//'
-    ls -A /run/guestwire 2>/dev/null || true`]);
-}
-
-const MAC = '52:54:00:00:00:10';
-const WEB1 = { name: 'web1', nics: [nic(MAC)], metadata: metadata({ mac: MAC, ips: only(['2001:db8:0:10::a', '192.0.2.10']), routes: ['2001:db8:0:20::/64'] }) };
-const WIRED = only([
-  '192.0.2.10 dev vnet scope link', '2001:db8:0:10::a dev vnet metric 1024 pref medium',
-  '2001:db8:0:20::/64 via 2001:db8:0:10::a dev vnet metric 1024 pref medium',
-]);
+const world = (): Promise<string> => worldOf(host);
 
 async function routes(): Promise<string[]> {
   const text = await host.ok('sh', ['-c', 'ip route show proto 117; ip -6 route show proto 117']);
-  return text.trim().split('\n').filter(Boolean).map((line) => line.trim().replace(/ linkdown/, '').replace(/vnet\d+/, 'vnet'));
+  return text.trim().split('\n').filter(Boolean).map((line) =>
+    line.trim().replace(/ linkdown/, '').replace(/vnet\d+/, 'vnet'));
 }
 
 async function expectWired(name = 'web1'): Promise<void> {
   expect(await routes()).toEqual(WIRED);
   const tap = (await host.ok('virsh', ['-q', 'domiflist', name])).trim().split(/\s+/)[0] ?? '';
-  expect(await host.ok('ip', ['-br', 'address', 'show', 'dev', tap])).toMatch(hasIpv4 ? /169\.254\.0\.1\/32 .*fe80::1\/64/ : /^\S+ +\S+ +fe80::1\/64/);
+  expect(await host.ok('ip', ['-br', 'address', 'show', 'dev', tap]))
+    .toMatch(hasIpv4 ? /169\.254\.0\.1\/32 .*fe80::1\/64/ : /^\S+ +\S+ +fe80::1\/64/);
   expect(await host.ok('cat', [`/proc/sys/net/ipv6/conf/${tap}/accept_ra`])).toBe('0\n');
 }
 
 async function expectGone(): Promise<void> {
-  await waitFor(async () => (await world()) === before, { what: 'the host to be as before', timeout: 15_000 }).catch(() => undefined);
+  await waitFor(async () => (await world()) === before, { what: 'the host to be as before', timeout: 15_000 })
+    .catch(() => undefined);
   expect(await world()).toBe(before);
 }
 
@@ -126,7 +101,9 @@ describe('a guest without an operating system', () => {
     await host.stopLibvirtd();
     await host.ok('sh', ['-c', `ip route del ${ADDRESS}; ip -6 route del 2001:db8:0:20::/64; for tap in /sys/class/net/vnet*; do ip address del fe80::1/64 dev \${tap##*/}; done`]);
     await host.startLibvirtd();
-    await waitFor(async () => (await routes()).length === WIRED.length, { what: 'reconnect to have run', timeout: 30_000 });
+    await waitFor(
+      async () => (await routes()).length === WIRED.length, { what: 'reconnect to have run', timeout: 30_000 },
+    );
     await expectWired();
     expect(await host.ok('virsh', ['domstate', 'web1'])).toContain('running');
     await host.ok('virsh', ['destroy', 'web1']);
@@ -138,11 +115,15 @@ describe('a guest without an operating system', () => {
     await host.stopLibvirtd();
     await host.ok('sh', ['-c', `rm -r /run/guestwire; ip route del ${ADDRESS}; mkdir -p /etc/guestwire; echo "[broken" > /etc/guestwire/config.toml`]);
     await host.startLibvirtd();
-    await waitFor(async () => (await host.syslog()).some((line) => line.includes('guestwire: reconnect:')), { what: 'reconnect to have failed', timeout: 30_000 });
+    await waitFor(async () => (await host.syslog()).some((line) => line.includes('guestwire: reconnect:')), {
+      what: 'reconnect to have failed', timeout: 30_000,
+    });
     expect(await host.ok('virsh', ['domstate', 'web1'])).toContain('running');
     await host.ok('rm', ['/etc/guestwire/config.toml']);
     await host.restartLibvirtd();
-    await waitFor(async () => (await routes()).length === WIRED.length, { what: 'reconnect to have run', timeout: 30_000 });
+    await waitFor(
+      async () => (await routes()).length === WIRED.length, { what: 'reconnect to have run', timeout: 30_000 },
+    );
     await expectWired();
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
@@ -200,13 +181,16 @@ describe('several guests', () => {
   libvirtTest('with two NICs each start in parallel ten times over: no error, no residue', async () => {
     const guests = [1, 2].map((n) => {
       const macs = [`52:54:00:00:${n}0:01`, `52:54:00:00:${n}0:02`];
-      const intents = macs.map((mac, index) => ({ mac, ips: only([`2001:db8:0:10::${n}${index}`, `192.0.2.${n}${index}`]) }));
+      const intents = macs.map((mac, index) => ({
+        mac, ips: only([`2001:db8:0:10::${n}${index}`, `192.0.2.${n}${index}`]),
+      }));
       return { name: `pair${n}`, nics: macs.map((mac) => nic(mac)), metadata: metadata(...intents) };
     });
     for (const guest of guests) await host.define(domainXml(guest));
     for (let round = 0; round < 10; round += 1) {
       const started = await Promise.all(guests.map(({ name }) => host.virsh('start', name)));
-      expect(started.map(({ code, stderr }) => ({ code, stderr }))).toEqual([{ code: 0, stderr: '' }, { code: 0, stderr: '' }]);
+      expect(started.map(({ code, stderr }) => ({ code, stderr })))
+        .toEqual([{ code: 0, stderr: '' }, { code: 0, stderr: '' }]);
       expect(await routes()).toHaveLength(hasIpv4 ? 8 : 4);
       const ended = await Promise.all(guests.map(({ name }) => host.virsh('destroy', name)));
       expect(ended.map(({ code }) => code)).toEqual([0, 0]);
@@ -216,14 +200,16 @@ describe('several guests', () => {
   }, 180_000);
 
   libvirtTest('of one target name: what the second wired survives the slow stop of the first', async () => {
-    const one = { name: 'one', nics: [nic('52:54:00:00:00:31', 'same0')], metadata: metadata({ mac: '52:54:00:00:00:31', ips: [hasIpv4 ? '192.0.2.31' : '2001:db8:0:10::31'] }) };
-    const two = { name: 'two', nics: [nic('52:54:00:00:00:32', 'same0')], metadata: metadata({ mac: '52:54:00:00:00:32', ips: only(['192.0.2.32', '2001:db8:0:10::32']) }) };
-    await host.define(domainXml(one));
-    await host.define(domainXml(two));
+    const define = (name: string, mac: string, ips: string[]): ReturnType<Host['define']> =>
+      host.define(domainXml({ name, nics: [nic(mac, 'same0')], metadata: metadata({ mac, ips }) }));
+    await define('one', '52:54:00:00:00:31', [hasIpv4 ? '192.0.2.31' : '2001:db8:0:10::31']);
+    await define('two', '52:54:00:00:00:32', only(['192.0.2.32', '2001:db8:0:10::32']));
     await host.ok('virsh', ['start', 'one']);
     await spoil(`[ "$1 $2" = 'one stopped' ] && sleep 5\nexit 0`);
     const stopping = host.ok('virsh', ['destroy', 'one']);
-    await waitFor(async () => (await host.run('ip', ['link', 'show', 'dev', 'same0'])).code !== 0, { what: "the first guest's tap to go" });
+    await waitFor(async () => (await host.run('ip', ['link', 'show', 'dev', 'same0'])).code !== 0, {
+      what: "the first guest's tap to go",
+    });
     await host.ok('virsh', ['start', 'two']);
     const wired = await routes();
     expect(wired).toEqual(only(['192.0.2.32 dev same0 scope link', '2001:db8:0:10::32 dev same0 metric 1024 pref medium']));
@@ -238,7 +224,11 @@ describe('several guests', () => {
 
   libvirtTest('that claim one address: the second is refused and the first named', async () => {
     await host.define(domainXml(WEB1));
-    await host.define(domainXml({ name: 'thief', nics: [nic('52:54:00:00:00:66')], metadata: metadata({ mac: '52:54:00:00:00:66', ips: ['2001:db8:0:20::5'] }) }));
+    await host.define(domainXml({
+      name: 'thief',
+      nics: [nic('52:54:00:00:00:66')],
+      metadata: metadata({ mac: '52:54:00:00:00:66', ips: ['2001:db8:0:20::5'] }),
+    }));
     await host.ok('virsh', ['start', 'web1']);
     const { stderr } = await host.virsh('start', 'thief');
     expect(stderr).toContain(`guestwire: guest 'thief' NIC 0 (52:54:00:00:00:66): '2001:db8:0:20::5' is held by guest 'web1' NIC 0 (${MAC}) as '2001:db8:0:20::/64': give one of the two another address`);
@@ -285,15 +275,20 @@ describe('a guest with an operating system', () => {
       return console.includes('guest: done') ? console : undefined;
     }, { what: 'the guest to have pinged', timeout: 60_000 });
     for (const address of outside.addresses) expect(text).toContain(`guest: ping ${address} ok`);
-    for (const address of only(['2001:db8:0:10::a', '192.0.2.10'])) expect((await outside.run('ping', ['-c', '1', '-W', '5', address])).code).toBe(0);
+    for (const address of only(['2001:db8:0:10::a', '192.0.2.10']))
+      expect((await outside.run('ping', ['-c', '1', '-W', '5', address])).code).toBe(0);
     await expectWired();
     // libvirt lets the guest shut down and then resets it: QEMU, and so the tap, stays.
     await host.ok('virsh', ['reboot', 'web1', '--mode', 'acpi']);
-    await waitFor(async () => (await host.console('web1')).split('guest: done').length === 3, { what: 'the guest to be back', timeout: 60_000 });
+    await waitFor(async () => (await host.console('web1')).split('guest: done').length === 3, {
+      what: 'the guest to be back', timeout: 60_000,
+    });
     await expectWired();
     expect((await outside.run('ping', ['-c', '1', '-W', '5', ADDRESS])).code).toBe(0);
     await host.ok('virsh', ['shutdown', 'web1']);
-    await waitFor(async () => (await host.ok('virsh', ['domstate', 'web1'])).includes('shut off'), { what: 'the guest to shut down', timeout: 30_000 });
+    await waitFor(async () => (await host.ok('virsh', ['domstate', 'web1'])).includes('shut off'), {
+      what: 'the guest to shut down', timeout: 30_000,
+    });
     await expectGone();
     await undefine('web1');
   }, 180_000);

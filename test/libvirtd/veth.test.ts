@@ -1,7 +1,7 @@
 // @tier libvirt
 /**
- * Links that guestwire makes, under a real libvirtd and with real guests: a veth pair that the guest joins through macvtap
- * passthrough, and a tap that libvirt is told not to make.
+ * Links that guestwire makes, under a real libvirtd and with real guests: a veth pair that the guest joins through
+ * macvtap passthrough, and a tap that libvirt is told not to make.
  */
 import { resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect } from '@jest/globals';
@@ -32,7 +32,9 @@ beforeAll(async () => {
   await host.ok('sh', ['-c', 'cat > /etc/libvirt/hooks/qemu && chmod 755 /etc/libvirt/hooks/qemu'], { input: '#!/bin/sh\n[ ! -x /run/spoil ] || exec /run/spoil "$@"\n' });
   await host.ok('node', [resolve('dist/cli.js'), 'install', '--no-reload']);
   await host.restartLibvirtd();
-  await waitFor(async () => (await host.ok('ip', ['-6', 'address', 'show', 'tentative'])) === '', { what: "the uplink's addresses" });
+  await waitFor(async () => (await host.ok('ip', ['-6', 'address', 'show', 'tentative'])) === '', {
+    what: "the uplink's addresses",
+  });
   before = await world();
 }, 180_000);
 
@@ -55,7 +57,8 @@ async function world(): Promise<string> {
 }
 
 async function expectGone(): Promise<void> {
-  await waitFor(async () => (await world()) === before, { what: 'the host to be as before', timeout: 15_000 }).catch(() => undefined);
+  await waitFor(async () => (await world()) === before, { what: 'the host to be as before', timeout: 15_000 })
+    .catch(() => undefined);
   expect(await world()).toBe(before);
 }
 
@@ -95,7 +98,8 @@ function guest({ nic, veth }: Kind, { ips = DUAL, booted = false, name = 'web1' 
 async function expectReached(ips: readonly string[]): Promise<void> {
   for (const address of ips) {
     await host.ok('sh', ['-c', 'ip -4 neigh flush dev web1; ip -6 neigh flush dev web1']);
-    expect({ address, ...await outside.run('ping', ['-c', '1', '-W', '5', address]) }).toMatchObject({ address, code: 0 });
+    expect({ address, ...await outside.run('ping', ['-c', '1', '-W', '5', address]) })
+      .toMatchObject({ address, code: 0 });
   }
 }
 
@@ -116,7 +120,8 @@ async function whenBooted(ips: readonly string[]): Promise<void> {
     return console.includes('guest: done') ? console : undefined;
   }, { what: 'the guest to have pinged', timeout: 60_000 });
   for (const address of outside.addresses) {
-    if (ips.some((ip) => ip.includes(':') === address.includes(':'))) expect(text).toContain(`guest: ping ${address} ok`);
+    if (ips.some((ip) => ip.includes(':') === address.includes(':')))
+      expect(text).toContain(`guest: ping ${address} ok`);
   }
 }
 
@@ -173,14 +178,20 @@ describe.each([['a veth pair through macvtap passthrough', VETH], ['an unmanaged
     await host.define(guest(kind));
     await host.ok('virsh', ['start', 'web1']);
     // The kernel gives the link its own link-local when it has a carrier.
-    await waitFor(async () => (await host.ok('ip', ['-6', 'address', 'show', 'dev', 'web1', 'scope', 'link', '-tentative'])).split('inet6').length === 3, { what: "the link's own address" });
+    await waitFor(
+      async () => (await host.ok('ip', ['-6', 'address', 'show', 'dev', 'web1', 'scope', 'link', '-tentative']))
+        .split('inet6').length === 3,
+      { what: "the link's own address" },
+    );
     // Nor does a macvtap have its carrier the moment the link below has.
     await waitFor(async () => !(await world()).includes('LOWERLAYERDOWN'), { what: 'the carrier' });
     const wired = await world();
     await host.stopLibvirtd();
     await host.ok('sh', ['-c', 'ip route del 192.0.2.10; ip address del fe80::1/64 dev web1']);
     await host.startLibvirtd();
-    await waitFor(async () => (await host.ok('ip', ['route', 'show', 'proto', '117'])) !== '', { what: 'reconnect to have run' });
+    await waitFor(
+      async () => (await host.ok('ip', ['route', 'show', 'proto', '117'])) !== '', { what: 'reconnect to have run' },
+    );
     await waitFor(async () => (await world()) === wired, { what: 'the host to be wired again' }).catch(() => undefined);
     expect(await world()).toBe(wired);
     await host.ok('virsh', ['destroy', 'web1']);
@@ -224,7 +235,8 @@ describe('taps', () => {
   libvirtTest('an unmanaged one for two queues is one that libvirt can open', async () => {
     await host.define(guest({ ...TAP, nic: TAP.nic.replace('</interface>', "<model type='virtio'/><driver queues='2'/></interface>") }));
     await host.ok('virsh', ['start', 'web1']);
-    expect(await host.ok('ip', ['-details', 'link', 'show', 'dev', 'web1'])).toMatch(/multi_queue numqueues .*user root/);
+    expect(await host.ok('ip', ['-details', 'link', 'show', 'dev', 'web1']))
+      .toMatch(/multi_queue numqueues .*user root/);
     await host.ok('virsh', ['destroy', 'web1']);
     await expectGone();
   }, 60_000);

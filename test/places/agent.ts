@@ -1,4 +1,7 @@
-/** A private libvirtd host with guestwire installed and its agent running, for tests of what the agent does and how soon. */
+/**
+ * A private libvirtd host with guestwire installed and its agent running, for tests of what the agent does and how
+ * soon.
+ */
 import { resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,7 +22,8 @@ export interface AgentPlace {
   close(): Promise<void>;
 }
 
-const CAPABILITIES = (/^CapabilityBoundingSet=(.*)$/m.exec(agentUnitText({ stateDir: '/run/guestwire' }))?.[1] ?? '').toLowerCase().split(' ').map((name) => name.replace('cap_', '+')).join(',');
+const [, BOUNDING = ''] = /^CapabilityBoundingSet=(.*)$/m.exec(agentUnitText({ stateDir: '/run/guestwire' })) ?? [];
+const CAPABILITIES = BOUNDING.toLowerCase().split(' ').map((name) => name.replace('cap_', '+')).join(',');
 
 export const SYSCTLS = { 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 };
 
@@ -36,7 +40,9 @@ export async function openAgentPlace(name: string, node = process.execPath): Pro
     libvirt,
     startAgent: async () => {
       // The file and the capabilities that its service has.
-      const agent = host.start('setpriv', [`--bounding-set=-all,${CAPABILITIES}`, '--no-new-privs', NODE, resolve('dist/agent.mjs')]);
+      const agent = host.start(
+        'setpriv', [`--bounding-set=-all,${CAPABILITIES}`, '--no-new-privs', NODE, resolve('dist/agent.mjs')],
+      );
       agents.push(agent);
       await waitFor(() => isWatched(host), { what: 'the agent to hold its lock' });
       return agent;
@@ -54,8 +60,15 @@ export async function isWatched(host: Host): Promise<boolean> {
   return (await host.run('sh', ['-c', '[ -e /run/guestwire.agent ] && ! flock -sn /run/guestwire.agent true'])).code === 0;
 }
 
-/** Resolves to the milliseconds from now, or from `since`, until `isSo`; looks every 5 ms unless `pause` says otherwise. */
-export async function until(isSo: () => Promise<boolean>, { what, since = performance.now(), timeout = 60_000, pause = 5 }: { pause?: number; what: string; since?: number; timeout?: number }): Promise<number> {
+/**
+ * Resolves to the milliseconds from now, or from `since`, until `isSo`; looks every 5 ms unless `pause` says otherwise.
+ */
+export async function until(
+  isSo: () => Promise<boolean>,
+  { what, since = performance.now(), timeout = 60_000, pause = 5 }: {
+    pause?: number; what: string; since?: number; timeout?: number;
+  },
+): Promise<number> {
   while (!await isSo()) {
     if (performance.now() - since > timeout) throw new Error(`waited ${timeout} ms in vain for ${what}`);
     await sleep(pause);
@@ -66,5 +79,6 @@ export async function until(isSo: () => Promise<boolean>, { what, since = perfor
 /** Returns guestwire's routes as 'DESTINATION DEV', sorted. */
 export async function routesOf(host: Host): Promise<string[]> {
   const text = await host.ok('sh', ['-c', 'ip route show proto 117; ip -6 route show proto 117']);
-  return text.trim().split('\n').filter(Boolean).map((line) => line.replace(/^(\S+) (?:via \S+ )?dev (\S+).*/, '$1 $2')).sort();
+  return text.trim().split('\n').filter(Boolean).map((line) =>
+    line.replace(/^(\S+) (?:via \S+ )?dev (\S+).*/, '$1 $2')).sort();
 }

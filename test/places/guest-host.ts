@@ -82,7 +82,9 @@ interface Server {
 
 function startServer(netns: Netns, env: Readonly<Record<string, string>>): Server {
   const node = [process.execPath, '--input-type=module', '-e', SERVER, resolve('dist/cli/main.js')];
-  const child = spawn('nsenter', ['--net', '--mount', '--target', netns.target, '--wd=.', ...node], { env, stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn('nsenter', ['--net', '--mount', '--target', netns.target, '--wd=.', ...node], {
+    env, stdio: ['pipe', 'pipe', 'inherit'],
+  });
   const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return {
     ask: async (args) => {
@@ -104,16 +106,19 @@ export async function openGuestHost(config = ''): Promise<GuestHost> {
   netns.sh('sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1');
   const hook = hookIn(netns, dir, config);
   const env = {
-    PATH: `${dir}:${process.env['PATH'] ?? ''}`, GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'config.toml'),
+    PATH: `${dir}:${process.env['PATH'] ?? ''}`, GUESTWIRE_STATE_DIR: join(dir, 'state'),
+    GUESTWIRE_CONFIG: join(dir, 'config.toml'),
     GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'), LIBVIRT_DEFAULT_URI: 'qemu+ssh:///system',
   };
   const say: GuestHost['say'] = (xml, running = true) => {
-    const [name = '', uuid = ''] = ['name', 'uuid'].map((word) => new RegExp(`<${word}>(.*?)</${word}>`).exec(xml)?.[1] ?? '');
+    const [name = '', uuid = ''] = ['name', 'uuid'].map((word) =>
+      new RegExp(`<${word}>(.*?)</${word}>`).exec(xml)?.[1] ?? '');
     // As virsh takes it, which knows a UUID in capitals, too, and a guest that runs by its id.
     const id = /^<domain[^>]* id='(\d+)'/.exec(xml)?.[1] ?? String(100 + Number.parseInt(uuid.slice(-2), 16));
     rmSync(join(dir, 'xml', id), { force: true });
     const shown = running ? xml.replace(/^<domain (?![^>]* id=)/, `<domain id='${id}' `) : xml;
-    for (const file of [name, uuid, uuid.toUpperCase(), ...(running ? [id] : [])]) writeFileSync(join(dir, 'xml', file), shown);
+    for (const file of [name, uuid, uuid.toUpperCase(), ...(running ? [id] : [])])
+      writeFileSync(join(dir, 'xml', file), shown);
     rmSync(join(dir, 'running', uuid), { force: true });
     writeFileSync(join(dir, 'defined', uuid), `${uuid} ${running ? id : '-'} ${name}\n`);
     if (running) writeFileSync(join(dir, 'running', uuid), `${uuid} ${id} ${name}\n`);
@@ -137,7 +142,9 @@ export async function openGuestHost(config = ''): Promise<GuestHost> {
       server ??= startServer(netns, env);
       return server.ask(args);
     },
-    dump: () => netns.sh(DUMP, { STATE: join(dir, 'state'), QUARANTINE: join(dir, 'quarantine'), PATH: process.env['PATH'] ?? '' }),
+    dump: () => netns.sh(
+      DUMP, { STATE: join(dir, 'state'), QUARANTINE: join(dir, 'quarantine'), PATH: process.env['PATH'] ?? '' },
+    ),
     close: () => {
       server?.close();
       netns.close();

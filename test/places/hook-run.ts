@@ -1,7 +1,7 @@
 /**
- * The real hook (hooks/qemu and dist/hook.cjs) run by hand on a throw-away host, as libvirt runs it: in network and mount
- * namespaces of its own with an empty /run, the config at /run/config.toml, and a PATH that holds what the hook needs and
- * nothing else, each tool of which a test can replace by one of fixtures/tools.
+ * The real hook (hooks/qemu and dist/hook.cjs) run by hand on a throw-away host, as libvirt runs it: in network and
+ * mount namespaces of its own with an empty /run, the config at /run/config.toml, and a PATH that holds what the hook
+ * needs and nothing else, each tool of which a test can replace by one of fixtures/tools.
  */
 import { spawn } from 'node:child_process';
 import {
@@ -13,7 +13,9 @@ import { expect } from '@jest/globals';
 import { type Netns, openNetns } from './netns.js';
 
 /** All that the launcher and the hook call by name; node is called as /usr/bin/node. */
-const TOOLS = ['awk', 'bridge', 'dirname', 'flock', 'grep', 'head', 'ip', 'logger', 'nft', 'perl', 'readlink', 'sed', 'tr'];
+const TOOLS = [
+  'awk', 'bridge', 'dirname', 'flock', 'grep', 'head', 'ip', 'logger', 'nft', 'perl', 'readlink', 'sed', 'tr',
+];
 
 /** What stands in for a tool, by its name in fixtures/tools; null: the tool is missing. */
 export type StandIns = Readonly<Record<string, string | null>>;
@@ -51,8 +53,8 @@ export interface HookHost extends Netns {
 }
 
 /**
- * Returns a host with a bridge br0 and its port vnet0, taps vnet1 and vnet2 on no bridge, and an uplink eno1 with a default
- * route. Forwarding is on.
+ * Returns a host with a bridge br0 and its port vnet0, taps vnet1 and vnet2 on no bridge, and an uplink eno1 with a
+ * default route. Forwarding is on.
  */
 export async function openHookHost(): Promise<HookHost> {
   if (!existsSync('dist/hook.cjs')) throw new Error("dist/hook.cjs is missing: run 'npm run build' before this test");
@@ -62,7 +64,8 @@ export async function openHookHost(): Promise<HookHost> {
   mkdirSync(outside('/run/checkout/hooks'), { recursive: true });
   mkdirSync(outside('/run/checkout/dist'));
   const built = readdirSync('dist').filter((name) => /^hook.*\.(cjs|cache)$/.test(name));
-  for (const file of ['hooks/qemu', ...built.map((name) => `dist/${name}`)]) copyFileSync(file, outside(`/run/checkout/${file}`));
+  for (const file of ['hooks/qemu', ...built.map((name) => `dist/${name}`)])
+    copyFileSync(file, outside(`/run/checkout/${file}`));
   chmodSync(outside('/run/checkout/hooks/qemu'), 0o755);
   let count = 0;
   const tools: HookHost['tools'] = (standIns, at) => {
@@ -140,13 +143,18 @@ function realTool(tool: string): string {
   return found;
 }
 
-function runHook(target: string, { operation, xml, guest = 'web1', env = {}, path = '', through = [] }: HookArgs): Promise<Outcome> {
-  const clean: Record<string, string> = { PATH: path, LC_ALL: 'C', HOME: '/root', GUESTWIRE_CONFIG: '/run/config.toml', ...env };
+function runHook(
+  target: string, { operation, xml, guest = 'web1', env = {}, path = '', through = [] }: HookArgs,
+): Promise<Outcome> {
+  const clean: Record<string, string> = {
+    PATH: path, LC_ALL: 'C', HOME: '/root', GUESTWIRE_CONFIG: '/run/config.toml', ...env,
+  };
   const words = Object.entries(clean).map(([name, value]) => `${name}=${value}`);
   return new Promise((done, fail) => {
     const child = spawn('nsenter', [
       '--net', '--mount', '--target', target, '--wd=/', '/usr/bin/env', '-i', ...words, ...through,
-      '/run/checkout/hooks/qemu', guest, operation, operation === 'stopped' || operation === 'release' ? 'end' : 'begin', '-',
+      '/run/checkout/hooks/qemu', guest, operation,
+      operation === 'stopped' || operation === 'release' ? 'end' : 'begin', '-',
     ], { timeout: 60_000, killSignal: 'SIGKILL' });
     let [stdout, stderr] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text; });
@@ -187,10 +195,14 @@ export interface Refusal {
 }
 
 /**
- * Expects that the guest does not start and libvirt's user reads `says`, that no operation after it fails, that each failure
- * is logged, that the bystander passes every operation in silence, and that the host is as it was after `start` and at the end.
+ * Expects that the guest does not start and libvirt's user reads `says`, that no operation after it fails, that each
+ * failure is logged, that the bystander passes every operation in silence, and that the host is as it was after `start`
+ * and at the end.
  */
-export async function expectRefused(host: HookHost, { xml, guest, says, bystander = PLAIN, at = ['prepare', 'start'], args = {}, unlogged = false }: Refusal): Promise<void> {
+export async function expectRefused(
+  host: HookHost,
+  { xml, guest, says, bystander = PLAIN, at = ['prepare', 'start'], args = {}, unlogged = false }: Refusal,
+): Promise<void> {
   const before = host.dump();
   host.recorded('logger', args.path);
   for (const operation of ['prepare', 'start', 'reconnect', 'stopped', 'release'] as const) {
@@ -199,7 +211,8 @@ export async function expectRefused(host: HookHost, { xml, guest, says, bystande
       host.hook({ ...args, ...(guest === undefined ? {} : { guest }), operation, xml }),
       host.hook({ ...args, guest: 'plain', operation, xml: bystander }),
     ]);
-    expect({ operation, ...outcome }).toEqual({ operation, ...(refused ? { status: 1, stdout: '', stderr: `guestwire: ${says}\n` } : DONE) });
+    expect({ operation, ...outcome })
+      .toEqual({ operation, ...(refused ? { status: 1, stdout: '', stderr: `guestwire: ${says}\n` } : DONE) });
     expect({ operation, ...other }).toEqual({ operation, ...DONE });
     if (refused && !unlogged) expect(host.recorded('logger', args.path)).toContain(`<27>${operation}: ${says}`);
     if (operation === 'start' || operation === 'release') expect(host.dump()).toBe(before);

@@ -78,12 +78,16 @@ find /etc /usr/lib -maxdepth 1 -printf '%p %y %m %u:%g %l\\n' | sort | sha256sum
 
 /** Returns a host, once it is ready. */
 export async function openInstallHost(): Promise<InstallHost> {
-  const holder = spawn('unshare', ['-m', '-n', '-p', '-f', '--kill-child', 'sh', '-c', INIT, 'sh', TOP, process.execPath]);
+  const holder = spawn(
+    'unshare', ['-m', '-n', '-p', '-f', '--kill-child', 'sh', '-c', INIT, 'sh', TOP, process.execPath],
+  );
   const target = await pidOf(holder);
   const inside = ['-m', '-n', '-p', '--wd=/', '-t', target];
   const path = `/mnt/bin:${process.env['PATH'] ?? ''}`;
   const run: InstallHost['run'] = (file, args, { input = '', env = {} } = {}) => {
-    const { status, stdout, stderr } = spawnSync('nsenter', [...inside, file, ...args], { encoding: 'utf8', input, env: { PATH: path, ...env } });
+    const { status, stdout, stderr } = spawnSync(
+      'nsenter', [...inside, file, ...args], { encoding: 'utf8', input, env: { PATH: path, ...env } },
+    );
     return { status, stdout, stderr };
   };
   const sh: InstallHost['sh'] = (script) => {
@@ -95,7 +99,14 @@ export async function openInstallHost(): Promise<InstallHost> {
     repo: '/mnt/repo',
     target,
     guestwire: (...args) => run('node', ['/mnt/repo/dist/cli.js', ...args]),
-    terminal: (keys, ...args) => onTerminal(spawn('nsenter', [...inside, 'script', '-qec', ['node', '/mnt/repo/dist/cli.js', ...args].join(' '), '/dev/null'], { env: { PATH: path, TERM: 'dumb' } }), keys),
+    terminal: (keys, ...args) => onTerminal(
+      spawn(
+        'nsenter',
+        [...inside, 'script', '-qec', ['node', '/mnt/repo/dist/cli.js', ...args].join(' '), '/dev/null'],
+        { env: { PATH: path, TERM: 'dumb' } },
+      ),
+      keys,
+    ),
     run,
     sh,
     listing: () => sh(LISTING),
@@ -103,13 +114,18 @@ export async function openInstallHost(): Promise<InstallHost> {
   };
 }
 
-/** Builds unless dist/ is younger than all it is made from. One at a time: another test file may come to the same mind. */
+/**
+ * Builds unless dist/ is younger than all it is made from. One at a time: another test file may come to the same mind.
+ */
 export function assertBuilt(): void {
   const sources = ['lib', 'hooks'].flatMap((dir) => readdirSync(dir, { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts')).map((name) => join(dir, name)));
-  const [newest = ''] = [...sources, 'build.js', 'package.json'].sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
+  const [newest = ''] = [...sources, 'build.js', 'package.json'].sort((a, b) =>
+    statSync(b).mtimeMs - statSync(a).mtimeMs);
   const script = 'test dist/hook.cjs -nt "$1" || npm run --silent build';
-  const { status, stderr } = spawnSync('flock', ['package.json', 'sh', '-c', script, 'sh', newest], { encoding: 'utf8' });
+  const { status, stderr } = spawnSync(
+    'flock', ['package.json', 'sh', '-c', script, 'sh', newest], { encoding: 'utf8' },
+  );
   if (status !== 0) throw new Error(`npm run build failed: ${stderr}`);
 }
 

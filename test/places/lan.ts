@@ -1,6 +1,7 @@
 /**
  * A LAN in throw-away namespaces: a host with an uplink `eno1`, a neighbour on its other side, and a guest behind the
- * host's `vnet1`. The guest's tap is one end of a veth pair, because nobody runs QEMU here; the hook makes no difference.
+ * host's `vnet1`. The guest's tap is one end of a veth pair, because nobody runs QEMU here; the hook makes no
+ * difference.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -11,7 +12,9 @@ export interface Lan {
   readonly neighbour: Netns;
   readonly guest: Netns;
   /** Runs the hook on the host for guest web1. */
-  hook(operation: string, xml: string, env?: Record<string, string>): { status: number | null; stdout: string; stderr: string };
+  hook(
+    operation: string, xml: string, env?: Record<string, string>,
+  ): { status: number | null; stdout: string; stderr: string };
   /** Writes a file of the host's own /run. */
   write(path: string, text: string): void;
   close(): void;
@@ -24,7 +27,10 @@ const UUID = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01';
 /** Duplicate address detection would only make the tests wait. */
 const NO_DAD = 'for each in all default; do echo 0 >/proc/sys/net/ipv6/conf/$each/accept_dad; done';
 
-/** Returns the LAN with nothing wired yet; `uplink` makes the host's eno1 out of its end `wire0`, by default by renaming. */
+/**
+ * Returns the LAN with nothing wired yet; `uplink` makes the host's eno1 out of its end `wire0`, by default by
+ * renaming.
+ */
 export async function openLan(uplink = 'ip link set wire0 name eno1'): Promise<Lan> {
   const [host, neighbour, guest] = await Promise.all([openNetns(), openNetns(), openNetns()]);
   for (const each of [host, neighbour, guest]) each.sh(NO_DAD);
@@ -56,7 +62,9 @@ export async function openLan(uplink = 'ip link set wire0 name eno1'): Promise<L
 }
 
 /** Returns the XML of guest web1 with these addresses on vnet1. */
-export function guestXml(addresses: readonly string[] = Object.values(GUEST), { dev = 'vnet1', name = 'web1', uuid = UUID } = {}): string {
+export function guestXml(
+  addresses: readonly string[] = Object.values(GUEST), { dev = 'vnet1', name = 'web1', uuid = UUID } = {},
+): string {
   const ips = addresses.map((address) => `<gw:ip address='${address}'/>`).join('');
   return `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><metadata><gw:guestwire xmlns:gw='urn:guestwire:1'><gw:interface mac='${MAC}'><gw:routed>${ips}</gw:routed></gw:interface></gw:guestwire></metadata>`
     + `<devices><interface type='ethernet'><mac address='${MAC}'/><target dev='${dev}'/></interface></devices></domain>`;

@@ -1,4 +1,7 @@
-/** A throw-away network namespace, with a mount namespace so that sysfs shows its links; gone with the process that holds it. */
+/**
+ * A throw-away network namespace, with a mount namespace so that sysfs shows its links; gone with the process that
+ * holds it.
+ */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 
 export interface Netns {
@@ -7,14 +10,18 @@ export interface Netns {
   /** Runs a shell script inside; throws with its output unless it ends with 0. Returns its standard output. */
   sh(script: string, env?: Record<string, string>): string;
   /** Runs a program inside, whatever its status. */
-  run(file: string, args: readonly string[], options?: { input?: string; env?: Record<string, string> }): { status: number | null; stdout: string; stderr: string };
+  run(
+    file: string, args: readonly string[], options?: { input?: string; env?: Record<string, string> },
+  ): { status: number | null; stdout: string; stderr: string };
   /** What tests compare before and after: links, addresses and routes, without counters and ages. */
   dump(): string;
   close(): void;
 }
 
 export async function openNetns(): Promise<Netns> {
-  const holder: ChildProcess = spawn('unshare', ['--net', '--mount', '--kill-child', 'sh', '-c', 'mount -t sysfs sysfs /sys && ip link set lo up && echo ready && exec sleep infinity'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const holder: ChildProcess = spawn(
+    'unshare', ['--net', '--mount', '--kill-child', 'sh', '-c', 'mount -t sysfs sysfs /sys && ip link set lo up && echo ready && exec sleep infinity'], { stdio: ['ignore', 'pipe', 'ignore'] },
+  );
   await new Promise<void>((resolve, reject) => {
     holder.stdout?.once('data', () => { resolve(); });
     holder.once('exit', (code) => { reject(new Error(`no namespace: unshare ended with ${String(code)}`)); });
@@ -22,7 +29,8 @@ export async function openNetns(): Promise<Netns> {
   const target = String(childOf(holder.pid));
   const run: Netns['run'] = (file, args, options = {}) => {
     const result = spawnSync('nsenter', ['--net', '--mount', '--target', target, '--wd=.', file, ...args], {
-      encoding: 'utf8', input: options.input ?? '', env: { PATH: process.env['PATH'], ...options.env }, maxBuffer: 64 * 1024 * 1024,
+      encoding: 'utf8', input: options.input ?? '',
+      env: { PATH: process.env['PATH'], ...options.env }, maxBuffer: 64 * 1024 * 1024,
     });
     return { status: result.status, stdout: result.stdout, stderr: result.stderr };
   };

@@ -1,4 +1,7 @@
-/** A guest's image that replays frames: what guest-image built, with an init of its own behind it, which the kernel unpacks over the other. */
+/**
+ * A guest's image that replays frames: what guest-image built, with an init of its own behind it, which the kernel
+ * unpacks over the other.
+ */
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, chmodSync, copyFileSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -26,8 +29,13 @@ export const packed = (frames: readonly Buffer[]): Buffer => Buffer.concat(frame
   return [length, frame];
 }));
 
-/** Returns a directory with `vmlinuz` and `initrd` of a guest that sends `frames` and then one of `ends`, until there are none. */
-export function replayImage(image: string, { frames, ends }: { readonly frames: readonly Buffer[]; readonly ends: readonly Buffer[] }): string {
+/**
+ * Returns a directory with `vmlinuz` and `initrd` of a guest that sends `frames` and then one of `ends`, until there
+ * are none.
+ */
+export function replayImage(
+  image: string, { frames, ends }: { readonly frames: readonly Buffer[]; readonly ends: readonly Buffer[] },
+): string {
   const dir = mkdtempSync(join(tmpdir(), 'guestwire-replay-'));
   const root = join(dir, 'root');
   mkdirSync(root);
@@ -44,7 +52,9 @@ export function replayImage(image: string, { frames, ends }: { readonly frames: 
   const initrd = join(dir, 'initrd');
   copyFileSync(join(image, 'initrd'), initrd);
   copyFileSync(join(image, 'vmlinuz'), join(dir, 'vmlinuz'));
-  appendFileSync(initrd, execFileSync('sh', ['-c', 'find . | cpio --quiet -o -H newc'], { cwd: root, maxBuffer: 1 << 28 }));
+  appendFileSync(
+    initrd, execFileSync('sh', ['-c', 'find . | cpio --quiet -o -H newc'], { cwd: root, maxBuffer: 1 << 28 }),
+  );
   // QEMU reads them as whoever libvirt makes it.
   chmodSync(dir, 0o755);
   return dir;

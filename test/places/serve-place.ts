@@ -1,6 +1,6 @@
 /**
- * A private libvirtd host that serves its guests, with a namespace behind its uplink. systemd is the one thing not real:
- * fixtures/tools/systemctl runs the installed units' ExecStart.
+ * A private libvirtd host that serves its guests, with a namespace behind its uplink. systemd is the one thing not
+ * real: fixtures/tools/systemctl runs the installed units' ExecStart.
  */
 import { resolve } from 'node:path';
 import { expect } from '@jest/globals';
@@ -23,16 +23,24 @@ export interface PlaceOptions {
 }
 
 /** Returns the place with guestwire installed and no guest yet. */
-export async function openPlace(name: string, { families = ['inet', 'inet6'], uplink = 'up0', routed = '' }: PlaceOptions = {}): Promise<Place> {
+export async function openPlace(
+  name: string, { families = ['inet', 'inet6'], uplink = 'up0', routed = '' }: PlaceOptions = {},
+): Promise<Place> {
   const v4 = families.includes('inet');
-  const host = await startHost({ name, sysctls: { 'net.ipv6.conf.all.forwarding': 1, ...(v4 ? { 'net.ipv4.ip_forward': 1 } : {}) } });
+  const host = await startHost({
+    name, sysctls: { 'net.ipv6.conf.all.forwarding': 1, ...(v4 ? { 'net.ipv4.ip_forward': 1 } : {}) },
+  });
   if (!v4) await host.ok('ip', ['-4', 'address', 'flush', 'dev', 'lo']);
-  const outside = await addOutside(host, { uplink, ...(v4 ? {} : { hostAddresses: ['2001:db8:ffff::2/64'], addresses: ['2001:db8:ffff::1/64'] }) });
+  const outside = await addOutside(
+    host, { uplink, ...(v4 ? {} : { hostAddresses: ['2001:db8:ffff::2/64'], addresses: ['2001:db8:ffff::1/64'] }) },
+  );
   await host.ok('sh', ['-ec', 'mkdir -p /etc/guestwire /run/systemd/system /etc/systemd/system /usr/local/sbin; cat >/etc/guestwire/config.toml; cp "$0" /usr/local/sbin/systemctl', resolve('fixtures/tools/systemctl')], { input: configOf(routed) });
   const installed = await host.ok('node', [resolve('dist/cli.js'), 'install', '--no-reload']);
   expect(installed).toContain("wrote '/etc/systemd/system/guestwire-dhcp@.service'\nwrote '/etc/systemd/system/guestwire-ra@.service'\n");
   await host.restartLibvirtd();
-  await waitFor(async () => (await host.ok('ip', ['-6', 'address', 'show', 'tentative'])) === '', { what: "the uplink's addresses" });
+  await waitFor(async () => (await host.ok('ip', ['-6', 'address', 'show', 'tentative'])) === '', {
+    what: "the uplink's addresses",
+  });
   return { host, outside, before: await worldOf(host) };
 }
 
@@ -60,6 +68,7 @@ async function worldOf(host: Host): Promise<string> {
 export async function expectGone({ host, before }: Place, name: string): Promise<void> {
   await host.ok('virsh', ['destroy', name]);
   await host.ok('virsh', ['undefine', name]);
-  await waitFor(async () => (await worldOf(host)) === before, { what: 'the host to be as before', timeout: 15_000 }).catch(() => undefined);
+  await waitFor(async () => (await worldOf(host)) === before, { what: 'the host to be as before', timeout: 15_000 })
+    .catch(() => undefined);
   expect(await worldOf(host)).toBe(before);
 }

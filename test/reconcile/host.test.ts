@@ -15,14 +15,20 @@ const UUID = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01';
 const asked: ExecRequest[] = [];
 const exec: Exec = (request) => {
   asked.push(request);
-  return Promise.resolve({ exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: '[]', stderr: '' });
+  return Promise.resolve({
+    exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: '[]', stderr: '',
+  });
 };
 const warn = (text: string): void => { throw new Error(text); };
 
 let dir: string;
 beforeAll(() => { dir = mkdtempSync(join(tmpdir(), 'guestwire-host-')); });
 afterAll(() => { rmSync(dir, { recursive: true }); });
-const settings = () => settingsFrom({ GUESTWIRE_CONFIG: join(dir, 'config.toml'), GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine') });
+const settings = () => settingsFrom({
+  GUESTWIRE_CONFIG: join(dir, 'config.toml'),
+  GUESTWIRE_STATE_DIR: join(dir, 'state'),
+  GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'),
+});
 
 test('a host protects the VIDs of its config, which is read when it matters', () => {
   const host = hostFrom({ settings: settings(), exec, warn });
@@ -44,7 +50,8 @@ test('a host keeps guests in quarantine that are put there', () => {
 });
 
 test('tools hold the lock of whoever changes the host', async () => {
-  await hostFrom({ settings: settings(), exec, warn, lock: { fd: 7 } }).kernel.observe({ ...EMPTY_SCOPE, links: ['eth0'] });
+  await hostFrom({ settings: settings(), exec, warn, lock: { fd: 7 } })
+    .kernel.observe({ ...EMPTY_SCOPE, links: ['eth0'] });
   await hostFrom({ settings: settings(), exec, warn }).kernel.observe({ ...EMPTY_SCOPE, links: ['eth0'] });
   expect(asked.map(({ fd }) => fd)).toEqual([7, undefined]);
 });

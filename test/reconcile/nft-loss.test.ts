@@ -18,12 +18,17 @@ import { POLICY } from '../fakes/policies.js';
 /** Guest 0 has ifindexes 10 and 20, guest 1 has 11 and 21. */
 function start(number: number, vid = 10): WireRequest {
   const mac = `52:54:00:aa:bb:0${number}`;
-  const port: VlanPort = { kind: 'vlan-port', nic: 0, mac, link: `port${number}`, bridge: 'br0', isolated: undefined, uplinks: [], vlans: [{ vid, pvid: true, untagged: true }] };
+  const port: VlanPort = {
+    kind: 'vlan-port', nic: 0, mac, link: `port${number}`, bridge: 'br0', isolated: undefined, uplinks: [],
+    vlans: [{ vid, pvid: true, untagged: true }],
+  };
   const link = attachmentOf({
     kind: 'routed-link', nic: 1, mac, link: `link${number}`, addresses: [`192.0.2.1${number}`], routes: [],
     gateways: ['169.254.0.1'], table: 'main', protocol: 117, policy: POLICY,
   });
-  return { guest: { name: `web${number}`, uuid: uuid(number) }, attachments: [port, link], fresh: true, incoming: false };
+  return {
+    guest: { name: `web${number}`, uuid: uuid(number) }, attachments: [port, link], fresh: true, incoming: false,
+  };
 }
 
 function uuid(number: number): string {
@@ -43,17 +48,28 @@ async function useTwoGuests(): Promise<void> {
     [`port${number}`, { ifindex: 10 + number, master: 'br0', vlans: { 1: 'pvid untagged' } }] as const,
     [`link${number}`, { ifindex: 20 + number, up: false }] as const,
   ]);
-  kernel = fakeKernel({ links: { br0: { ifindex: 2, bridge: {} }, ...Object.fromEntries<FakeLink>(links) }, sysctls: { 'net/ipv4/conf/all/forwarding': '1' } });
-  host = { kernel, journal: createJournal(dir, () => undefined), log: () => undefined, protectedOn: () => new Set(), isQuarantined: () => false };
+  kernel = fakeKernel({
+    links: { br0: { ifindex: 2, bridge: {} }, ...Object.fromEntries<FakeLink>(links) },
+    sysctls: { 'net/ipv4/conf/all/forwarding': '1' },
+  });
+  host = {
+    kernel, journal: createJournal(dir, () => undefined), log: () => undefined, protectedOn: () => new Set(),
+    isQuarantined: () => false,
+  };
   for (const number of [0, 1]) await wire(host, start(number));
 }
 
 const FAMILIES = ['bridge', 'netdev', 'inet'] as const;
 const held = (): unknown[] => FAMILIES.map((family) => filtered(kernel.host.nft, family));
-const broken = (): void => { for (const family of FAMILIES) Object.assign(kernel.host.nft[family] ?? {}, { sets: {} }); };
+const broken = (): void => {
+  for (const family of FAMILIES) Object.assign(kernel.host.nft[family] ?? {}, { sets: {} });
+};
 const flushed = (): void => { kernel.host.nft = {} satisfies FakeNft; };
 
-describe.each<[string, () => void]>([['broken', broken], ['flushed', flushed]])('tables that somebody has %s', (_, harm) => {
+describe.each<[string, () => void]>([
+  ['broken', broken],
+  ['flushed', flushed],
+])('tables that somebody has %s', (_, harm) => {
   beforeEach(async () => {
     await useTwoGuests();
     harm();
@@ -74,7 +90,8 @@ describe.each<[string, () => void]>([['broken', broken], ['flushed', flushed]])(
   test('are whole for all guests when a change of one fails at any line', async () => {
     const { batches } = await wire(host, { ...start(0, 30), fresh: false });
     // nft carries out a file whole or not at all.
-    const tools = batches.flatMap(({ tool, lines }) => lines.map((_line, index) => (tool === 'nft' && index > 0 ? undefined : tool)));
+    const tools = batches.flatMap(({ tool, lines }) =>
+      lines.map((_line, index) => (tool === 'nft' && index > 0 ? undefined : tool)));
     for (let line = 1; line <= tools.length; line += 1) {
       if (tools[line - 1] === undefined) continue;
       await useTwoGuests();
@@ -113,8 +130,12 @@ test('a running guest that nobody speaks of any more is left without filter, and
 
 test('where nft does not run, a release takes the rest away all the same, and tells', async () => {
   await useTwoGuests();
-  const failure = { tool: 'nft', args: [], exitCode: undefined, signal: undefined, stderr: '', timedOut: false, errno: 'ENOENT', line: undefined };
-  const blind: Host = { ...host, kernel: { ...kernel, observe: (scope) => (scope.filters.length > 0 ? Promise.reject(new CommandError('nft is gone', failure)) : kernel.observe(scope)) } };
+  const failure = {
+    tool: 'nft', args: [], exitCode: undefined, signal: undefined, stderr: '', timedOut: false, errno: 'ENOENT',
+    line: undefined,
+  };
+  const blind: Host = { ...host, kernel: { ...kernel, observe: (scope) =>
+    (scope.filters.length > 0 ? Promise.reject(new CommandError('nft is gone', failure)) : kernel.observe(scope)) } };
   await expect(release(blind, uuid(0))).rejects.toThrow('nft is gone');
   expect(kernel.print()).not.toContain('link0 table main proto 117');
   await release(host, uuid(0));

@@ -29,10 +29,18 @@ let host: Host;
 let io: Io;
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'guestwire-overtaken-'));
-  kernel = fakeKernel({ links: { br0: { ifindex: 2, bridge: {} }, vnet0: { ifindex: 10, master: 'br0', vlans: { 1: 'pvid untagged' } } } });
-  host = { kernel, journal: createJournal(dir, () => undefined), log: () => undefined, protectedOn: () => new Set(), isQuarantined: () => false };
+  kernel = fakeKernel({
+    links: { br0: { ifindex: 2, bridge: {} }, vnet0: { ifindex: 10, master: 'br0', vlans: { 1: 'pvid untagged' } } },
+  });
+  host = {
+    kernel, journal: createJournal(dir, () => undefined), log: () => undefined, protectedOn: () => new Set(),
+    isQuarantined: () => false,
+  };
   const none = { exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '' };
-  io = { settings: settingsFrom({ GUESTWIRE_STATE_DIR: dir, GUESTWIRE_CONFIG: join(dir, 'none.toml') }), exec: () => Promise.resolve(none), print: () => undefined, warn: () => undefined };
+  io = {
+    settings: settingsFrom({ GUESTWIRE_STATE_DIR: dir, GUESTWIRE_CONFIG: join(dir, 'none.toml') }),
+    exec: () => Promise.resolve(none), print: () => undefined, warn: () => undefined,
+  };
 });
 afterEach(() => { rmSync(dir, { recursive: true }); });
 
@@ -44,8 +52,12 @@ function workWith(meanwhile: () => Promise<void>): GuestWork {
     await act(host);
   };
   return {
-    io, turn: { run, wire: (wiring) => wireNow(host, wiring) }, effects: { serve: () => Promise.resolve(), announce: () => Promise.resolve() },
-    inquiry: { life: () => Promise.resolve({ kind: 'here' }), xml: () => Promise.resolve(XML), id: () => Promise.resolve(ids.shift()) },
+    io, turn: { run, wire: (wiring) => wireNow(host, wiring) },
+    effects: { serve: () => Promise.resolve(), announce: () => Promise.resolve() },
+    inquiry: {
+      life: () => Promise.resolve({ kind: 'here' }), xml: () => Promise.resolve(XML),
+      id: () => Promise.resolve(ids.shift()),
+    },
   };
 }
 
@@ -53,7 +65,10 @@ async function startAgain(): Promise<void> {
   await release(host, GUEST.uuid);
   // Another start has another time.
   await new Promise((resolve) => { setTimeout(resolve, 5); });
-  await wire(host, { guest: GUEST, attachments: deriveAttachments(parseDomain(XML), loadConfig(io.settings.config)), fresh: true, incoming: false });
+  await wire(host, {
+    guest: GUEST, attachments: deriveAttachments(parseDomain(XML), loadConfig(io.settings.config)), fresh: true,
+    incoming: false,
+  });
 }
 
 test('what its next start wired stays', async () => {

@@ -1,10 +1,12 @@
 // @tier fast
-/** The loop on a fake kernel: every failure at every step leaves the host as it was, every other target is the same loop. */
+/**
+ * The loop on a fake kernel: every failure at every step leaves the host as it was, every other target is the same
+ * loop.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
 import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';
 import { ConflictError, HostError, RollbackError, VerifyError } from '../../lib/errors.js';
 import { createJournal, type Journal } from '../../lib/journal/journal.js';
@@ -25,7 +27,8 @@ const PORT: VlanPort = {
 };
 const LINK = attachmentOf({
   kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: 'vnet1', addresses: ['2001:db8:0:10::a', '192.0.2.10'],
-  routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117, policy: POLICY,
+  routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }], gateways: ['169.254.0.1', 'fe80::1'], table: 'main',
+  protocol: 117, policy: POLICY,
 });
 const HOST: FakeHost = {
   links: {
@@ -38,7 +41,8 @@ const HOST: FakeHost = {
   networks: [{ dev: 'eno1', address: '203.0.113.2', prefix: '203.0.113.0/24' }],
   sysctls: {
     'net/ipv4/conf/all/forwarding': '1', 'net/ipv6/conf/all/forwarding': '1', 'net/ipv6/conf/vnet1/accept_ra': '1',
-    'net/ipv6/conf/vnet1/disable_ipv6': '0', 'net/ipv6/conf/vnet1/forwarding': '1', 'net/ipv4/conf/vnet1/forwarding': '0',
+    'net/ipv6/conf/vnet1/disable_ipv6': '0', 'net/ipv6/conf/vnet1/forwarding': '1',
+    'net/ipv4/conf/vnet1/forwarding': '0',
   },
 };
 const START: WireRequest = { guest: GUEST, attachments: [PORT, LINK], fresh: true, incoming: false };
@@ -61,14 +65,17 @@ afterEach(() => { rmSync(dir, { recursive: true }); });
 function use(fake: FakeKernel): void {
   kernel = fake;
   before = fake.print();
-  host = { kernel: fake, journal, log: (line) => log.push(line), protectedOn: () => new Set([5]), isQuarantined: () => false };
+  host = {
+    kernel: fake, journal, log: (line) => log.push(line), protectedOn: () => new Set([5]), isQuarantined: () => false,
+  };
 }
 
 describe('wiring', () => {
   test('makes the host as asked, logs a line a change and is done the second time', async () => {
     await wire(host, START);
     expect(kernel.print().split('\n')).toEqual(expect.arrayContaining([
-      'vlan 10 dev vnet0 pvid untagged', 'vlan 20 dev vnet0', 'link vnet0 up txqlen 1000 isolated', 'link vnet1 up txqlen 1000',
+      'vlan 10 dev vnet0 pvid untagged', 'vlan 20 dev vnet0',
+      'link vnet0 up txqlen 1000 isolated', 'link vnet1 up txqlen 1000',
       'address fe80::1/64 dev vnet1', 'route 192.0.2.10/32 dev vnet1 table main proto 117',
       'route 2001:db8:0:20::/64 via 2001:db8:0:10::a dev vnet1 table main proto 117', 'sysctl net/ipv6/conf/vnet1/accept_ra=0',
     ]));
@@ -147,7 +154,7 @@ describe('a failure', () => {
   });
 
   test('that is a next hop which changed is none: the route moves', async () => {
-    const via = (gateway: string): RoutedLink => ({
+    const via = (gateway: string): typeof LINK => ({
       ...LINK, addresses: ['2001:db8:0:10::a', '2001:db8:0:10::b'].map(parseAddress),
       routes: [{ to: parsePrefix('2001:db8:0:20::/64'), via: parseAddress(gateway) }],
     });
@@ -178,7 +185,8 @@ describe('a failure', () => {
     const real = kernel;
     // Past the file for nft, which leaves nothing to undo when it fails.
     real.failAt = 8;
-    host = { ...host, kernel: { ...real, run: (batches, mode, scope) => (mode === 'carry-on' ? Promise.reject(new Error('still broken')) : real.run(batches, mode, scope)) } };
+    host = { ...host, kernel: { ...real, run: (batches, mode, scope) =>
+      (mode === 'carry-on' ? Promise.reject(new Error('still broken')) : real.run(batches, mode, scope)) } };
     await expect(wire(host, START)).rejects.toThrow(RollbackError);
     expect(journal.list()).toHaveLength(1);
     use(kernel);
@@ -196,7 +204,8 @@ describe('ownership', () => {
     const now = kernel.print();
     await unwire(host, GUEST.uuid);
     await release(host, GUEST.uuid);
-    expect(kernel.print().split('\n').filter((line) => line.includes('vnet1'))).toEqual(now.split('\n').filter((line) => line.includes('vnet1')));
+    expect(kernel.print().split('\n').filter((line) => line.includes('vnet1')))
+      .toEqual(now.split('\n').filter((line) => line.includes('vnet1')));
   });
 
   test('an address that a live guest holds is refused and the guest named; a dead one is forgotten', async () => {
@@ -207,7 +216,9 @@ describe('ownership', () => {
       "guest 'db1' NIC 1 (52:54:00:aa:bb:02): '2001:db8:0:10::a' is held by guest 'web1' NIC 1 (52:54:00:aa:bb:02) as '2001:db8:0:10::a': give one of the two another address"));
     Reflect.deleteProperty(kernel.host.links, 'vnet1');
     kernel.host.routes = kernel.host.routes.filter(({ dev }) => dev !== 'vnet1');
-    for (const path of ['net/ipv6/conf/vnet5/accept_ra', 'net/ipv6/conf/vnet5/forwarding', 'net/ipv4/conf/vnet5/forwarding']) kernel.host.sysctls[path] = '1';
+    for (const path of [
+      'net/ipv6/conf/vnet5/accept_ra', 'net/ipv6/conf/vnet5/forwarding', 'net/ipv4/conf/vnet5/forwarding',
+    ]) kernel.host.sysctls[path] = '1';
     await wire(host, rival);
     expect(log).toContain("guest 'web1': forgotten: its links are gone");
   });
@@ -228,7 +239,10 @@ describe('ownership', () => {
   });
 
   test('a covering shorter prefix is none', async () => {
-    use(fakeKernel({ ...HOST, routes: [...(HOST.routes ?? []), { to: '192.0.2.0/24', dev: 'eno1', via: '203.0.113.1', protocol: 'bgp' }] }));
+    use(fakeKernel({
+      ...HOST,
+      routes: [...(HOST.routes ?? []), { to: '192.0.2.0/24', dev: 'eno1', via: '203.0.113.1', protocol: 'bgp' }],
+    }));
     await expect(wire(host, START)).resolves.toBeDefined();
   });
 
@@ -277,7 +291,10 @@ describe('a host that cannot give it', () => {
   });
 
   test('a kernel that forwards IPv6 by force_forwarding is a forwarding one', async () => {
-    use(fakeKernel({ ...HOST, sysctls: { ...HOST.sysctls, 'net/ipv6/conf/all/forwarding': '0', 'net/ipv6/conf/all/force_forwarding': '1' } }));
+    use(fakeKernel({
+      ...HOST,
+      sysctls: { ...HOST.sysctls, 'net/ipv6/conf/all/forwarding': '0', 'net/ipv6/conf/all/force_forwarding': '1' },
+    }));
     await expect(wire(host, START)).resolves.toBeDefined();
   });
 });

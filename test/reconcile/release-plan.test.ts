@@ -22,7 +22,8 @@ const PORT: VlanPort = {
 };
 const LINK = attachmentOf({
   kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: 'vnet1', addresses: ['2001:db8:0:10::a', '192.0.2.10'],
-  routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117, policy: POLICY,
+  routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }], gateways: ['169.254.0.1', 'fe80::1'], table: 'main',
+  protocol: 117, policy: POLICY,
 });
 const HOST: FakeHost = {
   links: {
@@ -35,7 +36,8 @@ const HOST: FakeHost = {
   networks: [{ dev: 'eno1', address: '203.0.113.2', prefix: '203.0.113.0/24' }],
   sysctls: {
     'net/ipv4/conf/all/forwarding': '1', 'net/ipv6/conf/all/forwarding': '1', 'net/ipv6/conf/vnet1/accept_ra': '1',
-    'net/ipv6/conf/vnet1/disable_ipv6': '0', 'net/ipv6/conf/vnet1/forwarding': '1', 'net/ipv4/conf/vnet1/forwarding': '0',
+    'net/ipv6/conf/vnet1/disable_ipv6': '0', 'net/ipv6/conf/vnet1/forwarding': '1',
+    'net/ipv4/conf/vnet1/forwarding': '0',
   },
 };
 const START: WireRequest = { guest: GUEST, attachments: [PORT, LINK], fresh: true, incoming: false };
@@ -58,14 +60,17 @@ afterEach(() => { rmSync(dir, { recursive: true }); });
 function use(fake: FakeKernel): void {
   kernel = fake;
   before = fake.print();
-  host = { kernel: fake, journal, log: (line) => log.push(line), protectedOn: () => new Set([5]), isQuarantined: () => false };
+  host = {
+    kernel: fake, journal, log: (line) => log.push(line), protectedOn: () => new Set([5]), isQuarantined: () => false,
+  };
 }
 
 describe('a guest that runs on', () => {
   test('and is released is in no VLAN, not in the one its port was made in', async () => {
     await wire(host, START);
     await releaseRunning(host, GUEST.uuid);
-    expect(kernel.print().split('\n').sort()).toEqual(before.split('\n').filter((line) => line !== 'vlan 1 dev vnet0 pvid untagged'));
+    expect(kernel.print().split('\n').sort())
+      .toEqual(before.split('\n').filter((line) => line !== 'vlan 1 dev vnet0 pvid untagged'));
     expect(journal.list()).toEqual([]);
   });
 
@@ -87,7 +92,8 @@ describe('a guest whose links vanished', () => {
       fake.host.links[tap] = { ...HOST.links?.[old], ifindex };
       Reflect.deleteProperty(fake.host.links, old);
     }
-    for (const [path, value] of Object.entries(HOST.sysctls ?? {})) fake.host.sysctls[path.replace('/vnet1/', '/vnet6/')] = value;
+    for (const [path, value] of Object.entries(HOST.sysctls ?? {}))
+      fake.host.sysctls[path.replace('/vnet1/', '/vnet6/')] = value;
     fake.host.routes = fake.host.routes.filter(({ dev }) => dev !== 'vnet1');
     await wire(host, { ...START, attachments: [{ ...uplinked, link: 'vnet5' }, { ...LINK, link: 'vnet6' }] });
     expect(kernel.print()).toContain('vlan 30 dev eno1');

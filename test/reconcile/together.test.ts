@@ -1,5 +1,8 @@
 // @tier fast
-/** Several guests wired as one, on a fake kernel: the same as one by one, in the kernel and in the journal, or nothing at all. */
+/**
+ * Several guests wired as one, on a fake kernel: the same as one by one, in the kernel and in the journal, or nothing
+ * at all.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,11 +24,13 @@ const COUNT = 4;
 const numbers = Array.from({ length: COUNT }, (_, index) => index);
 const guestOf = (number: number): Wanted['guest'] => ({ name: `web${number}`, uuid: `11111111-2222-3333-4444-00000000000${number}` });
 const port = (number: number, vid = 10 + (number % 2)): VlanPort => ({
-  kind: 'vlan-port', nic: 0, mac: `52:54:00:00:00:0${number}`, link: `vnet${number}`, bridge: 'br0', isolated: undefined, uplinks: ['eno2'],
+  kind: 'vlan-port', nic: 0, mac: `52:54:00:00:00:0${number}`, link: `vnet${number}`,
+  bridge: 'br0', isolated: undefined, uplinks: ['eno2'],
   vlans: [{ vid, pvid: true, untagged: true }],
 });
 const link = (number: number, address = `192.0.2.${number}`): RoutedLink => attachmentOf({
-  kind: 'routed-link', nic: 1, mac: `52:54:00:00:01:0${number}`, link: `tap${number}`, addresses: [address, `2001:db8::${number}`], routes: [],
+  kind: 'routed-link', nic: 1, mac: `52:54:00:00:01:0${number}`,
+  link: `tap${number}`, addresses: [address, `2001:db8::${number}`], routes: [],
   gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117, policy: POLICY, proxy: ['eno1'],
 });
 const wishOf = (number: number, ...attachments: Attachment[]): Wanted => ({ guest: guestOf(number), attachments });
@@ -33,7 +38,9 @@ const ALL = numbers.map((number) => wishOf(number, port(number), link(number)));
 
 const HOST: FakeHost = {
   links: {
-    br0: { ifindex: 2, bridge: {} }, eno1: { ifindex: 3, mac: '52:54:00:00:02:01', up: true, addresses: ['203.0.113.2/24'] }, eno2: { ifindex: 4, master: 'br0', vlans: { 1: 'pvid untagged' } },
+    br0: { ifindex: 2, bridge: {} },
+    eno1: { ifindex: 3, mac: '52:54:00:00:02:01', up: true, addresses: ['203.0.113.2/24'] },
+    eno2: { ifindex: 4, master: 'br0', vlans: { 1: 'pvid untagged' } },
     ...Object.fromEntries(numbers.flatMap((number): [string, FakeLink][] => [
       [`vnet${number}`, { ifindex: 10 + number, master: 'br0', vlans: { 1: 'pvid untagged' } }],
       [`tap${number}`, { ifindex: 20 + number, addresses: [`fe80::fc54:ff:fe00:10${number}/64`] }],
@@ -41,10 +48,18 @@ const HOST: FakeHost = {
   },
   routes: [{ to: 'default', dev: 'eno1', via: '203.0.113.1', protocol: 'boot' }],
   networks: [{ dev: 'eno1', address: '203.0.113.2', prefix: '203.0.113.0/24' }],
-  sysctls: { 'net/ipv4/conf/all/forwarding': '1', 'net/ipv6/conf/all/forwarding': '1', 'net/ipv6/conf/eno1/proxy_ndp': '0' },
+  sysctls: {
+    'net/ipv4/conf/all/forwarding': '1', 'net/ipv6/conf/all/forwarding': '1', 'net/ipv6/conf/eno1/proxy_ndp': '0',
+  },
 };
 
-interface Place { readonly kernel: FakeKernel; readonly host: Host; readonly log: string[]; readonly quarantined: Set<string>; readonly dir: string }
+interface Place {
+  readonly kernel: FakeKernel;
+  readonly host: Host;
+  readonly log: string[];
+  readonly quarantined: Set<string>;
+  readonly dir: string;
+}
 let places: Place[];
 beforeEach(() => { places = []; });
 afterEach(() => { for (const { dir } of places) rmSync(dir, { recursive: true }); });
@@ -55,17 +70,26 @@ function place(): Place {
   const kernel = fakeKernel(HOST);
   const made: Place = {
     kernel, log, quarantined, dir,
-    host: { kernel, journal: createJournal(dir, (line) => log.push(line)), log: (line) => log.push(line), protectedOn: () => new Set([5]), isQuarantined: (uuid) => quarantined.has(uuid) },
+    host: {
+      kernel, journal: createJournal(dir, (line) => log.push(line)), log: (line) => log.push(line),
+      protectedOn: () => new Set([5]), isQuarantined: (uuid) => quarantined.has(uuid),
+    },
   };
   places.push(made);
   return made;
 }
 
-const one = async ({ host }: Place, { guest, attachments }: Wanted): Promise<unknown> => wire(host, { guest, attachments, fresh: false, incoming: false });
-const wireTogether = (host: Host, wanted: readonly Wanted[]): ReturnType<typeof wireAll> => wireAll(host, wanted, { fresh: false, incoming: false });
+const one = async ({ host }: Place, { guest, attachments }: Wanted): Promise<unknown> =>
+  wire(host, { guest, attachments, fresh: false, incoming: false });
+const wireTogether = (host: Host, wanted: readonly Wanted[]): ReturnType<typeof wireAll> =>
+  wireAll(host, wanted, { fresh: false, incoming: false });
 const entries = ({ host: { journal } }: Place): unknown[] => [
-  ...numbers.map((number) => { const entry = journal.read(guestOf(number).uuid); return entry && { ...entry, since: '' }; }),
-  journal.readLedger().uplinks.map((record) => ({ ...record, vids: [...record.vids].sort() })), journal.readLedger().proxies,
+  ...numbers.map((number) => {
+    const entry = journal.read(guestOf(number).uuid);
+    return entry && { ...entry, since: '' };
+  }),
+  journal.readLedger().uplinks.map((record) => ({ ...record, vids: [...record.vids].sort() })),
+  journal.readLedger().proxies,
 ];
 
 describe('guests that are wired together', () => {
@@ -83,8 +107,12 @@ describe('guests that are wired together', () => {
 
   test('may be wired already, in part, or otherwise: each keeps its time and its original', async () => {
     const [alone, together] = [place(), place()];
-    const next = [wishOf(0, port(0, 30), link(0)), wishOf(1, link(1, '192.0.2.77')), wishOf(2, port(2), link(2)), wishOf(3, port(3))];
-    for (const each of [alone, together]) for (const wish of [ALL[0], ALL[1], wishOf(3, port(3))]) if (wish !== undefined) await one(each, wish);
+    const next = [
+      wishOf(0, port(0, 30), link(0)), wishOf(1, link(1, '192.0.2.77')), wishOf(2, port(2), link(2)),
+      wishOf(3, port(3)),
+    ];
+    for (const each of [alone, together])
+      for (const wish of [ALL[0], ALL[1], wishOf(3, port(3))]) if (wish !== undefined) await one(each, wish);
     const since = together.host.journal.read(guestOf(0).uuid)?.since;
     for (const wish of next) await one(alone, wish);
     await wireTogether(together.host, next);
@@ -123,13 +151,20 @@ describe('guests that are wired together', () => {
 
   test('are each told what no change mends, if it concerns them', async () => {
     const { host, log } = place();
-    const wishes = [wishOf(0, port(0), { ...link(0), proxy: ['eno9'] }), wishOf(1, { ...port(1), uplinks: ['eno9'] }), wishOf(2, { ...link(2), proxy: ['eno8'] })];
-    const told: [string | undefined, string][] = [];
-    await wireTogether({ ...host, warn: (line, guest) => told.push([guest?.name, line]) }, wishes);
-    expect(wishes.map(({ guest: { name } }) => told.filter(([guest]) => guest === name).map(([, line]) => line))).toEqual([
-      ["guest 'web0': proxy link 'eno9' of the host config does not exist: no neighbour on it finds the guest"],
-      ["guest 'web1': uplink 'eno9' of the host config is not a port of its bridge: the guest's VLANs do not leave this host through it"],
-      ["guest 'web2': proxy link 'eno8' of the host config does not exist: no neighbour on it finds the guest"],
+    const wishes = [
+      wishOf(0, port(0), { ...link(0), proxy: ['eno9'] }),
+      wishOf(1, { ...port(1), uplinks: ['eno9'] }),
+      wishOf(2, { ...link(2), proxy: ['eno8'] }),
+    ];
+    const told: [about: string | undefined, line: string][] = [];
+    const warn: typeof host.warn = (line, about) => {
+      told.push([about && `${about.guest.name} ${about.nics.map(({ nic, link: tap }) => `${nic} ${tap ?? ''}`).join()}`, line]);
+    };
+    await wireTogether({ ...host, warn }, wishes);
+    expect(told).toEqual([
+      ['web0 1 tap0', "guest 'web0': proxy link 'eno9' of the host config does not exist: no neighbour on it finds the guest"],
+      ['web1 0 vnet1', "guest 'web1': uplink 'eno9' of the host config is not a port of its bridge: the guest's VLANs do not leave this host through it"],
+      ['web2 1 tap2', "guest 'web2': proxy link 'eno8' of the host config does not exist: no neighbour on it finds the guest"],
     ]);
     expect(log.filter((line) => line.includes('host config'))).toEqual([]);
   });
@@ -144,7 +179,8 @@ describe('guests that are wired together', () => {
   test('refuse together what one of them may not have', async () => {
     const { host, kernel } = place();
     const before = kernel.print();
-    await expect(wireTogether(host, [wishOf(0, link(0)), wishOf(1, link(1, '203.0.113.2'))])).rejects.toThrow(ConflictError);
+    await expect(wireTogether(host, [wishOf(0, link(0)), wishOf(1, link(1, '203.0.113.2'))]))
+      .rejects.toThrow(ConflictError);
     expect(kernel.print()).toBe(before);
   });
 });
@@ -155,7 +191,9 @@ describe('guests cannot go together', () => {
     expect(canGoTogether(host, ALL)).toBe(true);
     expect(canGoTogether(host, [wishOf(0, link(0)), wishOf(1, link(1, '192.0.2.0'))])).toBe(false);
     expect(canGoTogether(host, [wishOf(0, port(0)), wishOf(1, port(0))])).toBe(false);
-    const made = { ...link(1), made: { kind: 'tap', dev: 'tap1', multiQueue: false, owner: undefined } } as unknown as RoutedLink;
+    const made = {
+      ...link(1), made: { kind: 'tap', dev: 'tap1', multiQueue: false, owner: undefined },
+    } as unknown as RoutedLink;
     expect(canGoTogether(host, [wishOf(0, link(0)), wishOf(1, made)])).toBe(false);
     await wire(host, { ...wishOf(2, link(2)), fresh: false, incoming: true });
     expect(canGoTogether(host, [wishOf(0, link(0)), wishOf(2, link(2))])).toBe(false);

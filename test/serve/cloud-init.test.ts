@@ -27,7 +27,8 @@ const ALL = domainXml({
     vlanWish('<gw:tag id="10"/>', macOf(3)), vlanWish('<gw:tag id="10"/><gw:tag id="20-29"/>', macOf(4)),
     vlanWish('<gw:tag id="10" nativeMode="untagged"/><gw:tag id="20"/>', macOf(5)),
   ].join(''),
-  nics: [ethernetNic({ mac: macOf(1) }), ethernetNic({ mac: macOf(2), dev: 'vnet2' }), ...[3, 4, 5, 6].map((n) => bridgeNic({ mac: macOf(n), dev: `vnet${n}` }))],
+  nics: [ethernetNic({ mac: macOf(1) }), ethernetNic({ mac: macOf(2), dev: 'vnet2' }), ...[3, 4, 5, 6].map((n) =>
+    bridgeNic({ mac: macOf(n), dev: `vnet${n}` }))],
 });
 
 const PRINTED = `version: 2
@@ -95,7 +96,10 @@ describe('the network-config of a guest', () => {
   test('has each NIC by its MAC', () => { expect(print(ALL)).toBe(PRINTED); });
 
   test('has no name servers without [serve], and the gateways of the host config', () => {
-    const text = print(domainXml({ wishes: routedWish(['192.0.2.10']), nics: [ethernetNic({})] }), '[routed]\ngateways = ["192.0.2.1"]\n');
+    const text = print(
+      domainXml({ wishes: routedWish(['192.0.2.10']), nics: [ethernetNic({})] }),
+      '[routed]\ngateways = ["192.0.2.1"]\n',
+    );
     expect(text).not.toContain('nameservers');
     expect(text).toContain('via: "192.0.2.1"');
   });
@@ -113,7 +117,12 @@ describe('the network-config of a guest', () => {
     const made = join(dir, 'run/systemd/network');
     expect(readdirSync(made).sort()).toEqual([0, 1, 2, 3, 4].map((n) => `10-netplan-nic${n}.network`));
     const first = readFileSync(join(made, '10-netplan-nic0.network'), 'utf8');
-    for (const line of ['PermanentMACAddress=52:54:00:aa:bb:01', 'Address=2001:db8:0:10::a/128', 'Address=192.0.2.10/32', 'DNS=2001:db8::53', 'Domains=example.org', 'IPv6AcceptRA=no', 'Destination=::/0\nGateway=fe80::1\nGatewayOnLink=true', 'Destination=0.0.0.0/0\nGateway=169.254.0.1\nGatewayOnLink=true']) {
+    for (const line of [
+      'PermanentMACAddress=52:54:00:aa:bb:01', 'Address=2001:db8:0:10::a/128', 'Address=192.0.2.10/32',
+      'DNS=2001:db8::53', 'Domains=example.org', 'IPv6AcceptRA=no',
+      'Destination=::/0\nGateway=fe80::1\nGatewayOnLink=true',
+      'Destination=0.0.0.0/0\nGateway=169.254.0.1\nGatewayOnLink=true',
+    ]) {
       expect(first).toContain(line);
     }
     rmSync(dir, { recursive: true });
@@ -122,6 +131,9 @@ describe('the network-config of a guest', () => {
   testWith('netplan')('is YAML to a parser that is not netplan', () => {
     const { status, stdout } = spawnSync('python3', ['-c', 'import sys, json, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))'], { encoding: 'utf8', input: print(ALL) });
     expect(status).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ version: 2, ethernets: { nic0: { match: { macaddress: macOf(1) }, addresses: ['2001:db8:0:10::a/128', '192.0.2.10/32'] }, nic3: { dhcp4: false } } });
+    expect(JSON.parse(stdout)).toMatchObject({ version: 2, ethernets: {
+      nic0: { match: { macaddress: macOf(1) }, addresses: ['2001:db8:0:10::a/128', '192.0.2.10/32'] },
+      nic3: { dhcp4: false },
+    } });
   });
 });

@@ -47,8 +47,10 @@ describe('the order', () => {
 
   test('of wiring', () => {
     expect(order(diff(netState(all), []))).toEqual([
-      'filter-table', 'filter-set', 'nic-filter', 'bridge', 'tap', 'veth', 'vlan-link', 'alias', 'bridge-settings', 'mac',
-      'mtu', 'port', 'isolated', 'vlan', 'uplink-vlan', 'host-sysctl', 'rule', 'ipv6', 'proxy-sysctl', 'sysctl', 'txqlen', 'last-resort', 'master', 'allmulticast',
+      'filter-table', 'filter-set', 'nic-filter', 'bridge', 'tap',
+      'veth', 'vlan-link', 'alias', 'bridge-settings', 'mac',
+      'mtu', 'port', 'isolated', 'vlan', 'uplink-vlan', 'host-sysctl', 'rule',
+      'ipv6', 'proxy-sysctl', 'sysctl', 'txqlen', 'last-resort', 'master', 'allmulticast',
       'link', 'address', 'route', 'neighbour-proxy',
     ]);
   });

@@ -16,7 +16,9 @@ const tool = (name: string): string => resolve('fixtures/tools', name);
 const dir = mkdtempSync(join(tmpdir(), 'guestwire-exec-'));
 afterAll(() => { rmSync(dir, { recursive: true }); });
 
-const SUCCESS: ExecResult = { exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '' };
+const SUCCESS: ExecResult = {
+  exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '',
+};
 
 function isAlive(pid: number): boolean {
   try {
@@ -45,7 +47,8 @@ describe.each(DOORS)('exec of %s', (_door, exec) => {
   });
 
   test('returns the status and what was said of a failure', async () => {
-    expect(await exec({ tool: tool('exit-with-3'), args: [] })).toEqual({ ...SUCCESS, exitCode: 3, stderr: 'no such luck\n' });
+    expect(await exec({ tool: tool('exit-with-3'), args: [] }))
+      .toEqual({ ...SUCCESS, exitCode: 3, stderr: 'no such luck\n' });
   });
 
   test('returns the signal of a tool that was killed', async () => {
@@ -53,11 +56,13 @@ describe.each(DOORS)('exec of %s', (_door, exec) => {
   });
 
   test('returns ENOENT for a tool that is not there', async () => {
-    expect(await exec({ tool: 'no-such-tool', args: [] })).toEqual({ ...SUCCESS, exitCode: undefined, errno: 'ENOENT' });
+    expect(await exec({ tool: 'no-such-tool', args: [] }))
+      .toEqual({ ...SUCCESS, exitCode: undefined, errno: 'ENOENT' });
   });
 
   test('returns EACCES for a tool that may not be run', async () => {
-    expect(await exec({ tool: resolve('package.json'), args: [] })).toEqual({ ...SUCCESS, exitCode: undefined, errno: 'EACCES' });
+    expect(await exec({ tool: resolve('package.json'), args: [] }))
+      .toEqual({ ...SUCCESS, exitCode: undefined, errno: 'EACCES' });
   });
 
   test.each(['hang', 'leave-child'])('is free at the deadline, and all that "%s" started is dead', async (name) => {
@@ -86,7 +91,8 @@ describe.each(DOORS)('exec of %s', (_door, exec) => {
     process.env['GUESTWIRE_SECRET'] = 'x';
     const { stdout } = await exec({ tool: '/usr/bin/env', args: [], env: { LIBVIRT_DEFAULT_URI: 'test:///default' } });
     Reflect.deleteProperty(process.env, 'GUESTWIRE_SECRET');
-    expect(stdout.trim().split('\n').sort()).toEqual(['HOME=/', 'LC_ALL=C', 'LIBVIRT_DEFAULT_URI=test:///default', `PATH=${process.env['PATH'] ?? ''}`]);
+    expect(stdout.trim().split('\n').sort())
+      .toEqual(['HOME=/', 'LC_ALL=C', 'LIBVIRT_DEFAULT_URI=test:///default', `PATH=${process.env['PATH'] ?? ''}`]);
     expect((await exec({ tool: '/bin/pwd', args: [] })).stdout).toBe('/\n');
   });
 
@@ -126,7 +132,8 @@ describe('assertSuccess', () => {
       }
       throw new Error('nothing was thrown');
     };
-    expect(thrown({ ...failed, exitCode: undefined, signal: 'SIGKILL' })).toMatchObject({ retryable: true, failure: { tool: 'ip', args: [], signal: 'SIGKILL', line: undefined } });
+    expect(thrown({ ...failed, exitCode: undefined, signal: 'SIGKILL' }))
+      .toMatchObject({ retryable: true, failure: { tool: 'ip', args: [], signal: 'SIGKILL', line: undefined } });
     expect(thrown(failed)).toMatchObject({ retryable: false, message: 'ip failed' });
   });
 

@@ -1,5 +1,7 @@
 // @tier fast long
-/** The lock, with the real flock(1): who has it, who waits, and that nothing but the death of all its holders frees it. */
+/**
+ * The lock, with the real flock(1): who has it, who waits, and that nothing but the death of all its holders frees it.
+ */
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,7 +21,8 @@ beforeEach(() => {
 });
 afterEach(() => { rmSync(dir, { recursive: true }); });
 
-const acquire = (holder = "start of guest 'web1'", by: Exec = exec): Promise<Lock> => acquireLock(by, { path, wait: 1, holder });
+const acquire = (holder = "start of guest 'web1'", by: Exec = exec): Promise<Lock> =>
+  acquireLock(by, { path, wait: 1, holder });
 
 /** Whether another process could have the lock now. */
 const isFree = (): boolean => spawnSync('flock', ['--nonblock', path, 'true']).status === 0;
@@ -118,7 +121,8 @@ describe('the lock', () => {
     expect(await refusal(acquire())).toBe(`lock '${path}' cannot be opened: ENOENT: no such file or directory`);
   });
 
-  const tool = (name: string): Exec => (request) => exec({ ...request, tool: name === '' ? 'no-such-tool' : resolve('fixtures/tools', name) });
+  const tool = (name: string): Exec =>
+    (request) => exec({ ...request, tool: name === '' ? 'no-such-tool' : resolve('fixtures/tools', name) });
   test.each([
     ['', "flock is not installed: no 'flock' in PATH"],
     ['die', 'flock was killed by SIGKILL'],
@@ -130,7 +134,8 @@ describe('the lock', () => {
   });
 
   test('is not had from a flock that ends without a word', async () => {
-    const silent: Exec = () => Promise.resolve({ exitCode: 1, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '\n' });
+    const silent: Exec = () =>
+      Promise.resolve({ exitCode: 1, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '\n' });
     expect(await refusal(acquire('start', silent))).toBe(`could not get lock '${path}': flock ended with 1`);
   });
 
@@ -141,6 +146,9 @@ describe('the lock', () => {
       return exec(request);
     };
     (await acquireLock(spy, { path, wait: 30, holder: 'x' })).release();
-    expect(asked).toEqual([{ tool: 'flock', args: ['--exclusive', '--timeout', '30', '--conflict-exit-code', '75', '3'], fd: 'number', deadline: 35_000 }]);
+    expect(asked).toEqual([{
+      tool: 'flock', args: ['--exclusive', '--timeout', '30', '--conflict-exit-code', '75', '3'], fd: 'number',
+      deadline: 35_000,
+    }]);
   });
 });

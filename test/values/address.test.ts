@@ -40,9 +40,15 @@ const CANONICAL: [string, string][] = [
 const group = fc.oneof(fc.constant(0), fc.constant(0), fc.constant(0xffff), fc.integer({ min: 0, max: 0xffff }));
 const groups = fc.array(group, { minLength: 8, maxLength: 8 });
 const anyV6 = groups.map((all) => all.map((each) => each.toString(16)).join(':'));
-const anyV4 = fc.array(fc.integer({ min: 0, max: 255 }), { minLength: 4, maxLength: 4 }).map((bytes) => bytes.join('.'));
+const anyV4 = fc.array(fc.integer({ min: 0, max: 255 }), { minLength: 4, maxLength: 4 })
+  .map((bytes) => bytes.join('.'));
 const anyAddress = fc.oneof(anyV4, anyV6);
-const noise = fc.array(fc.constantFrom('0', '1', '00', '01', '255', '256', 'f', 'fFfF', '10000', ':', '::', '.', '%', ' ', '\0', '1.2.3.4', '\n', 'g'), { maxLength: 17 })
+const noise = fc.array(
+  fc.constantFrom(
+    '0', '1', '00', '01', '255', '256', 'f', 'fFfF', '10000', ':', '::', '.', '%', ' ', '\0', '1.2.3.4', '\n', 'g',
+  ),
+  { maxLength: 17 },
+)
   .map((parts) => parts.join(''));
 
 describe('parseAddress', () => {
@@ -52,7 +58,8 @@ describe('parseAddress', () => {
 
   test('any IPv6 address is as RFC 5952 has it', () => {
     // The two ranges that RFC 5952 section 5 leaves to dotted decimal are in the table above.
-    const hex = groups.filter((all) => all.slice(0, 5).some((each) => each !== 0) || (all[5] !== 0 && all[5] !== 0xffff));
+    const hex = groups.filter((all) =>
+      all.slice(0, 5).some((each) => each !== 0) || (all[5] !== 0 && all[5] !== 0xffff));
     fc.assert(fc.property(hex, (all) => {
       const text = all.map((each) => each.toString(16).padStart(4, '0')).join(':');
       expect(`[${parseAddress(text).text}]`).toBe(new URL(`http://[${text}]/`).hostname);
@@ -91,7 +98,8 @@ describe('parseAddress', () => {
     expect(() => parseAddress(text)).toThrow(new ValueError(message));
   });
 
-  const printed = printedByTheKernel(CANONICAL.map(([text]) => text).filter((text) => text.includes(':') && text !== '::'));
+  const printed = printedByTheKernel(CANONICAL.map(([text]) => text).filter((text) =>
+    text.includes(':') && text !== '::'));
   (Array.isArray(printed) ? test : test.skip)(`is what ip -6 route prints${Array.isArray(printed) ? '' : ` (${printed})`}`, () => {
     const ours = CANONICAL.map(([, canonical]) => canonical).filter((text) => text.includes(':') && text !== '::');
     expect(printed).toEqual([...new Set(ours)].sort());
@@ -126,7 +134,8 @@ describe('values', () => {
   test('compute their numbers when they are asked, and are text in JSON', () => {
     const prefix = parsePrefix('2001:db8:0:20::/64');
     expect(Object.keys(prefix)).toEqual(['family', 'text', 'length']);
-    expect([prefix.first, prefix.last]).toEqual([0x20010db8_00000020_00000000_00000000n, 0x20010db8_00000020_ffffffff_ffffffffn]);
+    expect([prefix.first, prefix.last])
+      .toEqual([0x20010db8_00000020_00000000_00000000n, 0x20010db8_00000020_ffffffff_ffffffffn]);
     expect(JSON.stringify({ prefix, address: parseAddress('192.0.2.1') })).toBe('{"prefix":"2001:db8:0:20::/64","address":"192.0.2.1"}');
   });
 
@@ -234,7 +243,9 @@ describe('parseDestination', () => {
 });
 
 describe('assertRoutable', () => {
-  test.each(['192.0.2.10/32', '192.0.2.0/24', '10.0.0.0/8', '2001:db8::/32', 'fc00::/7', '64:ff9b::/96', '2000::/3'])('takes %s', (text) => {
+  test.each([
+    '192.0.2.10/32', '192.0.2.0/24', '10.0.0.0/8', '2001:db8::/32', 'fc00::/7', '64:ff9b::/96', '2000::/3',
+  ])('takes %s', (text) => {
     expect(() => { assertRoutable(parsePrefix(text)); }).not.toThrow();
   });
 
@@ -263,7 +274,8 @@ describe('assertRoutable', () => {
 
 describe('assertUnicast', () => {
   test('takes link-local addresses, and refuses what no link can have', () => {
-    for (const text of ['169.254.0.1', 'fe80::1', '192.0.2.1']) expect(() => { assertUnicast(parseAddress(text)); }).not.toThrow();
+    for (const text of ['169.254.0.1', 'fe80::1', '192.0.2.1'])
+      expect(() => { assertUnicast(parseAddress(text)); }).not.toThrow();
     expect(() => { assertUnicast(parseAddress('ff02::1')); }).toThrow(new ValueError("address 'ff02::1' is a multicast address"));
     expect(() => { assertUnicast(parseAddress('::')); }).toThrow(new ValueError("address '::' is the unspecified address"));
   });
@@ -281,7 +293,9 @@ function familyOf(text: string): string | undefined {
 /** Returns the IPv6 destinations as iproute2 prints them, sorted, or why that cannot be had here. */
 function printedByTheKernel(addresses: string[]): string[] | string {
   const script = 'for a; do ip -6 route replace blackhole "$a" || exit 9; done; ip -6 route show type blackhole';
-  const { status, stdout, stderr } = spawnSync('unshare', ['-rn', 'sh', '-c', script, 'sh', ...addresses], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(
+    'unshare', ['-rn', 'sh', '-c', script, 'sh', ...addresses], { encoding: 'utf8' },
+  );
   if (status !== 0) return `no network namespace with iproute2 here: ${stderr.split('\n')[0] ?? ''}`;
   return stdout.trim().split('\n').map((line) => line.split(' ')[1] ?? '').sort();
 }

@@ -36,7 +36,8 @@ describe('quote', () => {
   });
 
   test('different values read differently', () => {
-    const tricky = fc.array(fc.constantFrom('\\', "'", 'n', '\n', 'u', '{', 'd', '}', '\r'), { maxLength: 6 }).map((parts) => parts.join(''));
+    const tricky = fc.array(fc.constantFrom('\\', "'", 'n', '\n', 'u', '{', 'd', '}', '\r'), { maxLength: 6 })
+      .map((parts) => parts.join(''));
     fc.assert(fc.property(tricky, tricky, (a, b) => {
       expect(quote(a) === quote(b)).toBe(a === b);
     }), { numRuns: rounds(2000) });

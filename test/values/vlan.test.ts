@@ -12,8 +12,11 @@ const anyVid = fc.integer({ min: 1, max: 4094 });
 const anyRange = fc.tuple(anyVid, anyVid).map(([a, b]) => ({ first: Math.min(a, b), last: Math.max(a, b) }));
 const anyVids = fc.uniqueArray(anyVid, { maxLength: 20 });
 /** What the grammar can say: tagged VIDs and at most one native. */
-const anyMembership = fc.tuple(fc.uniqueArray(anyVid, { minLength: 1, maxLength: 12 }), fc.constantFrom('none', 'untagged', 'tagged'))
-  .map(([vids, native]) => vids.map((vid, index) => member(vid, index === 0 ? native : 'none')).sort((a, b) => a.vid - b.vid));
+const anyMembership = fc.tuple(
+  fc.uniqueArray(anyVid, { minLength: 1, maxLength: 12 }), fc.constantFrom('none', 'untagged', 'tagged'),
+)
+  .map(([vids, native]) =>
+    vids.map((vid, index) => member(vid, index === 0 ? native : 'none')).sort((a, b) => a.vid - b.vid));
 
 function member(vid: number, native: string): VlanMember {
   return { vid, pvid: native !== 'none', untagged: native === 'untagged' };
@@ -26,7 +29,8 @@ function tagged(...vids: number[]): VlanMember[] {
 function vlan(tags: readonly (string | undefined | readonly [string, string])[], trunk?: string): NativeVlan {
   return {
     trunk,
-    tags: tags.map((tag) => (typeof tag === 'object' ? { id: tag[0], nativeMode: tag[1] } : { id: tag, nativeMode: undefined })),
+    tags: tags.map((tag) =>
+      (typeof tag === 'object' ? { id: tag[0], nativeMode: tag[1] } : { id: tag, nativeMode: undefined })),
   };
 }
 
@@ -160,7 +164,9 @@ describe('formatMembership', () => {
 
   test('different memberships read differently, also those only others program', () => {
     const few = fc.tuple(
-      fc.uniqueArray(fc.record({ vid: fc.integer({ min: 1, max: 4 }), untagged: fc.boolean() }), { selector: ({ vid }) => vid, maxLength: 4 }),
+      fc.uniqueArray(fc.record({ vid: fc.integer({ min: 1, max: 4 }), untagged: fc.boolean() }), {
+        selector: ({ vid }) => vid, maxLength: 4,
+      }),
       fc.integer({ min: 0, max: 4 }),
     ).map(([members, pvid]) => canonicalMembership(members.map((each) => ({ ...each, pvid: each.vid === pvid }))));
     fc.assert(fc.property(few, few, (a, b) => {

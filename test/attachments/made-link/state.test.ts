@@ -20,7 +20,8 @@ const HOST: FakeHost = {
   links: { macvtap0: { ifindex: 20, up: false } },
   sysctls: {
     'net/ipv4/conf/all/forwarding': '1', 'net/ipv6/conf/all/forwarding': '1', 'net/ipv4/conf/default/forwarding': '0',
-    'net/ipv6/conf/default/accept_ra': '1', 'net/ipv6/conf/default/disable_ipv6': '0', 'net/ipv6/conf/default/forwarding': '0',
+    'net/ipv6/conf/default/accept_ra': '1', 'net/ipv6/conf/default/disable_ipv6': '0',
+    'net/ipv6/conf/default/forwarding': '0',
     'net/ipv6/conf/macvtap0/disable_ipv6': '0',
   },
 };
@@ -37,7 +38,9 @@ async function withHost(act: (host: Host, kernel: FakeKernel) => Promise<void>):
   const dir = mkdtempSync(join(tmpdir(), 'guestwire-made-'));
   const kernel = fakeKernel(HOST);
   try {
-    await act({ kernel, journal: createJournal(dir, (message) => { throw new Error(message); }), log: () => undefined, protectedOn: () => new Set(), isQuarantined: () => false }, kernel);
+    await act({ kernel, journal: createJournal(dir, (message) => {
+      throw new Error(message);
+    }), log: () => undefined, protectedOn: () => new Set(), isQuarantined: () => false }, kernel);
   } finally {
     rmSync(dir, { recursive: true });
   }
@@ -99,10 +102,14 @@ describe.each([
     await withHost(async (host, kernel) => {
       const run = kernel.run.bind(kernel);
       const seen: (number | undefined)[] = [];
-      const watched: Host = { ...host, kernel: { ...kernel, run: (...args) => { seen.push(host.journal.read(GUEST.uuid)?.wired[0]?.ifindex); return run(...args); } } };
+      const watched: Host = { ...host, kernel: {
+        ...kernel,
+        run: (...args) => { seen.push(host.journal.read(GUEST.uuid)?.wired[0]?.ifindex); return run(...args); },
+      } };
       await make(watched, start);
       expect(seen).toEqual([0]);
-      expect(host.journal.read(GUEST.uuid)?.wired).toMatchObject([{ kind: 'made-link', link: 'web1', ifindex: kernel.host.links['web1']?.ifindex }]);
+      expect(host.journal.read(GUEST.uuid)?.wired)
+        .toMatchObject([{ kind: 'made-link', link: 'web1', ifindex: kernel.host.links['web1']?.ifindex }]);
     });
   });
 
@@ -139,9 +146,13 @@ describe.each([
 });
 
 describe('whose link it is', () => {
-  const made = { made: { kind: 'veth', dev: 'web1', peer: 'web1g', alias: ALIAS, mtu: undefined, on: 'macvtap', macvtap: undefined } } as const;
+  const made = {
+    made: { kind: 'veth', dev: 'web1', peer: 'web1g', alias: ALIAS, mtu: undefined, on: 'macvtap', macvtap: undefined },
+  } as const;
   const facts = (more: object) => {
-    const [link] = parseLinks([{ ifname: 'web1', ifindex: 7, flags: [], linkinfo: { info_kind: 'veth' }, link: 'web1g', ...more }]);
+    const [link] = parseLinks([
+      { ifname: 'web1', ifindex: 7, flags: [], linkinfo: { info_kind: 'veth' }, link: 'web1g', ...more },
+    ]);
     if (link === undefined) throw new Error('no link');
     return link;
   };
@@ -159,7 +170,8 @@ describe('whose link it is', () => {
 
   test('a tap that lives only as long as it is open is none that guestwire makes', () => {
     const tap = { made: { kind: 'tap', dev: 'web1', alias: ALIAS, mtu: undefined, multiQueue: false } } as const;
-    const link = (data: object) => facts({ link: undefined, linkinfo: { info_kind: 'tun', info_data: { type: 'tap', ...data } } });
+    const link = (data: object) =>
+      facts({ link: undefined, linkinfo: { info_kind: 'tun', info_data: { type: 'tap', ...data } } });
     expect(hasShape(tap, link({ persist: true, multi_queue: false }))).toBe(true);
     expect(hasShape(tap, link({ persist: false, multi_queue: false }))).toBe(false);
     expect(hasShape(tap, link({ persist: true, multi_queue: true }))).toBe(false);

@@ -23,7 +23,8 @@ const HOST: FakeHost = {
     vnet1: { ifindex: 11 },
   },
   sysctls: {
-    'net/ipv4/conf/all/forwarding': '1', 'net/ipv6/conf/all/forwarding': '1', 'net/ipv4/conf/eno1/forwarding': '1', 'net/ipv6/conf/eno1/forwarding': '1',
+    'net/ipv4/conf/all/forwarding': '1', 'net/ipv6/conf/all/forwarding': '1',
+    'net/ipv4/conf/eno1/forwarding': '1', 'net/ipv6/conf/eno1/forwarding': '1',
     [NDP]: '0', [DELAY.inet]: '80', [DELAY.inet6]: '80',
   },
 };
@@ -45,9 +46,12 @@ function use(start: FakeHost): void {
   host = { kernel, journal, log: (line) => log.push(line), protectedOn: () => new Set(), isQuarantined: () => false };
 }
 
-function start(n: number, addresses = [`192.0.2.1${n}`, `2001:db8::a${n}`], link: Partial<Stored<RoutedLink>> = {}): WireRequest {
+function start(
+  n: number, addresses = [`192.0.2.1${n}`, `2001:db8::a${n}`], link: Partial<Stored<RoutedLink>> = {},
+): WireRequest {
   const attachment = attachmentOf({
-    kind: 'routed-link', nic: 0, mac: `52:54:00:aa:bb:0${n}`, link: `vnet${n}`, addresses, routes: [], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117, policy: POLICY,
+    kind: 'routed-link', nic: 0, mac: `52:54:00:aa:bb:0${n}`, link: `vnet${n}`, addresses,
+    routes: [], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117, policy: POLICY,
     proxy: ['eno1'], ...link,
   });
   return { guest: { name: `g${n}`, uuid: uuid(n) }, attachments: [attachment], fresh: true, incoming: false };
@@ -63,9 +67,11 @@ function dropTap(n: number): void {
   kernel.host.routes = kernel.host.routes.filter(({ dev }) => dev !== `vnet${n}`);
 }
 
-const proxies = (): string[] => kernel.host.proxies.map(({ dev, address, protocol = '0' }) => `${address} ${dev} ${protocol}`);
+const proxies = (): string[] =>
+  kernel.host.proxies.map(({ dev, address, protocol = '0' }) => `${address} ${dev} ${protocol}`);
 const settings = (): (string | undefined)[] => [NDP, DELAY.inet, DELAY.inet6].map((path) => kernel.host.sysctls[path]);
-const lines = async (request: WireRequest): Promise<string[]> => (await wire(host, request)).batches.flatMap((batch) => batch.lines.map(({ text }) => text));
+const lines = async (request: WireRequest): Promise<string[]> =>
+  (await wire(host, request)).batches.flatMap((batch) => batch.lines.map(({ text }) => text));
 
 describe('proxies', () => {
   test('are the last thing at start and the first at stop, one for each address, none for a prefix', async () => {
@@ -74,7 +80,8 @@ describe('proxies', () => {
     expect(done.filter((line) => line.includes('proxy') && line.includes('2001:db8:9'))).toEqual([]);
     kernel.done.length = 0;
     await release(host, uuid(0));
-    expect(kernel.done.filter((line) => !line.includes('=')).slice(0, 2)).toEqual(['neigh del proxy 192.0.2.10 dev eno1', 'neigh del proxy 2001:db8::a0 dev eno1']);
+    expect(kernel.done.filter((line) => !line.includes('=')).slice(0, 2))
+      .toEqual(['neigh del proxy 192.0.2.10 dev eno1', 'neigh del proxy 2001:db8::a0 dev eno1']);
   });
 
   test('cost no run of a tool besides', async () => {
@@ -117,7 +124,11 @@ describe('proxies', () => {
   });
 
   test('of somebody else stay, and are not made ours', async () => {
-    use({ ...HOST, proxies: [{ dev: 'eno1', address: '192.0.2.10' }, { dev: 'eno1', address: '2001:db8::a0', protocol: 'static' }, { dev: 'eno1', address: '192.0.2.99', protocol: '117' }] });
+    use({ ...HOST, proxies: [
+      { dev: 'eno1', address: '192.0.2.10' },
+      { dev: 'eno1', address: '2001:db8::a0', protocol: 'static' },
+      { dev: 'eno1', address: '192.0.2.99', protocol: '117' },
+    ] });
     const before = proxies();
     await wire(host, start(0));
     expect(proxies()).toEqual(before);
@@ -194,7 +205,9 @@ describe('proxies', () => {
       const killed = (): Promise<never> => Promise.reject(new Error('killed'));
       const { journal } = host;
       host = { ...host, journal: { ...journal, remove: () => undefined },
-        kernel: { ...kernel, run: (batches, mode, scope) => (mode === 'carry-on' ? killed() : kernel.run(batches, mode, scope)) } };
+        kernel: {
+          ...kernel, run: (batches, mode, scope) => (mode === 'carry-on' ? killed() : kernel.run(batches, mode, scope)),
+        } };
       await expect(wire(host, start(0))).rejects.toThrow();
       host = { ...host, kernel, journal };
       await release(host, uuid(0));
@@ -217,7 +230,9 @@ describe('a proxy link that cannot answer is warned of, and the guest starts', (
   test.each<[string, (fake: FakeHost) => void, string]>([
     ['is missing', ({ links }) => { Reflect.deleteProperty(links ?? {}, 'eno1'); },
       "guest 'g0': proxy link 'eno1' of the host config does not exist: no neighbour on it finds the guest"],
-    ['is a bridge port', ({ links }) => { Object.assign(links ?? {}, { br0: { ifindex: 4, bridge: {} }, eno1: { ifindex: 2, master: 'br0' } }); },
+    ['is a bridge port', ({ links }) => {
+      Object.assign(links ?? {}, { br0: { ifindex: 4, bridge: {} }, eno1: { ifindex: 2, master: 'br0' } });
+    },
       "guest 'g0': proxy link 'eno1' of the host config is a port of 'br0', which takes its frames: name 'br0' instead: no neighbour on it finds the guest"],
   ])('that %s', async (_, change, warning) => {
     const fake = structuredClone(HOST);
@@ -232,7 +247,9 @@ describe('a proxy link that cannot answer is warned of, and the guest starts', (
   });
 
   test('that does not forward, for each family by itself', async () => {
-    use({ ...HOST, sysctls: { ...HOST.sysctls, 'net/ipv4/conf/eno1/forwarding': '0', 'net/ipv6/conf/eno1/forwarding': '0' } });
+    use({
+      ...HOST, sysctls: { ...HOST.sysctls, 'net/ipv4/conf/eno1/forwarding': '0', 'net/ipv6/conf/eno1/forwarding': '0' },
+    });
     await wire(host, start(0));
     expect(log.slice(0, 2)).toEqual([
       "guest 'g0': proxy link 'eno1' of the host config does not forward IPv4, so the kernel does not answer for the guest there: set 'net.ipv4.conf.eno1.forwarding' to 1",
@@ -244,10 +261,17 @@ describe('a proxy link that cannot answer is warned of, and the guest starts', (
   });
 
   test('that does not forward is not, where guestwire turns on forwarding for the guest', async () => {
-    const off = { 'net/ipv4/conf/all/forwarding': '0', 'net/ipv6/conf/all/forwarding': '0', 'net/ipv4/conf/eno1/forwarding': '0', 'net/ipv6/conf/eno1/forwarding': '0' };
+    const off = {
+      'net/ipv4/conf/all/forwarding': '0',
+      'net/ipv6/conf/all/forwarding': '0',
+      'net/ipv4/conf/eno1/forwarding': '0',
+      'net/ipv6/conf/eno1/forwarding': '0',
+    };
     use({ ...HOST, sysctls: { ...HOST.sysctls, ...off } });
     const request = start(0);
-    await wire(host, { ...request, attachments: request.attachments.map((one) => ({ ...one, managesSysctls: true }) as typeof one) });
+    await wire(host, {
+      ...request, attachments: request.attachments.map((one) => ({ ...one, managesSysctls: true }) as typeof one),
+    });
     expect(kernel.host.sysctls['net/ipv6/conf/all/forwarding']).toBe('1');
     expect(log.filter((line) => line.includes('does not forward'))).toEqual([]);
   });

@@ -1,17 +1,15 @@
 // @tier fast
 /**
- * Bridges of one VLAN on a fake kernel: guests share them, the last guest takes them away, and neither a failure nor a kill at
- * any line leaves anything behind.
+ * Bridges of one VLAN on a fake kernel: guests share them, the last guest takes them away, and neither a failure nor a
+ * kill at any line leaves anything behind.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { idleLinks } from '../../../lib/attachments/ledger.js';
 import type { VlanBridge } from '../../../lib/attachments/vlan-bridge/vlan-bridge.js';
 import type { Guest } from '../../../lib/domain/guest.js';
 import { createJournal, type Journal } from '../../../lib/journal/journal.js';
-import type { LinkFacts } from '../../../lib/kernel/observation.js';
 import { type Host, pastOf } from '../../../lib/reconcile/host.js';
 import type { Plan } from '../../../lib/reconcile/plan.js';
 import { make, planWiring, release, releaseRunning, unwire, wire } from '../../../lib/reconcile/reconcile.js';
@@ -21,7 +19,8 @@ import { POLICY } from '../../fakes/policies.js';
 const A: Guest = { name: 'a', uuid: '11111111-2222-3333-4444-555555555555' };
 const B: Guest = { name: 'b', uuid: '99999999-2222-3333-4444-555555555555' };
 const port = (link: string | undefined, more: Partial<VlanBridge> = {}): VlanBridge => ({
-  kind: 'vlan-bridge', nic: 0, mac: '52:54:00:aa:bb:01', link, bridge: 'br30', vid: 30, parent: 'eno1', isolated: undefined,
+  kind: 'vlan-bridge', nic: 0, mac: '52:54:00:aa:bb:01', link,
+  bridge: 'br30', vid: 30, parent: 'eno1', isolated: undefined,
   policy: { ...POLICY, profile: 'open' }, ...more,
 });
 const HOST: FakeHost = {
@@ -69,7 +68,8 @@ async function stop(guest: Guest, link: string): Promise<void> {
 }
 
 const has = (link: string): boolean => kernel.host.links[link] !== undefined;
-const repair = (guest: Guest, link: string): Promise<Plan> => wire(host, { guest, attachments: [port(link)], fresh: false, incoming: false });
+const repair = (guest: Guest, link: string): Promise<Plan> =>
+  wire(host, { guest, attachments: [port(link)], fresh: false, incoming: false });
 
 describe('guests share the bridge', () => {
   test('the first makes it, the second finds it, the last takes it away', async () => {
@@ -150,7 +150,9 @@ describe('an existing bridge', () => {
   });
 
   test('with its sub-interface is not touched at all', async () => {
-    use({ ...HOST, links: { ...HOST.links, br30: theirs, 'eno1.30': { ifindex: 10, vlan: { parent: 'eno1', vid: 30 }, master: 'br30' } } });
+    use({ ...HOST, links: {
+      ...HOST.links, br30: theirs, 'eno1.30': { ifindex: 10, vlan: { parent: 'eno1', vid: 30 }, master: 'br30' },
+    } });
     await make(host, { guest: A, attachments: [port(undefined)], incoming: false });
     expect(kernel.done).toEqual([]);
     await release(host, A.uuid);
@@ -159,8 +161,12 @@ describe('an existing bridge', () => {
 
   test("that an earlier run left is guestwire's by its alias, and is repaired", async () => {
     const alias = 'guestwire:vlan-bridge';
-    const sysctls = Object.fromEntries(['default', 'br30', 'eno1.30'].map((link) => [`net/ipv6/conf/${link}/disable_ipv6`, '0']));
-    use({ ...HOST, sysctls, links: { ...HOST.links, br30: { ...theirs, alias }, 'eno1.30': { ifindex: 10, vlan: { parent: 'eno1', vid: 30 }, alias } } });
+    const sysctls = Object.fromEntries(
+      ['default', 'br30', 'eno1.30'].map((link) => [`net/ipv6/conf/${link}/disable_ipv6`, '0']),
+    );
+    use({ ...HOST, sysctls, links: {
+      ...HOST.links, br30: { ...theirs, alias }, 'eno1.30': { ifindex: 10, vlan: { parent: 'eno1', vid: 30 }, alias },
+    } });
     await start(A, 'vnet0');
     expect(kernel.host.links['eno1.30']?.master).toBe('br30');
     expect(kernel.host.links['br30']).toMatchObject({ mtu: 9000, bridge: { forwardDelay: 0 } });
@@ -175,8 +181,12 @@ describe('what differs is repaired', () => {
     'the sub-interface is gone': () => { Reflect.deleteProperty(kernel.host.links, 'eno1.30'); },
     'the bridge is down': () => { Object.assign(kernel.host.links['br30'] ?? {}, { up: false }); },
     'the bridge filters': () => { Object.assign(kernel.host.links['br30']?.bridge ?? {}, { filtering: true }); },
-    'the bridge has another MAC': () => { Object.assign(kernel.host.links['br30'] ?? {}, { mac: '02:00:00:00:00:09' }); },
-    'the bridge speaks spanning tree': () => { Object.assign(kernel.host.links['br30']?.bridge ?? {}, { stp: true, forwardDelay: 1500 }); },
+    'the bridge has another MAC': () => {
+      Object.assign(kernel.host.links['br30'] ?? {}, { mac: '02:00:00:00:00:09' });
+    },
+    'the bridge speaks spanning tree': () => {
+      Object.assign(kernel.host.links['br30']?.bridge ?? {}, { stp: true, forwardDelay: 1500 });
+    },
     'a port lowered the MTU': () => { Object.assign(kernel.host.links['br30'] ?? {}, { mtu: 1400 }); },
     'the bridge has IPv6': () => { kernel.host.sysctls['net/ipv6/conf/br30/disable_ipv6'] = '0'; },
     'the tap left the bridge': () => { delete kernel.host.links['vnet0']?.master; },
@@ -205,8 +215,11 @@ describe('what differs is repaired', () => {
     await start(A, 'vnet0');
     delete kernel.host.links['eno1.30']?.master;
     const broken = kernel.print();
-    const plan = await planWiring(host, { guest: A, attachments: [port('vnet0')], fresh: false, incoming: false }, pastOf(host, A.uuid));
-    expect(plan.batches.flatMap(({ lines }) => lines.map(({ text }) => text))).toEqual(['link set dev eno1.30 master br30']);
+    const plan = await planWiring(
+      host, { guest: A, attachments: [port('vnet0')], fresh: false, incoming: false }, pastOf(host, A.uuid),
+    );
+    expect(plan.batches.flatMap(({ lines }) => lines.map(({ text }) => text)))
+      .toEqual(['link set dev eno1.30 master br30']);
     expect(kernel.print()).toBe(broken);
   });
 });
@@ -217,7 +230,8 @@ describe('at every line', () => {
 
   test.each(LINES)('a failure at line %d of `prepare` leaves the host as it was', async (line) => {
     kernel.failAt = line;
-    await expect(make(host, { guest: A, attachments: [port(undefined)], incoming: false })).rejects.toThrow('told to fail');
+    await expect(make(host, { guest: A, attachments: [port(undefined)], incoming: false }))
+      .rejects.toThrow('told to fail');
     expect(kernel.print()).toBe(before);
     expect([journal.list(), journal.readLedger().bridges]).toEqual([[], []]);
     await start(A, 'vnet0');
@@ -252,7 +266,8 @@ describe('at every line', () => {
   test.each(LINES)('a kill before line %d of `prepare` is made good by the start of another guest', async (line) => {
     await killedAt(line, () => make(host, { guest: A, attachments: [port(undefined)], incoming: false }));
     await start(B, 'vnet1');
-    expect(kernel.host.links['br30']).toMatchObject({ mtu: 9000, mac: '02:00:00:00:00:01', alias: 'guestwire:vlan-bridge', up: true });
+    expect(kernel.host.links['br30'])
+      .toMatchObject({ mtu: 9000, mac: '02:00:00:00:00:01', alias: 'guestwire:vlan-bridge', up: true });
     expect(kernel.host.links['eno1.30']).toMatchObject({ master: 'br30', alias: 'guestwire:vlan-bridge', up: true });
     await release(host, A.uuid);
     expect(has('br30')).toBe(true);
@@ -268,29 +283,5 @@ describe('at every line', () => {
     await release(host, A.uuid);
     expect(kernel.print()).toBe(before);
     expect(journal.list()).toEqual([]);
-  });
-});
-
-describe('what no guest uses any more', () => {
-  const facts = (ifname: string, more: Partial<LinkFacts> = {}): LinkFacts => ({
-    ifname, ifindex: 9, mac: undefined, up: true, txqlen: 1000, mtu: 1500, allmulticast: false, alias: 'guestwire:vlan-bridge', peer: undefined,
-    tap: undefined, master: undefined, addresses: [], isolated: undefined, bridge: undefined, ...more,
-  });
-  const bridge = facts('br30', { bridge: { capable: true, filtering: false, protocol: '802.1Q', defaultPvid: 1 } });
-  const sub = facts('eno1.30', { master: 'br30', vlan: { parent: 'eno1', vid: 30, protocol: '802.1Q' } });
-
-  test('is known by its alias', () => {
-    const removed = [{ kind: 'bridge', dev: 'br30' }, { kind: 'vlan-link', dev: 'eno1.30', parent: 'eno1', vid: 30 }];
-    expect(idleLinks([bridge, sub, facts('eno1', { alias: undefined })], new Set())).toEqual(removed);
-    expect(idleLinks([bridge, sub], new Set(['br30', 'eno1.30', 'eno1']))).toEqual([]);
-    expect(idleLinks([{ ...bridge, alias: undefined }, { ...sub, alias: 'mine' }], new Set())).toEqual([]);
-  });
-
-  test('stays while another port is on it', () => {
-    expect(idleLinks([bridge, sub, facts('other0', { alias: undefined, master: 'br30' })], new Set())).toEqual([]);
-  });
-
-  test('is nothing else that has the alias', () => {
-    expect(idleLinks([facts('x0')], new Set())).toEqual([]);
   });
 });

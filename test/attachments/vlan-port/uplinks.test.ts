@@ -39,7 +39,9 @@ afterEach(() => { rmSync(dir, { recursive: true }); });
 function use(start: FakeHost): void {
   kernel = fakeKernel(start);
   const journal = createJournal(dir, (message) => { throw new Error(message); });
-  host = { kernel, journal, log: (line) => log.push(line), protectedOn: () => new Set([50]), isQuarantined: () => false };
+  host = {
+    kernel, journal, log: (line) => log.push(line), protectedOn: () => new Set([50]), isQuarantined: () => false,
+  };
 }
 
 function start(n: number, vlans: readonly VlanMember[], port: Partial<VlanPort> = {}): WireRequest {
@@ -116,7 +118,10 @@ describe('an uplink', () => {
     expect(readdirSync(dir)).toEqual([]);
   });
 
-  test.each([['missing', undefined], ['on another bridge', { ifindex: 3, master: 'br9', vlans: OWN }]])('that is %s is warned of, and mended by the next run', async (_, link) => {
+  test.each([
+    ['missing', undefined],
+    ['on another bridge', { ifindex: 3, master: 'br9', vlans: OWN }],
+  ])('that is %s is warned of, and mended by the next run', async (_, link) => {
     const there = kernel.host.links['up0'];
     if (link === undefined) Reflect.deleteProperty(kernel.host.links, 'up0');
     else kernel.host.links['up0'] = link;
@@ -130,7 +135,8 @@ describe('an uplink', () => {
   test('has nothing of ours left after a failure at any line', async () => {
     await wire(host, start(0, accessPort(10)));
     const before = kernel.print();
-    const lines = (await wire(host, start(1, [...accessPort(20), { vid: 30, pvid: false, untagged: false }]))).batches.flatMap((batch) => batch.lines).length;
+    const lines = (await wire(host, start(1, [...accessPort(20), { vid: 30, pvid: false, untagged: false }])))
+      .batches.flatMap((batch) => batch.lines).length;
     for (let line = 1; line <= lines; line += 1) {
       rmSync(dir, { recursive: true });
       use(HOST);
@@ -139,14 +145,18 @@ describe('an uplink', () => {
       const records = host.journal.readLedger().uplinks;
       kernel.done.length = 0;
       kernel.failAt = line;
-      await expect(wire(host, start(1, [...accessPort(20), { vid: 30, pvid: false, untagged: false }]))).rejects.toThrow('told to fail');
+      await expect(wire(host, start(1, [...accessPort(20), { vid: 30, pvid: false, untagged: false }])))
+        .rejects.toThrow('told to fail');
       expect(kernel.print()).toBe(before);
       expect(host.journal.readLedger().uplinks).toEqual(records);
     }
   });
 
   test('whose sub-interface takes a VLAN away is refused, and the sub-interface named', async () => {
-    use({ ...HOST, subinterfaces: [{ ifname: 'up0.100', parent: 'up0', vid: 100 }, { ifname: 'x.10', parent: 'other', vid: 10 }] });
+    use({
+      ...HOST,
+      subinterfaces: [{ ifname: 'up0.100', parent: 'up0', vid: 100 }, { ifname: 'x.10', parent: 'other', vid: 10 }],
+    });
     await expect(wire(host, start(0, accessPort(100)))).rejects.toThrow(new HostError(
       "guest 'g0' NIC 0 (52:54:00:aa:bb:00): VLAN '100' does not reach bridge 'br0' from its uplink 'up0': the sub-interface 'up0.100' takes it: remove the sub-interface ('ip link del up0.100'), and give the host its address on the bridge instead"));
     await wire(host, start(0, accessPort(10)));
@@ -189,7 +199,9 @@ describe('what a VLAN on an uplink is there for', () => {
   test('is also the guest that has the name of the one before, whose end comes late', async () => {
     await wire(host, start(0, accessPort(10)));
     renewTap(0, 20);
-    await wire(host, { ...start(1, accessPort(10)), attachments: [{ ...start(0, accessPort(10)).attachments[0] as VlanPort }] });
+    await wire(
+      host, { ...start(1, accessPort(10)), attachments: [{ ...start(0, accessPort(10)).attachments[0] as VlanPort }] },
+    );
     await unwire(host, uuid(0));
     await release(host, uuid(0));
     expect(uplink()).toEqual({ ...OWN, 10: '' });
@@ -213,7 +225,9 @@ describe('what a VLAN on an uplink is there for', () => {
   });
 
   test('is also the host itself, by an entry of the bridge or by flags that somebody gave it', async () => {
-    await wire(host, start(0, [...accessPort(11), { vid: 12, pvid: false, untagged: false }, { vid: 13, pvid: false, untagged: false }]));
+    await wire(host, start(
+      0, [...accessPort(11), { vid: 12, pvid: false, untagged: false }, { vid: 13, pvid: false, untagged: false }],
+    ));
     const { br0, up0 } = kernel.host.links;
     if (br0 !== undefined) br0.vlans = { 11: '' };
     if (up0?.vlans !== undefined) up0.vlans[12] = 'untagged';
@@ -258,8 +272,12 @@ describe('the filter after a flush of all rules', () => {
 
   test('that cannot be read keeps nothing else from being taken back', async () => {
     await wire(host, start(0, accessPort(10)));
-    const failure = { tool: 'nft', args: [], exitCode: undefined, signal: undefined, stderr: '', timedOut: false, errno: 'ENOENT', line: undefined };
-    const blind: Host = { ...host, kernel: { ...kernel, observe: (scope) => (scope.filters.length > 0 ? Promise.reject(new CommandError('nft is gone', failure)) : kernel.observe(scope)) } };
+    const failure = {
+      tool: 'nft', args: [], exitCode: undefined, signal: undefined, stderr: '', timedOut: false, errno: 'ENOENT',
+      line: undefined,
+    };
+    const blind: Host = { ...host, kernel: { ...kernel, observe: (scope) =>
+      (scope.filters.length > 0 ? Promise.reject(new CommandError('nft is gone', failure)) : kernel.observe(scope)) } };
     dropTap(0);
     await expect(release(blind, uuid(0))).rejects.toThrow('nft is gone');
     expect(uplink()).toEqual(OWN);

@@ -1,5 +1,5 @@
-// The agent as the service that `guestwire install --agent` makes of it, under a real systemd and with its hardening, beside a
-// real guest of libvirt's lxc driver.
+// The agent as the service that `guestwire install --agent` makes of it, under a real systemd and with its hardening,
+// beside a real guest of libvirt's lxc driver.
 import assert from 'node:assert/strict';
 import { rmSync, writeFileSync } from 'node:fs';
 import { note, ok, run, sh, sleep, waitFor } from '../uml/lab.js';
@@ -9,7 +9,8 @@ import { addBox, IPS, lxc, MAC, reached, removeBox, restartDaemon } from './box.
 const UNIT = 'guestwire-agent.service';
 
 /** @param {...string} args */
-const guestwire = (...args) => ok('env', ['LIBVIRT_DEFAULT_URI=lxc:///', 'node', 'dist/cli.js', ...args], { timeout: 120_000 });
+const guestwire = (...args) =>
+  ok('env', ['LIBVIRT_DEFAULT_URI=lxc:///', 'node', 'dist/cli.js', ...args], { timeout: 120_000 });
 
 /** @param {string} name */
 async function property(name) {
@@ -23,7 +24,9 @@ async function routes() {
 
 /** @param {string[]} addresses @param {string} what */
 async function healed(addresses, what) {
-  await waitFor(async () => (await routes()).join() === [...addresses].sort().join(), { what: `the routes after ${what}`, timeout: 30_000 });
+  await waitFor(async () => (await routes()).join() === [...addresses].sort().join(), {
+    what: `the routes after ${what}`, timeout: 30_000,
+  });
 }
 
 /** @param {string} name @param {string} setting */
@@ -37,7 +40,10 @@ async function dropIn(name, setting) {
 async function comesBackAfter(act, what) {
   const pid = Number(await property('MainPID'));
   await act(pid);
-  await waitFor(async () => ![0, pid].includes(Number(await property('MainPID'))) && await property('ActiveState') === 'active', { what: `the agent to come back after ${what}`, timeout: 120_000 });
+  await waitFor(
+    async () => ![0, pid].includes(Number(await property('MainPID'))) && await property('ActiveState') === 'active',
+    { what: `the agent to come back after ${what}`, timeout: 120_000 },
+  );
 }
 
 test('the agent is a service: ready, watched, started again, and it heals what it may', async () => {
@@ -68,7 +74,9 @@ test('the agent is a service: ready, watched, started again, and it heals what i
     await sh(`nft replace rule ${chain} handle $(nft -a list chain ${chain} | sed -n 's/.*"to this host" # handle //p') accept comment '"to this host"'`);
     assert.match(await sh(`nft list chain ${chain}`), /accept comment "to this host"/);
     await ok('systemctl', ['reload', UNIT]);
-    await waitFor(async () => (await sh(`nft list chain ${chain} || true`)).includes('drop comment "to this host"'), { what: 'the altered rule to be as it was', timeout: 30_000 });
+    await waitFor(async () => (await sh(`nft list chain ${chain} || true`)).includes('drop comment "to this host"'), {
+      what: 'the altered rule to be as it was', timeout: 30_000,
+    });
 
     await comesBackAfter((pid) => sh(`kill -9 ${pid}; ip route flush proto 117`), 'kill -9');
     await healed(IPS.slice(0, 1), 'kill -9');

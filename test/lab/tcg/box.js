@@ -15,7 +15,11 @@ const XML = `<domain type='lxc'><name>box</name><uuid>${UUID}</uuid>
   <devices><emulator>/usr/lib/libvirt/libvirt_lxc</emulator><filesystem type='mount'><source dir='/'/><target dir='/'/></filesystem>
     <interface type='direct'><mac address='${MAC}'/><source dev='boxg' mode='passthrough'/></interface><console type='pty'/></devices></domain>`;
 
-/** Without keep-alive: libvirt's lxc driver answers nobody while it runs the hooks of a guest's end, which takes long here. @param {...string} args */
+/**
+ * Without keep-alive: libvirt's lxc driver answers nobody while it runs the hooks of a guest's end, which takes long
+ * here.
+ * @param {...string} args
+ */
 export const lxc = (...args) => ok('virsh', ['-q', '-k0', '-c', 'lxc:///', ...args], { timeout: 120_000 });
 
 export async function restartDaemon() {
@@ -40,5 +44,8 @@ export async function removeBox() {
 
 /** Waits until the guest answers. @param {string[]} [addresses] */
 export async function reached(addresses = IPS) {
-  for (const address of addresses) await waitFor(async () => (await run('ping', ['-c', '1', '-W', '1', address])).code === 0, { what: `an answer from ${address}`, timeout: 15_000 });
+  for (const address of addresses) await waitFor(
+    async () => (await run('ping', ['-c', '1', '-W', '1', address])).code === 0,
+    { what: `an answer from ${address}`, timeout: 15_000 },
+  );
 }

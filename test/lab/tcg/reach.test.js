@@ -1,5 +1,5 @@
-// Reachable from a LAN where the uplink is an 802.1Q sub-interface, which the machine's own kernel may not have. The guest's
-// tap is one end of a veth pair: its network is what is tried, not QEMU.
+// Reachable from a LAN where the uplink is an 802.1Q sub-interface, which the machine's own kernel may not have. The
+// guest's tap is one end of a veth pair: its network is what is tried, not QEMU.
 import assert from 'node:assert/strict';
 import { hook, ok, run, setConfig, sh } from '../uml/lab.js';
 import { test } from '../uml/testing.js';
@@ -34,7 +34,8 @@ test('a neighbour in a VLAN of the uplink reaches the guest, at once when it kne
     const refused = await hook('web1', 'prepare', XML);
     assert.match(refused.stderr, /'192\.0\.2\.10' is in use on 'up0\.100': the neighbour with MAC '[0-9a-f:]{17}' answers for it/);
     await sh(`ip -n lan address del ${GUEST[0]}/32 dev eth0; ${KNOWN_ELSEWHERE}`);
-    for (const operation of ['prepare', 'start']) assert.deepEqual(await hook('web1', operation, XML), { code: 0, stdout: '', stderr: '' });
+    for (const operation of ['prepare', 'start'])
+      assert.deepEqual(await hook('web1', operation, XML), { code: 0, stdout: '', stderr: '' });
     assert.equal(await ok('ip', ['-Numeric', 'neigh', 'show', 'proxy', 'dev', 'up0.100']), '192.0.2.10 proxy proto 117 \n2001:db8::a proxy proto 117 \n');
     for (const address of GUEST) {
       assert.equal((await run('ip', ['netns', 'exec', 'lan', 'ping', '-c', '1', '-W', '5', address])).code, 0, address);

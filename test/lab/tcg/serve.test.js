@@ -1,6 +1,6 @@
-// Guests that configure themselves, with the units of [serve] under a real systemd: `guestwire install` writes them, the
-// hook starts and stops their instances. The guests are namespaces with the kernel's own handling of router advertisements
-// and dhclient, which says what it got.
+// Guests that configure themselves, with the units of [serve] under a real systemd: `guestwire install` writes them,
+// the hook starts and stops their instances. The guests are namespaces with the kernel's own handling of router
+// advertisements and dhclient, which says what it got.
 import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { ok, readText, run, setConfig, sh, sleep, waitFor } from '../uml/lab.js';
@@ -26,10 +26,15 @@ async function property(unit, property) {
 
 /** @param {string[]} units @param {string} state */
 async function become(units, state) {
-  await waitFor(async () => (await states(units)).every((each) => each === state), { what: `${units.join(' and ')} to be ${state}` });
+  await waitFor(async () => (await states(units)).every((each) => each === state), {
+    what: `${units.join(' and ')} to be ${state}`,
+  });
 }
 
-/** As a stock system: router advertisements are the kernel's, and a client of either DHCP. @param {{name: string}} space */
+/**
+ * As a stock system: router advertisements are the kernel's, and a client of either DHCP.
+ * @param {{name: string}} space
+ */
 async function boot({ name }) {
   await sh(`ip netns exec ${name} sysctl -qw net.ipv6.conf.eth0.accept_ra=1 net.ipv6.conf.eth0.accept_dad=0; ip -n ${name} link set eth0 up`);
 }
@@ -66,7 +71,8 @@ test('the units of [serve] serve a guest from its start to its end', async () =>
     await lease(GUEST, '4');
     assert.match(await configuration(GUEST), /^2001:db8:0:10::a\/128\n2001:db8:0:1a:5054:ff:feaa:bb01\/64\ndefault via fe80::1/);
     assert.match(readText('/run/web1.leases4'), /fixed-address 192\.0\.2\.10;[^}]*domain-name-servers 192\.0\.2\.53;/);
-    for (const gateway of ['fe80::1%eth0', 'fd6a:92c1:7e05::1']) assert.ok(await pings('web1', gateway, { tries: 3 }), gateway);
+    for (const gateway of ['fe80::1%eth0', 'fd6a:92c1:7e05::1'])
+      assert.ok(await pings('web1', gateway, { tries: 3 }), gateway);
 
     // Killed, they come back, and know the lease; an orderly restart does not take the route away either.
     const leases = readText('/run/guestwire.serve/vnet1/leases');
@@ -74,10 +80,14 @@ test('the units of [serve] serve a guest from its start to its end', async () =>
     for (const unit of UNITS) {
       const pid = await property(unit, 'MainPID');
       await ok('kill', ['-KILL', pid]);
-      await waitFor(async () => !['0', pid].includes(await property(unit, 'MainPID')), { what: `${unit} to come back` });
+      await waitFor(
+        async () => !['0', pid].includes(await property(unit, 'MainPID')), { what: `${unit} to come back` },
+      );
     }
     await become(UNITS, 'active');
-    assert.equal(readText('/run/guestwire.serve/vnet1/leases').split('\n').filter((line) => line.includes('::a')).length, 1);
+    assert.equal(
+      readText('/run/guestwire.serve/vnet1/leases').split('\n').filter((line) => line.includes('::a')).length, 1,
+    );
     await ok('systemctl', ['restart', ...UNITS]);
     await sleep(500);
     assert.match(await configuration(GUEST), /default via fe80::1/);
@@ -91,7 +101,9 @@ test('the units of [serve] serve a guest from its start to its end', async () =>
     assert.deepEqual(await Promise.all(UNITS.map((unit) => property(unit, 'MainPID'))), pids);
     setConfig('[serve]\ndns = ["2001:db8::54"]\n');
     await call(GUEST, 'reconnect');
-    await waitFor(async () => (await property('guestwire-ra@vnet1', 'MainPID')) !== pids[1], { what: 'radvd with the new server' });
+    await waitFor(
+      async () => (await property('guestwire-ra@vnet1', 'MainPID')) !== pids[1], { what: 'radvd with the new server' },
+    );
     await become(UNITS, 'active');
     await endClients(GUEST);
     await lease(GUEST, '6');

@@ -1,5 +1,5 @@
-// Guests that are network namespaces: the "tap" is one end of a veth pair, and libvirt's part is played by hand. What is
-// tried is the host, and a system that answers, not QEMU.
+// Guests that are network namespaces: the "tap" is one end of a veth pair, and libvirt's part is played by hand. What
+// is tried is the host, and a system that answers, not QEMU.
 import { hook, ok, run, sh } from '../uml/lab.js';
 
 /**
@@ -51,12 +51,24 @@ export async function call(space, ...operations) {
   }
 }
 
-/** Whether `target` answers one of `tries` pings. @param {string} netns @param {string} target @param {{tries?: number, more?: string[]}} [options] */
+/**
+ * Whether `target` answers one of `tries` pings.
+ * @param {string} netns
+ * @param {string} target
+ * @param {{tries?: number, more?: string[]}} [options]
+ */
 export async function pings(netns, target, { tries = 1, more = [] } = {}) {
-  return (await run('ip', ['netns', 'exec', netns, 'ping', '-c', String(tries), '-i', '0.2', '-W', '1', ...more, target])).code === 0;
+  return (await run('ip', [
+    'netns', 'exec', netns, 'ping', '-c', String(tries), '-i', '0.2', '-W', '1', ...more, target,
+  ])).code === 0;
 }
 
-/** A network behind the host: a namespace with an uplink `upN`, and addresses that only a default route leads to. @param {string} name @param {number} net @param {string} [more] of the uplink, as `ip link set` has it */
+/**
+ * A network behind the host: a namespace with an uplink `upN`, and addresses that only a default route leads to.
+ * @param {string} name
+ * @param {number} net
+ * @param {string} [more] of the uplink, as `ip link set` has it
+ */
 export async function addWorld(name, net, more = '') {
   await sh(`ip netns add ${name}; ip -n ${name} link set lo up; ip netns exec ${name} sysctl -qw net.ipv6.conf.default.accept_dad=0
     ip link add up${net} type veth peer name eth0 netns ${name}; ip link set up${net} up ${more}; ip -n ${name} link set eth0 up
@@ -66,7 +78,10 @@ export async function addWorld(name, net, more = '') {
     ip -n ${name} route add default via 203.0.${net}.1; ip -n ${name} route add default via 2001:db8:ff:${net}::1`);
 }
 
-/** Everything of the host's own that guestwire may have had a hand in, sorted: a link that was in a VRF gets its routes anew. */
+/**
+ * Everything of the host's own that guestwire may have had a hand in, sorted: a link that was in a VRF gets its routes
+ * anew.
+ */
 export async function worldState() {
   const text = await ok('sh', ['-c', `ip rule; ip -6 rule; ip route show table all; ip -6 route show table all; ip -br link; ip -br address; nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//; /elements = { fe80::/d'
     ls -R /run/guestwire /run/guestwire.serve 2>/dev/null || true`]);

@@ -1,5 +1,5 @@
-// Guests with a VRF, and with a table of their own, on a kernel that has VRFs: whom they reach, who reaches them, what they
-// cannot send, and what is left of it. The guests are namespaces, and speak for themselves.
+// Guests with a VRF, and with a table of their own, on a kernel that has VRFs: whom they reach, who reaches them, what
+// they cannot send, and what is left of it. The guests are namespaces, and speak for themselves.
 import assert from 'node:assert/strict';
 import { hook, ok, run, sh } from '../uml/lab.js';
 import { checks, test } from '../uml/testing.js';
@@ -10,11 +10,16 @@ const GATEWAYS = ['169.254.0.1', 'fe80::1%eth0'];
 const MAIN = { name: 'main', number: 3, ips: ['192.0.2.12', '2001:db8:0:10::c'] };
 
 /** @param {string} more */
-const OWN = (more) => ({ name: 'own', number: 1, ips: ['192.0.2.10', '2001:db8:0:10::a'], routes: ['2001:db8:0:20::/64'], more });
+const OWN = (more) => ({
+  name: 'own', number: 1, ips: ['192.0.2.10', '2001:db8:0:10::a'], routes: ['2001:db8:0:20::/64'], more,
+});
 /** @param {string} more */
 const ALSO = (more) => ({ name: 'also', number: 2, ips: ['192.0.2.11', '2001:db8:0:10::b'], more });
 
-/** `world` is behind the default route of table main, `other` behind the one that `table` gets later. @param {string} more of the other uplink */
+/**
+ * `world` is behind the default route of table main, `other` behind the one that `table` gets later.
+ * @param {string} more of the other uplink
+ */
 async function openHost(more) {
   await sh(`sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.accept_dad=0 net.ipv4.conf.all.rp_filter=0
     ${more === '' ? '' : 'ip link add blue type vrf table 10; ip link set dev blue up'}`);
@@ -25,16 +30,25 @@ async function openHost(more) {
   await sh(`nft 'add table inet probe; add chain inet probe after { type filter hook prerouting priority -299; }'`);
 }
 
-/** How many packets from this source get past the filter when the guest sends one to each target. @param {string} from @param {string} source @param {string[]} targets */
+/**
+ * How many packets from this source get past the filter when the guest sends one to each target.
+ * @param {string} from
+ * @param {string} source
+ * @param {string[]} targets
+ */
 async function getPast(from, source, targets) {
   const six = source.includes(':');
   await sh(`nft flush chain inet probe after; nft add rule inet probe after iifname 'vnet*' ${six ? 'ip6' : 'ip'} saddr ${source} ${six ? 'icmpv6 type echo-request' : 'icmp type echo-request'} counter
     ip -n ${from} address replace ${source}/${six ? '128 nodad' : '32'} dev eth0`);
-  await Promise.all(targets.filter((address) => address.includes(':') === six).map((target) => pings(from, target, { more: ['-I', source] })));
+  await Promise.all(targets.filter((address) => address.includes(':') === six).map((target) =>
+    pings(from, target, { more: ['-I', source] })));
   return Number(/packets (\d+)/.exec(await ok('nft', ['list', 'chain', 'inet', 'probe', 'after']))?.[1]);
 }
 
-for (const [what, more, { table, uplink }] of /** @type {const} */ ([['a VRF', " vrf='blue'", { table: 10, uplink: 'master blue' }], ['a table of its own', " table='100'", { table: 100, uplink: '' }]])) {
+for (const [what, more, { table, uplink }] of /** @type {const} */ ([
+  ['a VRF', " vrf='blue'", { table: 10, uplink: 'master blue' }],
+  ['a table of its own', " table='100'", { table: 100, uplink: '' }],
+])) {
   const vrf = uplink !== '';
   test(`a guest with ${what} reaches what is in it, and nothing by table main`, async () => {
     const [own, also] = [OWN(more), ALSO(more)];
@@ -80,10 +94,17 @@ for (const [what, more, { table, uplink }] of /** @type {const} */ ([['a VRF', "
     for (const source of [...own.ips, '2001:db8:0:20::77']) {
       await check(`own's ${source} passes`, async () => { assert.ok(await getPast('own', source, FAR) > 0); });
     }
-    for (const source of [...also.ips, ...MAIN.ips, ...FAR, '203.0.1.1', '2001:db8:ff:1::1', '203.0.2.1', '2001:db8:ff:2::1', '198.51.100.99', '2001:db8:99::1']) {
-      await check(`${source} from own does not pass`, async () => { assert.equal(await getPast('own', source, [...FAR, '203.0.1.1', '2001:db8:ff:1::1']), 0); });
+    for (const source of [
+      ...also.ips, ...MAIN.ips, ...FAR, '203.0.1.1', '2001:db8:ff:1::1', '203.0.2.1', '2001:db8:ff:2::1',
+      '198.51.100.99', '2001:db8:99::1',
+    ]) {
+      await check(`${source} from own does not pass`, async () => {
+        assert.equal(await getPast('own', source, [...FAR, '203.0.1.1', '2001:db8:ff:1::1']), 0);
+      });
     }
-    await check('what was dropped was counted', async () => { assert.match(await ok('nft', ['list', 'table', 'netdev', 'guestwire']), /counter packets [1-9]\d* bytes \d+ drop comment "source address"/); });
+    await check('what was dropped was counted', async () => {
+      assert.match(await ok('nft', ['list', 'table', 'netdev', 'guestwire']), /counter packets [1-9]\d* bytes \d+ drop comment "source address"/);
+    });
     await check('reconnect changes nothing', async () => {
       const wired = await worldState();
       await call(own, 'reconnect');

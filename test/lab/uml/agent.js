@@ -1,4 +1,5 @@
-// The agent beside the lab's libvirtd: started as its service is, and what it, libvirt and the kernel say with the time.
+// The agent beside the lab's libvirtd: started as its service is, and what it, libvirt and the kernel say with the
+// time.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -11,6 +12,11 @@ import { note, ok, run, SLACK, waitFor } from './programs.js';
 import { figures } from './testing.js';
 
 /** @typedef {{at: number, from: 'agent' | 'libvirt' | 'vlan' | 'link', line: string}} Word */
+
+/**
+ * @typedef {{ifname: string, ifindex: number, address: string, master?: string,
+ *   linkinfo?: {info_slave_data?: {isolated?: boolean}}}} LinkJson
+ */
 
 /** @typedef {{ports: Record<string, {master: string, isolated: boolean, vlans: string[]}>, nft: string[]}} Wiring */
 
@@ -39,7 +45,9 @@ const capabilities = (/CapabilityBoundingSet=(.*)/.exec(readFileSync('dist/insta
 
 /** Starts the agent; resolves when it watches. */
 export async function startAgent() {
-  const child = follow('agent', 'setpriv', [`--bounding-set=-all,${capabilities}`, '--no-new-privs', 'node', 'dist/agent.mjs']);
+  const child = follow(
+    'agent', 'setpriv', [`--bounding-set=-all,${capabilities}`, '--no-new-privs', 'node', 'dist/agent.mjs'],
+  );
   await waitFor(isWatched, { what: 'the agent to hold its lock' });
   return {
     /** @param {NodeJS.Signals} signal */
@@ -72,9 +80,16 @@ export async function closeAgent() {
   await Promise.all(ended);
 }
 
-/** What has virsh give a running guest these NICs in its metadata. @param {string} name @param {import('./guests.js').Nic[]} nics */
+/**
+ * What has virsh give a running guest these NICs in its metadata.
+ * @param {string} name
+ * @param {import('./guests.js').Nic[]} nics
+ */
 export function metadataCommand(name, nics) {
-  return ['metadata', name, 'urn:guestwire:1', '--live', '--key', 'gw', '--set', metadataXml(nics).replace(" xmlns:gw='urn:guestwire:1'", '').replaceAll('gw:', '')];
+  return [
+    'metadata', name, 'urn:guestwire:1', '--live', '--key', 'gw', '--set',
+    metadataXml(nics).replace(" xmlns:gw='urn:guestwire:1'", '').replaceAll('gw:', ''),
+  ];
 }
 
 /** @param {string} name @param {import('./guests.js').Nic[]} nics */
@@ -91,7 +106,8 @@ export async function device(name, command, xml) {
 /** @param {string} kind @returns {(word: Word) => boolean} */
 export const event = (kind) => ({ from, line }) => from === 'libvirt' && line.includes(`event '${kind}'`);
 /** What the kernel says of a port. @param {string} port @returns {(word: Word) => boolean} */
-export const ofPort = (port) => ({ from, line }) => (from === 'vlan' || from === 'link') && line.split(/[\s:@]+/).includes(port);
+export const ofPort = (port) =>
+  ({ from, line }) => (from === 'vlan' || from === 'link') && line.split(/[\s:@]+/).includes(port);
 
 /** What was said since a moment. @param {number} since @param {Word['from'][]} from */
 export function saidSince(since, ...from) {
@@ -116,12 +132,15 @@ export function lastRun() {
 /** Milliseconds of silence after which nothing more is expected of what began. */
 const SILENCE = 600;
 
-/** Milliseconds, or so many times what it takes to read the wiring where programs are slow: a reconciliation runs seven. */
+/**
+ * Milliseconds, or so many times what it takes to read the wiring where programs are slow: a reconciliation runs seven.
+ */
 const SOON = { milliseconds: 1000, times: 8 };
 
 /**
- * Does something and waits until the wiring is as expected and stays so. Notes and returns the milliseconds from the event,
- * or from the act, to the last change. With an event it must be soon. Nothing is asked meanwhile: this kernel has one CPU.
+ * Does something and waits until the wiring is as expected and stays so. Notes and returns the milliseconds from the
+ * event, or from the act, to the last change. With an event it must be soon. Nothing is asked meanwhile: this kernel
+ * has one CPU.
  *
  * @param {string} what
  * @param {() => Promise<unknown>} act
@@ -131,7 +150,9 @@ const SOON = { milliseconds: 1000, times: 8 };
 export async function exactAfter(what, act, { expected, event, untouched = [], timeout = 30_000 }) {
   let since = performance.now();
   await act();
-  if (event !== undefined) since = await waitFor(() => said.find((word) => word.at >= since && event(word))?.at ?? 0, { what: `the event of '${what}'` });
+  if (event !== undefined) since = await waitFor(
+    () => said.find((word) => word.at >= since && event(word))?.at ?? 0, { what: `the event of '${what}'` },
+  );
   let pace = 0;
   const timed = async () => {
     const began = performance.now();
@@ -151,7 +172,9 @@ export async function exactAfter(what, act, { expected, event, untouched = [], t
   const took = Math.round((saidSince(since, 'agent', 'vlan').filter(isOfChange).at(-1)?.at ?? since) - since);
   figures.push(`${what} ${took} ms${event === undefined ? '' : ` (pace ${Math.round(pace)})`}`);
   if (event !== undefined) assert.ok(took < SLACK * Math.max(SOON.milliseconds, SOON.times * pace), `${what}: ${took} ms, and the wiring was read in ${Math.round(pace)} ms`);
-  for (const port of untouched) assert.deepEqual(saidSince(since, 'vlan').filter(({ line }) => line.split(/\s+/).includes(port)), [], `${what}: ${port}`);
+  for (const port of untouched) assert.deepEqual(
+    saidSince(since, 'vlan').filter(({ line }) => line.split(/\s+/).includes(port)), [], `${what}: ${port}`,
+  );
 }
 
 /** The monitor tells of a port's state, too, which its own timers change seconds later. @param {Word} word */
@@ -160,26 +183,35 @@ function isOfChange({ from, line }) {
 }
 
 /**
- * Every port of a bridge, and guestwire's table: taps by the MAC of their NIC, since names and numbers are others after each
- * start.
+ * Every port of a bridge, and guestwire's table: taps by the MAC of their NIC, since names and numbers are others after
+ * each start.
  *
  * @returns {Promise<Wiring>}
  */
 export async function wiring() {
   /** @type {unknown} */
   const json = JSON.parse(await ok('ip', ['-j', '-d', 'link', 'show']));
-  const links = /** @type {{ifname: string, ifindex: number, address: string, master?: string, linkinfo?: {info_slave_data?: {isolated?: boolean}}}[]} */ (json);
+  const links = /** @type {LinkJson[]} */ (json);
   const tables = await vlanTables();
-  const role = (/** @type {{ifname: string, address: string}} */ { ifname, address }) => (ifname.startsWith('vnet') ? address.replace(/^fe/, '52') : ifname);
+  const role = (/** @type {{ifname: string, address: string}} */ { ifname, address }) =>
+    (ifname.startsWith('vnet') ? address.replace(/^fe/, '52') : ifname);
   /** @type {Wiring['ports']} */
   const ports = {};
   for (const link of links.filter(({ master }) => master !== undefined)) {
-    ports[role(link)] = { master: String(link.master), isolated: link.linkinfo?.info_slave_data?.isolated ?? false, vlans: tables[link.ifname] ?? [] };
+    ports[role(link)] = {
+      master: String(link.master),
+      isolated: link.linkinfo?.info_slave_data?.isolated ?? false,
+      vlans: tables[link.ifname] ?? [],
+    };
   }
   const listed = await run('nft', ['-s', 'list', 'table', 'bridge', 'guestwire']);
   let nft = listed.stdout;
-  for (const link of links) nft = nft.replaceAll(`"${link.ifname}"`, role(link)).replace(new RegExp(`\\b(nic|arp|ip|ip6)_${link.ifindex}\\b`, 'g'), `$1_${role(link)}`);
+  for (const link of links) nft = nft.replaceAll(`"${link.ifname}"`, role(link)).replace(
+    new RegExp(`\\b(nic|arp|ip|ip6)_${link.ifindex}\\b`, 'g'), `$1_${role(link)}`,
+  );
   // The mark is a hash of text that holds the number.
-  nft = nft.replace(/(comment "guestwire) [0-9a-f]{8}"/g, '$1"').replace(/elements = \{([^}]*)\}/g, (_, /** @type {string} */ list) => `elements = ${list.split(',').map((one) => one.trim()).sort().join()}`);
+  nft = nft.replace(/(comment "guestwire) [0-9a-f]{8}"/g, '$1"')
+    .replace(/elements = \{([^}]*)\}/g, (_, /** @type {string} */ list) =>
+      `elements = ${list.split(',').map((one) => one.trim()).sort().join()}`);
   return { ports, nft: nft.split(/\n(?=\t\w)/).map((block) => block.replace(/\s+/g, ' ').trim()).sort() };
 }

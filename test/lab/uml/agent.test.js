@@ -1,5 +1,5 @@
-// The agent and VLAN ports: whatever happens to a running guest's ports, its bridge or its network, all is exact again, as the
-// hook wired it, and nobody else notices. Times are from libvirt's event, or the kernel's, to the last change.
+// The agent and VLAN ports: whatever happens to a running guest's ports, its bridge or its network, all is exact again,
+// as the hook wired it, and nobody else notices. Times are from libvirt's event, or the kernel's, to the last change.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import {
@@ -19,7 +19,10 @@ async function addHost({ pvid = 1 } = {}) {
 
 /** A guest that nothing happens to. */
 async function addBystander() {
-  const guest = await startGuest({ name: 'b', nics: [{ vlan: tagged(10) }, { vlan: { trunk: 'yes', tags: [{ id: 20 }, { id: 30, nativeMode: 'untagged' }] } }] });
+  const guest = await startGuest({
+    name: 'b',
+    nics: [{ vlan: tagged(10) }, { vlan: { trunk: 'yes', tags: [{ id: 20 }, { id: 30, nativeMode: 'untagged' }] } }],
+  });
   return guest.taps();
 }
 
@@ -50,8 +53,12 @@ test('the agent wires a NIC that is plugged in, and releases one that is gone', 
   await setMetadata('a', nics);
   await quiet();
   const xml = interfaceXml(/** @type {import('./guests.js').Nic} */ (nics[1]), { plugged: true });
-  await exactAfter('attach', () => device('a', 'attach-device', xml), { event: event('device-added'), expected: both, untouched: others });
-  await exactAfter('detach', () => device('a', 'detach-device', xml), { event: event('device-removed'), expected: one, untouched: others });
+  await exactAfter('attach', () => device('a', 'attach-device', xml), {
+    event: event('device-added'), expected: both, untouched: others,
+  });
+  await exactAfter('detach', () => device('a', 'detach-device', xml), {
+    event: event('device-removed'), expected: one, untouched: others,
+  });
 });
 
 test('the agent makes a port exact after update-device', async () => {
@@ -65,8 +72,11 @@ test('the agent makes a port exact after update-device', async () => {
   const [tap = ''] = await guest.taps();
   const here = await wiring();
   await openAgent();
-  const update = (/** @type {object} */ change = {}, options = {}) => () => device('a', 'update-device', interfaceXml({ ...nic, ...change }, options));
-  await exactAfter('to another bridge', update({ bridge: 'br1' }), { event: ofPort(tap), expected: elsewhere, untouched: others });
+  const update = (/** @type {object} */ change = {}, options = {}) =>
+    () => device('a', 'update-device', interfaceXml({ ...nic, ...change }, options));
+  await exactAfter(
+    'to another bridge', update({ bridge: 'br1' }), { event: ofPort(tap), expected: elsewhere, untouched: others },
+  );
   await exactAfter('and back', update(), { event: ofPort(tap), expected: here, untouched: others });
   const since = performance.now();
   await exactAfter('link state', update({}, { state: 'down' }), { expected: here, untouched: [...others, tap] });
@@ -82,7 +92,8 @@ test("the agent completes what libvirt makes of another <vlan>", async () => {
   const [tap = ''] = await guest.taps();
   const asAccess = await wiring();
   await openAgent();
-  const update = (/** @type {import('./lab.js').Vlan} */ vlan) => () => device('a', 'update-device', interfaceXml({ mac, vlan }));
+  const update = (/** @type {import('./lab.js').Vlan} */ vlan) =>
+    () => device('a', 'update-device', interfaceXml({ mac, vlan }));
   await exactAfter('access to trunk', update(trunk), { event: ofPort(tap), expected: asTrunk, untouched: others });
   await exactAfter('trunk to access', update(access), { event: ofPort(tap), expected: asAccess, untouched: others });
 }, { when: from11 });
@@ -91,19 +102,27 @@ test("the agent follows metadata, and takes back what an admin did to a guest's 
   await addHost();
   const others = await addBystander();
   const mac = makeMac();
-  const trunk = await asHooked({ name: 'a', nics: [{ mac, via: 'metadata', vlan: { trunk: 'yes', tags: [{ id: 12 }, { id: '20-22' }, { id: 11, nativeMode: 'untagged' }] } }] });
+  const trunk = await asHooked({ name: 'a', nics: [{
+    mac,
+    via: 'metadata',
+    vlan: { trunk: 'yes', tags: [{ id: 12 }, { id: '20-22' }, { id: 11, nativeMode: 'untagged' }] },
+  }] });
   const guest = await startGuest({ name: 'a', nics: [{ mac, via: 'metadata', vlan: tagged(11) }] });
   const [tap = ''] = await guest.taps();
   const access = await wiring();
   await openAgent();
   const [metadata, words] = [event('metadata-change'), ['--trunk', '12,20-22', '--native', '11']];
   await exactAfter('set --trunk', () => set(mac, ...words), { event: metadata, expected: trunk, untouched: others });
-  await exactAfter('set --vlan', () => set(mac, '--vlan', '11'), { event: metadata, expected: access, untouched: others });
+  await exactAfter(
+    'set --vlan', () => set(mac, '--vlan', '11'), { event: metadata, expected: access, untouched: others },
+  );
   for (const [command, port] of [
     [`vlan add dev ${tap} vid 66`, tap], [`vlan del dev ${tap} vid 11`, tap], [`vlan add dev ${tap} vid 1 pvid untagged`, tap],
     ['vlan del dev up0 vid 11', 'up0'],
   ]) {
-    await exactAfter(`bridge ${command}`, () => sh(`bridge ${command}`), { event: ofPort(port ?? ''), expected: access, untouched: others });
+    await exactAfter(`bridge ${command}`, () => sh(`bridge ${command}`), {
+      event: ofPort(port ?? ''), expected: access, untouched: others,
+    });
   }
 });
 
@@ -111,9 +130,12 @@ test('the agent makes twenty ports exact whose metadata change in one moment', a
   await addHost();
   const others = await addBystander();
   // Twenty guests would take six minutes to start here.
-  const guests = ['c', 'd', 'e', 'f', 'g'].map((name, guest) => ({ name, nics: [1, 2, 3, 4].map((nic) => ({ mac: makeMac(), vid: 100 + 10 * guest + nic })) }));
+  const guests = ['c', 'd', 'e', 'f', 'g'].map((name, guest) => ({
+    name, nics: [1, 2, 3, 4].map((nic) => ({ mac: makeMac(), vid: 100 + 10 * guest + nic })),
+  }));
   const all = guests.flatMap(({ nics }) => nics);
-  const nicsOf = (/** @type {typeof guests[number]} */ { nics }, more = 0) => nics.map(({ mac, vid }) => ({ mac, vlan: tagged(vid + more) }));
+  const nicsOf = (/** @type {typeof guests[number]} */ { nics }, more = 0) =>
+    nics.map(({ mac, vid }) => ({ mac, vlan: tagged(vid + more) }));
   for (const guest of guests) await startGuest({ name: guest.name, nics: nicsOf(guest) });
   const before = await wiring();
   assert.deepEqual(before.ports['up0']?.vlans, ['10', '20', '30', ...all.map(({ vid }) => String(vid))]);
@@ -122,8 +144,11 @@ test('the agent makes twenty ports exact whose metadata change in one moment', a
   for (const { mac, vid } of all) (after.ports[mac] ?? assert.fail(mac)).vlans = [`${vid + 100} pvid untagged`];
   (after.ports['up0'] ?? assert.fail()).vlans = ['10', '20', '30', ...all.map(({ vid }) => String(vid + 100))];
   await openAgent();
-  const commands = guests.map((guest) => metadataCommand(guest.name, nicsOf(guest, 100)).map((word) => `"${word}"`).join(' '));
-  await exactAfter('twenty', () => ok('virsh', ['-q', commands.join('; ')]), { event: event('metadata-change'), expected: after, untouched: others, timeout: 60_000 });
+  const commands = guests.map((guest) =>
+    metadataCommand(guest.name, nicsOf(guest, 100)).map((word) => `"${word}"`).join(' '));
+  await exactAfter('twenty', () => ok('virsh', ['-q', commands.join('; ')]), {
+    event: event('metadata-change'), expected: after, untouched: others, timeout: 60_000,
+  });
   // Under libvirt 11 guests say it in their own <vlan>.
 }, { when: before11, timeout: 400_000 });
 
@@ -152,7 +177,9 @@ test("the agent's guests outlive libvirt networks", async () => {
     await ok('virsh', ['net-start', String(name)]);
   }
   const via = /** @type {const} */ ('metadata');
-  await startGuest({ name: 'a', nics: [{ network: 'lan', vlan: tagged(11) }, { network: 'own', vlan: tagged(12), via }] });
+  await startGuest({
+    name: 'a', nics: [{ network: 'lan', vlan: tagged(11) }, { network: 'own', vlan: tagged(12), via }],
+  });
   await startGuest({ name: 'b', nics: [{ network: 'own', vlan: tagged(12, 13), via }] });
   const before = await wiring();
   assert.equal(Object.values(before.ports).filter(({ master }) => master === 'own0').length, 2);
@@ -191,7 +218,9 @@ test('the agent, killed at any moment, leaves what its next run makes exact', as
     await sh(String(command));
     await sleep(Number(pause));
     await agent.end('SIGKILL');
-    await exactAfter(`killed after ${pause} ms`, async () => { agent = await startAgent(); }, { expected: before, timeout: 60_000 });
+    await exactAfter(
+      `killed after ${pause} ms`, async () => { agent = await startAgent(); }, { expected: before, timeout: 60_000 },
+    );
   }
   for (const pause of [100, 350]) {
     await set(mac, '--vlan', '40');
@@ -212,7 +241,9 @@ test('the agent mends what happens while libvirtd is away', async () => {
   await openAgent();
   await sh('pid=$(cat /run/libvirtd.pid); kill $pid; while kill -0 $pid 2>/dev/null; do sleep 0.05; done');
   await sh(`bridge vlan del dev ${tap} vid 11; bridge vlan add dev ${tap} vid 66; bridge vlan del dev up0 vid 11`);
-  await exactAfter('libvirtd again', () => ok('libvirtd', ['-d', '-p', '/run/libvirtd.pid']), { expected: before, timeout: 60_000 });
+  await exactAfter(
+    'libvirtd again', () => ok('libvirtd', ['-d', '-p', '/run/libvirtd.pid']), { expected: before, timeout: 60_000 },
+  );
   await sh(`bridge vlan del dev ${tap} vid 11`);
   await exactAfter('and it listens again', () => Promise.resolve(), { expected: before });
 });

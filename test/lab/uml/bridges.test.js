@@ -1,64 +1,16 @@
-// Bridges of one VLAN: made with the first guest and gone with the last, on a kernel with 802.1Q, whatever happens to guests and
-// to libvirtd between. A neighbour on the parent's other end speaks with tags.
+// Bridges of one VLAN: made with the first guest and gone with the last, on a kernel with 802.1Q, whatever happens to
+// guests and to libvirtd between. A neighbour on the parent's other end speaks with tags.
 import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import {
-  addBridge, defineGuest, device, hookLog, interfaceXml, journal, makeMac, ok, openAgent, quiet, readText, run, saidSince, setConfig, sh,
+  addBridge, defineGuest, device, hookLog, interfaceXml, journal, makeMac, ok,
+  openAgent, quiet, readText, run, saidSince, setConfig, sh,
   startGuest, virsh, waitFor,
 } from './lab.js';
+import { addParent, factsOf, has, links, portsOf, reaches } from './parent.js';
 import { checks, test } from './testing.js';
 
 const CONFIG = '[bridge.br30]\nvid = 30\nparent = "eno1"\n';
-
-/** A parent whose other end is in the namespace 'lan'. @param {{parent?: string, mtu?: number, vids?: number[]}} [options] */
-async function addParent({ parent = 'eno1', mtu = 1500, vids = [] } = {}) {
-  await sh(`ip netns add lan
-    ip link add ${parent} type veth peer name eth0 netns lan
-    ip -n lan link set eth0 mtu ${mtu} up
-    ip link set ${parent} mtu ${mtu} up
-    ${vids.map((vid) => `ip -n lan link add link eth0 name eth0.${vid} type vlan id ${vid}
-    ip -n lan link set eth0.${vid} up
-    ip -n lan addr add 10.0.${vid}.254/24 dev eth0.${vid}`).join('\n')}`);
-}
-
-const has = (/** @type {string} */ link) => existsSync(`/sys/class/net/${link}`);
-
-/**
- * @typedef {{mtu: number, address: string, flags: string[], ifalias?: string, master?: string, link?: string, addr_info: {local: string}[],
- *   linkinfo?: {info_data?: {id?: number, vlan_filtering?: number, stp_state?: number, forward_delay?: number}}}} Facts
- */
-
-/** @param {string} link */
-async function factsOf(link) {
-  /** @type {unknown} */
-  const json = JSON.parse(await ok('ip', ['-j', '-d', 'addr', 'show', 'dev', link]));
-  return /** @type {Facts[]} */ (json).find(({ mtu }) => mtu > 0) ?? assert.fail(`there is no link '${link}'`);
-}
-
-/** @param {string} bridge */
-async function portsOf(bridge) {
-  /** @type {unknown} */
-  const json = JSON.parse(await ok('ip', ['-j', 'link', 'show', 'master', bridge]));
-  return /** @type {{ifname: string}[]} */ (json).map(({ ifname }) => ifname).filter(Boolean).sort();
-}
-
-/** Each link but guests' taps, with what can tell that it was touched. The kernel itself changes the MAC of a bridge. */
-async function links() {
-  /** @type {unknown} */
-  const json = JSON.parse(await ok('ip', ['-j', '-d', 'addr', 'show']));
-  const all = /** @type {(Facts & {ifname: string})[]} */ (json);
-  return all.filter(({ ifname }) => !ifname.startsWith('vnet')).map(({ ifname, mtu, master, link, ifalias, flags, addr_info, linkinfo }) => ({
-    ifname, mtu, master, link, ifalias, up: flags.includes('UP'), ...linkinfo?.info_data, gc_timer: 0,
-    // Link-local addresses come when duplicate address detection is through.
-    addresses: addr_info.map(({ local }) => local).filter((local) => !local.startsWith('fe80:')),
-  }));
-}
-
-/** Whether the neighbour's ping is answered. @param {string} address @param {string} [from] */
-async function reaches(address, from) {
-  const source = from === undefined ? [] : ['-I', from];
-  return (await run('ip', ['netns', 'exec', 'lan', 'ping', '-c', '3', '-i', '0.3', '-W', '3', ...source, address])).code === 0;
-}
 
 async function stopLibvirtd() {
   await sh('pid=$(cat /run/libvirtd.pid); kill $pid; while kill -0 $pid 2>/dev/null; do sleep 0.05; done');
@@ -70,7 +22,9 @@ async function startLibvirtd() {
 
 /** @param {string} name */
 async function gone(name) {
-  await waitFor(async () => (await virsh('domstate', name)).stdout.trim() === 'shut off', { what: 'libvirt to notice' });
+  await waitFor(
+    async () => (await virsh('domstate', name)).stdout.trim() === 'shut off', { what: 'libvirt to notice' },
+  );
 }
 
 test('two guests share a bridge made at their start, the neighbour on its VLAN reaches them, and the last one takes it away', async () => {
@@ -79,7 +33,9 @@ test('two guests share a bridge made at their start, the neighbour on its VLAN r
   const before = await links();
   const nic = { bridge: 'br30', words: '<gw:policy log="no"/>' };
   // Also an address of the other VLAN, so that its neighbour would reach the guest if it could.
-  const a = await startGuest({ name: 'a', boots: 'gw.ip=eth0,10.0.30.1/24,10.0.40.1/24', nics: [{ bridge: 'br30' }] }, ['--paused']);
+  const a = await startGuest(
+    { name: 'a', boots: 'gw.ip=eth0,10.0.30.1/24,10.0.40.1/24', nics: [{ bridge: 'br30' }] }, ['--paused'],
+  );
   const b = await startGuest({ name: 'b', boots: 'gw.ip=eth0,10.0.30.2/24', nics: [nic] }, ['--paused']);
   for (const name of ['a', 'b']) await ok('virsh', ['-q', 'resume', name]);
   const [bridge, sub, parent] = [await factsOf('br30'), await factsOf('eno1.30'), await factsOf('eno1')];
@@ -87,12 +43,21 @@ test('two guests share a bridge made at their start, the neighbour on its VLAN r
   await check('the bridge', () => {
     const { vlan_filtering, stp_state, forward_delay } = bridge.linkinfo?.info_data ?? {};
     assert.deepEqual(
-      { mtu: bridge.mtu, mac: bridge.address, alias: bridge.ifalias, up: bridge.flags.includes('UP'), addresses: bridge.addr_info, vlan_filtering, stp_state, forward_delay },
-      { mtu: 1400, mac: parent.address, alias: 'guestwire:vlan-bridge', up: true, addresses: [], vlan_filtering: 0, stp_state: 0, forward_delay: 0 });
+      {
+        mtu: bridge.mtu, mac: bridge.address, alias: bridge.ifalias, up: bridge.flags.includes('UP'),
+        addresses: bridge.addr_info, vlan_filtering, stp_state, forward_delay,
+      },
+      {
+        mtu: 1400, mac: parent.address, alias: 'guestwire:vlan-bridge', up: true, addresses: [], vlan_filtering: 0,
+        stp_state: 0, forward_delay: 0,
+      });
   });
   await check('the sub-interface', () => {
     assert.deepEqual(
-      { mtu: sub.mtu, alias: sub.ifalias, master: sub.master, parent: sub.link, vid: sub.linkinfo?.info_data?.id, addresses: sub.addr_info },
+      {
+        mtu: sub.mtu, alias: sub.ifalias, master: sub.master, parent: sub.link, vid: sub.linkinfo?.info_data?.id,
+        addresses: sub.addr_info,
+      },
       { mtu: 1400, alias: 'guestwire:vlan-bridge', master: 'br30', parent: 'eno1', vid: 30, addresses: [] });
   });
   const [[tapA = ''], [tapB = '']] = [await a.taps(), await b.taps()];
@@ -102,9 +67,13 @@ test('two guests share a bridge made at their start, the neighbour on its VLAN r
   await check('the neighbour reaches a', async () => { assert.equal(await reaches('10.0.30.1'), true); });
   await check('the neighbour reaches b', async () => { assert.equal(await reaches('10.0.30.2'), true); });
   await check('a reaches b', async () => { assert.equal(await a.ping('10.0.30.2', 5), true); });
-  await check('another VLAN does not reach a', async () => { assert.equal(await reaches('10.0.40.1', 'eth0.40'), false); });
+  await check('another VLAN does not reach a', async () => {
+    assert.equal(await reaches('10.0.40.1', 'eth0.40'), false);
+  });
   await check('check has nothing to say', async () => { await ok('node', ['dist/cli.js', 'check', 'a']); });
-  await check('status', async () => { assert.match(await ok('node', ['dist/cli.js', 'status']), /br30: access 30 +wired/); });
+  await check('status', async () => {
+    assert.match(await ok('node', ['dist/cli.js', 'status']), /br30: access 30 +wired/);
+  });
 
   await stopLibvirtd();
   // Meanwhile something breaks what guestwire made.
@@ -188,7 +157,10 @@ test('a guest on a libvirt network, a pattern, and a parent with a long name', a
   assert.deepEqual((await portsOf('br30')).filter((port) => !port.startsWith('vnet')), ['vlan30']);
   assert.deepEqual((await portsOf('br31')).filter((port) => !port.startsWith('vnet')), ['vlan31']);
   const [one = '', two = ''] = await guest.taps();
-  assert.deepEqual([(await factsOf(one)).mtu, (await factsOf(two)).mtu, (await factsOf('br30')).mtu, (await factsOf('vlan30')).mtu], [9000, 9000, 9000, 9000]);
+  assert.deepEqual(
+    [(await factsOf(one)).mtu, (await factsOf(two)).mtu, (await factsOf('br30')).mtu, (await factsOf('vlan30')).mtu],
+    [9000, 9000, 9000, 9000],
+  );
   await guest.destroy();
   assert.deepEqual(await links(), before);
   // Beyond the pattern: libvirt's own words, and nothing of guestwire's.
@@ -210,7 +182,9 @@ test('a network that leads to another bridge, a VLAN that is not that of the bri
   const wrong = await defineGuest({ name: 'a', nics: [{ network: 'v30' }] });
   assert.match((await wrong.start()).stderr, /network 'v30' leads to bridge 'other0', and \[network\.v30\] of the host config says 'br30'/);
   assert.deepEqual(await links(), before);
-  const vlan = await defineGuest({ name: 'b', nics: [{ bridge: 'br30', via: 'metadata', vlan: { tags: [{ id: 31 }] } }] });
+  const vlan = await defineGuest({
+    name: 'b', nics: [{ bridge: 'br30', via: 'metadata', vlan: { tags: [{ id: 31 }] } }],
+  });
   assert.match((await vlan.start()).stderr, /its metadata says VLAN 'access 31', \[bridge\.br30\] of the host config says VLAN 'access 30'/);
   await sh('mkdir -p /run/broken-kernel');
   const broken = await defineGuest({ name: 'c', nics: [{ bridge: 'br30' }], kernel: '/run/broken-kernel' });
@@ -274,7 +248,9 @@ test('the agent wires a NIC that is plugged into the bridge, and puts guests bac
   await waitFor(filtered, { what: 'the filter of the NIC that is plugged in', timeout: 20_000 });
   const before = performance.now();
   await sh('ip link del br30');
-  await waitFor(async () => has('br30') && (await portsOf('br30')).length === 3, { what: 'the bridge with its three ports', timeout: 20_000 });
+  await waitFor(async () => has('br30') && (await portsOf('br30')).length === 3, {
+    what: 'the bridge with its three ports', timeout: 20_000,
+  });
   await quiet();
   assert.ok(saidSince(before, 'agent').length > 0);
   await ok('node', ['dist/cli.js', 'check']);

@@ -35,10 +35,13 @@ test('the tools are captured', async () => {
     ip link add link up0x name outer type vlan protocol 802.1ad id 100
     ip tuntap add tap0 mode tap; ip link set tap0 master br0 txqueuelen 500 up`);
   const dir = await makeDir();
-  for (const [name, [tool = '', ...args]] of Object.entries(COMMANDS)) writeFileSync(`${dir}/${name}.json`, await ok(tool, args));
+  for (const [name, [tool = '', ...args]] of Object.entries(COMMANDS))
+    writeFileSync(`${dir}/${name}.json`, await ok(tool, args));
 });
 
-const MONITORS = { 'monitor-link': ['ip', '-o', '-d', 'monitor', 'link'], 'monitor-vlan': ['bridge', 'monitor', 'link', 'vlan'] };
+const MONITORS = {
+  'monitor-link': ['ip', '-o', '-d', 'monitor', 'link'], 'monitor-vlan': ['bridge', 'monitor', 'link', 'vlan'],
+};
 
 /** With pauses, so that it can be told what was said of what. */
 const EVENTS = [
@@ -46,7 +49,8 @@ const EVENTS = [
   'bridge vlan del dev tap0 vid 1', 'bridge vlan add dev tap0 vid 10 pvid untagged', 'bridge vlan add dev tap0 vid 20-29', 'bridge vlan del dev tap0 vid 20-25',
   'bridge vlan add dev up0 vid 30', 'bridge vlan del dev up0 vid 30', 'bridge vlan add dev br0 vid 40 self',
   'bridge link set dev tap0 isolated on', 'ip link set br0 type bridge vlan_default_pvid 5', 'ip link set br0 type bridge vlan_filtering 0',
-  'ip link set tap0 nomaster', 'ip link set tap0 master br0', 'ip link set br0 down', 'ip link delete br0', 'ip link delete tap0',
+  'ip link set tap0 nomaster', 'ip link set tap0 master br0', 'ip link set br0 down',
+  'ip link delete br0', 'ip link delete tap0',
 ];
 
 test('the monitors are captured', async () => {

@@ -1,5 +1,5 @@
-// `guestwire check` of VLAN ports: what somebody did to ports, uplinks and bridges is named, mended by `reconcile --all`
-// as its dry run says, and then gone. test/cli/check.test.ts is the same for routed links.
+// `guestwire check` of VLAN ports: what somebody did to ports, uplinks and bridges is named, mended by `reconcile
+// --all` as its dry run says, and then gone. test/cli/check.test.ts is the same for routed links.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,10 @@ const CLI = join(fileURLToPath(new URL('.', import.meta.url)), '../../../dist/cl
 /** @param {string[]} args */
 const guestwire = (...args) => run('node', [CLI, ...args]);
 
-/** Returns what both print, less what makes a line one of a dry run. @param {{code: number | null, stdout: string}} result */
+/**
+ * Returns what both print, less what makes a line one of a dry run.
+ * @param {{code: number | null, stdout: string}} result
+ */
 const linesOf = ({ stdout }) => stdout.split('\n').map((line) => line.replace(/^would: /, ''));
 
 /** What a port that comes back to its bridge has by itself, or is given at once. */
@@ -43,14 +46,20 @@ test('every corruption of a VLAN port is named, mended and then gone', async () 
   await addBridge({ pvid: 0 });
   await addPort('up0');
   setConfig('[bridge.br0]\nuplinks = ["up0"]\n');
-  const trunk = { trunk: /** @type {const} */ ('yes'), tags: [{ id: 20 }, { id: 30 }, { id: 40, nativeMode: /** @type {const} */ ('untagged') }] };
-  const guest = await startGuest({ name: 'a', nics: [{ vlan: tagged(10), isolated: true, words: '<gw:policy profile="isolated"/>' }, { vlan: trunk }] });
+  const trunk = {
+    trunk: /** @type {const} */ ('yes'),
+    tags: [{ id: 20 }, { id: 30 }, { id: 40, nativeMode: /** @type {const} */ ('untagged') }],
+  };
+  const guest = await startGuest({
+    name: 'a', nics: [{ vlan: tagged(10), isolated: true, words: '<gw:policy profile="isolated"/>' }, { vlan: trunk }],
+  });
   const [access = '', tap = ''] = await guest.taps();
   const { check, end } = checks();
   for (const [name, script, says] of CORRUPTIONS) {
     await check(name, async () => {
       const index = (await sh(`cat /sys/class/net/${access}/ifindex`)).trim();
-      const named = (/** @type {string} */ text) => text.replace(/\bA\b/g, access).replace(/\bT\b/g, tap).replace(/\bI\b|(?<=_)I\b/g, index);
+      const named = (/** @type {string} */ text) =>
+        text.replace(/\bA\b/g, access).replace(/\bT\b/g, tap).replace(/\bI\b|(?<=_)I\b/g, index);
       await sh(named(script));
       const found = await guestwire('check');
       assert.equal(found.code, 1, found.stderr);
@@ -58,8 +67,12 @@ test('every corruption of a VLAN port is named, mended and then gone', async () 
       const dry = await guestwire('reconcile', '--all', '--dry-run');
       const real = await guestwire('reconcile', '--all');
       // What the table of a port holds that comes back to its bridge is known when it is there.
-      const comparable = linesOf(real).some((line) => line.includes(' back into bridge ')) ? linesOf(dry).filter((line) => linesOf(real).includes(line)) : linesOf(dry);
-      assert.deepEqual({ code: dry.code, lines: comparable.filter((line) => !SETTLED.test(line)) }, { code: real.code, lines: linesOf(real).filter((line) => !SETTLED.test(line)) });
+      const comparable = linesOf(real).some((line) => line.includes(' back into bridge '))
+        ? linesOf(dry).filter((line) => linesOf(real).includes(line))
+        : linesOf(dry);
+      assert.deepEqual({ code: dry.code, lines: comparable.filter((line) => !SETTLED.test(line)) }, {
+        code: real.code, lines: linesOf(real).filter((line) => !SETTLED.test(line)),
+      });
       assert.equal(real.code, 0, real.stderr);
       const after = await guestwire('check');
       assert.deepEqual({ code: after.code, stdout: after.stdout }, { code: 0, stdout: '' });

@@ -1,8 +1,10 @@
-// Boots User-Mode Linux with libvirt in it, and the emulated system of ../tcg, outside: makes what is missing in the cache,
-// starts one kernel for each libvirt and the emulated one, prints what the tests say while they say it, and leaves no
-// process behind, even after kill -9.
+// Boots User-Mode Linux with libvirt in it, and the emulated system of ../tcg, outside: makes what is missing in the
+// cache, starts one kernel for each libvirt and the emulated one, prints what the tests say while they say it, and
+// leaves no process behind, even after kill -9.
 import { execFileSync, spawn } from 'node:child_process';
-import { accessSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  accessSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,7 +15,8 @@ import { emulator, writeJob } from '../tcg/boot.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const top = resolve(here, '../../..');
-const cache = process.env['GUESTWIRE_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'guestwire');
+const cache = process.env['GUESTWIRE_CACHE']
+  ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'guestwire');
 
 /** Minutes after which a kernel is ended. */
 const DEADLINE = Number(process.env['GUESTWIRE_LAB_MINUTES'] ?? 45);
@@ -40,8 +43,11 @@ const places = { uml: here, tcg: join(here, '../tcg') };
 
 /** @param {string} dir */
 function testsIn(dir) {
-  return (positionals.length > 0 ? positionals.map((file) => resolve(file)) : readdirSync(dir).sort().map((name) => join(dir, name)))
-    .filter((file) => file.startsWith(`${dir}/`) && file.endsWith('.js') && (positionals.length > 0 || file.endsWith('.test.js')))
+  return (positionals.length > 0
+    ? positionals.map((file) => resolve(file))
+    : readdirSync(dir).sort().map((name) => join(dir, name)))
+    .filter((file) =>
+      file.startsWith(`${dir}/`) && file.endsWith('.js') && (positionals.length > 0 || file.endsWith('.test.js')))
     .map((file) => relative(top, file));
 }
 
@@ -64,13 +70,13 @@ async function main() {
  * @property {string} name
  * @property {string[]} files the tests that run in it
  * @property {boolean} [wide] it uses all CPUs
- * @property {(out: string, words: Record<string, string>, cpu: number) => string[]} prepare writes what it is told to do
- *   to `out`, and returns the command that boots it
+ * @property {(out: string, words: Record<string, string>, cpu: number) => string[]} prepare writes what it is told to
+ *   do to `out`, and returns the command that boots it
  */
 
 /**
- * Without --libvirt and --tcg both libvirts. The tests of each are in several kernels: libvirt 9 has the more of them, and
- * a CPU that waits for the other libvirt's end would be idle.
+ * Without --libvirt and --tcg both libvirts. The tests of each are in several kernels: libvirt 9 has the more of them,
+ * and a CPU that waits for the other libvirt's end would be idle.
  *
  * @param {string[]} inUml @param {string[]} inTcg
  */
@@ -92,7 +98,10 @@ function uml(version, files) {
       entryPoints: [join(here, 'attack-tables.ts')], outfile: join(out, 'attack-tables.mjs'),
       bundle: true, platform: 'node', format: 'esm', logLevel: 'warning',
     });
-    const linux = ['linux.uml', 'mem=3G', 'root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${join(here, 'uml-init')}`, `OUT=${out}`, 'con=null', 'con0=fd:0,fd:1', 'quiet'];
+    const linux = [
+      'linux.uml', 'mem=3G', 'root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro',
+      `init=${join(here, 'uml-init')}`, `OUT=${out}`, 'con=null', 'con0=fd:0,fd:1', 'quiet',
+    ];
     const preload = script('xstate');
     // Pinned: on two CPUs the kernel takes five times as long.
     return ['taskset', '-c', String(cpu), ...(preload === '' ? [] : ['env', `LD_PRELOAD=${preload}`]), ...linux];
@@ -135,10 +144,17 @@ function cpus() {
   });
 }
 
-/** Starts the kernel in a PID namespace, which ends with all in it when this process does. @param {string[]} kernel @param {string} out @param {'inherit' | 'pipe'} output */
+/**
+ * Starts the kernel in a PID namespace, which ends with all in it when this process does.
+ * @param {string[]} kernel
+ * @param {string} out
+ * @param {'inherit' | 'pipe'} output
+ */
 function boot(kernel, out, output) {
   const command = ['--pdeathsig', 'KILL', 'unshare', '--pid', '--fork', '--kill-child', ...kernel];
-  return spawn('setpriv', command, { stdio: [output === 'inherit' ? 'inherit' : 'ignore', output, output], env: { ...process.env, HOME: out } });
+  return spawn('setpriv', command, {
+    stdio: [output === 'inherit' ? 'inherit' : 'ignore', output, output], env: { ...process.env, HOME: out },
+  });
 }
 
 function makeOut() {
@@ -151,7 +167,10 @@ function jobText(words) {
   return Object.entries(words).map(([key, value]) => `${key}=${quote(value)}\n`).join('');
 }
 
-/** libvirt's knowledge of QEMU, which takes it 10 to 20 s to find out. It checks itself whether it is still true. @param {string} tree */
+/**
+ * libvirt's knowledge of QEMU, which takes it 10 to 20 s to find out. It checks itself whether it is still true.
+ * @param {string} tree
+ */
 function capabilitiesOf(tree) {
   const dir = join(cache, tree === '/' ? 'uml-capabilities' : `uml-capabilities-${tree.replace(/.*\//, '')}`);
   mkdirSync(dir, { recursive: true });
@@ -212,7 +231,8 @@ async function runTests(kernel, { cpu, several }) {
   if (performance.now() - began > DEADLINE * 60_000) console.error(`${prefix}ended after ${DEADLINE} minutes`);
   // Tests that ran have said it themselves.
   if (status !== '0' && !/^# libvirt/m.test(text)) console.error(`${prefix}status ${status}; the kernel's console:\n${console_.slice(-6000)}`);
-  if (values.save !== undefined && existsSync(join(out, 'files'))) cpSync(join(out, 'files'), values.save, { recursive: true });
+  if (values.save !== undefined && existsSync(join(out, 'files')))
+    cpSync(join(out, 'files'), values.save, { recursive: true });
   rmSync(out, { recursive: true, force: true });
   return status === '0';
 }

@@ -18,14 +18,15 @@ import { indent, libvirt, note, ok, readText, SLACK, virsh, waitFor } from './pr
  * @property {string} [words] what else guestwire's metadata say of it, whoever is told of vlan and isolated
  * @property {string[]} [ips] the addresses it declares, in metadata
  * @property {string[]} [routed] its addresses on a routed link
- * @property {'native' | 'metadata'} [via] who is told of vlan and isolated: libvirt's own elements, or guestwire's. What this libvirt
- *   can, unless given: native from 11 on
+ * @property {'native' | 'metadata'} [via] who is told of vlan and isolated: libvirt's own elements, or guestwire's.
+ *   What this libvirt can, unless given: native from 11 on
  *
  * @typedef {object} DomainOptions
  * @property {string} name
  * @property {string} [uuid]
  * @property {Nic[]} nics
- * @property {string} [boots] the gw. words of arm-init for a guest that boots; without it the guest's CPU sleeps for good
+ * @property {string} [boots] the gw. words of arm-init for a guest that boots; without it the guest's CPU sleeps for
+ *   good
  * @property {string} [kernel] another kernel
  * @property {string} [initrd] another for a guest that boots
  * @property {number} [slots] how many NICs can be plugged in while it runs
@@ -91,7 +92,11 @@ function addresses(ips = []) {
   return ips.map((address) => `<gw:ip address='${address}'/>`).join('');
 }
 
-/** What is plugged in goes into a slot: virtio-mmio has none. @param {Nic} nic @param {{plugged?: boolean, state?: 'up' | 'down'}} [options] */
+/**
+ * What is plugged in goes into a slot: virtio-mmio has none.
+ * @param {Nic} nic
+ * @param {{plugged?: boolean, state?: 'up' | 'down'}} [options]
+ */
 export function interfaceXml(nic, { plugged = false, state } = {}) {
   const group = nic.portgroup === undefined ? '' : ` portgroup='${nic.portgroup}'`;
   const kind = nic.routed !== undefined ? 'ethernet' : nic.network === undefined ? 'bridge' : 'network';
@@ -101,7 +106,11 @@ export function interfaceXml(nic, { plugged = false, state } = {}) {
   }<model type='virtio'/>${state === undefined ? '' : `<link state='${state}'/>`}${plugged ? "<rom enabled='no'/>" : "<address type='virtio-mmio'/>"}</interface>`;
 }
 
-/** The elements that libvirt and guestwire write alike. libvirt has no ranges. @param {Nic} nic @param {string} prefix */
+/**
+ * The elements that libvirt and guestwire write alike. libvirt has no ranges.
+ * @param {Nic} nic
+ * @param {string} prefix
+ */
 function elements({ vlan, isolated: alone }, prefix) {
   const tags = vlan?.tags.flatMap((tag) => (prefix === '' ? spread(tag) : [tag])) ?? [];
   const trunk = vlan?.trunk === undefined ? '' : ` trunk='${vlan.trunk}'`;
@@ -121,7 +130,11 @@ export function tagged(...ids) {
   return { tags: ids.map((id) => ({ id })) };
 }
 
-/** Defines and starts a guest; rejects with what virsh says if it does not start. @param {DomainOptions} options @param {string[]} [flags] of `virsh start` */
+/**
+ * Defines and starts a guest; rejects with what virsh says if it does not start.
+ * @param {DomainOptions} options
+ * @param {string[]} [flags] of `virsh start`
+ */
 export async function startGuest(options, flags = []) {
   const guest = await defineGuest(options);
   const { code, stderr } = await guest.start(...flags);
@@ -166,7 +179,9 @@ function guestNamed(name) {
     pid: () => Number(readText(`/run/libvirt/qemu/${name}.pid`)),
     /** Resolves when arm-init reads commands. */
     up: async () => {
-      await waitFor(() => readText(`/run/${name}.console`).includes('guest: up'), { what: `guest '${name}' to be up`, timeout: 180_000 });
+      await waitFor(() => readText(`/run/${name}.console`).includes('guest: up'), {
+        what: `guest '${name}' to be up`, timeout: 180_000,
+      });
     },
     command,
     /** Whether `target` answers one of `tries` pings. */

@@ -8,16 +8,28 @@ import { checks, test } from './testing.js';
 /**
  * The guests' only NICs, and the second of 't'. `members` is what the port must be: VID to the tag frames leave with.
  *
- * @typedef {{nic: string, vlan: import('./lab.js').Vlan, members: Record<number, string>, pvid?: number, isolated?: boolean}} Port
- * @type {Port[]}
+ * @typedef {object} Port
+ * @property {string} nic
+ * @property {import('./lab.js').Vlan} vlan
+ * @property {Record<number, string>} members
+ * @property {number} [pvid]
+ * @property {boolean} [isolated]
  */
+
+/** @type {Port[]} */
 const PORTS = [
   { nic: 'a.eth0', vlan: tagged(10), members: { 10: '-' }, pvid: 10 },
   { nic: 'b.eth0', vlan: tagged(10), members: { 10: '-' }, pvid: 10 },
   { nic: 'c.eth0', vlan: tagged(20), members: { 20: '-' }, pvid: 20 },
-  { nic: 't.eth0', vlan: { tags: [{ id: 10 }, { id: 20 }, { id: 30, nativeMode: 'untagged' }] }, members: { 10: '10', 20: '20', 30: '-' }, pvid: 30 },
+  {
+    nic: 't.eth0', vlan: { tags: [{ id: 10 }, { id: 20 }, { id: 30, nativeMode: 'untagged' }] },
+    members: { 10: '10', 20: '20', 30: '-' }, pvid: 30,
+  },
   { nic: 't.eth1', vlan: tagged(10, 20), members: { 10: '10', 20: '20' } },
-  { nic: 'n.eth0', vlan: { tags: [{ id: 10 }, { id: 30, nativeMode: 'tagged' }] }, members: { 10: '10', 30: '30' }, pvid: 30 },
+  {
+    nic: 'n.eth0', vlan: { tags: [{ id: 10 }, { id: 30, nativeMode: 'tagged' }] }, members: { 10: '10', 30: '30' },
+    pvid: 30,
+  },
   { nic: 'i.eth0', vlan: tagged(10), members: { 10: '-' }, pvid: 10, isolated: true },
   { nic: 'j.eth0', vlan: tagged(10), members: { 10: '-' }, pvid: 10, isolated: true },
 ];
@@ -34,11 +46,17 @@ const BOOTS = {
 };
 const TAGS = ['-', '10', '20', '30', '40'];
 
-/** Who must see a broadcast of this port with this tag, and with which tag. @param {Port} port @param {string} tag @returns {string[]} */
+/**
+ * Who must see a broadcast of this port with this tag, and with which tag.
+ * @param {Port} port
+ * @param {string} tag
+ * @returns {string[]}
+ */
 function receivers(port, tag) {
   const vid = tag === '-' ? port.pvid : Number(tag);
   if (vid === undefined || !(vid in port.members)) return [];
-  const others = [...PORTS, ROUTER].filter((other) => other !== port && vid in other.members && !(port.isolated && 'isolated' in other && other.isolated));
+  const others = [...PORTS, ROUTER].filter((other) =>
+    other !== port && vid in other.members && !(port.isolated && 'isolated' in other && other.isolated));
   return others.map(({ nic, members }) => `${nic} ${members[/** @type {keyof typeof members} */ (vid)]}`);
 }
 
@@ -72,16 +90,25 @@ test('guests reach who is in their VLANs, and nobody else', async () => {
     });
   // In the names above: a 10.1, b 10.2, c 20.3, t 10.4, n 10.5, i 10.6, j 10.7.
   await Promise.all([
-    reach('a', '10.0.10.2', true), reach('a', '10.0.10.3', false), reach('b', '10.0.10.1', true), reach('b', '10.0.10.3', false),
+    reach('a', '10.0.10.2', true), reach('a', '10.0.10.3', false),
+    reach('b', '10.0.10.1', true), reach('b', '10.0.10.3', false),
     reach('c', '10.0.10.1', false), reach('c', '10.0.10.2', false), reach('c', '10.0.20.4', true),
-    reach('t', '10.0.10.1', true), reach('t', '10.0.10.2', true), reach('t', '10.0.20.3', true), reach('t', '10.0.30.5', true),
+    reach('t', '10.0.10.1', true), reach('t', '10.0.10.2', true),
+    reach('t', '10.0.20.3', true), reach('t', '10.0.30.5', true),
     reach('n', '10.0.30.4', true), reach('n', '10.0.10.1', true),
-    reach('i', '10.0.10.7', false), reach('j', '10.0.10.6', false), reach('i', '10.0.10.1', true), reach('j', '10.0.10.2', true),
-    reach('a', '10.0.10.254', true), reach('c', '10.0.20.254', true), reach('i', '10.0.10.254', true), reach('n', '10.0.30.254', true),
+    reach('i', '10.0.10.7', false), reach('j', '10.0.10.6', false),
+    reach('i', '10.0.10.1', true), reach('j', '10.0.10.2', true),
+    reach('a', '10.0.10.254', true), reach('c', '10.0.20.254', true),
+    reach('i', '10.0.10.254', true), reach('n', '10.0.30.254', true),
   ]);
   for (const address of ['10.1', '10.2', '20.3', '10.4', '20.4', '30.4', '10.5', '30.5', '10.6', '10.7']) {
     await check(`the router on the uplink reaches 10.0.${address}`, async () => {
-      assert.equal((await run('ip', ['netns', 'exec', 'router', 'ping', '-c', '3', '-i', '0.3', '-W', '3', `10.0.${address}`])).code, 0);
+      assert.equal(
+        (await run(
+          'ip', ['netns', 'exec', 'router', 'ping', '-c', '3', '-i', '0.3', '-W', '3', `10.0.${address}`],
+        )).code,
+        0,
+      );
     });
   }
 
@@ -113,14 +140,18 @@ test('guests reach who is in their VLANs, and nobody else', async () => {
       const text = `${port.nic}:${tag}`;
       // A frame tagged with the very VLAN that the port gives out untagged may be taken or dropped.
       const optional = tag !== '-' && port.members[Number(tag)] === '-' && heard[text] === undefined;
-      if (!optional) await check(`who hears ${text}`, () => { assert.deepEqual((heard[text] ?? []).sort(), receivers(port, tag).sort()); });
+      if (!optional) await check(`who hears ${text}`, () => {
+        assert.deepEqual((heard[text] ?? []).sort(), receivers(port, tag).sort());
+      });
     }
   }
   // Whatever the frame: ARP, replies, anything. Nobody sees a source that shares no VLAN with it.
-  const shares = (/** @type {Port | typeof ROUTER} */ one, /** @type {Port} */ other) => Object.keys(one.members).some((vid) => vid in other.members) &&
-    !('isolated' in one && one.isolated && other.isolated);
+  const shares = (/** @type {Port | typeof ROUTER} */ one, /** @type {Port} */ other) =>
+    Object.keys(one.members).some((vid) => vid in other.members)
+      && !('isolated' in one && one.isolated && other.isolated);
   for (const receiver of [...PORTS, ROUTER]) {
-    const strangers = PORTS.filter((sender) => sender !== receiver && !shares(receiver, sender)).map(({ nic }) => macs[nic]);
+    const strangers = PORTS.filter((sender) => sender !== receiver && !shares(receiver, sender))
+      .map(({ nic }) => macs[nic]);
     await check(`${receiver.nic} sees no stranger`, () => {
       assert.deepEqual(sources.filter(({ nic, source }) => nic === receiver.nic && strangers.includes(source)), []);
     });

@@ -14,7 +14,8 @@ export async function addBridge({ name = 'br0', pvid = 1, filtering = true } = {
  * A veth pair whose end `name` is a port of the bridge, in no VLAN but those given, as `bridge vlan add` words.
  *
  * @param {string} name
- * @param {{peer?: string, netns?: string, bridge?: string, vids?: string[]}} [options] peer is 'eth0' in a netns, NAMEx otherwise
+ * @param {{peer?: string, netns?: string, bridge?: string, vids?: string[]}} [options] peer is 'eth0' in a
+ *   netns, NAMEx otherwise
  */
 export async function addPort(name, { peer, netns, bridge = 'br0', vids = [] } = {}) {
   const end = peer ?? (netns === undefined ? `${name}x` : 'eth0');
@@ -35,22 +36,31 @@ export function setConfig(toml) {
   writeFileSync('/etc/guestwire/config.toml', toml, { mode: 0o644 });
 }
 
-/** Puts guestwire's hook in libvirt's place for it, or one that does nothing: libvirtd looks for it only once. @param {boolean} on */
+/**
+ * Puts guestwire's hook in libvirt's place for it, or one that does nothing: libvirtd looks for it only once.
+ * @param {boolean} on
+ */
 export function setHook(on) {
   rmSync('/etc/libvirt/hooks/qemu', { force: true });
   symlinkSync(on ? `${top}/hooks/qemu` : '/bin/true', '/etc/libvirt/hooks/qemu');
 }
 
-/** The VLAN table of each port and bridge, every VID as `10`, `10 pvid`, `10 untagged` or `10 pvid untagged`. @returns {Promise<Record<string, string[]>>} */
+/**
+ * The VLAN table of each port and bridge, every VID as `10`, `10 pvid`, `10 untagged` or `10 pvid untagged`.
+ * @returns {Promise<Record<string, string[]>>}
+ */
 export async function vlanTables() {
   const text = await ok('bridge', ['-j', 'vlan', 'show']);
   /** @type {unknown} */
   const json = JSON.parse(text || '[]');
   const rows = /** @type {{ifname: string, vlans: {vlan: number, vlanEnd?: number, flags?: string[]}[]}[]} */ (json);
-  return Object.fromEntries(rows.map(({ ifname, vlans }) => [ifname, vlans.flatMap(({ vlan, vlanEnd = vlan, flags = [] }) => {
-    const words = [flags.includes('PVID') ? ' pvid' : '', flags.includes('Egress Untagged') ? ' untagged' : ''].join('');
-    return Array.from({ length: vlanEnd - vlan + 1 }, (_, index) => `${vlan + index}${words}`);
-  })]));
+  return Object.fromEntries(rows.map(({ ifname, vlans }) => [
+    ifname,
+    vlans.flatMap(({ vlan, vlanEnd = vlan, flags = [] }) => {
+      const words = [flags.includes('PVID') ? ' pvid' : '', flags.includes('Egress Untagged') ? ' untagged' : ''];
+      return Array.from({ length: vlanEnd - vlan + 1 }, (_, index) => `${vlan + index}${words.join('')}`);
+    }),
+  ]));
 }
 
 /** @param {string} dev */
@@ -65,12 +75,15 @@ export function isolated(dev) {
 
 /** What guestwire has told the system's log, without the time. */
 export function hookLog() {
-  return readText('/run/syslog').split('\n').filter((line) => line.includes('guestwire')).map((line) => line.replace(/^.*?guestwire/, 'guestwire'));
+  return readText('/run/syslog').split('\n').filter((line) => line.includes('guestwire')).map((line) =>
+    line.replace(/^.*?guestwire/, 'guestwire'));
 }
 
 /** The journal's entries: one file a guest that is wired. */
 export function journal() {
-  return existsSync('/run/guestwire') ? readdirSync('/run/guestwire').filter((name) => /^[0-9a-f-]{36}\.json$/.test(name)) : [];
+  return existsSync('/run/guestwire')
+    ? readdirSync('/run/guestwire').filter((name) => /^[0-9a-f-]{36}\.json$/.test(name))
+    : [];
 }
 
 /** Runs the hook as libvirt would. @param {string} guest @param {string} operation @param {string} xml */

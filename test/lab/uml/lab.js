@@ -1,5 +1,6 @@
-// What the lab's tests are written with: programs, libvirt, guests that talk, frames on the wire. Everything runs inside
-// the lab's kernel (see uml-init), where the test is alone: it may make any link it likes, and cleanUp() takes it away.
+// What the lab's tests are written with: programs, libvirt, guests that talk, frames on the wire. Everything runs
+// inside the lab's kernel (see uml-init), where the test is alone: it may make any link it likes, and cleanUp() takes
+// it away.
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { basename } from 'node:path';
 import { closeAgent } from './agent.js';
@@ -25,13 +26,17 @@ const links = new Set(readdirSync('/sys/class/net'));
 /** What to look at after a failure. */
 export async function evidence() {
   const parts = [];
-  for (const [file, ...args] of [['bridge', 'vlan', 'show'], ['ip', '-o', 'link', 'show'], ['nft', 'list', 'ruleset'], ['virsh', 'list', '--all']]) {
+  for (const [file, ...args] of [
+    ['bridge', 'vlan', 'show'], ['ip', '-o', 'link', 'show'], ['nft', 'list', 'ruleset'], ['virsh', 'list', '--all'],
+  ]) {
     const { stdout, stderr } = await run(String(file), args, { timeout: 20_000 });
     parts.push(`--- ${[file, ...args].join(' ')}\n${stdout}${stderr}`);
   }
   for (const name of journal()) parts.push(`--- /run/guestwire/${name}\n${readText(`/run/guestwire/${name}`)}`);
   // Where systemd runs, the log is its own.
-  const log = existsSync('/run/syslog') ? lastLines('/run/syslog', 30) : (await run('journalctl', ['-b', '-n', '60', '--no-pager', '-o', 'short-monotonic'])).stdout;
+  const log = existsSync('/run/syslog')
+    ? lastLines('/run/syslog', 30)
+    : (await run('journalctl', ['-b', '-n', '60', '--no-pager', '-o', 'short-monotonic'])).stdout;
   parts.push(`--- the system's log, its end\n${log}`, `--- libvirtd's log, its end\n${lastLines('/run/libvirtd.log', 15)}`);
   for (const name of readdirSync('/run').filter((file) => file.endsWith('.console'))) {
     parts.push(`--- console of ${basename(name, '.console')}, its end\n${lastLines(`/run/${name}`, 15)}`);
@@ -63,8 +68,10 @@ export async function cleanUp() {
   rmSync('/run/guestwire', { recursive: true, force: true });
   await run('nft', ['flush', 'ruleset']);
   await run('sh', ['-c', 'ip -o netns list | while read -r name _; do ip netns delete "$name"; done']);
-  for (const link of readdirSync('/sys/class/net').filter((name) => !links.has(name))) await run('ip', ['link', 'delete', link]);
-  for (const name of readdirSync('/run').filter((file) => /\.(console|serial)$/.test(file))) rmSync(`/run/${name}`, { force: true });
+  for (const link of readdirSync('/sys/class/net').filter((name) => !links.has(name)))
+    await run('ip', ['link', 'delete', link]);
+  for (const name of readdirSync('/run').filter((file) => /\.(console|serial)$/.test(file)))
+    rmSync(`/run/${name}`, { force: true });
   setConfig(undefined);
   setHook(true);
   if (left.length > 0) throw new Error(`guestwire still holds guests that are gone: ${left.join(', ')}`);

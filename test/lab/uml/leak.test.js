@@ -1,6 +1,6 @@
 // No leak: every VLAN of the bridge is flooded with broadcast, multicast and unknown unicast while a guest starts, and
-// not one foreign frame comes to it, not even one that came to its tap before the hook ran; nor does one of its frames get into a
-// foreign VLAN.
+// not one foreign frame comes to it, not even one that came to its tap before the hook ran; nor does one of its frames
+// get into a foreign VLAN.
 import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { addBridge, addPort, domainXml, hook, makeMac, openWire, sh, sleep, startGuest, tagged } from './lab.js';
@@ -18,11 +18,21 @@ const WORLD = '52:54:00:ee:00:01';
 const PORTS = [
   { kind: 'access', vlan: tagged(10), pvid: 10, out: { 10: '-' } },
   { kind: 'trunk', vlan: tagged(10, 20), out: { 10: '10', 20: '20' } },
-  { kind: 'native-untagged', vlan: { trunk: 'yes', tags: [{ id: 10 }, { id: 20, nativeMode: 'untagged' }] }, pvid: 20, out: { 10: '10', 20: '-' } },
-  { kind: 'native-tagged', vlan: { trunk: 'yes', tags: [{ id: 10 }, { id: 20, nativeMode: 'tagged' }] }, pvid: 20, out: { 10: '10', 20: '20' } },
+  {
+    kind: 'native-untagged', vlan: { trunk: 'yes', tags: [{ id: 10 }, { id: 20, nativeMode: 'untagged' }] }, pvid: 20,
+    out: { 10: '10', 20: '-' },
+  },
+  {
+    kind: 'native-tagged', vlan: { trunk: 'yes', tags: [{ id: 10 }, { id: 20, nativeMode: 'tagged' }] }, pvid: 20,
+    out: { 10: '10', 20: '20' },
+  },
 ];
 
-/** A bridge with the world on 'w0', which is in every VLAN and floods it. @param {number} pvid @param {number} interval seconds */
+/**
+ * A bridge with the world on 'w0', which is in every VLAN and floods it.
+ * @param {number} pvid
+ * @param {number} interval seconds
+ */
 async function addFloodedBridge(pvid, interval) {
   // The kernel's own neighbour discovery would be foreign to everybody.
   await sh('sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1');
@@ -35,22 +45,37 @@ async function addFloodedBridge(pvid, interval) {
   return wire;
 }
 
-/** Counts as [tag, text, how many]. @param {import('./lab.js').Counts} counts @param {string} [source] only frames from there */
+/**
+ * Counts as [tag, text, how many].
+ * @param {import('./lab.js').Counts} counts
+ * @param {string} [source] only frames from there
+ */
 function digest(counts, source) {
   return Object.entries(counts).map(([key, count]) => ({ words: key.split(' '), count }))
     .filter(({ words }) => source === undefined || words[2] === source)
-    .map(({ words: [tag = '', ethertype = '', , , text = ''], count }) => ({ tag, text: ethertype === '88b5' ? text : `ethertype ${ethertype}`, count }));
+    .map(({ words: [tag = '', ethertype = '', , , text = ''], count }) => ({
+      tag, text: ethertype === '88b5' ? text : `ethertype ${ethertype}`, count,
+    }));
 }
 
-/** Those that the port may not give to its guest. @param {{tag: string, text: string}[]} received @param {{out: Record<number, string>}} port */
+/**
+ * Those that the port may not give to its guest.
+ * @param {{tag: string, text: string}[]} received
+ * @param {{out: Record<number, string>}} port
+ */
 function foreign(received, { out }) {
-  return received.filter(({ tag, text }) => !Object.entries(out).some(([vid, as]) => text === `flood-${vid}` && tag === as));
+  return received.filter(({ tag, text }) =>
+    !Object.entries(out).some(([vid, as]) => text === `flood-${vid}` && tag === as));
 }
 
 /** What the guest sends: broadcast without tag, with each VLAN's, and with a priority tag. */
 const SENT = [null, 0, ...VIDS];
 
-/** The VLANs in which the world may see the guest's frame. @param {number | null} tag @param {{pvid?: number, out: Record<number, string>}} port */
+/**
+ * The VLANs in which the world may see the guest's frame.
+ * @param {number | null} tag
+ * @param {{pvid?: number, out: Record<number, string>}} port
+ */
 function destination(tag, { pvid, out }) {
   if (tag === null || tag === 0) return pvid === undefined ? [] : [String(pvid)];
   return tag in out ? [String(tag)] : [];
@@ -72,7 +97,12 @@ function assertSeen(seen, port) {
   }
 }
 
-/** One hook run on a tap that this process holds as QEMU would. @param {ReturnType<typeof openWire>} wire @param {number} number @param {boolean} hooked */
+/**
+ * One hook run on a tap that this process holds as QEMU would.
+ * @param {ReturnType<typeof openWire>} wire
+ * @param {number} number
+ * @param {boolean} hooked
+ */
 async function runOnce(wire, number, hooked) {
   const port = PORTS[number % PORTS.length];
   assert.ok(port);
@@ -133,10 +163,18 @@ for (const [index, pvid] of [1, 5, 1].entries()) {
     await guest.up();
     await sleep(1000);
     await guest.command(`for tag in - 0 ${VIDS.join(' ')}; do frames send eth0 ff:ff:ff:ff:ff:ff $tag 88b5 guest-$tag; done`);
-    const received = (await guest.frames()).map((line) => line.split(' ')).map(([, , tag = '', ethertype = '', , , text = '']) => ({ tag, text: ethertype === '88b5' ? text : `ethertype ${ethertype}` }));
+    const received = (await guest.frames()).map((line) => line.split(' '))
+      .map(([, , tag = '', ethertype = '', , , text = '']) => ({
+        tag, text: ethertype === '88b5' ? text : `ethertype ${ethertype}`,
+      }));
     assert.deepEqual(foreign(received, port), []);
-    for (const vid of Object.keys(port.out)) assert.ok(received.some(({ text }) => text === `flood-${vid}`), `VLAN ${vid} does not come through`);
-    assertSeen(digest(await wire.counts('w0x'), mac).map(({ tag, text }) => ({ tag, text: text.replace('guest--', 'guest-null') })), port);
+    for (const vid of Object.keys(port.out))
+      assert.ok(received.some(({ text }) => text === `flood-${vid}`), `VLAN ${vid} does not come through`);
+    assertSeen(
+      digest(await wire.counts('w0x'), mac)
+        .map(({ tag, text }) => ({ tag, text: text.replace('guest--', 'guest-null') })),
+      port,
+    );
     assert.ok(await wire.stopFlood('w0x') > 20);
   }, { timeout: 180_000 });
 }
@@ -149,12 +187,17 @@ test("a guest's BPDUs are dropped at its port", async () => {
   await addPort('w0', { vids: ['10', '20'] });
   const wire = openWire();
   await wire.listen('w0x');
-  const guest = await startGuest({ name: 'g', nics: [{ vlan: tagged(10, 20) }, { vlan: tagged(10) }], boots: 'gw.ip=eth0,192.0.2.1/24' });
+  const guest = await startGuest({
+    name: 'g', nics: [{ vlan: tagged(10, 20) }, { vlan: tagged(10) }], boots: 'gw.ip=eth0,192.0.2.1/24',
+  });
   await guest.up();
-  const groups = ['01:80:c2:00:00:00', '01:80:c2:00:00:03', '01:80:c2:00:00:0e', '01:80:c2:00:00:0f', '01:00:0c:cc:cc:cd'];
+  const groups = [
+    '01:80:c2:00:00:00', '01:80:c2:00:00:03', '01:80:c2:00:00:0e', '01:80:c2:00:00:0f', '01:00:0c:cc:cc:cd',
+  ];
   const script = groups.map((dst, index) => `frames send eth0 ${dst} 10 88b5 trunk-${index}; frames send eth1 ${dst} - 88b5 access-${index}; frames send eth1 ${dst} 0 88b5 priority-${index};`);
   await guest.command(`${script.join(' ')} frames send eth0 01:80:c2:00:00:10 10 88b5 other; frames send eth1 01:00:0c:cc:cc:ce - 88b5 other`);
   await sleep(300);
-  const seen = digest(await wire.counts('w0x')).map(({ text }) => text).filter((text) => /^(trunk|access|priority|other)/.test(text)).sort();
+  const seen = digest(await wire.counts('w0x')).map(({ text }) => text).filter((text) =>
+    /^(trunk|access|priority|other)/.test(text)).sort();
   assert.deepEqual(seen, ['other', 'other'], 'only what is no BPDU comes out');
 }, { timeout: 120_000 });

@@ -1,6 +1,9 @@
 // A guest's life beyond start and stop: whatever happens to it or to libvirtd, ports and uplinks are exact.
 import assert from 'node:assert/strict';
-import { addBridge, addPort, defineGuest, hookLog, journal, ok, readText, setConfig, sh, sleep, startGuest, tagged, virsh, vlansOf, vlanTables, waitFor } from './lab.js';
+import {
+  addBridge, addPort, defineGuest, hookLog, journal, ok, readText, setConfig, sh, sleep, startGuest, tagged, virsh,
+  vlansOf, vlanTables, waitFor,
+} from './lab.js';
 import { test } from './testing.js';
 
 async function addHost() {
@@ -33,8 +36,12 @@ test('a restart of libvirtd makes the ports of running guests exact again', asyn
   process.kill(c.pid(), 'SIGKILL');
   await startLibvirtd();
   const [tapC = ''] = tapsC;
-  const expected = { ...Object.fromEntries(Object.entries(before).filter(([name]) => name !== tapC)), up0: ['10', '20'] };
-  await waitFor(async () => JSON.stringify(await vlanTables()) === JSON.stringify(expected), { what: 'exact ports after the restart', timeout: 60_000 });
+  const expected = {
+    ...Object.fromEntries(Object.entries(before).filter(([name]) => name !== tapC)), up0: ['10', '20'],
+  };
+  await waitFor(async () => JSON.stringify(await vlanTables()) === JSON.stringify(expected), {
+    what: 'exact ports after the restart', timeout: 60_000,
+  });
   await waitFor(() => journal().length === 2, { what: 'the release of the guest that died' });
   await a.destroy();
   await b.destroy();
@@ -48,7 +55,9 @@ test('a restart that finds everything in order changes nothing', async () => {
   const records = journal().map((name) => readText(`/run/guestwire/${name}`));
   await stopLibvirtd();
   await startLibvirtd();
-  await waitFor(async () => (await virsh('domstate', 'a')).stdout.includes('running'), { what: 'the guest to be found again' });
+  await waitFor(
+    async () => (await virsh('domstate', 'a')).stdout.includes('running'), { what: 'the guest to be found again' },
+  );
   // Nothing tells from outside that the reconnect hook is through.
   await sleep(8000);
   assert.deepEqual(await vlanTables(), before);
@@ -95,7 +104,9 @@ test('a start that fails after the hook leaves nothing', async () => {
   const guest = await defineGuest({ name: 'a', nics: [{ vlan: tagged(10, 20) }], kernel: '/run/broken-kernel' });
   const [{ code }, log] = [await guest.start(), hookLog()];
   assert.notEqual(code, 0);
-  assert.ok(log.some((line) => line.includes("guest 'a'") && line.includes('VLAN 20')), `the hook has run: ${log.join('\n')}`);
+  assert.ok(
+    log.some((line) => line.includes("guest 'a'") && line.includes('VLAN 20')), `the hook has run: ${log.join('\n')}`,
+  );
   await waitFor(() => journal().length === 0, { what: 'the release of the guest', timeout: 10_000 });
   assert.deepEqual(await vlanTables(), before);
 });

@@ -1,5 +1,6 @@
-// Whom guests on VLAN ports meet: guests are namespaces behind ports of a bridge that the real hook wires, connections are real,
-// and what `guestwire explain` says of each is compared with what becomes of it. test/kernel-real/policy.test.ts is the same for routed links.
+// Whom guests on VLAN ports meet: guests are namespaces behind ports of a bridge that the real hook wires, connections
+// are real, and what `guestwire explain` says of each is compared with what becomes of it.
+// test/kernel-real/policy.test.ts is the same for routed links.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
@@ -44,7 +45,9 @@ const macOf = (name) => `52:54:00:aa:bb:0${numberOf(name)}`;
 /** @param {string} name */
 function xmlOf(name) {
   const { vlan = '', words = '' } = GUESTS[name] ?? {};
-  const own = [addressOf(name), address6Of(name), ...(name === 'trunk' ? ['10.0.20.7'] : [])].map((address) => `<gw:ip address='${address}'/>`).join('');
+  const own = [addressOf(name), address6Of(name), ...(name === 'trunk' ? ['10.0.20.7'] : [])]
+    .map((address) => `<gw:ip address='${address}'/>`)
+    .join('');
   return `<domain type='kvm'><name>${name}</name><uuid>4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c0${numberOf(name)}</uuid><metadata><gw:guestwire xmlns:gw='urn:guestwire:1'>`
     + `<gw:interface mac='${macOf(name)}'><gw:vlan${vlan === TRUNK ? " trunk='yes'" : ''}>${vlan}</gw:vlan>${own}${words}</gw:interface></gw:guestwire></metadata>`
     + `<devices><interface type='bridge'><mac address='${macOf(name)}'/><source bridge='br0'/><target dev='p-${name}'/></interface></devices></domain>`;
@@ -53,12 +56,17 @@ function xmlOf(name) {
 /** @param {string} who @param {string[]} args */
 const inside = (who, ...args) => [...(who === 'host' ? [] : ['ip', 'netns', 'exec', who]), 'python3', FLOWS, ...args];
 /** @param {string} who @param {string[]} args */
-const flows = (who, ...args) => ok(inside(who, ...args)[0] ?? '', inside(who, ...args).slice(1)).then((text) => text.trim());
+const flows = (who, ...args) =>
+  ok(inside(who, ...args)[0] ?? '', inside(who, ...args).slice(1)).then((text) => text.trim());
 
 /** @type {import('node:child_process').ChildProcess[]} */
 const servers = [];
 
-/** Starts what stays, and resolves when it is ready to what it has said since. @param {string} who @param {string[]} args */
+/**
+ * Starts what stays, and resolves when it is ready to what it has said since.
+ * @param {string} who
+ * @param {string[]} args
+ */
 async function start(who, ...args) {
   const [file = '', ...rest] = inside(who, ...args);
   const child = spawn(file, rest);
@@ -96,7 +104,8 @@ async function build() {
     await addPort(`p-${name}`, { netns: String(name), vids: ['30 pvid untagged'] });
     await sh(`ip -n ${name} addr add 10.0.0.${number}/24 dev eth0`);
   }
-  for (const name of NAMES) assert.deepEqual(await hook(name, 'start', xmlOf(name)), { code: 0, stdout: '', stderr: '' });
+  for (const name of NAMES)
+    assert.deepEqual(await hook(name, 'start', xmlOf(name)), { code: 0, stdout: '', stderr: '' });
   await Promise.all([...NAMES, 'world', 'host'].map((who) => start(who, 'serve')));
 }
 
@@ -109,12 +118,20 @@ async function takeDown() {
 /** Who connects to whom on a TCP port, and whether that is allowed. @type {[string, string, number, boolean][]} */
 const TABLE = [
   ['world', 'web', 443, true], ['web', 'world', 443, true], ['host', 'web', 22, true], ['web', 'host', 22, true],
-  ['web', 'db', 443, true], ['web', 'db', 22, false], ['iso', 'db', 22, true], ['iso', 'db', 443, false], ['world', 'db', 22, true], ['world', 'db', 443, false], ['db', 'world', 443, true], ['db', 'web', 22, true], ['host', 'db', 22, false],
-  ['world', 'iso', 443, true], ['host', 'iso', 443, true], ['web', 'iso', 443, false], ['shut', 'iso', 22, false], ['iso', 'web', 443, true], ['iso', 'trunk', 22, false],
-  ['world', 'shut', 443, false], ['web', 'shut', 443, false], ['host', 'shut', 443, false], ['shut', 'world', 22, true], ['shut', 'host', 22, true], ['shut', 'web', 443, true],
-  ['bound', 'web', 443, true], ['bound', 'web', 22, false], ['bound', 'world', 443, true], ['bound', 'world', 22, false], ['bound', 'host', 22, true], ['bound', 'host', 443, false], ['world', 'bound', 443, true], ['web', 'bound', 22, true],
-  ['web', 'both', 22, true], ['web', 'both', 443, false], ['world', 'both', 22, false], ['both', 'web', 22, false], ['both', 'shut', 22, false],
-  ['trunk', 'web', 22, true], ['web', 'trunk', 22, false], ['world', 'trunk', 22, true], ['trunk', 'far', 22, true], ['far', 'trunk', 22, false],
+  ['web', 'db', 443, true], ['web', 'db', 22, false], ['iso', 'db', 22, true],
+  ['iso', 'db', 443, false], ['world', 'db', 22, true], ['world', 'db', 443, false],
+  ['db', 'world', 443, true], ['db', 'web', 22, true], ['host', 'db', 22, false],
+  ['world', 'iso', 443, true], ['host', 'iso', 443, true], ['web', 'iso', 443, false],
+  ['shut', 'iso', 22, false], ['iso', 'web', 443, true], ['iso', 'trunk', 22, false],
+  ['world', 'shut', 443, false], ['web', 'shut', 443, false], ['host', 'shut', 443, false],
+  ['shut', 'world', 22, true], ['shut', 'host', 22, true], ['shut', 'web', 443, true],
+  ['bound', 'web', 443, true], ['bound', 'web', 22, false], ['bound', 'world', 443, true],
+  ['bound', 'world', 22, false], ['bound', 'host', 22, true], ['bound', 'host', 443, false],
+  ['world', 'bound', 443, true], ['web', 'bound', 22, true],
+  ['web', 'both', 22, true], ['web', 'both', 443, false], ['world', 'both', 22, false],
+  ['both', 'web', 22, false], ['both', 'shut', 22, false],
+  ['trunk', 'web', 22, true], ['web', 'trunk', 22, false], ['world', 'trunk', 22, true],
+  ['trunk', 'far', 22, true], ['far', 'trunk', 22, false],
 ];
 
 /** Of a trunk in the VLAN that both are in. @param {string} who @param {string} other */
@@ -142,7 +159,9 @@ async function whoMeetsWhom() {
     return decide({ ...ends, proto: 'tcp', port }, parties).verdict === 'passes';
   });
   assert.deepEqual(row(said), row(TABLE.map(([, , , allowed]) => allowed)), 'what is said of it');
-  const { code, stdout } = await guestwire('explain', 'iso', '--from', addressOf('web'), '--to', addressOf('iso'), '--proto', 'tcp', '--port', '443');
+  const { code, stdout } = await guestwire(
+    'explain', 'iso', '--from', addressOf('web'), '--to', addressOf('iso'), '--proto', 'tcp', '--port', '443',
+  );
   assert.deepEqual([code, stdout.split('\n').at(-2)], [1, "  in guest 'iso' NIC 0 (52:54:00:aa:bb:03) dropped: profile 'isolated' lets no other guest in (its metadata)"]);
 }
 
@@ -150,7 +169,10 @@ async function whoMeetsWhom() {
 const pings = async (who, to) => (await run('ip', ['netns', 'exec', who, 'ping', '-c', '1', '-W', '1', to])).code === 0;
 
 async function whatPassesAlways() {
-  const echoes = [addressOf, address6Of].flatMap((shown) => [pings('world', shown('shut')), pings('web', shown('shut')), pings('shut', shown('web')), pings('web', shown('both'))]);
+  const echoes = [addressOf, address6Of].flatMap((shown) => [
+    pings('world', shown('shut')), pings('web', shown('shut')), pings('shut', shown('web')),
+    pings('web', shown('both')),
+  ]);
   assert.deepEqual(await Promise.all(echoes), [true, false, true, false, true, false, true, false]);
   assert.deepEqual(await Promise.all([flows('shut', 'lease'), flows('bound', 'lease')]), ['1', '1'], 'an answer by broadcast, which no tracking takes for one');
   // An error that a closed guest hears: nobody listens there.
@@ -160,9 +182,14 @@ async function whatPassesAlways() {
 /** Longer than a frame, by both families, in both directions. */
 async function largePackets() {
   /** @type {[string, string, boolean][]} */
-  const rows = [['shut', 'world', true], ['shut', 'host', true], ['host', 'db', true], ['iso', 'web', true], ['web', 'shut', false], ['host', 'shut', false], ['world', 'db', false]];
+  const rows = [
+    ['shut', 'world', true], ['shut', 'host', true], ['host', 'db', true], ['iso', 'web', true], ['web', 'shut', false],
+    ['host', 'shut', false], ['world', 'db', false],
+  ];
   await Promise.all([addressOf, address6Of].flatMap((shown) => rows.map(async ([from, to, arrives]) => {
-    assert.equal(await flows(from, 'send', '0', shown(to), '7', '8000'), arrives ? '8000' : '0', `${from} to ${shown(to)}`);
+    assert.equal(
+      await flows(from, 'send', '0', shown(to), '7', '8000'), arrives ? '8000' : '0', `${from} to ${shown(to)}`,
+    );
   })));
 }
 
@@ -178,12 +205,17 @@ async function sameAddresses() {
   assert.equal(await flows('twin', 'send', '7000', '10.0.0.100', '7001', '1'), '0', 'nobody listens there');
 }
 
-/** Who sends to a neighbour by this host, which routes it back, is a guest all the same; an answer is let in that way, too. */
+/**
+ * Who sends to a neighbour by this host, which routes it back, is a guest all the same; an answer is let in that way,
+ * too.
+ */
 async function throughTheHost() {
   const routes = (/** @type {string} */ verb) => ['web', 'world'].map((who) => `ip -n ${who} route ${verb} ${addressOf('iso')} via ${addressOf('host')}; ip -n iso route ${verb} ${addressOf(who)} via ${addressOf('host')}`).join('\n');
   await sh(`sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.br0/10.send_redirects=0\n${routes('add')}`);
   /** @type {[string, string, number, boolean][]} */
-  const rows = [['web', 'iso', 443, false], ['iso', 'web', 443, true], ['world', 'iso', 443, true], ['iso', 'world', 443, true]];
+  const rows = [
+    ['web', 'iso', 443, false], ['iso', 'web', 443, true], ['world', 'iso', 443, true], ['iso', 'world', 443, true],
+  ];
   assert.deepEqual(await meetings(rows), rows.map(([, , , allowed]) => allowed));
   await sh(`sysctl -qw net.ipv4.ip_forward=0\n${routes('del')}`);
 }
@@ -204,9 +236,12 @@ async function counted() {
 
 /** Ports without such words cost no tracking. */
 async function untracked() {
-  for (const name of NAMES.filter((one) => !['web', 'far'].includes(one))) for (const operation of ['stopped', 'release']) await hook(name, operation, xmlOf(name));
+  for (const name of NAMES.filter((one) => !['web', 'far'].includes(one)))
+    for (const operation of ['stopped', 'release']) await hook(name, operation, xmlOf(name));
   assert.doesNotMatch(await ok('nft', ['list', 'ruleset']), /\bct\b/);
-  await waitFor(() => /^nf_conntrack_bridge \d+ 0 /m.test(readText('/proc/modules')), { what: 'nobody to use nf_conntrack_bridge' });
+  await waitFor(
+    () => /^nf_conntrack_bridge \d+ 0 /m.test(readText('/proc/modules')), { what: 'nobody to use nf_conntrack_bridge' },
+  );
 }
 
 test('guests on VLAN ports meet by permission', async () => {

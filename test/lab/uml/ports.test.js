@@ -1,4 +1,5 @@
-// Exact ports: what `bridge -j vlan show` says of real taps, for the whole <vlan> grammar, whatever the bridge's default.
+// Exact ports: what `bridge -j vlan show` says of real taps, for the whole <vlan> grammar, whatever the bridge's
+// default.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import {
@@ -8,27 +9,49 @@ import {
 import { before11, from11, test } from './testing.js';
 
 /**
- * libvirt-facts 3.3, row by row, and what guestwire's own grammar adds. `table` is what the port must hold, in metadata on
- * any libvirt and in libvirt's own <vlan> from 11 on: one table for both is the parity.
+ * libvirt-facts 3.3, row by row, and what guestwire's own grammar adds. `table` is what the port must hold, in metadata
+ * on any libvirt and in libvirt's own <vlan> from 11 on: one table for both is the parity.
  *
  * @type {{row: string, vlan?: import('./lab.js').Vlan, isolated?: boolean, table?: string[]}[]}
  */
 const ROWS = [
   { row: 'no <vlan>' },
   { row: 'one tag', vlan: { tags: [{ id: 42 }] }, table: ['42 pvid untagged'] },
-  { row: 'one tag, nativeMode tagged', vlan: { tags: [{ id: 42, nativeMode: 'tagged' }] }, table: ['42 pvid untagged'] },
-  { row: 'one tag, nativeMode untagged', vlan: { tags: [{ id: 42, nativeMode: 'untagged' }] }, table: ['42 pvid untagged'] },
+  {
+    row: 'one tag, nativeMode tagged', vlan: { tags: [{ id: 42, nativeMode: 'tagged' }] }, table: ['42 pvid untagged'],
+  },
+  {
+    row: 'one tag, nativeMode untagged',
+    vlan: { tags: [{ id: 42, nativeMode: 'untagged' }] },
+    table: ['42 pvid untagged'],
+  },
   { row: "one tag, trunk='no'", vlan: { trunk: 'no', tags: [{ id: 42 }] }, table: ['42 pvid untagged'] },
   { row: "one tag, trunk='yes'", vlan: { trunk: 'yes', tags: [{ id: 42 }] }, table: ['42'] },
   { row: 'two tags', vlan: { tags: [{ id: 42 }, { id: 50 }] }, table: ['42', '50'] },
-  { row: 'native untagged', vlan: { trunk: 'yes', tags: [{ id: 42 }, { id: 50, nativeMode: 'untagged' }] }, table: ['42', '50 pvid untagged'] },
-  { row: 'native tagged', vlan: { trunk: 'yes', tags: [{ id: 42 }, { id: 50, nativeMode: 'tagged' }] }, table: ['42', '50 pvid'] },
+  {
+    row: 'native untagged',
+    vlan: { trunk: 'yes', tags: [{ id: 42 }, { id: 50, nativeMode: 'untagged' }] },
+    table: ['42', '50 pvid untagged'],
+  },
+  {
+    row: 'native tagged',
+    vlan: { trunk: 'yes', tags: [{ id: 42 }, { id: 50, nativeMode: 'tagged' }] },
+    table: ['42', '50 pvid'],
+  },
   { row: 'a trunk with VLAN 1', vlan: { trunk: 'yes', tags: [{ id: 1 }] }, table: ['1'] },
-  { row: 'ranges and both ends', vlan: { tags: [{ id: 2 }, { id: '60-63' }, { id: 4094 }] }, table: ['2', '60', '61', '62', '63', '4094'] },
+  {
+    row: 'ranges and both ends',
+    vlan: { tags: [{ id: 2 }, { id: '60-63' }, { id: 4094 }] },
+    table: ['2', '60', '61', '62', '63', '4094'],
+  },
   { row: 'an isolated port', vlan: { tags: [{ id: 42 }] }, isolated: true, table: ['42 pvid untagged'] },
 ];
 
-/** What libvirt 11 leaves on a port: it takes VLAN 1 off, and no other default PVID. @param {string[]} table @param {number} pvid */
+/**
+ * What libvirt 11 leaves on a port: it takes VLAN 1 off, and no other default PVID.
+ * @param {string[]} table
+ * @param {number} pvid
+ */
 function leftByLibvirt(table, pvid) {
   if (pvid < 2) return table;
   const own = table.some((entry) => entry.includes('pvid'));
@@ -40,7 +63,11 @@ function sorted(table) {
   return [...table].sort((a, b) => Number.parseInt(a) - Number.parseInt(b));
 }
 
-/** One guest with a NIC for each row; resolves to its ports by row. @param {'native' | 'metadata'} via @param {string} name */
+/**
+ * One guest with a NIC for each row; resolves to its ports by row.
+ * @param {'native' | 'metadata'} via
+ * @param {string} name
+ */
 async function portsOf(via, name) {
   const guest = await startGuest({ name, nics: ROWS.map(({ vlan, isolated: alone }) => ({
     mac: makeMac(), via, ...(vlan === undefined ? {} : { vlan }), ...(alone === undefined ? {} : { isolated: alone }),
@@ -57,7 +84,9 @@ async function portsOf(via, name) {
 /** @param {number} pvid @param {(table: string[]) => string[]} [change] */
 function expected(pvid, change = (table) => table) {
   const untouched = pvid === 0 ? [] : [`${pvid} pvid untagged`];
-  return Object.fromEntries(ROWS.map(({ row, table }) => [row, table === undefined ? untouched : sorted(change(table))]));
+  return Object.fromEntries(
+    ROWS.map(({ row, table }) => [row, table === undefined ? untouched : sorted(change(table))]),
+  );
 }
 
 for (const pvid of [0, 1, 5]) {
@@ -141,7 +170,10 @@ async function defineNetwork(groups) {
   await ok('virsh', ['net-start', 'lan']);
 }
 
-/** The same guest, whoever is told of the portgroups' VLANs. @param {string} unnamed what the port of a NIC without portgroup gets */
+/**
+ * The same guest, whoever is told of the portgroups' VLANs.
+ * @param {string} unnamed what the port of a NIC without portgroup gets
+ */
 async function portgroups(unnamed) {
   await addBridge({ pvid: 5 });
   await defineNetwork([{ name: 'dmz', vlan: 30 }, { name: 'office', vlan: 31, default: true }, { name: 'plain' }]);
@@ -150,7 +182,9 @@ async function portgroups(unnamed) {
     { network: 'lan', portgroup: 'plain' }, { bridge: 'br0', vlan: tagged(32) },
   ] });
   const tables = await Promise.all((await guest.taps()).map(vlansOf));
-  assert.deepEqual(tables, [['30 pvid untagged'], ['31 pvid untagged'], [unnamed], ['5 pvid untagged'], ['32 pvid untagged']]);
+  assert.deepEqual(
+    tables, [['30 pvid untagged'], ['31 pvid untagged'], [unnamed], ['5 pvid untagged'], ['32 pvid untagged']],
+  );
 }
 
 test("portgroups of the host config's [network] are wired", async () => {
@@ -183,6 +217,8 @@ test('the hook prints nothing on standard output, whatever the operation', async
     assert.deepEqual({ operation, code, stdout }, { operation, code: 0, stdout: '' });
   }
   const stranger = domainXml({ name: 'other', nics: [{}] });
-  assert.deepEqual(await run('/etc/libvirt/hooks/qemu', ['other', 'prepare', 'begin', '-'], { input: stranger }), { code: 0, stdout: '', stderr: '' });
+  assert.deepEqual(await run('/etc/libvirt/hooks/qemu', ['other', 'prepare', 'begin', '-'], { input: stranger }), {
+    code: 0, stdout: '', stderr: '',
+  });
   assert.deepEqual(await vlansOf((await guest.taps())[0] ?? ''), ['10 pvid untagged']);
 });

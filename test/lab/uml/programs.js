@@ -22,7 +22,13 @@ export function note(line) {
   transcript.push(line);
 }
 
-/** Runs a program to its end and remembers it in the transcript. @param {string} file @param {string[]} [args] @param {RunOptions} [options] @returns {Promise<Result>} */
+/**
+ * Runs a program to its end and remembers it in the transcript.
+ * @param {string} file
+ * @param {string[]} [args]
+ * @param {RunOptions} [options]
+ * @returns {Promise<Result>}
+ */
 export async function run(file, args = [], { input = '', timeout = 60_000 } = {}) {
   const began = performance.now();
   const child = spawn(file, args, { env: { ...process.env, LC_ALL: 'C' } });
@@ -50,7 +56,12 @@ export function indent(text) {
   return shown === '' ? '' : `${shown.replace(/\n$/, '').replace(/^/gm, '    ')}\n`;
 }
 
-/** Like run, but returns standard output, and rejects unless the exit status is 0. @param {string} file @param {string[]} [args] @param {RunOptions} [options] */
+/**
+ * Like run, but returns standard output, and rejects unless the exit status is 0.
+ * @param {string} file
+ * @param {string[]} [args]
+ * @param {RunOptions} [options]
+ */
 export async function ok(file, args = [], options = {}) {
   const { code, stdout, stderr } = await run(file, args, options);
   if (code !== 0) throw new Error(`'${[file, ...args].join(' ')}' exited ${String(code)}: ${stderr.trim() || stdout.trim()}`);

@@ -1,8 +1,12 @@
-// A port that somebody renames under a running guest: libvirt knows it by its old name for good. Its filter, VLANs and quarantine are
-// the link's and not the name's, and every command finds it. test/kernel-real/renamed-links.test.ts is the same for routed links.
+// A port that somebody renames under a running guest: libvirt knows it by its old name for good. Its filter, VLANs and
+// quarantine are the link's and not the name's, and every command finds it. test/kernel-real/renamed-links.test.ts is
+// the same for routed links.
 import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
-import { addBridge, addPort, domainXml, hook, isolated, journal, makeMac, ok, openAgent, openWire, quiet, run, saidSince, setConfig, sh, sleep, startGuest, tagged, vlansOf, vlanTables, waitFor } from './lab.js';
+import {
+  addBridge, addPort, domainXml, hook, isolated, journal, makeMac, ok, openAgent, openWire, quiet, run, saidSince,
+  setConfig, sh, sleep, startGuest, tagged, vlansOf, vlanTables, waitFor,
+} from './lab.js';
 import { before11, checks, test } from './testing.js';
 
 /** @param {...string} args */
@@ -32,19 +36,29 @@ test('a port that is renamed keeps filter and VLANs, and every command finds it 
   await addHost();
   const guest = await startGuest({ name: 'a', nics: [{ vlan: tagged(10), isolated: true }, { vlan: tagged(20, 30) }] });
   const [first = '', second = ''] = await guest.taps();
-  const [before, filter, access, trunk] = [await vlanTables(), await rules(), await vlansOf(first), await vlansOf(second)];
+  const [before, filter, access, trunk] = [
+    await vlanTables(), await rules(), await vlansOf(first), await vlansOf(second),
+  ];
   await rename(first, 'foo');
   await rename(second, 'bar');
   const exact = async (/** @type {string} */ where) => {
     const tables = await vlanTables();
-    assert.deepEqual([tables['foo'], tables['bar'], tables['up0'], isolated('foo')], [access, trunk, before['up0'], true], where);
-    assert.equal((await rules()).replaceAll('"foo"', `"${first}"`).replaceAll('"bar"', `"${second}"`).replace(/guestwire [0-9a-f]{8}/g, ''), filter.replace(/guestwire [0-9a-f]{8}/g, ''), where);
+    assert.deepEqual(
+      [tables['foo'], tables['bar'], tables['up0'], isolated('foo')], [access, trunk, before['up0'], true], where,
+    );
+    assert.equal((await rules()).replaceAll('"foo"', `"${first}"`).replaceAll('"bar"', `"${second}"`)
+      .replace(/guestwire [0-9a-f]{8}/g, ''), filter.replace(/guestwire [0-9a-f]{8}/g, ''), where);
   };
   const { check, end } = checks();
   await check('at once', () => exact('at once'));
-  await check('status', async () => { assert.deepEqual(await statesOf('a'), ['foo access 10 wired', 'bar trunk 20,30 wired']); });
+  await check('status', async () => {
+    assert.deepEqual(await statesOf('a'), ['foo access 10 wired', 'bar trunk 20,30 wired']);
+  });
   await check('check', async () => { assert.deepEqual(await guestwire('check'), SILENT); });
-  await check('reconcile --all', async () => { assert.deepEqual(await guestwire('reconcile', '--all'), { ...SILENT, stdout: 'all wiring is as the XML says, nothing changed\n' }); });
+  await check('reconcile --all', async () => {
+    const idle = { ...SILENT, stdout: 'all wiring is as the XML says, nothing changed\n' };
+    assert.deepEqual(await guestwire('reconcile', '--all'), idle);
+  });
   await check('reconcile', async () => {
     assert.equal((await guestwire('reconcile', 'a')).code, 0);
     await exact('after reconcile');
@@ -88,9 +102,16 @@ test('a port that is renamed takes nothing that is forged, and in quarantine not
   const heard = async () => {
     await wire.counts('up0x', true);
     const sent = { dst: 'ff:ff:ff:ff:ff:ff', src: mac };
-    await wire.write('vnet9', [{ ...sent, text: 'honest' }, { ...sent, src: '52:54:00:00:00:66', text: 'mac' }, { ...sent, tag: 20, text: 'hop' }, { ...sent, tag: 10, text: 'tag' }, { ...sent, dst: '01:80:c2:00:00:00', text: 'bpdu' }]);
+    await wire.write('vnet9', [
+      { ...sent, text: 'honest' }, { ...sent, src: '52:54:00:00:00:66', text: 'mac' },
+      { ...sent, tag: 20, text: 'hop' }, { ...sent, tag: 10, text: 'tag' },
+      { ...sent, dst: '01:80:c2:00:00:00', text: 'bpdu' },
+    ]);
     await sleep(300);
-    return Object.keys(await wire.counts('up0x')).map((key) => key.split(' ').at(-1)).filter((text) => text !== '-').sort();
+    return Object.keys(await wire.counts('up0x'))
+      .map((key) => key.split(' ').at(-1))
+      .filter((text) => text !== '-')
+      .sort();
   };
   await waitFor(async () => (await heard()).includes('honest'), { what: 'the port to forward' });
   assert.deepEqual(await heard(), ['honest']);
@@ -121,10 +142,17 @@ test('the agent looks after a port under its new name', async () => {
   assert.deepEqual([await vlansOf('foo'), saidSince(since, 'agent').map(({ line }) => line)], [before, []]);
   for (const command of ['del dev foo vid 10', 'add dev foo vid 66', 'del dev up0 vid 10']) {
     await sh(`bridge vlan ${command}`);
-    await waitFor(async () => JSON.stringify([await vlansOf('foo'), await vlansOf('up0')]) === JSON.stringify([before, ['10']]), { what: `exact ports after ${command}` });
+    await waitFor(
+      async () => JSON.stringify([await vlansOf('foo'), await vlansOf('up0')]) === JSON.stringify([before, ['10']]),
+      { what: `exact ports after ${command}` },
+    );
   }
   await ok('node', ['dist/cli.js', 'set', 'a', '--nic', (await guest.macs())[0] ?? '', '--vlan', '11', '--live']);
-  await waitFor(async () => JSON.stringify([await vlansOf('foo'), await vlansOf('up0')]) === JSON.stringify([['11 pvid untagged'], ['11']]), { what: 'the other VLAN' });
+  await waitFor(
+    async () =>
+      JSON.stringify([await vlansOf('foo'), await vlansOf('up0')]) === JSON.stringify([['11 pvid untagged'], ['11']]),
+    { what: 'the other VLAN' },
+  );
   await guest.destroy();
   await waitFor(async () => (await vlansOf('up0')).length === 0 && journal().length === 0, { what: 'the release' });
 }, { when: before11 });

@@ -41,7 +41,8 @@ for (const { name, fn, options } of tests) {
   const began = performance.now();
   /** @type {string[]} */
   const problems = [];
-  await within(fn, SLACK * (options.timeout ?? 120_000)).catch((/** @type {unknown} */ error) => problems.push(describe(error)));
+  await within(fn, SLACK * (options.timeout ?? 120_000)).catch((/** @type {unknown} */ error) =>
+    problems.push(describe(error)));
   const told = transcript.slice();
   const seen = problems.length > 0 ? await evidence() : '';
   await cleanUp().catch((/** @type {unknown} */ error) => problems.push(`afterwards: ${describe(error)}`));

@@ -1,10 +1,16 @@
-// Uplinks: the VIDs of all live guests, counted, and nothing of anybody else's touched. What does not hang on libvirt is tried
-// under one of them only.
+// Uplinks: the VIDs of all live guests, counted, and nothing of anybody else's touched. What does not hang on libvirt
+// is tried under one of them only.
 import assert from 'node:assert/strict';
-import { addBridge, addPort, defineGuest, hookLog, journal, ok, run, setConfig, sh, startGuest, tagged, vlansOf, vlanTables, waitFor } from './lab.js';
+import {
+  addBridge, addPort, defineGuest, hookLog, journal, ok, run, setConfig, sh, startGuest, tagged, vlansOf, vlanTables,
+  waitFor,
+} from './lab.js';
 import { before11, test } from './testing.js';
 
-/** A bridge and its uplink 'up0'; more of [bridge.br0] may follow. @param {{pvid?: number, config?: string, vids?: string[]}} [options] */
+/**
+ * A bridge and its uplink 'up0'; more of [bridge.br0] may follow.
+ * @param {{pvid?: number, config?: string, vids?: string[]}} [options]
+ */
 async function addUplink({ pvid = 0, config = '', vids = [] } = {}) {
   await addBridge({ pvid });
   await addPort('up0', { vids });
@@ -87,7 +93,9 @@ test('a missing uplink is a warning, and the guest starts', async () => {
   const before = hookLog().length;
   await startGuest({ name: 'a', nics: [{ vlan: tagged(10) }] });
   assert.deepEqual(await vlansOf('up0'), ['10']);
-  await waitFor(() => hookLog().slice(before).some((line) => line.includes("'up9'")), { what: 'a warning', timeout: 5000 });
+  await waitFor(
+    () => hookLog().slice(before).some((line) => line.includes("'up9'")), { what: 'a warning', timeout: 5000 },
+  );
 }, { when: before11 });
 
 test('a sub-interface that takes a VLAN from the uplink is detected and named', async () => {
@@ -120,7 +128,8 @@ test('a sub-interface by another name, and of another protocol, is judged by wha
 
 test('guests that start and stop at once leave the uplink right', async () => {
   await addUplink();
-  const guests = await Promise.all(['a', 'b', 'c'].map((name, index) => defineGuest({ name, nics: [{ vlan: tagged(10, 20 + index) }] })));
+  const guests = await Promise.all(['a', 'b', 'c'].map((name, index) =>
+    defineGuest({ name, nics: [{ vlan: tagged(10, 20 + index) }] })));
   const started = await Promise.all(guests.map((guest) => guest.start()));
   assert.deepEqual(started.map(({ code }) => code), [0, 0, 0]);
   assert.deepEqual(await vlansOf('up0'), ['10', '20', '21', '22']);

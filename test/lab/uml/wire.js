@@ -53,11 +53,22 @@ export function openWire(netns) {
     write: (name, frames) => ask('write', { name, frames }),
     /** @param {string} dev @returns {Promise<void>} */
     listen: (dev) => ask('listen', { dev }),
-    /** What came in on a link since listen(), or since it was last cleared. @param {string} dev @param {boolean} [clear] @returns {Promise<Counts>} */
+    /**
+     * What came in on a link since listen(), or since it was last cleared.
+     * @param {string} dev
+     * @param {boolean} [clear]
+     * @returns {Promise<Counts>}
+     */
     counts: (dev, clear = false) => ask('counts', { dev, clear }),
     /** @param {string} dev @param {Frame[]} frames @returns {Promise<void>} */
     send: (dev, frames) => ask('send', { dev, frames }),
-    /** Sends each frame every `interval` seconds until stopFlood(). @param {string} dev @param {Frame[]} frames @param {number} interval @returns {Promise<void>} */
+    /**
+     * Sends each frame every `interval` seconds until stopFlood().
+     * @param {string} dev
+     * @param {Frame[]} frames
+     * @param {number} interval
+     * @returns {Promise<void>}
+     */
     flood: (dev, frames, interval) => ask('flood', { dev, frames, interval }),
     /** @param {string} dev @returns {Promise<number>} how often each was sent so far */
     flooded: (dev) => ask('flooded', { dev }),

@@ -20,13 +20,16 @@ let place: AgentPlace;
 beforeAll(async () => {
   if (!canRun('root', 'netns', 'libvirt')) return;
   place = await openAgentPlace('drivers');
-  await place.host.define(domainXml({ name: 'web1', uuid: UUID, nics: [nic(MAC)], metadata: metadata({ mac: MAC, ips: ['192.0.2.10'] }) }));
+  await place.host.define(
+    domainXml({ name: 'web1', uuid: UUID, nics: [nic(MAC)], metadata: metadata({ mac: MAC, ips: ['192.0.2.10'] }) }),
+  );
 }, 120_000);
 beforeEach(async () => { if (canRun('root', 'netns', 'libvirt')) await place.host.ok('virsh', ['start', 'web1']); });
 afterEach(async () => { if (canRun('root', 'netns', 'libvirt')) await place.host.ok('virsh', ['destroy', 'web1']); });
 afterAll(async () => { if (canRun('root', 'netns', 'libvirt')) await place.close(); });
 
-const guestwire = (args: readonly string[], env: Record<string, string> = {}): ReturnType<AgentPlace['host']['run']> => place.host.run('node', [resolve('dist/cli.js'), ...args], { env });
+const guestwire = (args: readonly string[], env: Record<string, string> = {}): ReturnType<AgentPlace['host']['run']> =>
+  place.host.run('node', [resolve('dist/cli.js'), ...args], { env });
 const routes = async (): Promise<number> => (await routesOf(place.host)).length;
 /** Makes the guest's entry that of a guest of another driver, as its hook would write it. */
 const belongTo = (driver: string): Promise<unknown> => place.host.ok('sed', ['-i', `s/"uuid": "${UUID}"/&, "driver": "${driver}"/`, ENTRY]);
@@ -51,7 +54,10 @@ describe('a guest that runs', () => {
     const entryOf = (name: string, more: object): string => {
       const uuid = `11111111-2222-3333-4444-${name.padStart(12, '0')}`;
       const file = `/run/guestwire/${uuid}.json`;
-      writeFileSync(place.host.path(file), JSON.stringify({ version: 1, guest: { name, uuid, ...more }, since: '2026-01-01T00:00:00.000Z', incoming: false, wired: [], original: [] }), { mode: 0o600 });
+      writeFileSync(place.host.path(file), JSON.stringify({
+        version: 1, guest: { name, uuid, ...more }, since: '2026-01-01T00:00:00.000Z', incoming: false, wired: [],
+        original: [],
+      }), { mode: 0o600 });
       return file;
     };
     const [mine, theirs] = [entryOf('abc1', {}), entryOf('abc2', { driver: 'lxc' })];
@@ -65,7 +71,10 @@ describe('a guest that runs', () => {
 });
 
 describe('a libvirt that calls no hook of this host', () => {
-  for (const [whose, uri] of [["another host's", 'qemu+ssh://elsewhere.invalid/system'], ["a user's own", 'qemu:///session']] as const) {
+  for (const [whose, uri] of [
+    ["another host's", 'qemu+ssh://elsewhere.invalid/system'],
+    ["a user's own", 'qemu:///session'],
+  ] as const) {
     libvirtTest(`${whose}, is not asked which guests run`, async () => {
       for (const args of [['reconcile', 'web1'], ['agent']]) {
         const { code, stderr } = await guestwire(args, { LIBVIRT_DEFAULT_URI: uri });

@@ -21,7 +21,9 @@ beforeAll(async () => {
   if (!able) return;
   host = await startHost({ name: 'examples', sysctls: SYSCTLS });
   await host.define(domainXml({ name: 'lan1', nics: [PORT], metadata: VLANS }));
-  await host.define(domainXml({ name: 'web1', nics: [nic(MAC)], metadata: metadata({ mac: MAC, ips: ['192.0.2.1'] }) }));
+  await host.define(
+    domainXml({ name: 'web1', nics: [nic(MAC)], metadata: metadata({ mac: MAC, ips: ['192.0.2.1'] }) }),
+  );
   await host.define(domainXml({ name: 'bare1', nics: [nic('52:54:00:00:00:20')] }));
   for (const name of ['web1', 'bare1']) await host.ok('virsh', ['start', name]);
 }, 60_000);
@@ -35,7 +37,8 @@ describe('examples/', () => {
   });
 
   libvirtTest('list-vlans lists the VLANs of each guest', async () => {
-    expect(await host.run('node', [file('list-vlans.js')])).toEqual({ code: 0, stderr: '', stdout: `lan1 ${MAC} trunk 20-22 native 10\n` });
+    expect(await host.run('node', [file('list-vlans.js')]))
+      .toEqual({ code: 0, stderr: '', stdout: `lan1 ${MAC} trunk 20-22 native 10\n` });
   });
 
   libvirtTest('wire-guest wires a guest that says nothing itself', async () => {

@@ -1,7 +1,7 @@
 // @tier libvirt long
 /**
- * A guest with a routed link that migrates between two real libvirts, agents on both: it is let in, its destination has its
- * routes when it runs there and not before, and whoever pings it from the LAN of both hosts hardly notices.
+ * A guest with a routed link that migrates between two real libvirts, agents on both: it is let in, its destination has
+ * its routes when it runs there and not before, and whoever pings it from the LAN of both hosts hardly notices.
  */
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -52,11 +52,14 @@ beforeAll(async () => {
   agent = await there.startAgent();
   const cmdline = `gw.ip=eth0,${ADDRESSES.map((address) => `${address}/${address.includes(':') ? 128 : 32}`).join(',')} gw.route=eth0,default,fe80::1 gw.route=eth0,default,169.254.0.1`;
   await here.host.define(domainXml({
-    name: 'web1', uuid: UUID, nics: [nic(MAC)], metadata: metadata({ mac: MAC, ips: ADDRESSES }), guest: { image: await guestImage(), cmdline },
+    name: 'web1', uuid: UUID, nics: [nic(MAC)],
+    metadata: metadata({ mac: MAC, ips: ADDRESSES }), guest: { image: await guestImage(), cmdline },
   }));
   await here.host.ok('virsh', ['start', 'web1']);
   for (const address of ADDRESSES) {
-    await waitFor(async () => (await outside.run('ping', ['-c1', '-W1', address])).code === 0, { what: `an answer from ${address}`, timeout: 60_000 });
+    await waitFor(async () => (await outside.run('ping', ['-c1', '-W1', address])).code === 0, {
+      what: `an answer from ${address}`, timeout: 60_000,
+    });
   }
 }, 240_000);
 afterAll(async () => {
@@ -66,12 +69,19 @@ afterAll(async () => {
 });
 
 const migrate = (...more: string[]): ReturnType<AgentPlace['host']['run']> =>
-  here.host.run('virsh', ['-q', 'migrate', '--live', '--undefinesource', '--persistent', ...more, 'web1', there.host.uri, '--migrateuri', 'tcp://203.0.113.2']);
+  here.host.run('virsh', [
+    '-q', 'migrate', '--live', '--undefinesource', '--persistent', ...more, 'web1', there.host.uri, '--migrateuri',
+    'tcp://203.0.113.2',
+  ]);
 const stateOf = ({ host }: AgentPlace): Promise<string> => host.ok('sh', ['-c', 'ls -A /run/guestwire 2>/dev/null || true']);
 
-/** Pings each address ten times a second. Returns how many seconds in a row were silent at most, each by its address. */
+/**
+ * Pings each address ten times a second. Returns how many seconds in a row were silent at most, each by its address.
+ */
 function pinging(): { stop: () => Promise<Map<string, number>> } {
-  const programs = ADDRESSES.map((address) => ({ address, program: here.host.start('ip', ['netns', 'exec', 'outside', 'ping', '-D', '-i', '0.1', address]) }));
+  const programs = ADDRESSES.map((address) => ({
+    address, program: here.host.start('ip', ['netns', 'exec', 'outside', 'ping', '-D', '-i', '0.1', address]),
+  }));
   return {
     stop: async () => {
       const silences = new Map<string, number>();
@@ -88,11 +98,17 @@ function pinging(): { stop: () => Promise<Map<string, number>> } {
 }
 
 /** The kernel's own word on when routes of guestwire came and went. */
-function watchRoutes({ host }: AgentPlace): { came: (address: string) => number | undefined; went: (address: string) => number | undefined; stop: () => Promise<void> } {
-  const programs = [['-4', 'route'], ['-6', 'route'], ['-4', 'link']].map(([family = '', what = '']) => host.start('ip', [family, '-N', '-ts', '-o', 'monitor', what]));
+function watchRoutes({ host }: AgentPlace): {
+  came: (address: string) => number | undefined;
+  went: (address: string) => number | undefined;
+  stop: () => Promise<void>;
+} {
+  const programs = [['-4', 'route'], ['-6', 'route'], ['-4', 'link']].map(([family = '', what = '']) =>
+    host.start('ip', [family, '-N', '-ts', '-o', 'monitor', what]));
   const at = (line: string): number | undefined => {
     const lines = programs.flatMap((program) => program.output().split('\n'));
-    const stamp = lines.map((text) => new RegExp(`^\\[(\\S+)\\] ${line}`).exec(text)?.[1]).find((text) => text !== undefined);
+    const stamp = lines.map((text) => new RegExp(`^\\[(\\S+)\\] ${line}`).exec(text)?.[1]).find((text) =>
+      text !== undefined);
     return stamp === undefined ? undefined : Date.parse(`${stamp}Z`);
   };
   const route = (address: string): string => `${address.replaceAll('.', '\\.')} dev \\S+ (?:table main )?proto 117 `;
@@ -131,7 +147,10 @@ describe('a guest that migrates', () => {
     const [routes, entry] = [await routesOf(here.host), await here.host.ok('sh', ['-c', 'cat /run/guestwire/*.json'])];
     const pings = pinging();
     const going = migrate('--bandwidth', '1');
-    await waitFor(async () => (await there.host.run('virsh', ['domstate', '--reason', 'web1'])).stdout.includes('paused'), { what: 'the guest on its way' });
+    await waitFor(
+      async () => (await there.host.run('virsh', ['domstate', '--reason', 'web1'])).stdout.includes('paused'),
+      { what: 'the guest on its way' },
+    );
     await sleep(1000);
     expect(await routesOf(there.host)).toEqual([]);
     expect(await stateOf(there)).toContain('.json');
@@ -154,7 +173,9 @@ describe('a guest that migrates', () => {
     await sleep(1000);
     const { code, stderr } = await migrate();
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    await until(async () => (await routesOf(there.host)).length === 2 && (await routesOf(here.host)).length === 0, { what: 'the routes there, and none here' });
+    await until(async () => (await routesOf(there.host)).length === 2 && (await routesOf(here.host)).length === 0, {
+      what: 'the routes there, and none here',
+    });
     await sleep(1500);
     const silences = await pings.stop();
     const [suspended, resumed] = [left.get('suspended') ?? NaN, came.get('resumed') ?? NaN];
@@ -171,7 +192,9 @@ describe('a guest that migrates', () => {
     figure(`migration, its own pause ${Math.round(resumed - suspended)} ms\n${told.join('\n')}`);
     await Promise.all([source.stop(), destination.stop()]);
     await there.host.ok('virsh', ['destroy', 'web1']);
-    await until(async () => (await routesOf(there.host)).length === 0, { what: 'no route at all', since: performance.now() });
+    await until(
+      async () => (await routesOf(there.host)).length === 0, { what: 'no route at all', since: performance.now() },
+    );
     expect(await there.host.ok('ip', ['neigh', 'show', 'proxy'])).toBe('');
   }, 120_000);
 });

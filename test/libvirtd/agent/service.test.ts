@@ -1,5 +1,8 @@
 // @tier fast kernel
-/** The agent as a service: its unit is one systemd takes, comes and goes with install and uninstall, and systemd is told. */
+/**
+ * The agent as a service: its unit is one systemd takes, comes and goes with install and uninstall, and systemd is
+ * told.
+ */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -63,7 +66,11 @@ describe('the unit', () => {
 
   systemdTest('is one that systemd takes without a word', () => {
     const path = join(dir, 'guestwire-agent.service');
-    writeFileSync(path, agentUnitText({ stateDir: '/run/guestwire' }).replace('/usr/lib/guestwire/agent.mjs', resolve('dist/agent.mjs')).replace('/usr/bin/node', process.execPath));
+    writeFileSync(
+      path,
+      agentUnitText({ stateDir: '/run/guestwire' }).replace('/usr/lib/guestwire/agent.mjs', resolve('dist/agent.mjs'))
+        .replace('/usr/bin/node', process.execPath),
+    );
     const { status, stdout, stderr } = spawnSync('systemd-analyze', ['verify', path], { encoding: 'utf8' });
     expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' });
   });
@@ -77,7 +84,9 @@ describe('the unit', () => {
     listener = spawn('python3', ['-c', script, socket, log]);
     await waitFor(() => execFileSync('ls', [dir], { encoding: 'utf8' }).includes('notify'), { what: 'the socket' });
     const warnings: string[] = [];
-    const supervisor = createSupervisor(exec, { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '900000' }, (line) => { warnings.push(line); });
+    const supervisor = createSupervisor(exec, { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '900000' }, (line) => {
+      warnings.push(line);
+    });
     await supervisor.tell('READY=1', 'STATUS=watching');
     await waitFor(() => readFileSync(log, 'utf8').includes('WATCHDOG=1'), { what: 'a sign of life', timeout: 900 });
     supervisor.stop();

@@ -36,15 +36,21 @@ afterAll(async () => {
   if (able) await place.close();
 });
 
-const guestwire = (...args: string[]): ReturnType<AgentPlace['host']['run']> => place.host.run('node', [resolve('dist/cli.js'), ...args]);
-const destinations = async (): Promise<string[]> => (await routesOf(place.host)).map((route) => route.split(' ')[0] ?? '');
-const tapOf = async (address: string): Promise<string> => (await routesOf(place.host)).find((route) => route.startsWith(address))?.split(' ')[1] ?? '';
-const holds = (...addresses: readonly string[]) => async (): Promise<boolean> => JSON.stringify(await destinations()) === JSON.stringify([...addresses].sort());
+const guestwire = (...args: string[]): ReturnType<AgentPlace['host']['run']> =>
+  place.host.run('node', [resolve('dist/cli.js'), ...args]);
+const destinations = async (): Promise<string[]> =>
+  (await routesOf(place.host)).map((route) => route.split(' ')[0] ?? '');
+const tapOf = async (address: string): Promise<string> =>
+  (await routesOf(place.host)).find((route) => route.startsWith(address))?.split(' ')[1] ?? '';
+const holds = (...addresses: readonly string[]) =>
+  async (): Promise<boolean> => JSON.stringify(await destinations()) === JSON.stringify([...addresses].sort());
 
 describe('guestwire set and unset', () => {
   libvirtTest('write metadata, and the running guest follows at once', async () => {
     const since = performance.now();
-    expect(await guestwire('set', 'web1', '--nic', MAC, '--ip', ADDRESS, '--ip', '192.0.2.11', '--route', '198.51.100.0/28,192.0.2.11')).toEqual({
+    expect(await guestwire(
+      'set', 'web1', '--nic', MAC, '--ip', ADDRESS, '--ip', '192.0.2.11', '--route', '198.51.100.0/28,192.0.2.11',
+    )).toEqual({
       code: 0, stderr: '', stdout: "guest 'web1': its config is changed\nguest 'web1': the running guest is changed\n",
     });
     await until(holds(ADDRESS, '192.0.2.11', '198.51.100.0/28'), { what: 'the new routes', since });
@@ -68,7 +74,7 @@ describe('guestwire set and unset', () => {
     for (const [args, code, says] of [
       [['--nic', MAC, '--vlan', '10'], 1, "guestwire: guest 'web1' NIC 0 (52:54:00:00:00:10): interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or make it a routed link\n"],
       [['--nic', MAC, '--ip', 'nowhere'], 2, "address 'nowhere' is not an IPv4 or IPv6 address: see 'guestwire set --help'"],
-      [['--nic', '52:54', '--ip', ADDRESS], 2, "--nic: '52:54' is no MAC"],
+      [['--nic', '52:54', '--ip', ADDRESS], 2, "--nic: '52:54' is not a MAC address"],
       [['--nic', MORE, '--ip', '192.0.2.20'], 1, "guestwire: guest 'web1': no NIC has the MAC '52:54:00:00:00:11', the guest has '52:54:00:00:00:10'\n"],
       [['--nic', MAC, '--vlan', '10', '--ip', ADDRESS], 2, 'a NIC is a VLAN port or a routed link'],
       [['--nic', MAC], 2, 'no option says what the NIC becomes'],
@@ -78,7 +84,8 @@ describe('guestwire set and unset', () => {
       expect([result.code, result.stdout]).toEqual([code, '']);
       expect(result.stderr).toContain(says);
     }
-    expect([await place.libvirt.domainXml(web1), await place.libvirt.domainXml(web1, { from: 'inactive' })]).toEqual(before);
+    expect([await place.libvirt.domainXml(web1), await place.libvirt.domainXml(web1, { from: 'inactive' })])
+      .toEqual(before);
   }, 60_000);
 
   libvirtTest('write nothing when the config cannot be saved', async () => {
@@ -101,7 +108,10 @@ describe('a NIC that goes', () => {
     expect((await guestwire('set', 'web1', '--nic', MORE, '--ip', '192.0.2.20', '--live')).code).toBe(0);
     await until(holds(ADDRESS, '192.0.2.20'), { what: 'both' });
     let at = 0;
-    void (async () => { for await (const event of place.libvirt.events({ kinds: ['device-removed'] })) if (event.kind === 'device-removed') at = performance.now(); })();
+    void (async () => {
+      for await (const event of place.libvirt.events({ kinds: ['device-removed'] }))
+        if (event.kind === 'device-removed') at = performance.now();
+    })();
     await waitFor(async () => {
       await place.libvirt.detachDevice(web1, MORE_NIC, { affect: 'live' }).catch(() => undefined);
       return at > 0;
@@ -127,7 +137,8 @@ describe('the agent', () => {
   libvirtTest('makes altered rules as they were when it looks at all guests', async () => {
     const tap = await tapOf(ADDRESS);
     const chain = `nic_${(await place.host.ok('cat', [`/sys/class/net/${tap}/ifindex`])).trim()}`;
-    const list = (): Promise<string> => place.host.ok('nft', ['--stateless', 'list', 'chain', 'netdev', 'guestwire', chain]);
+    const list = (): Promise<string> =>
+      place.host.ok('nft', ['--stateless', 'list', 'chain', 'netdev', 'guestwire', chain]);
     const before = await list();
     // With a rule's own comment: by comments alone all is well.
     const open = [...before.matchAll(/comment "[^"]*"/g)].map(([comment]) => `add rule netdev guestwire ${chain} accept ${comment}`);
@@ -140,7 +151,8 @@ ${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
 
   libvirtTest('starts its monitors again when they end', async () => {
     const tap = await tapOf(ADDRESS);
-    const pid = async (): Promise<string> => (await place.host.run('pgrep', ['-o', '-f', '^ip -o -d monitor link'])).stdout.trim();
+    const pid = async (): Promise<string> =>
+      (await place.host.run('pgrep', ['-o', '-f', '^ip -o -d monitor link'])).stdout.trim();
     const first = await pid();
     await place.host.ok('kill', ['-9', first]);
     await waitFor(async () => !['', first].includes(await pid()), { what: 'another monitor' });
@@ -157,8 +169,11 @@ ${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
       agent.kill('SIGKILL');
       await agent.result;
       await waitFor(async () => !await isWatched(place.host), { what: 'the lock to be free', timeout: 5_000 });
-      await waitFor(async () => (await place.host.run('pgrep', ['-f', '^(ip -o -d|bridge) monitor'])).stdout === '', { what: 'its children to end', timeout: 5_000 });
-      if (round === 0) expect((await guestwire('set', 'web1', '--nic', MAC, '--ip', address, '--live')).stdout).toContain("no agent runs here: run 'guestwire reconcile web1' to rewire it");
+      await waitFor(async () => (await place.host.run('pgrep', ['-f', '^(ip -o -d|bridge) monitor'])).stdout === '', {
+        what: 'its children to end', timeout: 5_000,
+      });
+      if (round === 0) expect((await guestwire('set', 'web1', '--nic', MAC, '--ip', address, '--live')).stdout)
+        .toContain("no agent runs here: run 'guestwire reconcile web1' to rewire it");
       agent = await place.startAgent();
       await until(holds(address), { what: `the route of round ${round}` });
     }

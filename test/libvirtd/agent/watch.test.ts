@@ -35,7 +35,8 @@ beforeAll(async () => {
 }, 60_000);
 afterEach(async () => {
   if (!able) return;
-  for (const { uuid } of await place.libvirt.listDomains({ state: 'active' })) await place.host.ok('virsh', ['destroy', uuid]);
+  for (const { uuid } of await place.libvirt.listDomains({ state: 'active' }))
+    await place.host.ok('virsh', ['destroy', uuid]);
   for (const { uuid } of await place.libvirt.listDomains()) await place.host.ok('virsh', ['undefine', uuid]);
 }, 60_000);
 afterAll(async () => {
@@ -44,13 +45,18 @@ afterAll(async () => {
   await place.close();
 });
 
-async function startGuest(number: number, { nics = [nic(macOf(number))], wishes }: { nics?: string[]; wishes?: string | undefined } = {}): Promise<DomainRef> {
-  await place.host.define(domainXml({ name: `web${number}`, uuid: uuidOf(number), nics, ...(wishes === undefined ? {} : { metadata: wishes }) }));
+async function startGuest(
+  number: number, { nics = [nic(macOf(number))], wishes }: { nics?: string[]; wishes?: string | undefined } = {},
+): Promise<DomainRef> {
+  await place.host.define(domainXml({
+    name: `web${number}`, uuid: uuidOf(number), nics, ...(wishes === undefined ? {} : { metadata: wishes }),
+  }));
   await place.host.ok('virsh', ['start', `web${number}`]);
   return place.libvirt.lookupDomain({ uuid: uuidOf(number) });
 }
 
-const has = (address: string) => async (): Promise<boolean> => (await routesOf(place.host)).some((route) => route.startsWith(`${address} `));
+const has = (address: string) =>
+  async (): Promise<boolean> => (await routesOf(place.host)).some((route) => route.startsWith(`${address} `));
 const hasNot = (address: string) => async (): Promise<boolean> => !await has(address)();
 
 /** Resolves to the moment of the first event of a kind. */
@@ -73,7 +79,11 @@ describe('a NIC of a running guest', () => {
   libvirtTest('that is plugged in is wired, and one that is gone is released', async () => {
     const guest = await startGuest(1, { wishes: wish({ mac: macOf(1), ips: [addressOf(1)] }) });
     expect(await routesOf(place.host)).toHaveLength(1);
-    await place.libvirt.setMetadata(guest, { ...GW, affect: 'live', xml: element(wish({ mac: macOf(1), ips: [addressOf(1)] }, { mac: macOf(1, 1), ips: [addressOf(1, 1)] })) });
+    await place.libvirt.setMetadata(guest, {
+      ...GW,
+      affect: 'live',
+      xml: element(wish({ mac: macOf(1), ips: [addressOf(1)] }, { mac: macOf(1, 1), ips: [addressOf(1, 1)] })),
+    });
     const added = moment('device-added');
     await added.ready;
     await place.libvirt.attachDevice(guest, nic(macOf(1, 1)).replace('</interface>', "<model type='virtio'/><rom enabled='no'/></interface>"), { affect: 'live' });
@@ -86,8 +96,12 @@ describe('a NIC of a running guest', () => {
   libvirtTest('whose metadata change has what they say at once, and nothing when they are gone', async () => {
     const guest = await startGuest(2, { wishes: wish({ mac: macOf(2), ips: [addressOf(2)] }) });
     let since = performance.now();
-    await place.libvirt.setMetadata(guest, { ...GW, affect: 'live', xml: element(wish({ mac: macOf(2), ips: [addressOf(2, 9)] })) });
-    const took = await until(async () => await has(addressOf(2, 9))() && await hasNot(addressOf(2))(), { what: 'the other route', since });
+    await place.libvirt.setMetadata(
+      guest, { ...GW, affect: 'live', xml: element(wish({ mac: macOf(2), ips: [addressOf(2, 9)] })) },
+    );
+    const took = await until(
+      async () => await has(addressOf(2, 9))() && await hasNot(addressOf(2))(), { what: 'the other route', since },
+    );
     note('metadata', took);
     expect(took).toBeLessThan(SLOW);
     since = performance.now();
@@ -101,9 +115,15 @@ describe('a NIC of a running guest', () => {
     await startGuest(3, { wishes: wish({ mac: macOf(3), ips: [addressOf(3), '2001:db8::3'] }) });
     const [route = ''] = await routesOf(place.host);
     const tap = route.split(' ')[1] ?? '';
-    await waitFor(async () => { await place.host.ok('ip', ['link', 'set', tap, 'down']); return true; }, { what: 'the tap' });
+    await waitFor(
+      async () => { await place.host.ok('ip', ['link', 'set', tap, 'down']); return true; }, { what: 'the tap' },
+    );
     await place.host.ok('ip', ['link', 'set', tap, 'up']);
-    const took = await until(async () => (await routesOf(place.host)).length === 2 && (await place.host.ok('ip', ['-br', 'address', 'show', 'dev', tap])).includes('fe80::1/64'), { what: 'all of it' });
+    const took = await until(
+      async () => (await routesOf(place.host)).length === 2
+        && (await place.host.ok('ip', ['-br', 'address', 'show', 'dev', tap])).includes('fe80::1/64'),
+      { what: 'all of it' },
+    );
     note('tap down and up', took);
     expect(took).toBeLessThan(SLOW);
   }, 60_000);
@@ -113,7 +133,8 @@ describe('a NIC of a running guest', () => {
     const tap = (await routesOf(place.host)).find((route) => route.startsWith(addressOf(4)))?.split(' ')[1] ?? '';
     const since = performance.now();
     await place.host.ok('sh', ['-ec', `ip link set ${tap} down; ip link set ${tap} name foo4; ip link set foo4 up`]);
-    const isRight = async (): Promise<boolean> => (await routesOf(place.host)).some((route) => route.startsWith(`${addressOf(4)} foo4`)) &&
+    const isRight = async (): Promise<boolean> => (await routesOf(place.host)).some((route) =>
+      route.startsWith(`${addressOf(4)} foo4`)) &&
       (await place.host.ok('nft', ['list', 'table', 'netdev', 'guestwire'])).includes('hook ingress device "foo4"');
     note('renamed', await until(isRight, { what: 'route and filter under the new name', since }));
     await place.host.ok('ip', ['route', 'flush', 'dev', 'foo4', 'proto', '117']);
@@ -128,12 +149,18 @@ describe('twenty guests', () => {
   libvirtTest('whose metadata change at once are all right at once', async () => {
     const numbers = Array.from({ length: 20 }, (_, index) => index + 20);
     const guests: DomainRef[] = [];
-    for (const number of numbers) guests.push(await startGuest(number, { wishes: wish({ mac: macOf(number), ips: [addressOf(number)] }) }));
+    for (const number of numbers)
+      guests.push(await startGuest(number, { wishes: wish({ mac: macOf(number), ips: [addressOf(number)] }) }));
     await waitFor(async () => (await routesOf(place.host)).length === 20, { what: 'twenty routes' });
     const since = performance.now();
-    await Promise.all(guests.map((guest, index) => place.libvirt.setMetadata(guest, { ...GW, affect: 'live', xml: element(wish({ mac: macOf(index + 20), ips: [addressOf(index + 20, 7)] })) })));
+    await Promise.all(guests.map((guest, index) => place.libvirt.setMetadata(guest, {
+      ...GW, affect: 'live', xml: element(wish({ mac: macOf(index + 20), ips: [addressOf(index + 20, 7)] })),
+    })));
     note('twenty metadata calls', performance.now() - since);
-    const took = await until(async () => { const routes = await routesOf(place.host); return routes.length === 20 && routes.every((route) => /\.7 /.test(route)); }, { pause: 50, what: 'twenty other routes', since });
+    const took = await until(async () => {
+      const routes = await routesOf(place.host);
+      return routes.length === 20 && routes.every((route) => /\.7 /.test(route));
+    }, { pause: 50, what: 'twenty other routes', since });
     note('twenty guests at once', took);
     expect(took).toBeLessThan(SLOW);
   }, 240_000);
