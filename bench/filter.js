@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { nicFilter } from '../dist/filter/nic-filter.js';
 import { tableLines } from '../dist/filter/nft-tables.js';
 import { nicLines, withoutNicLines } from '../dist/state/nft.js';
+import { parseAddress } from '../dist/values/address.js';
 
 const MANY = Number(process.env['NICS'] ?? 1000);
 const ROUNDS = Number(process.env['ROUNDS'] ?? 15);
@@ -36,10 +37,12 @@ const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.l
 const FAMILIES = /** @type {const} */ (['netdev', 'inet']);
 /** @param {string} link @param {number} ifindex */
 const wired = (link, ifindex) => /** @type {const} */ ({
-  kind: 'routed-link', nic: 0, mac: '52:54:00:00:00:01', link, ifindex, addresses: ['192.0.2.1', '2001:db8::1'],
-  routes: [], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117,
+  kind: 'routed-link', nic: 0, mac: '52:54:00:00:00:01', link, ifindex,
+  addresses: ['192.0.2.1', '2001:db8::1'].map(parseAddress), routes: [],
+  gateways: ['169.254.0.1', 'fe80::1'].map(parseAddress), table: 'main', protocol: 117,
   policy: {
-    profile: 'isolated', allows: [], guest: link, groups: ['all'], offers: { dhcp: true, dns: ['2001:db8::53'] },
+    profile: 'isolated', allows: [], guest: link, groups: ['all'],
+    offers: { dhcp: true, dns: [parseAddress('2001:db8::53')] },
   },
 });
 /** @param {string} link @param {number} ifindex @param {typeof nicLines} render */

@@ -9,8 +9,9 @@ import type { Domain } from '../domain/domain.js';
 import type { Policy, Trust } from '../intent/policy.js';
 import type { LinkFacts, Observation, Scope } from '../kernel/observation.js';
 import type { NetObject, NetState } from '../state/netstate.js';
-import type { Prefix } from '../values/address.js';
+import type { Address, Prefix } from '../values/address.js';
 import type { VlanMember } from '../values/vlan.js';
+import type { SchemaOf } from './schema.js';
 import type { Intent } from './sources.js';
 
 export interface Attached {
@@ -77,7 +78,7 @@ export interface Guard {
   /** Addresses and prefixes that the guest may send from; of a family without any, a port is not checked. */
   readonly own: readonly Prefix[];
   /** Addresses of the host on this link. */
-  readonly gateways: readonly string[];
+  readonly gateways: readonly Address[];
   readonly tagged: 'never' | 'members';
   /** undefined: an entry of a release that knew no policy for the kind. */
   readonly policy: Policy | undefined;
@@ -90,12 +91,12 @@ export interface Guard {
 /** How the guest's end is configured. */
 export type GuestEnd =
   | {
-    readonly how: 'routed'; readonly addresses: readonly string[];
-    readonly routes: readonly { readonly to: string; readonly via: string }[]; readonly gateways: readonly string[];
+    readonly how: 'routed'; readonly addresses: readonly Address[];
+    readonly routes: readonly { readonly to: Prefix; readonly via: Address }[]; readonly gateways: readonly Address[];
   }
   | { readonly how: 'bridged'; readonly vlans: readonly VlanMember[] };
 
-/** What status, derive and doctor show. */
+/** What status, derive and doctor show: text. */
 export interface Shown {
   readonly bridge: string | undefined;
   /** undefined: the kind has no VLANs. */
@@ -131,7 +132,7 @@ export interface AttachmentKind<A extends Attached, P extends A & { readonly lin
   /** Something of it attracts traffic, so a guest that migrates to this host waits until it runs here. */
   readonly waitsForMigration: boolean;
   /** What the journal holds of it. */
-  readonly schema: z.ZodMiniType;
+  readonly schema: SchemaOf<P & Recorded>;
   /** Returns the attachment; undefined: the intent asks for another kind. Throws when the intent cannot be met. */
   readonly derive?: (where: string, intent: Intent, context: DeriveContext) => A | undefined;
   /** Returns the links to wire, the NIC's own among them. */

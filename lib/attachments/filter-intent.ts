@@ -8,6 +8,7 @@ import type { FilterWords } from '../intent/filter-words.js';
 import {
   type Allow, NO_TRUST, type Policy, type Profile, type Trust, TRUST_WORDS, type TrustWord,
 } from '../intent/policy.js';
+import type { Own } from '../values/address.js';
 
 /** What each source says; a source that says nothing is undefined. */
 export interface FilterWish {
@@ -60,7 +61,7 @@ function definedOf(words: FilterWords['trust']): Partial<Trust> {
 }
 
 /** Returns the addresses that a VLAN port declares. */
-export function declaredBy({ metadata, filterref, guest }: FilterWish): { readonly declared?: readonly string[] } {
+export function declaredBy({ metadata, filterref, guest }: FilterWish): { readonly declared?: readonly Own[] } {
   const declared = metadata?.ips ?? filterref?.ips ?? guest?.ips;
   return declared === undefined ? {} : { declared };
 }
@@ -86,7 +87,7 @@ export function policyBy(
   const { serve, filter } = config;
   return {
     ...profileOf(wish, DEFAULT_PROFILE, filter.profile), ...whomOf(wish, name),
-    offers: { dhcp: serve?.on === true, dns: (serve?.dns ?? []).map(({ text }) => text) },
+    offers: { dhcp: serve?.on === true, dns: serve?.dns ?? [] },
   };
 }
 

@@ -31,13 +31,14 @@ export function withFurther(
 /** Returns one scope that asks for all of these, each thing once. */
 export function joined(parts: readonly Partial<Scope>[]): Scope {
   const all = (
-    key: 'links' | 'ports' | 'lookups' | 'locals' | 'nextHops' | 'proxies' | 'sysctls' | 'bridges' | 'joined',
+    key: 'links' | 'ports' | 'lookups' | 'locals' | 'proxies' | 'sysctls' | 'bridges' | 'joined',
   ): string[] =>
     distinct(parts.flatMap((part) => part[key] ?? []));
   return {
     ...EMPTY_SCOPE,
-    links: all('links'), ports: all('ports'), lookups: all('lookups'), locals: all('locals'), nextHops: all('nextHops'),
+    links: all('links'), ports: all('ports'), lookups: all('lookups'), locals: all('locals'),
     proxies: all('proxies'), sysctls: all('sysctls'), bridges: all('bridges'), joined: all('joined'),
+    nextHops: parts.flatMap(({ nextHops = [] }) => nextHops),
     routes: parts.flatMap(({ routes = [] }) => routes),
     exact: parts.flatMap(({ exact = [] }) => exact),
     subinterfaces: parts.some(({ subinterfaces }) => subinterfaces === true),

@@ -13,7 +13,7 @@ import { type NicIntent, type OnStray, readMetadata, type RoutedIntent } from '.
 import { ConflictError, DomainXmlError, locate, ValueError } from '../errors.js';
 import type { VethWish } from '../intent/veth.js';
 import {
-  type Address, assertRoutable, hostPrefix, parseAddress, type Prefix, prefixOf, widthOf,
+  type Address, asPrefix, assertRoutable, parseAddress, type Prefix, prefixOf, widthOf,
 } from '../values/address.js';
 import { assertIfname } from '../values/ifname.js';
 import { quote } from '../values/quote.js';
@@ -200,7 +200,7 @@ function wish(
     throw new ValueError(`both table ${quote(table)} and VRF ${quote(vrf)} are given: a VRF has a table of its own, keep one of the two`);
   }
   if (vrf !== undefined) locate(ValueError, 'VRF', () => { assertIfname(vrf); });
-  for (const prefix of [...addresses.map(hostPrefix), ...routes.map((route) => route.to)]) assertRoutable(prefix);
+  for (const prefix of [...addresses, ...routes.map((route) => route.to)].map(asPrefix)) assertRoutable(prefix);
   return { addresses, routes: routes.map((route) => ({ to: route.to, via: nextHop(addresses, route) })), table, vrf };
 }
 

@@ -64,10 +64,10 @@ function flowOf(
   if (values.proto !== undefined && proto === undefined) throw new UsageError(`--proto ${quote(values.proto)} is not one of ${PROTOS.map(quote).join(', ')}`);
   const other = from.family === 'inet' ? 'icmpv6' : 'icmp';
   if (proto === other) throw new UsageError(`--proto '${proto}' does not fit the address family of ${quote(from.text)}: write '${proto === 'icmp' ? 'icmpv6' : 'icmp'}'`);
-  if (values.port === undefined) return { from: from.text, to: to.text, proto, port: undefined };
+  if (values.port === undefined) return { from, to, proto, port: undefined };
   if (proto === undefined || proto === 'icmp' || proto === 'icmpv6') throw new UsageError("--port needs --proto 'tcp', 'udp' or 'sctp'");
   if (!/^[1-9][0-9]{0,4}$/.test(values.port) || Number(values.port) > 65_535) throw new UsageError(`--port ${quote(values.port)} is not a number from 1 to 65535`);
-  return { from: from.text, to: to.text, proto, port: Number(values.port) };
+  return { from, to, proto, port: Number(values.port) };
 }
 
 function addressOf(option: string, text: string | undefined) {
@@ -79,9 +79,10 @@ async function partiesOf(io: Io, { from, to }: Flow): Promise<Parties> {
   const journal = createJournal(io.settings.stateDir, io.warn);
   const kernel = createKernel(io.exec);
   const { live } = await byLife({ kernel }, journal.list());
-  const { lookups } = await kernel.observe({ ...EMPTY_SCOPE, lookups: [...new Set([from, to])] });
+  const ends = [...new Set([from.text, to.text])];
+  const { lookups } = await kernel.observe({ ...EMPTY_SCOPE, lookups: ends });
   return {
-    guests: live, host: new Set([from, to].filter((address) => lookups.get(address)?.type === 'local')),
+    guests: live, host: new Set(ends.filter((address) => lookups.get(address)?.type === 'local')),
     quarantined: new Set(listQuarantine(io.settings.quarantine).map(({ uuid }) => uuid)),
   };
 }
@@ -100,7 +101,7 @@ function withGuest(flow: Flow, guest: Guest, parties: Parties): Flow {
   if (mine.some(({ wired }) => wired.trust?.ip === true)) return { ...flow, sender: guest.uuid };
   const addresses = mine.flatMap(({ guard }) => guard.own.map(bare));
   const has = addresses.length === 0 ? 'it declares none' : `it has ${addresses.map(quote).join(', ')}`;
-  throw new UsageError(`neither ${quote(flow.from)} nor ${quote(flow.to)} is an address of guest ${quote(guest.name)}, ${has}, and packets that it sends from others are dropped as forged`);
+  throw new UsageError(`neither ${quote(flow.from.text)} nor ${quote(flow.to.text)} is an address of guest ${quote(guest.name)}, ${has}, and packets that it sends from others are dropped as forged`);
 }
 
 function toText({ verdict, from, to, rulings }: Decision): string {
@@ -110,11 +111,11 @@ function toText({ verdict, from, to, rulings }: Decision): string {
 function endWords(end: End): string {
   switch (end.kind) {
     case 'host':
-      return `${end.address} (this host)`;
+      return `${end.address.text} (this host)`;
     case 'world':
-      return `${end.address} (the world: no guest of this host has it)`;
+      return `${end.address.text} (the world: no guest of this host has it)`;
     case 'nic':
-      return `${end.address} (guest ${quote(end.guest.name)} NIC ${end.wired.nic})`;
+      return `${end.address.text} (guest ${quote(end.guest.name)} NIC ${end.wired.nic})`;
   }
 }
 

@@ -7,7 +7,7 @@ import { ValueError } from '../errors.js';
 import { declaredOf, type FilterWords, groupsOf } from '../intent/filter-words.js';
 import { allowOf, itemsOf } from '../intent/permission.js';
 import { type Profile, PROFILES, PROTOS, TRUST_WORDS, type TrustWord } from '../intent/policy.js';
-import { ownPrefix } from '../values/address.js';
+import { parseOwn } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import { read, table, type TablePath, within } from './toml.js';
 
@@ -87,6 +87,6 @@ export function filterWordsOf(
     profile,
     log,
     groups: within(at, 'groups', () => groupsOf(groups ?? [])),
-    ips: within(at, 'ip', () => declaredOf((ip ?? []).map(ownPrefix))),
+    ips: within(at, 'ip', () => declaredOf((ip ?? []).map(parseOwn))),
   };
 }

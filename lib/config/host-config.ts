@@ -58,7 +58,7 @@ export interface RoutedConfig {
 }
 
 const DEFAULT_ROUTED: RoutedConfig = {
-  gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
+  gateways: [parseAddress('169.254.0.1'), parseAddress('fe80::1')],
   prefixes: undefined,
   table: 'main',
   protocol: DEFAULT_PROTOCOL,

@@ -1,7 +1,7 @@
 /** The table `[serve]` of the host config: what guests with routed links are told by DHCP and router advertisements. */
 import * as z from 'zod/mini';
 import { ValueError } from '../errors.js';
-import { type Address, assertUnicast, parseAddress } from '../values/address.js';
+import { type Address, assertUnicast, isLinkLocal, parseAddress } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import { read, table, type Table, type TablePath, within } from './toml.js';
 
@@ -37,7 +37,7 @@ const DEFAULT: ServeConfig = {
   // 2.90).
   lease: LEASE.least,
   // Made up as RFC 4193 wants it, and the same everywhere, as fe80::1 is: it means "this end of the link".
-  address: { family: 'inet6', text: 'fd6a:92c1:7e05::1' },
+  address: parseAddress('fd6a:92c1:7e05::1'),
 };
 
 /** Returns what `[serve]` says; undefined when it is absent. Throws ValueError. */
@@ -82,6 +82,6 @@ function secondsIn(seconds: number, { least, most }: { readonly least: number; r
 
 function servingAddress(text: string): Address {
   const address = unicast(text);
-  if (address.family === 'inet6' && !/^fe[89ab]/.test(address.text)) return address;
+  if (address.family === 'inet6' && !isLinkLocal(address)) return address;
   throw new ValueError(`${quote(text)} is not an IPv6 address beyond link-local: choose one such as ${quote(DEFAULT.address.text)}`);
 }

@@ -5,7 +5,7 @@ import { locate, ValueError } from '../errors.js';
 import { declaredOf, type FilterWords, groupsOf, someOf, type TrustWords } from '../intent/filter-words.js';
 import { allowOf, itemsOf } from '../intent/permission.js';
 import { PROFILES, TRUST_WORDS } from '../intent/policy.js';
-import { type Address, type Family, hostPrefix, parseAddress, prefixOf } from '../values/address.js';
+import { type Address, type Family, ownOf, parseAddress } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import type { Filterref } from './domain.js';
 import type { FilterIntent } from './metadata.js';
@@ -21,10 +21,8 @@ export function wordsOfMetadata({ trust, allows, policy, groups, ips }: FilterIn
     }, `<gw:allow> ${index + 1} in its metadata`)))),
     ...(policy && locate(ValueError, '<gw:policy>', () => policyOf(policy))),
     groups: locate(ValueError, '<gw:group>', () => groupsOf(groups)),
-    ips: locate(ValueError, '<gw:ip>', () => declaredOf(ips.map(({ address, prefix }) => {
-      const own = parseAddress(address);
-      return prefix === undefined ? hostPrefix(own) : prefixOf(own, prefix);
-    }))),
+    ips: locate(ValueError, '<gw:ip>', () => declaredOf(ips.map(({ address, prefix }) =>
+      ownOf(parseAddress(address), prefix)))),
   };
 }
 
@@ -35,7 +33,7 @@ export function wordsOfFilterref(filterref: Filterref | undefined): FilterWords 
   const parameters = (filterref?.parameters ?? []).filter(({ name }) => FAMILIES.has(name));
   return {
     ips: locate(ValueError, '<filterref>', () => declaredOf(parameters.map(({ name, value }) =>
-      locate(ValueError, `parameter '${name}'`, () => hostPrefix(addressOf(value, FAMILIES.get(name))))))),
+      locate(ValueError, `parameter '${name}'`, () => addressOf(value, FAMILIES.get(name)))))),
   };
 }
 

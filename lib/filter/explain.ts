@@ -7,13 +7,14 @@
 import type { Guard } from '../attachments/attached.js';
 import { wordOf } from '../intent/permission.js';
 import type { Allow, Direction, Policy, Proto } from '../intent/policy.js';
+import { type Address, contains } from '../values/address.js';
 import { quote } from '../values/quote.js';
-import { type End, endOf, holds, type NicEnd, type Parties, unboundNicOf } from './parties.js';
+import { type End, endOf, type NicEnd, type Parties, unboundNicOf } from './parties.js';
 
 export interface Flow {
-  /** Canonical, both of one family. */
-  readonly from: string;
-  readonly to: string;
+  /** Both of one family. */
+  readonly from: Address;
+  readonly to: Address;
   /** icmp and icmpv6: an echo request. undefined: a protocol that no rule names. */
   readonly proto: Proto | undefined;
   /** Destination port; undefined: one that no rule names. */
@@ -64,7 +65,7 @@ const always = (rule: string): Reason => ({ verdict: 'passes', rule, origin: und
 function forged({ from, sender }: Flow, { guests }: Parties): Ruling {
   const name = guests.find(({ guest }) => guest.uuid === sender)?.guest.name ?? '';
   return {
-    guest: name, nic: undefined, mac: undefined, direction: 'out', verdict: 'dropped', rule: `${quote(from)} is not its address: dropped as forged`, origin: undefined,
+    guest: name, nic: undefined, mac: undefined, direction: 'out', verdict: 'dropped', rule: `${quote(from.text)} is not its address: dropped as forged`, origin: undefined,
   };
 }
 
@@ -113,12 +114,12 @@ function outOf(flow: Flow, { guard }: NicEnd, to: End): Reason {
 
 /** What every guest needs of the host passes whatever the profile and the rules. */
 function offeredTo({ to, proto, port }: Flow, { offers }: Policy, end: End): string | undefined {
-  if ((proto === 'udp' || proto === 'tcp') && port === 53 && offers.dns.includes(to)) {
+  if ((proto === 'udp' || proto === 'tcp') && port === 53 && offers.dns.some(({ text }) => text === to.text)) {
     return 'DNS, which this host offers';
   }
   if (end.kind !== 'host') return undefined;
   if (proto === 'icmp' || proto === 'icmpv6') return 'echo to this host';
-  const server = to.includes(':') ? 547 : 67;
+  const server = to.family === 'inet6' ? 547 : 67;
   return offers.dhcp && proto === 'udp' && port === server ? 'DHCP, which this host offers' : undefined;
 }
 
@@ -209,7 +210,7 @@ function allowsFlow({ proto, ports, peers }: Allow, flow: Flow, { other, fellow 
   return peers.length === 0 || peers.some((peer) => {
     switch (peer.kind) {
       case 'prefix':
-        return holds(peer.prefix, other.address);
+        return contains(peer.prefix, other.address.prefix);
       case 'guest':
         return fellow?.guest === peer.name;
       case 'group':

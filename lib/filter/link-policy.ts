@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto';
 import type { Allow, Direction, Peer, Policy } from '../intent/policy.js';
 import type { Rule } from '../state/nft.js';
+import type { Family } from '../values/address.js';
 
 /** Rules of one NIC by what they are asked about; absent: everything passes there. */
 export interface PolicyRules {
@@ -62,10 +63,16 @@ function outRules(policy: Policy, allows: readonly Allow[]): Rule[] {
 
 const OFFERED = 'offered by this host';
 
+/** How nft calls the header of a family. */
+const HEADER: Readonly<Record<Family, 'ip' | 'ip6'>> = { inet: 'ip', inet6: 'ip6' };
+
 function dnsMatches({ offers }: Policy): string[] {
-  const [inet6, inet] = [true, false].map((six) => offers.dns.filter((address) => address.includes(':') === six));
-  return ([['ip', inet], ['ip6', inet6]] as const).flatMap(([family, addresses = []]) =>
-    (addresses.length === 0 ? [] : ['udp', 'tcp'].map((proto) => `${family} daddr { ${addresses.join(', ')} } ${proto} dport 53`)));
+  return (['inet', 'inet6'] as const).flatMap((family) => {
+    const servers = offers.dns.filter((address) => address.family === family).map(({ text }) => text);
+    return servers.length === 0
+      ? []
+      : ['udp', 'tcp'].map((proto) => `${HEADER[family]} daddr { ${servers.join(', ')} } ${proto} dport 53`);
+  });
 }
 
 function hostRules(policy: Policy, allows: readonly Allow[]): Rule[] {
@@ -118,7 +125,7 @@ export function matchesOf({ proto, ports, peers }: Allow, side: Side): string[] 
 function peerMatches(peer: Peer, { address, links, host, network }: Side): string[] {
   if (isNamed(peer)) return links.map((link) => `${link} @${setName(peer)}`);
   if (peer.kind === 'host') return host ? [''] : [];
-  return [`${network[peer.prefix.includes(':') ? 'ip6' : 'ip']} ${address} ${peer.prefix}`];
+  return [`${network[HEADER[peer.prefix.family]]} ${address} ${peer.prefix.text}`];
 }
 
 type Named = Extract<Peer, { readonly name: string }>;

@@ -3,20 +3,18 @@ import type { Guard } from '../attachments/attached.js';
 import { guardOf } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
 import type { Guest } from '../domain/guest.js';
-import {
-  contains, type Family, hostPrefix, parseAddress, parsePrefix,
-} from '../values/address.js';
+import { type Address, contains, type Family } from '../values/address.js';
 
 /** One end of a flow. */
 export type End =
   /** The host itself, or whatever is neither it nor a guest of it. */
-  | { readonly kind: 'host' | 'world'; readonly address: string }
+  | { readonly kind: 'host' | 'world'; readonly address: Address }
   | NicEnd;
 
 /** A guest's NIC. Of a VLAN port only the addresses it declares are known. */
 export interface NicEnd {
   readonly kind: 'nic';
-  readonly address: string;
+  readonly address: Address;
   readonly guest: Guest;
   readonly wired: Wired;
   readonly guard: Guard;
@@ -39,15 +37,14 @@ export function nicsOf({ guests }: Pick<Parties, 'guests'>): Omit<NicEnd, 'addre
   }));
 }
 
-/** Returns whose a canonical address is. Of prefixes that nest the longest tells, as it does for the host's routes. */
-export function endOf(address: string, parties: Parties): End {
+/** Returns whose an address is. Of prefixes that nest the longest tells, as it does for the host's routes. */
+export function endOf(address: Address, parties: Parties): End {
   const nics = nicsOf(parties);
-  if (parties.host.has(address) || nics.some(({ guard }) => guard.gateways.includes(address))) {
-    return { kind: 'host', address };
-  }
-  const point = hostPrefix(parseAddress(address));
+  const isGateway = ({ guard }: (typeof nics)[number]): boolean =>
+    guard.gateways.some(({ text }) => text === address.text);
+  if (parties.host.has(address.text) || nics.some(isGateway)) return { kind: 'host', address };
   const owners = nics.flatMap((nic) =>
-    nic.guard.own.filter((own) => contains(own, point)).map((own) => ({ nic, length: own.length })));
+    nic.guard.own.filter((own) => contains(own, address.prefix)).map((own) => ({ nic, length: own.length })));
   const [owner] = owners.sort((a, b) => b.length - a.length);
   return owner === undefined ? { kind: 'world', address } : { ...owner.nic, address };
 }
@@ -57,8 +54,8 @@ export function endOf(address: string, parties: Parties): End {
  * addresses, or a VLAN port that declares none of the family. undefined: none may, and what it sends is dropped as
  * forged.
  */
-export function unboundNicOf(uuid: string, address: string, parties: Parties): NicEnd | undefined {
-  const { family } = parseAddress(address);
+export function unboundNicOf(uuid: string, address: Address, parties: Parties): NicEnd | undefined {
+  const { family } = address;
   const nic = nicsOf(parties).find(({ guest, wired, guard }) => guest.uuid === uuid &&
     (wired.trust?.ip === true || (guard.how === 'port' && !declares(guard, family))));
   return nic && { ...nic, address };
@@ -66,9 +63,4 @@ export function unboundNicOf(uuid: string, address: string, parties: Parties): N
 
 function declares({ own: all }: Guard, family: Family): boolean {
   return all.some((own) => own.family === family);
-}
-
-/** Returns whether a prefix, canonical, holds an address. */
-export function holds(prefix: string, address: string): boolean {
-  return contains(parsePrefix(prefix), hostPrefix(parseAddress(address)));
 }

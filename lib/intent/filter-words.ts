@@ -4,7 +4,7 @@
  * attachments/filter-intent.ts.
  */
 import { ValueError } from '../errors.js';
-import { assertOwnable, bare, type Prefix } from '../values/address.js';
+import { asPrefix, assertOwnable, type Own } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import { groupName } from './permission.js';
 import type { Allow, Profile, TrustWord } from './policy.js';
@@ -20,16 +20,15 @@ export interface FilterWords {
   readonly log?: boolean | undefined;
   /** Never empty. */
   readonly groups?: readonly string[] | undefined;
-  /** Addresses and prefixes, canonical; never empty. */
-  readonly ips?: readonly string[] | undefined;
+  /** Never empty. */
+  readonly ips?: readonly Own[] | undefined;
 }
 
-/** Returns addresses that a guest declares as its own, canonical; undefined for none. Throws ValueError. */
-export function declaredOf(prefixes: readonly Prefix[]): string[] | undefined {
-  prefixes.forEach(assertOwnable);
-  const texts = prefixes.map(bare);
-  assertOnce(texts);
-  return someOf(texts);
+/** Returns what a guest declares as its own; undefined for nothing. Throws ValueError. */
+export function declaredOf(declared: readonly Own[]): Own[] | undefined {
+  for (const own of declared) assertOwnable(asPrefix(own));
+  assertOnce(declared.map(({ text }) => text));
+  return someOf(declared);
 }
 
 /** Returns the names of groups; undefined for none. Throws ValueError. */

@@ -3,7 +3,7 @@
  * and are read here alike. Whatever would make a rule that never matches is refused: its writer believes that it does.
  */
 import { locate, ValueError } from '../errors.js';
-import { assertSomebodys, bare, hostPrefix, parseAddress, parsePrefix, type Prefix } from '../values/address.js';
+import { asPrefix, assertSomebodys, bare, parseOwn, type Prefix } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import { type Allow, type Direction, type Peer, type PortRange, type Proto, PROTOS } from './policy.js';
 
@@ -77,15 +77,15 @@ function peersOf(direction: Direction, proto: Proto | undefined, { from, to }: A
   if (items.length === 0) throw new ValueError(`'${key}' is empty: remove it to allow any peer`);
   const peers = items.map((item) => locate(ValueError, key, () => peerOf(item, key)));
   const wrong = peers.find((peer) => peer.kind === 'prefix' && proto !== undefined && isOfOther(proto, peer.prefix));
-  if (wrong?.kind === 'prefix') throw new ValueError(`proto '${proto ?? ''}' does not fit the address family of ${quote(shownPrefix(wrong.prefix))} in '${key}': write proto '${proto === 'icmp' ? 'icmpv6' : 'icmp'}'`);
+  if (wrong?.kind === 'prefix') throw new ValueError(`proto '${proto ?? ''}' does not fit the address family of ${quote(bare(wrong.prefix))} in '${key}': write proto '${proto === 'icmp' ? 'icmpv6' : 'icmp'}'`);
   const keys = peers.map(wordOf);
   const twice = keys.find((word, index) => keys.indexOf(word) !== index);
   if (twice !== undefined) throw new ValueError(`${quote(twice)} is listed twice in '${key}': list it once`);
   return peers;
 }
 
-function isOfOther(proto: Proto, prefix: string): boolean {
-  return (proto === 'icmp' && prefix.includes(':')) || (proto === 'icmpv6' && !prefix.includes(':'));
+function isOfOther(proto: Proto, { family }: Prefix): boolean {
+  return (proto === 'icmp' && family === 'inet6') || (proto === 'icmpv6' && family === 'inet');
 }
 
 function peerOf(text: string, key: 'from' | 'to'): Peer {
@@ -98,7 +98,7 @@ function peerOf(text: string, key: 'from' | 'to'): Peer {
   if (kind === 'guest' && name !== undefined && name !== '') return { kind, name };
   if (kind === 'group' && name !== undefined && name !== '') return { kind, name: groupName(name) };
   if (kind !== undefined) throw new ValueError(`${quote(text)} has no name: write '${kind}:' and the name`);
-  return { kind: 'prefix', prefix: peerPrefix(text).text };
+  return { kind: 'prefix', prefix: peerPrefix(text) };
 }
 
 function peerPrefix(text: string): Prefix {
@@ -110,7 +110,7 @@ function peerPrefix(text: string): Prefix {
   if (word !== undefined && !/^[0-9a-f]{1,4}$/i.test(word)) {
     throw new ValueError(`${quote(text)} begins with '${word}:': only 'guest:' and 'group:' are known`);
   }
-  const prefix = text.includes('/') ? parsePrefix(text) : hostPrefix(parseAddress(text));
+  const prefix = asPrefix(parseOwn(text));
   assertSomebodys(prefix);
   return prefix;
 }
@@ -127,15 +127,11 @@ export const GROUP_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
 export function wordOf(peer: Peer): string {
   switch (peer.kind) {
     case 'prefix':
-      return shownPrefix(peer.prefix);
+      return bare(peer.prefix);
     case 'guest':
     case 'group':
       return `${peer.kind}:${peer.name}`;
     case 'host':
       return 'host';
   }
-}
-
-function shownPrefix(prefix: string): string {
-  return bare(parsePrefix(prefix));
 }

@@ -2,6 +2,7 @@
  * What a NIC is trusted with and which peers its guest may reach: the words of the filters, without any nftables in
  * them.
  */
+import type { Address, Prefix } from '../values/address.js';
 
 /** What a NIC may do that no other may: every one of these is off unless the host allows it. */
 export interface Trust {
@@ -37,8 +38,8 @@ export type Direction = 'in' | 'out';
 
 /** The peers that a rule names. */
 export type Peer =
-  /** Canonical, `2001:db8::/32`; a single address has its full length. */
-  | { readonly kind: 'prefix'; readonly prefix: string }
+  /** A single address has its full length. */
+  | { readonly kind: 'prefix'; readonly prefix: Prefix }
   | { readonly kind: 'guest' | 'group'; readonly name: string }
   /** This host itself; with direction `out` only. */
   | { readonly kind: 'host' };
@@ -78,7 +79,7 @@ export interface Policy {
   readonly guest: string;
   readonly groups: readonly string[];
   /** What the host offers to this guest, and lets it reach whatever the profile. */
-  readonly offers: { readonly dhcp: boolean; readonly dns: readonly string[] };
+  readonly offers: { readonly dhcp: boolean; readonly dns: readonly Address[] };
 }
 
 /** Returns the word of a policy that needs connection tracking, for messages; undefined: none does. */

@@ -141,7 +141,7 @@ function ledgerFile(dir: string, name: LedgerName): string {
   return join(dir, `${name}.json`);
 }
 
-const holdingSchema = z.object({
+const holdingSchema = z.looseObject({
   version: z.literal(1),
   guest: z.object({ name: z.string(), uuid: z.string(), driver: z.optional(z.string()) }),
   since: z.string(),
@@ -159,7 +159,8 @@ function readFrom(path: string, schema: z.ZodMiniType, onDamage: (message: strin
   if (text === undefined) return undefined;
   const json = parseOrUndefined(text);
   // Compiling a schema pays off after many values.
-  if (z.safeParse(schema, json, { jitless: true }).success) return json;
+  const result = z.safeParse(schema, json, { jitless: true });
+  if (result.success) return result.data;
   onDamage(`journal ${quote(path)} is damaged and is treated as empty: the wiring that it recorded stays`);
   return undefined;
 }

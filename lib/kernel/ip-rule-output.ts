@@ -5,7 +5,7 @@
 import * as z from 'zod/mini';
 import { ToolOutputError } from '../errors.js';
 import { assertSuccess, type Exec, type ExecRequest } from '../system/exec.js';
-import { canonicalDestination, type Family } from '../values/address.js';
+import { type Family, parseDestination } from '../values/address.js';
 import { routeTable } from '../values/route-names.js';
 import type { Observation, RuleFacts } from './observation.js';
 
@@ -30,7 +30,7 @@ export function parseRules(answer: readonly unknown[], family: Family): RuleFact
     iif,
     to: dst === undefined || dst === 'all'
       ? undefined
-      : canonicalDestination(dstlen === undefined ? dst : `${dst}/${dstlen}`, family),
+      : parseDestination(dstlen === undefined ? dst : `${dst}/${dstlen}`, family),
     table: routeTable(table),
     protocol: Number(protocol),
   }));

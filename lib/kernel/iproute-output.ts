@@ -5,7 +5,7 @@
 import * as z from 'zod/mini';
 import { ToolOutputError } from '../errors.js';
 import {
-  canonicalDestination, contains, type Family, hostPrefix, parseAddress, parsePrefix, type Prefix,
+  type Address, contains, type Family, parseAddress, parseDestination, type Prefix,
 } from '../values/address.js';
 import { routeProtocol, routeTable, routeType } from '../values/route-names.js';
 import { canonicalMembership, vidsOf, type VlanMember } from '../values/vlan.js';
@@ -71,7 +71,7 @@ export function parseLinks(answer: readonly unknown[]): LinkFacts[] {
       tap: infoKind === 'tun' ? tapFacts(data) : undefined,
       master: link.master,
       addresses: link.addr_info.flatMap(({ local, prefixlen: length }) =>
-        local === undefined || length === undefined ? [] : [{ address: parseAddress(local).text, length }]),
+        local === undefined || length === undefined ? [] : [{ address: parseAddress(local), length }]),
       isolated: joined === 'bridge' ? (port?.isolated ?? false) : undefined,
       vlan: infoKind === 'vlan' ? vlanFacts(link.link, data) : undefined,
       vrfTable: infoKind === 'vrf' && data?.table !== undefined ? String(data.table) : undefined,
@@ -132,10 +132,10 @@ export function parseRoutes(
     const type = routeType(route.type);
     return {
       type,
-      to: parsePrefix(canonicalDestination(route.dst, familyOf(route.dst, via))),
+      to: parseDestination(route.dst, familyOf(route.dst, via)),
       dev: route.dev ?? (NOWHERE.has(type) ? undefined : question.dev) ?? route.nexthops[0]?.dev,
-      via: via === undefined ? undefined : parseAddress(via).text,
-      hops: hops.map((hop) => parseAddress(hop).text),
+      via,
+      hops,
       table: routeTable(route.table),
       protocol: routeProtocol(route.protocol ?? question.protocol ?? 'kernel'),
     };
@@ -147,10 +147,7 @@ export function parseRoutes(
  * there may be a million of them.
  */
 export function parseNextHops(answer: readonly unknown[], prefixes: readonly Prefix[]): RouteFacts[] {
-  const isWithin = (hop: string): boolean => {
-    const address = hostPrefix(parseAddress(hop));
-    return prefixes.some((prefix) => contains(prefix, address));
-  };
+  const isWithin = (hop: Address): boolean => prefixes.some((prefix) => contains(prefix, hop.prefix));
   return answer
     .filter((entry) => hasHop(entry) && hopsOf(read(hopsSchema, entry, 'ip route')).some(isWithin))
     .flatMap((entry) => parseRoutes([entry]));
@@ -161,8 +158,8 @@ function hasHop(entry: unknown): boolean {
     ('gateway' in entry || 'via' in entry || 'nexthops' in entry);
 }
 
-function hopsOf(route: z.output<typeof hopsSchema>): string[] {
-  return [route, ...route.nexthops].flatMap(({ gateway, via }) => gateway ?? via?.host ?? []);
+function hopsOf(route: z.output<typeof hopsSchema>): Address[] {
+  return [route, ...route.nexthops].flatMap(({ gateway, via }) => gateway ?? via?.host ?? []).map(parseAddress);
 }
 
 const proxySchema = z.object({ dst: z.string(), dev: z.optional(z.string()), protocol: z.optional(z.string()) });
@@ -176,7 +173,7 @@ export function parseProxies(answer: readonly unknown[]): ProxyFacts[] {
 export function parseHostProxies(answer: readonly unknown[]): (ProxyFacts & { readonly dev: string })[] {
   return answer.filter((entry) => !isEmpty(entry)).map((entry) => {
     const { dst, dev = '', protocol = '0' } = read(proxySchema, entry, 'ip neigh');
-    return { address: parseAddress(dst).text, protocol, dev };
+    return { address: parseAddress(dst), protocol, dev };
   });
 }
 
@@ -240,6 +237,6 @@ function isEmpty(entry: unknown): boolean {
   return typeof entry === 'object' && entry !== null && Object.keys(entry).length === 0;
 }
 
-function familyOf(dst: string, via: string | undefined): Family {
-  return dst.includes(':') || (dst === 'default' && via?.includes(':') === true) ? 'inet6' : 'inet';
+function familyOf(dst: string, via: Address | undefined): Family {
+  return dst.includes(':') || (dst === 'default' && via?.family === 'inet6') ? 'inet6' : 'inet';
 }

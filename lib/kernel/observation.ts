@@ -3,7 +3,7 @@
  * state/netstate.ts and attachments/check.ts read it. Every value is already canonical.
  */
 import type { FilterFamily } from '../state/nft.js';
-import type { Family, Prefix } from '../values/address.js';
+import type { Address, Family, Prefix } from '../values/address.js';
 import type { VlanMember } from '../values/vlan.js';
 
 /** What to ask the kernel for: never more than the NICs at hand need, because hosts have thousands of links. */
@@ -19,7 +19,7 @@ export interface Scope {
   /** Prefixes in which the host's own addresses are listed; for one address a lookup tells. */
   readonly locals: readonly string[];
   /** Prefixes for which the routes with a next hop in them are listed. Lists every table: ask only with cause. */
-  readonly nextHops: readonly string[];
+  readonly nextHops: readonly Prefix[];
   /** Prefixes for which the routes to exactly them are listed, in one table or 'all'. Ask only with cause, likewise. */
   readonly exact: readonly { readonly to: string; readonly table: string }[];
   /** Links for which neighbour proxies are listed. */
@@ -84,7 +84,7 @@ export interface Observation {
 
 /** A neighbour proxy: the host answers ARP or NDP for this address. */
 export interface ProxyFacts {
-  readonly address: string;
+  readonly address: Address;
   /** Number of the routing protocol it was made with; '0' when it says none. */
   readonly protocol: string;
 }
@@ -107,7 +107,7 @@ export interface LinkFacts {
   /** For a tap that outlives the process that opened it; undefined for any other link. */
   readonly tap: { readonly multiQueue: boolean } | undefined;
   readonly master: string | undefined;
-  readonly addresses: readonly { readonly address: string; readonly length: number }[];
+  readonly addresses: readonly { readonly address: Address; readonly length: number }[];
   /** Bridge port flag; undefined when the link is not a bridge port. */
   readonly isolated: boolean | undefined;
   /** For an 802.1Q sub-interface; undefined for any other link. */
@@ -180,8 +180,7 @@ export interface RuleFacts {
   readonly family: Family;
   readonly priority: number;
   readonly iif: string | undefined;
-  /** Canonical prefix. */
-  readonly to: string | undefined;
+  readonly to: Prefix | undefined;
   readonly table: string;
   readonly protocol: number;
 }
@@ -191,9 +190,9 @@ export interface RouteFacts {
   readonly type: string;
   readonly to: Prefix;
   readonly dev: string | undefined;
-  readonly via: string | undefined;
+  readonly via: Address | undefined;
   /** `via`, or the next hops of a multipath route. */
-  readonly hops: readonly string[];
+  readonly hops: readonly Address[];
   readonly table: string;
   /** Number or name from rt_protos, as `ip route` prints it; 'kernel' when it prints none. */
   readonly protocol: string;

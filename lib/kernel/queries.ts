@@ -3,7 +3,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { parsePrefix, type Prefix } from '../values/address.js';
+import type { Prefix } from '../values/address.js';
 import { RULE_QUESTION } from './ip-rule-output.js';
 import type { Scope } from './observation.js';
 
@@ -91,7 +91,7 @@ export function queriesOf(scope: Scope, procSys: string): Query[] {
 /** Asks for the whole table: iproute2's own filter `via` passes over multipath routes (6.1). */
 function nextHopQueries(prefixes: Scope['nextHops']): Query[] {
   if (prefixes.length === 0) return [];
-  return [{ kind: 'nextHops', text: 'route show table all', prefixes: prefixes.map(parsePrefix) }];
+  return [{ kind: 'nextHops', text: 'route show table all', prefixes }];
 }
 
 function isThere(link: string, procSys: string): boolean {

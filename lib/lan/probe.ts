@@ -2,7 +2,6 @@
  * The question before a start: does any neighbour on the LAN have an address of the guest? Asked on the links on which
  * the host will answer for the guest, for all addresses at once. Silence proves nothing, an answer does.
  */
-import { isIP } from 'node:net';
 import { proxiesOf } from '../attachments/attachment.js';
 import type { Attachment } from '../attachments/kinds.js';
 import { unusable } from '../attachments/routed-link/proxies.js';
@@ -72,11 +71,11 @@ function framesFor(attachments: readonly Attachment[], usable: Usable): Frame[] 
  * answer.
  */
 function askerOf({ addresses }: LinkFacts, asked: string): string | undefined {
-  const own = addresses.filter(({ address }) => isIP(address) === 4);
+  const own = addresses.filter(({ address }) => address.family === 'inet');
   const network = (address: string, length: number): number =>
     Math.floor(address.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0) / 2 ** (32 - length));
-  const near = own.find(({ address, length }) => network(address, length) === network(asked, length));
-  return (near ?? own[0])?.address;
+  const near = own.find(({ address, length }) => network(address.text, length) === network(asked, length));
+  return (near ?? own[0])?.address.text;
 }
 
 async function ask(exec: Exec, guest: string, frames: readonly Frame[]): ReturnType<typeof exchange> {

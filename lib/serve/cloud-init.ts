@@ -6,7 +6,7 @@ import { guestEndOf } from '../attachments/attachment.js';
 import type { Attachment } from '../attachments/kinds.js';
 import type { HostConfig } from '../config/host-config.js';
 import type { Domain, Nic } from '../domain/domain.js';
-import { type Family, parseAddress, widthOf } from '../values/address.js';
+import type { Address, Family } from '../values/address.js';
 import { oneLine } from '../values/quote.js';
 import { formatVids, type VlanMember } from '../values/vlan.js';
 
@@ -46,9 +46,9 @@ function nicLines({ index, mac, type }: Nic, attachment: Attachment | undefined,
 
 /** The gateways are in no subnet of the guest, so they are on-link by decree. */
 function routedLines(
-  nic: number, addresses: readonly string[], { config: { routed, serve }, seen }: Context,
+  nic: number, addresses: readonly Address[], { config: { routed, serve }, seen }: Context,
 ): string[] {
-  const families = new Set(addresses.map((address) => parseAddress(address).family));
+  const families = new Set(addresses.map(({ family }) => family));
   const gateways = (['inet6', 'inet'] as const).filter((family) => families.has(family))
     .flatMap((family) => routed.gateways.find((gateway) => gateway.family === family) ?? []);
   // netplan refuses two default routes of one metric. A kernel's own for IPv6 is 1024.
@@ -58,7 +58,7 @@ function routedLines(
   const search = serve?.search ?? [];
   return [
     'dhcp4: false', 'dhcp6: false', 'accept-ra: false', 'addresses:',
-    ...addresses.map((address) => `  - ${text(`${address}/${widthOf(parseAddress(address).family)}`)}`),
+    ...addresses.map(({ prefix }) => `  - ${text(prefix.text)}`),
     'routes:',
     ...gateways.flatMap((gateway) => [`  - to: ${text(gateway.family === 'inet' ? '0.0.0.0/0' : '::/0')}`, `    via: ${text(gateway.text)}`, '    on-link: true', ...(isFirst.has(gateway)
       ? []

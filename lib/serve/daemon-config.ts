@@ -8,7 +8,7 @@ import { guestEndOf } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
 import { RETRANS_TIME } from '../attachments/routed-link/sysctls.js';
 import type { ServeConfig } from '../config/serve-table.js';
-import { type Address, hostPrefix, parseAddress, parsePrefix } from '../values/address.js';
+import { type Address, isLinkLocal } from '../values/address.js';
 import { assertIfname } from '../values/ifname.js';
 
 /** A systemd template, of which every served link has an instance. */
@@ -62,17 +62,16 @@ export function servedLink(wired: Wired, uuid: string, config: ServeConfig): Ser
   const { link, ifindex, nic, mac } = wired;
   // What the journal holds was checked when it was written; here it becomes another program's configuration.
   assertIfname(link);
-  const addresses = end.addresses.map(parseAddress);
   const head = `# Written by guestwire for guest ${uuid} NIC ${nic}, link ${link} with ifindex ${ifindex}.\n`;
   const texts = new Map<Service, string>();
   if (mac !== undefined && /^[0-9a-f:]{17}$/.test(mac)) {
-    texts.set(DHCP, head + dnsmasqConf({ link, mac, addresses, gateway: gatewayOf(end, 'inet') }, config));
+    texts.set(DHCP, head + dnsmasqConf({ link, mac, addresses: end.addresses, gateway: of('inet', end.gateways)[0] }, config));
   }
-  if (of('inet6', addresses).length > 0) {
-    const prefixes = end.routes.map(({ to }) => parsePrefix(to)).filter(({ family, length }) => family === 'inet6' &&
+  if (of('inet6', end.addresses).length > 0) {
+    const prefixes = end.routes.map(({ to }) => to).filter(({ family, length }) => family === 'inet6' &&
       length === SLAAC_LENGTH);
     texts.set(ADVERTISER, head + radvdConf(
-      { link, prefixes: prefixes.map(({ text }) => text), gateway: gatewayOf(end, 'inet6') }, config,
+      { link, prefixes: prefixes.map(({ text }) => text), gateway: of('inet6', end.gateways)[0] }, config,
     ));
   }
   return { link, ifindex, nic, mac, texts };
@@ -85,7 +84,7 @@ interface DhcpLink {
   readonly link: string;
   readonly mac: string;
   readonly addresses: readonly Address[];
-  readonly gateway: string | undefined;
+  readonly gateway: Address | undefined;
 }
 
 /**
@@ -106,7 +105,10 @@ function dnsmasqConf({ link, mac, addresses, gateway }: DhcpLink, { dns, search,
     // guest.
     `dhcp-host=${[mac, 'id:*', ...v4.map(({ text }) => text), ...v6.map(({ text }) => `[${text}]`)].join(',')}`,
     // RFC 3442: a client that asks for classless routes must ignore the router option; other clients have only that.
-    ...(v4.length === 0 || gateway === undefined ? [] : [`dhcp-option=option:router,${gateway}`, `dhcp-option=121,${hostPrefix(parseAddress(gateway)).text},0.0.0.0,0.0.0.0/0,${gateway}`]),
+    ...(v4.length === 0 || gateway === undefined ? [] : [
+      `dhcp-option=option:router,${gateway.text}`,
+      `dhcp-option=121,${gateway.prefix.text},0.0.0.0,0.0.0.0/0,${gateway.text}`,
+    ]),
     ...option('option:dns-server', of('inet', dns).map(({ text }) => text)),
     ...option('option:domain-name', search.slice(0, 1)),
     ...option('option:domain-search', search),
@@ -118,7 +120,7 @@ function dnsmasqConf({ link, mac, addresses, gateway }: DhcpLink, { dns, search,
 interface AdvertisedLink {
   readonly link: string;
   readonly prefixes: readonly string[];
-  readonly gateway: string | undefined;
+  readonly gateway: Address | undefined;
 }
 
 /** Seconds between unsolicited advertisements: three a lifetime, and at most ten minutes (RFC 4861: 4 to 1800). */
@@ -130,7 +132,6 @@ const LONGEST_INTERVAL = 600;
  */
 function radvdConf({ link, prefixes, gateway }: AdvertisedLink, { dns, search, lifetime }: ServeConfig): string {
   const most = Math.min(LONGEST_INTERVAL, Math.floor(lifetime / 3));
-  const isLinkLocal = gateway !== undefined && /^fe[89ab]/.test(gateway);
   return lines([
     `interface ${link} {`,
     '  AdvSendAdvert on;', '  IgnoreIfMissing on;', '  AdvManagedFlag on;', '  AdvOtherConfigFlag on;',
@@ -139,18 +140,12 @@ function radvdConf({ link, prefixes, gateway }: AdvertisedLink, { dns, search, l
     `  MinRtrAdvInterval ${Math.floor(most * 0.75)};`, `  MaxRtrAdvInterval ${most};`, `  AdvDefaultLifetime ${lifetime};`,
     // Also how long a guest's duplicate address detection takes for each address after the first advertisement.
     `  AdvRetransTimer ${RETRANS_TIME};`,
-    ...(isLinkLocal ? [`  AdvRASrcAddress { ${gateway}; };`] : []),
+    ...(gateway !== undefined && isLinkLocal(gateway) ? [`  AdvRASrcAddress { ${gateway.text}; };`] : []),
     ...prefixes.map((prefix) => `  prefix ${prefix} { AdvOnLink off; AdvAutonomous on; };`),
     ...of('inet6', dns).map(({ text }) => `  RDNSS ${text} { AdvRDNSSLifetime ${lifetime}; };`),
     ...(search.length === 0 ? [] : [`  DNSSL ${search.join(' ')} { AdvDNSSLLifetime ${lifetime}; };`]),
     '};',
   ]);
-}
-
-function gatewayOf(
-  { gateways }: { readonly gateways: readonly string[] }, family: Address['family'],
-): string | undefined {
-  return of(family, gateways.map(parseAddress))[0]?.text;
 }
 
 function of(family: Address['family'], addresses: readonly Address[]): Address[] {

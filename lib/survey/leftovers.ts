@@ -12,7 +12,6 @@ import { type NetObject, type NetState, netState } from '../state/netstate.js';
 import { FILTER_FAMILIES, type FilterFamily, TABLE } from '../state/nft.js';
 import { isMade } from '../state/objects.js';
 import type { Exec } from '../system/exec.js';
-import { parsePrefix } from '../values/address.js';
 import { isUuid } from '../values/uuid.js';
 
 /** Returns the host's route protocols and those of guests that were wired under another config. */
@@ -75,7 +74,7 @@ function routes(facts: HostFacts, kept: Kept): NetObject[] {
       : [];
     return type !== 'unicast' || dev === undefined || links.has(dev)
       ? []
-      : [{ kind: 'route', dev, to: to.text, via, table, protocol }];
+      : [{ kind: 'route', dev, to: to.text, via: via?.text, table, protocol }];
   });
 }
 
@@ -88,18 +87,18 @@ function rules({ rules: all }: HostFacts, { held, protocols }: Kept): NetObject[
   const links = new Set<string | undefined>(held.flatMap(({ link, was }) => [link, was]));
   const claims = new Set<string | undefined>(claimsOf(held).map(({ text }) => text));
   return all.filter(({ protocol, iif, to }) => protocols.includes(protocol) &&
-    (iif !== undefined ? !links.has(iif) : to !== undefined && !claims.has(parsePrefix(to).text)))
+    (iif !== undefined ? !links.has(iif) : to !== undefined && !claims.has(to.text)))
     .map(({ family, priority, iif, to, table, protocol }): NetObject => ({
-      kind: 'rule', dev: iif ?? 'lo', family, priority, to, table, protocol,
+      kind: 'rule', dev: iif ?? 'lo', family, priority, to: to?.text, table, protocol,
     }));
 }
 
 function proxies({ proxies: all }: HostFacts, { held, protocols }: Kept): NetObject[] {
   const wanted = new Set<string | undefined>(proxiesOf(held).map(({ dev, address }) => `${dev} ${address}`));
   return all.filter(({ protocol, dev, address }) => protocols.includes(Number(protocol)) &&
-    !wanted.has(`${dev} ${address}`))
+    !wanted.has(`${dev} ${address.text}`))
     .map(({ dev, address, protocol }): NetObject => ({
-      kind: 'neighbour-proxy', dev, address, protocol: Number(protocol),
+      kind: 'neighbour-proxy', dev, address: address.text, protocol: Number(protocol),
     }));
 }
 

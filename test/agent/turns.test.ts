@@ -5,15 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { createTurns } from '../../lib/agent/turns.js';
-import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
 import { settingsFrom } from '../../lib/config/paths.js';
 import type { Io } from '../../lib/guests/io.js';
+import { attachmentOf } from '../fakes/attachments.js';
 import { POLICY } from '../fakes/policies.js';
 
-const LINK: RoutedLink = {
+const LINK = attachmentOf({
   kind: 'routed-link', nic: 0, mac: '52:54:00:00:01:01', link: 'tap1', addresses: ['192.0.2.1'], routes: [],
   gateways: ['169.254.0.1'], table: 'main', protocol: 117, policy: POLICY, proxy: [],
-};
+});
 
 let dir: string;
 beforeEach(() => { dir = mkdtempSync(join(tmpdir(), 'guestwire-turns-')); });

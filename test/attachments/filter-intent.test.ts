@@ -2,6 +2,7 @@
 /** The words of trust and policy from several sources: which wins, what the host permits, where they mean nothing. */
 import { describe, expect, test } from '@jest/globals';
 import { NO_TRUST, TRUST_WORDS } from '../../lib/intent/policy.js';
+import { parseAddress, parseOwn } from '../../lib/values/address.js';
 import { derive, link, port, refusal, ROUTED, TABLE, VLAN, WHERE } from '../fakes/filter-xml.js';
 
 describe('trust', () => {
@@ -73,8 +74,8 @@ describe('sources', () => {
       return attachment?.kind === 'routed-link' && attachment.policy.offers;
     };
     expect(offers('')).toEqual({ dhcp: false, dns: [] });
-    expect(offers('[serve]\ndns = ["2001:DB8::53"]')).toEqual({ dhcp: true, dns: ['2001:db8::53'] });
-    expect(offers('[serve]\non = false\ndns = ["192.0.2.53"]')).toEqual({ dhcp: false, dns: ['192.0.2.53'] });
+    expect(offers('[serve]\ndns = ["2001:DB8::53"]')).toEqual({ dhcp: true, dns: [parseAddress('2001:db8::53')] });
+    expect(offers('[serve]\non = false\ndns = ["192.0.2.53"]')).toEqual({ dhcp: false, dns: [parseAddress('192.0.2.53')] });
   });
 });
 
@@ -112,15 +113,15 @@ describe('addresses of a VLAN port', () => {
   const REF = filterref(['IP', '192.0.2.1'], ['IP', '192.0.2.2'], ['IPV6', '2001:DB8::1'], ['MAC', 'x'], ['IPS', 'y']);
 
   test('are canonical, single ones bare', () => {
-    expect(declared('<gw:ip address="192.0.2.1" prefix="32"/><gw:ip address="2001:DB8:1::" prefix="64"/><gw:ip address="fe80::a"/>')).toEqual(['192.0.2.1', '2001:db8:1::/64', 'fe80::a']);
+    expect(declared('<gw:ip address="192.0.2.1" prefix="32"/><gw:ip address="2001:DB8:1::" prefix="64"/><gw:ip address="fe80::a"/>')).toEqual(['192.0.2.1', '2001:db8:1::/64', 'fe80::a'].map(parseOwn));
     expect(port('')).not.toHaveProperty('declared');
   });
 
   test('are those of the metadata, else of the filterref, else of the host config', () => {
     const config = `${TABLE}\nip = ["198.51.100.1"]`;
-    expect(declared('<gw:ip address="192.0.2.9"/>', config, REF)).toEqual(['192.0.2.9']);
-    expect(declared('', config, REF)).toEqual(['192.0.2.1', '192.0.2.2', '2001:db8::1']);
-    expect(declared('', config, filterref(['CTRL_IP_LEARNING', 'dhcp']))).toEqual(['198.51.100.1']);
+    expect(declared('<gw:ip address="192.0.2.9"/>', config, REF)).toEqual(['192.0.2.9'].map(parseOwn));
+    expect(declared('', config, REF)).toEqual(['192.0.2.1', '192.0.2.2', '2001:db8::1'].map(parseOwn));
+    expect(declared('', config, filterref(['CTRL_IP_LEARNING', 'dhcp']))).toEqual(['198.51.100.1'].map(parseOwn));
   });
 
   test.each<[string, [string, string][], string]>([

@@ -3,6 +3,7 @@ import type { Wired } from '../../lib/attachments/kinds.js';
 import { tableLines } from '../../lib/filter/nft-tables.js';
 import { nicFilter } from '../../lib/filter/nic-filter.js';
 import { nicLines } from '../../lib/state/nft.js';
+import { wiredOf } from '../fakes/attachments.js';
 import { POLICY } from '../fakes/policies.js';
 import type { HostileNic, Topology } from './host.js';
 
@@ -21,18 +22,18 @@ export function filterFor(topology: Topology, nic: HostileNic): string {
 
 function portOf({ dev, ifindex, mac, addresses, tags }: HostileNic): Wired {
   const untagged = { vid: 1, pvid: true, untagged: true };
-  return {
+  return wiredOf({
     kind: 'vlan-port', nic: 0, mac, link: dev, ifindex,
     bridge: 'br0', isolated: undefined, uplinks: [], declared: addresses,
     vlans: [untagged, ...tags.map((vid) => ({ vid, pvid: false, untagged: false }))],
-  };
+  });
 }
 
 function linkOf({ dev, ifindex, mac, addresses }: HostileNic): Wired {
-  return {
+  return wiredOf({
     kind: 'routed-link', nic: 0, mac, link: dev, ifindex,
     addresses, routes: [], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117,
     // Whom it may meet is another matter.
     policy: { ...POLICY, profile: 'open' },
-  };
+  });
 }

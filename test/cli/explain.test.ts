@@ -5,9 +5,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import type { Wired } from '../../lib/attachments/kinds.js';
+import type { Stored } from '../../lib/attachments/schema.js';
 import { NO_TRUST, type Policy, type Trust } from '../../lib/intent/policy.js';
 import { createJournal } from '../../lib/journal/journal.js';
+import { wiredOf } from '../fakes/attachments.js';
 import { POLICY } from '../fakes/policies.js';
 import { canRun, testWith } from '../places/capability.js';
 import { type Netns, openNetns } from '../places/netns.js';
@@ -27,15 +28,15 @@ beforeAll(async () => {
   const journal = createJournal(join(dir, 'state'), (message) => { throw new Error(message); });
   const run = (
     name: string, n: number,
-    { policy = {}, trust, live = true }: { policy?: Partial<Policy>; trust?: Trust; live?: boolean },
+    { policy = {}, trust, live = true }: { policy?: Partial<Stored<Policy>>; trust?: Trust; live?: boolean },
   ): void => {
     if (live) ns.sh(`ip tuntap add vnet${n} mode tap`);
-    const wired: Wired = {
+    const wired = wiredOf({
       kind: 'routed-link', nic: 0, mac: `52:54:00:aa:bb:0${n}`, link: `vnet${n}`,
       ifindex: live ? Number(ns.sh(`cat /sys/class/net/vnet${n}/ifindex`)) : 999,
       addresses: [`2001:db8::${n}`, `192.0.2.${n}`], routes: [], gateways: ['169.254.0.1', 'fe80::1'], table: 'main',
       protocol: 117, policy: { ...POLICY, guest: name, ...policy }, ...(trust && { trust }),
-    };
+    });
     journal.write({
       version: 1, guest: { name, uuid: uuidOf(n) }, since: '2026-01-01T00:00:00.000Z', incoming: false, wired: [wired],
       original: [],

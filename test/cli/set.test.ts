@@ -15,6 +15,7 @@ import { PROCEDURES } from '../../lib/libvirt/protocol.js';
 import { decode } from '../../lib/libvirt/xdr.js';
 import { exec } from '../../lib/system/exec-async.js';
 import { type FakeDaemon, startFakeDaemon } from '../fakes/daemon.js';
+import { wiredOf } from '../fakes/attachments.js';
 import { POLICY } from '../fakes/policies.js';
 import { testWith } from '../places/capability.js';
 import { guestMac, guestXml } from '../places/routed-host.js';
@@ -124,10 +125,10 @@ describe('what another guest has', () => {
     createJournal(join(dir, 'state'), () => undefined).write({
       version: 1, guest: { name: 'old1', uuid: '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c55' },
       since: new Date().toISOString(), incoming: false, original: [],
-      wired: [{
+      wired: [wiredOf({
         kind: 'routed-link', nic: 0, mac: '52:54:00:aa:bb:55', link: 'lo', ifindex: 1, addresses: ['192.0.2.55'],
         routes: [], gateways: [], table: 'main', protocol: 117, policy: POLICY,
-      }],
+      })],
     });
     expect((await set('web1', '--nic', MAC, '--ip', '192.0.2.55')).told).toEqual([expect.stringContaining("'192.0.2.55' is held by guest 'old1' NIC 0 (52:54:00:aa:bb:55)")]);
     expect(written).toEqual([]);

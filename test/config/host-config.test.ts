@@ -6,7 +6,7 @@ import { parseConfig } from '../../lib/config/file.js';
 import { parseVidList } from '../../lib/config/guest-tables.js';
 import { defaultConfig } from '../../lib/config/host-config.js';
 import { ConfigError, ValueError } from '../../lib/errors.js';
-import { parseAddress, parsePrefix } from '../../lib/values/address.js';
+import { parseAddress, parseOwn, parsePrefix } from '../../lib/values/address.js';
 import { formatMembership } from '../../lib/values/vlan.js';
 
 const PATH = '/etc/guestwire/config.toml';
@@ -50,7 +50,7 @@ describe('what is read', () => {
       patterns: [{ name: 'br{vid}', parent: 'eno1', allowed: new Set([100, 101]), trust: new Set(['dhcp']) }],
       networks: new Map([['v30', 'br30']]),
       routed: {
-        gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
+        gateways: ['169.254.0.1', 'fe80::1'].map(parseAddress),
         prefixes: ['2001:db8:0:10::/60', '192.0.2.0/26'].map(parsePrefix),
         table: '100', protocol: 118, proxy: ['eno1'], announce: false,
         probe: true, migration: 'manual', manageSysctls: false, trust: new Set(['mac']),
@@ -64,7 +64,7 @@ describe('what is read', () => {
             ...[20, 21, 22].map((vid) => ({ vid, pvid: false, untagged: false })),
           ],
           isolated: true, routed: undefined,
-          filter: { trust: { stp: true }, log: true, ips: ['192.0.2.1', '2001:db8:1::/64'] },
+          filter: { trust: { stp: true }, log: true, ips: ['192.0.2.1', '2001:db8:1::/64'].map(parseOwn) },
         }],
         ['52:54:00:aa:bb:04', {
           vlan: undefined, isolated: undefined,
@@ -77,7 +77,7 @@ describe('what is read', () => {
               },
               {
                 direction: 'out', proto: undefined, ports: [],
-                peers: [{ kind: 'host' }, { kind: 'prefix', prefix: '2001:db8::/32' }],
+                peers: [{ kind: 'host' }, { kind: 'prefix', prefix: parsePrefix('2001:db8::/32') }],
                 origin: 'allow[1] of [guest] in the host config',
               },
             ],
@@ -100,7 +100,7 @@ describe('what is read', () => {
       bridges: new Map(), patterns: [], networks: new Map(),
       portgroups: new Map(), guests: new Map(), filter: { profile: undefined, log: false },
       routed: {
-        gateways: [{ family: 'inet', text: '169.254.0.1' }, { family: 'inet6', text: 'fe80::1' }],
+        gateways: ['169.254.0.1', 'fe80::1'].map(parseAddress),
         prefixes: undefined, table: 'main', protocol: 117, proxy: [], announce: true,
         probe: false, migration: 'refuse', manageSysctls: false, trust: new Set(),
       },

@@ -10,6 +10,7 @@ import { parseDomain } from '../../lib/domain/domain.js';
 import { decide } from '../../lib/filter/explain.js';
 import type { Parties } from '../../lib/filter/parties.js';
 import type { Proto } from '../../lib/intent/policy.js';
+import { parseAddress } from '../../lib/values/address.js';
 
 const DOC = readFileSync('docs/segmentation.md', 'utf8');
 const blocks = (language: string): string[] =>
@@ -74,7 +75,7 @@ describe('docs/segmentation.md', () => {
     ['192.0.2.13', '198.51.100.1', 'tcp', 443, 'passes'],
     ['192.0.2.13', '198.51.100.1', 'tcp', 22, 'dropped'],
   ])('from %s to %s, %s %s: %s', (from, to, proto, port, verdict) => {
-    expect(decide({ from, to, proto, port }, { guests: guests(), host: new Set(), quarantined: new Set() }).verdict)
-      .toBe(verdict);
+    const flow = { from: parseAddress(from), to: parseAddress(to), proto, port };
+    expect(decide(flow, { guests: guests(), host: new Set(), quarantined: new Set() }).verdict).toBe(verdict);
   });
 });

@@ -1,11 +1,13 @@
 /** Guests made from their words in metadata, for the tests of `guestwire explain`. */
 import { deriveAttachments } from '../../lib/attachments/derive.js';
 import type { Wired } from '../../lib/attachments/kinds.js';
+import type { Stored } from '../../lib/attachments/schema.js';
 import { parseConfig } from '../../lib/config/file.js';
 import { METADATA_NAMESPACE, parseDomain } from '../../lib/domain/domain.js';
 import type { Flow } from '../../lib/filter/explain.js';
 import type { Parties } from '../../lib/filter/parties.js';
 import type { Profile, Proto } from '../../lib/intent/policy.js';
+import { parseAddress } from '../../lib/values/address.js';
 
 export const uuidOf = (n: number): string => `00000000-0000-0000-0000-00000000000${n}`;
 
@@ -30,4 +32,10 @@ export const B = '2001:db8::2';
 export const profile = (name: Profile): string => `<gw:policy profile="${name}"/>`;
 
 export const parties = (...guests: Guest[]): Parties => ({ guests, host: new Set([HOST]), quarantined: new Set() });
-export const flow = (from: string, to: string, proto?: Proto): Flow => ({ from, to, proto, port: undefined });
+export const flow = (from: string, to: string, proto?: Proto): Flow => flowOf({ from, to, proto });
+
+export type TextFlow = Partial<Stored<Flow>> & Pick<Stored<Flow>, 'from' | 'to'>;
+
+export function flowOf({ from, to, ...more }: TextFlow): Flow {
+  return { proto: undefined, port: undefined, ...more, from: parseAddress(from), to: parseAddress(to) };
+}

@@ -1,6 +1,6 @@
 /** The facts about the objects of a kernel in memory, as lib/kernel reads them from a real one. */
 import type { LinkFacts, RouteFacts, Subinterface } from '../../lib/kernel/observation.js';
-import { canonicalDestination, parsePrefix } from '../../lib/values/address.js';
+import { parseAddress, parseDestination } from '../../lib/values/address.js';
 import type { VlanMember } from '../../lib/values/vlan.js';
 import type { FakeHost, FakeLink } from './kernel.js';
 
@@ -40,7 +40,7 @@ export function linkFacts(ifname: string, link: FakeLink): LinkFacts {
     master: link.master,
     addresses: (link.addresses ?? []).map((text) => {
       const [address = '', length] = text.split('/');
-      return { address, length: Number(length) };
+      return { address: parseAddress(address), length: Number(length) };
     }),
     isolated: link.master === undefined ? undefined : (link.isolated ?? false),
     vlan: link.vlan && { protocol: '802.1Q', ...link.vlan },
@@ -56,8 +56,8 @@ export function linkFacts(ifname: string, link: FakeLink): LinkFacts {
 export function routeFacts(
   { type = 'unicast', to, dev, via, table = 'main', protocol = 'kernel' }: NonNullable<FakeHost['routes']>[number],
 ): RouteFacts {
+  const hops = via === undefined ? [] : [parseAddress(via)];
   return {
-    type, to: parsePrefix(canonicalDestination(to, to.includes(':') ? 'inet6' : 'inet')), dev, via,
-    hops: via === undefined ? [] : [via], table, protocol,
+    type, to: parseDestination(to, to.includes(':') ? 'inet6' : 'inet'), dev, via: hops[0], hops, table, protocol,
   };
 }

@@ -3,10 +3,11 @@
  * on any other, prints itself as sorted lines an operator could read, and fails at the nth line when told to.
  */
 import { CommandError } from '../../lib/errors.js';
+import type { Stored } from '../../lib/attachments/schema.js';
 import type { Kernel } from '../../lib/kernel/kernel.js';
 import type { LinkFacts, Observation, RouteFacts, RuleFacts, Scope } from '../../lib/kernel/observation.js';
 import type { Batch } from '../../lib/state/render.js';
-import { contains, hostPrefix, parseAddress, parsePrefix } from '../../lib/values/address.js';
+import { contains, parseAddress, parsePrefix } from '../../lib/values/address.js';
 import { parseVids, vidsOf } from '../../lib/values/vlan.js';
 import { linkFacts, membersOf, nameOf, portsOf, routeFacts, subinterfacesOf } from './kernel-facts.js';
 import { applyNft, type FakeNft, filterFacts } from './nft.js';
@@ -26,7 +27,7 @@ export interface FakeHost {
   proxies?: { dev: string; address: string; protocol?: string }[];
   /** guestwire's nftables tables. */
   nft?: FakeNft;
-  rules?: RuleFacts[];
+  rules?: Stored<RuleFacts>[];
   lastResorts?: { family: 'inet' | 'inet6'; table: string; protocol: number }[];
   /** Links with a default route from router advertisements. */
   routers?: string[];
@@ -113,11 +114,11 @@ function carryOut(kernel: FakeKernel, batch: Batch, text: string): void {
 
 function observe(host: Required<FakeHost>, scope: Scope): Observation {
   const locals = host.networks.map(({ dev, address }) =>
-    routeFacts({ type: 'local', to: hostPrefix(parseAddress(address)).text, dev, table: 'local' }));
+    routeFacts({ type: 'local', to: parseAddress(address).prefix.text, dev, table: 'local' }));
   const routes = [...locals, ...host.routes.map(routeFacts), ...host.networks.map(({ dev, prefix }) =>
     routeFacts({ to: prefix, dev }))];
   const lookup = (address: string): RouteFacts | undefined => {
-    const host32 = hostPrefix(parseAddress(address));
+    const host32 = parseAddress(address).prefix;
     return routes.filter((route) => contains(route.to, host32)).sort((a, b) => b.to.length - a.to.length)[0];
   };
   return {
@@ -142,7 +143,7 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     nowhere: new Set(scope.lookups.filter((address) => NOWHERE.has(lookup(address)?.type ?? ''))),
     locals: locals.filter(({ to }) => scope.locals.some((prefix) => contains(parsePrefix(prefix), to))),
     nextHops: routes.filter(({ hops }) => hops.some((hop) =>
-      scope.nextHops.some((prefix) => contains(parsePrefix(prefix), hostPrefix(parseAddress(hop)))))),
+      scope.nextHops.some((prefix) => contains(prefix, hop.prefix)))),
     exact: routes.filter(({ to, table }) =>
       scope.exact.some((asked) => asked.to === to.text && (asked.table === 'all' || asked.table === table))),
     members: new Map(
@@ -152,7 +153,9 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     subinterfaces: scope.subinterfaces ? subinterfacesOf(host) : [],
     proxies: new Map(scope.proxies.filter((dev) => host.links[dev] !== undefined).map((dev) => [
       dev,
-      host.proxies.filter((proxy) => proxy.dev === dev).map(({ address, protocol = '0' }) => ({ address, protocol })),
+      host.proxies.filter((proxy) => proxy.dev === dev).map(({ address, protocol = '0' }) => ({
+        address: parseAddress(address), protocol,
+      })),
     ])),
     hasLink: (dev) => host.links[dev] !== undefined,
     tracking: scope.tracking === true ? host.tracking : undefined,
@@ -162,7 +165,9 @@ function observe(host: Required<FakeHost>, scope: Scope): Observation {
     routers: scope.routers === true
       ? host.routers.filter((dev) => host.sysctls[`net/ipv6/conf/${dev}/accept_ra`] === '1')
       : undefined,
-    rules: scope.tables && [...host.rules],
+    rules: scope.tables && host.rules.map((rule) => ({
+      ...rule, to: rule.to === undefined ? undefined : parsePrefix(rule.to),
+    })),
     lastResorts: scope.tables && host.lastResorts.filter(({ protocol }) => protocol === scope.tables?.protocol),
     sysctls: new Map(scope.sysctls.flatMap((path) =>
       (host.sysctls[path] === undefined ? [] : [[path, host.sysctls[path]] as const]))),

@@ -1,8 +1,10 @@
 // @tier fast
 /** `guestwire explain` for guests on VLAN ports: what they may send, and which of them meet. */
 import { describe, expect, test } from '@jest/globals';
-import { decide, type Flow } from '../../lib/filter/explain.js';
-import { A, flow, type Guest, guestOf, HOST, parties, profile, routed, uuidOf, WORLD } from '../fakes/explain.js';
+import { decide } from '../../lib/filter/explain.js';
+import {
+  A, flow, type Guest, guestOf, HOST, parties, profile, routed, type TextFlow, uuidOf, WORLD,
+} from '../fakes/explain.js';
 
 const VLAN = '<gw:vlan><gw:tag id="10"/></gw:vlan>';
 const port = (n: number, more = '', bridge = 'br0'): Guest => guestOf(`p${n}`, n, { words: `${VLAN}<gw:ip address="2001:db8:9::${n}"/>${more}`, bridge });
@@ -27,7 +29,7 @@ describe('VLAN ports', () => {
 
   const TO_2 = '2001:db8:9::2';
   const allowed = (from: string): string => `<gw:allow direction="in" proto="tcp" port="443" from="${from}"/>`;
-  test.each<[string, string, Partial<Flow> & Pick<Flow, 'from'>, 'passes' | 'dropped', string]>([
+  test.each<[string, string, Omit<TextFlow, 'to'>, 'passes' | 'dropped', string]>([
     ['isolated, from a neighbour', profile('isolated'), { from: '2001:db8:9::1' }, 'dropped', "profile 'isolated' lets no other guest in"],
     [
       'isolated, from another VLAN', profile('isolated'), { from: '2001:db8:9::3' }, 'passes',

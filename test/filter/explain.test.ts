@@ -1,15 +1,17 @@
 // @tier fast
 /** What becomes of a flow: the policies of guests that run, as truth tables. */
 import { describe, expect, test } from '@jest/globals';
-import { decide, type Flow } from '../../lib/filter/explain.js';
+import { decide } from '../../lib/filter/explain.js';
 import type { Parties } from '../../lib/filter/parties.js';
 import type { Profile } from '../../lib/intent/policy.js';
-import { A, B, flow, type Guest, guestOf, HOST, parties, profile, routed, uuidOf, WORLD } from '../fakes/explain.js';
+import {
+  A, B, flow, flowOf, type Guest, guestOf, HOST, parties, profile, routed, type TextFlow, uuidOf, WORLD,
+} from '../fakes/explain.js';
 
 /** Guest a sends, guest b receives; `a` and `b` are their words beside the routed link. */
 function verdict(
   words: { a?: string; b?: string; config?: string; quarantined?: number[] },
-  flow: Partial<Flow> & Pick<Flow, 'from' | 'to'>,
+  asked: TextFlow,
 ): string {
   const config = words.config ?? '';
   const guests = [
@@ -19,7 +21,7 @@ function verdict(
   const parties: Parties = {
     guests, host: new Set([HOST]), quarantined: new Set((words.quarantined ?? []).map(uuidOf)),
   };
-  const { verdict: said, rulings } = decide({ proto: undefined, port: undefined, ...flow }, parties);
+  const { verdict: said, rulings } = decide(flowOf(asked), parties);
   return [said, ...rulings.map(({ guest, direction, rule, origin }) => `${guest} ${direction}: ${rule}${origin === undefined ? '' : ` (${origin})`}`)].join('; ');
 }
 
@@ -28,7 +30,8 @@ describe('on a bridge of one VLAN', () => {
   const on = (bridge: string, n: number, words: string): Guest => guestOf(`g${n}`, n, { words: `<gw:ip address="2001:db8::${n}"/>${words}`, config, bridge });
   const between = (one: Guest, other: Guest): string => {
     const parties: Parties = { guests: [one, other], host: new Set([HOST]), quarantined: new Set() };
-    return decide({ from: A, to: B, proto: 'tcp', port: 443 }, parties).rulings.map(({ rule }) => rule).join('; ');
+    const { rulings } = decide(flowOf({ from: A, to: B, proto: 'tcp', port: 443 }), parties);
+    return rulings.map(({ rule }) => rule).join('; ');
   };
 
   test('guests are neighbours, and isolated ports do not meet', () => {
@@ -48,7 +51,7 @@ describe('on a bridge of one VLAN', () => {
 describe('without permissions the profile decides', () => {
   const echo = { proto: 'icmpv6' as const };
   const web = { proto: 'tcp' as const, port: 443 };
-  test.each<[string, Partial<Flow> & Pick<Flow, 'from' | 'to'>, Record<Profile, 'passes' | 'dropped'>]>([
+  test.each<[string, TextFlow, Record<Profile, 'passes' | 'dropped'>]>([
     ['world to guest', { from: WORLD, to: A, ...web }, { open: 'passes', isolated: 'passes', closed: 'dropped' }],
     ['echo from the world', { from: WORLD, to: A, ...echo }, { open: 'passes', isolated: 'passes', closed: 'passes' }],
     ['guest to guest', { from: B, to: A, ...web }, { open: 'passes', isolated: 'dropped', closed: 'dropped' }],
@@ -93,7 +96,7 @@ describe('without permissions the profile decides', () => {
 
 describe('permissions in', () => {
   const WEB = '<gw:allow direction="in" proto="tcp" port="443,8443-8450"/>';
-  test.each<[string, string, Partial<Flow> & Pick<Flow, 'from' | 'to'>, string]>([
+  test.each<[string, string, TextFlow, string]>([
     ['passes what it names', WEB, { from: WORLD, to: B, proto: 'tcp', port: 8444 }, 'passes; b in: allows tcp 443,8443-8450 (<gw:allow> 1 in its metadata)'],
     ['passes it from guests too, for it names nobody', WEB, { from: A, to: B, proto: 'tcp', port: 443 }, "passes; a out: profile 'isolated' leaves the decision to the receiver (the default); b in: allows tcp 443,8443-8450 (<gw:allow> 1 in its metadata)"],
     ['drops other ports', WEB, { from: WORLD, to: B, proto: 'tcp', port: 22 }, 'dropped; b in: allows only tcp 443,8443-8450 (<gw:allow> 1 in its metadata)'],
@@ -130,7 +133,7 @@ describe('permissions in', () => {
 
 describe('permissions out', () => {
   const SERVE = '[serve]\ndns = ["2001:db8:eeee::1", "2001:db8::2", "2001:db8:ffff::1"]';
-  test.each<[string, string, Partial<Flow> & Pick<Flow, 'to'>, string]>([
+  test.each<[string, string, Omit<TextFlow, 'from'>, string]>([
     ['world, allowed', 'to="2001:db8:ffff::/48" proto="tcp" port="443"', { to: WORLD, proto: 'tcp', port: 443 }, 'passes'],
     ['world, other port', 'to="2001:db8:ffff::/48" proto="tcp" port="443"', { to: WORLD, proto: 'tcp', port: 80 }, 'dropped'],
     ['world, echo', 'proto="tcp"', { to: WORLD, proto: 'icmpv6' }, 'dropped'],
@@ -159,7 +162,7 @@ describe('permissions out', () => {
 
   test('of the host config say so', () => {
     const config = '[guest.a."52:54:00:aa:bb:01"]\nallow = [{ direction = "out", to = ["host"] }, { direction = "out", to = ["guest:b"] }]';
-    const { rulings } = decide({ from: A, to: WORLD, proto: 'tcp', port: 1 }, {
+    const { rulings } = decide(flowOf({ from: A, to: WORLD, proto: 'tcp', port: 1 }), {
       guests: [guestOf('a', 1, { words: routed(1), config })], host: new Set(), quarantined: new Set(),
     });
     expect(rulings.map(({ rule, origin }) => [rule, origin])).toEqual([['none of its 2 permissions for what goes out', '[guest] in the host config']]);
@@ -191,8 +194,9 @@ describe('whose an address is', () => {
   });
 
   test('neither end a guest: nothing decides', () => {
+    const { from, to } = flow(WORLD, HOST);
     expect(decide(flow(WORLD, HOST), parties())).toEqual({
-      verdict: 'passes', from: { kind: 'world', address: WORLD }, to: { kind: 'host', address: HOST }, rulings: [],
+      verdict: 'passes', from: { kind: 'world', address: from }, to: { kind: 'host', address: to }, rulings: [],
     });
   });
 

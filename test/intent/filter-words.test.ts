@@ -6,6 +6,7 @@ import { parseDomain } from '../../lib/domain/domain.js';
 import { formatMetadata } from '../../lib/domain/metadata-writer.js';
 import { type NicIntent, readMetadata } from '../../lib/domain/metadata.js';
 import type { Allow } from '../../lib/intent/policy.js';
+import type { Stored } from '../../lib/attachments/schema.js';
 import { link, MAC, PATH, port, refusal, TABLE, WHERE } from '../fakes/filter-xml.js';
 
 function allowsOf(words: string, config?: string): readonly Allow[] | undefined {
@@ -16,7 +17,7 @@ function allowsOf(words: string, config?: string): readonly Allow[] | undefined 
 describe('a permission', () => {
   const rule = (attributes: string): Partial<Allow> | undefined => allowsOf(`<gw:allow ${attributes}/>`)?.[0];
 
-  test.each<[string, Partial<Allow>]>([
+  test.each<[string, Partial<Stored<Allow>>]>([
     ['direction="in"', { direction: 'in', proto: undefined, ports: [], peers: [] }],
     ['direction="out" proto="udp"', { direction: 'out', proto: 'udp', ports: [] }],
     ['direction="in" proto="tcp" port="443"', { ports: [{ first: 443, last: 443 }] }],
@@ -30,7 +31,11 @@ describe('a permission', () => {
     ['direction="in" from="guest:web 1:x, group:front-ends"', { peers: [{ kind: 'guest', name: 'web 1:x' }, { kind: 'group', name: 'front-ends' }] }],
     ['direction="out" to="host,guest:host"', { peers: [{ kind: 'host' }, { kind: 'guest', name: 'host' }] }],
     ['direction="in" proto="icmpv6" from="2001:db8::1"', { proto: 'icmpv6', peers: [{ kind: 'prefix', prefix: '2001:db8::1/128' }] }],
-  ])('%s', (attributes, expected) => { expect(rule(attributes)).toMatchObject(expected); });
+  ])('%s', (attributes, expected) => {
+    const inJson = (value: unknown): Record<string, unknown> =>
+      JSON.parse(JSON.stringify(value)) as Record<string, unknown>;
+    expect(inJson(rule(attributes))).toMatchObject(inJson(expected));
+  });
 
   test('says where it is written', () => {
     expect(allowsOf('<gw:allow direction="in"/><gw:allow direction="out"/>')?.map(({ origin }) => origin))

@@ -7,6 +7,7 @@ import { nicFilter } from '../../lib/filter/nic-filter.js';
 import { isIntact } from '../../lib/filter/state.js';
 import { parseFilter } from '../../lib/kernel/nft-output.js';
 import { type FilterFamily, type NicFilter, nicLines, withoutNicLines } from '../../lib/state/nft.js';
+import { wiredOf } from '../fakes/attachments.js';
 import { POLICY } from '../fakes/policies.js';
 import { testWith } from '../places/capability.js';
 import { type Netns, openNetns } from '../places/netns.js';
@@ -21,11 +22,11 @@ beforeAll(async () => {
   netns.sh('ip tuntap add t0 mode tap');
   const ifindex = Number(netns.sh('cat /sys/class/net/t0/ifindex'));
   const one = { nic: 0, mac: '52:54:00:aa:bb:01', link: 't0', ifindex };
-  const link: Wired = {
+  const link = wiredOf({
     kind: 'routed-link', ...one, addresses: ['192.0.2.10', '2001:db8::a'],
     routes: [{ to: '2001:db8:1::/64', via: '2001:db8::a' }], gateways: ['169.254.0.1', 'fe80::1'], table: 'main',
     protocol: 117, policy: POLICY,
-  };
+  });
   const port: Wired = {
     kind: 'vlan-port', ...one, bridge: 'br0', isolated: undefined, uplinks: [],
     vlans: [{ vid: 10, pvid: true, untagged: true }], policy: { ...POLICY, profile: 'open' },

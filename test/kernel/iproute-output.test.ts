@@ -10,7 +10,7 @@ import {
   parseLinks, parseNextHops, parseRoutes, parseSubinterfaces, parseVlans,
 } from '../../lib/kernel/iproute-output.js';
 import { parseFilter } from '../../lib/kernel/nft-output.js';
-import { parsePrefix } from '../../lib/values/address.js';
+import { parseAddress, parsePrefix } from '../../lib/values/address.js';
 
 /** Captured by test/lab/uml/capture.js, which says how this host was made. */
 describe.each(['6.1', '6.15'])('what iproute2 %s printed on a host with VLAN-aware bridges', (version) => {
@@ -95,7 +95,7 @@ describe('ip -json -details address show', () => {
       } }];
     expect(parseLinks(answer)).toEqual([{
       ifname: 'vnet0', ifindex: 7, up: true, txqlen: 1000,
-      master: 'br0', addresses: [{ address: 'fe80::1', length: 64 }], isolated: true, bridge: undefined,
+      master: 'br0', addresses: [{ address: parseAddress('fe80::1'), length: 64 }], isolated: true, bridge: undefined,
       mtu: 1500, allmulticast: false, alias: undefined, peer: undefined, tap: undefined,
     }]);
   });
@@ -176,8 +176,10 @@ describe('ip -json -details route', () => {
       { dst: '198.51.101.0/24', protocol: 'bgp', via: { family: 'inet6', host: 'fe80::9' }, dev: 'a' },
       { type: 'blackhole', dst: '2001:db8::/32', protocol: 'static' },
     ], {});
-    expect(routes.map(({ hops }) => hops)).toEqual([['203.0.113.1'], ['fe80::1'], ['203.0.113.9'], ['fe80::9'], []]);
-    expect(routes.map(({ type, to, dev, via }) => [type, to.text, dev, via])).toEqual([
+    expect(routes.map(({ hops }) => hops.map(({ text }) => text))).toEqual(
+      [['203.0.113.1'], ['fe80::1'], ['203.0.113.9'], ['fe80::9'], []],
+    );
+    expect(routes.map(({ type, to, dev, via }) => [type, to.text, dev, via?.text])).toEqual([
       ['unicast', '0.0.0.0/0', 'eno1', '203.0.113.1'], ['unicast', '::/0', 'eno1', 'fe80::1'],
       ['unicast', '198.51.100.0/24', 'a', '203.0.113.9'], ['unicast', '198.51.101.0/24', 'a', 'fe80::9'],
       ['blackhole', '2001:db8::/32', undefined, undefined],

@@ -1,7 +1,6 @@
 // @tier fast
 /** What is said and asked on a LAN, with a stand-in for the sender: who is told when it fails, and with which words. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
 import { ConflictError, HostError } from '../../lib/errors.js';
 import { announce } from '../../lib/lan/announce.js';
 import { announcementFrames } from '../../lib/lan/frames.js';
@@ -9,6 +8,7 @@ import { probeNeighbours } from '../../lib/lan/probe.js';
 import type { Plan } from '../../lib/reconcile/plan.js';
 import type { Exec, ExecRequest, ExecResult } from '../../lib/system/exec.js';
 import { exchange } from '../../lib/system/raw-socket.js';
+import { attachmentOf } from '../fakes/attachments.js';
 import { type FakeHost, fakeKernel } from '../fakes/kernel.js';
 import { POLICY } from '../fakes/policies.js';
 
@@ -18,11 +18,11 @@ const HOST: FakeHost = { links: {
   eno1: { ifindex: 2, mac: '02:00:00:00:00:01', addresses: ['198.51.100.1/24', '192.0.2.1/24'] },
   eno2: { ifindex: 3, mac: '02:00:00:00:00:02' },
 } };
-const LINK: RoutedLink = {
+const LINK = attachmentOf({
   kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: undefined, addresses: ['2001:db8::a', '192.0.2.10'],
   routes: [], gateways: [], table: 'main', protocol: 117, policy: POLICY,
   proxy: ['eno1', 'eno2'],
-};
+});
 
 let asked: ExecRequest[];
 let told: string[];

@@ -4,13 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
 import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';
 import { CommandError } from '../../lib/errors.js';
 import { createJournal } from '../../lib/journal/journal.js';
 import type { Host } from '../../lib/reconcile/host.js';
 import { release, releaseRunning, wire } from '../../lib/reconcile/reconcile.js';
 import type { WireRequest } from '../../lib/reconcile/request.js';
+import { attachmentOf } from '../fakes/attachments.js';
 import { type FakeKernel, fakeKernel, type FakeLink } from '../fakes/kernel.js';
 import { type FakeNft, filtered } from '../fakes/nft.js';
 import { POLICY } from '../fakes/policies.js';
@@ -22,10 +22,10 @@ function start(number: number, vid = 10): WireRequest {
     kind: 'vlan-port', nic: 0, mac, link: `port${number}`, bridge: 'br0', isolated: undefined, uplinks: [],
     vlans: [{ vid, pvid: true, untagged: true }],
   };
-  const link: RoutedLink = {
+  const link = attachmentOf({
     kind: 'routed-link', nic: 1, mac, link: `link${number}`, addresses: [`192.0.2.1${number}`], routes: [],
     gateways: ['169.254.0.1'], table: 'main', protocol: 117, policy: POLICY,
-  };
+  });
   return {
     guest: { name: `web${number}`, uuid: uuid(number) }, attachments: [port, link], fresh: true, incoming: false,
   };

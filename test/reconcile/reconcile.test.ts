@@ -7,13 +7,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
 import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';
 import { ConflictError, HostError, RollbackError, VerifyError } from '../../lib/errors.js';
 import { createJournal, type Journal } from '../../lib/journal/journal.js';
 import type { Host } from '../../lib/reconcile/host.js';
 import { release, unwire, wire } from '../../lib/reconcile/reconcile.js';
 import type { WireRequest } from '../../lib/reconcile/request.js';
+import { parseAddress, parsePrefix } from '../../lib/values/address.js';
+import { attachmentOf } from '../fakes/attachments.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from '../fakes/kernel.js';
 import { POLICY } from '../fakes/policies.js';
 
@@ -24,11 +25,11 @@ const PORT: VlanPort = {
   kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'vnet0', bridge: 'br0', isolated: true, uplinks: [],
   vlans: [{ vid: 10, pvid: true, untagged: true }, { vid: 20, pvid: false, untagged: false }],
 };
-const LINK: RoutedLink = {
+const LINK = attachmentOf({
   kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: 'vnet1', addresses: ['2001:db8:0:10::a', '192.0.2.10'],
   routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }], gateways: ['169.254.0.1', 'fe80::1'], table: 'main',
   protocol: 117, policy: POLICY,
-};
+});
 const HOST: FakeHost = {
   links: {
     br0: { ifindex: 2, bridge: {} },
@@ -153,10 +154,9 @@ describe('a failure', () => {
   });
 
   test('that is a next hop which changed is none: the route moves', async () => {
-    const via = (gateway: string): RoutedLink => ({
-      ...LINK,
-      addresses: ['2001:db8:0:10::a', '2001:db8:0:10::b'],
-      routes: [{ to: '2001:db8:0:20::/64', via: gateway }],
+    const via = (gateway: string): typeof LINK => ({
+      ...LINK, addresses: ['2001:db8:0:10::a', '2001:db8:0:10::b'].map(parseAddress),
+      routes: [{ to: parsePrefix('2001:db8:0:20::/64'), via: parseAddress(gateway) }],
     });
     await wire(host, { ...START, attachments: [via('2001:db8:0:10::a')] });
     const moved = await wire(host, { ...START, fresh: false, attachments: [via('2001:db8:0:10::b')] });
@@ -247,9 +247,10 @@ describe('ownership', () => {
   });
 
   test('the next hop of a route of the host is refused, alone and inside a prefix', async () => {
-    const claims = (address: string, to: string): WireRequest => ({ ...START, attachments: [
-      { ...LINK, addresses: [address, '2001:db8:0:10::a'], routes: to === '' ? [] : [{ to, via: address }] },
-    ] });
+    const claims = (address: string, to: string): WireRequest => ({ ...START, attachments: [{
+      ...LINK, addresses: [address, '2001:db8:0:10::a'].map(parseAddress),
+      routes: to === '' ? [] : [{ to: parsePrefix(to), via: parseAddress(address) }],
+    }] });
     await expect(wire(host, claims('203.0.113.1', ''))).rejects.toThrow(
       "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '203.0.113.1' contains '203.0.113.1', the next hop of this host's route '0.0.0.0/0': give the guest another address");
     await expect(wire(host, claims('203.0.113.9', '203.0.113.0/29'))).rejects.toThrow(

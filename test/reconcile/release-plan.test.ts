@@ -4,12 +4,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { RoutedLink } from '../../lib/attachments/routed-link/routed-link.js';
 import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';
 import { createJournal, type Journal } from '../../lib/journal/journal.js';
 import type { Host } from '../../lib/reconcile/host.js';
 import { release, releaseRunning, wire } from '../../lib/reconcile/reconcile.js';
 import type { WireRequest } from '../../lib/reconcile/request.js';
+import { attachmentOf } from '../fakes/attachments.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from '../fakes/kernel.js';
 import { POLICY } from '../fakes/policies.js';
 
@@ -20,11 +20,11 @@ const PORT: VlanPort = {
   kind: 'vlan-port', nic: 0, mac: '52:54:00:aa:bb:01', link: 'vnet0', bridge: 'br0', isolated: true, uplinks: [],
   vlans: [{ vid: 10, pvid: true, untagged: true }, { vid: 20, pvid: false, untagged: false }],
 };
-const LINK: RoutedLink = {
+const LINK = attachmentOf({
   kind: 'routed-link', nic: 1, mac: '52:54:00:aa:bb:02', link: 'vnet1', addresses: ['2001:db8:0:10::a', '192.0.2.10'],
   routes: [{ to: '2001:db8:0:20::/64', via: '2001:db8:0:10::a' }], gateways: ['169.254.0.1', 'fe80::1'], table: 'main',
   protocol: 117, policy: POLICY,
-};
+});
 const HOST: FakeHost = {
   links: {
     br0: { ifindex: 2, bridge: {} },

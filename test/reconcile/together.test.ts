@@ -16,6 +16,7 @@ import type { Host } from '../../lib/reconcile/host.js';
 import { release, wire, wireAll } from '../../lib/reconcile/reconcile.js';
 import type { Wanted } from '../../lib/reconcile/request.js';
 import { canGoTogether, partOf } from '../../lib/reconcile/together.js';
+import { attachmentOf } from '../fakes/attachments.js';
 import { type FakeHost, type FakeKernel, fakeKernel, type FakeLink } from '../fakes/kernel.js';
 import { POLICY } from '../fakes/policies.js';
 
@@ -27,7 +28,7 @@ const port = (number: number, vid = 10 + (number % 2)): VlanPort => ({
   bridge: 'br0', isolated: undefined, uplinks: ['eno2'],
   vlans: [{ vid, pvid: true, untagged: true }],
 });
-const link = (number: number, address = `192.0.2.${number}`): RoutedLink => ({
+const link = (number: number, address = `192.0.2.${number}`): RoutedLink => attachmentOf({
   kind: 'routed-link', nic: 1, mac: `52:54:00:00:01:0${number}`,
   link: `tap${number}`, addresses: [address, `2001:db8::${number}`], routes: [],
   gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117, policy: POLICY, proxy: ['eno1'],

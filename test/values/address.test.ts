@@ -1,12 +1,12 @@
 // @tier fast kernel long
 import { spawnSync } from 'node:child_process';
-import { BlockList, isIP } from 'node:net';
+import { BlockList, isIP, SocketAddress } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
 import { ValueError } from '../../lib/errors.js';
 import {
-  assertRoutable, assertUnicast, bare, canonicalDestination, contains, type Family, hostPrefix, lastAddress, overlaps,
-  parseAddress, parsePrefix,
+  assertRoutable, assertUnicast, bare, contains, endsOf, type Family, isLinkLocal, overlaps, parseAddress,
+  parseDestination, parseOwn, parsePrefix,
 } from '../../lib/values/address.js';
 import { rounds } from '../tiers/bound.js';
 
@@ -106,6 +106,49 @@ describe('parseAddress', () => {
   });
 });
 
+describe('the fast way', () => {
+  test('takes no text that is not canonical', () => {
+    const some = fc.array(fc.constantFrom('0', '0', '1', 'a', 'ff', '00', '1000', '', '12345'), { maxLength: 9 });
+    fc.assert(fc.property(fc.oneof(some.map((parts) => parts.join(':')), anyAddress, noise), (text) => {
+      const slow = canonicalOf(text);
+      expect(addressText(text)).toBe(text.includes('%') ? undefined : slow);
+    }), { numRuns: rounds(5000) });
+  });
+});
+
+/** Returns what SocketAddress makes of a text; undefined: it refuses it. */
+function canonicalOf(text: string): string | undefined {
+  if (!/^[0-9a-fA-F:.]+$/.test(text)) return undefined;
+  try {
+    return new SocketAddress({ address: text, family: text.includes(':') ? 'ipv6' : 'ipv4' }).address;
+  } catch {
+    return undefined;
+  }
+}
+
+function addressText(text: string): string | undefined {
+  return familyOf(text) === undefined ? undefined : parseAddress(text).text;
+}
+
+describe('values', () => {
+  test('compute their numbers when they are asked, and are text in JSON', () => {
+    const prefix = parsePrefix('2001:db8:0:20::/64');
+    expect(Object.keys(prefix)).toEqual(['family', 'text', 'length']);
+    expect([prefix.first, prefix.last - prefix.first]).toEqual([0x20010db8_00000020_00000000_00000000n, 2n ** 64n - 1n]);
+    expect(JSON.stringify({ prefix, address: parseAddress('192.0.2.1') })).toBe('{"prefix":"2001:db8:0:20::/64","address":"192.0.2.1"}');
+  });
+
+  test('of one address are that address, whatever length is written', () => {
+    expect(['192.0.2.1', '192.0.2.1/32', '192.0.2.0/24', '2001:db8::1/128'].map((text) => parseOwn(text).text))
+      .toEqual(['192.0.2.1', '192.0.2.1', '192.0.2.0/24', '2001:db8::1']);
+  });
+
+  test.each<[string, boolean]>([
+    ['fe80::1', true], ['febf::1', true], ['fec0::1', false], ['fe8::1', false], ['169.254.0.1', true],
+    ['169.25.4.1', false], ['2001:db8::fe80:1', false],
+  ])('%s is link-local: %s', (text, expected) => { expect(isLinkLocal(parseAddress(text))).toBe(expected); });
+});
+
 describe('parsePrefix', () => {
   test.each([
     ['192.0.2.0/24', '192.0.2.0/24', '192.0.2.255'],
@@ -118,7 +161,7 @@ describe('parsePrefix', () => {
   ])('%s is %s, up to %s', (text, canonical, last) => {
     const prefix = parsePrefix(text);
     expect(prefix.text).toBe(canonical);
-    expect(lastAddress(prefix)).toBe(last);
+    expect(endsOf(prefix).at(-1)).toBe(last);
     expect(bare(prefix)).toBe(/\/(32|128)$/.test(canonical) ? canonical.replace(/\/.*/, '') : canonical);
   });
 
@@ -143,7 +186,7 @@ describe('parsePrefix', () => {
       const cidr = `${address}/${address.includes(':') ? length : length % 33}`;
       const network = networkOf(cidr);
       expect(parsePrefix(network).text).toBe(network);
-      expect(contains(parsePrefix(network), hostPrefix(parseAddress(address)))).toBe(true);
+      expect(contains(parsePrefix(network), parseAddress(address).prefix)).toBe(true);
     }));
   });
 });
@@ -163,8 +206,8 @@ describe('contains and overlaps', () => {
       const prefix = parsePrefix(networkOf(`${near}/${near.includes(':') ? length : length % 33}`));
       const list = new BlockList();
       list.addSubnet(prefix.text.replace(/\/.*/, ''), prefix.length, prefix.family === 'inet' ? 'ipv4' : 'ipv6');
-      for (const text of [near, far, lastAddress(prefix)]) {
-        const inner = hostPrefix(parseAddress(text));
+      for (const text of [near, far, endsOf(prefix).at(-1) ?? '']) {
+        const inner = parseAddress(text).prefix;
         // BlockList takes IPv4 and IPv4-mapped addresses for the same; routes do not.
         const inside = inner.family === prefix.family && list.check(text, inner.family === 'inet' ? 'ipv4' : 'ipv6');
         expect(contains(prefix, inner)).toBe(inside);
@@ -185,7 +228,7 @@ describe('contains and overlaps', () => {
   });
 });
 
-describe('canonicalDestination', () => {
+describe('parseDestination', () => {
   test.each<[string, Family, string]>([
     ['default', 'inet', '0.0.0.0/0'],
     ['default', 'inet6', '::/0'],
@@ -194,7 +237,7 @@ describe('canonicalDestination', () => {
     ['2001:db8::a', 'inet6', '2001:db8::a/128'],
     ['::ffff:1.2.3.4', 'inet6', '::ffff:1.2.3.4/128'],
   ])('%s of %s is %s', (dst, family, text) => {
-    expect(canonicalDestination(dst, family)).toBe(text);
+    expect(parseDestination(dst, family).text).toBe(text);
   });
 });
 

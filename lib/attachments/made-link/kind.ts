@@ -2,25 +2,26 @@
 import * as z from 'zod/mini';
 import { disableIpv6Path } from '../../state/objects/sysctl.js';
 import type { AttachmentKind } from '../attached.js';
-import { attached, word } from '../schema.js';
+import { attached, guarded, recorded, word } from '../schema.js';
 import { type MadeLink, namesOf, type PlacedMacvtap, type PlacedMade } from './made-link.js';
 import { desiredMacvtap, desiredMade, IPV6_PROBE, isHalfMade, observedMacvtap, observedMade } from './state.js';
 
-const made = { dev: word, alias: word, mtu: z.optional(z.number()) };
+const mtu = z.optional(z.number());
 
 /** Schema of a made link in the journal. */
 export const madeSchema = z.discriminatedUnion('kind', [
   z.object({
-    kind: z.literal('veth'), ...made, peer: word, on: z.literal(['macvtap', 'macvlan']), macvtap: z.optional(word),
+    kind: z.literal('veth'), dev: word, peer: word, alias: word, mtu, on: z.literal(['macvtap', 'macvlan']),
+    macvtap: z.optional(word),
   }),
-  z.object({ kind: z.literal('tap'), ...made, multiQueue: z.boolean() }),
+  z.object({ kind: z.literal('tap'), dev: word, alias: word, mtu, multiQueue: z.boolean() }),
 ]);
 
 export const madeLink: AttachmentKind<PlacedMade> = {
   isSatellite: true,
   staysUntilRelease: true,
   waitsForMigration: false,
-  schema: z.object({ kind: z.literal('made-link'), ...attached, made: madeSchema }),
+  schema: z.object({ kind: z.literal('made-link'), ...attached, made: madeSchema, ...guarded, ...recorded }),
   place: (one) => ({ links: [one] }),
   names: (one) => namesOf(one.made),
   scope: ({ link, made: one }) => ({
@@ -40,7 +41,7 @@ export const macvtap: AttachmentKind<PlacedMacvtap> = {
   isSatellite: true,
   staysUntilRelease: false,
   waitsForMigration: false,
-  schema: z.object({ kind: z.literal('macvtap'), ...attached }),
+  schema: z.object({ kind: z.literal('macvtap'), ...attached, ...guarded, ...recorded }),
   place: (one) => ({ links: [one] }),
   scope: ({ link }) => ({ links: [link], sysctls: [disableIpv6Path(link)] }),
   desired: desiredMacvtap,

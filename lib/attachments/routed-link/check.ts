@@ -4,12 +4,12 @@
 import { nicLabel } from '../../domain/guest.js';
 import { ConflictError, HostError } from '../../errors.js';
 import type { Observation, RouteFacts } from '../../kernel/observation.js';
-import { bare, contains, hostPrefix, overlaps, parseAddress, type Prefix } from '../../values/address.js';
+import { bare, contains, endsOf, overlaps, type Prefix } from '../../values/address.js';
 import { quote } from '../../values/quote.js';
 import type { Holder, Surroundings } from '../attached.js';
 import { existing } from '../vlan-port/check.js';
 import { assertForwarding } from './forwarding.js';
-import { claimsOf, probesOf, type RoutedLink } from './routed-link.js';
+import { claimsOf, type RoutedLink } from './routed-link.js';
 
 export function assertRoutedLink(where: string, routed: RoutedLink, { observation, holders, own }: Surroundings): void {
   if (routed.link !== undefined) {
@@ -24,7 +24,7 @@ export function assertRoutedLink(where: string, routed: RoutedLink, { observatio
     assertUnclaimed(where, claim, holders);
     assertNotHosts(where, claim, observation);
     const found = [
-      ...probesOf(claim).map((probe) => observation.lookups.get(probe)),
+      ...endsOf(claim).map((probe) => observation.lookups.get(probe)),
       ...observation.exact.filter(({ to }) => to.text === claim.text),
     ];
     for (const route of found) {
@@ -58,7 +58,7 @@ export function assertUnclaimed(where: string, claim: Prefix, holders: readonly 
 }
 
 function assertNotHosts(where: string, claim: Prefix, { locals, lookups }: Observation): void {
-  const routes = [...locals, ...probesOf(claim).map((probe) => lookups.get(probe))];
+  const routes = [...locals, ...endsOf(claim).map((probe) => lookups.get(probe))];
   const own = routes.find((route) => route?.type === 'local' && contains(claim, route.to));
   if (own === undefined) return;
   throw new ConflictError(`${where}: ${quote(bare(claim))} contains ${quote(bare(own.to))}, an address of this host on ${quote(own.dev ?? '')}: give the guest another`);
@@ -71,7 +71,7 @@ function assertNotRouted(
   where: string, claim: Prefix, { route, routed }: { route: RouteFacts; routed: RoutedLink },
 ): void {
   const ours = route.protocol === String(routed.protocol);
-  const target = `${route.via === undefined ? '' : ` via ${quote(route.via)}`}${route.dev === undefined ? '' : ` on ${quote(route.dev)}`}`;
+  const target = `${route.via === undefined ? '' : ` via ${quote(route.via.text)}`}${route.dev === undefined ? '' : ` on ${quote(route.dev)}`}`;
   if (HOSTS_OWN.has(route.type) && overlaps(route.to, claim)) {
     throw new ConflictError(`${where}: ${quote(bare(claim))} belongs to this host itself: route '${route.type} ${bare(route.to)}'${target}: give the guest another address`);
   }
@@ -84,9 +84,9 @@ function assertNotRouted(
 
 function assertNoNextHop(where: string, claim: Prefix, routes: readonly RouteFacts[]): void {
   for (const { hops, to } of routes) {
-    const hop = hops.find((address) => contains(claim, hostPrefix(parseAddress(address))));
+    const hop = hops.find(({ prefix }) => contains(claim, prefix));
     if (hop === undefined) continue;
-    throw new ConflictError(`${where}: ${quote(bare(claim))} contains ${quote(hop)}, the next hop of this host's route ${quote(bare(to))}: give the guest another address`);
+    throw new ConflictError(`${where}: ${quote(bare(claim))} contains ${quote(hop.text)}, the next hop of this host's route ${quote(bare(to))}: give the guest another address`);
   }
 }
 

@@ -5,7 +5,7 @@ import type { HostConfig } from '../../config/host-config.js';
 import type { Nic } from '../../domain/domain.js';
 import { ConflictError, NotAllowedError, UnsupportedError } from '../../errors.js';
 import {
-  type Address, bare, contains, type Family, familyName, hostPrefix, type Prefix,
+  type Address, asPrefix, bare, contains, type Family, familyName, type Prefix,
 } from '../../values/address.js';
 import { quote } from '../../values/quote.js';
 import type { DeriveContext } from '../attached.js';
@@ -37,7 +37,7 @@ interface RoutedRequest extends DeriveContext {
 
 function linkOf(where: string, nic: Nic, { wish, config, domain }: RoutedRequest): Omit<RoutedLink, 'policy'> {
   const { link, mtu, made } = linkWishOf(where, { domain, nic, veth: wish.veth });
-  for (const claim of [...wish.addresses.map(hostPrefix), ...wish.routes.map((route) => route.to)]) {
+  for (const claim of [...wish.addresses, ...wish.routes.map((route) => route.to)].map(asPrefix)) {
     assertPermitted(where, claim, config);
   }
   const families = new Set(wish.addresses.map((address) => address.family));
@@ -51,9 +51,7 @@ function linkOf(where: string, nic: Nic, { wish, config, domain }: RoutedRequest
   const { table, protocol, proxy, manageSysctls } = config.routed;
   return {
     kind: 'routed-link', nic: nic.index, mac: nic.mac, link,
-    addresses: wish.addresses.map((address) => address.text),
-    routes: wish.routes.map((route) => ({ to: route.to.text, via: route.via.text })),
-    gateways: [...gateways, ...servingAddress(config, families)].map((gateway) => gateway.text),
+    addresses: wish.addresses, routes: wish.routes, gateways: [...gateways, ...servingAddress(config, families)],
     table: wish.vrf === undefined ? (wish.table ?? table) : `vrf ${wish.vrf}`,
     protocol,
     ...(wish.vrf === undefined ? {} : { vrf: wish.vrf }),
@@ -74,8 +72,8 @@ function assertPermitted(where: string, claim: Prefix, config: HostConfig): void
     const offered = prefixes.map((prefix) => prefix.text).join(', ');
     throw new NotAllowedError(`${where}: ${quote(bare(claim))} is outside the prefixes of this host: 'prefixes' in [routed] of the host config has ${quote(offered)}`);
   }
-  const gateway = [...gateways, ...servingAddress(config, new Set(['inet6']))].find((address) =>
-    contains(claim, hostPrefix(address)));
+  const gateway = [...gateways, ...servingAddress(config, new Set(['inet6']))].find(({ prefix }) =>
+    contains(claim, prefix));
   if (gateway !== undefined) {
     throw new ConflictError(`${where}: ${quote(bare(claim))} contains this host's gateway ${quote(gateway.text)}: give the guest another address`);
   }

@@ -1,20 +1,20 @@
 /** What a routed link says of itself to the rest of the code. */
 import * as z from 'zod/mini';
 import type { Observation, Scope } from '../../kernel/observation.js';
-import { bare, contains, hostPrefix, parseAddress } from '../../values/address.js';
+import { type Address, bare, contains, endsOf } from '../../values/address.js';
 import {
   type AttachedLink, type AttachmentKind, type Dependence, distinct, type Placing, type Shown,
 } from '../attached.js';
 import { madeLink, madeSchema } from '../made-link/kind.js';
 import type { MadeLink, PlacedMacvtap, PlacedMade } from '../made-link/made-link.js';
-import { attached, policy, word } from '../schema.js';
+import { address, attached, guarded, policy, prefix, recorded, word } from '../schema.js';
 import { assertMade } from '../made-link/check.js';
 import { assertRoutedLink } from './check.js';
 import { deriveRoutedLink } from './derive.js';
 import { forwardingPathsOf, lacksForwarding6 } from './forwarding.js';
 import { proxyLinksOf, proxySysctlPaths } from './proxies.js';
 import { hasTable } from './route-tables.js';
-import { claimsOf, holdsAny, type PlacedLink, probesOf, type RoutedLink } from './routed-link.js';
+import { claimsOf, holdsAny, type PlacedLink, type RoutedLink } from './routed-link.js';
 import { desiredLink, observedLink } from './state.js';
 import { sysctlsOf } from './sysctls.js';
 
@@ -23,10 +23,10 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   staysUntilRelease: false,
   waitsForMigration: true,
   schema: z.object({
-    kind: z.literal('routed-link'), ...attached, addresses: z.array(word), gateways: z.array(word), table: word,
-    vrf: z.optional(word), protocol: z.number(), routes: z.array(z.object({ to: word, via: word })),
-    mtu: z.optional(z.number()), made: z.optional(madeSchema), proxy: z.optional(z.array(word)),
-    managesSysctls: z.optional(z.literal(true)), policy,
+    kind: z.literal('routed-link'), ...attached, addresses: z.array(address),
+    routes: z.array(z.object({ to: prefix, via: address })), gateways: z.array(address), table: word,
+    protocol: z.number(), vrf: z.optional(word), mtu: z.optional(z.number()), made: z.optional(madeSchema),
+    proxy: z.optional(z.array(word)), managesSysctls: z.optional(z.literal(true)), ...guarded, policy, ...recorded,
   }),
   derive: deriveRoutedLink,
   place,
@@ -50,7 +50,7 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   claims: claimsOf,
   holdsAny,
   routing: ({ protocol, table }) => ({ protocol, table }),
-  proxies: (one) => proxyLinksOf(one).flatMap((dev) => one.addresses.map((address) => ({ dev, address }))),
+  proxies: (one) => proxyLinksOf(one).flatMap((dev) => one.addresses.map(({ text: address }) => ({ dev, address }))),
   guard: (one) => ({
     how: 'link', own: claimsOf(one), gateways: one.gateways, tagged: 'never', policy: one.policy, isolated: false,
     segments: [], bridge: undefined,
@@ -59,8 +59,8 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   dependsOn,
   shown,
   words: ({ made, addresses, routes, gateways }) => {
-    const all = [...addresses, ...routes.map(({ to, via }) => `${to} via ${via}`)];
-    return `routed link${madeWords(made)}: ${all.join(', ')}; gateway ${gateways.join(', ')}`;
+    const all = [...textsOf(addresses), ...routes.map(({ to, via }) => `${to.text} via ${via.text}`)];
+    return `routed link${madeWords(made)}: ${all.join(', ')}; gateway ${textsOf(gateways).join(', ')}`;
   },
   withPlaceholders: (one, name) => {
     const named = { ...one, link: one.link ?? name };
@@ -94,8 +94,8 @@ function scope(one: RoutedLink, use: 'wanted' | 'recorded'): Partial<Scope> {
     links: distinct([link, vrf, ...proxyLinksOf(one), ...made.flatMap(({ links = [] }) => links)]),
     tables: hasTable(one) ? { protocol } : undefined,
     routes: link === undefined ? [] : [{ dev: link, protocol }],
-    lookups: distinct(claims.flatMap(probesOf)),
-    locals: claims.filter((claim) => probesOf(claim).length > 1).map(({ text }) => text),
+    lookups: distinct(claims.flatMap(endsOf)),
+    locals: claims.filter((claim) => endsOf(claim).length > 1).map(({ text }) => text),
     proxies: proxyLinksOf(one),
     // Lookups follow the rules, which need not lead to this table.
     exact: vrf === undefined && table !== 'main' ? claims.map(({ text: to }) => ({ to, table })) : [],
@@ -115,15 +115,15 @@ function scope(one: RoutedLink, use: 'wanted' | 'recorded'): Partial<Scope> {
 function furtherScope(one: RoutedLink, observation: Observation): Partial<Scope> {
   const { links, lookups, nowhere } = observation;
   const claims = claimsOf(one);
-  const isNear = (claim: (typeof claims)[number]): boolean => probesOf(claim).some((probe) => {
+  const isNear = (claim: (typeof claims)[number]): boolean => endsOf(claim).some((probe) => {
     const route = lookups.get(probe);
     if (route === undefined || route.protocol === String(one.protocol)) return false;
-    return route.hops.length === 0 || route.hops.some((hop) => contains(claim, hostPrefix(parseAddress(hop))));
+    return route.hops.length === 0 || route.hops.some(({ prefix }) => contains(claim, prefix));
   });
   const table = one.vrf === undefined ? undefined : links.get(one.vrf)?.vrfTable;
-  const unreached = claims.filter((claim) => probesOf(claim).some((probe) => nowhere.has(probe)));
+  const unreached = claims.filter((claim) => endsOf(claim).some((probe) => nowhere.has(probe)));
   return {
-    nextHops: claims.filter(isNear).map(({ text }) => text),
+    nextHops: claims.filter(isNear),
     routers: lacksForwarding6(one, observation),
     exact: [
       ...(table === undefined ? [] : claims.map(({ text: to }) => ({ to, table }))),
@@ -138,11 +138,15 @@ function dependsOn({ vrf, proxy = [], made }: RoutedLink): Dependence {
 }
 
 function shown(one: RoutedLink): Shown {
-  const routes = claimsOf(one).map(bare).filter((claim) => !one.addresses.includes(claim));
+  const addresses = textsOf(one.addresses);
+  const routes = claimsOf(one).map(bare).filter((claim) => !addresses.includes(claim));
   return {
-    bridge: undefined, vlans: undefined, addresses: one.addresses, routes,
-    network: `routed: ${[...one.addresses, ...routes].join(', ')}`,
+    bridge: undefined, vlans: undefined, addresses, routes, network: `routed: ${[...addresses, ...routes].join(', ')}`,
   };
+}
+
+function textsOf(addresses: readonly Address[]): string[] {
+  return addresses.map(({ text }) => text);
 }
 
 function madeWords(made: MadeLink | undefined): string {

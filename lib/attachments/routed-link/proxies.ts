@@ -1,18 +1,18 @@
 /**
- * Neighbour proxies: on the links of `proxy` in the host config, the kernel answers ARP and NDP for a guest's addresses.
- * An entry is ours when it carries our protocol number and an address of the guest. What makes the entries work are a few
- * settings of the link, shared by all guests on it: who still needs them is read from the entries, not counted, and what
- * they were before the first guest is kept in the journal.
+ * Neighbour proxies: on the links of `proxy` in the host config, the kernel answers ARP and NDP for the addresses of
+ * guests. An entry is guestwire's when it carries guestwire's protocol number and an address of the guest. The entries
+ * work only with a few settings of the link, which all guests on it share. The entries, and no count, tell whether a
+ * guest still needs the settings. The journal keeps the values from before the first guest.
  */
 import * as z from 'zod/mini';
-import type { LinkFacts, Observation } from '../../kernel/observation.js';
+import type { LinkFacts, Observation, ProxyFacts } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
-import { type Family, familyName, parseAddress } from '../../values/address.js';
+import { type Address, type Family, familyName, isLinkLocal } from '../../values/address.js';
 import { quote, sysctlName } from '../../values/quote.js';
 import { distinct, type Presence, type RecordedKind, type SharedPlan, type SharedRequest } from '../attached.js';
 import { word } from '../schema.js';
 import { turnsOn } from './forwarding.js';
-import { linksIn, type RoutedLink } from './routed-link.js';
+import { familiesOf, linksIn, type RoutedLink } from './routed-link.js';
 
 /** What the settings of one proxy link were before guestwire changed them, by path below /proc/sys. */
 export interface ProxyRecord {
@@ -40,8 +40,9 @@ export function proxyLinksOf(link: RoutedLink): readonly string[] {
 
 /** Returns every sysctl that is read to plan the proxies of this link. */
 export function proxySysctlPaths(link: RoutedLink): string[] {
-  const families = familiesIn(link.addresses);
-  return proxyLinksOf(link).flatMap((dev) => families.flatMap((family) => [forwardingOf(dev, family), ...settingsOf(dev, family).keys()]));
+  const families = [...familiesOf(link)];
+  return proxyLinksOf(link).flatMap((dev) =>
+    families.flatMap((family) => [forwardingOf(dev, family), ...settingsOf(dev, family).keys()]));
 }
 
 function plansFor({ wanted, concerned, records }: Request, observation: Observation): OnePlan[] {
@@ -79,8 +80,9 @@ function planProxies(request: Request, observation: Observation): SharedPlan<Pro
 export function unusable(facts: LinkFacts | undefined): string | undefined {
   if (facts === undefined) return 'does not exist';
   // The bridge takes a port's frames before ARP and NDP see them (net/bridge/br_input.c).
-  if (facts.isolated !== undefined) return `is a port of ${quote(facts.master ?? '')}, which takes its frames: name ${quote(facts.master ?? '')} instead`;
-  return undefined;
+  if (facts.isolated === undefined) return undefined;
+  const master = quote(facts.master ?? '');
+  return `is a port of ${master}, which takes its frames: name ${master} instead`;
 }
 
 interface Asked {
@@ -103,39 +105,75 @@ function planProxyLink(dev: string, { wanted, concerned, records }: Asked, obser
   const facts = observation.links.get(dev);
   const here = wanted.filter((link) => proxyLinksOf(link).includes(dev));
   const fault = unusable(facts);
-  const entries = observation.proxies.get(dev) ?? [];
-  const isOwn = (entry: { address: string; protocol: string }): boolean => concerned.some((link) =>
-    proxyLinksOf(link).includes(dev) && entry.protocol === String(link.protocol) && link.addresses.includes(entry.address));
-  const own = entries.filter(isOwn);
-  // What somebody else has put there stays as it is: adding it again would make it ours, and ours is taken away.
-  const foreign = new Set(entries.filter((entry) => !isOwn(entry)).map(({ address }) => address));
-  const mine = fault === undefined ? here.flatMap(({ addresses, protocol }) => addresses.map((address) => ({ address, protocol }))) : [];
-  const protocols = new Set(concerned.map(({ protocol }) => String(protocol)));
-  const others = entries.filter((entry) => !isOwn(entry) && protocols.has(entry.protocol));
-  const needed = new Set(familiesIn([...mine, ...others].map(({ address }) => address)));
-  const settings = planSettings(dev, { needed, record: records.find((each) => each.dev === dev && each.ifindex === facts?.ifindex) }, observation);
-  const record = (originals: ProxyRecord['originals']): ProxyRecord => ({ dev, ifindex: facts?.ifindex ?? 0, originals });
+  const { own, foreign, others } = entriesOn(dev, concerned, observation);
+  const mine = fault === undefined ? here.flatMap(entriesOf) : [];
+  const recorded = records.find((each) => each.dev === dev && each.ifindex === facts?.ifindex);
+  const settings = planSettings(
+    dev, { needed: new Set(familiesIn([...mine, ...others])), record: recorded }, observation,
+  );
+  const record = (originals: ProxyRecord['originals']): ProxyRecord => ({
+    dev, ifindex: facts?.ifindex ?? 0, originals,
+  });
+  const families = familiesIn(mine).filter((family) => !here.some((link) => turnsOn(link, family, observation)));
   return {
     dev,
     desired: [
-      ...mine.filter(({ address }) => !foreign.has(address)).map((entry): NetObject => ({ kind: 'neighbour-proxy', dev, ...entry })),
+      ...mine.filter(({ address }) => !foreign.has(address.text)).map((entry) => objectOf(dev, entry)),
       ...settings.desired,
     ],
-    observed: [
-      ...own.map(({ address, protocol }): NetObject => ({ kind: 'neighbour-proxy', dev, address, protocol: Number(protocol) })),
-      ...settings.observed,
-    ],
+    observed: [...own.map((entry) => objectOf(dev, entry)), ...settings.observed],
     during: record(settings.during),
     after: record(settings.after),
     presence: presenceOn(facts, mine.map(({ address }) => address)),
-    warnings: here.length === 0 ? [] : warningsOf(dev, { fault, families: familiesIn(mine.map(({ address }) => address)).filter((family) => !here.some((link) => turnsOn(link, family, observation))) }, observation),
+    warnings: here.length === 0 ? [] : warningsOf(dev, { fault, families }, observation),
   };
 }
 
-function presenceOn(facts: LinkFacts | undefined, addresses: readonly string[]): Presence[] {
+interface ProxyEntry {
+  readonly address: Address;
+  readonly protocol: number | string;
+}
+
+function entriesOf({ addresses, protocol }: RoutedLink): ProxyEntry[] {
+  return addresses.map((address) => ({ address, protocol }));
+}
+
+function objectOf(dev: string, { address, protocol }: ProxyEntry): NetObject {
+  return { kind: 'neighbour-proxy', dev, address: address.text, protocol: Number(protocol) };
+}
+
+interface EntriesOn {
+  /** Those of the guest. */
+  readonly own: readonly ProxyFacts[];
+  /**
+   * The addresses of all other entries. They stay: an entry that guestwire adds again would be removed with its own.
+   */
+  readonly foreign: ReadonlySet<string>;
+  /** Those of other guests. */
+  readonly others: readonly ProxyFacts[];
+}
+
+function entriesOn(dev: string, concerned: readonly RoutedLink[], { proxies: all }: Observation): EntriesOn {
+  const entries = all.get(dev) ?? [];
+  const ours = new Set(concerned.filter((link) => proxyLinksOf(link).includes(dev)).flatMap(entriesOf).map(wordsOf));
+  const own = entries.filter((entry) => ours.has(wordsOf(entry)));
+  const rest = entries.filter((entry) => !ours.has(wordsOf(entry)));
+  const protocols = new Set(concerned.map(({ protocol }) => String(protocol)));
+  return {
+    own, foreign: new Set(rest.map(({ address }) => address.text)),
+    others: rest.filter(({ protocol }) => protocols.has(protocol)),
+  };
+}
+
+function wordsOf({ address, protocol }: ProxyEntry): string {
+  return `${address.text} ${protocol}`;
+}
+
+function presenceOn(facts: LinkFacts | undefined, addresses: readonly Address[]): Presence[] {
   if (facts?.mac === undefined || addresses.length === 0) return [];
-  const linkLocal = facts.addresses.find(({ address }) => /^fe[89ab]/.test(address))?.address;
-  return [{ dev: facts.ifname, speaker: { mac: facts.mac, linkLocal }, addresses }];
+  const linkLocal = facts.addresses.find(({ address }) => address.family === 'inet6' && isLinkLocal(address));
+  const speaker = { mac: facts.mac, linkLocal: linkLocal?.address.text };
+  return [{ dev: facts.ifname, speaker, addresses: addresses.map(({ text }) => text) }];
 }
 
 interface Need {
@@ -179,13 +217,16 @@ function forwardingOf(dev: string, family: Family): string {
   return `net/${family === 'inet' ? 'ipv4' : 'ipv6'}/conf/${dev}/forwarding`;
 }
 
-function warningsOf(dev: string, { fault, families }: { fault: string | undefined; families: readonly Family[] }, { sysctls }: Observation): string[] {
+function warningsOf(
+  dev: string, { fault, families }: { fault: string | undefined; families: readonly Family[] },
+  { sysctls }: Observation,
+): string[] {
   const where = `proxy link ${quote(dev)} of the host config`;
   if (fault !== undefined) return [`${where} ${fault}: no neighbour on it finds the guest`];
   return families.filter((family) => sysctls.get(forwardingOf(dev, family)) === '0').map((family) =>
     `${where} does not forward ${familyName(family)}, so the kernel does not answer for the guest there: set '${sysctlName(forwardingOf(dev, family))}' to 1`);
 }
 
-function familiesIn(addresses: readonly string[]): Family[] {
-  return [...new Set(addresses.map((address) => parseAddress(address).family))];
+function familiesIn(entries: readonly { readonly address: Address }[]): Family[] {
+  return [...new Set(entries.map(({ address }) => address.family))];
 }

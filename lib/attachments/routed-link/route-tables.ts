@@ -5,7 +5,7 @@
  */
 import type { Observation, RuleFacts } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
-import { type Family, parsePrefix, widthOf } from '../../values/address.js';
+import { type Family, widthOf } from '../../values/address.js';
 import type { SharedKind, SharedRequest } from '../attached.js';
 import { claimsOf, linksIn, type RoutedLink, type WiredRoutedLink } from './routed-link.js';
 
@@ -120,5 +120,5 @@ function isSame(rule: Rule, fact: RuleFacts): boolean {
     rule.protocol === fact.protocol &&
     (rule.to === undefined
       ? fact.iif === rule.dev && fact.to === undefined
-      : fact.iif === undefined && fact.to !== undefined && parsePrefix(rule.to).text === fact.to);
+      : fact.iif === undefined && rule.to === fact.to?.text);
 }

@@ -1,20 +1,18 @@
 /** A routed link as a value: addresses, routes and gateways of a point-to-point link, and what it claims. */
 import type { Policy } from '../../intent/policy.js';
-import {
-  bare, type Family, hostPrefix, lastAddress, overlaps, parseAddress, parsePrefix, type Prefix,
-} from '../../values/address.js';
-import { type Attached, distinct, type Recorded, type WiredLink } from '../attached.js';
+import { type Address, asPrefix, type Family, isSingle, overlaps, type Prefix } from '../../values/address.js';
+import type { Attached, Recorded, WiredLink } from '../attached.js';
 import type { MadeLink } from '../made-link/made-link.js';
 
 /** A point-to-point link: gateways on the host's end, a host route for each address of the guest. */
 export interface RoutedLink extends Attached {
   readonly kind: 'routed-link';
-  /** The guest's addresses, canonical, in the order written. */
-  readonly addresses: readonly string[];
+  /** The guest's addresses, in the order written. */
+  readonly addresses: readonly Address[];
   /** Prefixes behind the guest, each with the guest's address that is its next hop. */
-  readonly routes: readonly { readonly to: string; readonly via: string }[];
+  readonly routes: readonly { readonly to: Prefix; readonly via: Address }[];
   /** Addresses of the host's end, of the families the guest has. */
-  readonly gateways: readonly string[];
+  readonly gateways: readonly Address[];
   /** Route table as `ip route` takes it; of a VRF, 'vrf NAME' until the host has told its number. */
   readonly table: string;
   /** The VRF that the link is put into. */
@@ -40,42 +38,19 @@ export function linksIn(links: readonly WiredLink[]): WiredRoutedLink[] {
   return links.filter((one): one is WiredRoutedLink => one.kind === 'routed-link');
 }
 
-/** Returns whether one of `claims` overlaps a claim of `link`. Both are canonical, so that few need to be parsed. */
+/** Returns whether one of `claims` overlaps a claim of `link`. Single addresses are compared as text, as most are. */
 export function holdsAny(link: RoutedLink, claims: readonly Prefix[]): boolean {
-  const addresses = new Set(link.addresses);
-  const wide = claims.filter(({ first, last }) => first !== last);
-  if (claims.some((claim) => addresses.has(bare(claim)))) return true;
-  if (wide.length === 0 && link.routes.length === 0) return false;
+  if (claims.some((claim) => link.addresses.some(({ prefix }) => prefix.text === claim.text))) return true;
+  if (link.routes.length === 0 && claims.every(isSingle)) return false;
   return claimsOf(link).some((held) => claims.some((claim) => overlaps(held, claim)));
 }
 
-/**
- * Who looks at all guests at once asks for each of them again and again, and reading addresses takes most of that time.
- */
-const CLAIMS = new WeakMap<RoutedLink, readonly Prefix[]>();
-
 /** Returns every destination that the host routes to this link. */
-export function claimsOf(link: RoutedLink): readonly Prefix[] {
-  const known = CLAIMS.get(link);
-  if (known !== undefined) return known;
-  const claims = [
-    ...link.addresses.map((text) => hostPrefix(parseAddress(text))),
-    ...link.routes.map((route) => parsePrefix(route.to)),
-  ];
-  CLAIMS.set(link, claims);
-  return claims;
+export function claimsOf({ addresses, routes }: RoutedLink): Prefix[] {
+  return [...addresses, ...routes.map(({ to }) => to)].map(asPrefix);
 }
 
 /** Returns the families of a routed link's addresses. */
-export function familiesOf(routed: RoutedLink): ReadonlySet<Family> {
-  return new Set(routed.addresses.map((address) => parseAddress(address).family));
-}
-
-/**
- * Returns the addresses whose lookup tells who holds a prefix. Looking up beats listing: on a full table a list takes a
- * hundred times longer. A longer route inside the prefix can hide the prefix at one address, hardly at both ends.
- */
-export function probesOf(claim: Prefix): string[] {
-  const first = claim.text.slice(0, claim.text.indexOf('/'));
-  return distinct([first, parseAddress(lastAddress(claim)).text]);
+export function familiesOf({ addresses }: RoutedLink): ReadonlySet<Family> {
+  return new Set(addresses.map(({ family }) => family));
 }

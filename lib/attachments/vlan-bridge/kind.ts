@@ -3,11 +3,11 @@ import * as z from 'zod/mini';
 import { trackedBy } from '../../intent/policy.js';
 import type { Scope } from '../../kernel/observation.js';
 import { disableIpv6Path } from '../../state/objects/sysctl.js';
-import { ownPrefix } from '../../values/address.js';
+import { asPrefix } from '../../values/address.js';
 import { accessPort, formatMembership } from '../../values/vlan.js';
 import { type AttachmentKind, distinct } from '../attached.js';
 import { IPV6_PROBE } from '../made-link/state.js';
-import { attached, policy, prefix, word } from '../schema.js';
+import { attached, guarded, own, policy, recorded, word } from '../schema.js';
 import { assertVlanBridge } from './check.js';
 import { deriveVlanBridge } from './derive.js';
 import { desiredPort, observedPort } from './state.js';
@@ -19,8 +19,7 @@ export const vlanBridge: AttachmentKind<VlanBridge, PlacedVlanBridge> = {
   waitsForMigration: false,
   schema: z.object({
     kind: z.literal('vlan-bridge'), ...attached, bridge: word, vid: z.number(), parent: word,
-    isolated: z.optional(z.boolean()),
-    declared: z.optional(z.array(prefix)), policy,
+    isolated: z.optional(z.boolean()), ...guarded, declared: z.optional(z.array(own)), policy, ...recorded,
   }),
   derive: deriveVlanBridge,
   place: (one) => (one.link === undefined ? { lacks: 'link' } : {
@@ -40,14 +39,14 @@ export const vlanBridge: AttachmentKind<VlanBridge, PlacedVlanBridge> = {
   desired: desiredPort,
   observed: observedPort,
   guard: ({ bridge, declared = [], policy: words, isolated }) => ({
-    how: 'port', own: declared.map(ownPrefix), gateways: [], tagged: 'never', policy: words,
+    how: 'port', own: declared.map(asPrefix), gateways: [], tagged: 'never', policy: words,
     isolated: isolated === true, bridge,
     segments: [bridge],
   }),
   guestEnd: ({ vid }) => ({ how: 'bridged', vlans: accessPort(vid) }),
   dependsOn: (one) => ({ links: [], shared: bridgeLinks(useOf(one)), carried: new Map() }),
   shown: ({ bridge, vid, declared = [] }) => ({
-    bridge, vlans: accessPort(vid), addresses: declared, routes: [], network: `${bridge}: ${formatMembership(accessPort(vid))}`,
+    bridge, vlans: accessPort(vid), addresses: declared.map(({ text }) => text), routes: [], network: `${bridge}: ${formatMembership(accessPort(vid))}`,
   }),
   words: ({ bridge, vid, parent, isolated }) => `port of bridge ${bridge}, VLAN ${vid} of ${parent}${isolated === true ? ', isolated' : ''}`,
   withPlaceholders: (one, name) => ({ ...one, link: one.link ?? name }),
@@ -58,7 +57,9 @@ export const bridgeUse: AttachmentKind<BridgeUse> = {
   isSatellite: true,
   staysUntilRelease: true,
   waitsForMigration: false,
-  schema: z.object({ kind: z.literal('bridge-use'), ...attached, vid: z.number(), parent: word, sub: word }),
+  schema: z.object({
+    kind: z.literal('bridge-use'), ...attached, vid: z.number(), parent: word, sub: word, ...guarded, ...recorded,
+  }),
   place: (one) => ({ links: [one] }),
   // Guests share the names.
   names: () => [],

@@ -5,6 +5,7 @@
  */
 import { type OneVlan, subinterfaceName } from '../../config/bridge-tables.js';
 import type { Policy } from '../../intent/policy.js';
+import type { Own } from '../../values/address.js';
 import type { Attached, Recorded, WiredLink } from '../attached.js';
 
 /** A port of a bridge on which all is one VLAN. */
@@ -16,10 +17,8 @@ export interface VlanBridge extends Attached {
   readonly parent: string;
   /** undefined: not declared, and then not guestwire's to set. */
   readonly isolated: boolean | undefined;
-  /**
-   * Addresses and prefixes the guest declares as its own, canonical; of a family without any, sources are not checked.
-   */
-  readonly declared?: readonly string[] | undefined;
+  /** What the guest declares as its own; of a family without any, sources are not checked. */
+  readonly declared?: readonly Own[] | undefined;
   readonly policy: Policy;
 }
 

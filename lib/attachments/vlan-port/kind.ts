@@ -2,10 +2,10 @@
 import * as z from 'zod/mini';
 import { trackedBy } from '../../intent/policy.js';
 import type { Scope } from '../../kernel/observation.js';
-import { ownPrefix } from '../../values/address.js';
+import { asPrefix } from '../../values/address.js';
 import { accessPort, formatMembership } from '../../values/vlan.js';
 import type { AttachmentKind, Guard } from '../attached.js';
-import { attached, policy, prefix, word } from '../schema.js';
+import { attached, guarded, own, policy, recorded, word } from '../schema.js';
 import { assertPort, assertUplinksCarry } from './check.js';
 import { deriveVlanPort } from './derive.js';
 import { desiredPort, observedPort } from './state.js';
@@ -16,9 +16,10 @@ export const vlanPort: AttachmentKind<VlanPort, PlacedPort> = {
   staysUntilRelease: false,
   waitsForMigration: false,
   schema: z.object({
-    kind: z.literal('vlan-port'), ...attached, bridge: word, uplinks: z.array(word), isolated: z.optional(z.boolean()),
-    declared: z.optional(z.array(prefix)), policy: z.optional(policy),
+    kind: z.literal('vlan-port'), ...attached, bridge: word,
     vlans: z.array(z.object({ vid: z.number(), pvid: z.boolean(), untagged: z.boolean() })),
+    isolated: z.optional(z.boolean()), uplinks: z.array(word), ...guarded, declared: z.optional(z.array(own)),
+    policy: z.optional(policy), ...recorded,
   }),
   derive: deriveVlanPort,
   place: (port) => {
@@ -41,7 +42,7 @@ export const vlanPort: AttachmentKind<VlanPort, PlacedPort> = {
   }),
   joins: ({ bridge }) => ({ bridge, filters: true }),
   shown: ({ bridge, vlans, declared = [] }) => ({
-    bridge, vlans, addresses: declared, routes: [], network: `${bridge ?? '?'}: ${formatMembership(vlans)}`,
+    bridge, vlans, addresses: declared.map(({ text }) => text), routes: [], network: `${bridge ?? '?'}: ${formatMembership(vlans)}`,
   }),
   words: ({ bridge, vlans, isolated }) =>
     `VLAN port on ${bridge ?? 'the bridge of its network'}: ${formatMembership(vlans)}${isolated === true ? ', isolated' : ''}`,
@@ -66,7 +67,7 @@ function scope({ link, bridge, uplinks, policy: words }: VlanPort, use: 'wanted'
 function guard({ bridge, vlans, declared = [], policy: words, isolated }: VlanPort): Guard {
   const isAccess = vlans.length === 1 && vlans[0]?.untagged === true;
   return {
-    how: 'port', own: declared.map(ownPrefix), gateways: [], tagged: isAccess ? 'never' : 'members', policy: words,
+    how: 'port', own: declared.map(asPrefix), gateways: [], tagged: isAccess ? 'never' : 'members', policy: words,
     isolated: isolated === true, bridge, segments: vlans.map(({ vid }) => `${bridge ?? ''} vlan ${vid}`),
   };
 }

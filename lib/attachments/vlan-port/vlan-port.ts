@@ -1,5 +1,6 @@
 /** A port of a VLAN-aware Linux bridge, as a value. */
 import type { Policy } from '../../intent/policy.js';
+import type { Own } from '../../values/address.js';
 import type { VlanMember } from '../../values/vlan.js';
 import type { Attached, Recorded, WiredLink } from '../attached.js';
 
@@ -13,10 +14,8 @@ export interface VlanPort extends Attached {
   readonly isolated: boolean | undefined;
   /** Ports of the bridge towards the world, from the host config: they carry this port's VLANs, too. */
   readonly uplinks: readonly string[];
-  /**
-   * Addresses and prefixes the guest declares as its own, canonical; of a family without any, sources are not checked.
-   */
-  readonly declared?: readonly string[] | undefined;
+  /** What the guest declares as its own; of a family without any, sources are not checked. */
+  readonly declared?: readonly Own[] | undefined;
   /** Absent in entries of releases that knew no policy on VLAN ports: the port then has none. */
   readonly policy?: Policy | undefined;
 }

@@ -1,5 +1,5 @@
 /** Objects that make a guest reachable: addresses of the host, routes, policy rules and neighbour proxies. */
-import { type Family, familyName } from '../../values/address.js';
+import { type Family, familyName, isLinkLocal } from '../../values/address.js';
 import type { ObjectKind } from '../object-kind.js';
 
 export interface Address {
@@ -119,9 +119,9 @@ export const neighbourProxy: ObjectKind<NeighbourProxy> = {
 function addressFlags(text: string): string {
   // The kernel uses a deprecated address as a source only where the host has no other. An address that many links have
   // does not identify the host.
-  if (text.includes(':')) return text.startsWith('fe80:') ? ' nodad' : ' nodad preferred_lft 0';
+  if (text.includes(':')) return isLinkLocal({ text }) ? ' nodad' : ' nodad preferred_lft 0';
   // Link scope keeps the host from using the address as a source beyond this link (ip-address(8)).
-  return text.startsWith('169.254.') ? ' scope link' : '';
+  return isLinkLocal({ text }) ? ' scope link' : '';
 }
 
 function routeWords({ to, via, dev, table, protocol }: Route): string {

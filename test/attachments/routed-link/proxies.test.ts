@@ -5,10 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { RoutedLink } from '../../../lib/attachments/routed-link/routed-link.js';
+import type { Stored } from '../../../lib/attachments/schema.js';
 import { createJournal } from '../../../lib/journal/journal.js';
 import type { Host } from '../../../lib/reconcile/host.js';
 import { release, unwire, wire } from '../../../lib/reconcile/reconcile.js';
 import type { WireRequest } from '../../../lib/reconcile/request.js';
+import { attachmentOf } from '../../fakes/attachments.js';
 import { type FakeHost, type FakeKernel, fakeKernel } from '../../fakes/kernel.js';
 import { POLICY } from '../../fakes/policies.js';
 
@@ -45,13 +47,13 @@ function use(start: FakeHost): void {
 }
 
 function start(
-  n: number, addresses = [`192.0.2.1${n}`, `2001:db8::a${n}`], link: Partial<RoutedLink> = {},
+  n: number, addresses = [`192.0.2.1${n}`, `2001:db8::a${n}`], link: Partial<Stored<RoutedLink>> = {},
 ): WireRequest {
-  const attachment: RoutedLink = {
+  const attachment = attachmentOf({
     kind: 'routed-link', nic: 0, mac: `52:54:00:aa:bb:0${n}`, link: `vnet${n}`, addresses,
     routes: [], gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117, policy: POLICY,
     proxy: ['eno1'], ...link,
-  };
+  });
   return { guest: { name: `g${n}`, uuid: uuid(n) }, attachments: [attachment], fresh: true, incoming: false };
 }
 

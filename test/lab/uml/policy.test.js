@@ -5,10 +5,11 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { addBridge, addPort, hook, journal, ok, readText, run, sh, waitFor } from './lab.js';
+import { addBridge, addPort, hook, ok, readText, run, sh, waitFor } from './lab.js';
 import { checks, test } from './testing.js';
 
-const { decide } = /** @type {typeof import('../../../lib/index.js')} */ (await import('../../../dist/index.js'));
+const { createJournal, decide, parseAddress } = /** @type {typeof import('../../../lib/index.js')} */ (
+  /** @type {unknown} */ (await import('../../../dist/index.js')));
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const FLOWS = join(here, 'flows.py');
@@ -151,12 +152,12 @@ async function whoMeetsWhom() {
   const row = (/** @type {unknown[]} */ answers) => TABLE.map(([from, to, port], index) => `${from} to ${to}, ${port}: ${String(answers[index])}`);
   assert.deepEqual(row(met), row(TABLE.map(([, , , allowed]) => allowed)), 'what becomes of it');
   // As `guestwire explain` does, which takes a second a row in here.
-  const entries = journal().map((name) => /** @type {unknown} */ (JSON.parse(readText(`/run/guestwire/${name}`))));
-  const guests = /** @type {import('../../../lib/journal/journal.js').Holding[]} */ (entries);
-  const said = TABLE.map(([from, to, port]) =>
-    decide({ from: towards(from, to), to: towards(to, from), proto: 'tcp', port }, {
-      guests, host: new Set([addressOf('host')]), quarantined: new Set(),
-    }).verdict === 'passes');
+  const guests = createJournal('/run/guestwire', (message) => { throw new Error(message); }).list();
+  const said = TABLE.map(([from, to, port]) => {
+    const ends = { from: parseAddress(towards(from, to)), to: parseAddress(towards(to, from)) };
+    const parties = { guests, host: new Set([addressOf('host')]), quarantined: new Set() };
+    return decide({ ...ends, proto: 'tcp', port }, parties).verdict === 'passes';
+  });
   assert.deepEqual(row(said), row(TABLE.map(([, , , allowed]) => allowed)), 'what is said of it');
   const { code, stdout } = await guestwire(
     'explain', 'iso', '--from', addressOf('web'), '--to', addressOf('iso'), '--proto', 'tcp', '--port', '443',
