@@ -1,7 +1,7 @@
 /**
  * The journal's schema of what every attachment has: it reads text, and gives values. Strict, since each value may
- * become part of a line for `ip`, `bridge` or `nft`: each is one word there. Names of guests are free, and never part of
- * a line as they are. The keys of a schema stand in the order in which an attachment has them, so that an entry is
+ * become part of a line for `ip`, `bridge` or `nft`: each is one word there. Names of guests are free, and no line holds
+ * them as they are. The keys of a schema stand in the order in which an attachment has them, so that an entry is
  * written again as it was read.
  */
 import * as z from 'zod/mini';

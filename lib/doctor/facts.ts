@@ -79,7 +79,8 @@ function nicsOf(
       const end = asked && guestEndOf(asked);
       const link = asked?.link === undefined || asked.link.startsWith('vnet') ? 'vnet*' : asked.link;
       return {
-        guest: domain.name, mac, addresses: end?.how === 'routed' ? end.addresses.map(({ text }) => text) : [], bridge: shown?.bridge,
+        guest: domain.name, mac, bridge: shown?.bridge,
+        addresses: end?.how === 'routed' ? end.addresses.map(({ text }) => text) : [],
         vids: shown?.vlans?.map(({ vid }) => vid) ?? [], link, running,
       };
     });

@@ -65,7 +65,8 @@ export function servedLink(wired: Wired, uuid: string, config: ServeConfig): Ser
   const head = `# Written by guestwire for guest ${uuid} NIC ${nic}, link ${link} with ifindex ${ifindex}.\n`;
   const texts = new Map<Service, string>();
   if (mac !== undefined && /^[0-9a-f:]{17}$/.test(mac)) {
-    texts.set(DHCP, head + dnsmasqConf({ link, mac, addresses: end.addresses, gateway: of('inet', end.gateways)[0] }, config));
+    const [gateway] = of('inet', end.gateways);
+    texts.set(DHCP, head + dnsmasqConf({ link, mac, addresses: end.addresses, gateway }, config));
   }
   if (of('inet6', end.addresses).length > 0) {
     const prefixes = end.routes.map(({ to }) => to).filter(({ family, length }) => family === 'inet6' &&
