@@ -1,6 +1,6 @@
 /**
- * The journal's schema of what every attachment has: it reads text, and gives values. It is strict, since each value may
- * become part of a line for `ip`, `bridge` or `nft`: each is one word there. Names of guests are free; no line holds
+ * The journal's schema of what every attachment has: it reads text, and gives values. It is strict: each value may
+ * become part of a line for `ip`, `bridge` or `nft`, and is one word there. Names of guests are free; no line holds
  * them as they are. The keys of a schema stand in the order in which an attachment has them, so an entry is written
  * again as it was read.
  */
