@@ -33,7 +33,8 @@ export type { LinkFacts, Observation, RouteFacts, Scope } from './kernel/observa
 export { type Batch, type BatchLine, render } from './state/render.js';
 export type { Allow, Direction, Peer, Policy, PortRange, Profile, Proto, Trust, TrustWord } from './intent/policy.js';
 export type { Past } from './reconcile/host.js';
-export { type Plan, planFor, planRelease } from './reconcile/plan.js';
+export { type Plan, planFor } from './reconcile/plan.js';
+export { planRelease } from './reconcile/release-plan.js';
 export { type Host, pastOf } from './reconcile/host.js';
 export { planWiring, release, releaseRunning, unwire, wire, wireAll } from './reconcile/reconcile.js';
 export type { StartMode, Wanted, WireRequest } from './reconcile/request.js';

@@ -68,7 +68,7 @@ export function madeBridgeIlls(bridges: readonly MadeBridgeHealth[]): Found[] {
     return [
       ...(state === 'down' ? [ill(`parent ${quote(parent)} of bridge ${quote(name)} is down`, `ip link set dev ${parent} up`)] : []),
       ...(within === undefined ? [] : [ill(`parent ${quote(parent)} of bridge ${quote(name)} is a port of ${quote(within)}, which filters VLANs`, `bridge vlan add dev ${within} vid ${vid} self && bridge vlan add dev ${parent} vid ${vid}, and parent = "${within}" in the host config`)]),
-      ...(stray === undefined ? [] : [ill(`sub-interface ${quote(stray)} is not a port of bridge ${quote(name)}`, `ip link set dev ${stray} master ${name} || ip link del ${stray}`)]),
+      ...(stray === undefined ? [] : [ill(`sub-interface ${quote(stray)} is not a port of bridge ${quote(name)}`, `ip link set dev ${stray} master ${name} (its addresses stop working; move them first), or remove the sub-interface if the host does not use it`)]),
     ];
   });
 }

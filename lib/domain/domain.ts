@@ -18,6 +18,8 @@ export const METADATA_NAMESPACE = 'urn:guestwire:1';
 export interface Domain {
   /** Driver: 'qemu', 'kvm', 'lxc', 'xen' and so on; libvirt always prints it. */
   readonly type: string | undefined;
+  /** libvirt's number of this run of the guest; undefined in inactive XML. */
+  readonly id?: number | undefined;
   /** As written, white space included, never empty. */
   readonly name: string;
   /** Lower case with hyphens; absent in a hand-written XML that libvirt has not defined yet. */
@@ -126,11 +128,16 @@ export function parseDomain(xml: string | Uint8Array): Domain {
   const interfaces = children(root, 'devices').flatMap((devices) => children(devices, 'interface'));
   return {
     type: root.attributes.get('type'),
+    id: idOf(root.attributes.get('id')),
     name,
     uuid: uuidOf(name, child(root, 'uuid')?.text.trim()),
     nics: interfaces.map(nicOf),
     metadata: child(root, 'metadata')?.children.filter(({ uri }) => uri === METADATA_NAMESPACE) ?? [],
   };
+}
+
+function idOf(text: string | undefined): number | undefined {
+  return /^[0-9]{1,9}$/.test(text ?? '') ? Number(text) : undefined;
 }
 
 /** Returns what a `<vlan>` says: libvirt's, or its twin in guestwire's namespace with tags of the same namespace. */

@@ -16,6 +16,7 @@ import { describeLine } from '../state/words.js';
 import { leftoverShared } from '../survey/leftover-shared.js';
 import { allProtocols, garbageIn, hostBeside } from '../survey/leftovers.js';
 import { survey, tasksOf } from '../survey/survey.js';
+import { once } from '../system/log.js';
 import { quote } from '../values/quote.js';
 import { type Answer, askGuests, isLibvirts, readGuests } from './ask-libvirt.js';
 import { dryEffects, type Effects, realEffects } from './effects.js';
@@ -32,13 +33,13 @@ const HOLDER = 'guestwire reconcile --all';
  * removed.
  */
 export async function reconcileAll(given: Io): Promise<number> {
-  const io = warningOnce(given);
+  const io = { ...given, warn: once(given.warn) };
   return reconcileHost(io, realEffects(io));
 }
 
 /** Prints what {@link reconcileAll} would do and returns what it would return, and changes nothing. */
 export async function previewAll(given: Io): Promise<number> {
-  const io = warningOnce(given);
+  const io = { ...given, warn: once(given.warn) };
   return reconcileHost(io, dryEffects(io));
 }
 
@@ -199,10 +200,4 @@ async function releaseEnded({ io, effects, done: { touched } }: Task): Promise<D
     }
   });
   return touched.filter((one) => !ended.includes(one));
-}
-
-/** Every look at a damaged file would tell of it. */
-function warningOnce(io: Io): Io {
-  const said = new Set<string>();
-  return { ...io, warn: (text) => { if (!said.has(text)) io.warn(text); said.add(text); } };
 }

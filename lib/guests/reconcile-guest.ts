@@ -59,13 +59,12 @@ function overtaken({ name }: Guest, what: string): OvertakenError {
 export async function wireGuest(work: GuestWork): Promise<Done> {
   const { io, inquiry } = work;
   const journal = journalOf(io);
-  const xml = await inquiry.xml();
-  const domain = parseDomain(xml);
+  const domain = parseDomain(await inquiry.xml());
   const guest = guestOf(domain);
   // Whoever starts or ends the guest from here on leaves another stamp; whoever did so before, another id.
   const stamp = stampOf(journal, guest);
   const id = await inquiry.id();
-  if (id === undefined || String(id) !== idIn(xml)) throw overtaken(guest, 'ended or was started again meanwhile');
+  if (id === undefined || id !== domain.id) throw overtaken(guest, 'ended or was started again meanwhile');
   const config = loadConfig(io.settings.config);
   const attachments = deriveAttachments(domain, config, io.warn);
   work.onAsked?.(domain, attachments);
@@ -137,10 +136,6 @@ async function assertSame(work: GuestWork, guest: Guest, { id, stamp }: Run): Pr
     await release(host, guest.uuid);
   });
   throw overtaken(guest, 'ended meanwhile: its wiring is released');
-}
-
-function idIn(xml: string): string | undefined {
-  return /<domain\b[^>]*?\sid=['"](\d+)['"]/.exec(xml)?.[1];
 }
 
 async function served(

@@ -10,8 +10,9 @@ import type { Attachment } from '../attachments/kinds.js';
 import { configMayMake, configMentions, type ConfigReading, configReading } from '../config/file.js';
 import { defaultConfig, type HostConfig } from '../config/host-config.js';
 import { agentLockOf, type Settings } from '../config/paths.js';
-import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain/domain.js';
+import { type Domain, parseDomain } from '../domain/domain.js';
 import { guestLabel, guestOf, nicLabel } from '../domain/guest.js';
+import { mentionsIn } from '../domain/mentions.js';
 import { ConfigError, DomainXmlError, GuestwireError, labelled, NotAllowedError } from '../errors.js';
 import { createJournal, type Journal } from '../journal/journal.js';
 import { createKernel } from '../kernel/kernel.js';
@@ -266,13 +267,12 @@ function understand({ call: { stdin, operation }, config: reading }: Run, log?: 
  * that a broken config or a stranger's XML brought here, the failure is guestwire's own affair and the guest starts.
  */
 function concerns({ guest, stdin, settings }: HookCall): boolean {
-  const xml = Buffer.from(stdin).toString('utf8');
-  if (xml.includes(METADATA_NAMESPACE) || /<vlan[\s/>]/.test(xml)) return true;
-  const valuesOf = (attribute: string): string[] => [...xml.matchAll(new RegExp(`<source [^>]*\\b${attribute}=['"]([^'"]*)`, 'g'))].map(([, value = '']) => value);
+  const { asks, networks, bridges } = mentionsIn(Buffer.from(stdin).toString('utf8'));
+  if (asks) return true;
   try {
     if (!statSync(settings.config).isFile()) return false;
     const text = readFileSync(settings.config, 'utf8');
-    return configMentions(text, [guest, ...valuesOf('network')]) || configMayMake(text, valuesOf('bridge'));
+    return configMentions(text, [guest, ...networks]) || configMayMake(text, bridges);
   } catch {
     // A config that cannot be read names no guest.
     return false;

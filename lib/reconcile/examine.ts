@@ -33,17 +33,32 @@ export async function examine(
   const observation = await observeFor(host, {
     wanted, recorded, ...(asksFilters && { filters: familiesOf([...wanted, ...recorded]) }),
   });
-  const others = rivals.map(({ guest: { name }, wired }) => ({ name, attachments: wired }));
-  const guestName = (uuid: string): string | undefined => host.journal.read(uuid)?.guest.name;
   // What these guests hold together is theirs: one of them may take over what another gives up.
   const own = [...wanted, ...recorded];
   for (const { guest, attachments } of members) {
-    preflight(guest.name, attachments, {
-      observation, others, recorded: own, guestName,
-      isUnfinished: (dev) => isUnfinished(host.journal.readLedger(), dev),
-    });
+    assertPossible(host, observation, { name: guest.name, attachments, recorded: own, rivals });
   }
   return observation;
+}
+
+interface Asking {
+  readonly name: string;
+  readonly attachments: readonly Attachment[];
+  /** Links whose addresses are no conflict. */
+  readonly recorded: readonly (Attachment | Wired)[];
+  readonly rivals: readonly Holding[];
+}
+
+/** Throws unless the host can give a guest what it asks for, with what the journal knows of the host. */
+export function assertPossible(
+  { journal }: Pick<Host, 'journal'>, observation: Observation, { name, attachments, recorded, rivals }: Asking,
+): void {
+  preflight(name, attachments, {
+    observation, recorded,
+    others: rivals.map(({ guest, wired }) => ({ name: guest.name, attachments: wired })),
+    guestName: (uuid) => journal.read(uuid)?.guest.name,
+    isUnfinished: (dev) => isUnfinished(journal.readLedger(), dev),
+  });
 }
 
 interface Asked extends Partial<Pick<Scope, 'filters'>> {

@@ -14,7 +14,7 @@ import type { Observation } from '../kernel/observation.js';
 import { diff, type Operation } from '../state/diff.js';
 import { type NetObject, type NetState, netState, withoutRoutes, withoutVlans } from '../state/netstate.js';
 import {
-  isBroken, isGrant, isLeftover, isMade, isSeenAgain, isSetting, isShared, keyOf, numberOf, queueOf,
+  isBroken, isGrant, isLeftover, isSeenAgain, isSetting, isShared, keyOf, numberOf, queueOf,
 } from '../state/objects.js';
 import { type Batch, flushBatch, render } from '../state/render.js';
 import type { Past, Recorded } from './host.js';
@@ -84,24 +84,6 @@ export function planFilterOf(entry: Entry, observation: Observation, past: Past)
   };
 }
 
-/**
- * Returns the plan that puts back what was there before the guest, as far as its links still exist. Made links go with
- * all that is on them, unless `keepMade`: libvirt still uses them.
- */
-export function planRelease(
-  entry: Entry, observation: Observation, { keepMade, past }: { keepMade: boolean; past: Past },
-): Plan {
-  const living = livingOf(entry.wired, observation);
-  const kept = keepMade ? living.filter(staysUntilRelease) : [];
-  const target = { wired: kept, past, incoming: false };
-  if (keepMade) return planTowards(
-    [...ofLinks(entry.original, living), ...observedState(living, observation).filter(isMade)], observation, target,
-  );
-  // A macvtap goes with the veth end below it.
-  const going = new Set(living.filter(staysUntilRelease).map(({ nic }) => nic));
-  return planTowards(ofLinks(entry.original, living.filter(({ nic }) => !going.has(nic))), observation, target);
-}
-
 /** Returns the plan that undoes as much of `plan` as is done. A link that went away took its objects with it. */
 export function planUndo(plan: Plan, observation: Observation, past: Past): Plan {
   const observed = look(observation, plan, { ...past, ledger: plan.ledger.during });
@@ -136,7 +118,8 @@ export function originalOf({ touched, observed }: Plan, entry: Recorded | undefi
   return netState([...first, ...before]);
 }
 
-function planTowards(
+/** Returns the plan that leads from what is observed to `own` and what guests share. */
+export function planTowards(
   own: NetState, observation: Observation,
   { wired, past, incoming }: { wired: readonly Wired[]; past: Past; incoming: boolean },
 ): Plan {
@@ -187,7 +170,7 @@ function wiredOf(entries: readonly Holding[]): Wired[] {
   return entries.flatMap(({ wired }) => wired);
 }
 
-function ofLinks(state: NetState, attachments: readonly Placed[]): NetState {
+export function ofLinks(state: NetState, attachments: readonly Placed[]): NetState {
   const links = new Set(attachments.map(({ link }) => link));
   return state.filter(({ dev }) => links.has(dev));
 }

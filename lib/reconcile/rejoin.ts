@@ -1,13 +1,14 @@
 /**
- * Ports that lost their bridge: it was deleted and made again, and nobody puts running guests' taps back (libvirt 9.0
- * does so only when its daemon starts). An action before the plan, no operation of it: release has nothing to take
- * back.
+ * Ports that lost their bridge: it was deleted and made again, and no program puts running guests' taps back (libvirt
+ * 9.0 does so only when its daemon starts). This is an action before the plan and no operation of it: release has
+ * nothing to take back.
  */
 import { bridgeOf } from '../attachments/attachment.js';
 import { nicLabel } from '../domain/guest.js';
 import { underNewNames } from '../journal/renamed-links.js';
 import { type BridgeFacts, EMPTY_SCOPE } from '../kernel/observation.js';
 import type { Operation } from '../state/diff.js';
+import { keyOf, type NetObject } from '../state/objects.js';
 import { render } from '../state/render.js';
 import { quote } from '../values/quote.js';
 import { type Host, readEntry, type Records } from './host.js';
@@ -37,10 +38,10 @@ export async function rejoin(
     if (facts === undefined || facts.master !== undefined || bridge === undefined || (filters && !bridge.filtering)) {
       continue;
     }
-    const joins: Operation = { key: `master ${dev}`, before: undefined, after: { kind: 'master', dev, master } };
-    await host.kernel.run(
-      render([joins, ...isolates(dev, nics[nic]?.isolated), ...revokes(dev, bridge)]), 'stop-at-failure', EMPTY_SCOPE,
-    );
+    const joins = [{ kind: 'master' as const, dev, master }, ...isolates(dev, nics[nic]?.isolated)].map(adding);
+    // In this order: a link has VLANs only as a port.
+    const changes = render([...joins, ...revokes(dev, bridge).map(removing)]);
+    await host.kernel.run(changes, 'stop-at-failure', EMPTY_SCOPE);
     host.log(`${nicLabel(guest.name, { index: nic, mac })}: put ${quote(dev)} back into bridge ${quote(master)}`);
     any = true;
   }
@@ -51,15 +52,19 @@ export async function rejoin(
  * libvirt's own <port isolated>, which is no intent of guestwire's, is lost with the bridge (libvirt 11 sets it when it
  * makes the port).
  */
-function isolates(dev: string, isolated: string | undefined): Operation[] {
-  return isolated === 'yes'
-    ? [{ key: `isolated ${dev}`, before: undefined, after: { kind: 'isolated', dev, on: true } }]
-    : [];
+function isolates(dev: string, isolated: string | undefined): NetObject[] {
+  return isolated === 'yes' ? [{ kind: 'isolated', dev, on: true }] : [];
 }
 
-/** The default PVID is nobody's grant, and the plan that removes it takes a tenth of a second to be made. */
-function revokes(dev: string, { defaultPvid: vid }: BridgeFacts): Operation[] {
-  return vid === 0
-    ? []
-    : [{ key: `vlan ${dev} ${vid}`, before: { kind: 'vlan', dev, vid, pvid: true, untagged: true }, after: undefined }];
+/** The default PVID is no permission, and the plan that removes it takes a tenth of a second to be made. */
+function revokes(dev: string, { defaultPvid: vid }: BridgeFacts): NetObject[] {
+  return vid === 0 ? [] : [{ kind: 'vlan', dev, vid, pvid: true, untagged: true }];
+}
+
+function adding(after: NetObject): Operation {
+  return { key: keyOf(after), before: undefined, after };
+}
+
+function removing(before: NetObject): Operation {
+  return { key: keyOf(before), before, after: undefined };
 }

@@ -1,13 +1,16 @@
 /** What taking a guest's wiring away would do: planned here, carried out by `release` and its kin in reconcile.ts. */
 import { scopeOf } from '../attachments/scope.js';
-import { leftState } from '../attachments/state.js';
+import { staysUntilRelease } from '../attachments/attachment.js';
+import { leftState, observedState } from '../attachments/state.js';
+import { livingOf } from '../attachments/wired.js';
 import { CommandError } from '../errors.js';
 import type { Entry } from '../journal/journal.js';
 import { NO_TABLE } from '../kernel/nft-output.js';
 import type { FilterFacts, Observation, Scope } from '../kernel/observation.js';
 import { type NetState, withoutVlans } from '../state/netstate.js';
+import { isMade } from '../state/objects.js';
 import { type Host, type Past, pastOf, readEntry, type Records } from './host.js';
-import { type Plan, planRelease } from './plan.js';
+import { ofLinks, type Plan, planTowards } from './plan.js';
 
 export interface TakeBack {
   readonly keepMade: boolean;
@@ -33,6 +36,24 @@ export async function planTakeBack(
   const entry = { ...recorded, original: target(recorded.original) };
   const { observation, blind } = await look(host, scopeOf([], entry.wired));
   return { entry, past, plan: planRelease(entry, observation, { keepMade, past }), blind };
+}
+
+/**
+ * Returns the plan that puts back what was there before the guest, as far as its links still exist. Made links go with
+ * all that is on them, unless `keepMade`: libvirt still uses them.
+ */
+export function planRelease(
+  entry: Entry, observation: Observation, { keepMade, past }: { keepMade: boolean; past: Past },
+): Plan {
+  const living = livingOf(entry.wired, observation);
+  const kept = keepMade ? living.filter(staysUntilRelease) : [];
+  const target = { wired: kept, past, incoming: false };
+  if (keepMade) return planTowards(
+    [...ofLinks(entry.original, living), ...observedState(living, observation).filter(isMade)], observation, target,
+  );
+  // A macvtap goes with the veth end below it.
+  const going = new Set(living.filter(staysUntilRelease).map(({ nic }) => nic));
+  return planTowards(ofLinks(entry.original, living.filter(({ nic }) => !going.has(nic))), observation, target);
 }
 
 /** Returns how a guest that runs on gives up its wiring: see `releaseRunning`. */

@@ -4,14 +4,13 @@
  * nothing.
  */
 import { nicsAmong, placedOf } from '../attachments/attachment.js';
-import { preflight } from '../attachments/check.js';
 import type { Attachment, Placed, Wired } from '../attachments/kinds.js';
 import { furtherScopeOf, scopeOf } from '../attachments/scope.js';
 import { familiesOf, livingOf } from '../attachments/wired.js';
 import { GuestwireError } from '../errors.js';
 import { underNewNames } from '../journal/renamed-links.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
-import { observeFor } from '../reconcile/examine.js';
+import { assertPossible, observeFor } from '../reconcile/examine.js';
 import { type Host, pastOfAll, readEntry } from '../reconcile/host.js';
 import { type Owner, ownersOf, type Subject, withOwner } from '../reconcile/owners.js';
 import { type Plan, planFor } from '../reconcile/plan.js';
@@ -120,15 +119,14 @@ export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner
   const recorded = asked.flatMap(({ entry }) => entry?.wired ?? []);
   const wanted = asked.flatMap((subject) => subject.wanted);
   const observation = await observeFor(host, { wanted, recorded, filters: [] });
-  const holders = asked.flatMap(({ guest, entry }) => (livingOf(entry?.wired ?? [], observation).length === 0 ? [] : [{
-    uuid: guest.uuid, name: guest.name, attachments: entry?.wired ?? [],
-  }]));
-  const guestName = (uuid: string): string | undefined => asked.find(({ guest }) => guest.uuid === uuid)?.guest.name;
+  const holders = asked.flatMap(({ entry }) =>
+    (entry === undefined || livingOf(entry.wired, observation).length === 0 ? [] : [entry]));
   return asked.flatMap(({ guest, entry, wanted: attachments }) => {
     const there = attachments.filter(({ link }) => link === undefined || observation.links.has(link));
+    const rivals = holders.filter((holder) => holder.guest.uuid !== guest.uuid);
     try {
-      preflight(guest.name, there, {
-        observation, others: holders.filter(({ uuid }) => uuid !== guest.uuid), recorded: entry?.wired ?? [], guestName,
+      assertPossible(host, observation, {
+        name: guest.name, attachments: there, recorded: [...there, ...entry?.wired ?? []], rivals,
       });
       return [];
     } catch (error) {
