@@ -13,7 +13,11 @@ const UUID = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01';
 let netns: Netns;
 let dir: string;
 
-beforeAll(async () => { netns = await openNetns(); });
+beforeAll(async () => {
+  netns = await openNetns();
+  // An address that comes up while a test looks would differ from before.
+  netns.sh('echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad');
+});
 afterAll(() => { netns.close(); });
 afterEach(() => { rmSync(dir, { recursive: true, force: true }); });
 beforeEach(() => {
