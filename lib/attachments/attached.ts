@@ -69,7 +69,7 @@ export interface Holder {
   }[];
 }
 
-/** The links of an attachment, or the word for what libvirt has not named yet. */
+/** The links of an attachment, or what libvirt did instead of giving it one: 'created no link for it'. */
 export type Placing<P> = { readonly links: readonly P[] } | { readonly lacks: string };
 
 /** How a link is guarded: as a port of a bridge (nftables family bridge) or as a link of its own (netdev and inet). */

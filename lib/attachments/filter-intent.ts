@@ -74,7 +74,7 @@ export function portPolicyBy(where: string, wish: FilterWish, name: string): Pol
   const policy = { ...profileOf(wish, 'open'), ...whomOf(wish, name), offers: { dhcp: false, dns: [] } };
   const toHost = policy.allows.find(({ peers }) => peers.some(({ kind }) => kind === 'host'));
   if (toHost === undefined) return policy;
-  throw new UnsupportedError(`${where}: ${toHost.origin ?? '<gw:allow>'}: 'host' does not work on a VLAN port: a bridge cannot tell packets to this host from packets that it will route: name this host's addresses, and protect it with its own firewall`);
+  throw new UnsupportedError(`${where}: ${toHost.origin ?? '<gw:allow>'}: 'host' does not work on a VLAN port: name this host's addresses, and protect the host with its own firewall`);
 }
 
 /** Returns the policy of a routed link. Throws UnsupportedError for addresses that are said in the wrong place. */

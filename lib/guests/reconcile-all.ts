@@ -98,7 +98,7 @@ async function reconcileThem(host: Host, task: Task): Promise<void> {
   for (const { guest } of await goneOf(host, task)) {
     await attempt(task, async () => {
       await release(host, guest.uuid);
-      host.log(`guest ${quote(guest.name)}: forgotten: it is gone`);
+      host.log(`guest ${quote(guest.name)}: its record is removed: it no longer runs`);
     });
   }
   await heal(host, task);

@@ -65,7 +65,7 @@ export async function wireGuest(work: GuestWork): Promise<Done> {
   // Whoever starts or ends the guest from here on leaves another stamp; whoever did so before, another id.
   const stamp = stampOf(journal, guest);
   const id = await inquiry.id();
-  if (id === undefined || String(id) !== idIn(xml)) throw overtaken(guest, 'ended or was started again meanwhile');
+  if (id === undefined || String(id) !== idIn(xml)) throw overtaken(guest, 'ended or was started again during this command: run it again');
   const config = loadConfig(io.settings.config);
   const attachments = deriveAttachments(domain, config, io.warn);
   work.onAsked?.(domain, attachments);
@@ -93,7 +93,7 @@ export async function wireServed({ serve }: Pick<Effects, 'serve'>, host: Host, 
 }
 
 function assertStamp({ journal }: Pick<Host, 'journal'>, guest: Guest, stamp: string | undefined): void {
-  if (stampOf(journal, guest) !== stamp) throw overtaken(guest, 'was started or ended meanwhile');
+  if (stampOf(journal, guest) !== stamp) throw overtaken(guest, 'was started or ended during this command: run it again');
 }
 
 /**
@@ -130,13 +130,13 @@ interface Run {
 async function assertSame(work: GuestWork, guest: Guest, { id, stamp }: Run): Promise<void> {
   const now = await work.inquiry.id();
   if (now === id) return;
-  if (now !== undefined) throw overtaken(guest, 'was started again meanwhile');
+  if (now !== undefined) throw overtaken(guest, 'was started again during this command: run it again');
   await served(work, guest, async (host) => {
     // Its hook may have started it since, and waited for the lock no longer than this did.
     assertStamp(host, guest, stamp);
     await release(host, guest.uuid);
   });
-  throw overtaken(guest, 'ended meanwhile: its wiring is released');
+  throw overtaken(guest, 'ended during this command: its wiring is released');
 }
 
 function idIn(xml: string): string | undefined {

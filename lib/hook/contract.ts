@@ -101,7 +101,7 @@ async function announceIncoming(run: Run): Promise<void> {
   if (routed !== undefined && config.routed.migration !== 'manual' && !await isHeld(
     call.exec, agentLockOf(call.settings),
   )) {
-    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here: no agent runs on this host to notice when it has arrived: start the agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here once it has arrived`);
+    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here without an agent: run 'guestwire install --agent', or set 'migration = "manual"' in [routed] and reconcile after its arrival`);
   }
   if (attachments.length > 0) journal.markIncoming(guestOf(domain).uuid);
 }

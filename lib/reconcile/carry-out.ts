@@ -129,7 +129,7 @@ async function rollBack(host: Host, { members, plan, past }: Omit<Settling, 'inc
       else host.journal.write(entry);
     }
   } catch (error) {
-    const failed = new RollbackError(`${cause.message}; and it could not be undone: ${oneLine((error as Error).message)}`, { cause });
+    const failed = new RollbackError(`${cause.message}; the rollback failed too: ${oneLine((error as Error).message)}`, { cause });
     throw cause instanceof GuestwireError ? failed.placeAt(cause) : failed;
   }
 }

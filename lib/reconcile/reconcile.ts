@@ -22,7 +22,7 @@ import { ofRunning, planTakeBack, type TakeBack } from './release-plan.js';
 import type { Member, StartMode, Wanted, WireRequest } from './request.js';
 
 /** Told of a NIC that stays wired although nothing asks for it. */
-export const UNSPOKEN = "stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' removes the wiring";
+export const UNSPOKEN = "neither XML nor host config asks for this wiring now: it stays until 'guestwire reconcile'";
 
 /** Does for one guest what {@link wireAll} does. */
 export async function wire(host: Host, { guest, attachments, ...mode }: WireRequest): Promise<Plan> {
@@ -158,7 +158,7 @@ function placedIn({ guest, attachments }: Member): Placed[] {
     if ('links' in placing) return placing.links;
     const { nic, mac, link } = one;
     const where = nicLabel(guest.name, { index: nic, mac });
-    throw new HostError(`${where}: libvirt gives it no ${placing.lacks} to wire`, { cure: 'use an interface that has one' })
+    throw new HostError(`${where}: libvirt ${placing.lacks}`, { cure: 'use an interface type that has one' })
       .placeAt({ guest: guest.name, nic, mac, link }, where);
   });
 }
@@ -229,6 +229,6 @@ async function takeBack(host: Host, uuid: string, how: TakeBack): Promise<void> 
 async function collect(host: Host, stale: readonly Holding[]): Promise<void> {
   for (const entry of stale) {
     await release(host, entry.guest.uuid);
-    host.log(`guest ${quote(entry.guest.name)}: forgotten: its links are gone`);
+    host.log(`guest ${quote(entry.guest.name)}: its record is removed: its links are gone`);
   }
 }

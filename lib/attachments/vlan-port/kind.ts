@@ -23,8 +23,8 @@ export const vlanPort: AttachmentKind<VlanPort, PlacedPort> = {
   }),
   derive: deriveVlanPort,
   place: (port) => {
-    if (port.link === undefined) return { lacks: 'link' };
-    return port.bridge === undefined ? { lacks: 'Linux bridge' } : { links: [{ ...port, link: port.link }] };
+    if (port.link === undefined) return { lacks: 'created no link for it' };
+    return port.bridge === undefined ? { lacks: 'put it into no Linux bridge' } : { links: [{ ...port, link: port.link }] };
   },
   scope,
   check: (where, port, { observation }) => {
