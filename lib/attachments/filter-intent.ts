@@ -18,7 +18,10 @@ export interface FilterWish {
   readonly guest: FilterWords | undefined;
 }
 
-/** Whether somebody says something that means nothing without a VLAN or a routed link: a `<filterref>` does. */
+/**
+ * Returns whether metadata or host config asks for something that needs a VLAN or a routed link. A `<filterref>` does
+ * not count.
+ */
 export function asksForFilters({ metadata, guest }: FilterWish): boolean {
   return metadata !== undefined || guest !== undefined;
 }

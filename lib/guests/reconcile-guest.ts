@@ -27,7 +27,7 @@ export interface Turn {
 }
 
 export interface Wiring extends RunningGuest {
-  /** Of the guest's entry before libvirt was asked. */
+  /** The stamp of the guest's entry before libvirt was asked. */
   readonly stamp: string | undefined;
 }
 
@@ -55,14 +55,17 @@ function overtaken({ name }: Guest, what: string): OvertakenError {
   return new OvertakenError(`${guestLabel(name)} ${what}`).placeAt({ guest: name });
 }
 
-/** Wires a guest that runs here. Throws OvertakenError when it is not any more the one that was asked for. */
+/**
+ * Wires a guest that runs here. Throws OvertakenError when the guest was started again or ended since libvirt was
+ * asked.
+ */
 export async function wireGuest(work: GuestWork): Promise<Done> {
   const { io, inquiry } = work;
   const journal = journalOf(io);
   const xml = await inquiry.xml();
   const domain = parseDomain(xml);
   const guest = guestOf(domain);
-  // Whoever starts or ends the guest from here on leaves another stamp; whoever did so before, another id.
+  // A start or an end of the guest after this line leaves another stamp; one before this line, another id.
   const stamp = stampOf(journal, guest);
   const id = await inquiry.id();
   if (id === undefined || String(id) !== idIn(xml)) throw overtaken(guest, 'ended or was started again during this command: run it again');
@@ -85,7 +88,7 @@ export async function wireNow(host: Host, { stamp, ...running }: Wiring): Promis
   return makeRight(host, running);
 }
 
-/** Does what {@link wireNow} does, and serves what the guest has by then. */
+/** Does what {@link wireNow} does, and then serves the guest's links. */
 export async function wireServed({ serve }: Pick<Effects, 'serve'>, host: Host, wiring: Wiring): Promise<Part> {
   const plan = await wireNow(host, wiring);
   await serve(host, wiring.guest);
@@ -97,8 +100,8 @@ function assertStamp({ journal }: Pick<Host, 'journal'>, guest: Guest, stamp: st
 }
 
 /**
- * Releases what is left of a guest that does not run. `seen`: the stamp of its entry before libvirt was asked; when it
- * is another by now the guest has been started since.
+ * Releases what is left of a guest that does not run. `seen`: the stamp of its entry before libvirt was asked. When the
+ * stamp differs now, the guest was started since.
  */
 export async function releaseGuest(
   work: Omit<GuestWork, 'inquiry'>, guest: Guest, seen: string | undefined,
@@ -124,9 +127,7 @@ interface Run {
   readonly stamp: string | undefined;
 }
 
-/**
- * What was wired for a guest that ended meanwhile would stay; of one that was started again its hook has seen to it.
- */
+/** Releases a guest that ended while it was wired. The hook of a guest that was started again has done so already. */
 async function assertSame(work: GuestWork, guest: Guest, { id, stamp }: Run): Promise<void> {
   const now = await work.inquiry.id();
   if (now === id) return;

@@ -34,7 +34,7 @@ export function assertRoutedLink(where: string, routed: RoutedLink, { observatio
   }
 }
 
-/** A table number of guestwire's own choice could be anybody's, so a VRF is made by whoever knows the host. */
+/** guestwire makes no VRF: another program could use any table number that guestwire chooses. */
 function assertVrf(where: string, { vrf }: RoutedLink, { links }: Observation): void {
   if (vrf === undefined) return;
   const facts = links.get(vrf);

@@ -1,4 +1,4 @@
-/** What a routed link says of itself to the rest of the code. */
+/** The kind of a routed link. */
 import * as z from 'zod/mini';
 import type { Observation, Scope } from '../../kernel/observation.js';
 import { type Address, bare, contains, endsOf } from '../../values/address.js';

@@ -50,7 +50,7 @@ function plansFor({ wanted, concerned, records }: Request, observation: Observat
   return devsOf(request.concerned).map((dev) => planProxyLink(dev, request, observation));
 }
 
-/** Returns the links whose guests want to be found on `dev`. */
+/** Returns the links of the guests that ask for a proxy on `dev`. */
 function onProxy(dev: string, { wanted }: Request): string[] {
   return linksIn(wanted).filter((one) => proxyLinksOf(one).includes(dev)).map(({ link }) => link);
 }

@@ -1,6 +1,6 @@
 /**
- * Bridges of one VLAN and their sub-interfaces, which guests share. A link is guestwire's when its alias says so; a
- * link that a killed run made and gave no alias yet is known from the record of what was being made. guestwire uses an
+ * Bridges of one VLAN and their sub-interfaces, which guests share. The alias of a link tells that guestwire made it. A
+ * killed run may leave a link without an alias: the journal's record of links in the making has it. guestwire uses an
  * existing bridge, and an existing sub-interface that is its port, and never changes or removes them.
  */
 import * as z from 'zod/mini';
