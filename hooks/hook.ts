@@ -17,7 +17,8 @@ void runHook({ guest, operation, stdin: readStdin(), settings: settingsFrom(proc
 });
 
 /**
- * Whole before it returns: process.stderr leaves for later what a pipe has no room for (64 KiB), and there is no later.
+ * Writes the whole text before the process ends: process.stderr defers what a pipe has no room for (64 KiB), and the
+ * process ends before that.
  */
 function tell(text: string): void {
   try {

@@ -1,8 +1,8 @@
 /**
- * The agent: hears what libvirt and the kernel say, finds out whom it concerns, and has exactly those guests
- * reconciled, by the same path as `guestwire reconcile` and under the same lock. It holds no state that matters:
- * whatever it missed, a full check finds, and killed at any moment it leaves what its next run, or the guest's hook,
- * sets right.
+ * The agent: takes the events of libvirt and the kernel, finds the guests that they concern, and has exactly those
+ * guests reconciled, by the same path as `guestwire reconcile` and under the same lock. Its state does not matter: a
+ * full check finds every event that it missed. After a kill at any moment, its next run or the guest's hook completes
+ * the work.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { agentLockOf } from '../config/paths.js';
@@ -30,7 +30,7 @@ export interface AgentOptions {
   readonly onReload: (check: () => void) => void;
 }
 
-/** Milliseconds between full checks: for what no event tells, such as a sysctl or a route that somebody removed. */
+/** Milliseconds between full checks. Only they find a change without an event, such as a removed sysctl or route. */
 const FULL_CHECK = 300_000;
 /** Milliseconds between full checks that gaps ask for. */
 const GAP = 1_000;
@@ -76,8 +76,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
 }
 
 /**
- * Otherwise the first port that comes or goes has all guests of its bridge looked at, and the one concerned waits for
- * them.
+ * Without this, the first port that comes or goes makes the agent check all guests of its bridge, and the guest that it
+ * concerns waits for them.
  */
 function learnLinks({ follow }: AgentOptions, concerns: Concerns): void {
   follow({ tool: 'ip', args: ['-o', '-d', 'link', 'show'] }, (line, from) => {
@@ -86,7 +86,7 @@ function learnLinks({ follow }: AgentOptions, concerns: Concerns): void {
   });
 }
 
-/** A connection makes itself anew while its daemon is only away; one that is given up is replaced. */
+/** A connection reconnects while its daemon is away; a connection that gave up is replaced. */
 async function serve(options: AgentOptions, guests: Guests): Promise<void> {
   const { io, signal } = options;
   let [pause, said] = [PAUSE.first, ''];
@@ -130,7 +130,7 @@ async function listen(
   }
 }
 
-/** A daemon without networks is no reason not to watch its guests. */
+/** The agent watches the guests of a daemon without networks, too. */
 async function listenToNetworks(
   { io, signal }: Pick<AgentOptions, 'io' | 'signal'>, libvirt: Connection, guests: Guests,
 ): Promise<void> {
@@ -145,7 +145,7 @@ async function listenToNetworks(
 }
 
 function isOfConcern(event: LibvirtEvent): boolean {
-  // A title or somebody else's element wires nothing.
+  // A title, or the element of another program, wires nothing.
   if (event.kind === 'metadata-change') return event.type === 'unknown' || event.uri === 'urn:guestwire:1';
   return event.kind !== 'domain-lifecycle' || !['defined', 'undefined', 'shutdown', 'suspended'].includes(event.event);
 }
@@ -164,7 +164,7 @@ function throttled(act: () => void, pause: number): () => void {
   };
 }
 
-/** Asked anew: the compiler takes what it was before a wait for what it is. */
+/** A function, because the compiler assumes that the value stays the same across a wait. */
 function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
 }

@@ -1,6 +1,6 @@
 /**
- * Whom a change of the host concerns: which links, shared links and libvirt networks each guest's networking hangs on.
- * Of a link that many share only what can disturb a guest counts: a bridge says something at every port that comes and
+ * Which guests a change of the host concerns: each guest depends on its links, on links that it shares, and on libvirt
+ * networks. For a shared link only changes that can disturb a guest count: a bridge reports every port that comes or
  * goes.
  */
 import { dependenceOf } from '../attachments/attachment.js';
@@ -22,10 +22,10 @@ type Held = readonly Pick<Wired, 'link' | 'ifindex'>[];
 
 export interface Concerns {
   readonly set: (uuid: string, domain: Domain, attachments: readonly Attachment[]) => void;
-  /** Takes links for the guest's own whatever they are called: libvirt does not hear that somebody renames them. */
+  /** Records links as the guest's own under any name: libvirt does not notice that a link is renamed. */
   readonly hold: (uuid: string, held: Held) => void;
   readonly forget: (uuid: string) => void;
-  /** Takes a shared link for known as it is: of what is not known the first word counts as a change. */
+  /** Records the present state of a shared link. Without a record, its first report counts as a change. */
   readonly know: (change: LinkChange) => void;
   /**
    * Returns the UUIDs of the guests that the change of a link concerns: because it is their own, or an uplink that lost
@@ -35,7 +35,7 @@ export interface Concerns {
   readonly byNetwork: (name: string) => string[];
 }
 
-/** Returns concerns of nobody. */
+/** Returns an empty record of concerns. */
 export function createConcerns(): Concerns {
   const concerns = new Map<string, Concern>();
   const holdings = new Map<string, Held>();
@@ -59,8 +59,8 @@ export function createConcerns(): Concerns {
       const own = [...new Set([...named, ...holders])];
       if (essence === undefined || essences.get(ifname) === essence) return { own, sharing: [] };
       const sharing = having(({ shared }) => shared.has(ifname));
-      // What is kept is kept up to date, also while nobody shares it. No name is kept that was neither there at first
-      // nor ever shared, and none that is gone: names of taps come and go without end.
+      // Records stay current while no guest shares the link. A link that was neither there at first nor ever shared
+      // gets no record, and a removed link loses its record: tap names come and go without end.
       if (sharing.length > 0) essences.set(ifname, essence);
       else if (essence.startsWith(GONE)) essences.delete(ifname);
       else if (essences.has(ifname)) essences.set(ifname, essence);

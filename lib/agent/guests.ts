@@ -22,7 +22,7 @@ import { createWork, type Reason, type Work } from './queue.js';
 import { createTurns } from './turns.js';
 
 export interface Guests {
-  /** The connection to ask from now on; undefined: there is none. */
+  /** The connection to ask from now on; undefined: libvirt is not connected. */
   readonly use: (libvirt: Connection | undefined) => void;
   readonly want: (uuid: string, reason: Reason) => void;
   /** libvirt said something of this guest. */
@@ -30,29 +30,29 @@ export interface Guests {
   /** libvirt said something of a network: what hangs on it is looked at. */
   readonly hearNetwork: (name: string) => void;
   /**
-   * Looks at every guest that runs and every one that is wired, and works on those that are not as they should be.
-   * Never rejects.
+   * Checks every running guest and every wired guest, and works on those that differ from the wanted state. Never
+   * rejects.
    */
   readonly checkAll: () => Promise<void>;
   readonly stop: () => Promise<void>;
 }
 
-/** Milliseconds for each question to libvirt: a guest whose hook waits for the lock answers nothing meanwhile. */
+/** Milliseconds for each question to libvirt: a guest with a hook that waits for the lock does not answer. */
 const CALL: CallOptions = { timeout: 10_000 };
 const WORK = { debounce: 100, most: 64, backoff: { first: 500, most: 60_000 } };
-/** Of looking at all again when that failed: whoever lost events is found by it alone. */
+/** Pauses before a failed check of all guests is repeated. Only that check finds guests with lost events. */
 const CHECK = { debounce: 1_000, most: 1, backoff: { first: 2_000, most: 60_000 } };
-/** Under which it is told what concerns no one guest. */
+/** The key of warnings that concern the host and no single guest. */
 const HOST = 'host';
 
 interface State {
   readonly io: Io;
   readonly concerns: Concerns;
   readonly names: Map<string, string>;
-  /** What was told of a guest, or of the host, last: told again when it is another, or was gone meanwhile. */
+  /** The warnings printed last for a guest or the host. A warning is printed again after a check without it. */
   readonly told: Map<string, ReadonlySet<string>>;
   readonly turns: ReturnType<typeof createTurns>;
-  /** Guests that the next look at is to be a close one. */
+  /** Guests for which the next check compares every nftables rule. */
   readonly thorough: Set<string>;
   libvirt: Connection | undefined;
 }
@@ -91,13 +91,13 @@ export function createGuests(io: Io, concerns: Concerns): Guests {
   };
 }
 
-/** Looks at all from one observation, a close one, and wants those that something is to be done for. */
+/** Surveys all guests from one observation, rule by rule, and queues those that differ. */
 async function lookAtAll(state: State, work: Work): Promise<void> {
   const { concerns } = state;
   const lines = new Set<string>();
   const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
   const host = closely(io, hostFrom(io));
-  // Whom it concerns is told of it when its turn comes.
+  // The warnings of a guest are printed when the queue reaches that guest.
   const { running, mayRun, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (
     uuid, domain, attachments,
   ) => {
@@ -129,9 +129,9 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
   const guest = { uuid, name: names.get(uuid) ?? uuid };
   const lines = new Set<string>();
   const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
-  // Before libvirt is asked: whoever starts the guest after that leaves another.
+  // The stamp is read before libvirt is asked. A later start of the guest writes another stamp.
   const seen = stampOf(journalOf(io), guest);
-  // A check that asks for it while this runs asks for the next.
+  // A check that asks for it during this run gets it in the next run.
   const isThorough = state.thorough.delete(uuid);
   const inquiry = inquiryFor(guest, () => libvirtOf(state), CALL);
   const work: GuestWork = { io, inquiry, effects: realEffects(io), turn: state.turns({ io, isThorough }) };
@@ -160,12 +160,12 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
   }
 }
 
-/** Under which it is told why a guest cannot be wired: what is told besides stays told. */
+/** The key of the warning why a guest cannot be wired. It is apart from the guest's other warnings. */
 function failureOf(uuid: string): string {
   return `failure of ${uuid}`;
 }
 
-/** The same thing is said once, not every time it is met. */
+/** Prints a warning once, not at every check that finds it. */
 function tell({ io, told }: State, uuid: string, lines: ReadonlySet<string>): void {
   const before = told.get(uuid);
   for (const line of lines) if (before?.has(line) !== true) io.warn(line);
@@ -176,7 +176,7 @@ function tell({ io, told }: State, uuid: string, lines: ReadonlySet<string>): vo
 function tellFailure(
   state: State, uuid: string, { error, failures }: { readonly error: unknown; readonly failures: number },
 ): void {
-  // What passes is nobody's fault: the guest was just starting or ending, the daemon is away.
+  // A passing cause is not reported: the guest was starting or ending, or the daemon is away.
   if (failures === 1 && error instanceof GuestwireError) return;
   if (error instanceof OvertakenError || error instanceof LibvirtConnectionError) return;
   const sentence = labelled(guestLabel(state.names.get(uuid) ?? uuid), sentenceOf(error));

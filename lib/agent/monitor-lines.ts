@@ -8,7 +8,7 @@ export interface LinkChange {
   readonly ifname: string;
   /** Absent: the line does not tell. */
   readonly ifindex?: number;
-  /** Of a shared link: what matters of it; undefined when the line does not tell. */
+  /** What matters of a shared link; undefined when the line does not contain it. */
   readonly essence: string | undefined;
   /** VIDs that a port lost; absent: it lost none. */
   readonly lost?: VidRange;

@@ -7,7 +7,7 @@ import { type LinkChange, readLinkLine, readVlanLine } from './monitor-lines.js'
 export interface MonitorOptions {
   readonly follow: Follow;
   readonly onChange: (change: LinkChange) => void;
-  /** Something may have been missed: a monitor began anew, or the kernel dropped messages (ENOBUFS). */
+  /** Changes may be lost: a monitor started again, or the kernel dropped messages (ENOBUFS). */
   readonly onGap: () => void;
   readonly warn: (line: string) => void;
 }
@@ -75,7 +75,7 @@ async function runOnce(
   return said === '' ? why : `${why}: ${said}`;
 }
 
-/** Asked anew: the compiler takes what it was before the wait for what it is. */
+/** A function, because the compiler assumes that the value stays the same across the wait. */
 function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
 }

@@ -1,6 +1,6 @@
 /**
- * What is to be done for whom: one entry a guest, debounced, a few at a time, and never two runs for one guest at once.
- * What fails is tried again after a pause that grows; what is asked for afresh does not wait for that.
+ * The queue of the agent: one entry for each guest, debounced, a few at a time, and never two runs for one guest at
+ * once. A failed run is repeated after a growing pause; a new event ends the pause.
  */
 
 export interface WorkOptions {
@@ -16,8 +16,8 @@ export interface WorkOptions {
 }
 
 /**
- * 'afresh': what is wanted may be another now, so a pause after failures ends. 'again': the kernel changed, which the
- * attempts that fail may themselves have caused, so it does not.
+ * 'afresh': the wanted state may have changed, so the pause ends. 'again': the kernel changed, perhaps by the failing
+ * run itself, so the pause stays.
  */
 export type Reason = 'afresh' | 'again';
 

@@ -1,6 +1,7 @@
 /**
- * What systemd is told of the agent: that it is ready and that it lives. Node has no unix datagram sockets, hence the
- * program; it waits until systemd has read (sd_notify_barrier, systemd 246), so it is not gone before it is asked for.
+ * Tells systemd that the agent is ready and alive. Node has no Unix datagram sockets, so `systemd-notify` sends it. The
+ * program waits until systemd has read the message (sd_notify_barrier, systemd 246): systemd asks for the sender, which
+ * must still exist.
  */
 import { type Exec, type ExecRequest, failureOf } from '../system/exec.js';
 

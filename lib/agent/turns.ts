@@ -53,10 +53,7 @@ const HOLDER = 'guestwire agent';
 /** Milliseconds for which the first waits for those that libvirt was asked about at the same time. */
 const GATHER = 20;
 
-/**
- * Of those that cannot go together each has the lock for itself: a guest that starts waits for one of them, not for
- * all.
- */
+/** Guests that cannot go together take the lock one by one: a starting guest waits for one of them only. */
 async function wireDue(io: Io, due: readonly Due[]): Promise<void> {
   let left = due;
   try {

@@ -1,7 +1,7 @@
 /**
- * What every attachment has, and what each kind of attachment says of itself. This interface is all that the rest of
- * the code knows about a kind: how a NIC of that kind is derived, checked, wired, shown and given up stands in its
- * folder.
+ * What every attachment has, and the interface of a kind of attachment. The rest of the code knows a kind by this
+ * interface only. The folder of the kind has the rest: how a NIC of that kind is derived, checked, wired, shown and
+ * given up.
  */
 import type * as z from 'zod/mini';
 import type { HostConfig } from '../config/host-config.js';
@@ -30,10 +30,10 @@ export interface Attached {
   readonly logged?: true | undefined;
 }
 
-/** An attachment whose link is known: it can be wired. */
+/** An attachment with a known link: it can be wired. */
 export type AttachedLink = Attached & { readonly link: string };
 
-/** What was wired, with the ifindex of its link: names are reused, indexes are not. */
+/** A wired link with its ifindex: names are reused, indexes are not. */
 export interface Recorded {
   readonly ifindex: number;
   /** Nothing passes to or from the guest. */
@@ -52,7 +52,7 @@ export interface Surroundings {
   readonly observation: Observation;
   /** Live guests that guestwire wired. */
   readonly holders: readonly Holder[];
-  /** Links of the guest, as wanted and as wired before: what is routed to them is no conflict. */
+  /** Links of the guest, as wanted and as wired before: a route to one of them does not conflict. */
   readonly own: readonly { readonly link: string | undefined; readonly protocol: number | undefined }[];
   /** Returns the name of the guest with this UUID; undefined: guestwire does not know it. */
   readonly guestName: (uuid: string) => string | undefined;
@@ -69,7 +69,7 @@ export interface Holder {
   }[];
 }
 
-/** The links of an attachment, or the word for what libvirt has not named yet. */
+/** The links of an attachment, or what libvirt did instead of giving it one: 'created no link for it'. */
 export type Placing<P> = { readonly links: readonly P[] } | { readonly lacks: string };
 
 /** How a link is guarded: as a port of a bridge (nftables family bridge) or as a link of its own (netdev and inet). */
@@ -213,7 +213,7 @@ export interface RecordedKind<R> extends SharedKind<R> {
 export interface SharedRequest<R = never> {
   /** The guest's links as they are to be; none when it is released. */
   readonly wanted: readonly WiredLink[];
-  /** The guest's links as they were and as they are to be: what is shared is looked after where they are. */
+  /** The guest's links, both as wired before and as wanted: shared objects are maintained on all of them. */
   readonly concerned: readonly WiredLink[];
   /** Links of other guests, as the journal has them; reading them costs something. */
   readonly others: () => readonly WiredLink[];
@@ -230,7 +230,7 @@ export interface SharedPlan<R = never> {
   readonly presence?: readonly Presence[];
 }
 
-/** What no change of guestwire's mends: it is so after each run until the host is changed. */
+/** A fault that guestwire cannot repair: each run reports it until the host is changed. */
 export interface SharedWarning {
   /** Links of the guests that it concerns. */
   readonly links: readonly string[];

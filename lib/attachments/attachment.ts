@@ -26,7 +26,7 @@ export function placingOf(attachment: Attachment): Placing<Placed> {
   return kindOf(attachment).place(attachment) as Placing<Placed>;
 }
 
-/** Returns the links to wire for those attachments whose links are known. */
+/** Returns the links to wire for those attachments that have a known link. */
 export function placedOf(attachments: readonly Attachment[]): Placed[] {
   return attachments.flatMap((attachment) => {
     const placing = placingOf(attachment);
@@ -59,7 +59,7 @@ export function routingOf(one: Any): { readonly protocol: number; readonly table
   return kindOf(one).routing?.(one);
 }
 
-/** Returns whether routing rules lead to its table: they go by the name of its link, and outlive it. */
+/** Returns whether routing rules lead to its table: a rule names the link, and outlives it. */
 export function hasOwnTable(one: Any): boolean {
   return (routingOf(one)?.table ?? 'main') !== 'main';
 }

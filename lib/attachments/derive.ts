@@ -17,8 +17,8 @@ import { type Intent, wishesOf } from './sources.js';
 
 /**
  * Returns the attachment of each NIC that a source mentions, in document order. Throws DomainXmlError,
- * UnsupportedError, NotAllowedError or ConflictError; the message names the guest and the NIC. With `onStray` a MAC
- * that no NIC has is no error: a running guest may have lost a NIC whose metadata stays.
+ * UnsupportedError, NotAllowedError or ConflictError; the message names the guest and the NIC. With `onStray`, metadata
+ * for a MAC without a NIC is allowed: a running guest may have lost the NIC, and its metadata stays.
  */
 export function deriveAttachments(domain: Domain, config: HostConfig, onStray?: OnStray): Attachment[] {
   return about({ guest: domain.name }, guestLabel(domain.name), () => {

@@ -18,7 +18,10 @@ export interface FilterWish {
   readonly guest: FilterWords | undefined;
 }
 
-/** Whether somebody says something that means nothing without a VLAN or a routed link: a `<filterref>` does. */
+/**
+ * Returns whether metadata or host config asks for something that needs a VLAN or a routed link. A `<filterref>` does
+ * not count.
+ */
 export function asksForFilters({ metadata, guest }: FilterWish): boolean {
   return metadata !== undefined || guest !== undefined;
 }
@@ -74,7 +77,7 @@ export function portPolicyBy(where: string, wish: FilterWish, name: string): Pol
   const policy = { ...profileOf(wish, 'open'), ...whomOf(wish, name), offers: { dhcp: false, dns: [] } };
   const toHost = policy.allows.find(({ peers }) => peers.some(({ kind }) => kind === 'host'));
   if (toHost === undefined) return policy;
-  throw new UnsupportedError(`${where}: ${toHost.origin ?? '<gw:allow>'}: 'host' does not work on a VLAN port: a bridge cannot tell packets to this host from packets that it will route: name this host's addresses, and protect it with its own firewall`);
+  throw new UnsupportedError(`${where}: ${toHost.origin ?? '<gw:allow>'}: 'host' does not work on a VLAN port: name this host's addresses, and protect the host with its own firewall`);
 }
 
 /** Returns the policy of a routed link. Throws UnsupportedError for addresses that are said in the wrong place. */

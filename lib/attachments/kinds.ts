@@ -16,7 +16,7 @@ import type { PlacedPort, VlanPort } from './vlan-port/vlan-port.js';
 /** How a NIC joins the host network, as its intent and the host config ask for. */
 export type Attachment = VlanPort | VlanBridge | RoutedLink;
 
-/** An attachment whose link libvirt has named, or a link beside it: what can be wired. */
+/** An attachment with a link that libvirt has named, or a link beside it: it can be wired. */
 export type Placed = PlacedPort | PlacedVlanBridge | BridgeUse | PlacedLink | PlacedMade | PlacedMacvtap;
 
 export type Wired = Placed & Recorded;

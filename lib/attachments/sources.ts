@@ -21,7 +21,7 @@ import { tableOf } from '../values/route-names.js';
 import { accessPort, formatMembership, type VlanMember, vlanMembership } from '../values/vlan.js';
 import { asksForFilters, type FilterWish } from './filter-intent.js';
 
-/** What is asked of one NIC; at least one of the three is defined, or its filters are asked for. */
+/** The intent for one NIC; at least one of the three is defined, or its filters are asked for. */
 export interface Intent {
   readonly nic: Nic;
   readonly vlan: readonly VlanMember[] | undefined;
@@ -36,7 +36,7 @@ export interface MadeBridge extends OneVlan {
   readonly bridge: string;
 }
 
-/** A routed link's addresses and the prefixes behind it, each with the next hop it goes by. */
+/** A routed link's addresses, and the prefixes behind it with their next hops. */
 export interface RoutedWish {
   readonly veth?: VethWish | undefined;
   readonly addresses: readonly Address[];
@@ -46,7 +46,7 @@ export interface RoutedWish {
   readonly vrf: string | undefined;
 }
 
-/** Returns the intent of every NIC that some source speaks of. Throws DomainXmlError or ConflictError. */
+/** Returns the intent of every NIC that a source mentions. Throws DomainXmlError or ConflictError. */
 export function wishesOf(domain: Domain, config: HostConfig, onStray?: OnStray): Intent[] {
   const metadata = new Map(readMetadata(domain, onStray).map((intent) => [intent.mac, intent]));
   assertConfigured(domain, config, onStray);
@@ -58,7 +58,7 @@ export function wishesOf(domain: Domain, config: HostConfig, onStray?: OnStray):
   });
 }
 
-/** Of a libvirt network the XML does not hold the portgroup's `<vlan>` before `start`. */
+/** Before `start`, the XML does not hold the `<vlan>` of a libvirt network's portgroup. */
 function mayComeYet({ joins }: Nic): boolean {
   return joins.kind === 'network';
 }

@@ -22,7 +22,7 @@ export function familiesOf(links: readonly (Attachment | Placed)[]): FilterFamil
   return FILTER_FAMILIES.filter((family) => needed.has(family));
 }
 
-/** Returns the links that are still there. One whose ifindex is another is not: its name was used again. */
+/** Returns the links that still exist. A link with another ifindex is another link: its name was reused. */
 export function livingOf(wired: readonly Wired[], { links }: Observation): Wired[] {
   return wired.filter((one) => {
     const facts = links.get(one.link);

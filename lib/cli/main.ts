@@ -53,7 +53,7 @@ export function mindStreams(): void {
   });
 }
 
-/** Returns the exit status: 0 done, 1 the answer is no, 2 wrong usage. */
+/** Returns the exit status: 0 done, 1 failed or differences found, 2 wrong usage. */
 export async function main(args: readonly string[], io: Io): Promise<number> {
   const [name, ...rest] = args;
   if (name === 'help' && rest[0] !== undefined) return main([rest[0], '--help'], io);
@@ -108,7 +108,7 @@ function help(): string {
     '/run/guestwire), GUESTWIRE_LOCK (default: the state directory, with .lock appended),',
     'GUESTWIRE_QUARANTINE_DIR (default /var/lib/guestwire/quarantine).',
     'GUEST is a name, a UUID or, while the guest runs, its id.',
-    'Exit status: 0 done, 1 the answer is no, 2 wrong usage or a wrong value, or check and explain cannot tell.',
+    'Exit status: 0 done, 1 failed or differences found, 2 wrong usage or value, or check and explain cannot tell.',
   ].join('\n');
 }
 

@@ -32,7 +32,7 @@ Without GUEST it lists the guests in quarantine. Needs root.`,
   run: async ({ values: { lift = false, json = false }, positionals: [name, extra] }, io) => {
     if (extra !== undefined) throw new UsageError('give the name of one guest');
     if (name === undefined && lift) throw new UsageError('--lift needs the name of a guest');
-    if (name !== undefined && json) throw new UsageError('--json is for the list');
+    if (name !== undefined && json) throw new UsageError("'--json' works only without GUEST");
     (name === undefined ? assertRootToRead : assertRoot)('quarantine');
     if (name === undefined) list(io, json);
     else await change(io, name, lift);
@@ -57,10 +57,14 @@ async function change(given: Io, name: string, lift: boolean): Promise<void> {
   const plans: (Plan | undefined)[] = [];
   await locked(io, `guestwire quarantine ${quote(guest.name)}`, async (host) => { plans.push(await refilter(host, guest.uuid)); });
   if (plans[0] === undefined && journal.has(guest.uuid)) {
-    throw new HostError(`guest ${quote(guest.name)}: its quarantine is ${lift ? 'lifted' : 'noted'}, but its NICs are not changed: its journal entry is damaged, so they are unknown: if the guest runs, run 'guestwire reconcile ${guest.name}', which ${lift ? 'lets it back in' : 'cuts it off'}`);
+    throw new HostError(`guest ${quote(guest.name)}: quarantine ${lift ? 'lifted' : 'noted'}, but its NICs are unchanged: its journal entry is damaged: run 'guestwire reconcile ${guest.name}' if it runs`);
   }
   const state = lift ? 'not in quarantine' : 'in quarantine';
-  io.print(`guest ${quote(guest.name)}: ${changed ? `now ${state}` : `is ${state}`}${plans[0] !== undefined || lift ? '' : '; guestwire wires none of its NICs now, and cuts off those that it wires at the next start'}`);
+  const who = `guest ${quote(guest.name)}`;
+  io.print(`${who}: ${changed ? `now ${state}` : `is ${state}`}`);
+  if (plans[0] === undefined && !lift) {
+    io.print(`${who}: guestwire wires none of its NICs now, and cuts off those that it wires at the next start`);
+  }
 }
 
 /** Libvirt is asked only for a guest that nothing here knows, so that the command works while libvirtd does not. */

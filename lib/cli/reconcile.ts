@@ -84,7 +84,7 @@ async function wireRunning(work: GuestWork): Promise<string> {
 async function releaseEnded(work: GuestWork): Promise<string> {
   const guest = guestOf(parseDomain(await work.inquiry.xml()));
   const stamp = stampOf(journalOf(work.io), guest);
-  if ((await work.inquiry.life()).kind !== 'gone') throw new HostError(`guest ${quote(guest.name)} was started meanwhile`);
+  if ((await work.inquiry.life()).kind !== 'gone') throw new HostError(`guest ${quote(guest.name)} was started during this command: run it again`);
   await releaseGuest(work, guest, stamp);
   return `guest ${quote(guest.name)}: it does not run, and none of its wiring is left`;
 }

@@ -207,7 +207,7 @@ function wiredGuests({ settings: { stateDir } }: Io, journal: Journal): WiredGue
     .map((name) => name.slice(0, -'.json'.length));
   return uuids.map((uuid) => {
     const name = journal.read(uuid)?.guest.name;
-    if (name === undefined) return { uuid, label: `guest ${uuid} (its journal entry is damaged)`, outcome: 'forgotten: its wiring stays' };
+    if (name === undefined) return { uuid, label: `guest ${uuid} (its journal entry is damaged)`, outcome: 'its record is removed: its wiring stays' };
     return { uuid, label: `guest ${quote(name)}`, outcome: 'released by guestwire uninstall' };
   });
 }

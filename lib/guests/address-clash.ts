@@ -17,13 +17,13 @@ import type { Io } from './io.js';
 
 interface Wanted {
   readonly wanted: readonly Attachment[];
-  /** What the guest had before: whoever has that too is no news. */
+  /** What the guest had before: a guest that already shares it is not reported again. */
   readonly had: readonly Attachment[];
 }
 
 /**
- * Throws ConflictError when another guest has an address or a prefix that is new. Through virsh nobody is asked: a host
- * elsewhere has its own, and each guest costs a login there.
+ * Throws ConflictError when another guest has an address or a prefix that is new. Through virsh, no guest is checked: a
+ * remote host has its own guests, and each question costs a login there.
  */
 export async function assertFree(
   { io, libvirt }: { readonly io: Io; readonly libvirt: Connection }, guest: DomainRef, { wanted, had }: Wanted,

@@ -16,18 +16,18 @@ import { quote } from '../values/quote.js';
 import { askLibvirt, unlessGone } from './inquiry.js';
 import type { Io } from './io.js';
 
-/** What libvirt says of all guests. */
+/** libvirt's answer about all guests. */
 export interface Answer {
   readonly running: RunningGuests;
   /** UUIDs of guests that run, and of those of another driver: this libvirt knows nothing of them. */
   readonly mayRun: ReadonlySet<string>;
-  /** Guests whose XML or config cannot be understood, and why. */
+  /** Guests with XML or config that cannot be understood, and why. */
   readonly faults: readonly { readonly guest: Guest; readonly error: GuestwireError }[];
 }
 
 export type OnAsked = (uuid: string, domain: Domain, attachments: readonly Attachment[]) => void;
 
-/** Returns what libvirt says of the guests that run; a sentence: why it says nothing. */
+/** Returns libvirt's answer about the running guests; a sentence: why libvirt does not answer. */
 export async function askGuests(io: Io): Promise<Answer | string> {
   try {
     return await askLibvirt(io, (libvirt) => readGuests(libvirt, io));
@@ -42,7 +42,9 @@ export function isLibvirts(error: unknown): error is GuestwireError {
   return error instanceof GuestwireError && error.code.startsWith('ERR_LIBVIRT');
 }
 
-/** Returns what the guests of a connection that run ask for; `onAsked` is told of each whose XML can be understood. */
+/**
+ * Returns what the running guests of a connection ask for; `onAsked` gets each guest with XML that can be understood.
+ */
 export async function readGuests(
   connection: Connection, io: Pick<Io, 'settings' | 'warn'>, onAsked: OnAsked = () => undefined,
 ): Promise<Answer> {
@@ -64,7 +66,7 @@ interface Reading extends Pick<DomainXmlOptions, 'from'> {
 }
 
 /**
- * Returns what each of these domains asks for, or why that cannot be understood; of one that is gone by now, nothing.
+ * Returns what each of these domains asks for, or why that cannot be understood. A domain that has gone is left out.
  */
 export async function readDomains(
   { connection, io, ...options }: Reading, domains: readonly DomainRef[], onAsked: OnAsked = () => undefined,
@@ -81,7 +83,8 @@ export async function readDomains(
       onAsked(ref.uuid, domain, attachments);
       return { guest, attachments, nics: domain.nics };
     } catch (error) {
-      // One guest that libvirt cannot speak of, because it hangs for instance, keeps nobody from asking for the others.
+      // One guest without an answer from libvirt, because it hangs for instance, does not stop the questions about the
+      // others.
       if (
         !(error instanceof GuestwireError) ||
         error instanceof LibvirtConnectionError ||

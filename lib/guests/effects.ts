@@ -14,9 +14,9 @@ import type { Io } from './io.js';
 import { locked } from './locked.js';
 
 export interface Effects {
-  /** Runs `act` on the host, whose `log` is told each change. Returns how many changes there were. */
+  /** Runs `act` on the host; its `log` gets each change. Returns the number of changes. */
   readonly onHost: (holder: string, act: (host: Host) => Promise<void>) => Promise<number>;
-  /** Serves what the guest has by now. Expects to be called on the host. */
+  /** Serves the guest's present links. The caller must be on the host. */
   readonly serve: (host: Pick<Host, 'journal' | 'log'>, guest: Guest) => Promise<void>;
   readonly announce: (announcement: Announcement) => Promise<void>;
   readonly removeFile: (path: string) => void;

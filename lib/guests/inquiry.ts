@@ -28,7 +28,7 @@ export function isUsersOwn(): boolean {
   return process.geteuid?.() !== 0 && (process.env['LIBVIRT_DEFAULT_URI'] ?? '') === '';
 }
 
-/** Returns what is said of a guest that libvirt does not know. */
+/** Returns the error for a guest that libvirt does not know. */
 export function noSuchGuest(by: string): HostError {
   return new HostError(`guest ${quote(by)} does not exist: 'virsh list --all' lists all guests${isUsersOwn() ? `, of this user only: ${ASK_HOSTS}` : ''}`);
 }
@@ -75,7 +75,7 @@ export function inquiryFor(
   };
 }
 
-/** What libvirt calls a guest whose memory is still elsewhere (9.0 and 11.3). */
+/** The state in which libvirt reports a guest with its memory still on another host (9.0 and 11.3). */
 const ON_ITS_WAY = /^(migrating|starting up|post-copy.*)$/;
 
 /** Returns what a state and the reason of a pause say about where the guest's memory is. */

@@ -12,7 +12,7 @@ import type { Host } from '../reconcile/host.js';
 import type { Answer } from './ask-libvirt.js';
 import type { Effects } from './effects.js';
 
-/** Milliseconds for which a mark counts, and after which whoever wrote a draft is dead. */
+/** Milliseconds for which a mark counts. After that, the process that wrote a draft is dead. */
 const LASTS = 60_000;
 
 interface Place extends Pick<Effects, 'removeFile'> {
@@ -21,7 +21,7 @@ interface Place extends Pick<Effects, 'removeFile'> {
   readonly dir: string;
 }
 
-/** Removes them. An entry that cannot be read stays while its guest runs: who wires the guest anew replaces it. */
+/** Removes them. An entry that cannot be read stays while its guest runs: wiring the guest again replaces it. */
 export function removeLeftFiles(
   { host, dir, removeFile }: Place, { mayRun, running }: Pick<Answer, 'mayRun' | 'running'>,
 ): void {

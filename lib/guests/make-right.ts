@@ -78,9 +78,7 @@ async function wireRejoined(host: Host, running: RunningGuest): Promise<Plan> {
   }
 }
 
-/**
- * A guest that cannot be wired as it should be, for want of forwarding for instance, runs on: not without its filters.
- */
+/** A guest that cannot be wired, for lack of forwarding for instance, still runs: its filters are repaired. */
 async function filterAllTheSame(host: Host, { name, uuid }: Guest): Promise<void> {
   const { log, warn = log } = host;
   try {

@@ -1,5 +1,6 @@
 /**
- * Guests as a command line names them: by name, by UUID or, of one that runs, by id; and one sentence for who is none.
+ * Guests as a command line names them: by name, by UUID or, for a running guest, by id; and one sentence for a guest
+ * that does not exist.
  */
 import { parseDomain } from '../domain/domain.js';
 import { type Guest, guestOf } from '../domain/guest.js';
@@ -22,7 +23,7 @@ export async function guestOfLibvirt(io: Asking, by: string): Promise<Guest> {
     guestOf(parseDomain(await libvirt.domainXml(await domainNamed(libvirt, by)))));
 }
 
-/** Returns who of `known` has this name or UUID. Throws HostError when two have the name. */
+/** Returns the guest of `known` with this name or UUID. Throws HostError when two have the name. */
 export function guestAmong<T extends Guest>(known: readonly T[], by: string): T | undefined {
   const found = new Map(known
     .filter(({ name, uuid }) => name === by || uuid === by.toLowerCase())
@@ -32,8 +33,8 @@ export function guestAmong<T extends Guest>(known: readonly T[], by: string): T 
 }
 
 /**
- * Returns who of `known` is meant; undefined: a guest that libvirt knows and that is none of them, or one that nothing
- * is known of, because libvirt does not answer. Throws HostError when there is no such guest.
+ * Returns the guest of `known` that is meant. undefined: libvirt knows the guest and `known` does not have it, or
+ * libvirt does not answer. Throws HostError when the guest does not exist.
  */
 export async function guestMeant<T extends Guest>(io: Asking, known: readonly T[], by: string): Promise<T | undefined> {
   const found = guestAmong(known, by);
@@ -48,8 +49,8 @@ export async function guestMeant<T extends Guest>(io: Asking, known: readonly T[
 }
 
 /**
- * Returns the domain of a connection by its name, UUID or id. Throws HostError when there is none, or one by this name
- * and another by this id; what `libvirt` throws.
+ * Returns the domain of a connection by its name, UUID or id. Throws HostError when it does not exist, or when two
+ * domains have this name and this id; what `libvirt` throws.
  */
 export async function domainNamed(libvirt: Connection, by: string): Promise<DomainRef> {
   const named = (isUuid(by) ? await unlessGone(() => libvirt.lookupDomain({ uuid: by }), undefined) : undefined)

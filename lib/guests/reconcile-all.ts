@@ -1,4 +1,6 @@
-/** `guestwire reconcile --all`: every guest that runs made right, and what is left of those that are gone collected. */
+/**
+ * `guestwire reconcile --all`: wires every running guest as its XML says, and removes what guests that are gone left.
+ */
 import { changedIn, type Ledger } from '../attachments/ledger.js';
 import { loadConfig } from '../config/file.js';
 import type { Guest } from '../domain/guest.js';
@@ -28,10 +30,7 @@ import { stampOf } from './reconcile-guest.js';
 
 const HOLDER = 'guestwire reconcile --all';
 
-/**
- * Returns the exit status: 1 when a guest could not be made right, or something that is left of one could not be
- * removed.
- */
+/** Returns the exit status: 1 when a guest could not be wired, or something that a guest left could not be removed. */
 export async function reconcileAll(given: Io): Promise<number> {
   const io = { ...given, warn: once(given.warn) };
   return reconcileHost(io, realEffects(io));
@@ -90,7 +89,7 @@ interface Task {
   readonly io: Io;
   readonly effects: Effects;
   readonly answer: Answer;
-  /** A guest that was wired after libvirt was asked may run by now. */
+  /** A guest that was wired after this time may run although libvirt's answer does not have it. */
   readonly since: string;
   readonly done: Done;
 }
@@ -99,7 +98,7 @@ async function reconcileThem(host: Host, task: Task): Promise<void> {
   for (const { guest } of await goneOf(host, task)) {
     await attempt(task, async () => {
       await release(host, guest.uuid);
-      host.log(`guest ${quote(guest.name)}: forgotten: it is gone`);
+      host.log(`guest ${quote(guest.name)}: its record is removed: it no longer runs`);
     });
   }
   await heal(host, task);
@@ -107,7 +106,7 @@ async function reconcileThem(host: Host, task: Task): Promise<void> {
   removeLeftFiles({ host, dir: task.io.settings.stateDir, removeFile: task.effects.removeFile }, task.answer);
 }
 
-/** What fails for one guest keeps no other from being made right. */
+/** A failure for one guest does not stop the work for the others. */
 async function attempt(
   { effects, done }: Pick<Task, 'effects' | 'done'>, act: () => Promise<void> | void,
 ): Promise<void> {

@@ -27,7 +27,7 @@ export interface Turn {
 }
 
 export interface Wiring extends RunningGuest {
-  /** Of the guest's entry before libvirt was asked. */
+  /** The stamp of the guest's entry before libvirt was asked. */
   readonly stamp: string | undefined;
 }
 
@@ -55,16 +55,21 @@ function overtaken({ name }: Guest, what: string): OvertakenError {
   return new OvertakenError(`${guestLabel(name)} ${what}`).placeAt({ guest: name });
 }
 
-/** Wires a guest that runs here. Throws OvertakenError when it is not any more the one that was asked for. */
+/**
+ * Wires a guest that runs here. Throws OvertakenError when the guest was started again or ended since libvirt was
+ * asked.
+ */
 export async function wireGuest(work: GuestWork): Promise<Done> {
   const { io, inquiry } = work;
   const journal = journalOf(io);
   const domain = parseDomain(await inquiry.xml());
   const guest = guestOf(domain);
-  // Whoever starts or ends the guest from here on leaves another stamp; whoever did so before, another id.
+  // A start or an end of the guest after this line leaves another stamp; one before this line, another id.
   const stamp = stampOf(journal, guest);
   const id = await inquiry.id();
-  if (id === undefined || id !== domain.id) throw overtaken(guest, 'ended or was started again meanwhile');
+  if (id === undefined || id !== domain.id) {
+    throw overtaken(guest, 'ended or was started again during this command: run it again');
+  }
   const config = loadConfig(io.settings.config);
   const attachments = deriveAttachments(domain, config, io.warn);
   work.onAsked?.(domain, attachments);
@@ -84,7 +89,7 @@ export async function wireNow(host: Host, { stamp, ...running }: Wiring): Promis
   return makeRight(host, running);
 }
 
-/** Does what {@link wireNow} does, and serves what the guest has by then. */
+/** Does what {@link wireNow} does, and then serves the guest's links. */
 export async function wireServed({ serve }: Pick<Effects, 'serve'>, host: Host, wiring: Wiring): Promise<Part> {
   const plan = await wireNow(host, wiring);
   await serve(host, wiring.guest);
@@ -92,12 +97,12 @@ export async function wireServed({ serve }: Pick<Effects, 'serve'>, host: Host, 
 }
 
 function assertStamp({ journal }: Pick<Host, 'journal'>, guest: Guest, stamp: string | undefined): void {
-  if (stampOf(journal, guest) !== stamp) throw overtaken(guest, 'was started or ended meanwhile');
+  if (stampOf(journal, guest) !== stamp) throw overtaken(guest, 'was started or ended during this command: run it again');
 }
 
 /**
- * Releases what is left of a guest that does not run. `seen`: the stamp of its entry before libvirt was asked; when it
- * is another by now the guest has been started since.
+ * Releases what is left of a guest that does not run. `seen`: the stamp of its entry before libvirt was asked. When the
+ * stamp differs now, the guest was started since.
  */
 export async function releaseGuest(
   work: Omit<GuestWork, 'inquiry'>, guest: Guest, seen: string | undefined,
@@ -123,19 +128,17 @@ interface Run {
   readonly stamp: string | undefined;
 }
 
-/**
- * What was wired for a guest that ended meanwhile would stay; of one that was started again its hook has seen to it.
- */
+/** Releases a guest that ended while it was wired. The hook of a guest that was started again has done so already. */
 async function assertSame(work: GuestWork, guest: Guest, { id, stamp }: Run): Promise<void> {
   const now = await work.inquiry.id();
   if (now === id) return;
-  if (now !== undefined) throw overtaken(guest, 'was started again meanwhile');
+  if (now !== undefined) throw overtaken(guest, 'was started again during this command: run it again');
   await served(work, guest, async (host) => {
     // Its hook may have started it since, and waited for the lock no longer than this did.
     assertStamp(host, guest, stamp);
     await release(host, guest.uuid);
   });
-  throw overtaken(guest, 'ended meanwhile: its wiring is released');
+  throw overtaken(guest, 'ended during this command: its wiring is released');
 }
 
 async function served(

@@ -102,7 +102,7 @@ async function announceIncoming(run: Run): Promise<void> {
   if (routed !== undefined && config.routed.migration !== 'manual' && !await isHeld(
     call.exec, agentLockOf(call.settings),
   )) {
-    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here: no agent runs on this host to notice when it has arrived: start the agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here once it has arrived`);
+    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here without an agent: run 'guestwire install --agent', or set 'migration = "manual"' in [routed] and reconcile after its arrival`);
   }
   if (attachments.length > 0) journal.markIncoming(guestOf(domain).uuid);
 }
@@ -152,8 +152,8 @@ async function start(run: Run): Promise<void> {
 }
 
 /**
- * The daemon came back and the guest never stopped: make it as its XML says, and never refuse. Where nothing asks for
- * the guest any more it keeps what it has: whoever is editing the config just now does not mean to cut it off.
+ * libvirtd came back and the guest never stopped. The guest is wired as its XML says, and never refused. If nothing
+ * asks for the guest now, its wiring stays: the config may be half edited.
  */
 async function reconnect(run: Run): Promise<void> {
   const { domain, attachments, config } = understand(run, run.log);
@@ -168,7 +168,7 @@ async function reconnect(run: Run): Promise<void> {
   if (config.routed.announce) await announce(run.call.exec, run.log, { guest: guest.name, plan, fresh: false });
 }
 
-/** Goes by the journal alone: the XML no longer names the taps, and may have been edited since. */
+/** Uses the journal alone: the XML no longer names the taps, and may have been edited since. */
 async function end(run: Run, finish: (host: Host, uuid: string) => Promise<void>): Promise<void> {
   const uuid = uuidOfEnded(run);
   if (uuid === undefined) return;
@@ -242,7 +242,10 @@ interface Understood {
   readonly config: HostConfig;
 }
 
-/** A config that cannot be believed refuses only guests that it could be about: those it names, or whose XML asks. */
+/**
+ * A config that cannot be read refuses only the guests that it may concern: the config names them, or their XML asks
+ * for something.
+ */
 function understand({ call: { stdin, operation }, config: reading }: Run, log?: Log): Understood {
   const domain = parseDomain(stdin);
   try {
@@ -263,8 +266,7 @@ function understand({ call: { stdin, operation }, config: reading }: Run, log?: 
 }
 
 /**
- * Whether a run that failed may have been about this guest: its XML or the host config speaks of it. Of any other guest
- * that a broken config or a stranger's XML brought here, the failure is guestwire's own affair and the guest starts.
+ * Returns whether a failed run may concern this guest: its XML or the host config mentions it. Any other guest starts.
  */
 function concerns({ guest, stdin, settings }: HookCall): boolean {
   const { asks, networks, bridges } = mentionsIn(Buffer.from(stdin).toString('utf8'));
@@ -279,7 +281,7 @@ function concerns({ guest, stdin, settings }: HookCall): boolean {
   }
 }
 
-/** A guest whose XML cannot be read is found by its name: it must not stay wired for that. */
+/** A guest with XML that cannot be read is found by its name, so that its wiring is removed, too. */
 function uuidOfEnded({ call, journal }: Run): string | undefined {
   try {
     return parseDomain(call.stdin).uuid;

@@ -94,7 +94,7 @@ export function dropIns({ protocol, completion, services }: DropInWish): DropIns
     advice: (lines) => [
       ...asked.filter(({ path }) =>
         lines.some((line) => line === `wrote ${quote(path)}` || line === `replaced ${quote(path)}`))
-        .map(({ name, path, afterwards }) => `${name} learns of ${quote(path)} by ${afterwards}`),
+        .map(({ name, path, afterwards }) => `run ${afterwards} so that ${name} reads ${quote(path)}`),
       ...adviceOn(present.filter((service) => !asked.includes(service)).map(({ name }) => name)),
       ...(services && present.length === 0 ? [`no drop-ins: neither ${SERVICES.map(({ name }) => name).join(' nor ')} is on this host`] : []),
     ],

@@ -151,7 +151,7 @@ function rollBack(undo: readonly Undo[], cause: Error): void {
       failures.push(oneLine((error as Error).message));
     }
   }
-  if (failures.length > 0) throw new RollbackError(`${cause.message}; and it could not be undone: ${failures.join(', ')}`, { cause });
+  if (failures.length > 0) throw new RollbackError(`${cause.message}; the rollback failed too: ${failures.join(', ')}`, { cause });
 }
 
 function sync(directory: string): void {

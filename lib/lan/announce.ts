@@ -39,7 +39,7 @@ export async function announce(exec: Exec, log: Pick<Log, 'info' | 'warn'>, anno
     }
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    log.warn(`guest ${quote(guest)} is not announced: ${error.message}: neighbours that knew it on another host notice the move late; install perl (package perl-base), or set 'announce = false' in [routed] of the host config`);
+    log.warn(`guest ${quote(guest)} is not announced: ${error.message}: install perl (package perl-base), or set 'announce = false' in [routed] of the host config`);
   }
 }
 

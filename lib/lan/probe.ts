@@ -53,7 +53,7 @@ export async function probeNeighbours(
     const holder = claim &&
       attachments.find((one) => proxiesOf([one]).some((proxy) => proxy.dev === dev && proxy.address === claim.address));
     if (claim === undefined || holder === undefined || own.has(claim.mac)) continue;
-    throw new ConflictError(`${nicLabel(guest, { index: holder.nic, mac: holder.mac })}: ${quote(claim.address)} is in use on ${quote(dev)}: the neighbour with MAC ${quote(claim.mac)} answers for it: remove it there, or give the guest another address`);
+    throw new ConflictError(`${nicLabel(guest, { index: holder.nic, mac: holder.mac })}: ${quote(claim.address)} is in use on ${quote(dev)} by MAC ${quote(claim.mac)}: give the guest another address, or remove it there`);
   }
 }
 

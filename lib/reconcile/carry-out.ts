@@ -129,13 +129,14 @@ async function rollBack(host: Host, { members, plan, past }: Omit<Settling, 'inc
       else host.journal.write(entry);
     }
   } catch (error) {
-    const failed = new RollbackError(`${cause.message}; and it could not be undone: ${oneLine((error as Error).message)}`, { cause });
+    const failed = new RollbackError(`${cause.message}; the rollback failed too: ${oneLine((error as Error).message)}`, { cause });
     throw cause instanceof GuestwireError ? failed.placeAt(cause) : failed;
   }
 }
 
 /**
- * Filters are the first to come, so an nft that cannot be started did nothing, and what it could not read is as it was.
+ * The nft batch runs first, so the host is unchanged when nft cannot start. A filter that nft could not read is
+ * unchanged, too.
  */
 function isUntouched({ batches: [first, ...rest] }: Plan, cause: Error): boolean {
   return cause instanceof CommandError && cause.failure.tool === 'nft' && cause.failure.errno !== undefined

@@ -1,6 +1,6 @@
 /**
- * A dry run: the loop itself on a host whose kernel runs nothing and whose journal writes nothing. What it would do it
- * tells as it tells what it does.
+ * A dry run: the loop itself, on a host with a kernel that runs nothing and a journal that writes nothing. It logs what
+ * the loop would do in the words that the loop uses.
  */
 import type { Journal } from '../journal/journal.js';
 import type { Kernel } from '../kernel/kernel.js';

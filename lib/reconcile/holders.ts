@@ -12,14 +12,14 @@ interface Host {
 }
 
 /**
- * Other guests that the journal says hold what these attachments claim. Those whose links are gone are stale: they hold
- * nothing.
+ * Other guests that hold what these attachments claim, by the journal. A guest without any of its links is stale: it
+ * holds nothing.
  */
 export async function rivalsOf(
   host: Host, attachments: readonly Attachment[], past: Past,
 ): Promise<{ live: Holding[]; stale: Holding[] }> {
   const claims = claimsOf(attachments);
-  // Rules go by the name of a link: those of a dead one would lead the next of its name.
+  // A rule names a link: the rule of a removed link would lead the next link of that name.
   const names = new Set(attachments.map(({ link }) => link));
   const rivals = claims.length === 0 ? [] : past.others().filter((entry) =>
     entry.wired.some((one) => holdsAny(one, claims) || (hasOwnTable(one) && names.has(one.link))));

@@ -20,11 +20,14 @@ import type { Lock } from '../system/lock.js';
 export interface HostParts {
   readonly settings: Settings;
   readonly exec: Exec;
-  /** Told what of the journal is damaged, and what else is not as it should be. */
+  /** Receives warnings about damaged entries of the journal, and about other differences. */
   readonly warn: (message: string) => void;
-  /** Told each change, a line each; without it nobody is. */
+  /** Receives each change as one line; absent: changes are not reported. */
   readonly log?: Host['log'];
-  /** Held by whoever changes the host: each tool then keeps it until it ends. Who only looks needs none. */
+  /**
+   * The lock of a caller that changes the host: each tool keeps it until the tool ends. A caller that only reads does
+   * not need it.
+   */
   readonly lock?: Pick<Lock, 'fd'>;
   /** Default: that of the settings. */
   readonly journal?: Journal;
@@ -70,7 +73,7 @@ export interface ConcernedNic {
   /** The NIC's position in the domain XML. */
   readonly nic: number;
   readonly mac: string | undefined;
-  /** The link on the host; undefined: guestwire has none yet. */
+  /** The link on the host; undefined: guestwire does not know one yet. */
   readonly link: string | undefined;
 }
 
@@ -83,7 +86,7 @@ export interface Host {
   readonly names?: LinkNames | undefined;
   /** Told what was done, a line a change; `change` is what the kernel was told for it, if it was. */
   readonly log: (line: string, change?: BatchLine) => void;
-  /** Told what is not as it should be, and what guestwire changes does not mend; absent: `log` is. */
+  /** Receives warnings about differences that guestwire cannot repair; absent: `log` receives them. */
   readonly warn?: ((line: string, about?: Concern) => void) | undefined;
   /** VIDs that the host config says never to remove from the uplinks of a bridge. */
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
@@ -94,13 +97,13 @@ export interface Host {
 /** What tells the entries of guests, with the names that links have now. */
 export type Records = Pick<Host, 'journal' | 'names'>;
 
-/** Returns the guest's entry with its links under their names of now; undefined: nothing is recorded. */
+/** Returns the guest's entry with its links under their present names; undefined: the journal has no entry. */
 export function readEntry({ journal, names }: Records, uuid: string): Entry | undefined {
   const entry = journal.read(uuid);
   return entry === undefined || names === undefined ? entry : entryNow(entry, names);
 }
 
-/** Returns what all guests hold, with their links under their names of now. */
+/** Returns what all guests hold, with their links under their present names. */
 export function listHoldings({ journal, names }: Records): Holding[] {
   const all = journal.list();
   return names === undefined ? all : all.map((entry) => holdingNow(entry, names));

@@ -15,7 +15,7 @@ export interface Subject {
   readonly guest: Guest;
   /** undefined: nothing is recorded of it. */
   readonly entry: Entry | undefined;
-  /** As its XML asks for now; undefined: nobody asked libvirt, and what was wired last is what is wanted. */
+  /** What the guest's XML asks for now; undefined: libvirt was not asked, and the last wiring is the wanted state. */
   readonly attachments: readonly Attachment[] | undefined;
 }
 
@@ -40,10 +40,7 @@ export function withOwner(guest: Guest, error: GuestwireError): Owner & { readon
   };
 }
 
-/**
- * Returns whose an object of these plans is: what is on a guest's link is the guest's, and what is elsewhere for its
- * sake alone.
- */
+/** Returns the owner of an object: the guest of its link, or the guest with the address or VLAN that needs it. */
 export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): (
   object: NetObject | undefined,
 ) => Owner {

@@ -1,4 +1,4 @@
-/** A plan in words: what was carried out, and what no change mends, each with the guest that it is about. */
+/** A plan in words: the changes that were made, and the faults that guestwire cannot repair, each with its guest. */
 import { guestLabel, nicLabel } from '../domain/guest.js';
 import type { BatchLine } from '../state/render.js';
 import { describeLine } from '../state/words.js';
@@ -35,7 +35,9 @@ function labelsFor(members: readonly Member[], plan: Plan): (line: BatchLine) =>
   };
 }
 
-/** Returns what of a plan no change mends, guest by guest: it stays so until a person changes the host. */
+/**
+ * Returns the faults that no change of this plan repairs, guest by guest. They stay until a person changes the host.
+ */
 function warningsOf(
   members: readonly Member[], { warnings }: Pick<Plan, 'warnings'>,
 ): { readonly text: string; readonly about: Concern }[] {

@@ -34,13 +34,13 @@ export interface Plan {
   readonly batches: readonly Batch[];
   /** What guestwire records of what guests share, while the plan is carried out and after it. */
   readonly ledger: { readonly during: Ledger; readonly after: Ledger };
-  /** What no change mends: it is so after each run until the host is changed. */
+  /** Faults that no change repairs: each run reports them until the host is changed. */
   readonly warnings: readonly SharedWarning[];
   /** Where the host answers for the guests, after the plan. */
   readonly presence: readonly Presence[];
 }
 
-/** Returns the plan that wires `placed`, whose links `observation` knows, and gives up what else the guest had. */
+/** Returns the plan that wires `placed`, with links that `observation` knows, and gives up what else the guest had. */
 export function planFor(
   placed: readonly Placed[], observation: Observation, { mode, past }: { mode: StartMode; past: Past },
 ): Plan {
@@ -49,7 +49,7 @@ export function planFor(
     ifindex: observation.links.get(attachment.link)?.ifindex ?? 0,
   })).map((one) => inQuarantine(one, past));
   const known = livingOf(past.entry?.wired ?? [], observation);
-  // The guest runs on what was made for it, whatever its XML says by now: that goes at `release`.
+  // The guest still uses the links that were made for it, even if its XML has changed since: they go at `release`.
   wired.push(...known.filter((old) => staysUntilRelease(old) &&
     !wired.some(({ kind, link }) => kind === old.kind && link === old.link)));
   if (mode.keepsUnspoken === true) {
@@ -61,7 +61,7 @@ export function planFor(
   const own = [
     ...withoutVlans(mode.fresh ? ofLinks(before, given) : leftState(given, ofLinks(before, given))),
     ...(mode.incoming ? withoutRoutes(wanted) : wanted),
-    // A tap whose flush was cut short is mute until its queue has its length again.
+    // A tap is mute after an interrupted flush, until its queue has its length again.
     ...before.filter((object) => queueOf(object) !== undefined),
   ];
   const plan = planTowards(own, observation, { wired, past, incoming: mode.incoming });
@@ -157,7 +157,7 @@ function isTaken(object: NetObject, { wired, touched }: Links, { entry }: Past):
   return given || (entry?.original ?? []).some((original) => keyOf(original) === keyOf(object));
 }
 
-/** What guests share, or what outlives a tap, is looked after even when the guest's links are gone. */
+/** Shared objects, and objects that outlive a tap, are maintained even when the guest's links are gone. */
 function askFor({ wired, touched }: Links, { others, protectedOn }: Past): Parameters<typeof planShared>[0] {
   return { wanted: wired, concerned: touched, others: () => wiredOf(others()), protectedOn };
 }
@@ -175,7 +175,9 @@ export function ofLinks(state: NetState, attachments: readonly Placed[]): NetSta
   return state.filter(({ dev }) => links.has(dev));
 }
 
-/** The flush rides in the last run of `ip`: by then the port is exact, because VLANs come first in every order. */
+/**
+ * The flush is part of the last run of `ip`. The port is exact before that, because VLANs come first in every order.
+ */
 function withFlush(batches: readonly Batch[], desired: NetState): Batch[] {
   const taps = desired
     .map((object) => ({ dev: object.dev, txqlen: queueOf(object) ?? 0 }))

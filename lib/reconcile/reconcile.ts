@@ -21,8 +21,8 @@ import { type Plan, planFilterOf, planFor } from './plan.js';
 import { ofRunning, planTakeBack, type TakeBack } from './release-plan.js';
 import type { Member, StartMode, Wanted, WireRequest } from './request.js';
 
-/** Told of a NIC that stays wired although nothing asks for it. */
-export const UNSPOKEN = "stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' removes the wiring";
+/** The warning about a NIC that stays wired although nothing asks for it. */
+export const UNSPOKEN = "neither XML nor host config asks for this wiring now: it stays until 'guestwire reconcile'";
 
 /** Does for one guest what {@link wireAll} does. */
 export async function wire(host: Host, { guest, attachments, ...mode }: WireRequest): Promise<Plan> {
@@ -30,9 +30,9 @@ export async function wire(host: Host, { guest, attachments, ...mode }: WireRequ
 }
 
 /**
- * Makes the host agree with what these guests ask for, in one plan, and returns what was done. What the guests' earlier
- * entries recorded and is not wanted any more is given up. Throws when the host cannot give it, or does not hold it
- * afterwards; then nothing changed for any of them. Several guests must be such that can go together.
+ * Makes the host agree with what these guests ask for, in one plan, and returns what was done. Objects that the guests'
+ * earlier entries recorded and that are no longer wanted are given up. Throws when the host cannot give it, or does not
+ * hold it afterwards; then nothing changed for any of them. Several guests must be able to go together.
  */
 export async function wireAll(host: Host, wanted: readonly Wanted[], mode: StartMode): Promise<Plan> {
   const members = wanted.map((one) => memberOf(host, one, mode));
@@ -85,7 +85,7 @@ async function wireAnew(host: Host, members: readonly Member[], { mode, asksFilt
   }
 }
 
-/** Returns whether what was taken for granted of the filters was wrong. All that was done is undone by now. */
+/** Returns whether an assumption about the filters was wrong. The rollback has already undone all changes. */
 function isSurprise(error: unknown): boolean {
   return error instanceof CommandError && error.failure.tool === 'nft' && /File exists|No such file or directory/.test(
     error.failure.stderr,
@@ -94,8 +94,8 @@ function isSurprise(error: unknown): boolean {
 
 /**
  * Checks, before libvirt makes or looks for any link of the guest, whether the host can give what `attachments` ask
- * for, and makes the links that are guestwire's to make. Returns what was done; undefined: there are none to make.
- * Throws as {@link wire} does; then nothing changed.
+ * for, and makes the links that guestwire makes. Returns what was done; undefined: no link is to be made. Throws as
+ * {@link wire} does; then nothing changed.
  */
 export async function make(
   host: Host, { guest, attachments, incoming }: Omit<WireRequest, 'fresh'>,
@@ -122,8 +122,8 @@ export type Foresee = (
 ) => Promise<{ readonly observation: Observation; readonly attachments: readonly Attachment[] }>;
 
 /**
- * Returns what wiring would do now, with every check made and nothing changed. With `foresee`, a NIC whose link does
- * not exist yet is checked as far as that goes without it, and planned as `foresee` shows it.
+ * Returns what wiring would do now, with every check made and nothing changed. With `foresee`, a NIC without its link
+ * is checked as far as that goes, and planned as `foresee` shows it.
  */
 export async function planWiring(
   host: Host, { guest, attachments, foresee, ...mode }: WireRequest & { readonly foresee?: Foresee }, past: Past,
@@ -158,7 +158,7 @@ function placedIn({ guest, attachments }: Member): Placed[] {
     if ('links' in placing) return placing.links;
     const { nic, mac, link } = one;
     const where = nicLabel(guest.name, { index: nic, mac });
-    throw new HostError(`${where}: libvirt gives it no ${placing.lacks} to wire`, { cure: 'use an interface that has one' })
+    throw new HostError(`${where}: libvirt ${placing.lacks}`, { cure: 'use an interface type that has one' })
       .placeAt({ guest: guest.name, nic, mac, link }, where);
   });
 }
@@ -172,8 +172,8 @@ export function markedIn(
 }
 
 /**
- * Puts back what was there before the guest was wired, as far as its links still exist, and forgets the guest. A guest
- * without an entry is no error. Throws after doing all it could; the entry then stays, for the next try.
+ * Puts back what was there before the guest was wired, as far as its links still exist, and removes its entry. Does
+ * nothing for a guest without an entry. Throws after doing all it could; the entry then stays, for the next try.
  */
 export async function release(host: Host, uuid: string): Promise<void> {
   await takeBack(host, uuid, { keepMade: false });
@@ -181,9 +181,9 @@ export async function release(host: Host, uuid: string): Promise<void> {
 }
 
 /**
- * Does what {@link release} does for a guest that runs on: its ports are put into no VLAN, because the one they were
- * made in is nobody's grant, and its routed links are down, because no filter is left, unless `keepLinksUp`. Made links
- * stay, and are still recorded; without `keepMade` they go, and their NICs are dead until the guest is started again.
+ * Does what {@link release} does for a running guest. Its ports lose all VLANs, because libvirt's default VLAN is not a
+ * permission. Its routed links go down, because no filter is left, unless `keepLinksUp`. Made links stay, and are still
+ * recorded. Without `keepMade` they go, and their NICs are dead until the guest is started again.
  */
 export async function releaseRunning(
   host: Host, uuid: string, { keepMade = true, keepLinksUp = false } = {},
@@ -229,6 +229,6 @@ async function takeBack(host: Host, uuid: string, how: TakeBack): Promise<void> 
 async function collect(host: Host, stale: readonly Holding[]): Promise<void> {
   for (const entry of stale) {
     await release(host, entry.guest.uuid);
-    host.log(`guest ${quote(entry.guest.name)}: forgotten: its links are gone`);
+    host.log(`guest ${quote(entry.guest.name)}: its record is removed: its links are gone`);
   }
 }

@@ -1,7 +1,7 @@
 /**
- * Ports that lost their bridge: it was deleted and made again, and no program puts running guests' taps back (libvirt
- * 9.0 does so only when its daemon starts). This is an action before the plan and no operation of it: release has
- * nothing to take back.
+ * Ports that lost their bridge. When a bridge is deleted and made again, libvirt does not put the taps of running
+ * guests back (libvirt 9.0 does so only when its daemon starts). This happens before the plan and is not an operation
+ * of it: release does not take it back.
  */
 import { bridgeOf } from '../attachments/attachment.js';
 import { nicLabel } from '../domain/guest.js';
@@ -49,14 +49,14 @@ export async function rejoin(
 }
 
 /**
- * libvirt's own <port isolated>, which is no intent of guestwire's, is lost with the bridge (libvirt 11 sets it when it
- * makes the port).
+ * libvirt's own <port isolated> is lost with the bridge (libvirt 11 sets it when it makes the port). It is not part of
+ * guestwire's intent.
  */
 function isolates(dev: string, isolated: string | undefined): NetObject[] {
   return isolated === 'yes' ? [{ kind: 'isolated', dev, on: true }] : [];
 }
 
-/** The default PVID is no permission, and the plan that removes it takes a tenth of a second to be made. */
+/** The default PVID is not a permission, and the plan that removes it takes a tenth of a second to make. */
 function revokes(dev: string, { defaultPvid: vid }: BridgeFacts): NetObject[] {
   return vid === 0 ? [] : [{ kind: 'vlan', dev, vid, pvid: true, untagged: true }];
 }

@@ -62,10 +62,10 @@ export function ofRunning(records: Records, uuid: string, { keepMade = true, kee
     withoutVlans(keepLinksUp ? original : leftState(readEntry(records, uuid)?.wired ?? [], original)) };
 }
 
-/** A table that nobody could read: where it is needed it is made anew. */
+/** A table that could not be read. */
 const UNREAD: FilterFacts = { ...NO_TABLE, there: true };
 
-/** Observes for teardown: where the filter cannot be read, all the rest goes all the same. */
+/** Observes for teardown. When a filter cannot be read, teardown still removes everything else. */
 async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Observation; blind?: CommandError }> {
   try {
     return { observation: await kernel.observe(scope) };

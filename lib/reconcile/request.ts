@@ -29,7 +29,7 @@ export interface RunningGuest extends Wanted {
   readonly nics?: readonly Pick<Nic, 'isolated'>[] | undefined;
 }
 
-/** A guest on its way through the loop: what is asked for, under the names of now, and what the journal records. */
+/** A guest in the loop: what it asks for, under the present names of its links, and what the journal records. */
 export interface Member extends Wanted {
   readonly entry: Entry | undefined;
 }

@@ -144,7 +144,7 @@ describe('words in the wrong place', () => {
     ['<gw:allow direction="in"/><gw:allow direction="out" to="192.0.2.1,host"/>', '', '<gw:allow> 2 in its metadata'],
     ['', `${TABLE}\nallow = [{ direction = "out", to = ["host"] }]`, 'allow[0] of [guest] in the host config'],
   ])('%j %j: this host on a VLAN port', (words, config, what) => {
-    expect(refusal(() => port(words, config))).toBe(`ERR_UNSUPPORTED ${WHERE}: ${what}: 'host' does not work on a VLAN port: a bridge cannot tell packets to this host from packets that it will route: name this host's addresses, and protect it with its own firewall`);
+    expect(refusal(() => port(words, config))).toBe(`ERR_UNSUPPORTED ${WHERE}: ${what}: 'host' does not work on a VLAN port: name this host's addresses, and protect the host with its own firewall`);
   });
 
   test.each([

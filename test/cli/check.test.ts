@@ -143,7 +143,7 @@ describe('guestwire check', () => {
     host.netns.sh('sysctl -qw net.ipv4.ip_forward=0');
     const { status, stdout } = await host.command('check', '--json');
     host.netns.sh('sysctl -qw net.ipv4.ip_forward=1');
-    const text: unknown = expect.stringMatching(/^this host does not forward IPv4: set it with 'sysctl -w net\.ipv4\.ip_forward=1'/);
+    const text: unknown = expect.stringMatching(/^this host does not forward IPv4: run 'sysctl -w net\.ipv4\.ip_forward=1'/);
     expect({ status, told: JSON.parse(stdout) as unknown }).toEqual({ status: 1, told: { version: 1, differences: [
       { guest: { name: 'web1', uuid: '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c01' }, nic: 0, mac: '52:54:00:aa:bb:01', text },
       { guest: { name: 'fw1', uuid: '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c02' }, nic: 0, mac: '52:54:00:aa:bb:02', text },

@@ -214,7 +214,7 @@ describe('guestwire plan', () => {
     netns.sh('ip link del vnet1');
     expect(netns.dump()).toBe(before);
     netns.sh('sysctl -qw net.ipv4.ip_forward=0');
-    expect(plan(xml)).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1', or 'manage_sysctls = true' in [routed] of the host config, and guestwire sets it\n" });
+    expect(plan(xml)).toEqual({ status: 1, stdout: '', stderr: "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): this host does not forward IPv4: run 'sysctl -w net.ipv4.ip_forward=1', or set 'manage_sysctls = true' in [routed]\n" });
     expect(plan(readFileSync(domainOf('nothing-speaks-of-any-nic'), 'utf8')))
       .toEqual({ status: 0, stdout: "guest 'web1': nothing to do\n", stderr: '' });
   });

@@ -95,12 +95,12 @@ describe('a dry run', () => {
       host.netns.sh('ip link set vnet3 up');
       host.start(NEW);
       host.say(NEW, false);
-    }, "guest 'new1' NIC 0 (52:54:00:aa:bb:03): remove route 192.0.2.30/32 on 'vnet3'", "guest 'new1': forgotten: it is gone"],
+    }, "guest 'new1' NIC 0 (52:54:00:aa:bb:03): remove route 192.0.2.30/32 on 'vnet3'", "guest 'new1': its record is removed: it no longer runs"],
     ['a guest that is gone with its link', () => {
       host.start(NEW);
       host.say(NEW, false);
       host.netns.sh('ip link del vnet3; ip tuntap add vnet3 mode tap; ip link set vnet3 up');
-    }, "guest 'new1': forgotten: it is gone"],
+    }, "guest 'new1': its record is removed: it no longer runs"],
     ['what is left without any entry', () => host.netns.sh(`ip route add 192.0.2.98 dev uplink0 proto 117; ip rule add to 192.0.2.97 lookup 100 priority 11701 protocol 117
       ip neigh add proxy 192.0.2.96 dev uplink0 protocol 117; nft add table bridge guestwire
       ip link add orphan0 type veth peer name orphan1; ip link set orphan0 alias guestwire:${GONE}; ip link set orphan1 alias guestwire:${GONE}`),

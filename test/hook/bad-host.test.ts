@@ -129,7 +129,7 @@ describe('a tool', () => {
   hookTest('nft that is killed may have done its work: the guest is refused, and remembered until nft runs again', async () => {
     const path = host.tools({ ip: 'filtering-on', nft: 'die' });
     const before = host.dump();
-    const says = "guest 'web1': nft was killed by SIGKILL (changing the host); and it could not be undone: nft was killed by SIGKILL (reading the filter of family bridge)";
+    const says = "guest 'web1': nft was killed by SIGKILL (changing the host); the rollback failed too: nft was killed by SIGKILL (reading the filter of family bridge)";
     expect(await host.hook({ operation: 'prepare', xml: PORT, path })).toEqual(DONE);
     expect(await host.hook({ operation: 'start', xml: PORT, path }))
       .toEqual({ status: 1, stdout: '', stderr: `guestwire: ${says}\n` });
@@ -171,7 +171,7 @@ describe('a tool', () => {
     const before = host.dump();
     const path = host.tools({ ip: 'fail-halfway-for-good' });
     const full = 'RTNETLINK answers: No buffer space available';
-    const says = `guest 'web1': ip failed at line 4 (add route 2001:db8:0:10::a/128 on 'vnet1'): ${full} Command failed -:4; and it could not be undone: ip failed at line 1 (remove route 192.0.2.10/32 on 'vnet1'): ${full} Command failed -:1`;
+    const says = `guest 'web1': ip failed at line 4 (add route 2001:db8:0:10::a/128 on 'vnet1'): ${full} Command failed -:4; the rollback failed too: ip failed at line 1 (remove route 192.0.2.10/32 on 'vnet1'): ${full} Command failed -:1`;
     expect(await host.hook({ operation: 'start', xml: WIRED, path }))
       .toEqual({ status: 1, stdout: '', stderr: `guestwire: ${says}\n` });
     expect(await host.hook({ operation: 'stopped', xml: WIRED, path })).toEqual(DONE);

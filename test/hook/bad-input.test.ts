@@ -174,13 +174,13 @@ describe('an address', () => {
     'that is IPv4-mapped': address('::ffff:192.0.2.1', "address '::ffff:192.0.2.1' is an IPv4-mapped address: write it as IPv4"),
     'outside the prefixes of the host': { ...address('2001:db8:0:20::a', `'2001:db8:0:20::a' ${outside}`), config },
     'just outside the prefixes of the host': { ...address('192.0.2.64', `'192.0.2.64' ${outside}`), config },
-    'of the host': address('203.0.113.2', "'203.0.113.2' contains '203.0.113.2', an address of this host on 'eno1': give the guest another"),
+    'of the host': address('203.0.113.2', "'203.0.113.2' contains '203.0.113.2', an address of this host on 'eno1': give the guest another address"),
     "that is the host's next hop": address('203.0.113.1', "'203.0.113.1' contains '203.0.113.1', the next hop of this host's route '0.0.0.0/0': give the guest another address"),
     "that is broadcast on the host's network": address('203.0.113.255', "'203.0.113.255' belongs to this host itself: route 'broadcast 203.0.113.255' on 'eno1': give the guest another address"),
     'listed twice': { xml: domainXml({ wishes: routedWish([ADDRESS, ADDRESS]) }), says: `${NIC1}: '${ADDRESS}' is listed twice, also on NIC 1: list it once` },
     'list that is empty': { xml: domainXml({ wishes: routedWish([]) }), says: `${NIC1}: a routed link needs an address: add at least one <ip>` },
     'prefix of length 0': prefix('0.0.0.0', 0, "prefix '0.0.0.0/0' is the default route: a guest cannot claim it"),
-    'prefix with an address of the host in it': prefix('203.0.112.0', 23, "'203.0.112.0/23' contains '203.0.113.2', an address of this host on 'eno1': give the guest another"),
+    'prefix with an address of the host in it': prefix('203.0.112.0', 23, "'203.0.112.0/23' contains '203.0.113.2', an address of this host on 'eno1': give the guest another address"),
   });
 
   hookTest('that another guest has, for as long as that guest lives', async () => {

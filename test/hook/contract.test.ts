@@ -159,7 +159,7 @@ describe('a guest that is not to be wired any more', () => {
       config(text);
       expect(await hook('reconnect', domainXml({}))).toEqual(DONE);
       expect(files()).toEqual([`${UUID}.json`]);
-      expect(logged().at(-1)).toBe("<28>guest 'web1': stays wired while the guest runs, although neither its XML nor the host config asks for that now: 'guestwire reconcile' removes the wiring");
+      expect(logged().at(-1)).toBe("<28>guest 'web1': neither XML nor host config asks for this wiring now: it stays until 'guestwire reconcile'");
     }
     config('');
     expect(await hook('prepare', domainXml({}))).toEqual(DONE);
@@ -250,7 +250,7 @@ describe('an announced migration', () => {
   });
 
   test('of a guest with routed links is refused, unless the config says who completes it', async () => {
-    const says = `guest 'web1' NIC 1 (${TAP_MAC}): a guest with routed links cannot migrate here: no agent runs on this host to notice when it has arrived: start the agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here once it has arrived`;
+    const says = `guest 'web1' NIC 1 (${TAP_MAC}): a guest with routed links cannot migrate here without an agent: run 'guestwire install --agent', or set 'migration = "manual"' in [routed] and reconcile after its arrival`;
     expect(await hook('migrate', ROUTED)).toEqual(refused(says));
     expect(logged()).toEqual([`<27>migrate: ${says}`]);
     expect(files()).toEqual([]);

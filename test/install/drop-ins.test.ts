@@ -112,7 +112,8 @@ describe('drop-ins for network daemons', () => {
     const before = host.listing();
     expect(install('--drop-ins')).toEqual({ status: 0, stderr: '', said: [
       "made '/etc/systemd/networkd.conf.d'", `wrote '${PROTOCOLS}'`, `wrote '${NETWORKD}'`, `wrote '${MANAGER}'`,
-      `systemd-networkd learns of '${NETWORKD}' by 'systemctl restart systemd-networkd'`, `NetworkManager learns of '${MANAGER}' by 'systemctl reload NetworkManager'`,
+      `run 'systemctl restart systemd-networkd' so that systemd-networkd reads '${NETWORKD}'`,
+      `run 'systemctl reload NetworkManager' so that NetworkManager reads '${MANAGER}'`,
     ] });
     expect(host.sh(`cat ${NETWORKD} ${MANAGER}`)).toBe(`${MARK}[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n${MARK}[keyfile]\nunmanaged-devices+=interface-name:vnet*\n`);
     const installed = host.listing();

@@ -211,7 +211,7 @@ describe('with wired guests', () => {
     const label = `guest ${WEB1} (its journal entry is damaged)`;
     expect(host.guestwire('uninstall')).toEqual(refused(`nothing was removed, because guests are wired: ${label}: stop them, or choose --unwire or --keep-wiring`));
     expect(host.guestwire('uninstall', '--unwire')).toEqual(done(
-      `${label}: forgotten: its wiring stays\n${FILES}${removed(`${STATE}/uplinks.json`, STATE)}${LOCK}${NO_RELOAD}`,
+      `${label}: its record is removed: its wiring stays\n${FILES}${removed(`${STATE}/uplinks.json`, STATE)}${LOCK}${NO_RELOAD}`,
       "guestwire: uplink 'eno1' may still have VLANs 10, 20, which guestwire put there for guests that are gone: 'bridge vlan show dev eno1' shows them\n",
     ));
     expect(host.listing()).toBe(before.files);

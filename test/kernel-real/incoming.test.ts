@@ -42,7 +42,7 @@ const gateways = (): string => netns.sh('ip -br address show dev vnet1');
 describe('an incoming guest with routed links', () => {
   kernelTest('is refused where nothing would tell when it runs', () => {
     expect(hook('migrate')).toEqual({ status: 1, stdout: '', stderr:
-      `guestwire: guest 'web1' NIC 0 (${MAC}): a guest with routed links cannot migrate here: no agent runs on this host to notice when it has arrived: start the agent here ('guestwire install --agent'), or set 'migration = "manual"' in [routed] of the host config here, and run 'guestwire reconcile' here once it has arrived\n` });
+      `guestwire: guest 'web1' NIC 0 (${MAC}): a guest with routed links cannot migrate here without an agent: run 'guestwire install --agent', or set 'migration = "manual"' in [routed] and reconcile after its arrival\n` });
   });
 
   kernelTest('has its gateways but no route until it runs here; reconnect completes it', () => {

@@ -112,7 +112,7 @@ describe('a routed link on a real kernel', () => {
       "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): '203.0.113.9' contains '203.0.113.9', the next hop of this host's route '192.0.2.10': give the guest another address\n");
     const own = xml(routed("<gw:ip address='203.0.113.2'/>"));
     expect(hook('prepare', own).stderr).toBe(
-      "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): '203.0.113.2' contains '203.0.113.2', an address of this host on 'out': give the guest another\n");
+      "guestwire: guest 'web1' NIC 0 (52:54:00:aa:bb:02): '203.0.113.2' contains '203.0.113.2', an address of this host on 'out': give the guest another address\n");
     const whole6 = xml(routed("<gw:ip address='2001:db8:9::1'/><gw:route address='2001:db8:fff0::' prefix='44'/>"));
     netns.sh('ip -6 address add 2001:db8:ffff::2/64 dev out nodad');
     expect(hook('prepare', whole6).stderr).toContain("'2001:db8:fff0::/44' contains '2001:db8:ffff::2', an address of this host on 'out'");

@@ -145,7 +145,7 @@ describe('this kernel', () => {
     const before = netns.dump();
     for (const operation of ['prepare', 'start']) {
       const { status, stderr } = hook(operation, xml(ISOLATED));
-      expect([status, stderr]).toEqual([1, expect.stringContaining("guest 'web1' NIC 0 (52:54:00:aa:bb:01): profile 'isolated' (its metadata): on a VLAN port this needs connection tracking in bridges, which this kernel lacks")]);
+      expect([status, stderr]).toEqual([1, expect.stringContaining("guest 'web1' NIC 0 (52:54:00:aa:bb:01): profile 'isolated' (its metadata) needs connection tracking in bridges, which this kernel lacks")]);
     }
     expect([netns.dump(), netns.sh('nft list ruleset'), existsSync(join(dir, 'state'))]).toEqual([before, '', false]);
     // Where only a name is asked for, it is not this that is in the way.

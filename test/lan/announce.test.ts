@@ -81,7 +81,7 @@ describe('announcing', () => {
     expect(told).toEqual(["warn guest 'web1' is not announced on 'eno1': Network is down: neighbours that knew it on another host notice the move late", "info guest 'web1': announced 192.0.2.10, 2001:db8::a on 'eno2'"]);
   });
 
-  const CURE = "neighbours that knew it on another host notice the move late; install perl (package perl-base), or set 'announce = false' in [routed] of the host config";
+  const CURE = "install perl (package perl-base), or set 'announce = false' in [routed] of the host config";
   test.each([
     [MISSING, "perl is not installed: no 'perl' in PATH"],
     [{ ...GOOD, exitCode: undefined, signal: 'SIGKILL', timedOut: true }, 'perl did not end within 3 s and was killed (sending on raw sockets)'],
@@ -118,7 +118,7 @@ describe('asking neighbours', () => {
 
   test('refuses a guest whose address is answered for', async () => {
     await expect(probe(heard('eno2', '02:00:00:00:00:99', '2001:db8::a'))).rejects.toThrow(new ConflictError(
-      "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '2001:db8::a' is in use on 'eno2': the neighbour with MAC '02:00:00:00:00:99' answers for it: remove it there, or give the guest another address"));
+      "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '2001:db8::a' is in use on 'eno2' by MAC '02:00:00:00:00:99': give the guest another address, or remove it there"));
   });
 
   test('passes over what others say of others, and what this host says', async () => {

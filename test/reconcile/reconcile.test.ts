@@ -220,14 +220,14 @@ describe('ownership', () => {
       'net/ipv6/conf/vnet5/accept_ra', 'net/ipv6/conf/vnet5/forwarding', 'net/ipv4/conf/vnet5/forwarding',
     ]) kernel.host.sysctls[path] = '1';
     await wire(host, rival);
-    expect(log).toContain("guest 'web1': forgotten: its links are gone");
+    expect(log).toContain("guest 'web1': its record is removed: its links are gone");
   });
 
   test.each([
     ['a route of another protocol', { to: '192.0.2.10/32', dev: 'eno1', via: '203.0.113.1', protocol: 'bgp' },
       "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '192.0.2.10' is already routed: '192.0.2.10' via '203.0.113.1' on 'eno1', protocol 'bgp': remove that route or give the guest another address"],
     ['an address of the host', { type: 'local', to: '192.0.2.10/32', dev: 'eno1' },
-      "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '192.0.2.10' contains '192.0.2.10', an address of this host on 'eno1': give the guest another"],
+      "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '192.0.2.10' contains '192.0.2.10', an address of this host on 'eno1': give the guest another address"],
     ['a broadcast address of the host', { type: 'broadcast', to: '192.0.2.10/32', dev: 'eno1' },
       "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '192.0.2.10' belongs to this host itself: route 'broadcast 192.0.2.10' on 'eno1': give the guest another address"],
     ['a route of ours on a link that is not the guest\'s', { to: '2001:db8:0:10::/64', dev: 'vnet9', protocol: '117' },
@@ -254,7 +254,7 @@ describe('ownership', () => {
     await expect(wire(host, claims('203.0.113.1', ''))).rejects.toThrow(
       "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '203.0.113.1' contains '203.0.113.1', the next hop of this host's route '0.0.0.0/0': give the guest another address");
     await expect(wire(host, claims('203.0.113.9', '203.0.113.0/29'))).rejects.toThrow(
-      "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '203.0.113.0/29' contains '203.0.113.2', an address of this host on 'eno1': give the guest another");
+      "guest 'web1' NIC 1 (52:54:00:aa:bb:02): '203.0.113.0/29' contains '203.0.113.2', an address of this host on 'eno1': give the guest another address");
   });
 });
 
@@ -273,9 +273,9 @@ describe('a host that cannot give it', () => {
     ['no tap', ({ links }) => { Reflect.deleteProperty(links, 'vnet1'); }, `${link}: link 'vnet1' does not exist`],
     ['a routed tap on a bridge', ({ links }) => { links['vnet1'] = { ifindex: 11, master: 'br0' }; },
       `${link}: link 'vnet1' is a port of 'br0', so it cannot be a routed link: take it out with 'ip link set dev vnet1 nomaster'`],
-    ['no IPv4 forwarding', ({ sysctls }) => { sysctls['net/ipv4/conf/all/forwarding'] = '0'; }, `${link}: this host does not forward IPv4: set it with 'sysctl -w net.ipv4.ip_forward=1', or 'manage_sysctls = true' in [routed] of the host config, and guestwire sets it`],
+    ['no IPv4 forwarding', ({ sysctls }) => { sysctls['net/ipv4/conf/all/forwarding'] = '0'; }, `${link}: this host does not forward IPv4: run 'sysctl -w net.ipv4.ip_forward=1', or set 'manage_sysctls = true' in [routed]`],
     ['no IPv6 forwarding', ({ sysctls }) => { sysctls['net/ipv6/conf/all/forwarding'] = '0'; },
-      `${link}: this host does not forward IPv6: set it with 'sysctl -w net.ipv6.conf.all.forwarding=1' (and before that accept_ra=2 on a link that learns a default route from router advertisements: a host that forwards ignores them where it is 1), or 'manage_sysctls = true' in [routed] of the host config, and guestwire sets it`],
+      `${link}: this host does not forward IPv6: run 'sysctl -w net.ipv6.conf.all.forwarding=1' (first accept_ra=2 on links that use router advertisements), or set 'manage_sysctls = true' in [routed]`],
   ])('%s', async (_, spoil, message) => {
     const fake = fakeKernel(HOST);
     spoil(fake.host);
@@ -286,8 +286,8 @@ describe('a host that cannot give it', () => {
   });
 
   test('a NIC that libvirt gave no link, or no bridge', async () => {
-    await expect(wire(host, { ...START, attachments: [{ ...LINK, link: undefined }] })).rejects.toThrow(`${link}: libvirt gives it no link to wire: use an interface that has one`);
-    await expect(wire(host, { ...START, attachments: [{ ...PORT, bridge: undefined }] })).rejects.toThrow(`${port}: libvirt gives it no Linux bridge to wire: use an interface that has one`);
+    await expect(wire(host, { ...START, attachments: [{ ...LINK, link: undefined }] })).rejects.toThrow(`${link}: libvirt created no link for it: use an interface type that has one`);
+    await expect(wire(host, { ...START, attachments: [{ ...PORT, bridge: undefined }] })).rejects.toThrow(`${port}: libvirt put it into no Linux bridge: use an interface type that has one`);
   });
 
   test('a kernel that forwards IPv6 by force_forwarding is a forwarding one', async () => {

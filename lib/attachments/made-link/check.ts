@@ -1,6 +1,6 @@
 /**
- * What must be true of the links that guestwire makes: before they are made nobody else has their names, afterwards
- * they are the ones that were made. Pure; each refusal names guest, NIC, cause and cure.
+ * Checks the links that guestwire makes: before, no other link has their names; afterwards, they are the links that
+ * guestwire made. Pure; each refusal names guest, NIC, cause and cure.
  */
 import { ConflictError, HostError } from '../../errors.js';
 import type { LinkFacts } from '../../kernel/observation.js';
@@ -9,7 +9,7 @@ import type { Surroundings } from '../attached.js';
 import { ALIAS_PREFIX, type MadeLink, namesOf } from './made-link.js';
 import { isMadeHere } from './state.js';
 
-/** A NIC whose link guestwire makes, or a NIC without such a link. */
+/** A NIC with a link that guestwire makes, or a NIC without such a link. */
 interface Made {
   readonly link: string | undefined;
   readonly made?: MadeLink | undefined;
@@ -27,7 +27,7 @@ export function assertMade(
     if (isOurs) return;
     throw new HostError(`${where}: link ${quote(link)} is not the ${wordsOf(made)} that guestwire makes for this guest at its start: stop the guest and start it again`);
   }
-  // What a run left whose record was lost is as good as new.
+  // The start reuses a link that an earlier run made for this guest and that has lost its record.
   if (isOurs) return;
   for (const name of namesOf(made)) {
     const other = links.get(name);

@@ -1,4 +1,4 @@
-/** What a link that guestwire makes, and the macvtap on one, say of themselves to the rest of the code. */
+/** The kinds of the links that guestwire makes: the link itself, and the macvtap on one. */
 import * as z from 'zod/mini';
 import { disableIpv6Path } from '../../state/objects/sysctl.js';
 import type { AttachmentKind } from '../attached.js';

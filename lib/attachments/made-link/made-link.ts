@@ -1,9 +1,9 @@
 import type { Attached } from '../attached.js';
 
 /**
- * Links that guestwire makes for a NIC before libvirt looks for them: a veth pair, on whose guest end libvirt puts a
- * macvtap (QEMU) or a macvlan (lxc), or a tap that libvirt is told not to make (`managed='no'`). Their names come from
- * the XML. They are made at `prepare` and removed at `release`.
+ * Links that guestwire makes for a NIC before libvirt looks for them. One is a veth pair: libvirt puts a macvtap (QEMU)
+ * or a macvlan (lxc) on its guest end. The other is a tap that libvirt must not make (`managed='no'`). Their names come
+ * from the XML. They are made at `prepare` and removed at `release`.
  */
 
 export type MadeLink = MadeVeth | MadeTap;

@@ -74,7 +74,7 @@ function ipv6Of(dev: string, end: string, disabled: string): MadeObject {
   return { kind: 'ipv6', dev, end, on: disabled !== '1' };
 }
 
-/** Returns whether the link is of the kind that guestwire makes, whoever made it. */
+/** Returns whether the link is of the kind that guestwire makes, even if another program made it. */
 export function hasShape({ made }: Pick<PlacedMade, 'made'>, { peer, tap }: LinkFacts): boolean {
   return made.kind === 'veth' ? peer === made.peer : tap?.multiQueue === made.multiQueue;
 }

@@ -34,7 +34,7 @@ export function assertRoutedLink(where: string, routed: RoutedLink, { observatio
   }
 }
 
-/** A table number of guestwire's own choice could be anybody's, so a VRF is made by whoever knows the host. */
+/** guestwire makes no VRF: another program could use any table number that guestwire chooses. */
 function assertVrf(where: string, { vrf }: RoutedLink, { links }: Observation): void {
   if (vrf === undefined) return;
   const facts = links.get(vrf);
@@ -61,7 +61,7 @@ function assertNotHosts(where: string, claim: Prefix, { locals, lookups }: Obser
   const routes = [...locals, ...endsOf(claim).map((probe) => lookups.get(probe))];
   const own = routes.find((route) => route?.type === 'local' && contains(claim, route.to));
   if (own === undefined) return;
-  throw new ConflictError(`${where}: ${quote(bare(claim))} contains ${quote(bare(own.to))}, an address of this host on ${quote(own.dev ?? '')}: give the guest another`);
+  throw new ConflictError(`${where}: ${quote(bare(claim))} contains ${quote(bare(own.to))}, an address of this host on ${quote(own.dev ?? '')}: give the guest another address`);
 }
 
 /** Types of routes that are not a way to somewhere else but the host's own addresses (ip-route(8)). */

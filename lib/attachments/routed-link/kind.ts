@@ -1,4 +1,4 @@
-/** What a routed link says of itself to the rest of the code. */
+/** The kind of a routed link. */
 import * as z from 'zod/mini';
 import type { Observation, Scope } from '../../kernel/observation.js';
 import { type Address, bare, contains, endsOf } from '../../values/address.js';
@@ -75,10 +75,10 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
 
 function place(one: RoutedLink): Placing<AttachedLink> {
   const { nic, mac, link, made } = one;
-  if (link === undefined) return { lacks: 'link' };
+  if (link === undefined) return { lacks: 'created no link for it' };
   const links: AttachedLink[] = [...madeOf(one), { ...one, link } satisfies PlacedLink];
   if (made?.kind !== 'veth' || made.on !== 'macvtap') return { links };
-  if (made.macvtap === undefined) return { lacks: 'macvtap' };
+  if (made.macvtap === undefined) return { lacks: 'created no macvtap for it' };
   return { links: [...links, { kind: 'macvtap', nic, mac, link: made.macvtap } satisfies PlacedMacvtap] };
 }
 

@@ -28,8 +28,8 @@ export const proxies: RecordedKind<ProxyRecord> = {
   observed: (request, observation) => plansFor(request, observation).flatMap(({ observed }) => observed),
   plan: planProxies,
   leftWords: ({ dev, originals }) => {
-    const were = Object.entries(originals).map(([path, value]) => `${sysctlName(path)} = ${value}`);
-    return `proxy link ${quote(dev)} may still have settings that guestwire changed for guests that are gone: before, they were ${were.join(', ')}`;
+    const were = Object.entries(originals).map(([path, value]) => `${sysctlName(path)}=${value}`);
+    return `proxy link ${quote(dev)} may keep guestwire's settings: restore them with 'sysctl -w ${were.join(' ')}'`;
   },
 };
 
@@ -50,7 +50,7 @@ function plansFor({ wanted, concerned, records }: Request, observation: Observat
   return devsOf(request.concerned).map((dev) => planProxyLink(dev, request, observation));
 }
 
-/** Returns the links whose guests want to be found on `dev`. */
+/** Returns the links of the guests that ask for a proxy on `dev`. */
 function onProxy(dev: string, { wanted }: Request): string[] {
   return linksIn(wanted).filter((one) => proxyLinksOf(one).includes(dev)).map(({ link }) => link);
 }

@@ -1,7 +1,7 @@
 /**
- * Route tables of routed links: what a guest sends is routed by its own table and by no other, and what is sent to it
- * is found there from everywhere. Rules outlive the links they name, and the last resort of a table is its guests'
- * together, so both are looked after even when a tap is gone.
+ * Route tables of routed links: the table of a guest, and no other, routes its packets, and packets for the guest find
+ * its routes there from everywhere. A rule outlives the link that it names, and the guests of a table share its last
+ * resort. So both are maintained even when a tap is gone.
  */
 import type { Observation, RuleFacts } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
@@ -22,7 +22,7 @@ export const TO_GUEST = 11701;
 
 type Request = SharedRequest;
 
-/** Rules and last resorts; none for guests whose routes are all in table main. */
+/** Rules and last resorts. A guest with all its routes in table main has neither. */
 export const tables: SharedKind = {
   observed: (request, observation) => planTables(request, observation).observed,
   plan: (request, observation) => ({ desired: planTables(request, observation).desired, during: [], after: [] }),
@@ -97,8 +97,8 @@ function towards(link: Tabled): Rule[] {
 }
 
 /**
- * Rules of ours for a link of ours that lead elsewhere, left by somebody who had its name, and those that name it as it
- * was before it was renamed.
+ * guestwire's rules for these links, by present or earlier name, that lead into another table. An earlier link of that
+ * name left them.
  */
 function strays(
   { names, known }: { names: ReadonlySet<string>; known: readonly Tabled[] }, facts: readonly RuleFacts[],

@@ -4,9 +4,9 @@
 import { familiesOf, type PlacedLink } from './routed-link.js';
 
 /**
- * Milliseconds between two questions for a guest's MAC (kernel: 1000). Who calls a guest that still boots has made the
- * host ask before there was anybody to answer, and waits for the host's next question. Whole ticks of any kernel (HZ
- * 100, 250, 300, 1000), because the kernel shows what it rounded to. Advertised, it holds for the guest, too.
+ * Milliseconds between two solicitations for a guest's MAC (kernel: 1000). A packet to a booting guest waits for the
+ * next solicitation. The value is whole ticks of any kernel (HZ 100, 250, 300, 1000), because the kernel shows what it
+ * rounded to. Router advertisements pass it on to the guest.
  */
 export const RETRANS_TIME = 200;
 
@@ -23,7 +23,8 @@ export function sysctlsOf(routed: PlacedLink): ReadonlyMap<string, string> {
   const sysctls = new Map([
     // A guest's router advertisement must never give the host a default route or an address.
     [`net/ipv6/conf/${link}/accept_ra`, '0'],
-    // Nor may it tell the host a next hop: it speaks IPv6 with link-local addresses even where it has none of its own.
+    // The guest cannot tell the host a next hop either: it speaks IPv6 with link-local addresses even if it has no
+    // other address.
     [`net/ipv6/conf/${link}/accept_redirects`, '0'],
   ]);
   if (families.has('inet6')) {

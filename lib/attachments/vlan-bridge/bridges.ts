@@ -1,12 +1,13 @@
 /**
- * Bridges of one VLAN and their sub-interfaces, which guests share. A link is guestwire's when its alias says so; a
- * link that a killed run made and gave no alias yet is known from the record of what was being made. guestwire uses an
+ * Bridges of one VLAN and their sub-interfaces, which guests share. The alias of a link tells that guestwire made it. A
+ * killed run may leave a link without an alias: the journal's record of links in the making has it. guestwire uses an
  * existing bridge, and an existing sub-interface that is its port, and never changes or removes them.
  */
 import * as z from 'zod/mini';
 import type { LinkFacts, Observation } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
 import { disableIpv6Path } from '../../state/objects/sysctl.js';
+import { quote } from '../../values/quote.js';
 import type { RecordedKind, SharedPlan, SharedRequest } from '../attached.js';
 import { IPV6_PROBE } from '../made-link/state.js';
 import { word } from '../schema.js';
@@ -25,7 +26,7 @@ export const bridges: RecordedKind<BridgeRecord> = {
   observed: (request, observation) => usesOf(request).flatMap((use) => observedOf(use, request, observation)),
   plan: planBridges,
   idle,
-  leftWords: ({ dev }) => `link '${dev}', which was being made`,
+  leftWords: ({ dev }) => `link ${quote(dev)} may be left, because a run was killed while it made the link: 'ip link del ${dev}' removes it`,
 };
 
 /** A bridge that is still needed for a port of something else stays, and its sub-interface with it. */

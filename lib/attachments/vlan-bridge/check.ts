@@ -32,7 +32,7 @@ function assertParent(where: string, { bridge, parent, vid }: VlanBridge, { link
   const { master = '' } = facts;
   // The kernel gives the sub-interface its frames before the bridge sees them (net/core/dev.c, vlan_do_receive).
   if (links.get(master)?.bridge?.filtering === true) {
-    throw new HostError(`${where}: parent ${quote(parent)} is a port of ${quote(master)}, which filters VLANs: set parent = "${master}" and run 'bridge vlan add dev ${master} vid ${vid} self' and 'bridge vlan add dev ${parent} vid ${vid}'`);
+    throw new HostError(`${where}: parent ${quote(parent)} is a port of ${quote(master)}, which filters VLANs: set parent = "${master}", and add VLAN '${vid}' to ${quote(master)} (self) and ${quote(parent)}`);
   }
   if (facts.bridge?.filtering === true && vlans.get(parent)?.some((member) => member.vid === vid) !== true) {
     throw new HostError(`${where}: ${label} filters VLANs and is not in VLAN '${vid}' itself: run 'bridge vlan add dev ${parent} vid ${vid} self'`);

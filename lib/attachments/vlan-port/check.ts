@@ -12,7 +12,7 @@ import type { VlanPort } from './vlan-port.js';
 export function assertTracking(where: string, policy: Policy | undefined, { tracking }: Observation): void {
   const word = trackedBy(policy);
   if (tracking === false && word !== undefined) {
-    throw new HostError(`${where}: ${word}: on a VLAN port this needs connection tracking in bridges, which this kernel lacks: see the output of 'modprobe nf_conntrack_bridge' (CONFIG_NF_CONNTRACK_BRIDGE), use a routed link, or keep guests apart with <gw:port isolated='yes'/>`);
+    throw new HostError(`${where}: ${word} needs connection tracking in bridges, which this kernel lacks (nf_conntrack_bridge): use a routed link, or <gw:port isolated='yes'/>`);
   }
 }
 
@@ -46,7 +46,7 @@ export function assertUplinksCarry(where: string, port: VlanPort, { subinterface
   const thief = subinterfaces.find(({ parent, vid, protocol }) =>
     port.uplinks.includes(parent) && vids.has(vid) && protocol === links.get(port.bridge ?? '')?.bridge?.protocol);
   if (thief === undefined) return;
-  throw new HostError(`${where}: VLAN '${thief.vid}' does not reach bridge ${quote(port.bridge ?? '')} from its uplink ${quote(thief.parent)}: the sub-interface ${quote(thief.ifname)} takes it: remove the sub-interface ('ip link del ${thief.ifname}'), and give the host its address on the bridge instead`);
+  throw new HostError(`${where}: sub-interface ${quote(thief.ifname)} of uplink ${quote(thief.parent)} takes VLAN '${thief.vid}' before bridge ${quote(port.bridge ?? '')} receives it: move its addresses to the bridge, and remove it`);
 }
 
 function assertMaster(where: string, link: LinkFacts, bridge: string): void {

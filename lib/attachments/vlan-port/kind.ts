@@ -1,4 +1,4 @@
-/** What a VLAN port says of itself to the rest of the code. */
+/** The kind of a VLAN port. */
 import * as z from 'zod/mini';
 import { trackedBy } from '../../intent/policy.js';
 import type { Scope } from '../../kernel/observation.js';
@@ -23,8 +23,9 @@ export const vlanPort: AttachmentKind<VlanPort, PlacedPort> = {
   }),
   derive: deriveVlanPort,
   place: (port) => {
-    if (port.link === undefined) return { lacks: 'link' };
-    return port.bridge === undefined ? { lacks: 'Linux bridge' } : { links: [{ ...port, link: port.link }] };
+    if (port.link === undefined) return { lacks: 'created no link for it' };
+    if (port.bridge === undefined) return { lacks: 'put it into no Linux bridge' };
+    return { links: [{ ...port, link: port.link }] };
   },
   scope,
   check: (where, port, { observation }) => {

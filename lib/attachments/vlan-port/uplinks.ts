@@ -1,8 +1,8 @@
 /**
- * Uplinks: the ports of a bridge towards the world carry the VLANs of the guests on it, and no others of guestwire's.
- * What a VLAN on an uplink is there for is read from the bridge's other ports, not counted: a count can be wrong, a
- * port cannot. A VLAN that somebody else put on an uplink is never added again, which would clear its flags, and never
- * removed.
+ * Uplinks: the ports of a bridge towards the world carry the VLANs of the guests on it, and no other VLANs from
+ * guestwire. The bridge's other ports tell which VLANs an uplink needs. guestwire does not count: a count can be wrong,
+ * a port cannot. guestwire does not add a VLAN again that another program put on an uplink, because that clears its
+ * flags, and never removes it.
  */
 import * as z from 'zod/mini';
 import type { Observation } from '../../kernel/observation.js';
@@ -104,7 +104,7 @@ interface OnePlan {
   readonly dev: string;
   readonly there: boolean;
   readonly before: readonly number[];
-  /** Protected VIDs that are added: put there once, and from then on nobody's to remove. */
+  /** Protected VIDs that guestwire adds once and never removes. */
   readonly added: readonly number[];
   readonly during: UplinkRecord;
   readonly after: UplinkRecord;
@@ -121,7 +121,7 @@ function planUplink(
   }
   const there = observation.vlans.get(dev) ?? [];
   const present = new Set(there.map(({ vid }) => vid));
-  // guestwire adds them tagged: one that has flags by now was taken over by somebody.
+  // guestwire adds VLANs tagged. If a VLAN has flags, another program has taken it over.
   const flagged = new Set(there.filter(({ pvid, untagged }) => pvid || untagged).map(({ vid }) => vid));
   const isProtected = request.protectedOn(bridge);
   const recorded = request.records.find((record) => record.dev === dev && record.ifindex === ifindex)?.vids ?? [];

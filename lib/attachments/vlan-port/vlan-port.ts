@@ -16,7 +16,7 @@ export interface VlanPort extends Attached {
   readonly uplinks: readonly string[];
   /** What the guest declares as its own; of a family without any, sources are not checked. */
   readonly declared?: readonly Own[] | undefined;
-  /** Absent in entries of releases that knew no policy on VLAN ports: the port then has none. */
+  /** Absent in entries of releases without policies for VLAN ports: the port then has no policy. */
   readonly policy?: Policy | undefined;
 }
 

@@ -32,7 +32,7 @@ test('a neighbour in a VLAN of the uplink reaches the guest, at once when it kne
     // Heard on up0, too, but in no network of the guest's.
     await sh(`ip -n lan address add ${GUEST[0]}/32 dev eth0; ip -n lan link set eth0.100 down; ip -n lan link set eth0.100 up; ip -n lan address replace 2001:db8::50/64 dev eth0.100`);
     const refused = await hook('web1', 'prepare', XML);
-    assert.match(refused.stderr, /'192\.0\.2\.10' is in use on 'up0\.100': the neighbour with MAC '[0-9a-f:]{17}' answers for it/);
+    assert.match(refused.stderr, /'192\.0\.2\.10' is in use on 'up0\.100' by MAC '[0-9a-f:]{17}'/);
     await sh(`ip -n lan address del ${GUEST[0]}/32 dev eth0; ${KNOWN_ELSEWHERE}`);
     for (const operation of ['prepare', 'start'])
       assert.deepEqual(await hook('web1', operation, XML), { code: 0, stdout: '', stderr: '' });

@@ -46,7 +46,7 @@ describe('a guest that runs', () => {
     expect((await guestwire(['check'], OTHER)).stdout).toContain("guest 'web1': it does not run");
     expect((await guestwire(['reconcile', '--all'])).stdout).toBe('all wiring is as the XML says, nothing changed\n');
     expect(await routes()).toBe(1);
-    expect((await guestwire(['reconcile', '--all'], OTHER)).stdout).toContain("guest 'web1': forgotten");
+    expect((await guestwire(['reconcile', '--all'], OTHER)).stdout).toContain("guest 'web1': its record is removed");
     expect(await routes()).toBe(0);
   });
 

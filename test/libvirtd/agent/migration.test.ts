@@ -137,7 +137,7 @@ describe('a guest that migrates', () => {
     await agent.result;
     const { code, stderr } = await migrate();
     expect(code).toBe(1);
-    expect(stderr).toContain("a guest with routed links cannot migrate here: no agent runs on this host to notice when it has arrived: start the agent here");
+    expect(stderr).toContain("a guest with routed links cannot migrate here without an agent: run 'guestwire install --agent'");
     expect(await routesOf(here.host)).toHaveLength(2);
     expect(await stateOf(there)).toBe('');
     agent = await there.startAgent();
