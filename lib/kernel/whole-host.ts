@@ -14,7 +14,7 @@ import { ANSWER_FLAGS } from './queries.js';
 
 export interface HostFacts {
   readonly links: readonly LinkFacts[];
-  /** Of the protocols asked for, in all tables. */
+  /** Routes of the protocols asked for, in all tables. */
   readonly routes: readonly (RouteFacts & { readonly number: number })[];
   readonly rules: readonly RuleFacts[];
   readonly proxies: readonly (ProxyFacts & { readonly dev: string })[];
@@ -24,7 +24,7 @@ export interface HostFacts {
 interface Asked {
   /** Numbers of route protocols. */
   readonly protocols: readonly number[];
-  /** Families whose table is looked at. */
+  /** Families with a table to read. */
   readonly filters: readonly FilterFamily[];
 }
 

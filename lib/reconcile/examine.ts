@@ -44,7 +44,7 @@ export async function examine(
 interface Asking {
   readonly name: string;
   readonly attachments: readonly Attachment[];
-  /** Links whose addresses are no conflict. */
+  /** Links that belong to the guest: their addresses do not conflict with it. */
   readonly recorded: readonly (Attachment | Wired)[];
   readonly rivals: readonly Holding[];
 }
