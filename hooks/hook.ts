@@ -8,9 +8,17 @@ import { MOST_XML } from '../lib/domain/xml.js';
 import { runHook } from '../lib/hook/contract.js';
 import { exec } from '../lib/system/exec.js';
 
+/** Exit status for an XML that did not come whole; the launcher has it, and says what becomes of the guest. */
+const INCOMPLETE = 4;
+
 const [, , guest = '', operation = ''] = process.argv;
 
-void runHook({ guest, operation, stdin: readStdin(), settings: settingsFrom(process.env), exec }).then((result) => {
+const stdin = readStdin();
+const { GUESTWIRE_XML_LENGTH: length } = process.env;
+// A start goes by what the whole XML asks for.
+if (length !== undefined && Number(length) !== stdin.length) process.exit(INCOMPLETE);
+
+void runHook({ guest, operation, stdin, settings: settingsFrom(process.env), exec }).then((result) => {
   tell(result.stderr);
   // Not waited for: node takes its heap apart.
   process.exit(result.exitCode);

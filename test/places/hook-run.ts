@@ -14,7 +14,7 @@ import { type Netns, openNetns } from './netns.js';
 
 /** All that the launcher and the hook call by name; node is called as /usr/bin/node. */
 const TOOLS = [
-  'awk', 'bridge', 'dirname', 'flock', 'grep', 'head', 'ip', 'logger', 'nft', 'perl', 'readlink', 'sed', 'tr',
+  'awk', 'bridge', 'dirname', 'flock', 'grep', 'head', 'ip', 'logger', 'nft', 'perl', 'readlink', 'sed', 'timeout', 'tr',
 ];
 
 /** What stands in for a tool, by its name in fixtures/tools; null: the tool is missing. */
@@ -30,6 +30,8 @@ export interface HookArgs {
   readonly path?: string;
   /** In front of the launcher: another shell, another user. */
   readonly through?: readonly string[];
+  /** In front of all that, outside the namespaces: a control group. */
+  readonly within?: readonly string[];
 }
 
 export interface Outcome {
@@ -144,18 +146,19 @@ function realTool(tool: string): string {
 }
 
 function runHook(
-  target: string, { operation, xml, guest = 'web1', env = {}, path = '', through = [] }: HookArgs,
+  target: string, { operation, xml, guest = 'web1', env = {}, path = '', through = [], within = [] }: HookArgs,
 ): Promise<Outcome> {
   const clean: Record<string, string> = {
     PATH: path, LC_ALL: 'C', HOME: '/root', GUESTWIRE_CONFIG: '/run/config.toml', ...env,
   };
   const words = Object.entries(clean).map(([name, value]) => `${name}=${value}`);
   return new Promise((done, fail) => {
-    const child = spawn('nsenter', [
-      '--net', '--mount', '--target', target, '--wd=/', '/usr/bin/env', '-i', ...words, ...through,
+    const [program, ...args] = [
+      ...within, 'nsenter', '--net', '--mount', '--target', target, '--wd=/', '/usr/bin/env', '-i', ...words, ...through,
       '/run/checkout/hooks/qemu', guest, operation,
       operation === 'stopped' || operation === 'release' ? 'end' : 'begin', '-',
-    ], { timeout: 60_000, killSignal: 'SIGKILL' });
+    ];
+    const child = spawn(program, args, { timeout: 60_000, killSignal: 'SIGKILL' });
     let [stdout, stderr] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text; });
     child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text; });
