@@ -58,7 +58,9 @@ const TAKE: { readonly [K in QueryKind]: Take<K> } = {
   lastResorts: (into, answer, { ours }) => { into.lastResorts = parseLastResorts(answer, ours); },
 };
 
-/** Returns what `answers`, of the `queries` one for one, say. undefined means that the thing asked for does not exist. */
+/**
+ * Returns what `answers` say, one for each of the `queries`. undefined means that the thing asked for does not exist.
+ */
 export function sortAnswers(queries: readonly Query[], answers: readonly (unknown[] | undefined)[]): Found {
   const found: Collected = {
     links: new Map(), routes: [], locals: [], nextHops: [], exact: [], lookups: new Map(), members: new Map(),

@@ -14,7 +14,8 @@ import { type Netns, openNetns } from './netns.js';
 
 /** All that the launcher and the hook call by name; node is called as /usr/bin/node. */
 const TOOLS = [
-  'awk', 'bridge', 'dirname', 'flock', 'grep', 'head', 'ip', 'logger', 'nft', 'perl', 'readlink', 'sed', 'timeout', 'tr',
+  'awk', 'bridge', 'dirname', 'flock', 'grep', 'head', 'ip', 'logger', 'nft', 'perl', 'readlink', 'sed', 'timeout',
+  'tr',
 ];
 
 /** What stands in for a tool, by its name in fixtures/tools; null: the tool is missing. */
@@ -154,7 +155,8 @@ function runHook(
   const words = Object.entries(clean).map(([name, value]) => `${name}=${value}`);
   return new Promise((done, fail) => {
     const [program, ...args] = [
-      ...within, 'nsenter', '--net', '--mount', '--target', target, '--wd=/', '/usr/bin/env', '-i', ...words, ...through,
+      ...within, 'nsenter', '--net', '--mount', '--target', target, '--wd=/', '/usr/bin/env', '-i', ...words,
+      ...through,
       '/run/checkout/hooks/qemu', guest, operation,
       operation === 'stopped' || operation === 'release' ? 'end' : 'begin', '-',
     ];
