@@ -15,7 +15,7 @@ const [, , guest = '', operation = ''] = process.argv;
 
 const stdin = readStdin();
 const { GUESTWIRE_XML_LENGTH: length } = process.env;
-// A start goes by what the whole XML asks for.
+// The whole XML says what a start needs.
 if (length !== undefined && Number(length) !== stdin.length) process.exit(INCOMPLETE);
 
 void runHook({ guest, operation, stdin, settings: settingsFrom(process.env), exec }).then((result) => {

@@ -143,7 +143,7 @@ function dispatch({ where, wire, calls, onEvent }: Ends, message: Message): void
     type === EVENT &&
     (procedure === PING || procedure === PONG)
   ) {
-    // A peer that pings without end and reads nothing gets no answers that nobody takes.
+    // A peer that pings without end and reads nothing gets no further answers.
     if (procedure === PING && wire.backlog() < MOST_BACKLOG) wire.send(keepaliveBytes(PONG));
     return;
   }

@@ -131,7 +131,7 @@ describe('the XML', () => {
   });
 });
 
-/** Returns a directory of the pids controller that limits what is put into it; undefined: the machine has none. */
+/** Returns a directory of the pids controller that limits what is put into it; undefined: this machine lacks the controller. */
 function pidsGroup(): string | undefined {
   const root = '/sys/fs/cgroup';
   const parent = existsSync(`${root}/pids`) ? `${root}/pids` : root;
@@ -185,8 +185,8 @@ describe('without a process left', () => {
 });
 
 describe('without an open file left', () => {
-  // dash itself reads a script through file 10, so with fewer it does not begin to read the launcher. With 11 it has none
-  // left for its message.
+  // dash itself reads a script through file 10, so with fewer it does not begin to read this one. With 11 it cannot
+  // print its message.
   hookTest('beside 11, no operation fails that may not', async () => {
     await expectNoFailure({ through: ['/usr/bin/prlimit', '--nofile=11'] });
   });

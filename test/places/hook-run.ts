@@ -113,7 +113,7 @@ const HOST = `
   ip link set vnet0 master br0
   ip link set br0 up`;
 
-/** Of /run without the lock file, which stays and says who held it last. */
+/** Prints /run without the lock file, which stays and names its last holder. */
 const DUMP = `
   bridge -details link
   ip neighbour show proxy
