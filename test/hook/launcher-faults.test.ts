@@ -131,7 +131,7 @@ describe('the XML', () => {
   });
 });
 
-/** Returns a directory of the pids controller that limits what is put into it; undefined: this machine lacks the controller. */
+/** Returns a directory of the pids controller; undefined: this machine lacks the controller. */
 function pidsGroup(): string | undefined {
   const root = '/sys/fs/cgroup';
   const parent = existsSync(`${root}/pids`) ? `${root}/pids` : root;
