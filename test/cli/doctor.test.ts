@@ -61,7 +61,7 @@ describe('findings', () => {
     ['a parent that is missing', { made: [{ ...MADE, state: 'missing' }] }, 'error', 'parent = "..." in [bridge] of the host config, or ip link add eno1 ...'],
     ['a parent that is down', { made: [{ ...MADE, state: 'down' }] }, 'error', 'ip link set dev eno1 up'],
     ['a parent that is a port of a VLAN-filtering bridge', { made: [{ ...MADE, within: 'br0' }] }, 'error', 'bridge vlan add dev br0 vid 30 self && bridge vlan add dev eno1 vid 30, and parent = "br0" in the host config'],
-    ['a sub-interface that is no port of its bridge', { made: [{ ...MADE, stray: 'eno1.30' }] }, 'error', 'ip link set dev eno1.30 master br30 || ip link del eno1.30'],
+    ['a sub-interface that is no port of its bridge', { made: [{ ...MADE, stray: 'eno1.30' }] }, 'error', 'ip link set dev eno1.30 master br30 (its addresses stop working; move them first), or remove the sub-interface if the host does not use it'],
     ['an address of two guests', {
       nics: [{ ...LINK, addresses: ['fe80::9'] }, { ...LINK, guest: 'web2', mac: undefined, addresses: ['fe80::9'] }],
     }, 'error', 'virsh edit web2'],

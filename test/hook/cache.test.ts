@@ -219,9 +219,9 @@ describe('the launcher', () => {
   });
 
   test('refuses once, with the sentence of the hook', () => {
-    const hook = "process.stderr.write('no\\n'); process.exitCode = 3;";
+    const hook = "process.stderr.write('guestwire: no\\n'); process.exitCode = 3;";
     makeCache(HOOK + hook);
-    expect(launch(hook)).toEqual({ status: 1, stdout: '', stderr: 'no\n', ran: 'hook-cached.cjs\n' });
+    expect(launch(hook)).toEqual({ status: 1, stdout: '', stderr: 'guestwire: no\n', ran: 'hook-cached.cjs\n' });
   });
 
   test.each([
