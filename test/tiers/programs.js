@@ -1,5 +1,5 @@
 // Programs that the runner starts, and the CPU time that they took.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
 const TICKS = 100;
@@ -43,4 +43,22 @@ export function run([file = '', ...args], { env = {}, quiet = false, keep } = {}
 export function childrenCpu() {
   const fields = readFileSync('/proc/self/stat', 'utf8').replace(/^.*\) /, '').split(' ');
   return (Number(fields[13]) + Number(fields[14])) / TICKS;
+}
+
+/** Milliseconds of CPU that `node -e 0` takes on the machine for which the budgets hold. */
+const REFERENCE = 40;
+const ROUNDS = 3;
+
+/**
+ * Returns how many times slower this machine is now than the one for which the budgets hold, at least 1: the median CPU
+ * time of a start of Node. Shared machines differ by a factor of five from day to day.
+ */
+export function slowness() {
+  const times = Array.from({ length: ROUNDS }, () => {
+    const before = childrenCpu();
+    // Several, because the kernel counts ticks of 10 ms.
+    for (let run = 0; run < ROUNDS; run += 1) spawnSync(process.execPath, ['-e', '0']);
+    return (childrenCpu() - before) * 1000 / ROUNDS;
+  }).sort((a, b) => a - b);
+  return Math.max(1, (times[Math.floor(ROUNDS / 2)] ?? 0) / REFERENCE);
 }

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { withFigures } from './figures.js';
+import { slowness } from './programs.js';
 import { filesByTier, readTiers, summary, tiersOf, tiersOfFile } from './tiers.js';
 
 const TIERS = [{ name: 'fast', budget: 90 }, { name: 'lab', budget: 600 }];
@@ -57,7 +58,8 @@ describe('a test file', () => {
 });
 
 describe('the table at the end', () => {
-  const outcome = (name: string, seconds: number, passed = true) => ({ name, passed, seconds, cpu: seconds * 1.5 });
+  const outcome = (name: string, seconds: number, passed = true) =>
+    ({ name, passed, seconds, cpu: seconds * 1.5, slowness: 1 });
 
   test('has a row for each tier, with its time', () => {
     expect(summary([outcome('fast', 80), outcome('lab', 601)], TIERS)).toEqual({
@@ -80,6 +82,15 @@ describe('the table at the end', () => {
     expect(told.good).toBe(good);
     expect(told.text.split('\n')[1]).toMatch(new RegExp(`${verdict}$`));
   });
+
+  test('has the budgets of a slow machine, and says so', () => {
+    const { text, good } = summary([{ ...outcome('fast', 500), slowness: 3 }], TIERS);
+    expect(good).toBe(true);
+    expect(text).toMatch(/4:30 min {2}passed, over its budget\nthis machine is up to 3\.0 times slower than CONTRIBUTING\.md assumes/);
+    expect(summary([{ ...outcome('fast', 541), slowness: 3 }], TIERS).good).toBe(false);
+  });
+
+  test('takes no machine for a faster one', () => { expect(slowness()).toBeGreaterThanOrEqual(1); });
 });
 
 describe('docs/reliability.md', () => {
