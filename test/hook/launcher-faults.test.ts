@@ -4,25 +4,21 @@
  * file left for it. A guest that asks for wiring gets to node or is refused, any other guest starts, and no operation
  * that may not fail fails: libvirt would kill a running guest.
  */
-import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
 import {
-  bridgeNic, domainXml, DONE, entriesOf, type HookArgs, type HookHost, openHookHost, type Outcome, PLAIN, routedWish,
+  bridgeNic, domainXml, DONE, entriesOf, type HookArgs, type Outcome, PLAIN, routedWish,
   UUID,
 } from '../places/hook-run.js';
+import { type NodelessHost, openNodelessHost } from '../places/nodeless-host.js';
 import { bound } from '../tiers/bound.js';
 
 const NEEDED = ['root', 'netns'] as const;
 const hookTest = testWith(...NEEDED);
 
-let host: HookHost;
-beforeAll(async () => {
-  if (!canRun(...NEEDED)) return;
-  host = await openHookHost();
-  host.sh(`mount --bind ${resolve('fixtures/tools/note-node')} /usr/bin/node; rm -f /run/checkout/dist/hook.cache`);
-});
+let host: NodelessHost;
+beforeAll(async () => { if (canRun(...NEEDED)) host = await openNodelessHost(); });
 afterAll(() => { if (canRun(...NEEDED)) host.close(); });
 beforeEach(() => {
   if (!canRun(...NEEDED)) return;
@@ -42,28 +38,20 @@ const ASKING: readonly (readonly [guest: string, xml: string])[] = [
 const STARTS = ['migrate', 'prepare', 'start'] as const;
 const MAY_NOT_FAIL = ['started', 'reconnect', 'stopped', 'release'] as const;
 
-/** Returns whether node was called since the last call. */
-function toNode(): boolean {
-  const file = host.outside('/run/node.log');
-  const was = existsSync(file);
-  rmSync(file, { force: true });
-  return was;
-}
-
 type Fault = Pick<HookArgs, 'path' | 'through' | 'within' | 'env'>;
 
 /** Expects of one operation of a guest that asks for wiring that node has it, or that the guest does not start. */
 async function expectClosed(fault: Fault, { guest, xml, operation }: Omit<HookArgs, 'path'> & { guest: string }) {
   const outcome = await host.hook({ ...fault, guest, xml, operation });
   const says = outcome.stderr.split('\n').some((line) => line.startsWith(`guestwire: guest '${guest}': `));
-  if (toNode() && outcome.status === 0) return;
+  if (host.noted().length > 0 && outcome.status === 0) return;
   expect({ guest, operation, ...outcome, says }).toMatchObject({ guest, operation, status: 1, stdout: '', says: true });
 }
 
-async function expectRules(fault: Fault, { bystander = PLAIN } = {}): Promise<void> {
+async function expectRules(fault: Fault): Promise<void> {
   for (const operation of STARTS) {
     for (const [guest, xml] of ASKING) await expectClosed(fault, { guest, xml, operation });
-    const outcome = await host.hook({ ...fault, guest: 'plain', xml: bystander, operation });
+    const outcome = await host.hook({ ...fault, guest: 'plain', xml: PLAIN, operation });
     expect({ operation, status: outcome.status, stdout: outcome.stdout }).toEqual({ operation, status: 0, stdout: '' });
   }
   await expectNoFailure(fault);
@@ -100,29 +88,35 @@ describe('a program of the launcher', () => {
 
   hookTest('that is killed when it has read a part of the XML: the guest is judged by what libvirt keeps of it', async () => {
     const fault = { path: host.tools({ head: 'die-after' }) };
-    host.sh('mkdir -p /run/etc/qemu; mount --bind /run/etc /etc/libvirt || mkdir -p /etc/libvirt');
-    host.write('/etc/libvirt/qemu/plain.xml', PLAIN);
-    await expectRules(fault);
-    host.write('/etc/libvirt/qemu/plain.xml', ASKING[0]?.[1] ?? '');
-    expect(await host.hook({ ...fault, guest: 'plain', xml: PLAIN, operation: 'start' })).toEqual({
-      status: 1, stdout: '', stderr: "guestwire: guest 'plain': its XML could not be read, because 'head' was killed: start it again\n",
-    });
+    const refusal = (says: string): Outcome =>
+      ({ status: 1, stdout: '', stderr: `guestwire: guest 'plain': ${says}\n` });
+    const start = { guest: 'plain', xml: PLAIN, operation: 'start' };
+    host.sh('mkdir -p /etc/libvirt /run/etc/qemu; mount --bind /run/etc /etc/libvirt');
+    try {
+      host.write('/etc/libvirt/qemu/plain.xml', PLAIN);
+      await expectRules(fault);
+      expect(await host.hook({ ...start, xml: '' })).toEqual(DONE);
+      host.write('/etc/libvirt/qemu/plain.xml', ASKING[0]?.[1] ?? '');
+      expect(await host.hook({ ...start, ...fault }))
+        .toEqual(refusal("its XML could not be read, because 'head' was killed: start it again"));
+      expect(await host.hook({ ...start, xml: '' })).toEqual(refusal('its XML is empty: start it again'));
+    } finally {
+      host.sh('umount /etc/libvirt');
+    }
   });
 });
 
 describe('the XML', () => {
   hookTest('that loses its end on the way to node is judged by the launcher, which has all of it', async () => {
-    host.sh('umount /usr/bin/node');
-    try {
+    await host.withNode(() => {
       const [, xml = ''] = ASKING[3] ?? [];
       const run = (length: number): Outcome => host.run('/usr/bin/node', [
         '-e', `const { spawnSync } = require('node:child_process'); const { status, stderr } = spawnSync('/usr/bin/node', ['/run/checkout/dist/hook.cjs', 'tagged', 'start'],
           { input: ${JSON.stringify(xml)}.slice(0, ${length}), env: { GUESTWIRE_XML_LENGTH: '${xml.length}' } }); process.stderr.write(String(stderr)); process.exit(status)`,
       ]);
       expect(run(xml.length - 1)).toEqual({ status: 4, stdout: '', stderr: '' });
-    } finally {
-      host.sh(`mount --bind ${resolve('fixtures/tools/note-node')} /usr/bin/node`);
-    }
+      return Promise.resolve();
+    });
     host.write('/run/node.exit', '4');
     expect(await host.hook({ guest: 'tagged', xml: ASKING[3]?.[1] ?? '', operation: 'start' })).toEqual({
       status: 1, stdout: '', stderr: "guestwire: guest 'tagged': a part of its XML was lost on the way to guestwire: start it again\n",
@@ -165,8 +159,7 @@ describe('without a process left', () => {
 
   hookTest('node hangs, and the launcher ends it', async () => {
     if (group === undefined) throw new Error('no pids controller here');
-    host.sh('umount /usr/bin/node');
-    try {
+    await host.withNode(async () => {
       for (const most of [4, 5, 6, 8]) {
         writeFileSync(`${group}/pids.max`, String(most));
         const started = Date.now();
@@ -177,9 +170,7 @@ describe('without a process left', () => {
         expect((await host.hook({ ...fault, guest, xml, operation: 'reconnect' })).status).toBe(0);
         expect(Date.now() - started).toBeLessThan(bound(30_000));
       }
-    } finally {
-      host.sh(`mount --bind ${resolve('fixtures/tools/note-node')} /usr/bin/node`);
-    }
+    });
     expect(entriesOf(host)).toEqual([]);
   });
 });

@@ -1,28 +1,21 @@
 // @tier kernel long
 /**
  * hooks/qemu, the launcher: which guests and operations end in it, and what it does when node cannot be had or goes
- * wrong. Something that takes notes stands at /usr/bin/node, bound there in the host's own mount namespace.
+ * wrong.
  */
-import { existsSync, readFileSync, rmSync } from 'node:fs';
-import { resolve } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { canRun, type Capability, testWith } from '../places/capability.js';
 import {
-  bridgeNic, domainXml, DONE, entriesOf, ethernetNic, type HookHost, openHookHost, PLAIN, routedWish, UUID,
+  bridgeNic, domainXml, DONE, entriesOf, ethernetNic, PLAIN, routedWish, UUID,
 } from '../places/hook-run.js';
+import { type NodelessHost, openNodelessHost } from '../places/nodeless-host.js';
 import { bound } from '../tiers/bound.js';
 
 const NEEDED = ['root', 'netns'] as const;
 const hookTest = testWith(...NEEDED);
 
-let host: HookHost;
-beforeAll(async () => {
-  if (!canRun(...NEEDED)) return;
-  host = await openHookHost();
-  host.sh(`mount --bind ${resolve('fixtures/tools/note-node')} /usr/bin/node`);
-  // hookcache.test.ts has what the launcher does with it.
-  host.sh('rm -f /run/checkout/dist/hook.cache');
-});
+let host: NodelessHost;
+beforeAll(async () => { if (canRun(...NEEDED)) host = await openNodelessHost(); });
 afterAll(() => { if (canRun(...NEEDED)) host.close(); });
 beforeEach(() => {
   if (!canRun(...NEEDED)) return;
@@ -38,15 +31,6 @@ const OPERATIONS = [
 const COMING = ['migrate', 'prepare', 'start', 'reconnect'];
 const GOING = ['reconnect', 'stopped', 'release'];
 
-/** Returns what node was called with since the last call: a line of arguments, a line with the length of its input. */
-function noted(): string[] {
-  const file = host.outside('/run/node.log');
-  if (!existsSync(file)) return [];
-  const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
-  rmSync(file);
-  return lines;
-}
-
 /** Runs every operation, expects that none fails or says anything, and returns those that got to node. */
 async function callsOf(
   xml: string, { guest = 'web1', through = [] }: { guest?: string; through?: readonly string[] } = {},
@@ -54,7 +38,7 @@ async function callsOf(
   const calls: string[] = [];
   for (const operation of OPERATIONS) {
     expect({ operation, ...await host.hook({ operation, guest, xml, through }) }).toEqual({ operation, ...DONE });
-    if (noted().length > 0) calls.push(operation);
+    if (host.noted().length > 0) calls.push(operation);
   }
   return calls;
 }
@@ -131,14 +115,14 @@ describe('node is called', () => {
     const xml = domainXml({ wishes: routedWish(['192.0.2.1']), name: 'wéb "1"' }).trimEnd();
     const env = { NODE_OPTIONS: '--inspect', NODE_EXTRA_CA_CERTS: '/x', LC_ALL: 'de_DE.UTF-8' };
     expect(await host.hook({ operation: 'start', guest: 'wéb "1"', xml, env })).toEqual(DONE);
-    expect(noted()).toEqual(['/run/checkout/hooks/../dist/hook.cjs wéb "1" start begin - C', String(Buffer.byteLength(xml))]);
+    expect(host.noted()).toEqual(['/run/checkout/hooks/../dist/hook.cjs wéb "1" start begin - C', String(Buffer.byteLength(xml))]);
   });
 
   hookTest('from the checkout that a link leads to', () => {
     host.sh('mkdir -p /run/hooks.d; ln -sfn /run/checkout/hooks/qemu /run/hooks.d/guestwire');
     const linked = host.sh(`printf '%s' 'urn:guestwire:1' | /run/hooks.d/guestwire web1 start begin -`);
     expect(linked).toBe('');
-    expect(noted()[0]).toBe('/run/checkout/hooks/../dist/hook.cjs web1 start begin - C');
+    expect(host.noted()[0]).toBe('/run/checkout/hooks/../dist/hook.cjs web1 start begin - C');
   });
 
   hookTest('with no more than 4 MiB and a byte, within seconds', async () => {
@@ -152,13 +136,13 @@ describe('node is called', () => {
     expect(await callsOf(big(PLAIN.replace(/<uuid>.*<\/uuid>/, '')))).toEqual(GOING);
     expect(Date.now() - started).toBeLessThan(bound(40_000));
     expect(await host.hook({ operation: 'start', xml: `urn:guestwire:1${'x'.repeat(5 * 1024 * 1024)}` })).toEqual(DONE);
-    expect(noted().at(-1)).toBe('4194305');
+    expect(host.noted().at(-1)).toBe('4194305');
   });
 
   hookTest('when nothing can tell whether a <vlan> is libvirt\'s own business', async () => {
     expect(await host.hook({ operation: 'start', xml: vlanNic("type='bridge'", OVS), path: host.tools({ awk: null }) }))
       .toEqual(DONE);
-    expect(noted()).toHaveLength(2);
+    expect(host.noted()).toHaveLength(2);
   });
 
   hookTest('never without an operation, which is wrong usage', () => {
@@ -194,7 +178,7 @@ describe('when node goes wrong', () => {
         expect(await host.hook({ operation, guest: 'plain', xml: PLAIN })).toEqual(DONE);
         expect(host.recorded('logger')).toEqual(['web1', 'named', 'plain'].map((guest) => `logger --tag guestwire --priority daemon.err -- ${operation}: guest '${guest}': ${says}`));
       }
-      expect(noted()).toHaveLength(18);
+      expect(host.noted()).toHaveLength(18);
     });
 
     hookTest(`${title}, no running guest is killed and an ended one is left to the next run`, async () => {
