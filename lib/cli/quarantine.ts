@@ -1,5 +1,5 @@
 /** `guestwire quarantine`: cuts a guest off at once, and keeps it so until that is lifted. */
-import type { Guest } from '../domain/guest.js';
+import { type Guest, guestLabel } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { locked } from '../guests/locked.js';
@@ -57,13 +57,13 @@ async function change(given: Io, name: string, lift: boolean): Promise<void> {
   const plans: (Plan | undefined)[] = [];
   await locked(io, `guestwire quarantine ${quote(guest.name)}`, async (host) => { plans.push(await refilter(host, guest.uuid)); });
   if (plans[0] === undefined && journal.has(guest.uuid)) {
-    throw new HostError(`guest ${quote(guest.name)}: quarantine ${lift ? 'lifted' : 'noted'}, but its NICs are unchanged: its journal entry is damaged: run 'guestwire reconcile ${guest.name}' if it runs`);
+    throw new HostError(`${guestLabel(guest.name)}: quarantine ${lift ? 'lifted' : 'noted'}, but its NICs are unchanged: its journal entry is damaged: run 'guestwire reconcile ${guest.name}' if it runs`);
   }
   const state = lift ? 'not in quarantine' : 'in quarantine';
-  const who = `guest ${quote(guest.name)}`;
-  io.print(`${who}: ${changed ? `now ${state}` : `is ${state}`}`);
+  const label = guestLabel(guest.name);
+  io.print(`${label}: ${changed ? `now ${state}` : `is ${state}`}`);
   if (plans[0] === undefined && !lift) {
-    io.print(`${who}: guestwire wires none of its NICs now, and cuts off those that it wires at the next start`);
+    io.print(`${label}: guestwire wires none of its NICs now, and cuts off those that it wires at the next start`);
   }
 }
 

@@ -32,17 +32,18 @@ const HOLDER = 'guestwire reconcile --all';
 
 /** Returns the exit status: 1 when a guest could not be wired, or something that a guest left could not be removed. */
 export async function reconcileAll(given: Io): Promise<number> {
-  const io = { ...given, warn: once(given.warn) };
-  return reconcileHost(io, realEffects(io));
+  return reconcileHost(given, realEffects);
 }
 
 /** Prints what {@link reconcileAll} would do and returns what it would return, and changes nothing. */
 export async function previewAll(given: Io): Promise<number> {
-  const io = { ...given, warn: once(given.warn) };
-  return reconcileHost(io, dryEffects(io));
+  return reconcileHost(given, dryEffects);
 }
 
-async function reconcileHost(io: Io, effects: Effects): Promise<number> {
+async function reconcileHost(given: Io, effectsOf: (io: Io) => Effects): Promise<number> {
+  // Each reading of a damaged entry warns of it.
+  const io = { ...given, warn: once(given.warn) };
+  const effects = effectsOf(io);
   const since = new Date().toISOString();
   const task: Task = { io, effects, since, answer: await asking(io), done: { failures: 0, touched: [] } };
   const { done } = task;

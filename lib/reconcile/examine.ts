@@ -1,7 +1,7 @@
 /**
  * The host observed and checked before a plan: the loop refuses here, while nothing has changed.
  */
-import { preflight } from '../attachments/check.js';
+import { type OtherGuest, preflight } from '../attachments/check.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
 import { isUnfinished } from '../attachments/ledger.js';
 import { furtherScopeOf, scopeOf, withFurther } from '../attachments/scope.js';
@@ -33,10 +33,11 @@ export async function examine(
   const observation = await observeFor(host, {
     wanted, recorded, ...(asksFilters && { filters: familiesOf([...wanted, ...recorded]) }),
   });
+  const others = rivals.map(otherGuest);
   // What these guests hold together is theirs: one of them may take over what another gives up.
   const own = [...wanted, ...recorded];
   for (const { guest, attachments } of members) {
-    assertPossible(host, observation, { name: guest.name, attachments, recorded: own, rivals });
+    assertPossible(host, observation, { name: guest.name, attachments, recorded: own, others });
   }
   return observation;
 }
@@ -46,16 +47,20 @@ interface Asking {
   readonly attachments: readonly Attachment[];
   /** Links that belong to the guest: their addresses do not conflict with it. */
   readonly recorded: readonly (Attachment | Wired)[];
-  readonly rivals: readonly Holding[];
+  readonly others: readonly OtherGuest[];
+}
+
+/** Returns a guest as a conflict with it is checked. */
+export function otherGuest({ guest, wired }: Holding): OtherGuest {
+  return { name: guest.name, attachments: wired };
 }
 
 /** Throws unless the host can give a guest what it asks for, with what the journal knows of the host. */
 export function assertPossible(
-  { journal }: Pick<Host, 'journal'>, observation: Observation, { name, attachments, recorded, rivals }: Asking,
+  { journal }: Pick<Host, 'journal'>, observation: Observation, { name, attachments, recorded, others }: Asking,
 ): void {
   preflight(name, attachments, {
-    observation, recorded,
-    others: rivals.map(({ guest, wired }) => ({ name: guest.name, attachments: wired })),
+    observation, recorded, others,
     guestName: (uuid) => journal.read(uuid)?.guest.name,
     isUnfinished: (dev) => isUnfinished(journal.readLedger(), dev),
   });

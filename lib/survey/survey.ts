@@ -10,7 +10,7 @@ import { familiesOf, livingOf } from '../attachments/wired.js';
 import { GuestwireError } from '../errors.js';
 import { underNewNames } from '../journal/renamed-links.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
-import { assertPossible, observeFor } from '../reconcile/examine.js';
+import { assertPossible, observeFor, otherGuest } from '../reconcile/examine.js';
 import { type Host, pastOfAll, readEntry } from '../reconcile/host.js';
 import { type Owner, ownersOf, type Subject, withOwner } from '../reconcile/owners.js';
 import { type Plan, planFor } from '../reconcile/plan.js';
@@ -120,13 +120,15 @@ export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner
   const wanted = asked.flatMap((subject) => subject.wanted);
   const observation = await observeFor(host, { wanted, recorded, filters: [] });
   const holders = asked.flatMap(({ entry }) =>
-    (entry === undefined || livingOf(entry.wired, observation).length === 0 ? [] : [entry]));
+    (entry === undefined || livingOf(entry.wired, observation).length === 0
+      ? []
+      : [{ uuid: entry.guest.uuid, other: otherGuest(entry) }]));
   return asked.flatMap(({ guest, entry, wanted: attachments }) => {
     const there = attachments.filter(({ link }) => link === undefined || observation.links.has(link));
-    const rivals = holders.filter((holder) => holder.guest.uuid !== guest.uuid);
+    const others = holders.filter(({ uuid }) => uuid !== guest.uuid).map(({ other }) => other);
     try {
       assertPossible(host, observation, {
-        name: guest.name, attachments: there, recorded: [...there, ...entry?.wired ?? []], rivals,
+        name: guest.name, attachments: there, recorded: [...there, ...entry?.wired ?? []], others,
       });
       return [];
     } catch (error) {
