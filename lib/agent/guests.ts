@@ -6,7 +6,7 @@ import { GuestwireError, labelled } from '../errors.js';
 import { readGuests } from '../guests/ask-libvirt.js';
 import { closely, realEffects } from '../guests/effects.js';
 import { inquiryFor } from '../guests/inquiry.js';
-import type { Io } from '../guests/io.js';
+import { forOneRun, type Io } from '../guests/io.js';
 import {
   type GuestWork, journalOf, OvertakenError, releaseGuest, stampOf, wireGuest,
 } from '../guests/reconcile-guest.js';
@@ -95,7 +95,7 @@ export function createGuests(io: Io, concerns: Concerns): Guests {
 async function lookAtAll(state: State, work: Work): Promise<void> {
   const { concerns } = state;
   const lines = new Set<string>();
-  const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
+  const io: Io = { ...forOneRun(state.io), warn: (line) => { lines.add(line); } };
   const host = closely(io, hostFrom(io));
   // The warnings of a guest are printed when the queue reaches that guest.
   const { running, mayRun, faults } = await readGuests(libvirtOf(state), { ...io, warn: () => undefined }, (
@@ -128,7 +128,7 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
   const { concerns, names } = state;
   const guest = { uuid, name: names.get(uuid) ?? uuid };
   const lines = new Set<string>();
-  const io: Io = { ...state.io, warn: (line) => { lines.add(line); } };
+  const io: Io = { ...forOneRun(state.io), warn: (line) => { lines.add(line); } };
   // The stamp is read before libvirt is asked. A later start of the guest writes another stamp.
   const seen = stampOf(journalOf(io), guest);
   // A check that asks for it during this run gets it in the next run.

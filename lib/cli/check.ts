@@ -1,7 +1,6 @@
 /**
  * `guestwire check`: whether the host is as its guests' XML says, to the last VLAN, route, sysctl and nftables rule.
  */
-import { loadConfig } from '../config/file.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
 import { askGuests } from '../guests/ask-libvirt.js';
 import type { Io } from '../guests/io.js';
@@ -63,7 +62,7 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Finding[
   const only = name === undefined ? undefined : await guestMeant(io, known, name);
   if (name !== undefined && only === undefined) throw new HostError(`guest ${quote(name)} does not run here, and nothing is wired for it`);
   const findings = await findingsOf(host, found, {
-    exec: io.exec, protocols: [loadConfig(io.settings.config).routed.protocol],
+    exec: io.exec, protocols: [io.config.read().routed.protocol],
     mayRun: typeof asked === 'string' ? undefined : asked.mayRun,
     onCoarse: () => { io.warn("nftables rules are compared only by their comments, because neither 'unshare --net' nor 'unshare --user --net' works here"); },
   });

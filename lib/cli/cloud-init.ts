@@ -1,6 +1,5 @@
 /** `guestwire cloud-init`: what a guest is to be told of its network when nothing serves it. */
 import { deriveAttachments } from '../attachments/derive.js';
-import { loadConfig } from '../config/file.js';
 import { parseDomain } from '../domain/domain.js';
 import { netplanFile, networkConfig } from '../serve/cloud-init.js';
 import { command, readDomainXml } from './command.js';
@@ -21,7 +20,7 @@ Give it to the guest as the 'network-config' of a NoCloud seed. Needs no root an
   operand: 'guest',
   run: async ({ values, positionals }, io) => {
     const domain = parseDomain(await readDomainXml(io, values.file, positionals));
-    const config = loadConfig(io.settings.config);
+    const config = io.config.read();
     const document = networkConfig(domain, deriveAttachments(domain, config), config);
     io.print((values.netplan === true ? netplanFile(document) : document).trimEnd());
     return 0;

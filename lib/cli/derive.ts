@@ -2,7 +2,6 @@
 import { wordsOf } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment } from '../attachments/kinds.js';
-import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { quote } from '../values/quote.js';
 import { command, JSON_VERSION, readDomainXml } from './command.js';
@@ -22,7 +21,7 @@ and no kernel. guestwire leaves alone a NIC that neither XML nor host config men
   operand: 'guest',
   run: async ({ values, positionals }, io) => {
     const domain = parseDomain(await readDomainXml(io, values.file, positionals));
-    const attachments = deriveAttachments(domain, loadConfig(io.settings.config));
+    const attachments = deriveAttachments(domain, io.config.read());
     io.print(values.json === true ? toJson(domain, attachments) : toText(domain, attachments));
     return 0;
   },

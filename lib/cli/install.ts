@@ -1,7 +1,6 @@
 /** `guestwire install`: puts the hook where libvirt calls it and AppArmor lets it run, and tells libvirt's daemon. */
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadConfig } from '../config/file.js';
 import { ConfigError, HostError, UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { LOCK_WAIT } from '../guests/locked.js';
@@ -79,7 +78,7 @@ function consentOf(flags: { readonly yes?: boolean; readonly 'no-reload'?: boole
 /** A broken config is for the guests it is about; here it only means that the protocol is not known. */
 function protocolOfHost(io: Io): number | undefined {
   try {
-    return loadConfig(io.settings.config).routed.protocol;
+    return io.config.read().routed.protocol;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     io.warn(`${error.message}: until it is repaired, guestwire's route protocol has no name`);

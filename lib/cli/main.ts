@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { settingsFrom } from '../config/paths.js';
 import { GuestwireError, UsageError } from '../errors.js';
-import type { Io } from '../guests/io.js';
+import { forOneRun, type Io } from '../guests/io.js';
 import { exec } from '../system/exec-async.js';
 import { agent, watch } from './agent.js';
 import { check } from './check.js';
@@ -28,14 +28,14 @@ export const COMMANDS: readonly Command[] = [
 
 /** Returns the process's own streams, settings and tools. */
 export function processIo(): Io {
-  return {
+  return forOneRun({
     print: (text) => { process.stdout.write(`${text}\n`); },
     warn: (text) => { process.stderr.write(`guestwire: ${text}\n`); },
     settings: settingsFrom(process.env),
     exec,
     // https://no-color.org: whatever it says, unless it is empty.
     colours: process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '' && process.env['TERM'] !== 'dumb',
-  };
+  });
 }
 
 /**

@@ -2,7 +2,6 @@
 import { foreseenOf, placedOf, withPlaceholders } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Placed } from '../attachments/kinds.js';
-import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { NIL_UUID } from '../domain/guest.js';
 import type { Io } from '../guests/io.js';
@@ -37,9 +36,8 @@ started now. Reads the host; changes nothing. A tap that libvirt has not named y
 });
 
 async function planNow(io: Io, domain: Domain): Promise<Plan> {
-  const config = loadConfig(io.settings.config);
-  const attachments = deriveAttachments(domain, config);
-  const host = hostFrom({ ...io, config: () => config });
+  const attachments = deriveAttachments(domain, io.config.read());
+  const host = hostFrom(io);
   const guest = { name: domain.name, uuid: domain.uuid ?? NIL_UUID };
   const named = attachments.map((one) => withPlaceholders(one, `NIC-${one.nic}`));
   return planWiring(host, {

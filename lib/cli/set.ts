@@ -3,7 +3,6 @@
  */
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment } from '../attachments/kinds.js';
-import { loadConfig } from '../config/file.js';
 import type { HostConfig } from '../config/host-config.js';
 import { agentLockOf } from '../config/paths.js';
 import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain/domain.js';
@@ -142,7 +141,7 @@ interface Draft extends Pick<Edit, 'mac' | 'make'> {
 async function draft(
   io: Io, libvirt: Connection, { domain: ref, place, mac, make }: Draft,
 ): Promise<string | undefined> {
-  const config = loadConfig(io.settings.config);
+  const config = io.config.read();
   const domain = parseDomain(await libvirt.domainXml(ref, { from: place === 'live' ? 'live' : 'inactive' }));
   const intents = intentsIn(domain);
   // What is left of a NIC that was detached can be taken away, too.

@@ -2,7 +2,6 @@
 import { shownOf } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
-import { loadConfig } from '../config/file.js';
 import { parseDomain } from '../domain/domain.js';
 import type { Guest } from '../domain/guest.js';
 import { UsageError } from '../errors.js';
@@ -99,7 +98,7 @@ async function rowsOfGuest(io: Io, nics: readonly SurveyedNic[], name: string): 
 /** Of a guest that guestwire has not wired, what libvirt knows. */
 async function unwiredOf(io: Io, { uuid, name }: Guest): Promise<Row[]> {
   const domain = parseDomain(await askLibvirt(io, (libvirt) => libvirt.domainXml({ uuid, name, id: undefined })));
-  const attachments = deriveAttachments(domain, loadConfig(io.settings.config), io.warn);
+  const attachments = deriveAttachments(domain, io.config.read(), io.warn);
   return domain.nics.map(({ index, mac, target }): Row => {
     const asked = attachments.find(({ nic }) => nic === index);
     const shown: ShownNic = {

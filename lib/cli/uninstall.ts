@@ -70,9 +70,7 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
   const lock = await acquireLock(io.exec, { path: io.settings.lock, wait: LOCK_WAIT, holder: 'guestwire uninstall' });
   try {
     const left = await settleWiring(io, lock, wiring);
-    await serveNobody({
-      journal: quietJournal(io), exec: io.exec, log: { info: io.print, warn: io.warn }, settings: io.settings,
-    });
+    await serveNobody({ ...io, journal: quietJournal(io), log: { info: io.print, warn: io.warn } });
     const units = [...installedUnits(), ...(isAgentInstalled() ? [AGENT_UNIT] : [])];
     // What it would wire again waits for the lock, and then finds its files gone.
     await stopAgent(io);

@@ -1,7 +1,6 @@
 /**
- * The file `/etc/guestwire/config.toml`: reading it, and what can still be told from one that is broken. A file that
- * other users may write is rejected: its writer decides which VLANs guests are in. What the tables mean is
- * host-config.ts's.
+ * The file `/etc/guestwire/config.toml`, read once for each run. A file that other users may write is rejected: its
+ * writer decides which VLANs guests are in. host-config.ts has what the tables mean.
  */
 import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
@@ -10,11 +9,6 @@ import { ConfigError, locate, ValueError } from '../errors.js';
 import { quote } from '../values/quote.js';
 import { defaultConfig, type HostConfig, hostConfig } from './host-config.js';
 import { readToml } from './toml.js';
-
-export type { BridgeConfig, OneVlan } from './bridge-tables.js';
-export type { HostConfig, RoutedConfig } from './host-config.js';
-export { defaultConfig } from './host-config.js';
-export { type NicConfig, parseVidList } from './guest-tables.js';
 
 export const DEFAULT_CONFIG_PATH = '/etc/guestwire/config.toml';
 
@@ -34,82 +28,58 @@ export function parseConfig(text: string, path: string): HostConfig {
  * nothing is an error. The file must be root's or the effective user's, and not writable by others. Throws ConfigError.
  */
 export function loadConfig(path: string): HostConfig {
-  const where = `config ${quote(path)}`;
-  const file = openFile(path, where);
-  if (file === undefined) return defaultConfig();
-  const { stats, bytes } = readAndClose(file, where);
-  const text = bytes.toString('utf8');
-  const fault = faultOf(stats, bytes);
-  if (fault !== undefined) throw new ConfigError(`${where} ${fault}`, { text });
-  return parseConfig(text, path);
+  return configReading(path).read();
 }
 
-/** One reading of a config, for a run that needs it in several places: they all see the same one. */
+/** One reading of a config, for a run that needs it in several places: the file is read once, when it first matters. */
 export interface ConfigReading {
-  /** Returns the config, or throws why it cannot be believed; the file is read the first time. */
+  /** Returns the config. Throws ConfigError. */
   readonly read: () => HostConfig;
-  readonly isRead: () => boolean;
+  /** Returns the file's text, also of a config that is rejected. Throws ConfigError for a file that cannot be read. */
+  readonly text: () => string;
 }
 
 /** Returns the reading of the file at `path`, which is still to come. */
 export function configReading(path: string): ConfigReading {
-  let result: { readonly config: HostConfig } | { readonly error: unknown } | undefined;
-  const first = (): NonNullable<typeof result> => {
+  const file = once(() => readText(path));
+  const config = once(() => configIn(path, file()));
+  return { read: config, text: () => file()?.text ?? '' };
+}
+
+/** Returns `act` with one result: what it returned or threw the first time. */
+function once<T>(act: () => T): () => T {
+  let result: (() => T) | undefined;
+  return () => {
+    if (result !== undefined) return result();
     try {
-      return { config: loadConfig(path) };
+      const value = act();
+      result = () => value;
     } catch (error) {
-      return { error };
+      result = () => { throw error; };
     }
-  };
-  return {
-    isRead: () => result !== undefined,
-    read: () => {
-      result ??= first();
-      if ('error' in result) throw result.error;
-      return result.config;
-    },
+    return result();
   };
 }
 
-/**
- * Returns whether a rejected config may mention one of `names`: a guest's name, its MACs, its networks.
- * Errs towards yes: escapes may spell anything, and a name counts wherever it stands alone. Only lines that are wholly
- * comment are passed over, for in a broken text a later '#' may belong to a name.
- */
-export function configMentions(text: string, names: readonly string[]): boolean {
-  const lines = text.split('\n').filter((line) => !/^\s*#/.test(line)).join('\n');
-  if (/\\[uUx]|\0/.test(lines)) return true;
-  return names.some((name) =>
-    maySpell(lines, name) || holdsWord(lines, name) || holdsWord(lines.toLowerCase(), name.toLowerCase()));
+interface FileText {
+  readonly text: string;
+  /** Why the text cannot be believed. */
+  readonly fault: string | undefined;
 }
 
-/**
- * Returns whether a config that cannot be believed may have guestwire make one of these bridges: a table that has the
- * name of the bridge and says `vid`, or a name with a `{vid}` that fits. Other tables of bridges concern no guest that
- * says nothing itself.
- */
-export function configMayMake(text: string, bridges: readonly string[]): boolean {
-  const lines = text.split('\n').filter((line) => !/^\s*#/.test(line));
-  const tables = lines.join('\n').split(/\n(?=\s*\[)/);
-  return bridges.some((bridge) => bridge !== '' &&
-    tables.some((table) => (hasKey(table, bridge) && hasKey(table, 'vid')) || hasPattern(table, bridge)));
+/** Returns undefined for a missing file. */
+function readText(path: string): FileText | undefined {
+  const where = `config ${quote(path)}`;
+  const file = openFile(path, where);
+  if (file === undefined) return undefined;
+  const { stats, bytes } = readAndClose(file, where);
+  return { text: bytes.toString('utf8'), fault: faultOf(stats, bytes) };
 }
 
-function hasKey(table: string, word: string): boolean {
-  const exactly = word.replace(/[.+]/g, '\\$&');
-  return /^[A-Za-z0-9_.+-]+$/.test(word) && new RegExp(`(?<![A-Za-z0-9_}-])${exactly}(?![A-Za-z0-9_{}-])`).test(table);
-}
-
-function hasPattern(table: string, bridge: string): boolean {
-  return [...table.matchAll(/([A-Za-z0-9_.+-]*)\{vid\}([A-Za-z0-9_.+-]*)/g)].some(([, start = '', end = '']) =>
-    bridge.startsWith(start) &&
-      bridge.endsWith(end) &&
-      /^[1-9][0-9]*$/.test(bridge.slice(start.length, bridge.length - end.length)));
-}
-
-/** TOML writes quotes, backslashes and control characters as escapes; bytes that are no UTF-8 may be any letter. */
-function maySpell(text: string, name: string): boolean {
-  return (/["\\\p{Cc}]/u.test(name) && text.includes('\\')) || (/[^\0-\x7f]/.test(name) && text.includes('\ufffd'));
+function configIn(path: string, file: FileText | undefined): HostConfig {
+  if (file === undefined) return defaultConfig();
+  if (file.fault !== undefined) throw new ConfigError(`config ${quote(path)} ${file.fault}`, { text: file.text });
+  return parseConfig(file.text, path);
 }
 
 /** A link is a port of one bridge: under two of them each would take the other's VLANs away. */
@@ -123,15 +93,6 @@ function withUplinksApart(config: HostConfig): HostConfig {
     }
   }
   return config;
-}
-
-/** A key ends where a bare key must end, or at its quotes: 'web1' is not in '[guest.web10]'. */
-function holdsWord(text: string, word: string): boolean {
-  for (let start = text.indexOf(word); start !== -1 && word !== ''; start = text.indexOf(word, start + 1)) {
-    const [before, after] = [text.charAt(start - 1), text.charAt(start + word.length)];
-    if (!/[A-Za-z0-9_-]/.test(before + after)) return true;
-  }
-  return false;
 }
 
 function openFile(path: string, where: string): number | undefined {

@@ -5,7 +5,6 @@ import { release } from 'node:os';
 import { guestEndOf, shownOf } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import { bridgeNamed } from '../config/bridge-tables.js';
-import { loadConfig } from '../config/file.js';
 import type { HostConfig } from '../config/host-config.js';
 import { parseDomain } from '../domain/domain.js';
 import { GuestwireError } from '../errors.js';
@@ -33,7 +32,7 @@ export interface InstallFacts {
 }
 
 export async function factsOf(io: Io, { install, untold }: InstallFacts): Promise<DoctorFacts> {
-  const config = loadConfig(io.settings.config);
+  const config = io.config.read();
   const { nics, libvirt } = await definedNics(io, config);
   const kernel = createKernel(io.exec);
   const used = nics.flatMap(({ bridge }) => bridge ?? []);

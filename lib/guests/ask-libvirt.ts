@@ -1,7 +1,6 @@
 /** What libvirt's guests ask for now: the XML of all that run, through one connection. */
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment } from '../attachments/kinds.js';
-import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { type Guest, isOfDriver } from '../domain/guest.js';
 import { GuestwireError } from '../errors.js';
@@ -46,7 +45,7 @@ export function isLibvirts(error: unknown): error is GuestwireError {
  * Returns what the running guests of a connection ask for; `onAsked` gets each guest with XML that can be understood.
  */
 export async function readGuests(
-  connection: Connection, io: Pick<Io, 'settings' | 'warn'>, onAsked: OnAsked = () => undefined,
+  connection: Connection, io: Pick<Io, 'settings' | 'config' | 'warn'>, onAsked: OnAsked = () => undefined,
 ): Promise<Answer> {
   assertCallsHooks(connection.uri);
   const domains = await connection.listDomains({ state: 'active' });
@@ -62,7 +61,7 @@ type Found = RunningGuest | Answer['faults'][number];
 
 interface Reading extends Pick<DomainXmlOptions, 'from'> {
   readonly connection: Connection;
-  readonly io: Pick<Io, 'settings' | 'warn'>;
+  readonly io: Pick<Io, 'settings' | 'config' | 'warn'>;
 }
 
 /**
@@ -71,7 +70,7 @@ interface Reading extends Pick<DomainXmlOptions, 'from'> {
 export async function readDomains(
   { connection, io, ...options }: Reading, domains: readonly DomainRef[], onAsked: OnAsked = () => undefined,
 ): Promise<Found[]> {
-  const config = loadConfig(io.settings.config);
+  const config = io.config.read();
   const found = await Promise.all(domains.map(async (ref): Promise<Found | undefined> => {
     const guest = { name: ref.name, uuid: ref.uuid };
     try {

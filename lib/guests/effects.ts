@@ -31,7 +31,7 @@ export function realEffects(io: Io): Effects {
   return {
     onHost: (holder, act) => locked(io, holder, (host) => act(closely(io, host))),
     serve: ({ journal, log }, { uuid }) => serveGuest(
-      { journal, exec: io.exec, log: { info: log, warn: io.warn }, settings: io.settings }, { uuid, ended: false },
+      { ...io, journal, log: { info: log, warn: io.warn } }, { uuid, ended: false },
     ),
     announce: (announcement) => announce(io.exec, { info: io.print, warn: io.warn }, announcement),
     removeFile: (path) => { rmSync(path, { force: true }); },

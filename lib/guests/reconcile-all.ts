@@ -2,7 +2,6 @@
  * `guestwire reconcile --all`: wires every running guest as its XML says, and removes what guests that are gone left.
  */
 import { changedIn, type Ledger } from '../attachments/ledger.js';
-import { loadConfig } from '../config/file.js';
 import type { Guest } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
 import { createJournal, type Holding } from '../journal/journal.js';
@@ -52,7 +51,7 @@ async function reconcileHost(given: Io, effectsOf: (io: Io) => Effects): Promise
     for (const { guest } of done.touched) await effects.serve(host, guest);
   });
   const here = await releaseEnded(task);
-  if (loadConfig(io.settings.config).routed.announce) {
+  if (io.config.read().routed.announce) {
     for (const { guest, part } of here) {
       if (part !== undefined) await effects.announce({ guest: guest.name, plan: part, fresh: false });
     }
@@ -153,7 +152,7 @@ async function garbageOn(host: Host, { io, answer: { running, mayRun } }: Task):
   const entries = listHoldings(host);
   const wired = entries.flatMap((entry) => entry.wired);
   const held = [...wired, ...[...running.values()].flatMap(({ attachments }) => attachments)];
-  const protocols = allProtocols(held, [loadConfig(io.settings.config).routed.protocol]);
+  const protocols = allProtocols(held, [io.config.read().routed.protocol]);
   const kept = { held, uuids: new Set([...entries.map(({ guest }) => guest.uuid), ...mayRun]), protocols };
   const { surplus, ledger } = await leftoverShared(host, wired);
   return { batches: render(diff([], [...garbageIn(await hostBeside(io.exec, kept), kept), ...surplus])), ledger };

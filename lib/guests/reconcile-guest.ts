@@ -5,7 +5,6 @@
  */
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment } from '../attachments/kinds.js';
-import { loadConfig } from '../config/file.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { type Guest, guestLabel, guestOf } from '../domain/guest.js';
 import { HostError } from '../errors.js';
@@ -70,7 +69,7 @@ export async function wireGuest(work: GuestWork): Promise<Done> {
   if (id === undefined || id !== domain.id) {
     throw overtaken(guest, 'ended or was started again during this command: run it again');
   }
-  const config = loadConfig(io.settings.config);
+  const config = io.config.read();
   const attachments = deriveAttachments(domain, config, io.warn);
   work.onAsked?.(domain, attachments);
   const asks = attachments.length === 0 ? 'nothing' : 'something';

@@ -3,11 +3,11 @@
  * output, which at `migrate` and `restore` would replace the guest's XML, and nothing talks to libvirt, which would
  * deadlock.
  */
-import { readFileSync, statSync } from 'node:fs';
 import { waitsForMigration } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment } from '../attachments/kinds.js';
-import { configMayMake, configMentions, type ConfigReading, configReading } from '../config/file.js';
+import { type ConfigReading, configReading } from '../config/file.js';
+import { configMayMake, configMentions } from '../config/mentions.js';
 import { defaultConfig, type HostConfig } from '../config/host-config.js';
 import { agentLockOf, type Settings } from '../config/paths.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
@@ -79,14 +79,15 @@ export async function runHook(call: HookCall): Promise<HookResult> {
   const action = ACTIONS.get(call.operation);
   if (action === undefined) return { exitCode: 0, stderr: '' };
   const log = createLog(call.exec);
+  const config = configReading(call.settings.config);
   const journal = createJournal(call.settings.stateDir, once(log.warn));
   let result: HookResult = { exitCode: 0, stderr: '' };
   try {
-    await action.run({ call, journal, log, config: configReading(call.settings.config) });
+    await action.run({ call, journal, log, config });
   } catch (error) {
     const sentence = sentenceOf(error, call);
     log.error(`${call.operation}: ${sentence}`);
-    if (action.failure === 'refuse' && concerns(call)) {
+    if (action.failure === 'refuse' && concerns(call, config)) {
       result = { exitCode: REFUSED, stderr: `guestwire: ${sentence}\n` };
     }
   }
@@ -201,7 +202,7 @@ async function locked<T>(
   try {
     const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
     const host = hostFrom({
-      settings: call.settings, exec, journal, log: log.info, warn: log.warn, config: () => orDefault(config),
+      settings: call.settings, exec, journal, log: log.info, warn: log.warn, config: { read: () => orDefault(config) },
     });
     await releaseEnded(host, journal.listEnded().filter((ended) => ended !== uuid), log);
     const done = await act(host);
@@ -268,12 +269,11 @@ function understand({ call: { stdin, operation }, config: reading }: Run, log?: 
 /**
  * Returns whether a failed run may concern this guest: its XML or the host config mentions it. Any other guest starts.
  */
-function concerns({ guest, stdin, settings }: HookCall): boolean {
+function concerns({ guest, stdin }: HookCall, config: ConfigReading): boolean {
   const { asks, networks, bridges } = mentionsIn(Buffer.from(stdin).toString('utf8'));
   if (asks) return true;
   try {
-    if (!statSync(settings.config).isFile()) return false;
-    const text = readFileSync(settings.config, 'utf8');
+    const text = config.text();
     return configMentions(text, [guest, ...networks]) || configMayMake(text, bridges);
   } catch {
     // A config that cannot be read names no guest.

@@ -4,7 +4,6 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadConfig } from '../config/file.js';
 import type { Settings } from '../config/paths.js';
 import { ConfigError, HostError } from '../errors.js';
 import type { Io } from '../guests/io.js';
@@ -88,7 +87,7 @@ KillSignal=SIGKILL
 
 function isWanted(io: Io): 'yes' | 'no' | 'unknown' {
   try {
-    return loadConfig(io.settings.config).serve?.on === true ? 'yes' : 'no';
+    return io.config.read().serve?.on === true ? 'yes' : 'no';
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     io.warn(`systemd's units stay as they are, because [serve] of the host config cannot be read: ${error.message}`);

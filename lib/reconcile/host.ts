@@ -4,8 +4,8 @@
  */
 import { withQuarantine } from '../attachments/attachment.js';
 import type { Ledger } from '../attachments/ledger.js';
-import { loadConfig } from '../config/file.js';
-import { type HostConfig, protectedOn } from '../config/host-config.js';
+import { type ConfigReading, configReading } from '../config/file.js';
+import { protectedOn } from '../config/host-config.js';
 import type { Settings } from '../config/paths.js';
 import { createJournal, type Entry, type Holding, type Journal } from '../journal/journal.js';
 import { quarantineIn } from '../journal/quarantine.js';
@@ -31,19 +31,18 @@ export interface HostParts {
   readonly lock?: Pick<Lock, 'fd'>;
   /** Default: that of the settings. */
   readonly journal?: Journal;
-  /** Default: that of the settings, read when it first matters. Throws ConfigError. */
-  readonly config?: () => HostConfig;
+  /** The run's reading of the host config. Default: one of the settings' file. */
+  readonly config?: Pick<ConfigReading, 'read'>;
 }
 
 /** Returns the host that `settings` say, with its protected VIDs and its guests in quarantine. */
 export function hostFrom({ settings, exec, warn, log = () => undefined, lock, ...parts }: HostParts): Host {
-  const load = parts.config ?? (() => loadConfig(settings.config));
-  let config: HostConfig | undefined;
+  const config = parts.config ?? configReading(settings.config);
   return {
     kernel: createKernel(lock === undefined ? exec : (request) => exec({ ...request, fd: lock.fd })),
     journal: parts.journal ?? createJournal(settings.stateDir, warn), names: linkNames(),
     log, warn, isQuarantined: quarantineIn(settings.quarantine),
-    protectedOn: (bridge) => protectedOn(config ??= load())(bridge),
+    protectedOn: (bridge) => protectedOn(config.read())(bridge),
   };
 }
 

@@ -8,7 +8,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import type { Wired } from '../attachments/kinds.js';
-import { type ConfigReading, configReading } from '../config/file.js';
+import type { ConfigReading } from '../config/file.js';
 import type { Settings } from '../config/paths.js';
 import type { ServeConfig } from '../config/serve-table.js';
 import { type Guest, nicLabel } from '../domain/guest.js';
@@ -25,8 +25,7 @@ export interface Serving {
   readonly exec: Exec;
   readonly log: Pick<Log, 'info' | 'warn'>;
   readonly settings: Settings;
-  /** The run's own reading of the config; absent: it is read here. */
-  readonly config?: ConfigReading;
+  readonly config: ConfigReading;
 }
 
 /** Made by systemd when it is process 1 (sd_booted(3)). */
@@ -100,16 +99,13 @@ async function guarded({ log }: Serving, act: () => Promise<void>): Promise<void
   }
 }
 
-/**
- * A run that has not read the config pays for looking at the file's text, and for reading it as TOML only if need be.
- */
-function configOf({ settings, config = configReading(settings.config) }: Serving): ServeConfig | undefined {
+/** The end of a guest needs nothing else of the config, and TOML takes time. */
+function configOf({ config }: Serving): ServeConfig | undefined {
   try {
-    if (!config.isRead() && !readFileSync(settings.config, 'utf8').includes('serve')) return undefined;
+    if (!config.text().includes('serve')) return undefined;
     const { serve } = config.read();
     return serve?.on === true ? serve : undefined;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     // What it says now cannot be told, so what is served goes on.
     if (error instanceof ConfigError) throw new Error(`nothing was changed: ${error.message}`, { cause: error });
     throw error;

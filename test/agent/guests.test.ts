@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { createConcerns } from '../../lib/agent/concerns.js';
 import { createGuests, type Guests } from '../../lib/agent/guests.js';
 import { settingsFrom } from '../../lib/config/paths.js';
-import type { Io } from '../../lib/guests/io.js';
+import { forOneRun } from '../../lib/guests/io.js';
 import type { Connection } from '../../lib/libvirt/connection.js';
 import { LibvirtTimeoutError } from '../../lib/libvirt/errors.js';
 import type { DomainRef } from '../../lib/libvirt/refs.js';
@@ -32,7 +32,7 @@ let guests: Guests;
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'guestwire-guests-'));
   warnings = [];
-  const io: Io = {
+  const io = forOneRun({
     settings: settingsFrom({
       GUESTWIRE_STATE_DIR: join(dir, 'state'),
       GUESTWIRE_CONFIG: join(dir, 'none.toml'),
@@ -43,7 +43,7 @@ beforeEach(() => {
       exitCode: tool === 'flock' ? 0 : 1, signal: undefined, errno: undefined, timedOut: false, stdout: '',
       stderr: 'no',
     }),
-  };
+  });
   guests = createGuests(io, createConcerns());
 });
 afterEach(async () => {
@@ -91,10 +91,11 @@ const [dist, dir, guests] = process.argv.slice(1);
 const { createGuests } = await import(dist + '/agent/guests.js');
 const { createConcerns } = await import(dist + '/agent/concerns.js');
 const { exec } = await import(dist + '/system/exec-async.js');
+const { forOneRun } = await import(dist + '/guests/io.js');
 const { settingsFrom } = await import(dist + '/config/paths.js');
 const refs = JSON.parse(guests);
 const [told, done, looks] = [[], [], new Map()];
-const agent = createGuests({ settings: settingsFrom(process.env), exec, print: (line) => done.push(line), warn: (line) => told.push(line) }, createConcerns());
+const agent = createGuests(forOneRun({ settings: settingsFrom(process.env), exec, print: (line) => done.push(line), warn: (line) => told.push(line) }), createConcerns());
 agent.use({
   domainStatus: async () => ({ state: 'running', reason: 'booted' }),
   domainXml: async ({ uuid }) => refs.find((ref) => ref.uuid === uuid).xml,

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { runAgent } from '../../lib/agent/agent.js';
 import { settingsFrom } from '../../lib/config/paths.js';
-import type { Io } from '../../lib/guests/io.js';
+import { forOneRun } from '../../lib/guests/io.js';
 import type { Connection } from '../../lib/libvirt/connection.js';
 import { LibvirtError } from '../../lib/libvirt/errors.js';
 
@@ -18,12 +18,12 @@ test('a libvirt that refuses its events is told of once, however often it is ask
   const warnings: string[] = [];
   let asked = 0;
   const ending = new AbortController();
-  const io: Io = {
+  const io = forOneRun({
     settings: settingsFrom({ GUESTWIRE_STATE_DIR: join(dir, 'state') }), print: () => undefined,
     warn: (line) => warnings.push(line),
     exec: () =>
       Promise.resolve({ exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '' }),
-  };
+  });
   const refusal = {
     reason: 'VIR_ERR_ACCESS_DENIED', reasonNumber: 88, origin: 'VIR_FROM_ACCESS', originNumber: 55, level: 'error',
     message: 'access denied',

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { createTurns } from '../../lib/agent/turns.js';
 import { settingsFrom } from '../../lib/config/paths.js';
-import type { Io } from '../../lib/guests/io.js';
+import { forOneRun } from '../../lib/guests/io.js';
 import { attachmentOf } from '../fakes/attachments.js';
 import { POLICY } from '../fakes/policies.js';
 
@@ -21,7 +21,7 @@ afterEach(() => { rmSync(dir, { recursive: true }); });
 
 test('guests that must be wired one by one have the lock one by one', async () => {
   const tools: string[] = [];
-  const io: Io = {
+  const io = forOneRun({
     settings: settingsFrom({
       GUESTWIRE_STATE_DIR: join(dir, 'state'),
       GUESTWIRE_CONFIG: join(dir, 'none.toml'),
@@ -35,7 +35,7 @@ test('guests that must be wired one by one have the lock one by one', async () =
         stderr: 'no',
       });
     },
-  };
+  });
   const turns = createTurns(io);
   // All claim the same address.
   const results = await Promise.allSettled([1, 2, 3].map((number) => turns({ io, isThorough: false }).wire(

@@ -10,6 +10,7 @@ import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { main } from '../../lib/cli/main.js';
 import { settingsFrom } from '../../lib/config/paths.js';
+import { forOneRun } from '../../lib/guests/io.js';
 import { createJournal } from '../../lib/journal/journal.js';
 import { PROCEDURES } from '../../lib/libvirt/protocol.js';
 import { decode } from '../../lib/libvirt/xdr.js';
@@ -97,9 +98,8 @@ afterEach(async () => {
 async function set(...args: string[]): Promise<{ status: number; told: string[] }> {
   const told: string[] = [];
   const settings = settingsFrom({ GUESTWIRE_CONFIG: join(dir, 'none.toml'), GUESTWIRE_STATE_DIR: join(dir, 'state') });
-  const status = await main(
-    ['set', ...args], { print: (line) => told.push(line), warn: (line) => told.push(line), settings, exec },
-  );
+  const tell = (line: string): void => { told.push(line); };
+  const status = await main(['set', ...args], forOneRun({ print: tell, warn: tell, settings, exec }));
   return { status, told };
 }
 

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { configReading } from '../../lib/config/file.js';
 import { settingsFrom } from '../../lib/config/paths.js';
 import { assertCallsHooks, readGuests } from '../../lib/guests/ask-libvirt.js';
 import { createJournal } from '../../lib/journal/journal.js';
@@ -28,10 +29,8 @@ function read(error: Error): ReturnType<typeof readGuests> {
     uri: 'qemu:///system', listDomains: () => Promise.resolve(REFS),
     domainXml: (ref: DomainRef) => (ref === REFS[0] ? Promise.resolve(xmlOf(ref)) : Promise.reject(error)),
   } as unknown as Connection;
-  return readGuests(connection, {
-    settings: settingsFrom({ GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none.toml') }),
-    warn: () => undefined,
-  });
+  const settings = settingsFrom({ GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none.toml') });
+  return readGuests(connection, { settings, config: configReading(settings.config), warn: () => undefined });
 }
 
 test('a guest that libvirt cannot speak of keeps nobody from the others', async () => {

@@ -5,10 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { deriveAttachments } from '../../lib/attachments/derive.js';
-import { loadConfig } from '../../lib/config/file.js';
 import { settingsFrom } from '../../lib/config/paths.js';
 import { parseDomain } from '../../lib/domain/domain.js';
-import type { Io } from '../../lib/guests/io.js';
+import { forOneRun, type Io } from '../../lib/guests/io.js';
 import {
   type GuestWork, OvertakenError, type Turn, wireGuest, wireNow,
 } from '../../lib/guests/reconcile-guest.js';
@@ -37,10 +36,10 @@ beforeEach(() => {
     isQuarantined: () => false,
   };
   const none = { exitCode: 0, signal: undefined, errno: undefined, timedOut: false, stdout: '', stderr: '' };
-  io = {
+  io = forOneRun({
     settings: settingsFrom({ GUESTWIRE_STATE_DIR: dir, GUESTWIRE_CONFIG: join(dir, 'none.toml') }),
     exec: () => Promise.resolve(none), print: () => undefined, warn: () => undefined,
-  };
+  });
 });
 afterEach(() => { rmSync(dir, { recursive: true }); });
 
@@ -66,7 +65,7 @@ async function startAgain(): Promise<void> {
   // Another start has another time.
   await new Promise((resolve) => { setTimeout(resolve, 5); });
   await wire(host, {
-    guest: GUEST, attachments: deriveAttachments(parseDomain(XML), loadConfig(io.settings.config)), fresh: true,
+    guest: GUEST, attachments: deriveAttachments(parseDomain(XML), io.config.read()), fresh: true,
     incoming: false,
   });
 }
