@@ -5,7 +5,7 @@ export type { RoutedLink } from './attachments/routed-link/routed-link.js';
 export type { VlanPort } from './attachments/vlan-port/vlan-port.js';
 export { deriveAttachments } from './attachments/derive.js';
 export { type Address, type Family, parseAddress, parsePrefix, type Prefix } from './values/address.js';
-export { DEFAULT_CONFIG_PATH, loadConfig, parseConfig } from './config/file.js';
+export { type ConfigReading, configReading, DEFAULT_CONFIG_PATH, loadConfig, parseConfig } from './config/file.js';
 export { defaultConfig, type HostConfig } from './config/host-config.js';
 export { type Decision, decide, type Flow, type Ruling, type Verdict } from './filter/explain.js';
 export { diff, type Operation } from './state/diff.js';

@@ -8,7 +8,6 @@ import { join } from 'node:path';
 import { umask } from 'node:process';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { configReading, loadConfig, parseConfig } from '../../lib/config/file.js';
-import { configMayMake, configMentions } from '../../lib/config/mentions.js';
 import { defaultConfig } from '../../lib/config/host-config.js';
 import { ConfigError } from '../../lib/errors.js';
 import { testWith } from '../places/capability.js';
