@@ -8,7 +8,7 @@ import { run } from './programs.js';
 /** What root runs besides the test files. */
 const PARTS = /** @type {const} */ ([
   ['Benchmarks', 'npm', 'run', '--silent', 'bench'],
-  ['The agent on VLAN ports', 'test/lab/run-lab', '--strict', 'test/lab/uml/agent.test.js'],
+  ['VLAN ports, under each libvirt', 'test/lab/run-lab', '--strict', '--whole'],
   ['VLAN ports beside routed links', 'test/lab/run-lab', '--strict', '--libvirt', '9', 'test/lab/uml/pace.js'],
   ['The emulated system', 'test/lab/run-lab', '--tcg'],
 ]);

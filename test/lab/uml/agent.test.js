@@ -6,7 +6,7 @@ import {
   addBridge, addPort, device, event, exactAfter, interfaceXml, journal, makeMac, metadataCommand, ofPort, ok,
   openAgent, quiet, saidSince, setConfig, setMetadata, sh, sleep, startAgent, startGuest, tagged, wiring,
 } from './lab.js';
-import { before11, from11, test } from './testing.js';
+import { before11, from11, sample, test } from './testing.js';
 
 const CONFIG = '[bridge.br0]\nuplinks = ["up0"]\n[bridge.br1]\nuplinks = ["up1"]\n';
 
@@ -59,7 +59,7 @@ test('the agent wires a NIC that is plugged in, and releases one that is gone', 
   await exactAfter('detach', () => device('a', 'detach-device', xml), {
     event: event('device-removed'), expected: one, untouched: others,
   });
-});
+}, { usually: 11 });
 
 test('the agent makes a port exact after update-device', async () => {
   await addHost();
@@ -81,7 +81,7 @@ test('the agent makes a port exact after update-device', async () => {
   const since = performance.now();
   await exactAfter('link state', update({}, { state: 'down' }), { expected: here, untouched: [...others, tap] });
   assert.deepEqual(saidSince(since, 'agent'), []);
-});
+}, { usually: 9 });
 
 test("the agent completes what libvirt makes of another <vlan>", async () => {
   await addHost({ pvid: 5 });
@@ -124,7 +124,7 @@ test("the agent follows metadata, and takes back what an admin did to a guest's 
       event: ofPort(port ?? ''), expected: access, untouched: others,
     });
   }
-});
+}, { usually: 9 });
 
 test('the agent makes twenty ports exact whose metadata change in one moment', async () => {
   await addHost();
@@ -150,7 +150,7 @@ test('the agent makes twenty ports exact whose metadata change in one moment', a
     event: event('metadata-change'), expected: after, untouched: others, timeout: 60_000,
   });
   // Under libvirt 11 guests say it in their own <vlan>.
-}, { when: before11, timeout: 400_000 });
+}, { when: before11, isLong: true, timeout: 400_000 });
 
 test("the agent puts every port back after its bridge was deleted, once the bridge is there again and filters", async () => {
   await addHost();
@@ -166,7 +166,7 @@ test("the agent puts every port back after its bridge was deleted, once the brid
   await quiet();
   assert.deepEqual((await wiring()).ports, {}, 'nobody joins a bridge that does not filter');
   await exactAfter('the bridge is back', () => sh('ip link set br0 type bridge vlan_filtering 1; ip link set up0 master br0; bridge vlan del dev up0 vid 1'), { expected: alone });
-});
+}, { usually: 9 });
 
 test("the agent's guests outlive libvirt networks", async () => {
   await addHost();
@@ -189,7 +189,7 @@ test("the agent's guests outlive libvirt networks", async () => {
   await quiet();
   assert.equal(Object.values((await wiring()).ports).filter(({ master }) => master === 'own0').length, 0);
   await exactAfter('net-start own', () => ok('virsh', ['net-start', 'own']), { expected: before });
-});
+}, { usually: 9 });
 
 test('the agent mends every port of a bridge that got another default PVID', async () => {
   await addHost({ pvid: 0 });
@@ -201,7 +201,7 @@ test('the agent mends every port of a bridge that got another default PVID', asy
   expected.ports['up0']?.vlans.unshift('5 pvid untagged');
   await openAgent();
   await exactAfter('vlan_default_pvid', () => sh('ip link set br0 type bridge vlan_default_pvid 5'), { event: ofPort(others[0] ?? ''), expected });
-});
+}, { usually: 11 });
 
 test('the agent, killed at any moment, leaves what its next run makes exact', async () => {
   await addHost();
@@ -212,9 +212,9 @@ test('the agent, killed at any moment, leaves what its next run makes exact', as
   const before = await wiring();
   let agent = await openAgent();
   const rebuild = 'ip link delete br0; ip link add br0 type bridge vlan_filtering 1 mcast_snooping 0; ip link set br0 up; ip link set up0 master br0; bridge vlan del dev up0 vid 1';
-  for (const [pause, command] of [
+  for (const [pause, command] of sample([
     [150, rebuild], [400, rebuild], [250, `bridge vlan del dev ${tap} vid 11; bridge vlan del dev up0 vid 11`], [350, `bridge vlan add dev ${tap} vid 66`],
-  ]) {
+  ], 2)) {
     await sh(String(command));
     await sleep(Number(pause));
     await agent.end('SIGKILL');
@@ -222,7 +222,7 @@ test('the agent, killed at any moment, leaves what its next run makes exact', as
       `killed after ${pause} ms`, async () => { agent = await startAgent(); }, { expected: before, timeout: 60_000 },
     );
   }
-  for (const pause of [100, 350]) {
+  for (const pause of sample([100, 350], 2)) {
     await set(mac, '--vlan', '40');
     await sleep(pause);
     await agent.end('SIGKILL');
@@ -230,7 +230,7 @@ test('the agent, killed at any moment, leaves what its next run makes exact', as
     agent = await startAgent();
     await exactAfter(`set, killed after ${pause} ms`, () => Promise.resolve(), { expected: before, timeout: 60_000 });
   }
-}, { timeout: 300_000 });
+}, { usually: 9, timeout: 300_000 });
 
 test('the agent mends what happens while libvirtd is away', async () => {
   await addHost();
@@ -246,4 +246,4 @@ test('the agent mends what happens while libvirtd is away', async () => {
   );
   await sh(`bridge vlan del dev ${tap} vid 11`);
   await exactAfter('and it listens again', () => Promise.resolve(), { expected: before });
-});
+}, { usually: 11 });

@@ -35,6 +35,7 @@ const { values, positionals } = parseArgs({
     'save': { type: 'string' },
     'one-by-one': { type: 'boolean', default: false },
     'strict': { type: 'boolean', default: false },
+    'whole': { type: 'boolean', default: false },
   },
 });
 
@@ -195,8 +196,12 @@ async function shell(kernel, cpu) {
 async function runTests(kernel, { cpu, several }) {
   const pattern = values.tests === undefined ? [] : ['-t', values.tests];
   const out = makeOut();
-  const bounds = values.strict ? ['env', 'GUESTWIRE_SLACK=1'] : [];
-  const tests = [...bounds, 'node', 'test/lab/uml/run-tests.js', ...pattern, ...kernel.files].map(quote).join(' ');
+  const env = [
+    ...(values.strict ? ['GUESTWIRE_SLACK=1'] : []), ...(values.whole ? ['GUESTWIRE_WHOLE=1'] : []),
+    // A developer that names tests wants them.
+    ...(positionals.length > 0 || values.tests !== undefined ? ['GUESTWIRE_EACH=1'] : []),
+  ];
+  const tests = ['env', ...env, 'node', 'test/lab/uml/run-tests.js', ...pattern, ...kernel.files].map(quote).join(' ');
   const child = boot(kernel.prepare(out, { tests }, cpu), out, 'pipe');
   let console_ = '';
   for (const stream of [child.stdout, child.stderr]) {

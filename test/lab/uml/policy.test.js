@@ -260,4 +260,4 @@ test('guests on VLAN ports meet by permission', async () => {
   } finally {
     await takeDown();
   }
-}, { timeout: 300_000 });
+}, { usually: 11, timeout: 300_000 });

@@ -123,7 +123,7 @@ test('a bridge that does not filter is refused, with the command that turns filt
   const [, command = ''] = /'(ip link set [^']*)'/.exec(stderr) ?? [];
   await sh(command);
   assert.equal((await guest.start()).code, 0, 'it starts after that command');
-});
+}, { usually: 11 });
 
 test('a VLAN that is not allowed is refused in one sentence, and nothing is left', async () => {
   await addBridge();
@@ -138,7 +138,7 @@ test('a VLAN that is not allowed is refused in one sentence, and nothing is left
   assert.equal(await ok('bridge', ['vlan', 'show']), before);
   assert.deepEqual(journal(), []);
   await startGuest({ name: 'h', nics: [{ vlan: tagged(19, 300) }] });
-});
+}, { usually: 11 });
 
 test('VLAN IDs that no frame can carry are refused', async () => {
   await addBridge();
@@ -149,7 +149,7 @@ test('VLAN IDs that no frame can carry are refused', async () => {
     assert.match(stderr, new RegExp(`VLAN ID '${id}' is outside 1-4094|vlanid out of range|error adding vlan filter`));
   }
   assert.deepEqual(journal(), []);
-});
+}, { usually: 11 });
 
 test('two sources that disagree are refused, and both are named', async () => {
   await addBridge();
@@ -159,7 +159,7 @@ test('two sources that disagree are refused, and both are named', async () => {
   const { code, stderr } = await guest.start();
   assert.notEqual(code, 0);
   assert.match(stderr, /says VLAN 'access 10', .*says VLAN 'access 30'/);
-});
+}, { usually: 11 });
 
 /** @param {{name: string, vlan?: number, default?: boolean}[]} groups */
 async function defineNetwork(groups) {
@@ -221,4 +221,4 @@ test('the hook prints nothing on standard output, whatever the operation', async
     code: 0, stdout: '', stderr: '',
   });
   assert.deepEqual(await vlansOf((await guest.taps())[0] ?? ''), ['10 pvid untagged']);
-});
+}, { usually: 11 });

@@ -1,11 +1,12 @@
-// Runs the lab's test files, inside the lab's kernel: `node run-tests.js [-t PATTERN] FILE...`. One line a test goes to
-// /out/results, a failure with all it takes to find the fault: what was run, the ports, guestwire's log, the consoles.
+// Runs the lab's test files, inside the lab's kernel: `node run-tests.js [-t PATTERN] FILE...`. With GUESTWIRE_EACH=1
+// each libvirt runs all of its tests. One line a test goes to /out/results, a failure with all it takes to find the
+// fault: what was run, the ports, guestwire's log, the consoles.
 import { appendFileSync, existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { cleanUp, evidence, forgetTranscript, libvirt, transcript } from './lab.js';
 import { SLACK } from './programs.js';
-import { figures, tests } from './testing.js';
+import { figures, isWhole, tests } from './testing.js';
 
 const args = process.argv.slice(2);
 const pattern = args[0] === '-t' ? new RegExp(args.splice(0, 2)[1] ?? '') : /(?:)/;
@@ -31,11 +32,17 @@ function describe(error) {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
+/** @param {import('./testing.js').Options} options */
+function isDue({ when = () => true, usually = Math.floor(libvirt), isLong = false }) {
+  const runsAll = isWhole || process.env['GUESTWIRE_EACH'] === '1';
+  return when(libvirt) && (runsAll || (!isLong && usually === Math.floor(libvirt)));
+}
+
 process.on('unhandledRejection', (error) => { report(`# unhandled: ${describe(error)}`); });
 let [passed, failed] = [0, 0];
 for (const file of args) await import(pathToFileURL(resolve(file)).href);
 for (const { name, fn, options } of tests) {
-  if (!pattern.test(name) || !(options.when?.(libvirt) ?? true)) continue;
+  if (!pattern.test(name) || !isDue(options)) continue;
   forgetTranscript();
   figures.length = 0;
   const began = performance.now();

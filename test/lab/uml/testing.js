@@ -1,8 +1,14 @@
 // How a test file announces its tests; run-tests.js runs them one after the other.
 
+/** Whether the run takes every input of every test, as `npm run test:long` does. */
+export const isWhole = process.env['GUESTWIRE_WHOLE'] === '1';
+
 /**
  * @typedef {object} Options
  * @property {(libvirt: number) => boolean} [when] the libvirts it is about; all unless given
+ * @property {number} [usually] of a test that is guestwire's own affair under each libvirt: the one that `npm test`
+ *   runs it under
+ * @property {boolean} [isLong] `npm test` has no time for it
  * @property {number} [timeout] milliseconds, 120000 unless given
  */
 
@@ -15,6 +21,16 @@ export const figures = [];
 /** @param {string} name the promise that is tested @param {() => Promise<void>} fn @param {Options} [options] */
 export function test(name, fn, options = {}) {
   tests.push({ name, fn, options });
+}
+
+/**
+ * Returns the items that a run takes: all of them when it is whole, else every `step`th.
+ *
+ * @template T
+ * @param {readonly T[]} items @param {number} step
+ */
+export function sample(items, step) {
+  return isWhole ? items : items.filter((_, index) => index % step === 0);
 }
 
 /** @param {number} libvirt */
