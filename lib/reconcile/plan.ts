@@ -2,10 +2,11 @@
  * Plans: what must change on the host so that it holds what a guest's attachments ask for, or what was there before the
  * guest. Pure: a plan is a value, so that showing it, carrying it out and undoing it are the same thing.
  */
-import type { Presence, SharedWarning } from '../attachments/attached.js';
+import type { SharedWarning } from '../attachments/attached.js';
 import { resolved, shownOf, staysUntilRelease, waitingOf, withQuarantine } from '../attachments/attachment.js';
 import type { Placed, Wired } from '../attachments/kinds.js';
 import { type Ledger, observedShared, planShared } from '../attachments/ledger.js';
+import type { Presence } from '../attachments/presence.js';
 import { desiredState, leftState, observedState } from '../attachments/state.js';
 import { livingOf } from '../attachments/wired.js';
 import { type FilterPlan, planFilters } from '../filter/state.js';
