@@ -193,7 +193,7 @@ export interface Foreseen {
   readonly up: boolean;
 }
 
-/** What is wrong with a host, and what cures it. */
+/** A fault of a host, and what cures it. */
 export interface Ill {
   /** 'error': guests do not work, or are not apart; 'warning': they may not; 'note': to know. */
   readonly severity: 'error' | 'warning' | 'note';
@@ -226,8 +226,6 @@ export interface SharedKind<R = never> {
   readonly observed: (request: SharedRequest<R>, observation: Observation) => readonly NetObject[];
   /** Returns what is to be there, and the records while it is made and after. */
   readonly plan: (request: SharedRequest<R>, observation: Observation) => SharedPlan<R>;
-  /** Returns whether the refusal for the lack of it says this difference, too. */
-  readonly says?: (difference: NetObject, observation: Pick<Observation, 'sysctls'>) => boolean;
 }
 
 /** What guests share and the kernel alone does not tell: the journal has a record of it. */

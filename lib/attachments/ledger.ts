@@ -7,7 +7,7 @@ import type { Observation } from '../kernel/observation.js';
 import type { NetObject } from '../state/netstate.js';
 import type { RecordedKind, SharedPlan, SharedRequest, SharedWarning, Surplus } from './attached.js';
 import type { Presence } from './presence.js';
-import { forwarding } from './routed-link/forwarding.js';
+import { forwarding, isRefused } from './routed-link/forwarding.js';
 import { type ProxyRecord, proxies } from './routed-link/proxies.js';
 import { tables } from './routed-link/route-tables.js';
 import { type BridgeRecord, bridges } from './vlan-bridge/bridges.js';
@@ -95,9 +95,12 @@ export function isUnfinished(ledger: Ledger, dev: string): boolean {
   return LEDGER_NAMES.some((name) => recorded(name).isMaking?.(ledger[name], dev) === true);
 }
 
+/** By what is lacking, whether its refusal says a difference, too. They are not in the records: the hook never asks. */
+const REFUSALS = [isRefused];
+
 /** Returns whether the refusal for the lack of something shared says this difference, too. */
 export function isSaid(difference: NetObject, observation: Pick<Observation, 'sysctls'>): boolean {
-  return [...LEDGER_NAMES.map(recorded), ...UNRECORDED].some(({ says }) => says?.(difference, observation) === true);
+  return REFUSALS.some((says) => says(difference, observation));
 }
 
 /** Returns what `uninstall` cannot take away, in words: what the records still hold. */

@@ -186,6 +186,6 @@ function withFlush(batches: readonly Batch[], desired: NetState): Batch[] {
   if (taps.length === 0) return [...batches];
   const flush = flushBatch(taps);
   const last = batches.at(-1);
-  if (last?.tool !== 'ip') return [...batches, flush];
-  return [...batches.slice(0, -1), { tool: 'ip', lines: [...last.lines, ...flush.lines] }];
+  if (last?.tool !== flush.tool) return [...batches, flush];
+  return [...batches.slice(0, -1), { ...last, lines: [...last.lines, ...flush.lines] }];
 }

@@ -5,6 +5,7 @@
  */
 import { HostError } from '../../errors.js';
 import type { Observation } from '../../kernel/observation.js';
+import type { NetObject } from '../../state/netstate.js';
 import { pathOf } from '../../state/objects.js';
 import type { Family } from '../../values/address.js';
 import { sysctlName } from '../../values/quote.js';
@@ -64,14 +65,15 @@ export const forwarding: SharedKind = {
     })),
     during: [], after: [],
   }),
-  // A host that forwards no more forwards on no link: one refusal has the command that repairs both.
-  says: (difference, { sysctls }) => {
-    const path = pathOf(difference);
-    if (path === `net/ipv4/conf/${difference.dev}/forwarding`) return sysctls.get(FORWARDING.inet) === '0';
-    return path === `net/ipv6/conf/${difference.dev}/forwarding` &&
-      sysctls.get(FORWARDING.inet6) === '0' && sysctls.get(FORWARDING.forced6) !== '1';
-  },
 };
+
+/** A host that forwards no more forwards on no link: one refusal has the command that repairs both. */
+export function isRefused(difference: NetObject, { sysctls }: Pick<Observation, 'sysctls'>): boolean {
+  const path = pathOf(difference);
+  if (path === `net/ipv4/conf/${difference.dev}/forwarding`) return sysctls.get(FORWARDING.inet) === '0';
+  return path === `net/ipv6/conf/${difference.dev}/forwarding` &&
+    sysctls.get(FORWARDING.inet6) === '0' && sysctls.get(FORWARDING.forced6) !== '1';
+}
 
 interface Setting {
   readonly dev: string;
