@@ -2,6 +2,7 @@
  * What may be wrong with a host that is to carry guests: facts to findings. Pure; each finding says how to repair it.
  */
 import type { Ill } from '../attachments/attached.js';
+import type { DroppingChain } from '../kernel/forward-chains.js';
 import type { Subinterface } from '../kernel/observation.js';
 import { quote, sysctlName } from '../values/quote.js';
 import { formatVids } from '../values/vlan.js';
@@ -28,15 +29,6 @@ export interface DefinedNic {
   /** As nftables writes it: `vnet*` where libvirt gives the name. */
   readonly link: string;
   readonly running: boolean;
-}
-
-export interface DroppingChain {
-  /** As `inet filter forward`, or, of iptables-legacy, the program. */
-  readonly name: string;
-  readonly kind: 'nft' | 'legacy';
-  /** Links, as the chain writes them, from which and to which it accepts everything. */
-  readonly from: readonly string[];
-  readonly to: readonly string[];
 }
 
 export interface DoctorFacts {

@@ -14,15 +14,12 @@ import { GuestwireError } from '../errors.js';
 import { isLibvirts } from '../guests/ask-libvirt.js';
 import { askLibvirt } from '../guests/inquiry.js';
 import type { Io } from '../guests/io.js';
-import {
-  bridgeSettings, defaultRouteLinks, legacyForwardChains, observeRuleset, sysctlsAt,
-} from '../kernel/host-settings.js';
+import { droppingChains } from '../kernel/forward-chains.js';
+import { bridgeSettings, defaultRouteLinks, sysctlsAt } from '../kernel/host-settings.js';
 import { createKernel, type Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE } from '../kernel/observation.js';
-import type { Exec } from '../system/exec.js';
 import { isRunning } from '../system/process.js';
-import type { BridgeHealth, DefinedNic, DoctorFacts, DroppingChain } from './diagnosis.js';
-import { droppingIn, droppingLegacy } from './forward-chains.js';
+import type { BridgeHealth, DefinedNic, DoctorFacts } from './diagnosis.js';
 
 /**
  * What another room knows: whether the hook is installed, and which network daemons may take guestwire's routes away.
@@ -120,11 +117,6 @@ function pathsFor(uplinks: readonly string[]): string[] {
     ...['iptables', 'ip6tables', 'arptables'].map((name) => `net/bridge/bridge-nf-call-${name}`),
     ...uplinks.flatMap((dev) => [`net/ipv4/conf/${dev}/rp_filter`, `net/ipv6/conf/${dev}/accept_ra`]),
   ];
-}
-
-async function droppingChains(exec: Exec): Promise<DroppingChain[]> {
-  const legacy = (await legacyForwardChains(exec)).flatMap(({ tool, text }) => droppingLegacy(tool, text) ?? []);
-  return [...droppingIn(await observeRuleset(exec)), ...legacy];
 }
 
 function versionOf(text: string): readonly [number, number] {

@@ -2,7 +2,7 @@
 /** `guestwire doctor`: facts to findings as a table, and the command on a real kernel. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts } from '../../lib/doctor/diagnosis.js';
-import { droppingLegacy } from '../../lib/doctor/forward-chains.js';
+import { droppingLegacy } from '../../lib/kernel/forward-chains.js';
 import { canRun, testWith } from '../places/capability.js';
 import { type GuestHost, openGuestHost } from '../places/guest-host.js';
 import { guestXml } from '../places/routed-host.js';
