@@ -1,8 +1,8 @@
 /** The public API: exports only. */
 export { announce, type Announcement } from './lan/announce.js';
-export type { Attachment } from './attachments/kinds.js';
-export type { RoutedLink } from './attachments/routed-link/routed-link.js';
-export type { VlanPort } from './attachments/vlan-port/vlan-port.js';
+export type {
+  Attachment, MadeLink, MadeTap, MadeVeth, RoutedLink, VlanPort, Wired,
+} from './attachments/kinds.js';
 export { deriveAttachments } from './attachments/derive.js';
 export { type Address, type Family, parseAddress, parsePrefix, type Prefix } from './values/address.js';
 export { type ConfigReading, configReading, DEFAULT_CONFIG_PATH, loadConfig, parseConfig } from './config/file.js';
@@ -20,10 +20,8 @@ export type { Guest } from './domain/guest.js';
 export { hostFrom, type HostParts } from './reconcile/host.js';
 export { type HookCall, type HookResult, runHook } from './hook/contract.js';
 export { createJournal, type Entry, type Journal } from './journal/journal.js';
-export type { Wired } from './attachments/kinds.js';
 export { createKernel, type Kernel } from './kernel/kernel.js';
 export { acquireLock, type Lock } from './system/lock.js';
-export type { MadeLink, MadeTap, MadeVeth } from './attachments/made-link/made-link.js';
 export type { VethWish } from './intent/veth.js';
 export { type NicIntent, readMetadata } from './domain/metadata.js';
 export { formatMetadata } from './domain/metadata-writer.js';

@@ -7,12 +7,15 @@ import { pathIn } from './program.js';
 /** @typedef {import('./program.js').Sources} Sources */
 /** @typedef {import('./families.js').Family} Family */
 
+/** A module in the folder of one attachment kind. */
+const KIND_MODULE = /(^|\/)attachments\/[^/]+\//;
+
 /**
  * @typedef {object} Site
  * @property {string} family
  * @property {string} file
  * @property {number} line
- * @property {'comparison' | 'case' | 'in' | 'membership' | 'set' | 'table' | 'guard' | 'guard call'} form
+ * @property {'comparison' | 'case' | 'in' | 'membership' | 'set' | 'table' | 'guard' | 'guard call' | 'import'} form
  */
 
 const EQUALITY = new Set([
@@ -58,7 +61,8 @@ class Finder {
 
   /** @param {ts.Node} node */
   visit(node) {
-    if (ts.isBinaryExpression(node)) this.#binary(node);
+    if (ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) this.#import(node);
+    else if (ts.isBinaryExpression(node)) this.#binary(node);
     else if (ts.isCaseClause(node)) this.#add(node, this.#familyOf(node.parent.parent.expression), 'case');
     else if (ts.isCallExpression(node)) this.#call(node);
     else if (ts.isElementAccessExpression(node)) this.#table(node.expression, node.argumentExpression);
@@ -80,6 +84,17 @@ class Finder {
     if (family.owns(file)) return;
     const line = source.getLineAndCharacterOfPosition(node.getStart(source)).line + 1;
     this.#sites.set(node, { family: family.name, file, line, form });
+  }
+
+  /**
+   * A room above that reaches into the folder of one kind knows that kind by its name.
+   * @param {ts.ImportDeclaration | ts.ExportDeclaration} node
+   */
+  #import(node) {
+    const { moduleSpecifier } = node;
+    if (moduleSpecifier === undefined || !ts.isStringLiteral(moduleSpecifier)) return;
+    if (!KIND_MODULE.test(moduleSpecifier.text)) return;
+    this.#add(node, this.#families.find(({ name }) => name === 'attachment'), 'import');
   }
 
   /** @param {ts.BinaryExpression} node */

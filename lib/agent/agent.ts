@@ -8,14 +8,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { agentLockOf } from '../config/paths.js';
 import { GuestwireError } from '../errors.js';
 import type { Io } from '../guests/io.js';
+import { listLinks } from '../kernel/monitor-lines.js';
 import type { Connection } from '../libvirt/connection.js';
 import { LibvirtArgumentError, LibvirtError, LibvirtUnsupportedError } from '../libvirt/errors.js';
 import type { EventKind, LibvirtEvent } from '../libvirt/events.js';
 import type { Follow } from '../system/follow.js';
 import { acquireLock } from '../system/lock.js';
-import { type Concerns, createConcerns } from './concerns.js';
+import { createConcerns } from './concerns.js';
 import { createGuests, type Guests } from './guests.js';
-import { readLinkLine } from './monitor-lines.js';
 import { startMonitors } from './monitors.js';
 import type { Supervisor } from './supervisor.js';
 
@@ -61,7 +61,9 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       for (const uuid of sharing) guests.want(uuid, 'afresh');
     },
   });
-  learnLinks(options, concerns);
+  // Without this, the first port that comes or goes makes the agent check all guests of its bridge, and the guest that
+  // it concerns waits for them.
+  listLinks(options.follow, concerns.know);
   options.onReload(() => { void guests.checkAll(); });
   try {
     await serve(options, guests);
@@ -73,17 +75,6 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     lock.release();
   }
   if (!signal.aborted) throw new Error('the agent ended unexpectedly');
-}
-
-/**
- * Without this, the first port that comes or goes makes the agent check all guests of its bridge, and the guest that it
- * concerns waits for them.
- */
-function learnLinks({ follow }: AgentOptions, concerns: Concerns): void {
-  follow({ tool: 'ip', args: ['-o', '-d', 'link', 'show'] }, (line, from) => {
-    const link = from === 'out' ? readLinkLine(line) : undefined;
-    if (link !== undefined) concerns.know(link);
-  });
 }
 
 /** A connection reconnects while its daemon is away; a connection that gave up is replaced. */

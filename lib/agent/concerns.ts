@@ -6,8 +6,8 @@
 import { dependenceOf } from '../attachments/attachment.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
 import type { Domain } from '../domain/domain.js';
+import { GONE, type LinkChange } from '../kernel/monitor-lines.js';
 import type { VidRange } from '../values/vlan.js';
-import { GONE, type LinkChange } from './monitor-lines.js';
 
 interface Concern {
   readonly links: ReadonlySet<string>;

@@ -1,8 +1,8 @@
-/** The kernel's own word on links and VLANs: `ip monitor` and `bridge monitor`, started again whenever they end. */
+/** The monitors of the kernel's links and VLANs, started again whenever they end. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type LinkChange, type Monitor, MONITORS, reportsLoss } from '../kernel/monitor-lines.js';
 import type { Follow, Followed } from '../system/follow.js';
 import { oneLine } from '../values/quote.js';
-import { type LinkChange, readLinkLine, readVlanLine } from './monitor-lines.js';
 
 export interface MonitorOptions {
   readonly follow: Follow;
@@ -11,20 +11,6 @@ export interface MonitorOptions {
   readonly onGap: () => void;
   readonly warn: (line: string) => void;
 }
-
-interface Monitor {
-  readonly tool: string;
-  readonly args: readonly string[];
-  readonly read: (line: string) => LinkChange | undefined;
-}
-
-const MONITORS: readonly Monitor[] = [
-  { tool: 'ip', args: ['-o', '-d', 'monitor', 'link'], read: readLinkLine },
-  // libvirt's live change of a port's VLANs, and an admin's, without any change of the link (Linux 5.7, iproute2 5.8).
-  // Into a pipe it says nothing of VLANs until something of links follows, as it does after each change of a port's;
-  // with -o nothing at all (iproute2 6.1, 6.15: bridge/vlan.c does not flush, and -o takes its newline away).
-  { tool: 'bridge', args: ['monitor', 'link', 'vlan'], read: readVlanLine },
-];
 
 /** Milliseconds: the first pause before a monitor is started again, and the longest. */
 const PAUSE = { first: 100, most: 60_000 };
@@ -63,7 +49,7 @@ async function runOnce(
   const followed: Followed = follow({ tool, args }, (line, from) => {
     if (from === 'err') {
       said = oneLine(line);
-      if (/receive error|truncated/i.test(line)) onGap();
+      if (reportsLoss(line)) onGap();
       return;
     }
     const change = read(line);

@@ -11,6 +11,7 @@ import type { LinkFacts, Observation, Scope } from '../kernel/observation.js';
 import type { NetObject, NetState } from '../state/netstate.js';
 import type { Address, Prefix } from '../values/address.js';
 import type { VlanMember } from '../values/vlan.js';
+import type { Presence } from './presence.js';
 import type { SchemaOf } from './schema.js';
 import type { Intent } from './sources.js';
 
@@ -88,13 +89,14 @@ export interface Guard {
   readonly bridge: string | undefined;
 }
 
-/** How the guest's end is configured. */
-export type GuestEnd =
-  | {
-    readonly how: 'routed'; readonly addresses: readonly Address[];
-    readonly routes: readonly { readonly to: Prefix; readonly via: Address }[]; readonly gateways: readonly Address[];
-  }
-  | { readonly how: 'bridged'; readonly vlans: readonly VlanMember[] };
+/** What the host tells the guest of its network. */
+export interface GuestEnd {
+  readonly addresses: readonly Address[];
+  readonly routes: readonly { readonly to: Prefix; readonly via: Address }[];
+  readonly gateways: readonly Address[];
+  /** Milliseconds between two solicitations for the MAC of a neighbour. */
+  readonly retransTime: number;
+}
 
 /** What status, derive and doctor show: text. */
 export interface Shown {
@@ -166,6 +168,7 @@ export interface AttachmentKind<A extends Attached, P extends A & { readonly lin
   /** Returns the links on which the host answers for its addresses. */
   readonly proxies?: (one: A) => readonly { readonly dev: string; readonly address: string }[];
   readonly guard?: (one: A) => Guard;
+  /** Absent: the network behind its bridge configures the guest. */
   readonly guestEnd?: (one: A) => GuestEnd;
   readonly dependsOn?: (one: A) => Dependence;
   /** Returns the bridge that its link belongs in, and whether that bridge must filter VLANs. */
@@ -190,20 +193,47 @@ export interface Foreseen {
   readonly up: boolean;
 }
 
+/** A fault of a host, and what cures it. */
+export interface Ill {
+  /** 'error': guests do not work, or are not apart; 'warning': they may not; 'note': to know. */
+  readonly severity: 'error' | 'warning' | 'note';
+  readonly what: string;
+  readonly why: string;
+  /** A command, or what is to be done. */
+  readonly cure: string;
+}
+
+/** Bridges that the host config names or that guests use. */
+export interface NamedBridges {
+  readonly config: HostConfig;
+  readonly names: readonly string[];
+}
+
+/** What `doctor` examines for the sake of one kind: the list in health.ts has it, and the hook never loads it. */
+export interface KindHealth {
+  /** Returns whether guestwire makes the bridge: it is judged by nothing but `ills`. */
+  readonly makes: (config: HostConfig, bridge: string) => boolean;
+  readonly scope: (bridges: NamedBridges) => Partial<Scope>;
+  /** Returns what to ask once the first answers are known. */
+  readonly furtherScope: (bridges: NamedBridges, observation: Observation) => Partial<Scope>;
+  /** Returns what keeps guests on these bridges from starting. */
+  readonly ills: (bridges: NamedBridges, observation: Observation) => readonly Ill[];
+}
+
 /** What guests share for the sake of one kind: the ledger in ledger.ts lists them. `R` is one record of the journal. */
 export interface SharedKind<R = never> {
   /** Returns what of it is on the host for these guests' sake. Other guests are not read for it where that is dear. */
   readonly observed: (request: SharedRequest<R>, observation: Observation) => readonly NetObject[];
   /** Returns what is to be there, and the records while it is made and after. */
   readonly plan: (request: SharedRequest<R>, observation: Observation) => SharedPlan<R>;
-  /** Returns the links of guestwire's making, of all links of the host, that none of those `used` needs. */
-  readonly idle?: (links: readonly LinkFacts[], used: ReadonlySet<string>) => readonly NetObject[];
 }
 
 /** What guests share and the kernel alone does not tell: the journal has a record of it. */
 export interface RecordedKind<R> extends SharedKind<R> {
   /** Schema of the records. */
   readonly schema: z.ZodMiniType<readonly R[]>;
+  /** Returns whether a run that was killed was about to make this link. */
+  readonly isMaking?: (records: readonly R[], dev: string) => boolean;
   /** How to find what no guest needs any more; absent: it goes with the last guest. */
   readonly surplus?: Surplus<R>;
   /** Returns what the host may still have of a record when guestwire goes, in words. */
@@ -235,19 +265,6 @@ export interface SharedWarning {
   /** Links of the guests that it concerns. */
   readonly links: readonly string[];
   readonly text: string;
-}
-
-/** Where the host answers for a guest. */
-export interface Presence {
-  readonly dev: string;
-  readonly speaker: Speaker;
-  readonly addresses: readonly string[];
-}
-
-/** The sender of a frame on a link: its MAC, and its link-local address if it has one. */
-export interface Speaker {
-  readonly mac: string;
-  readonly linkLocal: string | undefined;
 }
 
 export interface Surplus<R> {

@@ -74,7 +74,7 @@ export function guardOf(one: Any): Guard | undefined {
   return kindOf(one).guard?.(one);
 }
 
-/** Returns how the guest's end is configured; undefined: no guest sees the link. */
+/** Returns what the host tells the guest of its network; undefined: the network itself does. */
 export function guestEndOf(one: Any): GuestEnd | undefined {
   return kindOf(one).guestEnd?.(one);
 }

@@ -13,6 +13,9 @@ import type { BridgeUse, PlacedVlanBridge, VlanBridge } from './vlan-bridge/vlan
 import { vlanPort } from './vlan-port/kind.js';
 import type { PlacedPort, VlanPort } from './vlan-port/vlan-port.js';
 
+export type { MadeLink, MadeTap, MadeVeth } from './made-link/made-link.js';
+export type { RoutedLink, VlanPort };
+
 /** How a NIC joins the host network, as its intent and the host config ask for. */
 export type Attachment = VlanPort | VlanBridge | RoutedLink;
 

@@ -3,10 +3,11 @@
  * mind.
  */
 import type * as z from 'zod/mini';
-import type { LinkFacts, Observation } from '../kernel/observation.js';
+import type { Observation } from '../kernel/observation.js';
 import type { NetObject } from '../state/netstate.js';
-import type { Presence, RecordedKind, SharedPlan, SharedRequest, SharedWarning, Surplus } from './attached.js';
-import { forwarding } from './routed-link/forwarding.js';
+import type { RecordedKind, SharedPlan, SharedRequest, SharedWarning, Surplus } from './attached.js';
+import type { Presence } from './presence.js';
+import { forwarding, isRefused } from './routed-link/forwarding.js';
 import { type ProxyRecord, proxies } from './routed-link/proxies.js';
 import { tables } from './routed-link/route-tables.js';
 import { type BridgeRecord, bridges } from './vlan-bridge/bridges.js';
@@ -90,13 +91,16 @@ export function surplusOf(name: LedgerName): Surplus<unknown> {
 }
 
 /** Returns whether the ledger says that a run which was killed was about to make this link. */
-export function isUnfinished({ bridges: records }: Ledger, dev: string): boolean {
-  return records.some((record) => record.dev === dev);
+export function isUnfinished(ledger: Ledger, dev: string): boolean {
+  return LEDGER_NAMES.some((name) => recorded(name).isMaking?.(ledger[name], dev) === true);
 }
 
-/** Returns the links that guestwire made for guests together, of all links of the host, and that no guest uses. */
-export function idleLinks(links: readonly LinkFacts[], used: ReadonlySet<string>): NetObject[] {
-  return LEDGER_NAMES.flatMap((name) => recorded(name).idle?.(links, used) ?? []);
+/** By what is lacking, whether its refusal says a difference, too. They are not in the records: the hook never asks. */
+const REFUSALS = [isRefused];
+
+/** Returns whether the refusal for the lack of something shared says this difference, too. */
+export function isSaid(difference: NetObject, observation: Pick<Observation, 'sysctls'>): boolean {
+  return REFUSALS.some((says) => says(difference, observation));
 }
 
 /** Returns what `uninstall` cannot take away, in words: what the records still hold. */

@@ -1,5 +1,6 @@
 /** `guestwire doctor`: what is wrong, or may go wrong, with this host, and the command that mends it. */
-import { diagnose, type Ill } from '../doctor/diagnosis.js';
+import type { Ill } from '../attachments/attached.js';
+import { diagnose } from '../doctor/diagnosis.js';
 import { factsOf } from '../doctor/facts.js';
 import { untoldServices } from '../install/drop-ins.js';
 import { hookIlls } from '../install/hook-health.js';

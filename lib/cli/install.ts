@@ -103,16 +103,17 @@ async function installFiles(
     const units = unitFiles(io);
     const agents = agentFiles(io, agent);
     const set = fileSet(build, { place, extra }, draft);
-    const lines = applyFileSet({
+    const done = applyFileSet({
       directories: [...set.directories, ...units.directories], files: [...units.files, ...set.files, ...agents.files],
       surplus: [...set.surplus, ...units.surplus],
     });
     const record = { ...draft, placed: draft.placed ?? await now(io.exec) };
     remember(record);
     if (place.launcher === BESIDE && existsSync(MAIN)) io.print(`${quote(MAIN)} is another script: the launcher goes beside it`);
-    [...lines, ...extra.advice(lines)].forEach(io.print);
-    await reloadUnits(io, lines);
-    await startAgent(io, lines);
+    const changed = done.filter(({ isChanged }) => isChanged).map(({ path: file }) => file);
+    [...done.map(({ text }) => text), ...extra.advice(changed)].forEach(io.print);
+    await reloadUnits(io, changed);
+    await startAgent(io, changed);
     return record;
   } catch (error) {
     if (isNew) rmSync(path, { force: true });

@@ -11,6 +11,7 @@ import { hostFrom, pastOf } from '../reconcile/host.js';
 import type { Plan } from '../reconcile/plan.js';
 import { planWiring } from '../reconcile/reconcile.js';
 import type { Batch } from '../state/render.js';
+import { TOOLS } from '../state/tools.js';
 import { quote } from '../values/quote.js';
 import { command, JSON_VERSION, readDomainXml } from './command.js';
 
@@ -89,5 +90,6 @@ function toJson({ name, uuid }: Domain, batches: readonly Batch[]): string {
 
 function toText({ name }: Domain, batches: readonly Batch[]): string {
   if (batches.length === 0) return `guest ${quote(name)}: nothing to do`;
-  return batches.map(({ tool, lines }) => [`# ${tool === 'sysctl' ? 'sysctl -w' : tool === 'nft' ? 'nft -f -' : `${tool} -batch -`}`, ...lines.map(({ text }) => text)].join('\n')).join('\n');
+  const lines = batches.flatMap((batch) => [`# ${TOOLS[batch.tool].command}`, ...batch.lines.map(({ text }) => text)]);
+  return lines.join('\n');
 }

@@ -75,7 +75,7 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
     // What it would wire again waits for the lock, and then finds its files gone.
     await stopAgent(io);
     removeFiles(io);
-    await reloadUnits(io, units.map(quote));
+    await reloadUnits(io, units);
     if (left.length === 0) removeState(io);
     else io.print(`left the wiring of ${labels(left)}, and its record in ${quote(io.settings.stateDir)}`);
   } finally {

@@ -1,19 +1,11 @@
 /**
  * What may be wrong with a host that is to carry guests: facts to findings. Pure; each finding says how to repair it.
  */
+import type { Ill } from '../attachments/attached.js';
+import type { DroppingChain } from '../kernel/forward-chains.js';
 import type { Subinterface } from '../kernel/observation.js';
 import { quote, sysctlName } from '../values/quote.js';
 import { formatVids } from '../values/vlan.js';
-import { type MadeBridgeHealth, madeBridgeIlls } from './made-bridges.js';
-
-export interface Ill {
-  /** 'error': guests do not work, or are not apart; 'warning': they may not; 'note': to know. */
-  readonly severity: 'error' | 'warning' | 'note';
-  readonly what: string;
-  readonly why: string;
-  /** A command, or what is to be done. */
-  readonly cure: string;
-}
 
 export interface BridgeHealth {
   readonly name: string;
@@ -39,21 +31,12 @@ export interface DefinedNic {
   readonly running: boolean;
 }
 
-export interface DroppingChain {
-  /** As `inet filter forward`, or, of iptables-legacy, the program. */
-  readonly name: string;
-  readonly kind: 'nft' | 'legacy';
-  /** Links, as the chain writes them, from which and to which it accepts everything. */
-  readonly from: readonly string[];
-  readonly to: readonly string[];
-}
-
 export interface DoctorFacts {
   readonly bridges: readonly BridgeHealth[];
   readonly subinterfaces: readonly Subinterface[];
   readonly nics: readonly DefinedNic[];
-  /** Bridges of one VLAN that guestwire makes; they are not among `bridges`. */
-  readonly made: readonly MadeBridgeHealth[];
+  /** What the kinds report of bridges that guestwire makes; these are not among `bridges`. */
+  readonly made: readonly Ill[];
   /** By path below /proc/sys; absent: this kernel does not have it. */
   readonly sysctls: ReadonlyMap<string, string>;
   /** Links with a default route from router advertisements, or that the host config names towards the world. */
@@ -72,7 +55,7 @@ export interface DoctorFacts {
 /** Returns all that is found, the worst first. */
 export function diagnose(facts: DoctorFacts): Ill[] {
   const all = [
-    ...installIlls, ...versionIlls, ...bridgeIlls, ({ made }: DoctorFacts) => madeBridgeIlls(made), ...uplinkIlls,
+    ...installIlls, ...versionIlls, ...bridgeIlls, ({ made }: DoctorFacts) => [...made], ...uplinkIlls,
     ...duplicateIlls, ...forwardingIlls, ...sourceIlls, ...tableIlls, ...filterIlls, ...daemonIlls,
   ];
   return all.flatMap((check) => check(facts)).sort((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity));

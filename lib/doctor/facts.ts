@@ -2,25 +2,23 @@
  * What doctor asks of the host: the kernel, the tools, systemd and libvirt.
  */
 import { release } from 'node:os';
+import { distinct, type Ill, type NamedBridges } from '../attachments/attached.js';
 import { guestEndOf, shownOf } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
-import { bridgeNamed } from '../config/bridge-tables.js';
+import { HEALTH } from '../attachments/health.js';
+import { joined, withFurther } from '../attachments/scope.js';
 import type { HostConfig } from '../config/host-config.js';
 import { parseDomain } from '../domain/domain.js';
 import { GuestwireError } from '../errors.js';
 import { isLibvirts } from '../guests/ask-libvirt.js';
 import { askLibvirt } from '../guests/inquiry.js';
 import type { Io } from '../guests/io.js';
-import {
-  bridgeSettings, defaultRouteLinks, legacyForwardChains, observeRuleset, sysctlsAt,
-} from '../kernel/host-settings.js';
-import { createKernel } from '../kernel/kernel.js';
+import { droppingChains } from '../kernel/forward-chains.js';
+import { bridgeSettings, defaultRouteLinks, sysctlsAt } from '../kernel/host-settings.js';
+import { createKernel, type Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE } from '../kernel/observation.js';
-import type { Exec } from '../system/exec.js';
 import { isRunning } from '../system/process.js';
-import type { BridgeHealth, DefinedNic, DoctorFacts, DroppingChain } from './diagnosis.js';
-import { droppingIn, droppingLegacy } from './forward-chains.js';
-import { madeBridgesOf } from './made-bridges.js';
+import type { BridgeHealth, DefinedNic, DoctorFacts } from './diagnosis.js';
 
 /**
  * What another room knows: whether the hook is installed, and which network daemons may take guestwire's routes away.
@@ -35,17 +33,21 @@ export async function factsOf(io: Io, { install, untold }: InstallFacts): Promis
   const config = io.config.read();
   const { nics, libvirt } = await definedNics(io, config);
   const kernel = createKernel(io.exec);
-  const used = nics.flatMap(({ bridge }) => bridge ?? []);
-  const names = [...new Set([...config.bridges.keys(), ...used])].filter((name) =>
-    bridgeNamed(config, name)?.made === undefined);
+  const named = { config, names: distinct([...config.bridges.keys(), ...nics.map(({ bridge }) => bridge)]) };
+  const names = named.names.filter((name) => !HEALTH.some(({ makes }) => makes(config, name)));
   const { subinterfaces, routers = [] } = await kernel.observe({ ...EMPTY_SCOPE, subinterfaces: true, routers: true });
   const uplinks = [...new Set([...routers, ...config.routed.proxy, ...await defaultRouteLinks(io.exec)])];
   return {
-    bridges: await bridgesOf(io, config, names), made: await madeBridgesOf(kernel, config, used), subinterfaces, nics,
-    uplinks,
+    bridges: await bridgesOf(io, config, names), made: await illsOfKinds(kernel, named), subinterfaces, nics, uplinks,
     sysctls: sysctlsAt(pathsFor(uplinks)), dropping: await droppingChains(io.exec),
     untold: untold.filter(isRunning), install, libvirt, kernel: versionOf(release()),
   };
+}
+
+async function illsOfKinds(kernel: Kernel, named: NamedBridges): Promise<Ill[]> {
+  const first = await kernel.observe(joined(HEALTH.map(({ scope }) => scope(named))));
+  const further = await kernel.observe(joined(HEALTH.map(({ furtherScope }) => furtherScope(named, first))));
+  return HEALTH.flatMap(({ ills }) => ills(named, withFurther(first, further)));
 }
 
 async function definedNics(
@@ -75,11 +77,10 @@ function nicsOf(
     return domain.nics.map(({ index, mac }): DefinedNic => {
       const asked = attachments.find(({ nic }) => nic === index);
       const shown = asked && shownOf(asked);
-      const end = asked && guestEndOf(asked);
       const link = asked?.link === undefined || asked.link.startsWith('vnet') ? 'vnet*' : asked.link;
       return {
         guest: domain.name, mac, bridge: shown?.bridge,
-        addresses: end?.how === 'routed' ? end.addresses.map(({ text }) => text) : [],
+        addresses: (asked && guestEndOf(asked))?.addresses.map(({ text }) => text) ?? [],
         vids: shown?.vlans?.map(({ vid }) => vid) ?? [], link, running,
       };
     });
@@ -115,11 +116,6 @@ function pathsFor(uplinks: readonly string[]): string[] {
     ...['iptables', 'ip6tables', 'arptables'].map((name) => `net/bridge/bridge-nf-call-${name}`),
     ...uplinks.flatMap((dev) => [`net/ipv4/conf/${dev}/rp_filter`, `net/ipv6/conf/${dev}/accept_ra`]),
   ];
-}
-
-async function droppingChains(exec: Exec): Promise<DroppingChain[]> {
-  const legacy = (await legacyForwardChains(exec)).flatMap(({ tool, text }) => droppingLegacy(tool, text) ?? []);
-  return [...droppingIn(await observeRuleset(exec)), ...legacy];
 }
 
 function versionOf(text: string): readonly [number, number] {

@@ -7,7 +7,7 @@ import type { Wired } from '../attachments/kinds.js';
 import { familiesOf } from '../attachments/wired.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { isThere } from '../kernel/link-files.js';
-import { listTable } from '../kernel/nft-output.js';
+import { type Blocks, listBlocks } from '../kernel/nft-blocks.js';
 import { replayTables } from '../kernel/nft-replay.js';
 import type { FilterFacts } from '../kernel/observation.js';
 import { chainNamesOf, type FilterFamily, nicLines, tableName } from '../state/nft.js';
@@ -26,9 +26,6 @@ export interface Alteration {
   readonly isWhole?: true;
 }
 
-/** Chains, sets and maps of a table by what they are and their names: definition and rules, and elements. */
-type Blocks = ReadonlyMap<string, { readonly lines: readonly string[]; readonly elements: readonly string[] }>;
-
 /**
  * Returns what differs in the tables that `wired` needs, and in tables of ours that nobody needs. undefined: it cannot
  * be told, because this kernel or this user cannot make a network namespace.
@@ -40,11 +37,11 @@ export async function closeLook(exec: Exec, wired: readonly Wired[]): Promise<Al
   if (expected === undefined) return undefined;
   const found: Alteration[] = [];
   for (const [index, family] of families.entries()) {
-    const actual = await listTable(exec, family, '--stateless');
+    const actual = await listBlocks(exec, family);
     if (actual === undefined) found.push({
       family, ifindex: undefined, text: `${tableName(family)} is missing`, isWhole: true,
     });
-    else found.push(...alterations({ family, living }, parseBlocks(actual), parseBlocks(expected[index] ?? '')));
+    else found.push(...alterations({ family, living }, actual, expected[index] ?? new Map()));
   }
   return found;
 }
@@ -78,7 +75,7 @@ function withAltered(facts: FilterFacts, altered: readonly Alteration[]): Filter
 
 async function expectedOf(
   exec: Exec, living: readonly Wired[], families: readonly FilterFamily[],
-): Promise<string[] | undefined> {
+): Promise<Blocks[] | undefined> {
   const links = living.filter(isNic);
   const rules = families.flatMap((family) => [
     ...tableLines(family),
@@ -88,21 +85,6 @@ async function expectedOf(
     }),
   ]);
   return replayTables(exec, { links, rules, families });
-}
-
-/** Returns the blocks of `nft --stateless list table`. */
-export function parseBlocks(text: string): Blocks {
-  return new Map([...text.matchAll(/^\t((?:chain|set|map) \S+) \{\n(.*?)^\t\}$/gms)].map(([, name = '', body = '']) => {
-    const elements = /^\t\telements = \{([^}]*)\}$/m.exec(body)?.[1] ?? '';
-    const lines = body
-      .replace(/^\t\telements = \{[^}]*\}\n/m, '')
-      .split('\n')
-      .map((line) => line.trim())
-      .filter((line) => line !== '');
-    return [name, {
-      lines, elements: elements.split(',').map((element) => element.trim()).filter((element) => element !== ''),
-    }];
-  }));
 }
 
 interface Place {

@@ -3,7 +3,7 @@
  * there. A table that is broken or gone is made anew with the NICs of all guests, for `nft flush ruleset` takes all at
  * once.
  */
-import type { Wired } from '../attachments/kinds.js';
+import type { Attachment, Wired } from '../attachments/kinds.js';
 import { familiesOf } from '../attachments/wired.js';
 import type { FilterFacts, HookFacts, Observation } from '../kernel/observation.js';
 import type { NetObject, NetState } from '../state/netstate.js';
@@ -34,6 +34,18 @@ type Seen = Pick<Observation, 'links' | 'filters' | 'hasLink'>;
 export function planFilters(request: FilterRequest, observation: Seen): FilterPlan {
   const plans = FILTER_FAMILIES.map((family) => planTable(family, request, observation));
   return { desired: plans.flatMap(({ desired }) => desired), observed: plans.flatMap(({ observed }) => observed) };
+}
+
+/** Returns the families of which no NIC among these needs a table. */
+export function unneededFamilies(held: readonly (Attachment | Wired)[]): FilterFamily[] {
+  const needed = familiesOf(held);
+  return FILTER_FAMILIES.filter((family) => !needed.includes(family));
+}
+
+/** Returns the tables that are there and that none of these needs; one that is needed is repaired with its guests. */
+export function leftTables({ filters }: Pick<Seen, 'filters'>, held: readonly (Attachment | Wired)[]): NetObject[] {
+  return unneededFamilies(held).filter((family) => filters?.get(family)?.there === true)
+    .map((family): NetObject => ({ kind: 'filter-table', dev: TABLE, family }));
 }
 
 function planTable(family: FilterFamily, { wanted, recorded, others }: FilterRequest, observation: Seen): FilterPlan {

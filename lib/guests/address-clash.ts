@@ -6,7 +6,7 @@ import { claimsOf } from '../attachments/attachment.js';
 import type { Attachment } from '../attachments/kinds.js';
 import type { Holder } from '../attachments/attached.js';
 import { holderOf } from '../attachments/check.js';
-import { assertUnclaimed } from '../attachments/routed-link/check.js';
+import { assertUnclaimed } from '../attachments/claims.js';
 import { nicLabel } from '../domain/guest.js';
 import type { Connection } from '../libvirt/connection.js';
 import type { DomainRef } from '../libvirt/refs.js';

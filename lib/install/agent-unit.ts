@@ -38,19 +38,17 @@ export function agentFiles(io: Io, isAsked: boolean): FileSet {
   };
 }
 
-/** Starts the agent after an installation, or restarts it after an update. `lines` say what was done to files. */
-export async function startAgent(io: Io, lines: readonly string[]): Promise<void> {
+/** Starts the agent after an installation, or restarts it when an update changed its files. */
+export async function startAgent(io: Io, changed: readonly string[]): Promise<void> {
   if (!isAgentInstalled()) return;
   if (!existsSync(SYSTEMD)) {
     io.warn(`systemd does not run here: 'systemctl enable --now ${UNIT}' starts the agent once it does`);
     return;
   }
-  const changed = [AGENT, AGENT_UNIT].some((path) =>
-    lines.some((line) => line.includes(quote(path)) && !line.endsWith('is up to date')));
-  if (changed) await systemctl(io, ['daemon-reload']);
+  const isNew = [AGENT, AGENT_UNIT].some((path) => changed.includes(path));
   await systemctl(io, ['enable', UNIT]);
   // Not waited for: libvirt may not run yet, and the agent is ready when it has seen it.
-  await systemctl(io, ['--no-block', changed ? 'restart' : 'start', UNIT]);
+  await systemctl(io, ['--no-block', isNew ? 'restart' : 'start', UNIT]);
 }
 
 /** Ends the agent for good; its files are still there afterwards. Never throws. */

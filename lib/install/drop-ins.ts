@@ -60,8 +60,8 @@ export interface DropIns {
   readonly directories: readonly string[];
   /** What the admin should know before the files are written. */
   readonly warnings: readonly string[];
-  /** Returns what to say when the lines of `applyFileSet` are known. */
-  readonly advice: (lines: readonly string[]) => string[];
+  /** Returns what to say when it is known which files changed. */
+  readonly advice: (changed: readonly string[]) => string[];
 }
 
 export interface DropInWish {
@@ -91,9 +91,8 @@ export function dropIns({ protocol, completion, services }: DropInWish): DropIns
       const obstacle = obstacles.get(path);
       return obstacle === undefined ? [] : [`${quote(path)} is not written: ${obstacle}`];
     }),
-    advice: (lines) => [
-      ...asked.filter(({ path }) =>
-        lines.some((line) => line === `wrote ${quote(path)}` || line === `replaced ${quote(path)}`))
+    advice: (changed) => [
+      ...asked.filter(({ path }) => changed.includes(path))
         .map(({ name, path, afterwards }) => `run ${afterwards} so that ${name} reads ${quote(path)}`),
       ...adviceOn(present.filter((service) => !asked.includes(service)).map(({ name }) => name)),
       ...(services && present.length === 0 ? [`no drop-ins: neither ${SERVICES.map(({ name }) => name).join(' nor ')} is on this host`] : []),

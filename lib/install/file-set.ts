@@ -41,17 +41,24 @@ export function leftoversIn(directory: string): string[] {
 
 type Undo = () => void;
 
-/** Makes the host's files as `set` says, all belonging to root, and returns what was done, a line each. */
-export function applyFileSet(set: FileSet): string[] {
+/** What became of a file or a directory. */
+export interface Done {
+  readonly path: string;
+  readonly isChanged: boolean;
+  readonly text: string;
+}
+
+/** Makes the host's files as `set` says, all belonging to root, and returns what was done. */
+export function applyFileSet(set: FileSet): Done[] {
   const undo: Undo[] = [];
-  const lines: string[] = [];
+  const done: Done[] = [];
   const files = set.files.map((file) => ({ ...file, before: stateOf(file) }));
   const changed = files.filter(({ before }) => before !== 'same');
   const surplus = set.surplus.filter(({ path }) => lstatOf(path) !== undefined);
   try {
     for (const path of set.directories.filter((directory) => lstatOf(directory) === undefined)) {
       attempt(path, () => { makeDirectory(path, undo); });
-      lines.push(`made ${quote(path)}`);
+      done.push({ path, isChanged: true, text: `made ${quote(path)}` });
     }
     for (const file of changed) attempt(file.path, () => { prepare(file, undo); });
     for (const file of changed) attempt(file.path, () => { replace(file, undo); });
@@ -67,8 +74,11 @@ export function applyFileSet(set: FileSet): string[] {
     absent: (path: string) => `wrote ${path}`, other: (path: string) => `replaced ${path}`,
     same: (path: string) => `${path} is up to date`,
   };
-  lines.push(...files.map(({ path, before }) => said[before](quote(path))));
-  return [...lines, ...surplus.map(({ path }) => `removed ${quote(path)}`)];
+  return [
+    ...done,
+    ...files.map(({ path, before }) => ({ path, isChanged: before !== 'same', text: said[before](quote(path)) })),
+    ...surplus.map(({ path }) => ({ path, isChanged: true, text: `removed ${quote(path)}` })),
+  ];
 }
 
 /** Returns why the system did not let `path` be changed, and what helps. */

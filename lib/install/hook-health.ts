@@ -1,10 +1,11 @@
 /**
  * Whether libvirt will call guestwire's hook, and the hook will run: the faults that `install` would refuse or repair.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { GuestwireError } from '../errors.js';
 import type { Io } from '../guests/io.js';
+import { isSelinuxEnforcing } from '../kernel/host-settings.js';
 import { quote } from '../values/quote.js';
 import { BESIDE, BESIDE_DIR, HOOK, lstatOf, MAIN, type Standing, standingAt } from './layout.js';
 import { readRecord } from './record.js';
@@ -77,8 +78,6 @@ function placed(path: string): Standing | undefined {
 
 /** libvirt's policy lets hooks run as virt_hooks_t, or not at all. */
 function selinuxIlls(): HookIll[] {
-  if (!existsSync('/sys/fs/selinux/enforce') || readFileSync('/sys/fs/selinux/enforce', 'utf8').trim() !== '1') {
-    return [];
-  }
+  if (!isSelinuxEnforcing()) return [];
   return [{ severity: 'note', what: 'SELinux is enforcing', cure: 'restorecon -R /etc/libvirt/hooks; setsebool -P virt_hooks_unconfined on' }];
 }

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { HostError } from '../errors.js';
 import type { Io } from '../guests/io.js';
+import { isAppArmorOn } from '../kernel/host-settings.js';
 import { assertSuccess } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import { HOOK, LIBRARY_FILES } from './layout.js';
@@ -82,7 +83,7 @@ function readLauncher(path: string): Buffer {
 async function assertNode(io: Io): Promise<void> {
   if (!existsSync(NODE)) throw new MissingError(`'${NODE}' is missing, and AppArmor lets libvirt's hooks run only programs in the system's own directories: ${NODE_CURE}`, ['nodejs']);
   const real = realpathSync(NODE);
-  if (!PROGRAM_DIRS.includes(dirname(real)) && appArmorIsOn()) {
+  if (!PROGRAM_DIRS.includes(dirname(real)) && isAppArmorOn()) {
     throw new MissingError(`'${NODE}' leads to ${quote(real)}, and AppArmor lets libvirt's hooks run only programs in the system's own directories: ${NODE_CURE}`, ['nodejs']);
   }
   const request = { tool: NODE, args: ['--version'] };
@@ -91,11 +92,6 @@ async function assertNode(io: Io): Promise<void> {
   const version = result.stdout.trim();
   const fault = nodeFault(version);
   if (fault !== undefined) throw new MissingError(`'${NODE}' is version ${quote(version)}, and the hook ${fault}`, ['nodejs']);
-}
-
-function appArmorIsOn(): boolean {
-  const path = '/sys/module/apparmor/parameters/enabled';
-  return existsSync(path) && readFileSync(path, 'utf8').startsWith('Y');
 }
 
 function isInstalled(tool: string): boolean {

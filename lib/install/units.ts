@@ -3,7 +3,7 @@
  * Nothing is enabled; after a boot there are no instances until guests start.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Settings } from '../config/paths.js';
 import { ConfigError, HostError } from '../errors.js';
 import type { Io } from '../guests/io.js';
@@ -46,12 +46,9 @@ export function installedUnits(): string[] {
  */
 export const SYSTEMCTL_DEADLINE = 100_000;
 
-/** Makes a running systemd read its files again when one of `lines`, which say what was done, is about a template. */
-export async function reloadUnits(io: Io, lines: readonly string[]): Promise<void> {
-  const touched = lines.some((line) => line === quote(join(UNITS_DIR, 'guestwire-agent.service'))) || SERVICES
-    .map(pathOf)
-    .some((path) => lines.some((line) => line.includes(quote(path)) && !line.endsWith('is up to date')));
-  if (!touched || !existsSync('/run/systemd/system')) return;
+/** Makes a running systemd read its files again when one of the changed files is a unit. */
+export async function reloadUnits(io: Io, changed: readonly string[]): Promise<void> {
+  if (!changed.some((path) => dirname(path) === UNITS_DIR) || !existsSync('/run/systemd/system')) return;
   const request = { tool: 'systemctl', args: ['daemon-reload'], deadline: SYSTEMCTL_DEADLINE };
   assertSuccess(request, await io.exec(request), 'making systemd read its units');
 }

@@ -1,6 +1,7 @@
 /**
- * What doctor asks of the kernel besides the links of guests: settings of bridges, default routes, sysctls, and the
- * chains of other programs. A host without IPv6, or one that never used nft, has nothing to show. It judges nothing.
+ * What doctor and install ask of the kernel besides the links of guests: settings of bridges, default routes, sysctls,
+ * security modules, and the chains of other programs. A host without IPv6, or one that never used nft, has nothing to
+ * show. It judges nothing.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -55,6 +56,20 @@ export function sysctlsAt(paths: readonly string[], procSys = '/proc/sys'): Map<
   return new Map(paths
     .filter((path) => existsSync(join(procSys, path)))
     .map((path) => [path, readFileSync(join(procSys, path), 'utf8').trim()]));
+}
+
+/** Returns whether SELinux refuses what its policy does not allow. */
+export function isSelinuxEnforcing(): boolean {
+  return textAt('/sys/fs/selinux/enforce').trim() === '1';
+}
+
+/** Returns whether AppArmor confines programs. */
+export function isAppArmorOn(): boolean {
+  return textAt('/sys/module/apparmor/parameters/enabled').startsWith('Y');
+}
+
+function textAt(path: string): string {
+  return existsSync(path) ? readFileSync(path, 'utf8') : '';
 }
 
 export interface RulesetChain {
@@ -115,7 +130,7 @@ export async function legacyForwardChains(exec: Exec): Promise<{ readonly tool: 
   const found = [];
   for (const name of ['iptables', 'ip6tables']) {
     const tables = `/proc/net/${name.replace('tables', '_tables')}_names`;
-    if (!existsSync(tables) || !readFileSync(tables, 'utf8').split('\n').includes('filter')) continue;
+    if (!textAt(tables).split('\n').includes('filter')) continue;
     const tool = `${name}-legacy`;
     const { exitCode, stdout: text } = await exec({ tool, args: ['-S', 'FORWARD'] });
     if (exitCode === 0) found.push({ tool, text });

@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CommandError } from '../errors.js';
 import type { Batch, BatchLine } from '../state/render.js';
+import { TOOLS } from '../state/tools.js';
 import { describe } from '../state/words.js';
 import { assertSuccess, type Exec, type ExecRequest, lineOf } from '../system/exec.js';
 import { oneLine } from '../values/quote.js';
@@ -46,7 +47,6 @@ export function createKernel(exec: Exec, procSys = '/proc/sys'): Kernel {
         const { tool } = batch;
         try {
           if (tool === 'sysctl') writeSysctls(batch.lines, procSys);
-          else if (tool === 'nft') await runBatch(exec, batch, { mode, questions: [] });
           else answers[tool] = await runBatch(exec, batch, {
             mode, questions: batch === lastOf(batches, tool) ? questions[tool] : [],
           });
@@ -83,13 +83,20 @@ function writeSysctls(lines: readonly BatchLine[], procSys: string): void {
 interface Run {
   readonly mode: RunMode;
   /** Put at the end of the batch: asking there costs no program of its own. */
-  readonly questions: readonly string[];
+  readonly questions: readonly string[] | undefined;
 }
 
 /** Returns what the questions printed; undefined when one of them failed: the caller asks again to learn which. */
-async function runBatch(exec: Exec, { tool, lines }: Batch, { mode, questions }: Run): Promise<string | undefined> {
+async function runBatch(
+  exec: Exec, { tool, lines }: Batch, { mode, questions = [] }: Run,
+): Promise<string | undefined> {
   const input = [...lines.map(({ text }) => text), ...questions].map((text) => `${text}\n`).join('');
-  const request: ExecRequest = { tool: tool === 'ip -6' ? 'ip' : tool, args: argsOf(tool, mode), input };
+  const [program = '', ...args] = TOOLS[tool].command.split(' ');
+  // Only iproute2 answers, and only it goes on after a line that failed.
+  if (tool in ANSWER_FLAGS) {
+    args.unshift(...ANSWER_FLAGS[tool as keyof typeof ANSWER_FLAGS], ...(mode === 'carry-on' ? ['-force'] : []));
+  }
+  const request: ExecRequest = { tool: program, args, input };
   const result = await exec(request);
   if (result.exitCode === 0) return questions.length === 0 ? undefined : result.stdout;
   const failed = lineOf(result.stderr);
@@ -102,12 +109,6 @@ async function runBatch(exec: Exec, { tool, lines }: Batch, { mode, questions }:
     throw error;
   }
   return undefined;
-}
-
-function argsOf(tool: Batch['tool'], mode: RunMode): string[] {
-  if (tool === 'nft' || tool === 'sysctl') return ['-f', '-'];
-  const flags = tool === 'bridge' ? ANSWER_FLAGS.bridge : [...(tool === 'ip -6' ? ['-6'] : []), ...ANSWER_FLAGS.ip];
-  return [...flags, ...(mode === 'carry-on' ? ['-force'] : []), '-batch', '-'];
 }
 
 function linkOf({ operations: [first] }: BatchLine): string | undefined {

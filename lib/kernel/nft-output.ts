@@ -1,6 +1,6 @@
 /** What nft prints about guestwire's tables. nft prints an ifindex as the link's name if it has one. */
 import * as z from 'zod/mini';
-import { ToolOutputError } from '../errors.js';
+import { CommandError, ToolOutputError } from '../errors.js';
 import { type FilterFamily, TABLE } from '../state/nft.js';
 import { assertSuccess, type Exec, type ExecRequest } from '../system/exec.js';
 import type { FilterFacts, HookFacts, SetFacts } from './observation.js';
@@ -37,6 +37,16 @@ export async function listTable(
   if (/No such file or directory/.test(result.stderr)) return undefined;
   assertSuccess(request, result, `reading the filter of family ${family}`);
   return result.stdout;
+}
+
+/** Returns whether nft failed. */
+export function isOfNft(error: unknown): error is CommandError {
+  return error instanceof CommandError && error.failure.tool === 'nft';
+}
+
+/** Returns whether nft failed because something is there, or is not there, other than its lines assume. */
+export function foundOtherwise(error: unknown): boolean {
+  return isOfNft(error) && /File exists|No such file or directory/.test(error.failure.stderr);
 }
 
 /**

@@ -5,6 +5,7 @@
 import { type FilterFamily, TABLE } from '../state/nft.js';
 import type { Exec } from '../system/exec.js';
 import type { LinkId } from './link-files.js';
+import { type Blocks, parseBlocks } from './nft-blocks.js';
 
 export interface Replay {
   /** Links that the namespace has under the same names and ifindexes. */
@@ -19,11 +20,11 @@ const MARK = '# of the next family';
 const PEERS = 2 ** 30;
 
 /**
- * Returns what `nft --stateless list table` prints of each family's table; undefined: this kernel or this user cannot
+ * Returns the blocks of each family's table; undefined: this kernel or this user cannot
  * make a network namespace. Its links are veth pairs: for each bridge the kernel needs 20 ms and its one lock when the
  * namespace goes (Linux 6.18, br_multicast_dev_del), in which no guest could start.
  */
-export async function replayTables(exec: Exec, { links, rules, families }: Replay): Promise<string[] | undefined> {
+export async function replayTables(exec: Exec, { links, rules, families }: Replay): Promise<Blocks[] | undefined> {
   if (families.length === 0) return [];
   const pairs = links.map(({ link, ifindex }, index) => `link add name ${link} index ${ifindex} type veth peer name ~${index} index ${PEERS + index}`);
   const script = [
@@ -36,7 +37,7 @@ export async function replayTables(exec: Exec, { links, rules, families }: Repla
     const { exitCode, stdout } = await exec({
       tool: 'unshare', args: [...ways, 'sh'], input: `${script.join('\n')}\n`,
     });
-    if (exitCode === 0) return stdout.split(`${MARK}\n`);
+    if (exitCode === 0) return stdout.split(`${MARK}\n`).map(parseBlocks);
   }
   return undefined;
 }

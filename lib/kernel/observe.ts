@@ -5,6 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ToolOutputError } from '../errors.js';
+import type { BatchTool } from '../state/tools.js';
 import { assertSuccess, type Exec, type ExecRequest, type ExecResult, lineOf } from '../system/exec.js';
 import { oneLine } from '../values/quote.js';
 import type { VlanMember } from '../values/vlan.js';
@@ -16,11 +17,7 @@ import type { LinkFacts, Observation, RuleFacts, Scope } from './observation.js'
 import { ANSWER_FLAGS, queriesOf, type Query, vlanQuestion } from './queries.js';
 
 /** What `ip` and `bridge` printed when they were asked at the end of a batch; absent: not asked, or no answer. */
-export interface Answers {
-  readonly ip?: string | undefined;
-  readonly 'ip -6'?: string | undefined;
-  readonly bridge?: string | undefined;
-}
+export type Answers = Partial<Readonly<Record<BatchTool, string | undefined>>>;
 
 /** Where an observation reads, and what was answered before. */
 interface Sources {

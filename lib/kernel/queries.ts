@@ -3,6 +3,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { BatchTool } from '../state/tools.js';
 import type { Prefix } from '../values/address.js';
 import { RULE_QUESTION } from './ip-rule-output.js';
 import type { Scope } from './observation.js';
@@ -11,14 +12,11 @@ import type { Scope } from './observation.js';
  * Flags for answers that can be read; they change nothing for lines that change the host. -Numeric (iproute2 4.20),
  * because names of route protocols and tables are whatever /etc/iproute2 makes of them.
  */
-export const ANSWER_FLAGS = { ip: ['-json', '-details', '-Numeric'], bridge: ['-json', '-compressvlans'] };
+const IP_FLAGS = ['-json', '-details', '-Numeric'];
+export const ANSWER_FLAGS = { ip: IP_FLAGS, 'ip -6': IP_FLAGS, bridge: ['-json', '-compressvlans'] };
 
-/** Lines for the ends of three batches. */
-export interface Questions {
-  readonly ip: readonly string[];
-  readonly 'ip -6': readonly string[];
-  readonly bridge: readonly string[];
-}
+/** Lines for the ends of batches, by the tool that answers them. */
+export type Questions = Partial<Readonly<Record<BatchTool, readonly string[]>>>;
 
 /** Returns the lines that ask `ip` and `bridge` for `scope`, to be put at the end of a batch that changes its links. */
 export function questionsOf(scope: Scope, procSys: string): Questions {

@@ -4,7 +4,7 @@
  * operation of it; and since it only shortens the time until neighbours find out by themselves, nothing is refused for
  * it.
  */
-import type { Presence } from '../attachments/attached.js';
+import type { Presence } from '../attachments/presence.js';
 import { CommandError } from '../errors.js';
 import type { Operation } from '../state/diff.js';
 import { needOf } from '../state/objects.js';

@@ -3,7 +3,7 @@
  * discovery (RFC 4861). Pure. The host's own stack sends none of them for an address that is not the host's.
  */
 import { isIP } from 'node:net';
-import type { Speaker } from '../attachments/attached.js';
+import type { Speaker } from '../attachments/presence.js';
 import { parseAddress } from '../values/address.js';
 
 const BROADCAST = 'ff:ff:ff:ff:ff:ff';

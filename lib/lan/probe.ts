@@ -4,7 +4,7 @@
  */
 import { proxiesOf } from '../attachments/attachment.js';
 import type { Attachment } from '../attachments/kinds.js';
-import { unusable } from '../attachments/routed-link/proxies.js';
+import { unusable } from '../attachments/presence.js';
 import { nicLabel } from '../domain/guest.js';
 import { CommandError, ConflictError, HostError } from '../errors.js';
 import type { Kernel } from '../kernel/kernel.js';

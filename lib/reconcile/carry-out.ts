@@ -11,6 +11,7 @@ import { CommandError, GuestwireError, RollbackError, VerifyError } from '../err
 import type { RunMode } from '../kernel/kernel.js';
 import type { Observation } from '../kernel/observation.js';
 import type { NetState } from '../state/netstate.js';
+import { isWhole } from '../state/tools.js';
 import { describe } from '../state/words.js';
 import { oneLine } from '../values/quote.js';
 import type { Host, Past } from './host.js';
@@ -105,9 +106,9 @@ export async function runPlan(
     ...scopeOf([], plan.touched), filters: [], joined: [],
   });
   if (isDry === true) return undefined;
-  // nft carries out a file whole or not at all (nft(8)), so its success is proof enough, and saves a program.
+  // What a tool does whole or not at all is not asked for again: that saves a program.
   const left = leftOf(plan, observation, past);
-  if (failure !== undefined && (left.length > 0 || failure.failure.tool === 'nft')) throw failure;
+  if (failure !== undefined && (left.length > 0 || isWhole(failure.failure.tool))) throw failure;
   if (left.length === 0) return observation;
   const shown = left.slice(0, 3).map((operation) => describe(operation)).join(', ');
   const more = left.length > 3 ? ` and ${left.length - 3} more` : '';
@@ -139,8 +140,8 @@ async function rollBack(host: Host, { members, plan, past }: Omit<Settling, 'inc
  * unchanged, too.
  */
 function isUntouched({ batches: [first, ...rest] }: Plan, cause: Error): boolean {
-  return cause instanceof CommandError && cause.failure.tool === 'nft' && cause.failure.errno !== undefined
-    && first?.tool === 'nft' && rest.every(({ tool }) => tool !== 'nft');
+  return cause instanceof CommandError && cause.failure.errno !== undefined && isWhole(first?.tool)
+    && cause.failure.tool === first?.tool && rest.every(({ tool }) => !isWhole(tool));
 }
 
 /** What guests share is kept beside their entries, and written only when it changes. */

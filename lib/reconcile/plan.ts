@@ -2,10 +2,11 @@
  * Plans: what must change on the host so that it holds what a guest's attachments ask for, or what was there before the
  * guest. Pure: a plan is a value, so that showing it, carrying it out and undoing it are the same thing.
  */
-import type { Presence, SharedWarning } from '../attachments/attached.js';
+import type { SharedWarning } from '../attachments/attached.js';
 import { resolved, shownOf, staysUntilRelease, waitingOf, withQuarantine } from '../attachments/attachment.js';
 import type { Placed, Wired } from '../attachments/kinds.js';
 import { type Ledger, observedShared, planShared } from '../attachments/ledger.js';
+import type { Presence } from '../attachments/presence.js';
 import { desiredState, leftState, observedState } from '../attachments/state.js';
 import { livingOf } from '../attachments/wired.js';
 import { type FilterPlan, planFilters } from '../filter/state.js';
@@ -185,6 +186,6 @@ function withFlush(batches: readonly Batch[], desired: NetState): Batch[] {
   if (taps.length === 0) return [...batches];
   const flush = flushBatch(taps);
   const last = batches.at(-1);
-  if (last?.tool !== 'ip') return [...batches, flush];
-  return [...batches.slice(0, -1), { tool: 'ip', lines: [...last.lines, ...flush.lines] }];
+  if (last?.tool !== flush.tool) return [...batches, flush];
+  return [...batches.slice(0, -1), { ...last, lines: [...last.lines, ...flush.lines] }];
 }

@@ -7,9 +7,10 @@ import { isNic, madeOf, placingOf, staysUntilRelease, waitsForMigration } from '
 import type { Attachment, Placed } from '../attachments/kinds.js';
 import { scopeOf } from '../attachments/scope.js';
 import { nicLabel } from '../domain/guest.js';
-import { CommandError, HostError } from '../errors.js';
+import { HostError } from '../errors.js';
 import type { Holding } from '../journal/journal.js';
 import { underNewNames } from '../journal/renamed-links.js';
+import { foundOtherwise } from '../kernel/nft-output.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
 import { quote } from '../values/quote.js';
 import { runPlan, settle, writeLedger } from './carry-out.js';
@@ -80,16 +81,10 @@ async function wireAnew(host: Host, members: readonly Member[], { mode, asksFilt
       members, incoming: mode.incoming, past, plan: planAll(host, members, { observation, mode, past }),
     });
   } catch (error) {
-    if (asksFilters || !isSurprise(error)) throw error;
+    // An assumption about the filters was wrong. The rollback has already undone all changes.
+    if (asksFilters || !foundOtherwise(error)) throw error;
     return wireAnew(host, members, { mode, asksFilters: true });
   }
-}
-
-/** Returns whether an assumption about the filters was wrong. The rollback has already undone all changes. */
-function isSurprise(error: unknown): boolean {
-  return error instanceof CommandError && error.failure.tool === 'nft' && /File exists|No such file or directory/.test(
-    error.failure.stderr,
-  );
 }
 
 /**

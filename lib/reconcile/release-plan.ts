@@ -3,9 +3,9 @@ import { scopeOf } from '../attachments/scope.js';
 import { staysUntilRelease } from '../attachments/attachment.js';
 import { leftState, observedState } from '../attachments/state.js';
 import { livingOf } from '../attachments/wired.js';
-import { CommandError } from '../errors.js';
+import type { CommandError } from '../errors.js';
 import type { Entry } from '../journal/journal.js';
-import { NO_TABLE } from '../kernel/nft-output.js';
+import { isOfNft, NO_TABLE } from '../kernel/nft-output.js';
 import type { FilterFacts, Observation, Scope } from '../kernel/observation.js';
 import { type NetState, withoutVlans } from '../state/netstate.js';
 import { isMade } from '../state/objects.js';
@@ -70,7 +70,7 @@ async function look({ kernel }: Host, scope: Scope): Promise<{ observation: Obse
   try {
     return { observation: await kernel.observe(scope) };
   } catch (error) {
-    if (!(error instanceof CommandError) || error.failure.tool !== 'nft') throw error;
+    if (!isOfNft(error)) throw error;
     const observation = await kernel.observe({ ...scope, filters: [] });
     return {
       observation: { ...observation, filters: new Map(scope.filters.map((family) => [family, UNREAD])) }, blind: error,

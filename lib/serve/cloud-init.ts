@@ -2,7 +2,7 @@
  * A guest's NICs as cloud-init's network-config, version 2, in netplan's grammar: the static way to what DHCP and
  * router advertisements tell a guest otherwise. Pure.
  */
-import { guestEndOf } from '../attachments/attachment.js';
+import { guestEndOf, shownOf } from '../attachments/attachment.js';
 import type { Attachment } from '../attachments/kinds.js';
 import type { HostConfig } from '../config/host-config.js';
 import type { Domain, Nic } from '../domain/domain.js';
@@ -40,7 +40,9 @@ function nicLines({ index, mac, type }: Nic, attachment: Attachment | undefined,
   if (attachment === undefined) return [`  # guestwire leaves NIC ${index} (${oneLine(type)}) alone: configure it as its network requires.`];
   if (mac === undefined) return [`  # NIC ${index} has no MAC address yet: define the guest first.`];
   const end = guestEndOf(attachment);
-  const settings = end?.how === 'routed' ? routedLines(index, end.addresses, context) : portLines(end?.vlans ?? []);
+  const settings = end === undefined
+    ? portLines(shownOf(attachment).vlans ?? [])
+    : routedLines(index, end.addresses, context);
   return [`  nic${index}:`, '    match:', `      macaddress: ${text(mac)}`, ...settings.map((line) => `    ${line}`)];
 }
 

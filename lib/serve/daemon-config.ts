@@ -6,7 +6,6 @@
  */
 import { guestEndOf } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
-import { RETRANS_TIME } from '../attachments/routed-link/sysctls.js';
 import type { ServeConfig } from '../config/serve-table.js';
 import { type Address, isLinkLocal } from '../values/address.js';
 import { assertIfname } from '../values/ifname.js';
@@ -55,10 +54,10 @@ export interface Served {
  */
 export const FIRST_LEASES = 'duid 00:03:00:01:02:67:77:00:00:01\n';
 
-/** Returns what is served on a wired link; undefined for a VLAN port, on which nothing ever is. */
+/** Returns what is served on a wired link; undefined: its network configures the guest. */
 export function servedLink(wired: Wired, uuid: string, config: ServeConfig): Served | undefined {
   const end = guestEndOf(wired);
-  if (end?.how !== 'routed') return undefined;
+  if (end === undefined) return undefined;
   const { link, ifindex, nic, mac } = wired;
   // What the journal holds was checked when it was written; here it becomes another program's configuration.
   assertIfname(link);
@@ -71,8 +70,9 @@ export function servedLink(wired: Wired, uuid: string, config: ServeConfig): Ser
   if (of('inet6', end.addresses).length > 0) {
     const prefixes = end.routes.map(({ to }) => to).filter(({ family, length }) => family === 'inet6' &&
       length === SLAAC_LENGTH);
+    const [gateway] = of('inet6', end.gateways);
     texts.set(ADVERTISER, head + radvdConf(
-      { link, prefixes: prefixes.map(({ text }) => text), gateway: of('inet6', end.gateways)[0] }, config,
+      { link, prefixes: prefixes.map(({ text }) => text), gateway, retransTime: end.retransTime }, config,
     ));
   }
   return { link, ifindex, nic, mac, texts };
@@ -122,6 +122,7 @@ interface AdvertisedLink {
   readonly link: string;
   readonly prefixes: readonly string[];
   readonly gateway: Address | undefined;
+  readonly retransTime: number;
 }
 
 /** Seconds between unsolicited advertisements: three a lifetime, and at most ten minutes (RFC 4861: 4 to 1800). */
@@ -131,7 +132,9 @@ const LONGEST_INTERVAL = 600;
  * The guest's own prefixes are never on-link: the host reaches them through the guest, and other machines in them lie
  * behind it (RFC 5942). AdvRASrcAddress is also what keeps radvd silent on any link that is not a routed link.
  */
-function radvdConf({ link, prefixes, gateway }: AdvertisedLink, { dns, search, lifetime }: ServeConfig): string {
+function radvdConf(
+  { link, prefixes, gateway, retransTime }: AdvertisedLink, { dns, search, lifetime }: ServeConfig,
+): string {
   const most = Math.min(LONGEST_INTERVAL, Math.floor(lifetime / 3));
   return lines([
     `interface ${link} {`,
@@ -140,7 +143,7 @@ function radvdConf({ link, prefixes, gateway }: AdvertisedLink, { dns, search, l
     '  AdvCurHopLimit 0;',
     `  MinRtrAdvInterval ${Math.floor(most * 0.75)};`, `  MaxRtrAdvInterval ${most};`, `  AdvDefaultLifetime ${lifetime};`,
     // Also how long a guest's duplicate address detection takes for each address after the first advertisement.
-    `  AdvRetransTimer ${RETRANS_TIME};`,
+    `  AdvRetransTimer ${retransTime};`,
     ...(gateway !== undefined && isLinkLocal(gateway) ? [`  AdvRASrcAddress { ${gateway.text}; };`] : []),
     ...prefixes.map((prefix) => `  prefix ${prefix} { AdvOnLink off; AdvAutonomous on; };`),
     ...of('inet6', dns).map(({ text }) => `  RDNSS ${text} { AdvRDNSSLifetime ${lifetime}; };`),

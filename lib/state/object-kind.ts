@@ -3,12 +3,7 @@
  * how it belongs to guests. The files in `objects/` implement it. Code elsewhere asks the record, never for a kind.
  */
 import type { Phase } from './order.js';
-
-/**
- * `ip`, `ip -6` and `bridge` read `TOOL -batch -`, `nft` reads `nft -f -`; a `sysctl` line is `path=value` below
- * /proc/sys. Rules have one family in a run of `ip`.
- */
-export type BatchTool = 'ip' | 'ip -6' | 'bridge' | 'nft' | 'sysctl';
+import type { BatchTool } from './tools.js';
 
 /** Absent `before`: the change makes the object; absent `after`: it removes the object. */
 export interface Change<O> {

@@ -4,8 +4,8 @@
  */
 import { formatRange, type VidRange } from '../values/vlan.js';
 import type { Operation } from './diff.js';
-import type { BatchTool } from './object-kind.js';
 import { objectKindOf } from './objects.js';
+import type { BatchTool } from './tools.js';
 
 export interface BatchLine {
   readonly text: string;

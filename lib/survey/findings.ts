@@ -1,7 +1,7 @@
 /** All that is not as it should be on a host, in words, with whom it is about. */
 import { staysUntilRelease } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
-import { FORWARDING } from '../attachments/routed-link/forwarding.js';
+import { isSaid } from '../attachments/ledger.js';
 import { familiesOf, livingOf } from '../attachments/wired.js';
 import type { Guest } from '../domain/guest.js';
 import { type Alteration, closeLook } from '../filter/rule-check.js';
@@ -10,7 +10,7 @@ import type { Subject } from '../reconcile/owners.js';
 import { diff } from '../state/diff.js';
 import { differenceOf } from '../state/differences.js';
 import type { FilterFamily } from '../state/nft.js';
-import { isFilter, isShared, pathOf, withinOf } from '../state/objects.js';
+import { isFilter, isShared, withinOf } from '../state/objects.js';
 import { type BatchLine, render } from '../state/render.js';
 import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
@@ -59,21 +59,14 @@ export async function findingsOf(
 /** Returns whether something else that is told says the same. `isClose`: rules of nftables were compared one by one. */
 function isImplied(
   line: BatchLine,
-  { found: { changes, observation: { sysctls } }, isClose }: { readonly found: Survey; readonly isClose: boolean },
+  { found: { changes, observation }, isClose }: { readonly found: Survey; readonly isClose: boolean },
 ): boolean {
   const object = line.operations[0]?.after ?? line.operations[0]?.before;
   if (object === undefined) return false;
-  if (!isShared(object)) return isOfUnforwarding(pathOf(object) ?? '', sysctls);
+  if (!isShared(object)) return isSaid(object, observation);
   if (!isFilter(object)) return false;
   const whole = withinOf(object);
   return isClose || (whole !== undefined && changes.some(({ line: other }) => other.operations[0]?.key === whole));
-}
-
-/** A host that forwards no more forwards on no link: that is refused once, with the command that mends both. */
-function isOfUnforwarding(path: string, sysctls: ReadonlyMap<string, string>): boolean {
-  const [, family] = /^net\/(ipv[46])\/conf\/[^/]+\/forwarding$/.exec(path) ?? [];
-  if (family === 'ipv4') return sysctls.get(FORWARDING.inet) === '0';
-  return family === 'ipv6' && sysctls.get(FORWARDING.inet6) === '0' && sysctls.get(FORWARDING.forced6) !== '1';
 }
 
 /** What an operation cannot show: there is nothing to change where there is no link. */

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { type Concerns, createConcerns } from '../../lib/agent/concerns.js';
-import { type LinkChange, readLinkLine, readVlanLine } from '../../lib/agent/monitor-lines.js';
+import { type LinkChange, readLinkLine, readVlanLine } from '../../lib/kernel/monitor-lines.js';
 import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';
 import { parseDomain } from '../../lib/domain/domain.js';
 

@@ -2,8 +2,7 @@
 /** `guestwire doctor`: facts to findings as a table, and the command on a real kernel. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts } from '../../lib/doctor/diagnosis.js';
-import { droppingLegacy } from '../../lib/doctor/forward-chains.js';
-import type { MadeBridgeHealth } from '../../lib/doctor/made-bridges.js';
+import { droppingLegacy } from '../../lib/kernel/forward-chains.js';
 import { canRun, testWith } from '../places/capability.js';
 import { type GuestHost, openGuestHost } from '../places/guest-host.js';
 import { guestXml } from '../places/routed-host.js';
@@ -19,9 +18,6 @@ const BRIDGE: BridgeHealth = {
   name: 'br0', filtering: true, defaultPvid: 0, learnsLinkLocal: false, snoops: false, queries: false,
   uplinks: new Map([['eno1', new Set([10])]]),
 };
-const MADE: MadeBridgeHealth = {
-  name: 'br30', vid: 30, parent: 'eno1', state: 'there', within: undefined, stray: undefined,
-};
 const PORT: DefinedNic = {
   guest: 'fw1', mac: '52:54:00:00:00:01', addresses: [], bridge: 'br0', vids: [10], link: 'vnet*', running: true,
 };
@@ -35,7 +31,7 @@ const sysctls = (values: Record<string, string>): Pick<DoctorFacts, 'sysctls'> =
 
 describe('findings', () => {
   test('a sound host has none', () => {
-    expect(diagnose({ ...SOUND, bridges: [BRIDGE], made: [MADE], nics: [PORT, LINK], uplinks: ['eno1'], ...sysctls({
+    expect(diagnose({ ...SOUND, bridges: [BRIDGE], nics: [PORT, LINK], uplinks: ['eno1'], ...sysctls({
       'net/ipv4/ip_forward': '1', 'net/ipv6/conf/all/forwarding': '1', 'net/ipv6/conf/eno1/accept_ra': '2',
     }) })).toEqual([]);
   });
@@ -58,10 +54,6 @@ describe('findings', () => {
       'ip link set dev eno2 master br0',
     ],
     ['VLANs that no uplink carries', { bridges: [{ ...BRIDGE, uplinks: new Map() }], nics: [PORT] }, 'note', 'uplinks = ["..."] in [bridge.br0] of the host config'],
-    ['a parent that is missing', { made: [{ ...MADE, state: 'missing' }] }, 'error', 'parent = "..." in [bridge] of the host config, or ip link add eno1 ...'],
-    ['a parent that is down', { made: [{ ...MADE, state: 'down' }] }, 'error', 'ip link set dev eno1 up'],
-    ['a parent that is a port of a VLAN-filtering bridge', { made: [{ ...MADE, within: 'br0' }] }, 'error', 'bridge vlan add dev br0 vid 30 self && bridge vlan add dev eno1 vid 30, and parent = "br0" in the host config'],
-    ['a sub-interface that is no port of its bridge', { made: [{ ...MADE, stray: 'eno1.30' }] }, 'error', 'ip link set dev eno1.30 master br30 (its addresses stop working; move them first), or remove the sub-interface if the host does not use it'],
     ['an address of two guests', {
       nics: [{ ...LINK, addresses: ['fe80::9'] }, { ...LINK, guest: 'web2', mac: undefined, addresses: ['fe80::9'] }],
     }, 'error', 'virsh edit web2'],

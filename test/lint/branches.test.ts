@@ -48,6 +48,7 @@ export const a = (row: Row) => row.kind === 'vlan-port';`, ['attachment comparis
     default: return 2;
   }
 }`, ['object case', 'object case']],
+    ['an import from the folder of a kind', "export type { Port as Own } from './attachments/vlan-port/port.js';", ['attachment import']],
     ['in, of an attachment', "export const a = (one: Attachment) => 'vlans' in one;", ['attachment in']],
     ['a set and what is looked for in it', `const SET: ReadonlySet<string> = new Set(['vlan', 'link']);
 export const a = (one: NetObject) => SET.has(one.kind);`, ['object set', 'object membership']],
@@ -70,7 +71,8 @@ export const a = (made: Made) => made.kind === 'link';`, []],
 export function isPort(one: Placed): one is Port { return one.kind === 'vlan-port'; }`;
     const code = `import { isPort } from './attachments/vlan-port/port.js';
 export const a = (one: Placed) => isPort(one);`;
-    expect(formsOf(code, { 'lib/attachments/vlan-port/port.ts': room })).toEqual(['attachment guard call']);
+    expect(formsOf(code, { 'lib/attachments/vlan-port/port.ts': room }))
+      .toEqual(['attachment import', 'attachment guard call']);
   });
 
   test('a table of a kind\'s own room may be asked', () => {

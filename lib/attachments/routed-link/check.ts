@@ -1,12 +1,12 @@
 /**
  * What a routed link needs of the host, checked before the first change: its addresses are free, and its VRF exists.
  */
-import { nicLabel } from '../../domain/guest.js';
 import { ConflictError, HostError } from '../../errors.js';
 import type { Observation, RouteFacts } from '../../kernel/observation.js';
 import { bare, contains, endsOf, overlaps, type Prefix } from '../../values/address.js';
 import { quote } from '../../values/quote.js';
-import type { Holder, Surroundings } from '../attached.js';
+import type { Surroundings } from '../attached.js';
+import { assertUnclaimed } from '../claims.js';
 import { existing } from '../vlan-port/check.js';
 import { assertForwarding } from './forwarding.js';
 import { claimsOf, type RoutedLink } from './routed-link.js';
@@ -43,18 +43,6 @@ function assertVrf(where: string, { vrf }: RoutedLink, { links }: Observation): 
   }
   if (facts.vrfTable === undefined) throw new HostError(`${where}: ${quote(vrf)} is not a VRF: name a VRF, or use table="NUMBER"`);
   if (!facts.up) throw new HostError(`${where}: VRF ${quote(vrf)} is down, so nothing is routed in it: set it up with 'ip link set dev ${vrf} up'`);
-}
-
-/** Throws ConflictError when one of `holders` has something of what `claim` covers. */
-export function assertUnclaimed(where: string, claim: Prefix, holders: readonly Holder[]): void {
-  for (const holder of holders) {
-    for (const { nic, mac, claims } of holder.nics) {
-      const held = claims.find((other) => overlaps(other, claim));
-      if (held === undefined) continue;
-      const other = nicLabel(holder.name, { index: nic, mac });
-      throw new ConflictError(`${where}: ${quote(bare(claim))} is held by ${other} as ${quote(bare(held))}: give one of the two another address`);
-    }
-  }
 }
 
 function assertNotHosts(where: string, claim: Prefix, { locals, lookups }: Observation): void {

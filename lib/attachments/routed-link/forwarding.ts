@@ -5,12 +5,14 @@
  */
 import { HostError } from '../../errors.js';
 import type { Observation } from '../../kernel/observation.js';
+import type { NetObject } from '../../state/netstate.js';
+import { pathOf } from '../../state/objects.js';
 import type { Family } from '../../values/address.js';
 import { sysctlName } from '../../values/quote.js';
 import type { SharedKind } from '../attached.js';
 import { familiesOf, linksIn, type RoutedLink } from './routed-link.js';
 
-export const FORWARDING = {
+const FORWARDING = {
   inet: 'net/ipv4/conf/all/forwarding',
   inet6: 'net/ipv6/conf/all/forwarding',
   /** Newer kernels forward with this although `forwarding` is 0. */
@@ -64,6 +66,14 @@ export const forwarding: SharedKind = {
     during: [], after: [],
   }),
 };
+
+/** A host that forwards no more forwards on no link: one refusal has the command that repairs both. */
+export function isRefused(difference: NetObject, { sysctls }: Pick<Observation, 'sysctls'>): boolean {
+  const path = pathOf(difference);
+  if (path === `net/ipv4/conf/${difference.dev}/forwarding`) return sysctls.get(FORWARDING.inet) === '0';
+  return path === `net/ipv6/conf/${difference.dev}/forwarding` &&
+    sysctls.get(FORWARDING.inet6) === '0' && sysctls.get(FORWARDING.forced6) !== '1';
+}
 
 interface Setting {
   readonly dev: string;

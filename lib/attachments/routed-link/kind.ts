@@ -16,7 +16,7 @@ import { proxyLinksOf, proxySysctlPaths } from './proxies.js';
 import { hasTable } from './route-tables.js';
 import { claimsOf, holdsAny, type PlacedLink, type RoutedLink } from './routed-link.js';
 import { desiredLink, observedLink } from './state.js';
-import { sysctlsOf } from './sysctls.js';
+import { RETRANS_TIME, sysctlsOf } from './sysctls.js';
 
 export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   isSatellite: false,
@@ -55,7 +55,7 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
     how: 'link', own: claimsOf(one), gateways: one.gateways, tagged: 'never', policy: one.policy, isolated: false,
     segments: [], bridge: undefined,
   }),
-  guestEnd: ({ addresses, routes, gateways }) => ({ how: 'routed', addresses, routes, gateways }),
+  guestEnd: ({ addresses, routes, gateways }) => ({ addresses, routes, gateways, retransTime: RETRANS_TIME }),
   dependsOn,
   shown,
   words: ({ made, addresses, routes, gateways }) => {

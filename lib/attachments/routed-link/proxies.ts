@@ -9,7 +9,8 @@ import type { LinkFacts, Observation, ProxyFacts } from '../../kernel/observatio
 import type { NetObject } from '../../state/netstate.js';
 import { type Address, type Family, familyName, isLinkLocal } from '../../values/address.js';
 import { quote, sysctlName } from '../../values/quote.js';
-import { distinct, type Presence, type RecordedKind, type SharedPlan, type SharedRequest } from '../attached.js';
+import { distinct, type RecordedKind, type SharedPlan, type SharedRequest } from '../attached.js';
+import { type Presence, unusable } from '../presence.js';
 import { word } from '../schema.js';
 import { turnsOn } from './forwarding.js';
 import { familiesOf, linksIn, type RoutedLink } from './routed-link.js';
@@ -74,15 +75,6 @@ function planProxies(request: Request, observation: Observation): SharedPlan<Pro
     presence: plans.flatMap(({ presence }) => presence),
     warnings: plans.flatMap(({ dev, warnings }) => warnings.map((text) => ({ links: onProxy(dev, request), text }))),
   };
-}
-
-/** Returns why the kernel would not answer on a link, in words for `proxy link 'X' ...`; undefined when it would. */
-export function unusable(facts: LinkFacts | undefined): string | undefined {
-  if (facts === undefined) return 'does not exist';
-  // The bridge takes a port's frames before ARP and NDP see them (net/bridge/br_input.c).
-  if (facts.isolated === undefined) return undefined;
-  const master = quote(facts.master ?? '');
-  return `is a port of ${master}, which takes its frames: name ${master} instead`;
 }
 
 interface Asked {

@@ -25,22 +25,12 @@ export const bridges: RecordedKind<BridgeRecord> = {
   schema: z.array(z.object({ dev: word })),
   observed: (request, observation) => usesOf(request).flatMap((use) => observedOf(use, request, observation)),
   plan: planBridges,
-  idle,
+  isMaking,
   leftWords: ({ dev }) => `link ${quote(dev)} may be left, because a run was killed while it made the link: 'ip link del ${dev}' removes it`,
 };
 
-/** A bridge that is still needed for a port of something else stays, and its sub-interface with it. */
-function idle(links: readonly LinkFacts[], used: ReadonlySet<string>): NetObject[] {
-  const mine = links.filter(({ ifname, alias }) => alias === SHARED_ALIAS && !used.has(ifname));
-  const names = new Set(mine.map(({ ifname }) => ifname));
-  const kept =
-    new Set(links.flatMap(({ ifname, master }) => (master === undefined || names.has(ifname) ? [] : [master])));
-  return mine
-    .filter(({ ifname, master = '' }) => !kept.has(ifname) && !kept.has(master))
-    .flatMap(({ ifname: dev, bridge, vlan }): NetObject[] => {
-      if (bridge !== undefined) return [{ kind: 'bridge', dev }];
-      return vlan === undefined ? [] : [{ kind: 'vlan-link', dev, parent: vlan.parent, vid: vlan.vid }];
-    });
+function isMaking(records: readonly BridgeRecord[], dev: string): boolean {
+  return records.some((record) => record.dev === dev);
 }
 
 /** Returns one use for each bridge and VLAN that the request concerns. */
@@ -98,7 +88,7 @@ function observedOf(use: BridgeUse, request: Request, observation: Observation):
 function isOurs(dev: string, facts: LinkFacts | undefined, { records }: Pick<Request, 'records'>): boolean {
   return facts === undefined ||
     facts.alias === SHARED_ALIAS ||
-    (facts.alias === undefined && records.some((record) => record.dev === dev));
+    (facts.alias === undefined && isMaking(records, dev));
 }
 
 /** The bridge takes no part in the network: no address, no spanning tree, and a MAC that no port changes. */

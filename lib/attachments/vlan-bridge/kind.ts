@@ -43,7 +43,6 @@ export const vlanBridge: AttachmentKind<VlanBridge, PlacedVlanBridge> = {
     isolated: isolated === true, bridge,
     segments: [bridge],
   }),
-  guestEnd: ({ vid }) => ({ how: 'bridged', vlans: accessPort(vid) }),
   dependsOn: (one) => ({ links: [], shared: bridgeLinks(useOf(one)), carried: new Map() }),
   shown: ({ bridge, vid, declared = [] }) => ({
     bridge, vlans: accessPort(vid), addresses: declared.map(({ text }) => text), routes: [], network: `${bridge}: ${formatMembership(accessPort(vid))}`,

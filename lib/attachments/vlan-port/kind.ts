@@ -35,7 +35,6 @@ export const vlanPort: AttachmentKind<VlanPort, PlacedPort> = {
   desired: desiredPort,
   observed: observedPort,
   guard,
-  guestEnd: ({ vlans }) => ({ how: 'bridged', vlans }),
   dependsOn: ({ bridge, uplinks, vlans }) => ({
     links: [],
     shared: [...(bridge === undefined ? [] : [bridge]), ...uplinks],

@@ -1,8 +1,8 @@
 // @tier fast
-/** Which links guestwire takes for its own and for idle: what it once made, and what no guest uses any more. */
+/** Which bridges and sub-interfaces guestwire takes for its own and for idle. */
 import { describe, expect, test } from '@jest/globals';
-import { idleLinks } from '../../lib/attachments/ledger.js';
-import type { LinkFacts } from '../../lib/kernel/observation.js';
+import { idleBridges } from '../../../lib/attachments/vlan-bridge/leftovers.js';
+import type { LinkFacts } from '../../../lib/kernel/observation.js';
 
 describe('what no guest uses any more', () => {
   const facts = (ifname: string, more: Partial<LinkFacts> = {}): LinkFacts => ({
@@ -15,16 +15,16 @@ describe('what no guest uses any more', () => {
 
   test('is known by its alias', () => {
     const removed = [{ kind: 'bridge', dev: 'br30' }, { kind: 'vlan-link', dev: 'eno1.30', parent: 'eno1', vid: 30 }];
-    expect(idleLinks([bridge, sub, facts('eno1', { alias: undefined })], new Set())).toEqual(removed);
-    expect(idleLinks([bridge, sub], new Set(['br30', 'eno1.30', 'eno1']))).toEqual([]);
-    expect(idleLinks([{ ...bridge, alias: undefined }, { ...sub, alias: 'mine' }], new Set())).toEqual([]);
+    expect(idleBridges([bridge, sub, facts('eno1', { alias: undefined })], new Set())).toEqual(removed);
+    expect(idleBridges([bridge, sub], new Set(['br30', 'eno1.30', 'eno1']))).toEqual([]);
+    expect(idleBridges([{ ...bridge, alias: undefined }, { ...sub, alias: 'mine' }], new Set())).toEqual([]);
   });
 
   test('stays while another port is on it', () => {
-    expect(idleLinks([bridge, sub, facts('other0', { alias: undefined, master: 'br30' })], new Set())).toEqual([]);
+    expect(idleBridges([bridge, sub, facts('other0', { alias: undefined, master: 'br30' })], new Set())).toEqual([]);
   });
 
   test('is nothing else that has the alias', () => {
-    expect(idleLinks([facts('x0')], new Set())).toEqual([]);
+    expect(idleBridges([facts('x0')], new Set())).toEqual([]);
   });
 });

@@ -1,13 +1,28 @@
 /** Forward chains that drop by default: by their policy (Docker, ufw) or by their last rule (firewalld). Pure. */
 import * as z from 'zod/mini';
-import type { Ruleset, RulesetRule } from '../kernel/host-settings.js';
 import { TABLE } from '../state/nft.js';
-import type { DroppingChain } from './diagnosis.js';
+import type { Exec } from '../system/exec.js';
+import { legacyForwardChains, observeRuleset, type Ruleset, type RulesetRule } from './host-settings.js';
+
+export interface DroppingChain {
+  /** As `inet filter forward`, or, of iptables-legacy, the program. */
+  readonly name: string;
+  readonly kind: 'nft' | 'legacy';
+  /** Links, as the chain writes them, from which and to which it accepts everything. */
+  readonly from: readonly string[];
+  readonly to: readonly string[];
+}
+
+/** Returns the forward chains that drop packets that no rule accepts. Throws ToolOutputError. */
+export async function droppingChains(exec: Exec): Promise<DroppingChain[]> {
+  const legacy = (await legacyForwardChains(exec)).flatMap(({ tool, text }) => droppingLegacy(tool, text) ?? []);
+  return [...droppingIn(await observeRuleset(exec)), ...legacy];
+}
 
 type Statements = RulesetRule['expr'];
 
 /** Returns those of nftables; those of iptables-nft are among them. */
-export function droppingIn({ chains, rules: all }: Ruleset): DroppingChain[] {
+function droppingIn({ chains, rules: all }: Ruleset): DroppingChain[] {
   return chains.flatMap((chain): DroppingChain[] => {
     if (chain.hook !== 'forward' || chain.family === 'bridge' || chain.table === TABLE) return [];
     const rules = all.filter((

@@ -1,6 +1,5 @@
-/**
- * The lines of `ip monitor` and `bridge monitor` as link changes.
- */
+/** The changes of links and VLANs that `ip monitor` and `bridge monitor` report, line by line. */
+import type { Follow } from '../system/follow.js';
 import type { VidRange } from '../values/vlan.js';
 
 /** What a line of `ip -o -d monitor link` or `bridge monitor link vlan` says. */
@@ -15,6 +14,33 @@ export interface LinkChange {
 }
 
 export const GONE = 'Deleted ';
+
+export interface Monitor {
+  readonly tool: string;
+  readonly args: readonly string[];
+  readonly read: (line: string) => LinkChange | undefined;
+}
+
+export const MONITORS: readonly Monitor[] = [
+  { tool: 'ip', args: ['-o', '-d', 'monitor', 'link'], read: readLinkLine },
+  // libvirt's live change of a port's VLANs, and an admin's, without any change of the link (Linux 5.7, iproute2 5.8).
+  // Into a pipe it says nothing of VLANs until something of links follows, as it does after each change of a port's;
+  // with -o nothing at all (iproute2 6.1, 6.15: bridge/vlan.c does not flush, and -o takes its newline away).
+  { tool: 'bridge', args: ['monitor', 'link', 'vlan'], read: readVlanLine },
+];
+
+/** Returns whether a line on standard error reports that the kernel dropped messages (ENOBUFS). */
+export function reportsLoss(line: string): boolean {
+  return /receive error|truncated/i.test(line);
+}
+
+/** Calls `onLink` for every link that is there. */
+export function listLinks(follow: Follow, onLink: (link: LinkChange) => void): void {
+  follow({ tool: 'ip', args: ['-o', '-d', 'link', 'show'] }, (line, from) => {
+    const link = from === 'out' ? readLinkLine(line) : undefined;
+    if (link !== undefined) onLink(link);
+  });
+}
 
 /** Returns what a line of `ip -o -d monitor link` says; undefined: nothing. */
 export function readLinkLine(line: string): LinkChange | undefined {

@@ -1,0 +1,5 @@
+/** The one list of the kinds for whose sake `doctor` examines the host. */
+import type { KindHealth } from './attached.js';
+import { bridgeHealth } from './vlan-bridge/health.js';
+
+export const HEALTH: readonly KindHealth[] = [bridgeHealth];

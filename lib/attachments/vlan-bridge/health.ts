@@ -1,0 +1,41 @@
+/** What `doctor` says of the bridges of one VLAN that guestwire makes: whether their parents can carry the VLAN. */
+import { bridgeNamed, type OneVlan } from '../../config/bridge-tables.js';
+import type { Observation } from '../../kernel/observation.js';
+import { quote } from '../../values/quote.js';
+import { distinct, type Ill, type KindHealth, type NamedBridges } from '../attached.js';
+import { isOf } from './check.js';
+
+export const bridgeHealth: KindHealth = {
+  makes: (config, bridge) => bridgeNamed(config, bridge)?.made !== undefined,
+  scope: (bridges) => {
+    const parents = distinct(madeOf(bridges).map(({ parent }) => parent));
+    return { links: parents, subinterfaces: parents.length > 0 };
+  },
+  furtherScope: (_, { links }) => ({ links: distinct([...links.values()].map(({ master }) => master)) }),
+  ills: (bridges, observation) => madeOf(bridges).flatMap((bridge) => illsOf(bridge, observation)),
+};
+
+interface Made extends OneVlan {
+  readonly name: string;
+}
+
+function madeOf({ config, names }: NamedBridges): Made[] {
+  return names.flatMap((name) => {
+    const made = bridgeNamed(config, name)?.made;
+    return made === undefined ? [] : [{ name, ...made }];
+  });
+}
+
+function illsOf({ name, vid, parent }: Made, { links, subinterfaces }: Observation): Ill[] {
+  const why = `guests on bridge ${quote(name)} do not start`;
+  const ill = (what: string, cure: string): Ill => ({ severity: 'error', what, why, cure });
+  const facts = links.get(parent);
+  if (facts === undefined) return [ill(`parent ${quote(parent)} of bridge ${quote(name)} does not exist`, `parent = "..." in [bridge] of the host config, or ip link add ${parent} ...`)];
+  const { up, master = '' } = facts;
+  const stray = subinterfaces.find((sub) => isOf({ vid, parent }, sub) && sub.master !== name)?.ifname;
+  return [
+    ...(up ? [] : [ill(`parent ${quote(parent)} of bridge ${quote(name)} is down`, `ip link set dev ${parent} up`)]),
+    ...(links.get(master)?.bridge?.filtering === true ? [ill(`parent ${quote(parent)} of bridge ${quote(name)} is a port of ${quote(master)}, which filters VLANs`, `bridge vlan add dev ${master} vid ${vid} self && bridge vlan add dev ${parent} vid ${vid}, and parent = "${master}" in the host config`)] : []),
+    ...(stray === undefined ? [] : [ill(`sub-interface ${quote(stray)} is not a port of bridge ${quote(name)}`, `ip link set dev ${stray} master ${name} (its addresses stop working; move them first), or remove the sub-interface if the host does not use it`)]),
+  ];
+}
