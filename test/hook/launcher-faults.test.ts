@@ -5,20 +5,26 @@
  * that may not fail fails: libvirt would kill a running guest.
  */
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { afterAll, beforeAll, beforeEach, describe, expect } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
+import { type Call, type Ended, hookAll } from '../places/hook-batch.js';
 import {
   bridgeNic, domainXml, DONE, entriesOf, type HookArgs, type Outcome, PLAIN, routedWish,
   UUID,
 } from '../places/hook-run.js';
 import { type NodelessHost, openNodelessHost } from '../places/nodeless-host.js';
-import { bound } from '../tiers/bound.js';
+import { bound, isLong } from '../tiers/bound.js';
 
 const NEEDED = ['root', 'netns'] as const;
 const hookTest = testWith(...NEEDED);
 
 let host: NodelessHost;
-beforeAll(async () => { if (canRun(...NEEDED)) host = await openNodelessHost(); });
+let usual: string;
+beforeAll(async () => {
+  if (!canRun(...NEEDED)) return;
+  host = await openNodelessHost();
+  usual = host.tools({});
+});
 afterAll(() => { if (canRun(...NEEDED)) host.close(); });
 beforeEach(() => {
   if (!canRun(...NEEDED)) return;
@@ -37,34 +43,71 @@ const ASKING: readonly (readonly [guest: string, xml: string])[] = [
 ];
 const STARTS = ['migrate', 'prepare', 'start'] as const;
 const MAY_NOT_FAIL = ['started', 'reconnect', 'stopped', 'release'] as const;
+const OPERATIONS = [...STARTS, ...MAY_NOT_FAIL];
+const EXITS = ['0', '1', 'kill'] as const;
 
-type Fault = Pick<HookArgs, 'path' | 'through' | 'within' | 'env'>;
+type Fault = Pick<HookArgs, 'path' | 'through'>;
 
-/** Expects of one operation of a guest that asks for wiring that node has it, or that the guest does not start. */
-async function expectClosed(fault: Fault, { guest, xml, operation }: Omit<HookArgs, 'path'> & { guest: string }) {
-  const outcome = await host.hook({ ...fault, guest, xml, operation });
+/** The tier `long` has every operation of every guest under every fault, with every end of node. */
+function allCalls(exits: readonly string[]): Call[] {
+  return OPERATIONS.flatMap((operation) => [...ASKING, ['plain', PLAIN] as const].flatMap(([guest, xml]) =>
+    exits.map((exit) => ({ operation, guest, xml, exit }))));
+}
+
+/**
+ * The other tiers have each operation of one guest that asks and of the plain one, under every fault. The faults take
+ * turns with the guests and the ends of node, so that each pair of a fault, an operation, a guest and an end is there.
+ */
+function sampledCalls(exits: readonly string[], fault: number): Call[] {
+  return OPERATIONS.flatMap((operation, at) => {
+    const [guest, xml] = turn(ASKING, at + fault);
+    const round = at + Math.floor(fault / ASKING.length);
+    return [
+      { operation, guest, xml, exit: turn(exits, round) },
+      { operation, guest: 'plain', xml: PLAIN, exit: turn(exits, round + 1) },
+    ];
+  });
+}
+
+function turn<T>(list: readonly T[], at: number): T {
+  const found = list[at % list.length];
+  if (found === undefined) throw new Error('there is nothing to take turns with');
+  return found;
+}
+
+const callsFor = isLong ? allCalls : sampledCalls;
+
+/** Expects of a guest that asks for wiring that node has it, or that the guest does not start. */
+function expectClosed({ guest, operation, exit }: Call, { gotToNode, ...outcome }: Ended): void {
   const says = outcome.stderr.split('\n').some((line) => line.startsWith(`guestwire: guest '${guest}': `));
-  if (host.noted().length > 0 && outcome.status === 0) return;
-  expect({ guest, operation, ...outcome, says }).toMatchObject({ guest, operation, status: 1, stdout: '', says: true });
+  if (exit === '0' && gotToNode && outcome.status === 0) return;
+  expect({ guest, operation, exit, ...outcome, says })
+    .toMatchObject({ guest, operation, exit, status: 1, stdout: '', says: true });
 }
 
-async function expectRules(fault: Fault): Promise<void> {
-  for (const operation of STARTS) {
-    for (const [guest, xml] of ASKING) await expectClosed(fault, { guest, xml, operation });
-    const outcome = await host.hook({ ...fault, guest: 'plain', xml: PLAIN, operation });
-    expect({ operation, status: outcome.status, stdout: outcome.stdout }).toEqual({ operation, status: 0, stdout: '' });
+const isStart = ({ operation }: Call): boolean => STARTS.some((start) => start === operation);
+
+/** Expects it of these calls of starts, and of the others that they do not fail. */
+async function expectRules({ path = usual, through = [] }: Fault, calls: readonly Call[]): Promise<void> {
+  const starts = calls.filter(isStart);
+  const ended = await hookAll(host, path, starts.map((call) => ({ ...call, through })));
+  for (const [at, call] of starts.entries()) {
+    const outcome = turn(ended, at);
+    if (call.guest === 'plain') expectSuccess(call, outcome);
+    else expectClosed(call, outcome);
   }
-  await expectNoFailure(fault);
+  await expectNoFailure({ path, through }, calls);
 }
 
-async function expectNoFailure(fault: Fault): Promise<void> {
+async function expectNoFailure({ path = usual, through = [] }: Fault, calls: readonly Call[]): Promise<void> {
   host.write(`/run/guestwire/${UUID}.json`, '{}', 0o600);
-  for (const operation of MAY_NOT_FAIL) {
-    for (const [guest, xml] of [...ASKING, ['plain', PLAIN] as const]) {
-      const { status, stdout } = await host.hook({ ...fault, guest, xml, operation });
-      expect({ guest, operation, status, stdout }).toEqual({ guest, operation, status: 0, stdout: '' });
-    }
-  }
+  const others = calls.filter((call) => !isStart(call));
+  const ended = await hookAll(host, path, others.map((call) => ({ ...call, through })));
+  for (const [at, call] of others.entries()) expectSuccess(call, turn(ended, at));
+}
+
+function expectSuccess({ guest, operation, exit }: Call, { status, stdout }: Ended): void {
+  expect({ guest, operation, exit, status, stdout }).toEqual({ guest, operation, exit, status: 0, stdout: '' });
 }
 
 describe('a program of the launcher', () => {
@@ -72,19 +115,24 @@ describe('a program of the launcher', () => {
   const faults: Readonly<Record<string, string | null>> = {
     'is killed': 'die', 'fails': 'exit-with-3', 'is missing': null, 'passes nothing on': 'ignore-input',
   };
-  for (const program of programs) {
-    for (const [title, standIn] of Object.entries(faults)) {
-      if (program === 'timeout' && standIn === 'ignore-input') continue;
-      hookTest(`that ${title}: ${program}`, async () => {
-        const fault = { path: host.tools({ [program]: standIn }) };
-        await expectRules(fault);
-        for (const exit of ['1', 'kill']) {
-          host.write('/run/node.exit', exit);
-          await expectRules(fault);
-        }
-      });
-    }
+  const pairs = programs
+    .flatMap((program) => Object.entries(faults).map(([title, standIn]) => ({ program, title, standIn })))
+    .filter(({ program, standIn }) => program !== 'timeout' || standIn !== 'ignore-input');
+  for (const [at, { program, title, standIn }] of pairs.entries()) {
+    hookTest(`that ${title}: ${program}`, async () => {
+      await expectRules({ path: host.tools({ [program]: standIn }) }, callsFor(EXITS, at));
+    });
   }
+
+  test('is tried with each operation, guest and end of node', () => {
+    const calls = pairs.flatMap((_, at) =>
+      sampledCalls(EXITS, at).map(({ operation, guest, exit }) => [at, operation, guest, exit]));
+    const counts = [pairs.length, OPERATIONS.length, ASKING.length + 1, EXITS.length];
+    for (const [one, other] of [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]] as const) {
+      const seen = new Set(calls.map((call) => `${call[one]} ${call[other]}`));
+      expect(seen.size).toBe((counts[one] ?? 0) * (counts[other] ?? 0));
+    }
+  });
 
   hookTest('that is killed when it has read a part of the XML: the guest is judged by what libvirt keeps of it', async () => {
     const fault = { path: host.tools({ head: 'die-after' }) };
@@ -94,7 +142,7 @@ describe('a program of the launcher', () => {
     host.sh('mkdir -p /etc/libvirt /run/etc/qemu; mount --bind /run/etc /etc/libvirt');
     try {
       host.write('/etc/libvirt/qemu/plain.xml', PLAIN);
-      await expectRules(fault);
+      await expectRules(fault, callsFor(['0'], 0));
       expect(await host.hook({ ...start, xml: '' })).toEqual(DONE);
       host.write('/etc/libvirt/qemu/plain.xml', ASKING[0]?.[1] ?? '');
       expect(await host.hook({ ...start, ...fault }))
@@ -145,15 +193,14 @@ describe('without a process left', () => {
   beforeAll(() => { group = canRun('root') ? pidsGroup() : undefined; });
   afterAll(() => { if (group !== undefined) rmdirSync(group); });
 
-  const within = (): Fault => ({ within: ['/bin/sh', '-c', `echo $$ >${group ?? ''}/cgroup.procs && exec "$@"`, 'sh'] });
+  /** The mount namespace of the host has no control groups; that of jest has. */
+  const within = (): Fault => ({ through: ['/bin/sh', '-c', `echo $$ >/proc/${process.pid}/root${group ?? ''}/cgroup.procs && exec "$@"`, 'sh'] });
 
   for (const most of [1, 2, 3, 4, 5, 6]) {
     hookTest(`beside ${most - 1}`, async () => {
       if (group === undefined) throw new Error('no pids controller here');
       writeFileSync(`${group}/pids.max`, String(most));
-      await expectRules(within());
-      host.write('/run/node.exit', '1');
-      await expectRules(within());
+      await expectRules(within(), callsFor(['0', '1'], most));
     });
   }
 
@@ -178,17 +225,16 @@ describe('without a process left', () => {
 describe('without an open file left', () => {
   // dash itself reads a script through file 10, so with fewer it does not begin to read this one. With 11 it cannot
   // print its message.
+  const limited = (most: number): Fault => ({ through: ['/usr/bin/prlimit', `--nofile=${most}`] });
+
   hookTest('beside 11, no operation fails that may not', async () => {
-    await expectNoFailure({ through: ['/usr/bin/prlimit', '--nofile=11'] });
+    await expectNoFailure(limited(11), callsFor(['0'], 0));
   });
 
   for (const most of [12, 13, 14]) {
     hookTest(`beside ${most}`, async () => {
-      const limited = { through: ['/usr/bin/prlimit', `--nofile=${most}`] };
-      for (const operation of STARTS) {
-        for (const [guest, xml] of ASKING) await expectClosed(limited, { guest, xml, operation });
-      }
-      await expectNoFailure(limited);
+      const calls = callsFor(['0'], most).filter((call) => !isStart(call) || call.guest !== 'plain');
+      await expectRules(limited(most), calls);
     });
   }
 });

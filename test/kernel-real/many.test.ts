@@ -1,5 +1,5 @@
-// @tier kernel
-/** Fifty routed guests on one host: what one costs does not grow with them, and nothing of them stays. */
+// @tier kernel long
+/** Many routed guests on one host: all are in one routing table, and nothing of them stays. */
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -7,10 +7,11 @@ import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { metadata, nic } from '../fakes/guest-xml.js';
 import { testWith } from '../places/capability.js';
 import { type Netns, openNetns } from '../places/netns.js';
+import { isLong } from '../tiers/bound.js';
 
 const kernelTest = testWith('root', 'netns');
 const DONE = { status: 0, stdout: '', stderr: '' };
-const GUESTS = Array.from({ length: 50 }, (_, n) => n + 1);
+const GUESTS = Array.from({ length: isLong ? 50 : 12 }, (_, n) => n + 1);
 
 let netns: Netns;
 let dir: string;
@@ -39,15 +40,15 @@ function hook(operation: string, n: number): { status: number | null; stdout: st
 
 const routed = (): string[] => netns.sh('ip route show table all proto 117').trim().split('\n').filter(Boolean);
 
-describe('fifty routed guests', () => {
+describe(`${GUESTS.length} routed guests`, () => {
   kernelTest('start, are all in the one routing table, and stop without a trace', () => {
     const before = netns.dump();
     for (const n of GUESTS) for (const operation of ['prepare', 'start']) expect(hook(operation, n)).toEqual(DONE);
     expect(routed().filter((route) => !route.includes(' via ')).map((route) => route.split(' ', 1)[0]).sort())
       .toEqual(GUESTS.flatMap((n) => [`192.0.2.${n}`, `2001:db8:0:10::${n.toString(16)}`]).sort());
-    expect(readdirSync(join(dir, 'state'))).toHaveLength(50);
+    expect(readdirSync(join(dir, 'state'))).toHaveLength(GUESTS.length);
     const wired = netns.dump();
-    expect(hook('reconnect', 25)).toEqual(DONE);
+    expect(hook('reconnect', GUESTS.length / 2)).toEqual(DONE);
     expect(netns.dump()).toBe(wired);
     for (const n of GUESTS) for (const operation of ['stopped', 'release']) expect(hook(operation, n)).toEqual(DONE);
     expect(netns.dump()).toBe(before);

@@ -5,7 +5,8 @@
  */
 import { spawn } from 'node:child_process';
 import {
-  chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync,
+  chmodSync, constants, copyFileSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -78,7 +79,7 @@ export async function openHookHost(): Promise<HookHost> {
     return path;
   };
   const usual = tools({});
-  const dump = (): string => netns.dump() + netns.sh(DUMP);
+  const dump = (): string => netns.dump() + netns.sh(DUMP) + filesIn(outside('/run'));
   await settled(dump);
   return {
     ...netns,
@@ -113,12 +114,19 @@ const HOST = `
   ip link set vnet0 master br0
   ip link set br0 up`;
 
-/** Prints /run without the lock file, which stays and names its last holder. */
-const DUMP = `
-  bridge -details link
-  ip neighbour show proxy
-  find /run -path /run/tools -prune -o ! -type d ! -name guestwire.lock -printf '%M %U %p\\n' | sort
-  find /run -name '*.json' -exec cat {} +`;
+/** What the kernel holds besides what {@link Netns.dump} prints. */
+const DUMP = 'bridge -details link; ip neighbour show proxy';
+
+/** Returns /run without the stand-ins, without the calls of hook-batch.ts and without the lock file, which stays. */
+function filesIn(run: string): string {
+  const files = readdirSync(run, { recursive: true, encoding: 'utf8' })
+    .filter((name) => !/^(tools|calls)(\/|$)/.test(name) && name !== 'guestwire.lock').sort();
+  return files.map((name) => {
+    const { mode, uid } = lstatSync(`${run}/${name}`);
+    if ((mode & constants.S_IFMT) === constants.S_IFDIR) return '';
+    return `${mode.toString(8)} ${uid} /run/${name}\n${name.endsWith('.json') ? readFileSync(`${run}/${name}`, 'utf8') : ''}`;
+  }).join('');
+}
 
 /** The kernel tells links of their carrier in its own time. */
 async function settled(dump: () => string): Promise<void> {

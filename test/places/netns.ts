@@ -43,14 +43,22 @@ export async function openNetns(): Promise<Netns> {
     target,
     sh,
     run,
-    // Without what the kernel does in its own time: duplicate address detection, multicast routes, timers.
-    dump: () => sh(`
-      ip -oneline link | sed 's/ \\\\ .*//'
-      ip -oneline address | sed 's/ tentative//; s/\\\\.*//'
-      ip route show table all | grep -v '^multicast ff00' | sed 's/ expires [0-9]*sec//'
-      grep . $(find /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf -name accept_ra -o -name forwarding -o -name disable_ipv6 | sort)`),
+    dump: () => sh(DUMP).split('\n').flatMap(lasting).join('\n'),
     close: () => { process.kill(Number(target), 'SIGKILL'); },
   };
+}
+
+/** One run of ip answers all that it knows: tests dump a host hundreds of times. */
+const DUMP = `
+  printf '%s\\n' link address 'route show table all' | ip -oneline -batch -
+  grep . /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv[46]/conf/*/forwarding /proc/sys/net/ipv6/conf/*/disable_ipv6`;
+
+/** Drops what the kernel does in its own time: duplicate address detection, multicast routes, timers. */
+function lasting(line: string): string[] {
+  if (line.startsWith('multicast ff00')) return [];
+  if (/^\d+: \S+: </.test(line)) return [line.replace(/ \\ .*/, '')];
+  if (/^\d+: /.test(line)) return [line.replace(' tentative', '').replace(/\\.*/, '')];
+  return [line.replace(/ expires \d*sec/, '')];
 }
 
 /** --kill-child makes unshare fork: its child is the one inside. */

@@ -1,7 +1,11 @@
-/** What the tier `long` takes seriously and the others do not: bounds of time, and how often chance is asked. */
+/**
+ * What the tier `long` takes seriously and the others do not: bounds of time, how often chance is asked, and products
+ * of many factors.
+ */
 import { appendFileSync } from 'node:fs';
 
-const isLong = process.env['GUESTWIRE_TIER'] === 'long';
+/** Whether this is the tier `long`, which goes through all of what the other tiers sample. */
+export const isLong = process.env['GUESTWIRE_TIER'] === 'long';
 
 /**
  * Returns how long something may take that takes no longer than this on a quiet machine, in the same unit. The tier

@@ -1,0 +1,75 @@
+/**
+ * Many calls of the launcher from one shell inside a host's namespaces. A call of `host.hook` forks jest and runs
+ * nsenter and env first, and they take as long as a launcher that ends without node.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { HookHost, Outcome } from './hook-run.js';
+
+export interface Call {
+  readonly operation: string;
+  readonly guest: string;
+  /** Text without a NUL: a shell variable holds it. */
+  readonly xml: string;
+  /** What the stand-in of nodeless-host.ts does as node; what /run/node.exit says unless given. */
+  readonly exit?: string;
+  /** In front of the launcher: another shell, a limit. */
+  readonly through?: readonly string[];
+}
+
+export interface Ended extends Outcome {
+  /** Whether the stand-in ran as node. */
+  readonly gotToNode: boolean;
+}
+
+/** As `runHook` of hook-run.ts cleans it. */
+const ENVIRONMENT = ['LC_ALL=C', 'HOME=/root', 'GUESTWIRE_CONFIG=/run/config.toml'];
+
+/** XML, exit of node and PATH, then the words of the launcher. The XML comes through a pipe, as from libvirt. */
+const FUNCTION = `
+call() {
+	xml=$1 exit=$2 path=$3 count=$((count + 1))
+	shift 3
+	[ -z "$exit" ] || echo "$exit" >/run/node.exit
+	printf '%s' "$xml" 2>/dev/null | { export PATH="$path"; exec "$@" >/run/calls/$count.out 2>/run/calls/$count.err; }
+	echo $? >/run/calls/$count.status
+	[ ! -s /run/node.log ] || { : >/run/calls/$count.node; : >/run/node.log; }
+}
+count=0
+cd /
+`;
+
+/** Runs the calls one after another with this PATH, one that `host.tools` returned. */
+export async function hookAll(host: HookHost, path: string, calls: readonly Call[]): Promise<Ended[]> {
+  const dir = host.outside('/run/calls');
+  rmSync(dir, { recursive: true, force: true });
+  mkdirSync(dir);
+  writeFileSync(`${dir}/script`, FUNCTION + calls.map((call) => lineOf(path, call)).join(''));
+  await runScript(host.target);
+  rmSync(host.outside('/run/node.log'), { force: true });
+  return calls.map((_, index) => {
+    const read = (what: string): string => readFileSync(`${dir}/${index + 1}.${what}`, 'utf8');
+    const gotToNode = existsSync(`${dir}/${index + 1}.node`);
+    return { status: Number(read('status')), stdout: read('out'), stderr: read('err'), gotToNode };
+  });
+}
+
+function lineOf(path: string, { operation, guest, xml, exit = '', through = [] }: Call): string {
+  const end = operation === 'stopped' || operation === 'release' ? 'end' : 'begin';
+  const words = [xml, exit, path, ...through, '/run/checkout/hooks/qemu', guest, operation, end, '-'];
+  return `call ${words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ')}\n`;
+}
+
+/** Without a limit of its own: jest has one. */
+function runScript(target: string): Promise<void> {
+  const clean = ['/usr/bin/env', '-i', 'PATH=/usr/bin:/bin', ...ENVIRONMENT];
+  const words = ['--net', '--mount', '--target', target, '--wd=/', ...clean, '/bin/sh', '/run/calls/script'];
+  return new Promise((done, fail) => {
+    const child = spawn('nsenter', words, { stdio: ['ignore', 'ignore', 'inherit'] });
+    child.once('error', fail);
+    child.once('exit', (code) => {
+      if (code === 0) done();
+      else fail(new Error(`the shell of the calls ended with ${String(code)}`));
+    });
+  });
+}
