@@ -2,7 +2,7 @@
 // Changes nothing. Needs root, because nftables shows its rules only to root.
 import process from 'node:process';
 import {
-  deriveAttachments, describe, exec, GuestwireError, hostFrom, loadConfig, parseDomain, pastOf, planWiring, settingsFrom,
+  deriveAttachments, describeOperation, exec, GuestwireError, hostFrom, loadConfig, parseDomain, pastOf, planWiring, settingsFrom,
 } from 'guestwire';
 import { connect } from 'guestwire/libvirt';
 
@@ -24,7 +24,7 @@ async function look(ref) {
     const attachments = deriveAttachments(domain, loadConfig(settings.config), console.warn);
     const request = { guest: { name: ref.name, uuid: ref.uuid }, attachments, fresh: false, incoming: false };
     const { operations } = await planWiring(host, request, pastOf(host, ref.uuid));
-    console.log(ref.name, operations.length === 0 ? 'is exact' : `lacks: ${operations.map((operation) => describe(operation)).join(', ')}`);
+    console.log(ref.name, operations.length === 0 ? 'is exact' : `lacks: ${operations.map((operation) => describeOperation(operation)).join(', ')}`);
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
     console.log(ref.name, error.message);

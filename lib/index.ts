@@ -22,8 +22,8 @@ export { type HookCall, type HookResult, runHook } from './hook/contract.js';
 export { createJournal, type Entry, type Journal } from './journal/journal.js';
 export { createKernel, type Kernel } from './kernel/kernel.js';
 export { acquireLock, type Lock } from './system/lock.js';
-export type { VethWish } from './intent/veth.js';
-export { type NicIntent, readMetadata } from './domain/metadata.js';
+export type { VethWords } from './intent/veth.js';
+export { type NicMetadata, readMetadata } from './domain/metadata.js';
 export { formatMetadata } from './domain/metadata-writer.js';
 export { desiredState, observedState } from './attachments/state.js';
 export type { NetObject, NetState } from './state/netstate.js';
@@ -38,4 +38,4 @@ export { planWiring, release, releaseRunning, unwire, wire, wireAll } from './re
 export type { StartMode, Wanted, WireRequest } from './reconcile/request.js';
 export { type Settings, settingsFrom } from './config/paths.js';
 export { formatMembership, type VlanMember, vlanMembership } from './values/vlan.js';
-export { describe } from './state/words.js';
+export { describeOperation } from './state/words.js';

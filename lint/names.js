@@ -1,4 +1,6 @@
-/** Names of files in kebab-case: parts of lower-case letters and digits, joined by dashes. */
+/** Names of files in kebab-case: parts of lower-case letters and digits, joined by dashes; and exported names. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { filesBelow } from './program.js';
 
 const FOLDERS = ['lib', 'hooks', 'test', 'bench', 'lint'];
@@ -19,4 +21,23 @@ export function wrongNames(root) {
     const isRight = (KEBAB.test(file) || ALLOWED.has(file)) && folders.every((folder) => FOLDER.test(folder));
     return isRight ? [] : [`${path}: write the name in kebab-case, as in 'host-config.ts'`];
   });
+}
+
+const DECLARATION = /^export (?:async )?(?:function|const|class|interface|type) (\w+)/gm;
+
+/**
+ * Returns a sentence for each name that two files of lib/ or hooks/ export: one word means one thing.
+ * @param {string} root
+ * @returns {string[]}
+ */
+export function doubleNames(root) {
+  /** @type {Map<string, string[]>} */
+  const places = new Map();
+  for (const path of ['lib', 'hooks'].flatMap((folder) => filesBelow(root, folder)).filter((name) => name.endsWith('.ts'))) {
+    for (const [, name = ''] of readFileSync(join(root, path), 'utf8').matchAll(DECLARATION)) {
+      places.set(name, [...places.get(name) ?? [], path]);
+    }
+  }
+  return [...places].filter(([, files]) => files.length > 1)
+    .map(([name, files]) => `'${name}' is exported by ${files.join(' and ')}: give each thing its own name`);
 }

@@ -6,7 +6,7 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { checkBranches, findBranches } from './branches.js';
 import { checkEnglish, listBanned } from './english.js';
-import { wrongNames } from './names.js';
+import { doubleNames, wrongNames } from './names.js';
 import { checkWidth, findWide } from './width.js';
 
 const top = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -16,7 +16,7 @@ const LISTS = {
   branches: (root) => findBranches(root).map(({ file, line, family, form }) => `${file}:${line} ${family} ${form}`),
   english: listBanned,
   width: (root) => [...findWide(root).values()].flat(),
-  names: wrongNames,
+  names: (root) => [...wrongNames(root), ...doubleNames(root)],
 };
 
 const [option, name = ''] = process.argv.slice(2);
@@ -24,7 +24,7 @@ const list = LISTS[name];
 if (option === undefined || option === '--update') {
   const place = { root: top, update: option === '--update' };
   const reports = [checkBranches(place), checkEnglish(place), checkWidth(place)];
-  const problems = [...reports.flatMap((report) => report.problems), ...wrongNames(top)];
+  const problems = [...reports.flatMap((report) => report.problems), ...wrongNames(top), ...doubleNames(top)];
   for (const note of reports.flatMap((report) => report.notes)) console.log(note);
   for (const problem of problems) console.error(problem);
   process.exitCode = problems.length > 0 ? 1 : 0;

@@ -18,13 +18,13 @@ import { hostFrom, listHoldings, readEntry } from '../reconcile/host.js';
 import { survey, tasksOf } from '../survey/survey.js';
 import { bugReport } from '../values/quote.js';
 import type { Concerns } from './concerns.js';
-import { createWork, type Reason, type Work } from './queue.js';
+import { createWork, type WorkReason, type Work } from './queue.js';
 import { createTurns } from './turns.js';
 
 export interface Guests {
   /** The connection to ask from now on; undefined: libvirt is not connected. */
   readonly use: (libvirt: Connection | undefined) => void;
-  readonly want: (uuid: string, reason: Reason) => void;
+  readonly want: (uuid: string, reason: WorkReason) => void;
   /** libvirt said something of this guest. */
   readonly hear: (domain: DomainRef) => void;
   /** libvirt said something of a network: what hangs on it is looked at. */

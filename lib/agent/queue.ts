@@ -19,10 +19,10 @@ export interface WorkOptions {
  * 'afresh': the wanted state may have changed, so the pause ends. 'again': the kernel changed, perhaps by the failing
  * run itself, so the pause stays.
  */
-export type Reason = 'afresh' | 'again';
+export type WorkReason = 'afresh' | 'again';
 
 export interface Work {
-  readonly want: (key: string, reason: Reason) => void;
+  readonly want: (key: string, reason: WorkReason) => void;
   /** Takes no more, and resolves when what runs has ended. */
   readonly stop: () => Promise<void>;
   /** How many guests wait or are worked on. */
@@ -33,7 +33,7 @@ interface Item {
   timer: NodeJS.Timeout | undefined;
   phase: 'waits' | 'pauses' | 'queued' | 'runs';
   /** Asked for while it ran. */
-  next: Reason | undefined;
+  next: WorkReason | undefined;
   failures: number;
 }
 
@@ -58,7 +58,7 @@ export function createWork(options: WorkOptions): Work {
   };
 }
 
-function want(state: State, key: string, reason: Reason): void {
+function want(state: State, key: string, reason: WorkReason): void {
   if (state.over) return;
   const item = state.items.get(key) ?? { timer: undefined, phase: 'waits', next: undefined, failures: 0 };
   const isNew = !state.items.has(key);

@@ -14,7 +14,7 @@ export interface OtherGuest {
   readonly attachments: readonly (Attachment | Placed)[];
 }
 
-export interface HostFacts extends Pick<Surroundings, 'observation'> {
+export interface CheckFacts extends Pick<Surroundings, 'observation'> {
   readonly others: readonly OtherGuest[];
   /** What the guest's earlier run wired. */
   readonly recorded: readonly (Attachment | Placed)[];
@@ -28,7 +28,7 @@ export interface HostFacts extends Pick<Surroundings, 'observation'> {
  */
 export function preflight(
   guest: string, attachments: readonly Attachment[],
-  { observation, others, recorded, guestName = () => undefined, isUnfinished = () => false }: HostFacts,
+  { observation, others, recorded, guestName = () => undefined, isUnfinished = () => false }: CheckFacts,
 ): void {
   const own = [...attachments, ...recorded].flatMap((one) => {
     const routing = routingOf(one);

@@ -13,7 +13,7 @@ import { assertIfname } from '../values/ifname.js';
 import { quote } from '../values/quote.js';
 import { claimsOf, madeOf, namesOf } from './attachment.js';
 import { ALL_KINDS, type Attachment } from './kinds.js';
-import { type Intent, wishesOf } from './sources.js';
+import { type Intent, intentsOf } from './sources.js';
 
 /**
  * Returns the attachment of each NIC that a source mentions, in document order. Throws DomainXmlError,
@@ -22,7 +22,7 @@ import { type Intent, wishesOf } from './sources.js';
  */
 export function deriveAttachments(domain: Domain, config: HostConfig, onStray?: OnStray): Attachment[] {
   return about({ guest: domain.name }, guestLabel(domain.name), () => {
-    const attachments = wishesOf(domain, config, onStray).map((intent) => {
+    const attachments = intentsOf(domain, config, onStray).map((intent) => {
       const { index: nic, mac, target } = intent.nic;
       return about({ guest: domain.name, nic, mac, link: target.dev }, nicLabel(domain.name, intent.nic), () =>
         attach(domain, config, intent));

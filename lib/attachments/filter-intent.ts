@@ -11,7 +11,7 @@ import {
 import type { Own } from '../values/address.js';
 
 /** What each source says; a source that says nothing is undefined. */
-export interface FilterWish {
+export interface FilterSources {
   readonly metadata: FilterWords | undefined;
   readonly filterref: FilterWords | undefined;
   /** The host's table for this guest. */
@@ -22,7 +22,7 @@ export interface FilterWish {
  * Returns whether metadata or host config asks for something that needs a VLAN or a routed link. A `<filterref>` does
  * not count.
  */
-export function asksForFilters({ metadata, guest }: FilterWish): boolean {
+export function asksForFilters({ metadata, guest }: FilterSources): boolean {
   return metadata !== undefined || guest !== undefined;
 }
 
@@ -40,7 +40,7 @@ const DEFAULT_PROFILE: Profile = 'isolated';
  * NIC goes.
  */
 export function guardedBy(
-  where: string, wish: FilterWish,
+  where: string, wish: FilterSources,
   { config, permit }: { readonly config: HostConfig; readonly permit: TrustPermit | undefined },
 ): { readonly trust?: Trust; readonly logged?: true } {
   const trust = trustOf(where, wish, permit);
@@ -49,7 +49,9 @@ export function guardedBy(
 }
 
 /** What the host's own table grants needs no leave: it is the host that grants it. */
-function trustOf(where: string, { metadata, guest }: FilterWish, permit: TrustPermit | undefined): Trust | undefined {
+function trustOf(
+  where: string, { metadata, guest }: FilterSources, permit: TrustPermit | undefined,
+): Trust | undefined {
   const refused = TRUST_WORDS.find((word) =>
     metadata?.trust?.[word] === true && guest?.trust?.[word] !== true && permit?.words.has(word) === false);
   if (refused !== undefined && permit !== undefined) {
@@ -64,7 +66,7 @@ function definedOf(words: FilterWords['trust']): Partial<Trust> {
 }
 
 /** Returns the addresses that a VLAN port declares. */
-export function declaredBy({ metadata, filterref, guest }: FilterWish): { readonly declared?: readonly Own[] } {
+export function declaredBy({ metadata, filterref, guest }: FilterSources): { readonly declared?: readonly Own[] } {
   const declared = metadata?.ips ?? filterref?.ips ?? guest?.ips;
   return declared === undefined ? {} : { declared };
 }
@@ -73,7 +75,7 @@ export function declaredBy({ metadata, filterref, guest }: FilterWish): { readon
  * Returns the policy of a VLAN port: unless its own words say otherwise, its VLANs decide. Throws UnsupportedError for
  * the word that no bridge can honour.
  */
-export function portPolicyBy(where: string, wish: FilterWish, name: string): Policy {
+export function portPolicyBy(where: string, wish: FilterSources, name: string): Policy {
   const policy = { ...profileOf(wish, 'open'), ...whomOf(wish, name), offers: { dhcp: false, dns: [] } };
   const toHost = policy.allows.find(({ peers }) => peers.some(({ kind }) => kind === 'host'));
   if (toHost === undefined) return policy;
@@ -82,7 +84,7 @@ export function portPolicyBy(where: string, wish: FilterWish, name: string): Pol
 
 /** Returns the policy of a routed link. Throws UnsupportedError for addresses that are said in the wrong place. */
 export function policyBy(
-  where: string, wish: FilterWish, { config, name }: { readonly config: HostConfig; readonly name: string },
+  where: string, wish: FilterSources, { config, name }: { readonly config: HostConfig; readonly name: string },
 ): Policy {
   const { metadata, guest } = wish;
   if (metadata?.ips !== undefined) throw new UnsupportedError(`${where}: <gw:ip> is outside <gw:routed>: move it into <gw:routed>`);
@@ -96,7 +98,7 @@ export function policyBy(
 
 const NO_ALLOWS: readonly Allow[] = [];
 
-function whomOf({ metadata, guest }: FilterWish, name: string): Pick<Policy, 'allows' | 'guest' | 'groups'> {
+function whomOf({ metadata, guest }: FilterSources, name: string): Pick<Policy, 'allows' | 'guest' | 'groups'> {
   return {
     allows: metadata?.allows ?? guest?.allows ?? NO_ALLOWS, guest: name,
     groups: metadata?.groups ?? guest?.groups ?? [],
@@ -104,7 +106,7 @@ function whomOf({ metadata, guest }: FilterWish, name: string): Pick<Policy, 'al
 }
 
 function profileOf(
-  { metadata, guest }: FilterWish, fallback: Profile, ofHost?: Profile,
+  { metadata, guest }: FilterSources, fallback: Profile, ofHost?: Profile,
 ): Pick<Policy, 'profile' | 'profileOrigin'> {
   const sources = [[metadata?.profile, 'its metadata'], [guest?.profile, '[guest] in the host config'], [
     ofHost, '[filter] in the host config',
@@ -114,7 +116,7 @@ function profileOf(
 }
 
 /** Returns the error for words on a NIC that is neither. */
-export function nowhereError(where: string, { metadata }: FilterWish): UnsupportedError {
+export function nowhereError(where: string, { metadata }: FilterSources): UnsupportedError {
   const source = metadata === undefined ? "'trust', 'allow', 'profile', 'log', 'groups' or 'ip' in [guest] of the host config" : '<gw:trust>, <gw:allow>, <gw:policy>, <gw:group> or <gw:ip>';
   return new UnsupportedError(`${where}: ${source} needs a VLAN or a routed link: add the <vlan> or <routed> of this NIC, or remove it`);
 }

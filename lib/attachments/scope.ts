@@ -2,7 +2,7 @@
 import { EMPTY_SCOPE, type Observation, type Scope } from '../kernel/observation.js';
 import { distinct } from './attached.js';
 import { type Attachment, kindOf, type Placed } from './kinds.js';
-import { familiesOf } from './wired.js';
+import { filterFamilies } from './wired.js';
 
 /** Returns what to ask for `wanted`, checks of the host included, and for `recorded`, which may only be given up. */
 export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attachment | Placed)[] = []): Scope {
@@ -10,7 +10,7 @@ export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attac
     ...wanted.map((one) => kindOf(one).scope(one, 'wanted')),
     ...recorded.map((one) => kindOf(one).scope(one, 'recorded')),
   ];
-  return { ...joined(parts), filters: familiesOf(recorded) };
+  return { ...joined(parts), filters: filterFamilies(recorded) };
 }
 
 /** Returns what to ask once `observation` is known: it costs more, and most attachments do not need it. */

@@ -5,13 +5,13 @@
 import { bridgeHeader, bridgeNamed, type OneVlan } from '../config/bridge-tables.js';
 import type { NicConfig } from '../config/guest-tables.js';
 import type { HostConfig } from '../config/host-config.js';
-import { header } from '../config/toml.js';
+import { tableHeader } from '../config/toml.js';
 import type { Domain, Nic } from '../domain/domain.js';
 import { wordsOfFilterref, wordsOfMetadata } from '../domain/filter-metadata.js';
 import { nicLabel } from '../domain/guest.js';
-import { type NicIntent, type OnStray, readMetadata, type RoutedIntent } from '../domain/metadata.js';
+import { type NicMetadata, type OnStray, readMetadata, type RoutedMetadata } from '../domain/metadata.js';
 import { ConflictError, DomainXmlError, locate, ValueError } from '../errors.js';
-import type { VethWish } from '../intent/veth.js';
+import type { VethWords } from '../intent/veth.js';
 import {
   type Address, asPrefix, assertRoutable, parseAddress, type Prefix, prefixOf, widthOf,
 } from '../values/address.js';
@@ -19,17 +19,17 @@ import { assertIfname } from '../values/ifname.js';
 import { quote } from '../values/quote.js';
 import { tableOf } from '../values/route-names.js';
 import { accessPort, formatMembership, type VlanMember, vlanMembership } from '../values/vlan.js';
-import { asksForFilters, type FilterWish } from './filter-intent.js';
+import { asksForFilters, type FilterSources } from './filter-intent.js';
 
 /** The intent for one NIC; at least one of the three is defined, or its filters are asked for. */
 export interface Intent {
   readonly nic: Nic;
   readonly vlan: readonly VlanMember[] | undefined;
   readonly isolated: boolean | undefined;
-  readonly routed: RoutedWish | undefined;
+  readonly routed: RoutedIntent | undefined;
   /** The bridge of one VLAN that the host config makes for the NIC. */
   readonly made: MadeBridge | undefined;
-  readonly filter: FilterWish;
+  readonly filter: FilterSources;
 }
 
 export interface MadeBridge extends OneVlan {
@@ -37,8 +37,8 @@ export interface MadeBridge extends OneVlan {
 }
 
 /** A routed link's addresses, and the prefixes behind it with their next hops. */
-export interface RoutedWish {
-  readonly veth?: VethWish | undefined;
+export interface RoutedIntent {
+  readonly veth?: VethWords | undefined;
   readonly addresses: readonly Address[];
   readonly routes: readonly { readonly to: Prefix; readonly via: Address }[];
   /** At most one of the two; neither: the host config's table. */
@@ -47,11 +47,11 @@ export interface RoutedWish {
 }
 
 /** Returns the intent of every NIC that a source mentions. Throws DomainXmlError or ConflictError. */
-export function wishesOf(domain: Domain, config: HostConfig, onStray?: OnStray): Intent[] {
+export function intentsOf(domain: Domain, config: HostConfig, onStray?: OnStray): Intent[] {
   const metadata = new Map(readMetadata(domain, onStray).map((intent) => [intent.mac, intent]));
   assertConfigured(domain, config, onStray);
   return domain.nics.flatMap((nic) => {
-    const intent = wishOf(domain, nic, { config, metadata });
+    const intent = intentOf(domain, nic, { config, metadata });
     return [
       intent.vlan, intent.isolated, intent.routed, intent.made,
     ].some((part) => part !== undefined) || (asksForFilters(intent.filter) && !mayComeYet(nic)) ? [intent] : [];
@@ -77,10 +77,10 @@ function assertConfigured({ name, nics }: Domain, config: HostConfig, onStray?: 
 
 interface Sources {
   readonly config: HostConfig;
-  readonly metadata: ReadonlyMap<string, NicIntent>;
+  readonly metadata: ReadonlyMap<string, NicMetadata>;
 }
 
-function wishOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Intent {
+function intentOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Intent {
   const where = nicLabel(domain.name, nic);
   const mine = nic.mac === undefined ? undefined : metadata.get(nic.mac);
   const guest = nic.mac === undefined ? undefined : config.guests.get(domain.name)?.get(nic.mac);
@@ -104,7 +104,9 @@ function wishOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Intent
     vlan, made,
     filter: filterOf(where, nic, { mine: mine?.filter, guest: guest?.filter, isPort: vlan !== undefined }),
     isolated: locate(DomainXmlError, where, () => isolatedOf(mine?.isolated)) ?? guest?.isolated,
-    routed: locate(DomainXmlError, where, () => (routed === undefined ? wishOfConfig(guest) : wishOfMetadata(routed))),
+    routed: locate(
+      DomainXmlError, where, () => (routed === undefined ? routedByConfig(guest) : routedByMetadata(routed)),
+    ),
   };
 }
 
@@ -114,8 +116,8 @@ function wishOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Intent
  */
 function filterOf(
   where: string, { filterref }: Nic,
-  { mine, guest, isPort }: { mine: NicIntent['filter']; guest: NicConfig['filter']; isPort: boolean },
-): FilterWish {
+  { mine, guest, isPort }: { mine: NicMetadata['filter']; guest: NicConfig['filter']; isPort: boolean },
+): FilterSources {
   const metadata = mine && locate(DomainXmlError, where, () => wordsOfMetadata(mine));
   const reads = isPort && metadata?.ips === undefined;
   return {
@@ -130,7 +132,7 @@ function madeBridge(where: string, { joins, source: { network } }: Nic, config: 
   const bridge = joins.kind === 'bridge' ? joins.bridge : named;
   const made = [bridge, named].map((name) => (name === undefined ? undefined : bridgeNamed(config, name)?.made));
   if (named !== undefined && named !== bridge && made.some((one) => one !== undefined)) {
-    throw new ConflictError(`${where}: network ${quote(network ?? '')} leads to bridge ${quote(bridge ?? '')}, and ${header(['network', network ?? ''])} of the host config says ${quote(named)}: make them equal`);
+    throw new ConflictError(`${where}: network ${quote(network ?? '')} leads to bridge ${quote(bridge ?? '')}, and ${tableHeader(['network', network ?? ''])} of the host config says ${quote(named)}: make them equal`);
   }
   const [one] = made;
   return one && bridge !== undefined ? { ...one, bridge } : undefined;
@@ -165,7 +167,7 @@ function isolatedOf(text: string | undefined): boolean | undefined {
   return text === 'yes';
 }
 
-function wishOfMetadata(routed: RoutedIntent): RoutedWish {
+function routedByMetadata(routed: RoutedMetadata): RoutedIntent {
   const addresses = routed.ips.map((ip) => {
     const address = parseAddress(ip.address);
     const whole = String(widthOf(address.family));
@@ -182,19 +184,19 @@ function wishOfMetadata(routed: RoutedIntent): RoutedWish {
     };
   });
   const table = routed.table === undefined ? undefined : tableOf(routed.table);
-  return { ...wish(addresses, routes, { table, vrf: routed.vrf }), veth: routed.veth };
+  return { ...routedIntent(addresses, routes, { table, vrf: routed.vrf }), veth: routed.veth };
 }
 
-function wishOfConfig(guest: NicConfig | undefined): RoutedWish | undefined {
+function routedByConfig(guest: NicConfig | undefined): RoutedIntent | undefined {
   return guest?.routed &&
-    { ...wish(guest.routed.addresses, guest.routed.routes, guest.routed), veth: guest.routed.veth };
+    { ...routedIntent(guest.routed.addresses, guest.routed.routes, guest.routed), veth: guest.routed.veth };
 }
 
-function wish(
+function routedIntent(
   addresses: readonly Address[],
   routes: readonly { readonly to: Prefix; readonly gateway: Address | undefined }[],
   { table, vrf }: { readonly table?: string | undefined; readonly vrf?: string | undefined },
-): RoutedWish {
+): RoutedIntent {
   if (addresses.length === 0) throw new ValueError('a routed link needs an address: add at least one <ip>');
   if (table !== undefined && vrf !== undefined) {
     throw new ValueError(`both table ${quote(table)} and VRF ${quote(vrf)} are given: a VRF has a table of its own, keep one of the two`);

@@ -14,7 +14,7 @@ const GUARD_FAMILIES: Readonly<Record<Guard['how'], readonly FilterFamily[]>> = 
 };
 
 /** Returns the families that these links need tables of. */
-export function familiesOf(links: readonly (Attachment | Placed)[]): FilterFamily[] {
+export function filterFamilies(links: readonly (Attachment | Placed)[]): FilterFamily[] {
   const needed = new Set(links.flatMap((one) => {
     const guard = guardOf(one);
     return guard === undefined ? [] : GUARD_FAMILIES[guard.how];

@@ -1,7 +1,7 @@
 /** `guestwire drops`: what the rules of a guest's filters met. */
 import { isNic } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
-import { familiesOf } from '../attachments/wired.js';
+import { filterFamilies } from '../attachments/wired.js';
 import { nicLabel } from '../domain/guest.js';
 import { HostError, UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
@@ -54,7 +54,7 @@ interface NicCount {
 }
 
 async function countsOf(io: Io, wired: readonly Wired[]): Promise<NicCount[]> {
-  const counts = await countersOf(io.exec, familiesOf(wired));
+  const counts = await countersOf(io.exec, filterFamilies(wired));
   return wired.flatMap((nic) =>
     counts.filter(({ chain }) => chain.endsWith(`_${nic.ifindex}`) && isNic(nic)).map((count) => ({ nic, count })));
 }

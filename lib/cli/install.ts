@@ -9,7 +9,7 @@ import { dropIns, type DropIns } from '../install/drop-ins.js';
 import { applyFileSet, type FileSet, type FileSpec } from '../install/file-set.js';
 import {
   assertSafeDirectory, BESIDE, BESIDE_DIR, findPlace, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN,
-  type Place, standingAt,
+  type InstallPlace, standingAt,
 } from '../install/layout.js';
 import { type InstallRecord, readRecord, recordFile } from '../install/record.js';
 import { type Consent, daemonKey, reloadDaemons } from '../install/reload.js';
@@ -124,7 +124,7 @@ async function installFiles(
 }
 
 interface Layout {
-  readonly place: Place;
+  readonly place: InstallPlace;
   readonly extra: DropIns;
 }
 
@@ -151,11 +151,11 @@ function fileSet(build: Build, { place, extra }: Layout, record: InstallRecord):
   };
 }
 
-function directoriesOf({ launcher }: Place): string[] {
+function directoriesOf({ launcher }: InstallPlace): string[] {
   return [LIBRARY_DIR, HOOKS_DIR, ...(launcher === BESIDE ? [BESIDE_DIR] : [])];
 }
 
-function recordFor(place: Place, extra: DropIns): InstallRecord {
+function recordFor(place: InstallPlace, extra: DropIns): InstallRecord {
   const earlier = readRecord();
   const made = [...directoriesOf(place), ...extra.directories].filter((directory) => lstatOf(directory) === undefined);
   const stays = earlier !== undefined && standingAt(place.launcher) === 'ours';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { settingsFrom } from '../config/paths.js';
 import { GuestwireError, UsageError } from '../errors.js';
 import { forOneRun, type Io } from '../guests/io.js';
-import { exec } from '../system/exec-async.js';
+import { execAsync } from '../system/exec-async.js';
 import { agent, watch } from './agent.js';
 import { check } from './check.js';
 import { cloudInit } from './cloud-init.js';
@@ -32,7 +32,7 @@ export function processIo(): Io {
     print: (text) => { process.stdout.write(`${text}\n`); },
     warn: (text) => { process.stderr.write(`guestwire: ${text}\n`); },
     settings: settingsFrom(process.env),
-    exec,
+    exec: execAsync,
     // https://no-color.org: whatever it says, unless it is empty.
     colours: process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '' && process.env['TERM'] !== 'dumb',
   });

@@ -7,9 +7,9 @@ import type { HostConfig } from '../config/host-config.js';
 import { agentLockOf } from '../config/paths.js';
 import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain/domain.js';
 import {
-  assertNic, domainWith, elementOf, type IntentChange, intentsIn, withChange, withoutNic,
+  assertNic, domainWith, elementOf, type MetadataChange, wholeMetadata, withChange, withoutNic,
 } from '../domain/metadata-edit.js';
-import type { NicIntent } from '../domain/metadata.js';
+import type { NicMetadata } from '../domain/metadata.js';
 import { DomainXmlError, GuestwireError, HostError, UsageError } from '../errors.js';
 import { assertFree } from '../guests/address-clash.js';
 import type { Io } from '../guests/io.js';
@@ -59,7 +59,7 @@ ${WHERE}`,
   operand: 'guest',
   run: async ({ values, positionals }, io) => {
     const { vlan, trunk, native, isolated, ip: ips, route: routes } = values;
-    const change: IntentChange = { vlan, trunk, native, isolated, ips, routes };
+    const change: MetadataChange = { vlan, trunk, native, isolated, ips, routes };
     // Told before libvirt is asked.
     withChange([], '', change);
     await edit(io, { ...targetOf(values, positionals), make: (intents, mac) => withChange(intents, mac, change) });
@@ -92,7 +92,7 @@ interface Target {
 }
 
 interface Edit extends Target {
-  readonly make: (intents: readonly NicIntent[], mac: string) => NicIntent[];
+  readonly make: (intents: readonly NicMetadata[], mac: string) => NicMetadata[];
 }
 
 function targetOf(
@@ -143,7 +143,7 @@ async function draft(
 ): Promise<string | undefined> {
   const config = io.config.read();
   const domain = parseDomain(await libvirt.domainXml(ref, { from: place === 'live' ? 'live' : 'inactive' }));
-  const intents = intentsIn(domain);
+  const intents = wholeMetadata(domain);
   // What is left of a NIC that was detached can be taken away, too.
   const nic = intents.some((intent) => intent.mac === mac.toLowerCase()) ? mac.toLowerCase() : assertNic(domain, mac);
   const changed = make(intents, nic);
@@ -159,13 +159,13 @@ interface Judging {
   readonly config: HostConfig;
   readonly warn: (line: string) => void;
   /** The metadata without the NIC that is changed. */
-  readonly without: readonly NicIntent[];
+  readonly without: readonly NicMetadata[];
 }
 
 /**
  * Returns what the guest would ask for. A value that is none is the command line's fault when all is well without it.
  */
-function judged(domain: Domain, changed: readonly NicIntent[], { config, warn, without }: Judging): Attachment[] {
+function judged(domain: Domain, changed: readonly NicMetadata[], { config, warn, without }: Judging): Attachment[] {
   try {
     return deriveAttachments(domainWith(domain, changed), config, warn);
   } catch (error) {

@@ -15,7 +15,7 @@ import { survey } from '../survey/survey.js';
 import { quote, unquoted } from '../values/quote.js';
 import { formatMembership } from '../values/vlan.js';
 import { command, JSON_VERSION } from './command.js';
-import { type Cell, type Colour, type Column, tableLines } from './table.js';
+import { type Cell, type Colour, type Column, renderTable } from './table.js';
 
 export const status = command({
   name: 'status',
@@ -134,7 +134,7 @@ function toText(rows: readonly Row[], { colours = false }: Io, name: string | un
     { text: traffic === null ? '-' : size(traffic.received) }, { text: traffic === null ? '-' : size(traffic.sent) },
     { text: since === null ? '-' : age(now - Date.parse(since)) },
   ]);
-  return tableLines(COLUMNS, cells, { width: WIDTH, colours }).join('\n');
+  return renderTable(COLUMNS, cells, { width: WIDTH, colours }).join('\n');
 }
 
 function networkOf(one: Attachment | Wired | undefined): Pick<ShownNic, 'bridge' | 'vlans' | 'addresses' | 'routes'> {

@@ -19,7 +19,7 @@ const CODES: Readonly<Record<Colour, string>> = { red: '31', green: '32', yellow
 const GAP = 2;
 
 /** Returns the lines of a table no wider than `width`, as far as its columns let it. */
-export function tableLines(
+export function renderTable(
   columns: readonly Column[], rows: readonly (readonly Cell[])[],
   { width, colours }: { readonly width: number; readonly colours: boolean },
 ): string[] {

@@ -11,7 +11,7 @@ import { quote } from '../values/quote.js';
 import { parseVids } from '../values/vlan.js';
 import { trustList, trustPermitOf } from './filter-tables.js';
 import { parseVidList, vidsKey } from './guest-tables.js';
-import { assertDistinct, header, mapOf, read, table, type Table, type TablePath, within } from './toml.js';
+import { assertDistinct, tableHeader, mapOf, read, table, type Table, type TablePath, within } from './toml.js';
 
 /** The part of the host config that this file is about. */
 export interface BridgeTables {
@@ -95,7 +95,7 @@ export function bridgeNamed({ bridges, patterns }: BridgeTables, name: string): 
 /** Returns the table that says what {@link bridgeNamed} found, as its header has it. */
 export function bridgeHeader({ bridges, patterns }: BridgeTables, name: string): string {
   const pattern = bridges.has(name) ? undefined : patterns.find((one) => one.allowed.has(vidIn(one.name, name) ?? 0));
-  return header(['bridge', pattern?.name ?? name]);
+  return tableHeader(['bridge', pattern?.name ?? name]);
 }
 
 /**
@@ -121,7 +121,7 @@ function ofPattern({ parent, trust }: BridgePattern, vid: number): BridgeConfig 
 
 function bridgeConfig(bridge: Written, at: TablePath): BridgeConfig {
   const name = at.at(-1) ?? '';
-  locate(ValueError, header(at), () => { assertIfname(name); });
+  locate(ValueError, tableHeader(at), () => { assertIfname(name); });
   const made = madeOf(bridge, at);
   return {
     uplinks: within(at, 'uplinks', () => ifnames(bridge.uplinks)),
@@ -135,8 +135,8 @@ function bridgeConfig(bridge: Written, at: TablePath): BridgeConfig {
 function madeOf(bridge: Written, at: TablePath): OneVlan | undefined {
   const { vid, parent } = bridge;
   if (vid === undefined && parent === undefined) return undefined;
-  if (vid === undefined) throw new ValueError(`${header(at)}: 'parent' needs 'vid': add the VLAN ID of the bridge, or remove 'parent'`);
-  if (parent === undefined) throw new ValueError(`${header(at)}: 'vid' needs 'parent': add the link that carries VLAN '${vid}', or remove 'vid'`);
+  if (vid === undefined) throw new ValueError(`${tableHeader(at)}: 'parent' needs 'vid': add the VLAN ID of the bridge, or remove 'parent'`);
+  if (parent === undefined) throw new ValueError(`${tableHeader(at)}: 'vid' needs 'parent': add the link that carries VLAN '${vid}', or remove 'vid'`);
   assertNone(bridge, at, ['uplinks', 'protected', 'allowed']);
   return {
     vid: within(at, 'vid', () => oneVid(String(vid))),
@@ -147,17 +147,17 @@ function madeOf(bridge: Written, at: TablePath): OneVlan | undefined {
 function patternOf(bridge: Written, at: TablePath): BridgePattern {
   const name = at.at(-1) ?? '';
   if (name.split(MARK).length !== 2 || /[{}]/.test(name.replace(MARK, ''))) {
-    throw new ValueError(`${header(at)}: a bridge name holds '{vid}' once, and no other brace: write a name such as 'br{vid}'`);
+    throw new ValueError(`${tableHeader(at)}: a bridge name holds '{vid}' once, and no other brace: write a name such as 'br{vid}'`);
   }
   const { parent, allowed } = bridge;
-  if (bridge.vid !== undefined) throw new ValueError(`${header(at)}: '{vid}' in the name already says which VLAN: remove 'vid'`);
-  if (parent === undefined) throw new ValueError(`${header(at)}: 'parent' is missing: name the link that carries the VLANs`);
-  if (allowed === undefined) throw new ValueError(`${header(at)}: 'allowed' is missing: list the VLANs that may have a bridge, such as ["10-199"]`);
+  if (bridge.vid !== undefined) throw new ValueError(`${tableHeader(at)}: '{vid}' in the name already says which VLAN: remove 'vid'`);
+  if (parent === undefined) throw new ValueError(`${tableHeader(at)}: 'parent' is missing: name the link that carries the VLANs`);
+  if (allowed === undefined) throw new ValueError(`${tableHeader(at)}: 'allowed' is missing: list the VLANs that may have a bridge, such as ["10-199"]`);
   assertNone(bridge, at, ['uplinks', 'protected']);
   const vids = within(at, 'allowed', () => new Set(parseVidList(allowed)));
-  if (vids.size === 0) throw new ValueError(`${header(at)} allowed: the list is empty: list at least one VLAN`);
+  if (vids.size === 0) throw new ValueError(`${tableHeader(at)} allowed: the list is empty: list at least one VLAN`);
   // The longest name tells for all of them.
-  locate(ValueError, header(at), () => { assertIfname(name.replace(MARK, String(Math.max(...vids)))); });
+  locate(ValueError, tableHeader(at), () => { assertIfname(name.replace(MARK, String(Math.max(...vids)))); });
   return {
     name, parent: within(at, 'parent', () => parentOf(parent, at)), allowed: vids,
     trust: within(at, 'trust', () => trustPermitOf(bridge.trust)),
@@ -172,7 +172,7 @@ const REASONS: Readonly<Record<'uplinks' | 'protected' | 'allowed', string>> = {
 
 function assertNone(bridge: Written, at: TablePath, keys: readonly (keyof typeof REASONS)[]): void {
   const key = keys.find((one) => bridge[one] !== undefined);
-  if (key !== undefined) throw new ValueError(`${header(at)}: ${quote(key)} has no meaning on a bridge of one VLAN, because ${REASONS[key]}: remove it`);
+  if (key !== undefined) throw new ValueError(`${tableHeader(at)}: ${quote(key)} has no meaning on a bridge of one VLAN, because ${REASONS[key]}: remove it`);
 }
 
 function parentOf(parent: string, at: TablePath): string {
@@ -196,12 +196,12 @@ function assertApart(tables: BridgeTables): void {
   const all = madeBridges(tables);
   for (const { name, at } of all) {
     const other = names.get(name);
-    if (other !== undefined) throw new ValueError(`${header(['bridge', other])} and ${header(['bridge', at])} both stand for bridge ${quote(name)}: take its VLAN out of 'allowed' of one`);
+    if (other !== undefined) throw new ValueError(`${tableHeader(['bridge', other])} and ${tableHeader(['bridge', at])} both stand for bridge ${quote(name)}: take its VLAN out of 'allowed' of one`);
     names.set(name, at);
   }
   for (const { name, at, made } of all) {
     const sub = subinterfaceName(made);
-    const where = header(['bridge', at]);
+    const where = tableHeader(['bridge', at]);
     const other = bridges.get(sub);
     if (other !== undefined) throw new ValueError(`${where}: ${whatOf(made, sub)} already belongs to bridge ${quote(other)}: a sub-interface is a port of one bridge, so keep one of the two`);
     if (names.has(sub)) throw new ValueError(`${where}: bridge ${quote(sub)} has the name of a sub-interface of ${quote(made.parent)}: give it another name`);

@@ -12,7 +12,7 @@ import { quote } from '../values/quote.js';
 import { read, table, type TablePath, within } from './toml.js';
 
 /** The part of the host config that this file is about. */
-export interface FilterTable {
+export interface FilterConfig {
   readonly filter: {
     /** The profile of routed links that name no profile; undefined: not written. */
     readonly profile: Profile | undefined;
@@ -21,7 +21,7 @@ export interface FilterTable {
   };
 }
 
-export const DEFAULT_FILTER: FilterTable['filter'] = { profile: undefined, log: false };
+export const DEFAULT_FILTER: FilterConfig['filter'] = { profile: undefined, log: false };
 
 const oneOf = (words: readonly string[]): string => `one of ${words.map((word) => `"${word}"`).join(', ')}`;
 
@@ -66,7 +66,7 @@ type Keys = ReturnType<typeof filterKeys>;
 type Written = { readonly [K in keyof Keys]?: z.infer<Keys[K]> };
 
 /** Returns what `[filter]` says; absent keys have their defaults. Throws ValueError. */
-export function filterConfig(value: unknown): FilterTable['filter'] {
+export function filterConfig(value: unknown): FilterConfig['filter'] {
   if (value === undefined) return DEFAULT_FILTER;
   const { profile, log } = read(
     table({ profile: profileKey(), log: z.optional(z.boolean('true or false')) }), value, ['filter'],

@@ -5,13 +5,13 @@
 import * as z from 'zod/mini';
 import { ValueError } from '../errors.js';
 import type { FilterWords } from '../intent/filter-words.js';
-import { type VethWish, vethWishOf } from '../intent/veth.js';
+import { type VethWords, vethWords } from '../intent/veth.js';
 import { type Address, parseAddress, type Prefix, prefixOf, widthOf } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import { tableOf } from '../values/route-names.js';
 import { accessPort, canonicalMembership, parseVids, vidsOf, type VlanMember } from '../values/vlan.js';
 import { filterKeys, filterWordsOf } from './filter-tables.js';
-import { header, mapOf, namedTables, read, table, type TablePath, within } from './toml.js';
+import { tableHeader, mapOf, namedTables, read, table, type TablePath, within } from './toml.js';
 
 /** What the host config says about one NIC. */
 export interface NicConfig {
@@ -19,7 +19,7 @@ export interface NicConfig {
   readonly isolated: boolean | undefined;
   readonly routed:
     | {
-        readonly veth?: VethWish | undefined;
+        readonly veth?: VethWords | undefined;
         readonly addresses: readonly Address[];
         readonly routes: readonly { readonly to: Prefix; readonly gateway: Address | undefined }[];
         readonly table?: string | undefined;
@@ -100,7 +100,7 @@ export function guestConfig(value: unknown, at: TablePath): ReadonlyMap<string, 
   const nics = new Map<string, NicConfig>();
   for (const [key, nic] of written) {
     const mac = key.toLowerCase();
-    if (nics.has(mac)) throw new ValueError(`${header(at)}: MAC ${quote(mac)} appears twice: keep one of the two tables`);
+    if (nics.has(mac)) throw new ValueError(`${tableHeader(at)}: MAC ${quote(mac)} appears twice: keep one of the two tables`);
     nics.set(mac, nic);
   }
   return nics;
@@ -109,18 +109,18 @@ export function guestConfig(value: unknown, at: TablePath): ReadonlyMap<string, 
 function nicConfig(value: unknown, at: TablePath): NicConfig {
   const mac = at.at(-1) ?? '';
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) {
-    throw new ValueError(`${header(at.slice(0, -1))}: ${quote(mac)} is not a MAC address such as '52:54:00:aa:bb:01'`);
+    throw new ValueError(`${tableHeader(at.slice(0, -1))}: ${quote(mac)} is not a MAC address such as '52:54:00:aa:bb:01'`);
   }
   const { vlan, isolated, routed, ...words } = read(schemas().nic, value, at);
   const filter = filterWordsOf(words, at);
   if ([vlan, isolated, routed, filter].every((key) => key === undefined)) {
-    throw new ValueError(`${header(at)}: the table is empty: give it 'vlan', 'routed' or another of its keys, or remove it`);
+    throw new ValueError(`${tableHeader(at)}: the table is empty: give it 'vlan', 'routed' or another of its keys, or remove it`);
   }
   return {
     vlan: within(at, 'vlan', () => vlan && membershipOf(vlan)),
     isolated,
     routed: routed && {
-      veth: within(at, 'routed', () => vethWishOf(routed)),
+      veth: within(at, 'routed', () => vethWords(routed)),
       addresses: within(at, 'routed.ip', () => routed.ip.map(parseAddress)),
       routes: (routed.route ?? []).map((route, index) => within(at, `routed.route[${index}]`, () => routeOf(route))),
       table: within(at, 'routed.table', () => (routed.table === undefined ? undefined : tableOf(String(routed.table)))),

@@ -10,7 +10,7 @@ import { assertIfname } from '../values/ifname.js';
 import { DEFAULT_PROTOCOL, protocolOf, tableOf } from '../values/route-names.js';
 import type { VlanMember } from '../values/vlan.js';
 import { bridgeKeys, type BridgeTables, bridgeTables, ifnames } from './bridge-tables.js';
-import { DEFAULT_FILTER, filterConfig, type FilterTable, trustList, trustPermitOf } from './filter-tables.js';
+import { DEFAULT_FILTER, filterConfig, type FilterConfig, trustList, trustPermitOf } from './filter-tables.js';
 import {
   guestConfig, membershipOf, type NicConfig, routeTableKey, vlanKey,
 } from './guest-tables.js';
@@ -20,7 +20,7 @@ import { assertDistinct, mapOf, namedTables, read, table, type Table, type Table
 /**
  * What this host offers and permits. An absent file is `defaultConfig()`: all the XML asks for, on bridges that exist.
  */
-export interface HostConfig extends BridgeTables, ServeTable, FilterTable {
+export interface HostConfig extends BridgeTables, ServeTable, FilterConfig {
   readonly routed: RoutedConfig;
   /** By libvirt network name, the bridge it leads to: for the moment at which the XML has the network's name alone. */
   readonly networks: ReadonlyMap<string, string>;

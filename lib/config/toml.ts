@@ -50,7 +50,7 @@ export function read<S extends z.ZodMiniType>(schema: S, value: unknown, at: Tab
   if (result.success) return result.data;
   const { issues } = result.error;
   const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
-  if (issue === undefined) throw new ValueError(`${header(at)} is not valid`);
+  if (issue === undefined) throw new ValueError(`${tableHeader(at)} is not valid`);
   throw new ValueError(`${place(at, issue.path)}${complaint(issue)}`);
 }
 
@@ -65,7 +65,7 @@ export function mapOf<T>(
 
 /** Returns what `value` returns; a ValueError in it gets the table and key in front. */
 export function within<T>(at: TablePath, key: string, value: () => T): T {
-  return locate(ValueError, `${header(at)} ${key}`, value);
+  return locate(ValueError, `${tableHeader(at)} ${key}`, value);
 }
 
 /** Throws ValueError when a list holds a text twice. */
@@ -75,13 +75,13 @@ export function assertDistinct(list: readonly string[]): void {
 }
 
 /** Returns a table's header: `[guest.web1.'52:54:00:aa:bb:03']`. */
-export function header(at: TablePath): string {
+export function tableHeader(at: TablePath): string {
   return `[${at.map((key) => (/^[A-Za-z0-9_-]+$/.test(key) ? key : quote(key))).join('.')}]`;
 }
 
 function place(at: TablePath, path: readonly PropertyKey[]): string {
   const key = path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${String(step)}`)).join('').slice(1);
-  const words = [...(at.length === 0 ? [] : [header(at)]), ...(key === '' ? [] : [key])];
+  const words = [...(at.length === 0 ? [] : [tableHeader(at)]), ...(key === '' ? [] : [key])];
   return `${words.length === 0 ? 'top level' : words.join(' ')}: `;
 }
 

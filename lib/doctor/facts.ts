@@ -14,7 +14,7 @@ import { isLibvirts } from '../guests/ask-libvirt.js';
 import { askLibvirt } from '../guests/inquiry.js';
 import type { Io } from '../guests/io.js';
 import { droppingChains } from '../kernel/forward-chains.js';
-import { bridgeSettings, defaultRouteLinks, sysctlsAt } from '../kernel/host-settings.js';
+import { observedBridges, defaultRouteLinks, sysctlsAt } from '../kernel/host-settings.js';
 import { createKernel, type Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE } from '../kernel/observation.js';
 import { isRunning } from '../system/process.js';
@@ -95,7 +95,7 @@ async function bridgesOf(io: Io, config: HostConfig, names: readonly string[]): 
   const uplinksOf = (name: string): readonly string[] => config.bridges.get(name)?.uplinks ?? [];
   const ports = names.flatMap(uplinksOf);
   const { links, vlans } = await createKernel(io.exec).observe({ ...EMPTY_SCOPE, links: [...names, ...ports], ports });
-  const settings = await bridgeSettings(io.exec);
+  const settings = await observedBridges(io.exec);
   return names.flatMap((name): BridgeHealth[] => {
     const bridge = links.get(name)?.bridge;
     if (bridge === undefined) return [];

@@ -8,10 +8,10 @@ import { PROFILES, TRUST_WORDS } from '../intent/policy.js';
 import { type Address, type Family, ownOf, parseAddress } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import type { Filterref } from './domain.js';
-import type { FilterIntent } from './metadata.js';
+import type { FilterMetadata } from './metadata.js';
 
 /** Returns what the metadata says. Throws ValueError. */
-export function wordsOfMetadata({ trust, allows, policy, groups, ips }: FilterIntent): FilterWords {
+export function wordsOfMetadata({ trust, allows, policy, groups, ips }: FilterMetadata): FilterWords {
   return {
     trust: trust && locate(ValueError, '<gw:trust>', () => trustOf(trust)),
     allows: someOf(allows.map((written, index) => locate(ValueError, `<gw:allow> ${index + 1}`, () => allowOf({
@@ -46,7 +46,7 @@ function addressOf(text: string, family: Family | undefined): Address {
   throw new ValueError(`${quote(text)} is an ${family === 'inet' ? 'IPv6' : 'IPv4'} address: name the parameter '${family === 'inet' ? 'IPV6' : 'IP'}'`);
 }
 
-function trustOf(written: NonNullable<FilterIntent['trust']>): TrustWords {
+function trustOf(written: NonNullable<FilterMetadata['trust']>): TrustWords {
   const words = TRUST_WORDS.flatMap((word) => {
     const text = written[word];
     return text === undefined ? [] : [[word, yesOrNo(word, text)] as const];
@@ -55,7 +55,7 @@ function trustOf(written: NonNullable<FilterIntent['trust']>): TrustWords {
   return Object.fromEntries(words);
 }
 
-function policyOf({ profile, log }: NonNullable<FilterIntent['policy']>): Pick<FilterWords, 'profile' | 'log'> {
+function policyOf({ profile, log }: NonNullable<FilterMetadata['policy']>): Pick<FilterWords, 'profile' | 'log'> {
   if (profile === undefined && log === undefined) throw new ValueError("it sets nothing: add profile='isolated' or log='yes', or remove it");
   const known = PROFILES.find((word) => word === profile);
   if (profile !== undefined && known === undefined) throw new ValueError(`profile ${quote(profile)} is not one of ${PROFILES.map(quote).join(', ')}`);

@@ -3,11 +3,11 @@ import { DomainXmlError, UsageError } from '../errors.js';
 import { quote } from '../values/quote.js';
 import { type Domain, METADATA_NAMESPACE } from './domain.js';
 import { formatMetadata } from './metadata-writer.js';
-import { type NicIntent, readMetadata } from './metadata.js';
+import { type NicMetadata, readMetadata } from './metadata.js';
 import { parseXml } from './xml.js';
 
 /** The changes to one NIC, as written; an undefined value stays as it is. */
-export interface IntentChange {
+export interface MetadataChange {
   readonly vlan?: string | undefined;
   readonly trunk?: string | undefined;
   readonly native?: string | undefined;
@@ -18,7 +18,7 @@ export interface IntentChange {
 }
 
 /** Returns what the metadata say, also about NICs that the guest does not have: they stay as they are. */
-export function intentsIn(domain: Domain): NicIntent[] {
+export function wholeMetadata(domain: Domain): NicMetadata[] {
   const macs = domain.metadata.flatMap(({ children }) =>
     children.map(({ attributes }) => attributes.get('mac')?.toLowerCase()));
   return readMetadata({
@@ -27,11 +27,11 @@ export function intentsIn(domain: Domain): NicIntent[] {
 }
 
 /** Returns `intents` with the change made to the NIC's. Throws UsageError for a change that contradicts itself. */
-export function withChange(intents: readonly NicIntent[], mac: string, change: IntentChange): NicIntent[] {
+export function withChange(intents: readonly NicMetadata[], mac: string, change: MetadataChange): NicMetadata[] {
   const { filter, ...rest } = intents.find((intent) => intent.mac === mac) ?? {
     mac, vlan: undefined, isolated: undefined, routed: undefined,
   };
-  const changed: NicIntent = {
+  const changed: NicMetadata = {
     ...rest, ...(isRouted(change) ? routedBy(rest, change) : portBy(rest, change)), ...(filter && { filter }),
   };
   return intents.some((intent) => intent.mac === mac)
@@ -40,12 +40,12 @@ export function withChange(intents: readonly NicIntent[], mac: string, change: I
 }
 
 /** Returns `intents` without those of the NIC. */
-export function withoutNic(intents: readonly NicIntent[], mac: string): NicIntent[] {
+export function withoutNic(intents: readonly NicMetadata[], mac: string): NicMetadata[] {
   return intents.filter((intent) => intent.mac !== mac);
 }
 
 /** Returns the domain as it is with these metadata, to be judged before they are written. */
-export function domainWith(domain: Domain, intents: readonly NicIntent[]): Domain {
+export function domainWith(domain: Domain, intents: readonly NicMetadata[]): Domain {
   return { ...domain, metadata: intents.length === 0 ? [] : [parseXml(formatMetadata(intents))] };
 }
 
@@ -53,7 +53,7 @@ export function domainWith(domain: Domain, intents: readonly NicIntent[]): Domai
  * Returns the element as libvirt's API takes it, which declares the prefix of the key itself; undefined: no element is
  * left.
  */
-export function elementOf(intents: readonly NicIntent[]): string | undefined {
+export function elementOf(intents: readonly NicMetadata[]): string | undefined {
   if (intents.length === 0) return undefined;
   // In values every '<' is written as a reference.
   return formatMetadata(intents).replace(` xmlns:gw="${METADATA_NAMESPACE}"`, '').replaceAll('<gw:', '<').replaceAll(
@@ -69,7 +69,7 @@ export function assertNic({ name, nics }: Domain, mac: string): string {
   throw new DomainXmlError(`guest ${quote(name)}: no NIC has the MAC ${quote(mac)}, the guest has ${macs === '' ? 'none' : macs}`);
 }
 
-function isRouted({ vlan, trunk, native, isolated, ips, routes }: IntentChange): boolean {
+function isRouted({ vlan, trunk, native, isolated, ips, routes }: MetadataChange): boolean {
   const port = vlan !== undefined || trunk !== undefined || native !== undefined || isolated !== undefined;
   const routed = ips !== undefined || routes !== undefined;
   if (port && routed) throw new UsageError('a NIC is a VLAN port or a routed link: give --vlan, --trunk and --isolated, or --ip and --route');
@@ -78,8 +78,8 @@ function isRouted({ vlan, trunk, native, isolated, ips, routes }: IntentChange):
 }
 
 function routedBy(
-  { routed }: Omit<NicIntent, 'filter'>, { ips, routes }: IntentChange,
-): Pick<NicIntent, 'vlan' | 'isolated' | 'routed'> {
+  { routed }: Omit<NicMetadata, 'filter'>, { ips, routes }: MetadataChange,
+): Pick<NicMetadata, 'vlan' | 'isolated' | 'routed'> {
   return {
     vlan: undefined,
     isolated: undefined,
@@ -97,8 +97,8 @@ function routeOf(text: string): { address: string; prefix: string | undefined; g
 }
 
 function portBy(
-  before: Omit<NicIntent, 'filter'>, { vlan, trunk, native, isolated }: IntentChange,
-): Pick<NicIntent, 'vlan' | 'isolated' | 'routed'> {
+  before: Omit<NicMetadata, 'filter'>, { vlan, trunk, native, isolated }: MetadataChange,
+): Pick<NicMetadata, 'vlan' | 'isolated' | 'routed'> {
   if (vlan !== undefined && trunk !== undefined) throw new UsageError("'--vlan' and '--trunk' exclude each other");
   if (native !== undefined && trunk === undefined) throw new UsageError("'--native' belongs to '--trunk'");
   return {
@@ -110,7 +110,7 @@ function portBy(
   };
 }
 
-function trunkOf(trunk: string, native: string | undefined): NonNullable<NicIntent['vlan']> {
+function trunkOf(trunk: string, native: string | undefined): NonNullable<NicMetadata['vlan']> {
   const ids = trunk.split(',').map((id) => id.trim());
   return {
     trunk: 'yes',

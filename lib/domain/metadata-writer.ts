@@ -5,13 +5,13 @@
 import { XMLBuilder } from 'fast-xml-parser';
 import type { NativeVlan } from '../values/vlan.js';
 import { METADATA_NAMESPACE } from './domain.js';
-import type { FilterIntent, NicIntent, RoutedIntent } from './metadata.js';
+import type { FilterMetadata, NicMetadata, RoutedMetadata } from './metadata.js';
 
 /**
  * Returns the `<gw:guestwire>` element that readMetadata() reads back as `intents`. The values are written as they are,
  * sensible or not; characters that XML cannot hold (U+0000, U+FFFE, half a surrogate pair) make XML that is refused.
  */
-export function formatMetadata(intents: readonly NicIntent[]): string {
+export function formatMetadata(intents: readonly NicMetadata[]): string {
   const element = { '@_xmlns:gw': METADATA_NAMESPACE, 'gw:interface': intents.map(interfaceNode) };
   // Deprecated in favour of fast-xml-builder, which is the package that fast-xml-parser re-exports here.
   // eslint-disable-next-line @typescript-eslint/no-deprecated
@@ -36,7 +36,7 @@ function reference(character: string): string {
 /** An undefined member is left out by the builder. */
 type Node = Readonly<Record<string, unknown>>;
 
-function interfaceNode({ mac, vlan, isolated, routed, filter }: NicIntent): Node {
+function interfaceNode({ mac, vlan, isolated, routed, filter }: NicMetadata): Node {
   return {
     '@_mac': mac,
     'gw:vlan': vlan && vlanNode(vlan),
@@ -46,7 +46,7 @@ function interfaceNode({ mac, vlan, isolated, routed, filter }: NicIntent): Node
   };
 }
 
-function filterNodes({ trust, allows, policy, groups, ips }: FilterIntent): Node {
+function filterNodes({ trust, allows, policy, groups, ips }: FilterMetadata): Node {
   return {
     'gw:ip': ips.map(({ address, prefix }) => ({ '@_address': address, '@_prefix': prefix })),
     'gw:trust': trust && Object.fromEntries(Object.entries(trust).map(([word, value]) => [`@_${word}`, value])),
@@ -62,7 +62,7 @@ function vlanNode({ trunk, tags }: NativeVlan): Node {
   return { '@_trunk': trunk, 'gw:tag': tags.map(({ id, nativeMode }) => ({ '@_id': id, '@_nativeMode': nativeMode })) };
 }
 
-function routedNode({ veth, ips, routes, table, vrf }: RoutedIntent): Node {
+function routedNode({ veth, ips, routes, table, vrf }: RoutedMetadata): Node {
   return {
     '@_table': table,
     '@_vrf': vrf,

@@ -5,33 +5,33 @@
  */
 import { DomainXmlError } from '../errors.js';
 import { TRUST_WORDS, type TrustWord } from '../intent/policy.js';
-import type { VethWish } from '../intent/veth.js';
+import type { VethWords } from '../intent/veth.js';
 import { quote } from '../values/quote.js';
 import type { NativeVlan } from '../values/vlan.js';
 import { type Domain, METADATA_NAMESPACE, vlanOf } from './domain.js';
 import type { XmlElement } from './xml.js';
 
 /** What one `<gw:interface>` says, as written; attachments/attachment.ts judges the values. */
-export interface NicIntent {
+export interface NicMetadata {
   /** Lower case, as `Nic.mac`; exactly one NIC of the domain has it. */
   readonly mac: string;
   readonly vlan: NativeVlan | undefined;
   readonly isolated: string | undefined;
-  readonly routed: RoutedIntent | undefined;
+  readonly routed: RoutedMetadata | undefined;
   /** Absent: none of its elements is there. */
-  readonly filter?: FilterIntent | undefined;
+  readonly filter?: FilterMetadata | undefined;
 }
 
 /** What a NIC is trusted with, which peers its guest may reach, and the addresses that a VLAN port declares. */
-export interface FilterIntent {
+export interface FilterMetadata {
   readonly trust?: Readonly<Partial<Record<TrustWord, string | undefined>>> | undefined;
-  readonly allows: readonly AllowIntent[];
+  readonly allows: readonly AllowMetadata[];
   readonly policy?: { readonly profile: string | undefined; readonly log: string | undefined } | undefined;
   readonly groups: readonly string[];
   readonly ips: readonly { readonly address: string; readonly prefix: string | undefined }[];
 }
 
-export interface AllowIntent {
+export interface AllowMetadata {
   readonly direction: string;
   readonly proto: string | undefined;
   readonly port: string | undefined;
@@ -39,9 +39,9 @@ export interface AllowIntent {
   readonly to: string | undefined;
 }
 
-export interface RoutedIntent {
+export interface RoutedMetadata {
   /** The host end of a veth pair; absent: the link is a tap. */
-  readonly veth?: VethWish | undefined;
+  readonly veth?: VethWords | undefined;
   readonly ips: readonly { readonly address: string; readonly prefix: string | undefined }[];
   readonly routes: readonly {
     readonly address: string;
@@ -56,7 +56,7 @@ export interface RoutedIntent {
  * Returns what the domain's metadata says, in its order; empty when it says nothing. Throws DomainXmlError for anything
  * outside the grammar and for a MAC that is not exactly one NIC's (see {@link OnStray}).
  */
-export function readMetadata(domain: Domain, onStray?: OnStray): NicIntent[] {
+export function readMetadata(domain: Domain, onStray?: OnStray): NicMetadata[] {
   const guest = `guest ${quote(domain.name)}`;
   const element = guestwireElement(guest, domain.metadata);
   if (element === undefined) return [];
@@ -65,7 +65,7 @@ export function readMetadata(domain: Domain, onStray?: OnStray): NicIntent[] {
   return element.children.map((child) => {
     const where = `${guest}: ${labelOf(child, 'interface')}`;
     assertTree(where, child, 'interface');
-    const intent = intentOf(child);
+    const intent = nicMetadata(child);
     if (onStray !== undefined && isStray(intent.mac, domain)) {
       onStray(`${where}: no NIC has this MAC`);
       return undefined;
@@ -178,7 +178,7 @@ function assertAttributes(where: string, element: XmlElement, { required, option
   if (missing !== undefined) throw new DomainXmlError(`${where}: attribute ${quote(missing)} is missing: add it`);
 }
 
-function intentOf(element: XmlElement): NicIntent {
+function nicMetadata(element: XmlElement): NicMetadata {
   const [vlan] = childrenOf(element, 'vlan');
   const [port] = childrenOf(element, 'port');
   const [routed] = childrenOf(element, 'routed');
@@ -191,7 +191,7 @@ function intentOf(element: XmlElement): NicIntent {
   };
 }
 
-function filterOf(element: XmlElement): Pick<NicIntent, 'filter'> {
+function filterOf(element: XmlElement): Pick<NicMetadata, 'filter'> {
   const [trust] = childrenOf(element, 'trust');
   const [policy] = childrenOf(element, 'policy');
   const [allows, groups, ips] = [childrenOf(element, 'allow'), childrenOf(element, 'group'), childrenOf(element, 'ip')];
@@ -213,7 +213,7 @@ function filterOf(element: XmlElement): Pick<NicIntent, 'filter'> {
   };
 }
 
-function routedOf(routed: XmlElement): RoutedIntent {
+function routedOf(routed: XmlElement): RoutedMetadata {
   const [veth] = childrenOf(routed, 'veth');
   return {
     ...(veth && { veth: { dev: valueOf(veth, 'dev'), mtu: veth.attributes.get('mtu') } }),

@@ -6,16 +6,16 @@
  */
 import { createHash } from 'node:crypto';
 import type { Allow, Direction, Peer, Policy } from '../intent/policy.js';
-import type { Rule } from '../state/nft.js';
+import type { FilterRule } from '../state/nft.js';
 import type { Family } from '../values/address.js';
 
 /** Rules of one NIC by what they are asked about; absent: everything passes there. */
 export interface PolicyRules {
-  readonly in?: readonly Rule[];
-  readonly out?: readonly Rule[];
-  readonly host?: readonly Rule[];
+  readonly in?: readonly FilterRule[];
+  readonly out?: readonly FilterRule[];
+  readonly host?: readonly FilterRule[];
   /** A chain that others lead to: the connection is the guest's own. Of VLAN ports alone. */
-  readonly opens?: readonly Rule[];
+  readonly opens?: readonly FilterRule[];
   /** Sets of links by which rules speak of guests and groups: those this NIC is in, and those its own rules name. */
   readonly member: readonly string[];
   readonly named: readonly string[];
@@ -53,9 +53,9 @@ function inRules({ profile }: Policy, allows: readonly Allow[]): Pick<PolicyRule
 }
 
 /** The name servers that this host offers may be anywhere. */
-function outRules(policy: Policy, allows: readonly Allow[]): Rule[] {
+function outRules(policy: Policy, allows: readonly Allow[]): FilterRule[] {
   return [
-    ...dnsMatches(policy).map((match): Rule => ({ match, why: OFFERED, verdict: 'return' })),
+    ...dnsMatches(policy).map((match): FilterRule => ({ match, why: OFFERED, verdict: 'return' })),
     ...allows.flatMap((allow) => matchesOf(allow, LEAVING)).map((match) => permit(match, 'return')),
     drop('no rule lets it out'),
   ];
@@ -75,14 +75,14 @@ function dnsMatches({ offers }: Policy): string[] {
   });
 }
 
-function hostRules(policy: Policy, allows: readonly Allow[]): Rule[] {
+function hostRules(policy: Policy, allows: readonly Allow[]): FilterRule[] {
   const offered = [
     ...(policy.offers.dhcp ? ['meta nfproto ipv4 udp dport 67', 'meta nfproto ipv6 udp dport 547'] : []),
     ...dnsMatches(policy),
   ];
   return [
     { match: '', why: 'what every guest needs', verdict: 'jump needed' },
-    ...offered.map((match): Rule => ({ match, why: OFFERED, verdict: 'accept' })),
+    ...offered.map((match): FilterRule => ({ match, why: OFFERED, verdict: 'accept' })),
     ...allows.flatMap((allow) => matchesOf(allow, STAYING)).map((match) => permit(match, 'accept')),
     drop('to this host'),
   ];
@@ -140,10 +140,10 @@ function setName({ kind, name }: Named): string {
   return `${kind}_${createHash('sha256').update(name).digest('hex').slice(0, 16)}`;
 }
 
-export function permit(match: string, verdict: string): Rule {
+export function permit(match: string, verdict: string): FilterRule {
   return { match, why: 'allowed', verdict };
 }
 
-export function drop(why: string): Rule {
+export function drop(why: string): FilterRule {
   return { match: '', why };
 }

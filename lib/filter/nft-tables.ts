@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import {
-  type Chain, chainLine, type FilterFamily, type Rule, ruleLines, TABLE, type TableShape,
+  type Chain, chainLine, type FilterFamily, type FilterRule, ruleLines, TABLE, type TableShape,
 } from '../state/nft.js';
 import { OF_GUEST, PORT_CONSTANTS } from './port-policy.js';
 import { CONSTANTS } from './spoofing.js';
@@ -18,18 +18,18 @@ import { CONSTANTS } from './spoofing.js';
 const [FIRST, POLICY] = [-300, -10];
 
 export function hooked(
-  name: string, hook: string, { prio = FIRST, rules }: { prio?: number; rules: readonly Rule[] },
+  name: string, hook: string, { prio = FIRST, rules }: { prio?: number; rules: readonly FilterRule[] },
 ): Chain {
   return { name, hook: { type: 'filter', hook, prio, policy: 'accept' }, rules };
 }
 
 export const QUARANTINE = 'quarantined';
 
-export const FROM_QUARANTINE: Rule = { match: `iif @${QUARANTINE}`, why: 'quarantine' };
-const TO_QUARANTINE: Rule = { match: `oif @${QUARANTINE}`, why: 'quarantine' };
+export const FROM_QUARANTINE: FilterRule = { match: `iif @${QUARANTINE}`, why: 'quarantine' };
+const TO_QUARANTINE: FilterRule = { match: `oif @${QUARANTINE}`, why: 'quarantine' };
 
-const FROM_POLICY: Rule = { match: '', why: 'what guests send', verdict: 'iif vmap @out' };
-const TO_POLICY: Rule = { match: '', why: 'what guests get', verdict: 'oif vmap @in' };
+const FROM_POLICY: FilterRule = { match: '', why: 'what guests send', verdict: 'iif vmap @out' };
+const TO_POLICY: FilterRule = { match: '', why: 'what guests get', verdict: 'oif vmap @in' };
 
 const BRIDGE: TableShape = {
   sets: new Map([[QUARANTINE, 'set'], ['ports', 'map'], ['guests', 'set'], ['in', 'map'], ['out', 'map']] as const),

@@ -4,7 +4,7 @@
 import type { Guard } from '../attachments/attached.js';
 import { guardOf } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
-import { type Chain, type FilterFamily, type NicFilter, PROTOCOLS, type Rule } from '../state/nft.js';
+import { type Chain, type FilterFamily, type NicFilter, PROTOCOLS, type FilterRule } from '../state/nft.js';
 import { policyRules, type PolicyRules } from './link-policy.js';
 import { CHECKED, FROM_QUARANTINE, hooked, QUARANTINE } from './nft-tables.js';
 import { portPolicyRules } from './port-policy.js';
@@ -64,7 +64,7 @@ function protocolChains(wired: Wired, rules: SpoofRules): Chain[] {
   }));
 }
 
-function leadsOf({ ifindex }: Wired): Rule[] {
+function leadsOf({ ifindex }: Wired): FilterRule[] {
   return PROTOCOLS.map((protocol) => ({
     match: `meta protocol ${protocol}`, why: protocol, verdict: `goto ${protocol}_${ifindex}`,
   }));
@@ -103,7 +103,7 @@ function quarantineOf({ quarantined }: Wired): NicFilter['elements'] {
 }
 
 /** Ten lines a minute and NIC: a guest must not be able to fill the host's log. */
-function logging({ logged, link }: Wired, rules: readonly Rule[]): Rule[] {
+function logging({ logged, link }: Wired, rules: readonly FilterRule[]): FilterRule[] {
   if (logged !== true) return [...rules];
   return rules.flatMap((rule) => (rule.verdict === undefined
     ? [{ match: `${rule.match} limit rate 10/minute`.trim(), why: `log: ${rule.why}`, verdict: `log prefix "guestwire ${link}: ${rule.why}: "` }, rule]

@@ -6,7 +6,7 @@
  * itself sent the request (the connection's mark is its ifindex), and goes out only if the request may come in.
  */
 import type { Allow, Policy } from '../intent/policy.js';
-import type { Rule } from '../state/nft.js';
+import type { FilterRule } from '../state/nft.js';
 import { drop, matchesOf, permit, type PolicyRules, setsOf, type Side } from './link-policy.js';
 
 /** Constants of these rules, as sets that all ports share. */
@@ -61,7 +61,7 @@ export const OF_GUEST = '0x20000000';
 /** What this host sends has come in on no port, and what is for it goes out on none. */
 const [FROM_WORLD, TO_WORLD] = [`iif != @guests meta mark & ${OF_GUEST} == 0`, 'oif != @guests'];
 
-function inRules({ policy, ifindex, incoming }: Ways): Rule[] {
+function inRules({ policy, ifindex, incoming }: Ways): FilterRule[] {
   const isIsolated = incoming.length === 0 && policy.profile === 'isolated';
   return [
     ...(isIsolated ? [{ match: FROM_WORLD, why: 'from the world', verdict: 'accept' }] : []),
@@ -72,7 +72,7 @@ function inRules({ policy, ifindex, incoming }: Ways): Rule[] {
     ...fromHost(),
     ...(isIsolated
       ? []
-      : echo('request').map((match): Rule => ({
+      : echo('request').map((match): FilterRule => ({
         match: `${FROM_WORLD} ${match}`, why: 'RFC 4890', verdict: 'accept',
       }))),
     ...matches(incoming, ARRIVING).map((match) => permit(match, 'accept')),
@@ -84,7 +84,7 @@ function inRules({ policy, ifindex, incoming }: Ways): Rule[] {
  * What the guest sends to the host is not marked, for the mark is the host's own there, and the host sends its packets
  * in pieces.
  */
-function fromHost(): Rule[] {
+function fromHost(): FilterRule[] {
   return [
     { match: `iif 0 ${ANSWER}`, why: 'answers of this host', verdict: 'accept' },
     { match: `iif 0 ${IP} ip frag-off & 0x1fff != 0`, why: 'rest of a packet', verdict: 'accept' },
@@ -92,7 +92,7 @@ function fromHost(): Rule[] {
   ];
 }
 
-function outRules(ways: Ways): Rule[] {
+function outRules(ways: Ways): FilterRule[] {
   const { ifindex, outgoing } = ways;
   const opens = restrictsIn(ways) ? `goto opens_${ifindex}` : 'return';
   if (outgoing.length === 0) return [{ match: '', why: 'out', verdict: opens }];
@@ -100,7 +100,9 @@ function outRules(ways: Ways): Rule[] {
     ...needed('return', {
       errors: [TO_WORLD, ...RELATED], dhcp: ['udp sport 68 udp dport 67', 'udp sport 546 udp dport 547'],
     }),
-    ...answered(ways).map((match): Rule => ({ match: `${ANSWER} ${match}`.trim(), why: 'answers', verdict: 'return' })),
+    ...answered(ways).map((match): FilterRule => ({
+      match: `${ANSWER} ${match}`.trim(), why: 'answers', verdict: 'return',
+    })),
     ...matches(outgoing, LEAVING).map((match) => permit(match, opens)),
     drop('no rule lets it out'),
   ];
@@ -109,8 +111,8 @@ function outRules(ways: Ways): Rule[] {
 /** What every guest needs in either direction: neighbours, groups, an address, and to hear of errors. */
 function needed(
   verdict: string, { errors, dhcp: [inet, inet6] }: { errors: readonly string[]; dhcp: readonly [string, string] },
-): Rule[] {
-  const rule = (match: string, why: string): Rule => ({ match, why, verdict });
+): FilterRule[] {
+  const rule = (match: string, why: string): FilterRule => ({ match, why, verdict });
   return [
     rule('meta protocol @resolution', 'ARP'), rule(`${IP6} icmpv6 type @neighbours`, 'IPv6 needs it'),
     rule(`${IP} meta l4proto igmp`, 'IPv4 needs it'),

@@ -4,7 +4,7 @@
  */
 import { isNic } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
-import { familiesOf } from '../attachments/wired.js';
+import { filterFamilies } from '../attachments/wired.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { isThere } from '../kernel/link-files.js';
 import { type Blocks, listBlocks } from '../kernel/nft-blocks.js';
@@ -32,7 +32,7 @@ export interface Alteration {
  */
 export async function closeLook(exec: Exec, wired: readonly Wired[]): Promise<Alteration[] | undefined> {
   const living = wired.filter((one) => isThere(one));
-  const families = familiesOf(living);
+  const families = filterFamilies(living);
   const expected = await expectedOf(exec, living, families);
   if (expected === undefined) return undefined;
   const found: Alteration[] = [];

@@ -1,6 +1,6 @@
 /** The sender of a frame, as the rules against forged frames know it, and the forms that these rules share. */
 import type { Trust } from '../intent/policy.js';
-import type { Rule } from '../state/nft.js';
+import type { FilterRule } from '../state/nft.js';
 import type { Family, Prefix } from '../values/address.js';
 
 /** The guest behind a link. */
@@ -27,12 +27,12 @@ export type Range = Pick<Prefix, 'first' | 'last'>;
 export const RARP = '0x8035';
 
 /** Returns the rule that drops what matches. */
-export function dropped(match: string, why: string): Rule {
+export function dropped(match: string, why: string): FilterRule {
   return { match, why };
 }
 
 /** Returns the rule that lets pass what matches. */
-export function passed(match: string): Rule {
+export function passed(match: string): FilterRule {
   return { match, why: 'passed', verdict: 'accept' };
 }
 

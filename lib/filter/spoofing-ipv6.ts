@@ -2,7 +2,7 @@
  * The IPv6 packets that a guest cannot send: forged sources, neighbour discovery in the name of another machine, and
  * header chains that hide what a packet is.
  */
-import type { Rule } from '../state/nft.js';
+import type { FilterRule } from '../state/nft.js';
 import { addressText } from '../values/address.js';
 import { dropped, noneOf, passed, type Range, type Sender } from './sender.js';
 
@@ -11,7 +11,7 @@ const SOLICIT = `${ICMP6} type nd-neighbor-solicit`;
 const ADVERTISE = `${ICMP6} type nd-neighbor-advert`;
 
 /** Returns the rules for IPv6 packets; `dhcp` are those that drop the answers of a server. */
-export function ip6Rules(sender: Sender, dhcp: readonly Rule[]): Rule[] {
+export function ip6Rules(sender: Sender, dhcp: readonly FilterRule[]): FilterRule[] {
   const { trust, own } = sender;
   const mac = trust.mac ? undefined : sender.mac;
   return [
@@ -24,7 +24,7 @@ export function ip6Rules(sender: Sender, dhcp: readonly Rule[]): Rule[] {
 }
 
 /** A guest uses :: to look for duplicates, to solicit routers and to join groups (RFC 4861, RFC 3590). */
-function sourceRules({ own, linkLocal, counted }: Sender): Rule[] {
+function sourceRules({ own, linkLocal, counted }: Sender): FilterRule[] {
   const ranges = [...linkLocal, ...own.inet6 ?? []].map(addressesOf);
   const local = 'meta protocol ip6 ip6 saddr fe80::/10';
   return [
@@ -42,9 +42,9 @@ function sourceRules({ own, linkLocal, counted }: Sender): Rule[] {
 /**
  * Each address of a prefix that the guest resolves neighbours from is a neighbour of the host, as link-local ones are.
  */
-function countedRules({ own, counted }: Sender): Rule[] {
+function countedRules({ own, counted }: Sender): FilterRule[] {
   if (counted === undefined) return [];
-  return (own.inet6 ?? []).filter((prefix) => !isSingle(prefix)).flatMap(({ text }): Rule[] => {
+  return (own.inet6 ?? []).filter((prefix) => !isSingle(prefix)).flatMap(({ text }): FilterRule[] => {
     const match = `${SOLICIT} ip6 saddr ${text}`;
     return [
       { match: `${match} update @${counted} { ip6 saddr }`, why: 'addresses of its prefix', verdict: '' },
@@ -57,7 +57,7 @@ function countedRules({ own, counted }: Sender): Rule[] {
  * Neighbour discovery is a packet of its own, whole and without extension headers (RFC 6980). Its length has room for
  * known options only: a further option could contradict the first.
  */
-const DISCOVERY: readonly Rule[] = [
+const DISCOVERY: readonly FilterRule[] = [
   dropped(`${ICMP6} type @discovery ip6 nexthdr != ipv6-icmp`, 'neighbour discovery behind other headers'),
   dropped(`${SOLICIT} ${noneOf('ip6 length', ['24', '32', '40', '48', '56'])}`, 'options of neighbour discovery'),
   dropped(`${ADVERTISE} ${noneOf('ip6 length', ['24', '32'])}`, 'options of neighbour discovery'),
@@ -74,7 +74,7 @@ const NONCES = [[32, '0x0e01'], [40, '0x0e02'], [48, '0x0e03'], [56, '0x0e04']] 
  * The hardware address inside the packet: one comparison has type, length and address of the option (RFC 4861 section
  * 4.6.1). A nonce may stand beside the option. In a packet from :: it stands in place of the option.
  */
-function optionRules(mac: string): Rule[] {
+function optionRules(mac: string): FilterRule[] {
   const option = (type: number): string => `0x0${type}01${mac.replaceAll(':', '')}`;
   const why = 'source link-layer address';
   const owned = `${SOLICIT} ip6 saddr != :: ip6 length`;
@@ -91,7 +91,7 @@ function optionRules(mac: string): Rule[] {
   ];
 }
 
-function targetRules({ own, linkLocal }: Sender): Rule[] {
+function targetRules({ own, linkLocal }: Sender): FilterRule[] {
   if (own.inet6 === undefined) return [];
   const foreign = noneOf('@th,64,128', [...own.inet6, ...linkLocal].map(numbersOf));
   return [
@@ -106,7 +106,7 @@ function targetRules({ own, linkLocal }: Sender): Rule[] {
  * rule that reads beyond the packet matches nothing, whatever it compares. The third rule uses this: it lets pass only
  * packets with a readable last header.
  */
-const LAST: readonly Rule[] = [
+const LAST: readonly FilterRule[] = [
   passed('meta protocol ip6 frag frag-off != 0 meta l4proto >= 0'),
   dropped('meta protocol ip6 meta l4proto @may_hide', 'header chain'),
   passed('meta protocol ip6 @th,0,8 >= 0'),

@@ -6,17 +6,17 @@
  */
 import type { AttachedLink, Guard } from '../attachments/attached.js';
 import { NO_TRUST } from '../intent/policy.js';
-import type { Rule } from '../state/nft.js';
+import type { FilterRule } from '../state/nft.js';
 import { type Address, bare, contains, type Family, linkLocalOf, parsePrefix, type Prefix } from '../values/address.js';
 import { dropped, noneOf, passed, type Range, RARP, type Sender } from './sender.js';
 import { ip6Rules } from './spoofing-ipv6.js';
 
 /** The chains of one NIC: a frame meets `frame`, and then the one of its protocol. */
 export interface SpoofRules {
-  readonly frame: readonly Rule[];
-  readonly arp: readonly Rule[];
-  readonly ip: readonly Rule[];
-  readonly ip6: readonly Rule[];
+  readonly frame: readonly FilterRule[];
+  readonly arp: readonly FilterRule[];
+  readonly ip: readonly FilterRule[];
+  readonly ip6: readonly FilterRule[];
 }
 
 /** Returns the rules for what comes in on a port of a bridge. */
@@ -104,7 +104,7 @@ function rulesFor(sender: Sender): SpoofRules {
 /**
  * The bridge delivers VID 0 into the PVID, and strips the outer of two tags: no rule sees what is under the outer tag.
  */
-function tagRules({ tagged, trust }: Sender): Rule[] {
+function tagRules({ tagged, trust }: Sender): FilterRule[] {
   if (tagged === 'never' && !trust.vid0) return [dropped('ether type @tags', 'tagged')];
   return [
     dropped('ether type @stacked', '802.1ad tag'),
@@ -114,7 +114,7 @@ function tagRules({ tagged, trust }: Sender): Rule[] {
   ];
 }
 
-function frameRules({ mac, trust, protocols }: Sender): Rule[] {
+function frameRules({ mac, trust, protocols }: Sender): FilterRule[] {
   const checked = trust.mac ? undefined : mac;
   return [
     ...(checked === undefined ? [] : [dropped(`ether saddr != ${checked}`, 'source MAC')]),
@@ -129,7 +129,7 @@ function frameRules({ mac, trust, protocols }: Sender): Rule[] {
   ];
 }
 
-function arpRules({ mac, trust, own }: Sender): Rule[] {
+function arpRules({ mac, trust, own }: Sender): FilterRule[] {
   return [
     ...(mac === undefined || trust.mac ? [] : arpSenders(mac)),
     ...(trust.ip || own.inet === undefined ? [] : arpSources(own.inet)),
@@ -137,7 +137,7 @@ function arpRules({ mac, trust, own }: Sender): Rule[] {
 }
 
 /** Hardware type 1, protocol IPv4, lengths 6 and 4: with other values the sender stands elsewhere in the packet. */
-function arpSenders(mac: string): Rule[] {
+function arpSenders(mac: string): FilterRule[] {
   return [
     dropped('meta protocol arp @nh,0,48 != 0x000108000604', 'ARP of another kind'),
     dropped(`meta protocol arp arp saddr ether != ${mac}`, 'ARP sender MAC'),
@@ -145,14 +145,14 @@ function arpSenders(mac: string): Rule[] {
 }
 
 /** A guest uses 0.0.0.0 to probe an address (RFC 5227). */
-function arpSources(own: readonly Prefix[]): Rule[] {
+function arpSources(own: readonly Prefix[]): FilterRule[] {
   return [
     dropped(`meta protocol arp ${noneOf('arp saddr ip', ['0.0.0.0', ...own.map(bare)])}`, 'ARP sender address'),
     dropped('meta protocol arp arp saddr ip 0.0.0.0 arp operation != request', 'ARP sender address'),
   ];
 }
 
-function ipRules({ trust, own }: Sender, dhcp: readonly Rule[]): Rule[] {
+function ipRules({ trust, own }: Sender, dhcp: readonly FilterRule[]): FilterRule[] {
   return [
     ...(trust.ip || own.inet === undefined ? [] : inetSources(own.inet)),
     // All but the first fragment have data where ports and types would be, and nft reads it as such in family bridge
@@ -163,19 +163,19 @@ function ipRules({ trust, own }: Sender, dhcp: readonly Rule[]): Rule[] {
   ];
 }
 
-const ROUTER_SAYS: readonly Rule[] = [
+const ROUTER_SAYS: readonly FilterRule[] = [
   dropped('meta protocol ip icmp type redirect', 'redirect'),
   dropped('meta protocol ip icmp type router-advertisement', 'router advertisement'),
 ];
 
 /** The answers of a server, of either family. No other program sends from or to these ports. */
-const DHCP: readonly Rule[] = [
+const DHCP: readonly FilterRule[] = [
   dropped('meta l4proto udp th sport @dhcp_servers', 'DHCP server'),
   dropped('meta l4proto udp th dport @dhcp_clients', 'DHCP server'),
 ];
 
 /** A guest uses 0.0.0.0 to ask for an address (RFC 2131) and to join groups (RFC 3376 section 4.2.13). */
-function inetSources(own: readonly Prefix[]): Rule[] {
+function inetSources(own: readonly Prefix[]): FilterRule[] {
   const unspecified = 'meta protocol ip ip saddr 0.0.0.0';
   return [
     `meta protocol ip ${noneOf('ip saddr', ['0.0.0.0', ...own.map(bare)])}`,

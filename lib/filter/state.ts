@@ -4,7 +4,7 @@
  * once.
  */
 import type { Attachment, Wired } from '../attachments/kinds.js';
-import { familiesOf } from '../attachments/wired.js';
+import { filterFamilies } from '../attachments/wired.js';
 import type { FilterFacts, HookFacts, Observation } from '../kernel/observation.js';
 import type { NetObject, NetState } from '../state/netstate.js';
 import {
@@ -38,7 +38,7 @@ export function planFilters(request: FilterRequest, observation: Seen): FilterPl
 
 /** Returns the families of which no NIC among these needs a table. */
 export function unneededFamilies(held: readonly (Attachment | Wired)[]): FilterFamily[] {
-  const needed = familiesOf(held);
+  const needed = filterFamilies(held);
   return FILTER_FAMILIES.filter((family) => !needed.includes(family));
 }
 
@@ -57,7 +57,7 @@ function planTable(family: FilterFamily, { wanted, recorded, others }: FilterReq
   const table: NetObject = { kind: 'filter-table', dev: TABLE, family, lines: tableLines(family) };
   const facts = observation.filters?.get(family);
   // What all the NICs of 50 guests look like takes longer than all the rest of a start.
-  const shared = others().some((one) => familiesOf([one]).includes(family));
+  const shared = others().some((one) => filterFamilies([one]).includes(family));
   // Listing a table would be one more program at every start. It is taken to be there when another guest needs it, and
   // only then: a wrong guess fails as a whole, and then it is listed.
   if (facts === undefined && shared) return { desired: [table, ...mine], observed: [table] };

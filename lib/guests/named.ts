@@ -6,7 +6,7 @@ import { parseDomain } from '../domain/domain.js';
 import { type Guest, guestOf } from '../domain/guest.js';
 import { HostError } from '../errors.js';
 import type { Connection } from '../libvirt/connection.js';
-import { type DomainRef, isUuid } from '../libvirt/refs.js';
+import { type DomainRef, isAnyCaseUuid } from '../libvirt/refs.js';
 import { quote } from '../values/quote.js';
 import { isLibvirts } from './ask-libvirt.js';
 import { askLibvirt, noSuchGuest, unlessGone } from './inquiry.js';
@@ -53,7 +53,7 @@ export async function guestMeant<T extends Guest>(io: Asking, known: readonly T[
  * domains have this name and this id; what `libvirt` throws.
  */
 export async function domainNamed(libvirt: Connection, by: string): Promise<DomainRef> {
-  const named = (isUuid(by) ? await unlessGone(() => libvirt.lookupDomain({ uuid: by }), undefined) : undefined)
+  const named = (isAnyCaseUuid(by) ? await unlessGone(() => libvirt.lookupDomain({ uuid: by }), undefined) : undefined)
     ?? await unlessGone(() => libvirt.lookupDomain({ name: by }), undefined);
   const numbered = /^\d+$/.test(by)
     ? (await libvirt.listDomains({ state: 'active' })).find(({ id }) => id === Number(by))

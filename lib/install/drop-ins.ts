@@ -64,7 +64,7 @@ export interface DropIns {
   readonly advice: (changed: readonly string[]) => string[];
 }
 
-export interface DropInWish {
+export interface DropInRequest {
   /** undefined: the host config cannot be read, and the file stays as it is. */
   readonly protocol: number | undefined;
   /** The script for bash. */
@@ -74,7 +74,7 @@ export interface DropInWish {
 }
 
 /** Returns what to write on this host. */
-export function dropIns({ protocol, completion, services }: DropInWish): DropIns {
+export function dropIns({ protocol, completion, services }: DropInRequest): DropIns {
   const present = SERVICES.filter(({ signs }) => signs.some((sign) => lstatOf(sign) !== undefined));
   const asked = present.filter(({ path }) => services || isOurDropIn(path));
   const wanted = [

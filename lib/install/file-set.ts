@@ -11,7 +11,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { HostError, RollbackError } from '../errors.js';
 import { oneLine, quote } from '../values/quote.js';
-import { describe, lstatOf } from './layout.js';
+import { fileDetails, lstatOf } from './layout.js';
 
 export interface FileSpec {
   readonly path: string;
@@ -102,7 +102,7 @@ function attempt(path: string, act: () => void): void {
 function stateOf({ path, content, mode }: FileSpec): 'absent' | 'same' | 'other' {
   const stat = lstatOf(path);
   if (stat === undefined) return 'absent';
-  if (!stat.isFile()) throw new HostError(`${describe(path)}, not a file of guestwire's: move it away`);
+  if (!stat.isFile()) throw new HostError(`${fileDetails(path)}, not a file of guestwire's: move it away`);
   const same = (stat.mode & 0o7777) === mode && stat.uid === 0 && stat.gid === 0 && readFileSync(path).equals(content);
   return same ? 'same' : 'other';
 }

@@ -35,26 +35,26 @@ export function standingAt(path: string): Standing {
   if (stat === undefined) return 'absent';
   if (stat.isFile()) return isLauncher(path) ? 'ours' : 'script';
   if (!stat.isSymbolicLink() || statOf(path)?.isFile() !== true) return 'blocked';
-  if (isLauncher(path)) throw new HostError(`${describe(path)}, which is a guestwire launcher already: remove the symlink`);
+  if (isLauncher(path)) throw new HostError(`${fileDetails(path)}, which is a guestwire launcher already: remove the symlink`);
   return 'link';
 }
 
 /** Where the launcher goes, and which other copy of it must go away. */
-export interface Place {
+export interface InstallPlace {
   readonly launcher: typeof MAIN | typeof BESIDE;
   readonly surplus: readonly string[];
 }
 
 /** Returns the launcher's place: where it is, else libvirt's own place for it, else beside the script that is there. */
-export function findPlace(): Place {
+export function findPlace(): InstallPlace {
   assertOnlyOurs();
   const main = standingAt(MAIN);
   const beside = standingAt(BESIDE);
-  if (main === 'blocked') throw new HostError(`${describe(MAIN)}, not a hook script: move it away`);
+  if (main === 'blocked') throw new HostError(`${fileDetails(MAIN)}, not a hook script: move it away`);
   if (main === 'ours') return { launcher: MAIN, surplus: beside === 'ours' ? [BESIDE] : [] };
   if (beside === 'ours') return { launcher: BESIDE, surplus: [] };
   if (main === 'absent') return { launcher: MAIN, surplus: [] };
-  if (beside !== 'absent') throw new HostError(`${describe(BESIDE)} that is not guestwire's, and ${quote(MAIN)} is another script: move one of them away`);
+  if (beside !== 'absent') throw new HostError(`${fileDetails(BESIDE)} that is not guestwire's, and ${quote(MAIN)} is another script: move one of them away`);
   return { launcher: BESIDE, surplus: [] };
 }
 
@@ -62,14 +62,14 @@ export function findPlace(): Place {
 export function assertSafeDirectory(path: string): void {
   const stat = lstatOf(path);
   if (stat === undefined) return;
-  if (!stat.isDirectory()) throw new HostError(`${describe(path)}, not a directory: move it away`);
+  if (!stat.isDirectory()) throw new HostError(`${fileDetails(path)}, not a directory: move it away`);
   if (stat.uid !== 0 || (stat.mode & 0o022) !== 0) {
     throw new HostError(`directory ${quote(path)} is writable by other users (owner ${stat.uid}, mode 0${(stat.mode & 0o777).toString(8)}): it must belong to root with mode 0755`);
   }
 }
 
 /** Returns what stands at `path` in words: `'/x' is a symlink to '/y'`. */
-export function describe(path: string): string {
+export function fileDetails(path: string): string {
   const stat = lstatOf(path);
   if (stat?.isSymbolicLink() === true) return `${quote(path)} is a symlink to ${quote(readlinkSync(path))}`;
   if (stat?.isDirectory() === true) return `${quote(path)} is a directory`;

@@ -10,7 +10,7 @@ import { ToolOutputError } from '../errors.js';
 import type { Exec } from '../system/exec.js';
 import { listIn } from './whole-host.js';
 
-export interface BridgeSettings {
+export interface ObservedBridge {
   /** undefined: this iproute2 does not tell. */
   readonly learnsLinkLocal: boolean | undefined;
   readonly snoops: boolean;
@@ -29,9 +29,9 @@ const bridgeSchema = z.object({
 });
 
 /** Returns the settings of all bridges, by name. Throws ToolOutputError. */
-export async function bridgeSettings(exec: Exec): Promise<ReadonlyMap<string, BridgeSettings>> {
+export async function observedBridges(exec: Exec): Promise<ReadonlyMap<string, ObservedBridge>> {
   const answer = await listed(exec, ['-json', '-details', 'link', 'show', 'type', 'bridge']);
-  return new Map(answer.filter(isFilled).map((entry): [string, BridgeSettings] => {
+  return new Map(answer.filter(isFilled).map((entry): [string, ObservedBridge] => {
     const { ifname, linkinfo: { info_data: data = {} } } = read(bridgeSchema, entry, 'ip link');
     const unlearnt = data.no_linklocal_learn;
     return [ifname, {

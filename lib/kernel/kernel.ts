@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { CommandError } from '../errors.js';
 import type { Batch, BatchLine } from '../state/render.js';
 import { TOOLS } from '../state/tools.js';
-import { describe } from '../state/words.js';
+import { describeOperation } from '../state/words.js';
 import { assertSuccess, type Exec, type ExecRequest, lineOf } from '../system/exec.js';
 import { oneLine } from '../values/quote.js';
 import type { Observation, Scope } from './observation.js';
@@ -118,5 +118,5 @@ function linkOf({ operations: [first] }: BatchLine): string | undefined {
 function wordsOf(line: BatchLine): string {
   const [first, ...rest] = line.operations;
   if (first === undefined) return line.text;
-  return rest.length === 0 ? describe(first) : `${describe(first)} and ${rest.length} more`;
+  return rest.length === 0 ? describeOperation(first) : `${describeOperation(first)} and ${rest.length} more`;
 }

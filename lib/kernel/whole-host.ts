@@ -12,7 +12,7 @@ import { observeFilters } from './nft-output.js';
 import type { FilterFacts, LinkFacts, ProxyFacts, RouteFacts, RuleFacts } from './observation.js';
 import { ANSWER_FLAGS } from './queries.js';
 
-export interface HostFacts {
+export interface WholeHost {
   readonly links: readonly LinkFacts[];
   /** Routes of the protocols asked for, in all tables. */
   readonly routes: readonly (RouteFacts & { readonly number: number })[];
@@ -29,7 +29,7 @@ interface Asked {
 }
 
 /** Returns the host's facts. Throws CommandError or ToolOutputError. */
-export async function observeHost(exec: Exec, { protocols, filters }: Asked): Promise<HostFacts> {
+export async function observeHost(exec: Exec, { protocols, filters }: Asked): Promise<WholeHost> {
   const questions = ['link show', 'neigh show proxy', 'rule show', ...protocols.map((protocol) => `route show table all proto ${protocol}`)];
   const request: ExecRequest = {
     tool: 'ip', args: [...ANSWER_FLAGS.ip, '-batch', '-'], input: `${questions.join('\n')}\n`,

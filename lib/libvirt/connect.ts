@@ -47,7 +47,7 @@ export async function connect(uri?: string, options: ConnectOptions = {}): Promi
   const wanted = uri ?? process.env['LIBVIRT_DEFAULT_URI'] ?? '';
   const parsed = parseUri(wanted);
   if (parsed.way === 'socket') return connectSocket(parsed, wanted, { ...options, timeout });
-  const exec = options.exec ?? (await import('../system/exec-async.js')).exec;
+  const exec = options.exec ?? (await import('../system/exec-async.js')).execAsync;
   return connectVirsh({ exec, uri: parsed.uri, readOnly: options.readOnly ?? false, timeout }, { signal });
 }
 

@@ -64,7 +64,7 @@ const ORIGINS = [
 /**
  * virErrorNumber; 'VIR_ERR_UNKNOWN' is not libvirt's, and stands for every number that this table does not have yet.
  */
-export type Reason = (typeof REASONS)[number] | 'VIR_ERR_UNKNOWN';
+export type LibvirtReason = (typeof REASONS)[number] | 'VIR_ERR_UNKNOWN';
 
 /**
  * virErrorDomain; 'VIR_FROM_UNKNOWN' is not libvirt's, and stands for every number that this table does not have yet.
@@ -72,7 +72,7 @@ export type Reason = (typeof REASONS)[number] | 'VIR_ERR_UNKNOWN';
 export type Origin = (typeof ORIGINS)[number] | 'VIR_FROM_UNKNOWN';
 
 /** Returns the name of a virErrorNumber, 'VIR_ERR_UNKNOWN' for one of a newer libvirt. */
-export function reasonOf(number: number): Reason {
+export function reasonNumbered(number: number): LibvirtReason {
   return REASONS[number] ?? 'VIR_ERR_UNKNOWN';
 }
 
@@ -82,7 +82,7 @@ export function originOf(number: number): Origin {
 }
 
 /** Returns the number of a reason, undefined of 'VIR_ERR_UNKNOWN'. */
-export function numberOf(reason: Reason): number | undefined {
+export function reasonNumberOf(reason: LibvirtReason): number | undefined {
   const at = (REASONS as readonly string[]).indexOf(reason);
   return at < 0 ? undefined : at;
 }

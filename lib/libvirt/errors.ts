@@ -4,14 +4,14 @@
  */
 import { GuestwireError } from '../errors.js';
 import { oneLine } from '../values/quote.js';
-import { type Origin, originOf, type Reason, reasonOf } from './error-names.js';
+import { type Origin, originOf, type LibvirtReason, reasonNumbered } from './error-names.js';
 
 /**
  * What libvirt said; see virterror.h. Through virsh only `message` and, where it can be told from the text, `reason`
  * are known.
  */
 export interface Refusal {
-  readonly reason: Reason;
+  readonly reason: LibvirtReason;
   /** virErrorNumber; undefined when not even a number is known. */
   readonly reasonNumber: number | undefined;
   readonly origin: Origin;
@@ -21,7 +21,7 @@ export interface Refusal {
   readonly message: string;
 }
 
-const PASSING: ReadonlySet<Reason> = new Set<Reason>([
+const PASSING: ReadonlySet<LibvirtReason> = new Set<LibvirtReason>([
   'VIR_ERR_OPERATION_TIMEOUT', 'VIR_ERR_RESOURCE_BUSY', 'VIR_ERR_AGENT_UNRESPONSIVE', 'VIR_ERR_AGENT_COMMAND_TIMEOUT',
 ]);
 
@@ -90,7 +90,7 @@ export function refusalOf(
     undefined },
 ): Refusal {
   return {
-    reason: reasonOf(failure.code),
+    reason: reasonNumbered(failure.code),
     reasonNumber: failure.code,
     origin: originOf(failure.domain),
     originNumber: failure.domain,

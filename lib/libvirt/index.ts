@@ -1,7 +1,7 @@
 /** The libvirt client: exports only. */
 export type { CallOptions } from './calls.js';
 export { connect, type ConnectOptions } from './connect.js';
-export type { Origin, Reason } from './error-names.js';
+export type { Origin, LibvirtReason } from './error-names.js';
 export {
   LibvirtAbortError, LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError, LibvirtError,
   LibvirtProtocolError, LibvirtTimeoutError, LibvirtUnsupportedError, type Refusal,

@@ -26,13 +26,13 @@ export function wireNetwork({ name, uuid }: NetworkRef): WireNetwork {
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** Returns whether a text is a UUID: 32 hexadecimal digits with dashes. */
-export function isUuid(text: string): boolean {
+export function isAnyCaseUuid(text: string): boolean {
   return UUID.test(text);
 }
 
 /** Returns the UUID's 16 bytes. LibvirtArgumentError unless it is 32 hexadecimal digits with dashes. */
 export function uuidBytes(uuid: string): Uint8Array {
-  if (!isUuid(uuid)) throw new LibvirtArgumentError(`${quote(uuid)} is not a UUID`);
+  if (!isAnyCaseUuid(uuid)) throw new LibvirtArgumentError(`${quote(uuid)} is not a UUID`);
   const digits = uuid.replaceAll('-', '');
   return Uint8Array.from({ length: 16 }, (_, index) => Number.parseInt(digits.slice(2 * index, 2 * index + 2), 16));
 }

@@ -2,7 +2,7 @@
 import { quote } from '../values/quote.js';
 import type { CallOptions } from './calls.js';
 import type { Affect, Connection } from './connection.js';
-import { numberOf, type Reason } from './error-names.js';
+import { reasonNumberOf, type LibvirtReason } from './error-names.js';
 import { LibvirtError, LibvirtProtocolError, LibvirtUnsupportedError } from './errors.js';
 import { type DomainRef, type DomainState, type NetworkRef, uuidBytes } from './refs.js';
 import { createVirsh, type Virsh, type VirshOptions, withFile } from './virsh.js';
@@ -146,8 +146,8 @@ function describe(by: By): string {
   return 'name' in by ? `name ${quote(by.name)}` : `uuid ${quote(by.uuid)}`;
 }
 
-function refuse(reason: Reason, message: string): never {
-  const reasonNumber = numberOf(reason);
+function refuse(reason: LibvirtReason, message: string): never {
+  const reasonNumber = reasonNumberOf(reason);
   throw new LibvirtError('virsh', {
     reason, reasonNumber, origin: 'VIR_FROM_UNKNOWN', originNumber: undefined, level: 'error', message,
   });

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import type { Exec, ExecResult } from '../system/exec.js';
 import { oneLine, quote } from '../values/quote.js';
 import { abortError, type CallOptions, type LimitedOptions } from './calls.js';
-import { numberOf, type Reason } from './error-names.js';
+import { reasonNumberOf, type LibvirtReason } from './error-names.js';
 import {
   LibvirtArgumentError, LibvirtClosedError, LibvirtConnectionError, LibvirtError, LibvirtTimeoutError,
 } from './errors.js';
@@ -34,7 +34,7 @@ const ENVIRONMENT = [
   'LIBVIRT_AUTH_FILE',
 ];
 
-const REASONS: readonly (readonly [string, Reason])[] = [
+const REASONS: readonly (readonly [string, LibvirtReason])[] = [
   ['Domain not found', 'VIR_ERR_NO_DOMAIN'],
   ['Network not found', 'VIR_ERR_NO_NETWORK'],
   ['metadata not found', 'VIR_ERR_NO_DOMAIN_METADATA'],
@@ -130,7 +130,7 @@ function errorOf(what: string, { stderr, errno, timedOut, signal }: ExecResult, 
   const reason = sentences.flatMap((sentence) => REASONS.filter(([start]) => sentence.startsWith(start))).at(0)?.[1] ??
     'VIR_ERR_UNKNOWN';
   return new LibvirtError(what, {
-    reason, reasonNumber: numberOf(reason), origin: 'VIR_FROM_UNKNOWN', originNumber: undefined, level: 'error',
+    reason, reasonNumber: reasonNumberOf(reason), origin: 'VIR_FROM_UNKNOWN', originNumber: undefined, level: 'error',
     message: all,
   });
 }

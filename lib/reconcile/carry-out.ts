@@ -12,7 +12,7 @@ import type { RunMode } from '../kernel/kernel.js';
 import type { Observation } from '../kernel/observation.js';
 import type { NetState } from '../state/netstate.js';
 import { isWhole } from '../state/tools.js';
-import { describe } from '../state/words.js';
+import { describeOperation } from '../state/words.js';
 import { oneLine } from '../values/quote.js';
 import type { Host, Past } from './host.js';
 import { logPlan } from './plan-log.js';
@@ -110,7 +110,7 @@ export async function runPlan(
   const left = leftOf(plan, observation, past);
   if (failure !== undefined && (left.length > 0 || isWhole(failure.failure.tool))) throw failure;
   if (left.length === 0) return observation;
-  const shown = left.slice(0, 3).map((operation) => describe(operation)).join(', ');
+  const shown = left.slice(0, 3).map((operation) => describeOperation(operation)).join(', ');
   const more = left.length > 3 ? ` and ${left.length - 3} more` : '';
   const [first] = left;
   throw new VerifyError(`the kernel differs from what guestwire set: still to do: ${shown}${more}`)

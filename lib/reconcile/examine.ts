@@ -5,7 +5,7 @@ import { type OtherGuest, preflight } from '../attachments/check.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
 import { isUnfinished } from '../attachments/ledger.js';
 import { furtherScopeOf, scopeOf, withFurther } from '../attachments/scope.js';
-import { familiesOf } from '../attachments/wired.js';
+import { filterFamilies } from '../attachments/wired.js';
 import type { Holding } from '../journal/journal.js';
 import type { Observation, Scope } from '../kernel/observation.js';
 import { rivalsOf } from './holders.js';
@@ -13,9 +13,9 @@ import { type Host, pastOfAll } from './host.js';
 import type { Member } from './request.js';
 
 /** Observes the host and throws unless it can give what these guests ask for. Returns the observation. */
-export async function check(host: Host, members: readonly Member[]): Promise<Observation> {
+export async function examine(host: Host, members: readonly Member[]): Promise<Observation> {
   const { live } = await rivalsOf(host, members.flatMap(({ attachments }) => attachments), pastOfAll(host, members));
-  return examine(host, members, { rivals: live });
+  return examineAmong(host, members, { rivals: live });
 }
 
 interface Examined {
@@ -24,14 +24,14 @@ interface Examined {
   readonly asksFilters?: boolean;
 }
 
-/** Does what {@link check} does when it is known which other guests hold what these ask for. */
-export async function examine(
+/** Does what {@link examine} does when it is known which other guests hold what these ask for. */
+export async function examineAmong(
   host: Host, members: readonly Member[], { rivals, asksFilters = false }: Examined,
 ): Promise<Observation> {
   const wanted = members.flatMap(({ attachments }) => attachments);
   const recorded = members.flatMap(({ entry }) => entry?.wired ?? []);
   const observation = await observeFor(host, {
-    wanted, recorded, ...(asksFilters && { filters: familiesOf([...wanted, ...recorded]) }),
+    wanted, recorded, ...(asksFilters && { filters: filterFamilies([...wanted, ...recorded]) }),
   });
   const others = rivals.map(otherGuest);
   // What these guests hold together is theirs: one of them may take over what another gives up.

@@ -49,7 +49,7 @@ export function hostFrom({ settings, exec, warn, log = () => undefined, lock, ..
 /** What a plan starts from, besides the kernel. */
 export interface Past {
   /** What the journal records of the guests that are planned, together; undefined: nothing. */
-  readonly entry: Recorded | undefined;
+  readonly entry: RecordedWiring | undefined;
   /** What guestwire records of what guests share. */
   readonly ledger: Ledger;
   /** What other guests hold. Reading it costs something, so only a plan that needs it asks. */
@@ -59,7 +59,7 @@ export interface Past {
   readonly quarantined: boolean;
 }
 
-export type Recorded = Pick<Entry, 'wired' | 'original'>;
+export type RecordedWiring = Pick<Entry, 'wired' | 'original'>;
 
 /** What a warning is about: its sentence need not be read for that. */
 export interface Concern {
@@ -130,7 +130,7 @@ export function pastOfAll(
   };
 }
 
-function together(entries: readonly Entry[]): Recorded | undefined {
+function together(entries: readonly Entry[]): RecordedWiring | undefined {
   const [first, ...rest] = entries;
   if (first === undefined || rest.length === 0) return first;
   return { wired: entries.flatMap(({ wired }) => wired), original: entries.flatMap(({ original }) => original) };

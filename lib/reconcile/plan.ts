@@ -18,7 +18,7 @@ import {
   isBroken, isGrant, isLeftover, isSeenAgain, isSetting, isShared, keyOf, numberOf, queueOf,
 } from '../state/objects.js';
 import { type Batch, flushBatch, render } from '../state/render.js';
-import type { Past, Recorded } from './host.js';
+import type { Past, RecordedWiring } from './host.js';
 import type { StartMode } from './request.js';
 
 /** What would be, or was, done for a guest. */
@@ -109,7 +109,7 @@ export function leftOf(plan: Plan, observation: Observation, past: Past): Operat
 }
 
 /** What the wired links held before guestwire first touched them. Our routes are a leftover, nothing to bring back. */
-export function originalOf({ touched, observed }: Plan, entry: Recorded | undefined): NetState {
+export function originalOf({ touched, observed }: Plan, entry: RecordedWiring | undefined): NetState {
   const isKnown = ({ dev }: NetObject): boolean =>
     (entry?.wired ?? []).some((old) => old.link === dev &&
       touched.some((now) => now.link === dev && now.ifindex === old.ifindex));

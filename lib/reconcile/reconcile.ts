@@ -14,7 +14,7 @@ import { foundOtherwise } from '../kernel/nft-output.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
 import { quote } from '../values/quote.js';
 import { runPlan, settle, writeLedger } from './carry-out.js';
-import { check, examine } from './examine.js';
+import { examine, examineAmong } from './examine.js';
 import { rivalsOf } from './holders.js';
 import { type Host, type Past, pastOf, pastOfAll, readEntry } from './host.js';
 import { logPlan } from './plan-log.js';
@@ -75,7 +75,7 @@ async function wireAnew(host: Host, members: readonly Member[], { mode, asksFilt
   const { live, stale } = await rivalsOf(host, members.flatMap(({ attachments }) => attachments), known);
   await collect(host, stale);
   const past = stale.length === 0 ? known : pastOfAll(host, members);
-  const observation = await examine(host, members, { rivals: live, asksFilters });
+  const observation = await examineAmong(host, members, { rivals: live, asksFilters });
   try {
     return await settle(host, {
       members, incoming: mode.incoming, past, plan: planAll(host, members, { observation, mode, past }),
@@ -98,7 +98,7 @@ export async function make(
   const entry = readEntry(host, guest.uuid);
   // A tap that has the name of a guest's own target is another's, for now.
   const unplaced = attachments.map((attachment) => ({ ...attachment, link: undefined }));
-  const observation = await check(host, [{ guest, entry, attachments: unplaced }]);
+  const observation = await examine(host, [{ guest, entry, attachments: unplaced }]);
   const made = madeOf(attachments);
   if (made.length === 0) return undefined;
   const members = [{ guest, entry, attachments }];
@@ -125,13 +125,13 @@ export async function planWiring(
 ): Promise<Plan> {
   const entry = readEntry(host, guest.uuid);
   const member: Member = { guest, entry, attachments: underNewNames(attachments, past.entry?.wired ?? []) };
-  if (foresee === undefined) return planAll(host, [member], { observation: await check(host, [member]), mode, past });
+  if (foresee === undefined) return planAll(host, [member], { observation: await examine(host, [member]), mode, past });
   const named = member.attachments.flatMap(({ link }) => link ?? []);
   const { links } = await host.kernel.observe({ ...EMPTY_SCOPE, links: named });
   const there = member.attachments.map((one): Attachment => (one.link === undefined || links.has(one.link) ? one : {
     ...one, link: undefined,
   }));
-  const seen = await foresee(await check(host, [{ ...member, attachments: there }]));
+  const seen = await foresee(await examine(host, [{ ...member, attachments: there }]));
   return planAll(host, [{ ...member, attachments: seen.attachments }], { observation: seen.observation, mode, past });
 }
 

@@ -25,7 +25,7 @@ export interface Chain {
     undefined;
   /** The link of a netdev chain. */
   readonly device?: string | undefined;
-  readonly rules: readonly Rule[];
+  readonly rules: readonly FilterRule[];
 }
 
 /** What a table holds whatever guests run. */
@@ -114,7 +114,7 @@ export function ruleLines(family: FilterFamily, chain: Chain, mark?: string): st
 }
 
 /** A rule of a NIC's chain: what it matches, and in the kernel as its comment why. */
-export interface Rule {
+export interface FilterRule {
   readonly match: string;
   readonly why: string;
   /** Absent: it drops. */

@@ -43,7 +43,7 @@ export interface ObjectKind<O> {
   /** The difference in words. Absent: `NAME should be NAME`. */
   drift?(before: O, after: O): string;
 
-  readonly owner: Owner;
+  readonly owner: ObjectOwner;
   /** The object is a link that guestwire made: it goes at `release` and nowhere else. */
   readonly made?: true;
   /** Found before the guest's first wiring, it is a leftover of an earlier run: release does not bring it back. */
@@ -75,7 +75,7 @@ export type Verb = 'add' | 'set' | 'remove';
  * 'link': the object is on a guest's link and ends with that link. 'shared': guests share it, or it outlives the link.
  * 'filter': it is in nftables, and outlives the link too.
  */
-export type Owner = 'link' | 'shared' | 'filter';
+export type ObjectOwner = 'link' | 'shared' | 'filter';
 
 /** Returns a switch as the tools write it. */
 export function onOff(on: boolean): string {

@@ -15,8 +15,9 @@ import {
   filterOfNic, type FilterOfNic, filterSet, type FilterSet, filterTable, type FilterTable,
 } from './objects/nft.js';
 import {
-  address, type Address, lastResort, type LastResort, neighbourProxy, type NeighbourProxy, route, type Route, rule,
-  type Rule,
+  lastResort, type LastResort, linkAddress, type LinkAddress, neighbourProxy, type NeighbourProxy, route, type Route,
+  rule,
+  type RoutingRule,
 } from './objects/routing.js';
 import {
   hostSysctl, type HostSysctl, proxySysctl, type ProxySysctl, sysctl, type Sysctl,
@@ -31,7 +32,7 @@ export type NetObject =
   | Vlan | UplinkVlan | Isolated
   | Bridge | BridgeSettings | VlanLink | Mac | Port
   | Txqlen | Master
-  | Address | Route | Rule | LastResort | NeighbourProxy
+  | LinkAddress | Route | RoutingRule | LastResort | NeighbourProxy
   | Sysctl | HostSysctl | ProxySysctl
   | FilterTable | FilterOfNic | FilterSet;
 
@@ -53,7 +54,7 @@ export const OBJECTS = {
   'vlan-link': vlanLink,
   mac,
   port,
-  address,
+  address: linkAddress,
   route,
   rule,
   'last-resort': lastResort,

@@ -5,7 +5,7 @@ import { objectKindOf, type NetObject, numberOf } from './objects.js';
 import type { BatchLine } from './render.js';
 
 /** Returns an operation in words, for messages and the log: `add VLAN 42 pvid untagged on 'vnet7'`. */
-export function describe({ before, after }: Operation, vids?: string): string {
+export function describeOperation({ before, after }: Operation, vids?: string): string {
   const object = after ?? before;
   if (object === undefined) return 'change nothing';
   const verb = after === undefined ? 'remove' : before === undefined ? 'add' : 'set';
@@ -20,7 +20,7 @@ export function linkOf(object: NetObject): string {
 /** Returns a line's operations in words: `add VLAN 20-29 on 'eno1'`. A line without operations gives undefined. */
 export function describeLine({ operations }: BatchLine): string | undefined {
   const [first] = operations;
-  return first && describe(first, vidsIn({ operations }));
+  return first && describeOperation(first, vidsIn({ operations }));
 }
 
 /** Returns the VIDs of a line's operations: `20-29`; undefined when it is not about VLANs. */

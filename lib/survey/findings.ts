@@ -2,7 +2,7 @@
 import { staysUntilRelease } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
 import { isSaid } from '../attachments/ledger.js';
-import { familiesOf, livingOf } from '../attachments/wired.js';
+import { filterFamilies, livingOf } from '../attachments/wired.js';
 import type { Guest } from '../domain/guest.js';
 import { type Alteration, closeLook } from '../filter/rule-check.js';
 import type { Host } from '../reconcile/host.js';
@@ -97,7 +97,8 @@ function findingOf({ family, ifindex, text, isWhole }: Alteration, { subjects, o
 /** Returns whom a table filters, for behind its name. */
 function filtered(family: FilterFamily, subjects: readonly Subject[]): string {
   const names = subjects
-    .filter(({ entry, attachments }) => familiesOf([...(entry?.wired ?? []), ...(attachments ?? [])]).includes(family))
+    .filter(({ entry, attachments }) =>
+      filterFamilies([...(entry?.wired ?? []), ...(attachments ?? [])]).includes(family))
     .map(({ guest }) => quote(guest.name));
   if (names.length === 0) return '';
   const shown = names.slice(0, MOST_NAMES).join(', ');

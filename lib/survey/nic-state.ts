@@ -1,7 +1,7 @@
 /** Each NIC of a survey and the state it is in. Pure. */
 import { nicsAmong, waitsForMigration, type WiredNic } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
-import { familiesOf, livingOf } from '../attachments/wired.js';
+import { filterFamilies, livingOf } from '../attachments/wired.js';
 import type { Guest } from '../domain/guest.js';
 import type { Subject } from '../reconcile/owners.js';
 import { differenceOf } from '../state/differences.js';
@@ -68,7 +68,7 @@ function differencesByNic({ changes }: Survey): Map<string, string[]> {
 
 /** A table that is gone or broken is so for all that need it. */
 function sharedWith(wired: Wired, { changes }: Survey): string[] {
-  const tables = familiesOf([wired]).map(tableKey);
+  const tables = filterFamilies([wired]).map(tableKey);
   return changes.flatMap(({ line }) => (tables.includes(line.operations[0]?.key ?? '')
     ? (differenceOf(line) ?? [])
     : []));

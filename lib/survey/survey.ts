@@ -6,7 +6,7 @@
 import { nicsAmong, placedOf } from '../attachments/attachment.js';
 import type { Attachment, Placed, Wired } from '../attachments/kinds.js';
 import { furtherScopeOf, scopeOf } from '../attachments/scope.js';
-import { familiesOf, livingOf } from '../attachments/wired.js';
+import { filterFamilies, livingOf } from '../attachments/wired.js';
 import { GuestwireError } from '../errors.js';
 import { underNewNames } from '../journal/renamed-links.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
@@ -56,7 +56,7 @@ export async function survey(host: Host, running: RunningGuests = new Map()): Pr
   const subjects = subjectsOf(host, running);
   const recorded = subjects.flatMap(({ entry }) => entry?.wired ?? []);
   const wanted = subjects.flatMap(({ attachments }) => attachments ?? []);
-  const scope = { ...scopeOf([], [...recorded, ...wanted]), filters: familiesOf([...recorded, ...wanted]) };
+  const scope = { ...scopeOf([], [...recorded, ...wanted]), filters: filterFamilies([...recorded, ...wanted]) };
   const first = await host.kernel.observe(scope);
   const { routers } = furtherScopeOf(nicsAmong([...recorded, ...wanted]), first);
   const observation = routers === true

@@ -9,7 +9,7 @@ import { DEADLINE, type Exec, killGroup } from './exec.js';
  * Runs one tool as {@link Exec} promises. A batch that has begun is carried through even when the command is
  * interrupted.
  */
-export const exec: Exec = async ({ tool, args, input, deadline, env, fd }) => {
+export const execAsync: Exec = async ({ tool, args, input, deadline, env, fd }) => {
   const child = execa(tool, args, {
     cwd: '/',
     env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', HOME: '/', ...env },

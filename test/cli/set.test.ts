@@ -14,7 +14,7 @@ import { forOneRun } from '../../lib/guests/io.js';
 import { createJournal } from '../../lib/journal/journal.js';
 import { PROCEDURES } from '../../lib/libvirt/protocol.js';
 import { decode } from '../../lib/libvirt/xdr.js';
-import { exec } from '../../lib/system/exec-async.js';
+import { execAsync } from '../../lib/system/exec-async.js';
 import { type FakeDaemon, startFakeDaemon } from '../fakes/daemon.js';
 import { wiredOf } from '../fakes/attachments.js';
 import { POLICY } from '../fakes/policies.js';
@@ -99,7 +99,7 @@ async function set(...args: string[]): Promise<{ status: number; told: string[] 
   const told: string[] = [];
   const settings = settingsFrom({ GUESTWIRE_CONFIG: join(dir, 'none.toml'), GUESTWIRE_STATE_DIR: join(dir, 'state') });
   const tell = (line: string): void => { told.push(line); };
-  const status = await main(['set', ...args], forOneRun({ print: tell, warn: tell, settings, exec }));
+  const status = await main(['set', ...args], forOneRun({ print: tell, warn: tell, settings, exec: execAsync }));
   return { status, told };
 }
 

@@ -3,7 +3,7 @@
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { age, size } from '../../lib/cli/status.js';
-import { tableLines } from '../../lib/cli/table.js';
+import { renderTable } from '../../lib/cli/table.js';
 import { canRun, testWith } from '../places/capability.js';
 import { type GuestHost, openGuestHost } from '../places/guest-host.js';
 import { guestXml } from '../places/routed-host.js';
@@ -27,14 +27,14 @@ describe('words', () => {
   test('a table is as wide as it needs to be, and wraps what is flexible', () => {
     const columns = [{ title: 'A' }, { title: 'B', least: 6 }];
     const options = { width: 14, colours: false };
-    expect(tableLines(columns, [[{ text: 'x' }, { text: 'short' }]], options)).toEqual(['A  B', 'x  short']);
-    expect(tableLines(
+    expect(renderTable(columns, [[{ text: 'x' }, { text: 'short' }]], options)).toEqual(['A  B', 'x  short']);
+    expect(renderTable(
       columns,
       [[{ text: 'x' }, { text: '192.0.2.10, 192.0.2.11,192.0.2.12' }], [{ text: 'y' }, { text: 'abcdefghijklmnop' }]],
       options,
     ))
       .toEqual(['A  B', 'x  192.0.2.10,', '   192.0.2.11,', '   192.0.2.12', 'y  abcdefghijk', '   lmnop']);
-    expect(tableLines([{ title: 'A' }], [[{ text: 'x', colour: 'red' }]], { width: 80, colours: true }))
+    expect(renderTable([{ title: 'A' }], [[{ text: 'x', colour: 'red' }]], { width: 80, colours: true }))
       .toEqual(['A', '\u001b[31mx\u001b[0m']);
   });
 });

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
 import { parseConfig } from '../../lib/config/file.js';
-import { header, readToml } from '../../lib/config/toml.js';
+import { tableHeader, readToml } from '../../lib/config/toml.js';
 import { ConfigError, ValueError } from '../../lib/errors.js';
 import { rounds } from '../tiers/bound.js';
 
@@ -115,7 +115,7 @@ describe('what is no part of the grammar', () => {
 
 describe('header', () => {
   test('quotes only keys that TOML needs quoted', () => {
-    expect(header(['guest', 'web-1_a', '52:54:00:aa:bb:03'])).toBe("[guest.web-1_a.'52:54:00:aa:bb:03']");
-    expect(header(['guest', '', 'a.b', "it's"])).toBe("[guest.''.'a.b'.'it\\'s']");
+    expect(tableHeader(['guest', 'web-1_a', '52:54:00:aa:bb:03'])).toBe("[guest.web-1_a.'52:54:00:aa:bb:03']");
+    expect(tableHeader(['guest', '', 'a.b', "it's"])).toBe("[guest.''.'a.b'.'it\\'s']");
   });
 });

@@ -4,7 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { METADATA_NAMESPACE, parseDomain } from '../../lib/domain/domain.js';
 import { formatMetadata } from '../../lib/domain/metadata-writer.js';
-import { type NicIntent, readMetadata } from '../../lib/domain/metadata.js';
+import { type NicMetadata, readMetadata } from '../../lib/domain/metadata.js';
 import { DomainXmlError, GuestwireError } from '../../lib/errors.js';
 import { rounds } from '../tiers/bound.js';
 
@@ -12,7 +12,7 @@ const FIXTURES = new URL('../../fixtures/', import.meta.url);
 const MACS = ['52:54:00:aa:bb:01', '52:54:00:aa:bb:02', '52:54:00:aa:bb:03', '52:54:00:aa:bb:04'];
 const [MAC = ''] = MACS;
 
-const EXAMPLE: NicIntent[] = [
+const EXAMPLE: NicMetadata[] = [
   {
     mac: '52:54:00:aa:bb:01',
     vlan: {
@@ -195,7 +195,7 @@ describe('formatMetadata', () => {
     fc.assert(fc.property(fc.shuffledSubarray(MACS), fc.array(
       intent, { minLength: 4, maxLength: 4 },
     ), (macs, parts) => {
-      const intents = macs.flatMap((mac, index): NicIntent[] =>
+      const intents = macs.flatMap((mac, index): NicMetadata[] =>
         parts.slice(index, index + 1).map((part) => ({ mac, ...part })));
       expect(read(formatMetadata(intents))).toEqual(intents);
     }), { numRuns: rounds(500) });
@@ -241,7 +241,7 @@ function refusal(xml: string): [string, string] {
   }
 }
 
-function read(metadata: string): NicIntent[] {
+function read(metadata: string): NicMetadata[] {
   return readMetadata(parseDomain(domain(metadata)));
 }
 

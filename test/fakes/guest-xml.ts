@@ -1,12 +1,12 @@
 /** Pieces of domain XML for guests with routed links. */
 import { formatMetadata } from '../../lib/domain/metadata-writer.js';
-import type { NicIntent } from '../../lib/domain/metadata.js';
+import type { NicMetadata } from '../../lib/domain/metadata.js';
 
 /** Returns guestwire's metadata for these routed NICs. */
 export function metadata(
   ...intents: readonly { mac: string; ips: readonly string[]; routes?: readonly string[]; veth?: string }[]
 ): string {
-  return formatMetadata(intents.map(({ mac, ips, routes = [], veth }): NicIntent => ({
+  return formatMetadata(intents.map(({ mac, ips, routes = [], veth }): NicMetadata => ({
     mac,
     vlan: undefined,
     isolated: undefined,

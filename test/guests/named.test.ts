@@ -8,7 +8,7 @@ import { domainNamed, guestOfLibvirt } from '../../lib/guests/named.js';
 import type { Connection } from '../../lib/libvirt/connection.js';
 import { LibvirtError } from '../../lib/libvirt/errors.js';
 import type { DomainRef } from '../../lib/libvirt/refs.js';
-import { exec } from '../../lib/system/exec-async.js';
+import { execAsync } from '../../lib/system/exec-async.js';
 import { isAfter, now, processOf } from '../../lib/system/process.js';
 import { canRun, testWith } from '../places/capability.js';
 import { type GuestHost, openGuestHost } from '../places/guest-host.js';
@@ -109,7 +109,7 @@ test('a libvirt that is down is told with its cure', async () => {
   const before = process.env['LIBVIRT_DEFAULT_URI'];
   try {
     process.env['LIBVIRT_DEFAULT_URI'] = `qemu+unix:///system?socket=/nowhere/${UUID}`;
-    await expect(guestOfLibvirt({ exec }, 'web1')).rejects.toThrow(/systemctl start libvirtd/);
+    await expect(guestOfLibvirt({ exec: execAsync }, 'web1')).rejects.toThrow(/systemctl start libvirtd/);
   } finally {
     if (before === undefined) delete process.env['LIBVIRT_DEFAULT_URI'];
     else process.env['LIBVIRT_DEFAULT_URI'] = before;
@@ -119,7 +119,7 @@ test('a libvirt that is down is told with its cure', async () => {
 test('a process that began a moment after another moment did so after it, and one before it did not', async () => {
   const older = spawn('sleep', ['60']);
   await sleep(30);
-  const moment = await now(exec);
+  const moment = await now(execAsync);
   // More than the hundredth of a second that the kernel counts in, and far less than a second.
   await sleep(30);
   const younger = spawn('sleep', ['60']);

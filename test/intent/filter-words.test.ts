@@ -4,7 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 import { parseConfig } from '../../lib/config/file.js';
 import { parseDomain } from '../../lib/domain/domain.js';
 import { formatMetadata } from '../../lib/domain/metadata-writer.js';
-import { type NicIntent, readMetadata } from '../../lib/domain/metadata.js';
+import { type NicMetadata, readMetadata } from '../../lib/domain/metadata.js';
 import type { Allow } from '../../lib/intent/policy.js';
 import type { Stored } from '../../lib/attachments/schema.js';
 import { link, MAC, PATH, port, refusal, TABLE, WHERE } from '../fakes/filter-xml.js';
@@ -170,7 +170,7 @@ describe('other wrong words in the host config are pointed at', () => {
 });
 
 test('formatMetadata writes what readMetadata reads', () => {
-  const intents: NicIntent[] = [{
+  const intents: NicMetadata[] = [{
     mac: MAC, vlan: undefined, isolated: undefined, routed: undefined,
     filter: {
       trust: { ra: 'yes', stp: 'n"o' }, policy: { profile: 'open', log: undefined }, groups: ['a', '<b>'],

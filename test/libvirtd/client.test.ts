@@ -9,7 +9,7 @@ import type { Connection } from '../../lib/libvirt/connection.js';
 import type { LibvirtEvent } from '../../lib/libvirt/events.js';
 import type { DomainRef } from '../../lib/libvirt/refs.js';
 import { connectVirsh } from '../../lib/libvirt/virsh-connection.js';
-import { exec } from '../../lib/system/exec-async.js';
+import { execAsync } from '../../lib/system/exec-async.js';
 import { nic } from '../fakes/guest-xml.js';
 import { domainXml } from '../lab/domain.js';
 import { guestImage, type Host, startHost, waitFor } from '../lab/host.js';
@@ -242,7 +242,7 @@ describe('the daemon', () => {
 
 describe('through virsh', () => {
   libvirtTest('the same is read and changed, and events are refused by a typed error', async () => {
-    const remote = await connectVirsh({ exec, uri: host.uri, readOnly: false, timeout: 20_000 }, {});
+    const remote = await connectVirsh({ exec: execAsync, uri: host.uri, readOnly: false, timeout: 20_000 }, {});
     expect([remote.uri, remote.transport, await remote.hostname(), await remote.version()])
       .toEqual([host.uri, 'virsh', 'rpc', await libvirt.version()]);
     expect(await remote.listDomains()).toEqual(await libvirt.listDomains());

@@ -9,7 +9,7 @@ import { type NetObject, netState, type NetState } from '../../lib/state/netstat
 import type { NicFilter } from '../../lib/state/nft.js';
 import { isSetting, keyOf } from '../../lib/state/objects.js';
 import { flushBatch, render } from '../../lib/state/render.js';
-import { describe as inWords } from '../../lib/state/words.js';
+import { describeOperation as inWords } from '../../lib/state/words.js';
 
 const FILTER: NicFilter = {
   chains: [{ name: 'nic_7', rules: [{ match: 'ether saddr != 52:54:00:aa:bb:01', why: 'source MAC' }] }],

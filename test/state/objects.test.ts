@@ -13,7 +13,7 @@ import {
 } from '../../lib/state/objects.js';
 import { tableKey } from '../../lib/state/objects/nft.js';
 import { render } from '../../lib/state/render.js';
-import { describe as inWords } from '../../lib/state/words.js';
+import { describeOperation as inWords } from '../../lib/state/words.js';
 import { SAMPLES } from '../places/object-samples.js';
 
 const kinds = Object.keys(OBJECTS).sort();

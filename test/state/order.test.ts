@@ -5,7 +5,7 @@ import { diff, type Operation } from '../../lib/state/diff.js';
 import { netState } from '../../lib/state/netstate.js';
 import { keyOf, objectKindOf, type NetObject } from '../../lib/state/objects.js';
 import { type Phase, PHASES, rankOf } from '../../lib/state/order.js';
-import { describe as inWords } from '../../lib/state/words.js';
+import { describeOperation as inWords } from '../../lib/state/words.js';
 import { SAMPLES } from '../places/object-samples.js';
 
 const names = Object.keys(PHASES) as Phase[];

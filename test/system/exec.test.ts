@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, describe, expect, test } from '@jest/globals';
 import { CommandError } from '../../lib/errors.js';
-import { exec as commandExec } from '../../lib/system/exec-async.js';
+import { execAsync as commandExec } from '../../lib/system/exec-async.js';
 import {
   assertSuccess, type Exec, exec as hookExec, type ExecRequest, type ExecResult, lineOf,
 } from '../../lib/system/exec.js';

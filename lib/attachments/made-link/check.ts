@@ -6,7 +6,7 @@ import { ConflictError, HostError } from '../../errors.js';
 import type { LinkFacts } from '../../kernel/observation.js';
 import { quote } from '../../values/quote.js';
 import type { Surroundings } from '../attached.js';
-import { ALIAS_PREFIX, type MadeLink, namesOf } from './made-link.js';
+import { ALIAS_PREFIX, type MadeLink, madeNames } from './made-link.js';
 import { isMadeHere } from './state.js';
 
 /** A NIC with a link that guestwire makes, or a NIC without such a link. */
@@ -29,7 +29,7 @@ export function assertMade(
   }
   // The start reuses a link that an earlier run made for this guest and that has lost its record.
   if (isOurs) return;
-  for (const name of namesOf(made)) {
+  for (const name of madeNames(made)) {
     const other = links.get(name);
     if (other !== undefined) throw new ConflictError(`${where}: ${takenBy(other, made, guestName)}`);
   }

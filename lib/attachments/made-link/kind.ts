@@ -3,7 +3,7 @@ import * as z from 'zod/mini';
 import { disableIpv6Path } from '../../state/objects/sysctl.js';
 import type { AttachmentKind } from '../attached.js';
 import { attached, guarded, recorded, word } from '../schema.js';
-import { type MadeLink, namesOf, type PlacedMacvtap, type PlacedMade } from './made-link.js';
+import { type MadeLink, madeNames, type PlacedMacvtap, type PlacedMade } from './made-link.js';
 import { desiredMacvtap, desiredMade, IPV6_PROBE, isHalfMade, observedMacvtap, observedMade } from './state.js';
 
 const mtu = z.optional(z.number());
@@ -23,9 +23,9 @@ export const madeLink: AttachmentKind<PlacedMade> = {
   waitsForMigration: false,
   schema: z.object({ kind: z.literal('made-link'), ...attached, made: madeSchema, ...guarded, ...recorded }),
   place: (one) => ({ links: [one] }),
-  names: (one) => namesOf(one.made),
+  names: (one) => madeNames(one.made),
   scope: ({ link, made: one }) => ({
-    links: [link, ...namesOf(one), ...macvtapsOf(one)],
+    links: [link, ...madeNames(one), ...macvtapsOf(one)],
     sysctls: [
       ...(one.kind === 'veth' ? [IPV6_PROBE, disableIpv6Path(one.peer)] : []), ...macvtapsOf(one).map(disableIpv6Path),
     ],

@@ -1,12 +1,12 @@
 /** Made links that are left of guests that are gone. */
-import type { HostFacts } from '../../kernel/whole-host.js';
+import type { WholeHost } from '../../kernel/whole-host.js';
 import type { NetObject } from '../../state/netstate.js';
 import { isUuid } from '../../values/uuid.js';
 import type { Kept } from '../kept.js';
 import { ALIAS_PREFIX } from './made-link.js';
 
 /** An alias names the guest. Of a veth pair both ends carry it, and go together. */
-export function leftLinks({ links }: Pick<HostFacts, 'links'>, { uuids }: Pick<Kept, 'uuids'>): NetObject[] {
+export function leftLinks({ links }: Pick<WholeHost, 'links'>, { uuids }: Pick<Kept, 'uuids'>): NetObject[] {
   const orphans = links.filter(({ alias }) => isOfGuest(alias) && !uuids.has(alias.slice(ALIAS_PREFIX.length)));
   const gone = new Set<string>();
   return orphans.flatMap(({ ifname: dev, peer, tap }): NetObject[] => {

@@ -41,7 +41,7 @@ export interface MadeTap {
 export const ALIAS_PREFIX = 'guestwire:';
 
 /** Returns the names a made link has on this host. */
-export function namesOf(made: MadeLink): string[] {
+export function madeNames(made: MadeLink): string[] {
   return made.kind === 'veth' ? [made.dev, made.peer] : [made.dev];
 }
 

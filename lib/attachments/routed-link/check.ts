@@ -9,7 +9,7 @@ import type { Surroundings } from '../attached.js';
 import { assertUnclaimed } from '../claims.js';
 import { existing } from '../vlan-port/check.js';
 import { assertForwarding } from './forwarding.js';
-import { claimsOf, type RoutedLink } from './routed-link.js';
+import { linkClaims, type RoutedLink } from './routed-link.js';
 
 export function assertRoutedLink(where: string, routed: RoutedLink, { observation, holders, own }: Surroundings): void {
   if (routed.link !== undefined) {
@@ -20,7 +20,7 @@ export function assertRoutedLink(where: string, routed: RoutedLink, { observatio
   }
   assertVrf(where, routed, observation);
   assertForwarding(where, routed, observation);
-  for (const claim of claimsOf(routed)) {
+  for (const claim of linkClaims(routed)) {
     assertUnclaimed(where, claim, holders);
     assertNotHosts(where, claim, observation);
     const found = [

@@ -10,8 +10,8 @@ import {
 import { quote } from '../../values/quote.js';
 import type { DeriveContext } from '../attached.js';
 import { guardedBy, policyBy, type TrustPermit } from '../filter-intent.js';
-import type { Intent, RoutedWish } from '../sources.js';
-import { assertMtuCarries, linkWishOf } from './link.js';
+import type { Intent, RoutedIntent } from '../sources.js';
+import { assertMtuCarries, hostEnd } from './link.js';
 import type { RoutedLink } from './routed-link.js';
 
 /** Returns the link; undefined: the intent asks for none. */
@@ -32,11 +32,11 @@ export function deriveRoutedLink(
 }
 
 interface RoutedRequest extends DeriveContext {
-  readonly wish: RoutedWish;
+  readonly wish: RoutedIntent;
 }
 
 function linkOf(where: string, nic: Nic, { wish, config, domain }: RoutedRequest): Omit<RoutedLink, 'policy'> {
-  const { link, mtu, made } = linkWishOf(where, { domain, nic, veth: wish.veth });
+  const { link, mtu, made } = hostEnd(where, { domain, nic, veth: wish.veth });
   for (const claim of [...wish.addresses, ...wish.routes.map((route) => route.to)].map(asPrefix)) {
     assertPermitted(where, claim, config);
   }

@@ -10,7 +10,7 @@ import { pathOf } from '../../state/objects.js';
 import type { Family } from '../../values/address.js';
 import { sysctlName } from '../../values/quote.js';
 import type { SharedKind } from '../attached.js';
-import { familiesOf, linksIn, type RoutedLink } from './routed-link.js';
+import { addressFamilies, linksIn, type RoutedLink } from './routed-link.js';
 
 const FORWARDING = {
   inet: 'net/ipv4/conf/all/forwarding',
@@ -21,7 +21,7 @@ const FORWARDING = {
 
 /** Returns the sysctls that say whether the host forwards for this link's families. */
 export function forwardingPathsOf(link: RoutedLink): string[] {
-  const families = familiesOf(link);
+  const families = addressFamilies(link);
   return [
     ...(families.has('inet') ? [FORWARDING.inet] : []),
     ...(families.has('inet6') ? [FORWARDING.inet6, FORWARDING.forced6] : []),
@@ -30,14 +30,14 @@ export function forwardingPathsOf(link: RoutedLink): string[] {
 
 /** Returns whether the host lacks IPv6 forwarding for this link. */
 export function lacksForwarding6(link: RoutedLink, { sysctls }: Pick<Observation, 'sysctls'>): boolean {
-  return familiesOf(link).has('inet6') &&
+  return addressFamilies(link).has('inet6') &&
     sysctls.get(FORWARDING.inet6) !== '1' &&
     sysctls.get(FORWARDING.forced6) !== '1';
 }
 
 /** Returns whether guestwire turns on forwarding of this family for the link. */
 export function turnsOn(link: RoutedLink, family: Family, observation: Pick<Observation, 'sysctls'>): boolean {
-  if (link.managesSysctls !== true || !familiesOf(link).has(family)) return false;
+  if (link.managesSysctls !== true || !addressFamilies(link).has(family)) return false;
   return family === 'inet' ? observation.sysctls.get(FORWARDING.inet) !== '1' : lacksForwarding6(link, observation);
 }
 
@@ -45,7 +45,7 @@ export function turnsOn(link: RoutedLink, family: Family, observation: Pick<Obse
 export function assertForwarding(where: string, routed: RoutedLink, observation: Observation): void {
   if (routed.managesSysctls === true) return;
   const cure = ", or set 'manage_sysctls = true' in [routed]";
-  if (familiesOf(routed).has('inet') && observation.sysctls.get(FORWARDING.inet) !== '1') {
+  if (addressFamilies(routed).has('inet') && observation.sysctls.get(FORWARDING.inet) !== '1') {
     throw new HostError(`${where}: this host does not forward IPv4: run 'sysctl -w net.ipv4.ip_forward=1'${cure}`);
   }
   if (!lacksForwarding6(routed, observation)) return;

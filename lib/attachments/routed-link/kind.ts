@@ -14,7 +14,7 @@ import { deriveRoutedLink } from './derive.js';
 import { forwardingPathsOf, lacksForwarding6 } from './forwarding.js';
 import { proxyLinksOf, proxySysctlPaths } from './proxies.js';
 import { hasTable } from './route-tables.js';
-import { claimsOf, holdsAny, type PlacedLink, type RoutedLink } from './routed-link.js';
+import { linkClaims, linkHoldsAny, type PlacedLink, type RoutedLink } from './routed-link.js';
 import { desiredLink, observedLink } from './state.js';
 import { RETRANS_TIME, sysctlsOf } from './sysctls.js';
 
@@ -47,12 +47,12 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   waiting: (one) => ({ ...one, proxy: undefined }),
   // No filter is left on it, so nothing passes.
   left: ({ link }) => [{ kind: 'link', dev: link, up: false }],
-  claims: claimsOf,
-  holdsAny,
+  claims: linkClaims,
+  holdsAny: linkHoldsAny,
   routing: ({ protocol, table }) => ({ protocol, table }),
   proxies: (one) => proxyLinksOf(one).flatMap((dev) => one.addresses.map(({ text: address }) => ({ dev, address }))),
   guard: (one) => ({
-    how: 'link', own: claimsOf(one), gateways: one.gateways, tagged: 'never', policy: one.policy, isolated: false,
+    how: 'link', own: linkClaims(one), gateways: one.gateways, tagged: 'never', policy: one.policy, isolated: false,
     segments: [], bridge: undefined,
   }),
   guestEnd: ({ addresses, routes, gateways }) => ({ addresses, routes, gateways, retransTime: RETRANS_TIME }),
@@ -88,7 +88,7 @@ function madeOf({ nic, mac, made }: RoutedLink): PlacedMade[] {
 
 function scope(one: RoutedLink, use: 'wanted' | 'recorded'): Partial<Scope> {
   const { link, vrf, table, protocol } = one;
-  const claims = use === 'wanted' ? claimsOf(one) : [];
+  const claims = use === 'wanted' ? linkClaims(one) : [];
   const made = madeOf(one).map((each) => madeLink.scope(each, use));
   return {
     links: distinct([link, vrf, ...proxyLinksOf(one), ...made.flatMap(({ links = [] }) => links)]),
@@ -114,7 +114,7 @@ function scope(one: RoutedLink, use: 'wanted' | 'recorded'): Partial<Scope> {
  */
 function furtherScope(one: RoutedLink, observation: Observation): Partial<Scope> {
   const { links, lookups, nowhere } = observation;
-  const claims = claimsOf(one);
+  const claims = linkClaims(one);
   const isNear = (claim: (typeof claims)[number]): boolean => endsOf(claim).some((probe) => {
     const route = lookups.get(probe);
     if (route === undefined || route.protocol === String(one.protocol)) return false;
@@ -139,7 +139,7 @@ function dependsOn({ vrf, proxy = [], made }: RoutedLink): Dependence {
 
 function shown(one: RoutedLink): Shown {
   const addresses = textsOf(one.addresses);
-  const routes = claimsOf(one).map(bare).filter((claim) => !addresses.includes(claim));
+  const routes = linkClaims(one).map(bare).filter((claim) => !addresses.includes(claim));
   return {
     bridge: undefined, vlans: undefined, addresses, routes, network: `routed: ${[...addresses, ...routes].join(', ')}`,
   };

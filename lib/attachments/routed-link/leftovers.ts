@@ -1,12 +1,12 @@
 /** Routes, rules, last resorts and neighbour proxies that are left of routed links. */
-import type { HostFacts } from '../../kernel/whole-host.js';
+import type { WholeHost } from '../../kernel/whole-host.js';
 import type { NetObject } from '../../state/netstate.js';
 import { claimsOf, proxiesOf, routingOf } from '../attachment.js';
 import type { Kept } from '../kept.js';
 import { leftLinks } from '../made-link/leftovers.js';
 
 /** The routes of a guest's link go with the guest, and those of a link that goes with the link. */
-export function leftRoutes(facts: HostFacts, kept: Kept): NetObject[] {
+export function leftRoutes(facts: WholeHost, kept: Kept): NetObject[] {
   const going = leftLinks(facts, kept).map(({ dev }) => dev);
   const links = new Set<string | undefined>([...kept.held.map(({ link }) => link), ...going]);
   const tables = new Set(kept.held.flatMap((one) => routingOf(one)?.table ?? []));
@@ -21,7 +21,7 @@ export function leftRoutes(facts: HostFacts, kept: Kept): NetObject[] {
   });
 }
 
-export function leftRules({ rules }: HostFacts, { held, protocols }: Kept): NetObject[] {
+export function leftRules({ rules }: WholeHost, { held, protocols }: Kept): NetObject[] {
   // A rule keeps the name that its link had when the rule was made: it goes with the guest of that link.
   const links = new Set<string | undefined>(held.flatMap(({ link, was }) => [link, was]));
   const claims = new Set<string | undefined>(claimsOf(held).map(({ text }) => text));
@@ -32,7 +32,7 @@ export function leftRules({ rules }: HostFacts, { held, protocols }: Kept): NetO
     }));
 }
 
-export function leftProxies({ proxies }: HostFacts, { held, protocols }: Kept): NetObject[] {
+export function leftProxies({ proxies }: WholeHost, { held, protocols }: Kept): NetObject[] {
   const wanted = new Set(proxiesOf(held).map(({ dev, address }) => `${dev} ${address}`));
   return proxies.filter(({ protocol, dev, address }) => protocols.includes(Number(protocol)) &&
     !wanted.has(`${dev} ${address.text}`))

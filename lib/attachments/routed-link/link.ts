@@ -3,13 +3,13 @@
  */
 import type { Domain, Nic } from '../../domain/domain.js';
 import { ConflictError, DomainXmlError, locate, UnsupportedError, ValueError } from '../../errors.js';
-import type { VethWish } from '../../intent/veth.js';
+import type { VethWords } from '../../intent/veth.js';
 import { assertIfname } from '../../values/ifname.js';
 import { quote } from '../../values/quote.js';
 import { ALIAS_PREFIX, type MadeLink } from '../made-link/made-link.js';
 
 /** Which link a routed NIC has on this host, and what guestwire makes of it. */
-export interface LinkWish {
+export interface HostEnd {
   readonly link: string | undefined;
   readonly mtu: number | undefined;
   readonly made: MadeLink | undefined;
@@ -19,9 +19,9 @@ export interface LinkWish {
 const MTU = { least: 68, leastIpv6: 1280, most: 65521 };
 
 /** Returns the link of a routed NIC. Throws DomainXmlError, UnsupportedError or ConflictError. */
-export function linkWishOf(
-  where: string, { domain, nic, veth }: { domain: Domain; nic: Nic; veth: VethWish | undefined },
-): LinkWish {
+export function hostEnd(
+  where: string, { domain, nic, veth }: { domain: Domain; nic: Nic; veth: VethWords | undefined },
+): HostEnd {
   const mtu = locate(DomainXmlError, where, () => mtuOf(nic.mtu, '<mtu size>'));
   const alias = `${ALIAS_PREFIX}${domain.uuid ?? 'no-uuid'}`;
   if (nic.joins.kind === 'direct') return vethOf(where, { domain, nic, veth, alias, mtu });
@@ -45,12 +45,12 @@ export function linkWishOf(
 interface VethRequest {
   readonly domain: Domain;
   readonly nic: Nic;
-  readonly veth: VethWish | undefined;
+  readonly veth: VethWords | undefined;
   readonly alias: string;
   readonly mtu: number | undefined;
 }
 
-function vethOf(where: string, { domain, nic, veth, alias, mtu: native }: VethRequest): LinkWish {
+function vethOf(where: string, { domain, nic, veth, alias, mtu: native }: VethRequest): HostEnd {
   if (veth === undefined) {
     throw new UnsupportedError(`${where}: interface type 'direct' cannot be a routed link on its own: name the host end of a veth pair with <gw:veth dev='...'/>, or use type 'ethernet'`);
   }

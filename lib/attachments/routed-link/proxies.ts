@@ -13,7 +13,7 @@ import { distinct, type RecordedKind, type SharedPlan, type SharedRequest } from
 import { type Presence, unusable } from '../presence.js';
 import { word } from '../schema.js';
 import { turnsOn } from './forwarding.js';
-import { familiesOf, linksIn, type RoutedLink } from './routed-link.js';
+import { addressFamilies, linksIn, type RoutedLink } from './routed-link.js';
 
 /** What the settings of one proxy link were before guestwire changed them, by path below /proc/sys. */
 export interface ProxyRecord {
@@ -41,7 +41,7 @@ export function proxyLinksOf(link: RoutedLink): readonly string[] {
 
 /** Returns every sysctl that is read to plan the proxies of this link. */
 export function proxySysctlPaths(link: RoutedLink): string[] {
-  const families = [...familiesOf(link)];
+  const families = [...addressFamilies(link)];
   return proxyLinksOf(link).flatMap((dev) =>
     families.flatMap((family) => [forwardingOf(dev, family), ...settingsOf(dev, family).keys()]));
 }

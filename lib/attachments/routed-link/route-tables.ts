@@ -7,7 +7,7 @@ import type { Observation, RuleFacts } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
 import { type Family, widthOf } from '../../values/address.js';
 import type { SharedKind, SharedRequest } from '../attached.js';
-import { claimsOf, linksIn, type RoutedLink, type WiredRoutedLink } from './routed-link.js';
+import { linkClaims, linksIn, type RoutedLink, type WiredRoutedLink } from './routed-link.js';
 
 /**
  * Priority of `iif LINK lookup TABLE`: behind the kernel's `local` (0), so that the host itself can be reached, and its
@@ -89,7 +89,7 @@ function from({ link: dev, vrf, table, protocol }: Tabled): Rule[] {
 /** Without them the host and its uplinks, and with them every check of a source address, would not find the guest. */
 function towards(link: Tabled): Rule[] {
   if (link.vrf !== undefined) return [];
-  return claimsOf(link).map(({ text: to, family, length }) => (
+  return linkClaims(link).map(({ text: to, family, length }) => (
     {
       kind: 'rule', dev: link.link, family, priority: TO_GUEST + widthOf(family) - length, to, table: link.table,
       protocol: link.protocol,

@@ -39,18 +39,18 @@ export function linksIn(links: readonly WiredLink[]): WiredRoutedLink[] {
 }
 
 /** Returns whether one of `claims` overlaps a claim of `link`. Single addresses are compared as text, as most are. */
-export function holdsAny(link: RoutedLink, claims: readonly Prefix[]): boolean {
+export function linkHoldsAny(link: RoutedLink, claims: readonly Prefix[]): boolean {
   if (claims.some((claim) => link.addresses.some(({ prefix }) => prefix.text === claim.text))) return true;
   if (link.routes.length === 0 && claims.every(isSingle)) return false;
-  return claimsOf(link).some((held) => claims.some((claim) => overlaps(held, claim)));
+  return linkClaims(link).some((held) => claims.some((claim) => overlaps(held, claim)));
 }
 
 /** Returns every destination that the host routes to this link. */
-export function claimsOf({ addresses, routes }: RoutedLink): Prefix[] {
+export function linkClaims({ addresses, routes }: RoutedLink): Prefix[] {
   return [...addresses, ...routes.map(({ to }) => to)].map(asPrefix);
 }
 
 /** Returns the families of a routed link's addresses. */
-export function familiesOf({ addresses }: RoutedLink): ReadonlySet<Family> {
+export function addressFamilies({ addresses }: RoutedLink): ReadonlySet<Family> {
   return new Set(addresses.map(({ family }) => family));
 }

@@ -1,7 +1,7 @@
 /**
  * The sysctls of a routed link, and why each has its value.
  */
-import { familiesOf, type PlacedLink } from './routed-link.js';
+import { addressFamilies, type PlacedLink } from './routed-link.js';
 
 /**
  * Milliseconds between two solicitations for a guest's MAC (kernel: 1000). A packet to a booting guest waits for the
@@ -18,7 +18,7 @@ const SOLICITATIONS = '15';
 
 /** Returns the sysctls that a routed link sets, by path below /proc/sys, with the value each gets. */
 export function sysctlsOf(routed: PlacedLink): ReadonlyMap<string, string> {
-  const families = familiesOf(routed);
+  const families = addressFamilies(routed);
   const { link } = routed;
   const sysctls = new Map([
     // A guest's router advertisement must never give the host a default route or an address.

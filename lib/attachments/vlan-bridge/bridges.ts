@@ -12,7 +12,7 @@ import type { RecordedKind, SharedPlan, SharedRequest } from '../attached.js';
 import { IPV6_PROBE } from '../made-link/state.js';
 import { word } from '../schema.js';
 import { isOf } from './check.js';
-import { type BridgeUse, portsIn, SHARED_ALIAS, usesIn } from './vlan-bridge.js';
+import { type BridgeUse, bridgePortsIn, SHARED_ALIAS, usesIn } from './vlan-bridge.js';
 
 /** A link that a run was about to make: until its alias is set, nothing else tells that it is guestwire's. */
 export interface BridgeRecord {
@@ -75,7 +75,7 @@ const MAKES: ReadonlySet<string> = new Set<NetObject['kind']>(['bridge', 'vlan-l
 function hasStrangers({ link: bridge }: BridgeUse, { concerned }: Request, { members }: Observation): boolean {
   const known = new Set([
     ...usesIn(concerned).map(({ sub }) => sub),
-    ...portsIn(concerned).filter((port) => port.bridge === bridge).map(({ link }) => link),
+    ...bridgePortsIn(concerned).filter((port) => port.bridge === bridge).map(({ link }) => link),
   ]);
   return (members.get(bridge) ?? []).some((port) => !known.has(port));
 }

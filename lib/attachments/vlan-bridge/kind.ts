@@ -10,7 +10,7 @@ import { IPV6_PROBE } from '../made-link/state.js';
 import { attached, guarded, own, policy, recorded, word } from '../schema.js';
 import { assertVlanBridge } from './check.js';
 import { deriveVlanBridge } from './derive.js';
-import { desiredPort, observedPort } from './state.js';
+import { desiredBridgePort, observedBridgePort } from './state.js';
 import { type BridgeUse, type PlacedVlanBridge, useOf, type VlanBridge } from './vlan-bridge.js';
 
 export const vlanBridge: AttachmentKind<VlanBridge, PlacedVlanBridge> = {
@@ -36,8 +36,8 @@ export const vlanBridge: AttachmentKind<VlanBridge, PlacedVlanBridge> = {
     return { links: distinct([facts?.master]), bridges: facts?.bridge?.filtering === true ? [parent] : [] };
   },
   check: assertVlanBridge,
-  desired: desiredPort,
-  observed: observedPort,
+  desired: desiredBridgePort,
+  observed: observedBridgePort,
   guard: ({ bridge, declared = [], policy: words, isolated }) => ({
     how: 'port', own: declared.map(asPrefix), gateways: [], tagged: 'never', policy: words,
     isolated: isolated === true, bridge,

@@ -1,13 +1,13 @@
 /** Bridges of one VLAN and their sub-interfaces that no guest uses any more. */
 import type { LinkFacts } from '../../kernel/observation.js';
-import type { HostFacts } from '../../kernel/whole-host.js';
+import type { WholeHost } from '../../kernel/whole-host.js';
 import type { NetObject } from '../../state/netstate.js';
 import { dependenceOf } from '../attachment.js';
 import type { Kept } from '../kept.js';
 import { SHARED_ALIAS } from './vlan-bridge.js';
 
 /** The alias names no guest: all guests that depend on the links share them. */
-export function leftBridges({ links }: Pick<HostFacts, 'links'>, { held }: Pick<Kept, 'held'>): NetObject[] {
+export function leftBridges({ links }: Pick<WholeHost, 'links'>, { held }: Pick<Kept, 'held'>): NetObject[] {
   return idleBridges(links, new Set(held.flatMap((one) => dependenceOf(one).shared)));
 }
 

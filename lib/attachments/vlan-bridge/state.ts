@@ -6,7 +6,9 @@ import type { Observation } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
 import type { PlacedVlanBridge } from './vlan-bridge.js';
 
-export function desiredPort({ link: dev, bridge, isolated }: PlacedVlanBridge, { links }: Observation): NetObject[] {
+export function desiredBridgePort(
+  { link: dev, bridge, isolated }: PlacedVlanBridge, { links }: Observation,
+): NetObject[] {
   const facts = links.get(dev);
   return [
     // libvirt puts the tap there; it comes back when the bridge was deleted and is made again.
@@ -17,7 +19,7 @@ export function desiredPort({ link: dev, bridge, isolated }: PlacedVlanBridge, {
   ];
 }
 
-export function observedPort({ link: dev, isolated }: PlacedVlanBridge, { links }: Observation): NetObject[] {
+export function observedBridgePort({ link: dev, isolated }: PlacedVlanBridge, { links }: Observation): NetObject[] {
   const facts = links.get(dev);
   if (facts === undefined) return [];
   return [

@@ -53,6 +53,6 @@ export function usesIn(links: readonly WiredLink[]): (BridgeUse & Recorded)[] {
 }
 
 /** Returns the ports of bridges of one VLAN among these links. */
-export function portsIn(links: readonly WiredLink[]): (PlacedVlanBridge & Recorded)[] {
+export function bridgePortsIn(links: readonly WiredLink[]): (PlacedVlanBridge & Recorded)[] {
   return links.filter((one): one is PlacedVlanBridge & Recorded => one.kind === 'vlan-bridge');
 }

@@ -2,7 +2,7 @@
 import { type Family, familyName, isLinkLocal } from '../../values/address.js';
 import type { ObjectKind } from '../object-kind.js';
 
-export interface Address {
+export interface LinkAddress {
   readonly kind: 'address';
   readonly dev: string;
   readonly address: string;
@@ -10,7 +10,7 @@ export interface Address {
 }
 
 /** A gateway on a guest's link. Equivalent to: `ip address add fe80::1/64 dev DEV nodad`. */
-export const address: ObjectKind<Address> = {
+export const linkAddress: ObjectKind<LinkAddress> = {
   key: ({ dev, address: text, length }) => `address ${dev} ${text}/${length}`,
   phase: () => 'addresses',
   place: {
@@ -50,7 +50,7 @@ export const route: ObjectKind<Route> = {
   reaches: () => true,
 };
 
-export interface Rule {
+export interface RoutingRule {
   readonly kind: 'rule';
   readonly dev: string;
   readonly family: Family;
@@ -62,7 +62,7 @@ export interface Rule {
 }
 
 /** A rule that leads into a guest's table. Equivalent to: `ip rule add iif DEV lookup TABLE priority PRIORITY`. */
-export const rule: ObjectKind<Rule> = {
+export const rule: ObjectKind<RoutingRule> = {
   key: ({ family, priority, to, dev, table, protocol }) =>
     `rule ${family} ${priority} ${to ?? `iif ${dev}`} ${table} ${protocol}`,
   phase: ({ family }) => (family === 'inet6' ? 'ipv6-rules' : 'ipv4-rules'),
@@ -128,12 +128,12 @@ function routeWords({ to, via, dev, table, protocol }: Route): string {
   return `${to}${via === undefined ? '' : ` via ${via}`} dev ${dev} table ${table} proto ${protocol}`;
 }
 
-function ruleWords(one: Rule): string {
+function ruleWords(one: RoutingRule): string {
   return `${selectorOf(one)} lookup ${one.table} priority ${one.priority} protocol ${one.protocol}`;
 }
 
 /** Returns the selector of a rule, as ip-rule(8) has it. */
-function selectorOf({ dev, to }: Rule): string {
+function selectorOf({ dev, to }: RoutingRule): string {
   return to === undefined ? `iif ${dev}` : `to ${to}`;
 }
 

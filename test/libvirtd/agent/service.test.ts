@@ -10,7 +10,7 @@ import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { createSupervisor } from '../../../lib/agent/supervisor.js';
 import { agentUnitText } from '../../../lib/install/agent-unit.js';
-import { exec } from '../../../lib/system/exec-async.js';
+import { execAsync } from '../../../lib/system/exec-async.js';
 import { waitFor } from '../../lab/host.js';
 import { testWith } from '../../places/capability.js';
 import { assertBuilt, type InstallHost, openInstallHost } from '../../places/install-host.js';
@@ -83,7 +83,7 @@ describe('the unit', () => {
     listener = spawn('python3', ['-c', script, socket, log]);
     await waitFor(() => execFileSync('ls', [dir], { encoding: 'utf8' }).includes('notify'), { what: 'the socket' });
     const warnings: string[] = [];
-    const supervisor = createSupervisor(exec, { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '900000' }, (line) => {
+    const supervisor = createSupervisor(execAsync, { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '900000' }, (line) => {
       warnings.push(line);
     });
     await supervisor.tell('READY=1', 'STATUS=watching');
@@ -91,7 +91,7 @@ describe('the unit', () => {
     supervisor.stop();
     expect(readFileSync(log, 'utf8')).toContain('READY=1\nSTATUS=watching\n');
     expect(warnings).toEqual([]);
-    const quiet = createSupervisor(exec, {}, (line) => { warnings.push(line); });
+    const quiet = createSupervisor(execAsync, {}, (line) => { warnings.push(line); });
     await quiet.tell('READY=1');
     expect(warnings).toEqual([]);
   });
