@@ -100,7 +100,7 @@ beforeAll(async () => {
   expect(host.dump()).toBe(before);
 });
 
-const KILLS = [['kill-hook-before', 0], ['kill-hook-after', 1]] as const;
+const KILLS: [kill: string, way: number][] = [['kill-hook-before', 0], ['kill-hook-after', 1]];
 
 describe.each(KILLS)('%s: a hook killed at any tool it runs', (kill, way) => {
   const isAsBefore = (): void => { expect(host.dump()).toBe(before); };
