@@ -33,11 +33,12 @@ const DECLARATION = /^export (?:async )?(?:function|const|class|interface|type) 
 export function doubleNames(root) {
   /** @type {Map<string, string[]>} */
   const places = new Map();
-  for (const path of ['lib', 'hooks'].flatMap((folder) => filesBelow(root, folder)).filter((name) => name.endsWith('.ts'))) {
+  const files = ['lib', 'hooks'].flatMap((folder) => filesBelow(root, folder));
+  for (const path of files.filter((name) => name.endsWith('.ts'))) {
     for (const [, name = ''] of readFileSync(join(root, path), 'utf8').matchAll(DECLARATION)) {
       places.set(name, [...places.get(name) ?? [], path]);
     }
   }
-  return [...places].filter(([, files]) => files.length > 1)
-    .map(([name, files]) => `'${name}' is exported by ${files.join(' and ')}: give each thing its own name`);
+  return [...places].filter(([, owners]) => owners.length > 1)
+    .map(([name, owners]) => `'${name}' is exported by ${owners.join(' and ')}: give each thing its own name`);
 }

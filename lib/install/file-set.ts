@@ -42,16 +42,16 @@ export function leftoversIn(directory: string): string[] {
 type Undo = () => void;
 
 /** What became of a file or a directory. */
-export interface Done {
+export interface FileOutcome {
   readonly path: string;
   readonly isChanged: boolean;
   readonly text: string;
 }
 
 /** Makes the host's files as `set` says, all belonging to root, and returns what was done. */
-export function applyFileSet(set: FileSet): Done[] {
+export function applyFileSet(set: FileSet): FileOutcome[] {
   const undo: Undo[] = [];
-  const done: Done[] = [];
+  const done: FileOutcome[] = [];
   const files = set.files.map((file) => ({ ...file, before: stateOf(file) }));
   const changed = files.filter(({ before }) => before !== 'same');
   const surplus = set.surplus.filter(({ path }) => lstatOf(path) !== undefined);

@@ -16,8 +16,7 @@ import {
 } from './objects/nft.js';
 import {
   lastResort, type LastResort, linkAddress, type LinkAddress, neighbourProxy, type NeighbourProxy, route, type Route,
-  rule,
-  type RoutingRule,
+  type RoutingRule, rule,
 } from './objects/routing.js';
 import {
   hostSysctl, type HostSysctl, proxySysctl, type ProxySysctl, sysctl, type Sysctl,

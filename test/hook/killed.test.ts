@@ -100,7 +100,7 @@ beforeAll(async () => {
   expect(host.dump()).toBe(before);
 });
 
-const KILLS: readonly [kill: string, way: 0 | 1][] = [['kill-hook-before', 0], ['kill-hook-after', 1]];
+const KILLS: [kill: string, way: number][] = [['kill-hook-before', 0], ['kill-hook-after', 1]];
 
 describe.each(KILLS)('%s: a hook killed at any tool it runs', (kill, way) => {
   const isAsBefore = (): void => { expect(host.dump()).toBe(before); };

@@ -1,7 +1,7 @@
 // @tier fast
-/** lint/width.js and lint/names.js: lines of 120 columns, but for long literals, and names in kebab-case. */
+/** lint/width.js and lint/names.js: lines of 120 columns, but for long literals, and names of files and exports. */
 import { describe, expect, test } from '@jest/globals';
-import { wrongNames } from '../../lint/names.js';
+import { doubleNames, wrongNames } from '../../lint/names.js';
 import { checkWidth, findWide } from '../../lint/width.js';
 import { withTree } from './tree.js';
 
@@ -36,4 +36,15 @@ test('names in kebab-case', () => {
   const wrong = ['lib/hostConfig.ts', 'lib/Vlan/state.ts', 'test/host_config.test.ts'];
   const found = withTree(Object.fromEntries([...right, ...wrong].map((path) => [path, ''])), wrongNames);
   expect(found.map((line) => line.split(':')[0]).sort()).toEqual([...wrong].sort());
+});
+
+test('one exported name for one thing', () => {
+  const files = {
+    'lib/a.ts': 'export function nameOf(): void {}\nconst local = 1;\n',
+    'lib/b/c.ts': 'export async function nameOf(): Promise<void> {}\nconst local = 2;\nexport type Other = string;\n',
+    'test/d.ts': 'export type Other = number;\n',
+  };
+  expect(withTree(files, doubleNames)).toEqual([
+    "'nameOf' is exported by lib/a.ts and lib/b/c.ts: give each thing its own name",
+  ]);
 });

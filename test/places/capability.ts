@@ -56,6 +56,15 @@ export function canRun(...needed: readonly Capability[]): boolean {
   return missingOf(needed).length === 0;
 }
 
+/** A probe starts programs, and a file asks several times. */
+const known = new Map<Capability, boolean>();
+
+function isHere(capability: Capability): boolean {
+  const isKnown = known.get(capability) ?? PROBES[capability]();
+  known.set(capability, isKnown);
+  return isKnown;
+}
+
 function missingOf(needed: readonly Capability[]): Capability[] {
-  return needed.filter((capability) => (isFast && PRIVILEGES.includes(capability)) || !PROBES[capability]());
+  return needed.filter((capability) => (isFast && PRIVILEGES.includes(capability)) || !isHere(capability));
 }

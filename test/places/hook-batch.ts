@@ -44,7 +44,11 @@ export async function hookAll(host: HookHost, path: string, calls: readonly Call
   const dir = host.outside('/run/calls');
   rmSync(dir, { recursive: true, force: true });
   mkdirSync(dir);
-  writeFileSync(`${dir}/script`, FUNCTION + calls.map((call) => lineOf(path, call)).join(''));
+  // A guest's XML may have megabytes: the script says each once.
+  const texts = [...new Set(calls.map(({ xml }) => xml))];
+  const variables = texts.map((text, at) => `xml${at}=${word(text)}\n`);
+  const lines = calls.map((call) => lineOf(path, `"$xml${texts.indexOf(call.xml)}"`, call));
+  writeFileSync(`${dir}/script`, [FUNCTION, ...variables, ...lines].join(''));
   await runScript(host.target);
   rmSync(host.outside('/run/node.log'), { force: true });
   return calls.map((_, index) => {
@@ -54,10 +58,14 @@ export async function hookAll(host: HookHost, path: string, calls: readonly Call
   });
 }
 
-function lineOf(path: string, { operation, guest, xml, exit = '', through = [] }: Call): string {
+function word(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+function lineOf(path: string, xml: string, { operation, guest, exit = '', through = [] }: Call): string {
   const end = operation === 'stopped' || operation === 'release' ? 'end' : 'begin';
-  const words = [xml, exit, path, ...through, '/run/checkout/hooks/qemu', guest, operation, end, '-'];
-  return `call ${words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ')}\n`;
+  const words = [exit, path, ...through, '/run/checkout/hooks/qemu', guest, operation, end, '-'];
+  return `call ${xml} ${words.map(word).join(' ')}\n`;
 }
 
 /** Without a limit of its own: jest has one. */
