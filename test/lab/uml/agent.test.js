@@ -81,7 +81,7 @@ test('the agent makes a port exact after update-device', async () => {
   const since = performance.now();
   await exactAfter('link state', update({}, { state: 'down' }), { expected: here, untouched: [...others, tap] });
   assert.deepEqual(saidSince(since, 'agent'), []);
-}, { usually: 9 });
+}, { isLong: true });
 
 test("the agent completes what libvirt makes of another <vlan>", async () => {
   await addHost({ pvid: 5 });
@@ -96,7 +96,7 @@ test("the agent completes what libvirt makes of another <vlan>", async () => {
     () => device('a', 'update-device', interfaceXml({ mac, vlan }));
   await exactAfter('access to trunk', update(trunk), { event: ofPort(tap), expected: asTrunk, untouched: others });
   await exactAfter('trunk to access', update(access), { event: ofPort(tap), expected: asAccess, untouched: others });
-}, { when: from11 });
+}, { isLong: true, when: from11 });
 
 test("the agent follows metadata, and takes back what an admin did to a guest's port or its uplink", async () => {
   await addHost();
@@ -189,7 +189,7 @@ test("the agent's guests outlive libvirt networks", async () => {
   await quiet();
   assert.equal(Object.values((await wiring()).ports).filter(({ master }) => master === 'own0').length, 0);
   await exactAfter('net-start own', () => ok('virsh', ['net-start', 'own']), { expected: before });
-}, { usually: 9 });
+}, { isLong: true });
 
 test('the agent mends every port of a bridge that got another default PVID', async () => {
   await addHost({ pvid: 0 });
@@ -201,7 +201,7 @@ test('the agent mends every port of a bridge that got another default PVID', asy
   expected.ports['up0']?.vlans.unshift('5 pvid untagged');
   await openAgent();
   await exactAfter('vlan_default_pvid', () => sh('ip link set br0 type bridge vlan_default_pvid 5'), { event: ofPort(others[0] ?? ''), expected });
-}, { usually: 11 });
+}, { isLong: true });
 
 test('the agent, killed at any moment, leaves what its next run makes exact', async () => {
   await addHost();
@@ -230,7 +230,7 @@ test('the agent, killed at any moment, leaves what its next run makes exact', as
     agent = await startAgent();
     await exactAfter(`set, killed after ${pause} ms`, () => Promise.resolve(), { expected: before, timeout: 60_000 });
   }
-}, { usually: 9, timeout: 300_000 });
+}, { usually: 11, timeout: 300_000 });
 
 test('the agent mends what happens while libvirtd is away', async () => {
   await addHost();
@@ -246,4 +246,4 @@ test('the agent mends what happens while libvirtd is away', async () => {
   );
   await sh(`bridge vlan del dev ${tap} vid 11`);
   await exactAfter('and it listens again', () => Promise.resolve(), { expected: before });
-}, { usually: 11 });
+}, { isLong: true });

@@ -55,7 +55,7 @@ test('every corruption of a VLAN port is named, mended and then gone', async () 
   });
   const [access = '', tap = ''] = await guest.taps();
   const { check, end } = checks();
-  for (const [name, script, says] of sample(CORRUPTIONS, 2)) {
+  for (const [name, script, says] of sample(CORRUPTIONS, 3)) {
     await check(name, async () => {
       const index = (await sh(`cat /sys/class/net/${access}/ifindex`)).trim();
       const named = (/** @type {string} */ text) =>

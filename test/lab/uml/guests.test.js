@@ -157,4 +157,4 @@ test('guests reach who is in their VLANs, and nobody else', async () => {
     });
   }
   end();
-}, { timeout: 400_000 });
+}, { usually: 11, timeout: 400_000 });

@@ -96,7 +96,7 @@ for (const pvid of [0, 1, 5]) {
     assert.deepEqual(ports, expected(pvid));
     assert.equal(alone, true, 'isolated');
     assert.deepEqual(journal(), []);
-  });
+  }, { ...(pvid < 5 && { usually: pvid === 0 ? 9 : 11 }) });
 
   test(`vlan_default_pvid ${pvid}: libvirt's own <vlan> gives the same, and guestwire does not fight it`, async () => {
     await addBridge({ pvid });
@@ -111,7 +111,8 @@ for (const pvid of [0, 1, 5]) {
     const changes = hookLog().slice(before).filter((line) => line.includes('VLAN'));
     if (pvid < 2) assert.deepEqual(changes, [], 'guestwire has nothing to do');
     else assert.ok(changes.every((line) => line.includes(`VLAN ${pvid}`)), `guestwire only removes the default PVID: ${changes.join('\n')}`);
-  }, { when: from11 });
+    // A bridge with another default PVID than 1 is what libvirt and guestwire differ on.
+  }, { when: from11, isLong: pvid < 5 });
 }
 
 test('a bridge that does not filter is refused, with the command that turns filtering on', async () => {

@@ -155,4 +155,4 @@ test('the agent looks after a port under its new name', async () => {
   );
   await guest.destroy();
   await waitFor(async () => (await vlansOf('up0')).length === 0 && journal().length === 0, { what: 'the release' });
-}, { when: before11 });
+}, { isLong: true, when: before11 });
