@@ -26,7 +26,7 @@ const FILES: ReadonlySet<string> = new Set(['file']);
 const MACS: ReadonlySet<string> = new Set(['nic']);
 
 /** Returns the script. It takes the line apart itself: bash takes a colon for the end of a word, and MACs have five. */
-export function bashCompletion(commands: readonly Command[]): string {
+function bashCompletion(commands: readonly Command[]): string {
   const cases = commands.map(({ name, options, operand }) => {
     const words = [...Object.keys(options).map((option) => `--${option}`), '--help'].join('\\n');
     return `    ${name}) options=$'${words}'${operand === undefined ? '' : ` operand=${operand}`} ;;`;

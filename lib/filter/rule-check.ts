@@ -93,7 +93,7 @@ interface Place {
 }
 
 /** Returns the differences of two tables, block by block; of a table that somebody flushed, that it is so. */
-export function alterations({ family, living }: Place, actual: Blocks, expected: Blocks): Alteration[] {
+function alterations({ family, living }: Place, actual: Blocks, expected: Blocks): Alteration[] {
   if (hasRules(expected) && !hasRules(actual)) return [{ family, ifindex: undefined, text: `${tableName(family)} has lost all its rules`, isWhole: true }];
   const known = new Set(living.map(({ ifindex }) => ifindex));
   const nicOfBlock = (name: string): number | undefined => of(Number(/_([0-9]+)$/.exec(name)?.[1]), known);
