@@ -14,7 +14,7 @@ import { word } from '../attachments/schema.js';
 import type { Guest } from '../domain/guest.js';
 import { JournalError } from '../errors.js';
 import type { NetState } from '../state/netstate.js';
-import { oneLine, quote } from '../values/quote.js';
+import { quote, systemReason } from '../values/quote.js';
 import { UUID } from '../values/uuid.js';
 
 /** What this host did for one guest. */
@@ -243,8 +243,7 @@ function attempt<T>(what: string, act: () => T): T {
     if (error instanceof JournalError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     const cure = code === 'EACCES' && process.geteuid?.() !== 0 ? ': run it as root' : '';
-    // Node goes on with the call and the path: 'EROFS: read-only file system, open ...'.
-    throw new JournalError(`journal: cannot ${what}: ${oneLine((error as Error).message.split(',', 1)[0] ?? '')}${cure}`, { cause: error });
+    throw new JournalError(`journal: cannot ${what}: ${systemReason(error)}${cure}`, { cause: error });
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
 import { JournalError } from '../errors.js';
-import { oneLine, quote } from '../values/quote.js';
+import { oneLine, quote, systemReason } from '../values/quote.js';
 import type { Exec, ExecResult } from './exec.js';
 
 export interface Lock {
@@ -114,7 +114,7 @@ function openLockFile(path: string): number {
   try {
     fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   } catch (error) {
-    throw new JournalError(`lock ${quote(path)} cannot be opened: ${oneLine((error as Error).message.split(',', 1)[0] ?? '')}`, { cause: error });
+    throw new JournalError(`lock ${quote(path)} cannot be opened: ${systemReason(error)}`, { cause: error });
   }
   const { uid, mode } = fstatSync(fd);
   if (uid !== 0 && uid !== process.geteuid?.()) {
