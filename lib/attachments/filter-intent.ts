@@ -76,7 +76,7 @@ export function declaredBy({ metadata, filterref, guest }: FilterSources): { rea
  * the word that no bridge can honour.
  */
 export function portPolicyBy(where: string, sources: FilterSources, name: string): Policy {
-  const policy = { ...profileOf(sources, 'open'), ...whomOf(sources, name), offers: { dhcp: false, dns: [] } };
+  const policy = { ...profileOf(sources, 'open'), ...permissionsOf(sources, name), offers: { dhcp: false, dns: [] } };
   const toHost = policy.allows.find(({ peers }) => peers.some(({ kind }) => kind === 'host'));
   if (toHost === undefined) return policy;
   throw new UnsupportedError(`${where}: ${toHost.origin ?? '<gw:allow>'}: 'host' does not work on a VLAN port: name this host's addresses, and protect the host with its own firewall`);
@@ -91,14 +91,14 @@ export function policyBy(
   if (guest?.ips !== undefined) throw new UnsupportedError(`${where}: 'ip' of [guest] in the host config is outside 'routed': move it into 'routed'`);
   const { serve, filter } = config;
   return {
-    ...profileOf(sources, DEFAULT_PROFILE, filter.profile), ...whomOf(sources, name),
+    ...profileOf(sources, DEFAULT_PROFILE, filter.profile), ...permissionsOf(sources, name),
     offers: { dhcp: serve?.on === true, dns: serve?.dns ?? [] },
   };
 }
 
 const NO_ALLOWS: readonly Allow[] = [];
 
-function whomOf({ metadata, guest }: FilterSources, name: string): Pick<Policy, 'allows' | 'guest' | 'groups'> {
+function permissionsOf({ metadata, guest }: FilterSources, name: string): Pick<Policy, 'allows' | 'guest' | 'groups'> {
   return {
     allows: metadata?.allows ?? guest?.allows ?? NO_ALLOWS, guest: name,
     groups: metadata?.groups ?? guest?.groups ?? [],

@@ -9,7 +9,7 @@ import { dryEffects, type Effects, realEffects } from '../guests/effects.js';
 import { askLibvirt, inquiryFor } from '../guests/inquiry.js';
 import type { Io } from '../guests/io.js';
 import { LOCK_WAIT } from '../guests/locked.js';
-import type { Part } from '../guests/make-right.js';
+import type { Part } from '../guests/repair.js';
 import { domainNamed } from '../guests/named.js';
 import { previewAll, reconcileAll } from '../guests/reconcile-all.js';
 import {

@@ -18,7 +18,7 @@ import { createJournal, type Journal } from '../journal/journal.js';
 import { byLife } from '../reconcile/holders.js';
 import { hostFrom } from '../reconcile/host.js';
 import { release, releaseRunning } from '../reconcile/reconcile.js';
-import { serveNobody } from '../serve/serve.js';
+import { stopServing } from '../serve/serve.js';
 import { acquireLock, type Lock } from '../system/lock.js';
 import { createLog } from '../system/log.js';
 import { quote } from '../values/quote.js';
@@ -70,7 +70,7 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
   const lock = await acquireLock(io.exec, { path: io.settings.lock, wait: LOCK_WAIT, holder: 'guestwire uninstall' });
   try {
     const left = await settleWiring(io, lock, wiring);
-    await serveNobody({ ...io, journal: quietJournal(io), log: { info: io.print, warn: io.warn } });
+    await stopServing({ ...io, journal: quietJournal(io), log: { info: io.print, warn: io.warn } });
     const units = [...installedUnits(), ...(isAgentInstalled() ? [AGENT_UNIT] : [])];
     // What it would wire again waits for the lock, and then finds its files gone.
     await stopAgent(io);
