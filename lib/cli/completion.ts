@@ -21,7 +21,7 @@ where package bash-completion finds it. Without that package, run: source <(gues
   });
 }
 
-/** What the options with values take; of all others nobody knows it but the one who types. */
+/** Options with a value that the shell can complete. */
 const FILES: ReadonlySet<string> = new Set(['file']);
 const MACS: ReadonlySet<string> = new Set(['nic']);
 

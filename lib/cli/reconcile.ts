@@ -60,7 +60,7 @@ interface Given {
   readonly isDry: boolean;
 }
 
-/** libvirt is asked also where the journal knows the guest: a name may be another guest's by now. */
+/** libvirt is asked even if the journal knows the guest: another guest may have the name since. */
 async function reconcileOne(libvirt: Connection, by: string, { io, effects, isDry }: Given): Promise<void> {
   const ref = await domainNamed(libvirt, by);
   const inquiry = inquiryFor(ref, () => libvirt);

@@ -153,7 +153,7 @@ const entrySchema = z.extend(holdingSchema, {
   original: z.array(z.catchall(z.object({ kind: word, dev: word }), z.union([word, z.number(), z.boolean()]))),
 });
 
-/** A damaged file must not keep a guest from starting: what it knew is observed anew. */
+/** A damaged file must not keep a guest from starting: what it knew is observed again. */
 function readFrom(path: string, schema: z.ZodMiniType, onDamage: (message: string) => void): unknown {
   const text = attempt(`read ${quote(path)}`, () => readIfThere(path));
   if (text === undefined) return undefined;
@@ -207,7 +207,7 @@ function makeDir(dir: string): void {
   assertSafe(dir);
 }
 
-/** Whoever can write here decides what is torn down, so the directory must be root's alone. */
+/** A process that can write here decides what is torn down, so the directory must belong to root alone. */
 function assertSafe(dir: string): void {
   const stats = attempt(`read ${quote(dir)}`, () => statSync(dir, { throwIfNoEntry: false }));
   if (stats === undefined) return;

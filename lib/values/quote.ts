@@ -30,7 +30,7 @@ export function systemReason(error: unknown): string {
   return oneLine((error as Error).message.split(',', 1)[0] ?? '');
 }
 
-/** Returns the words for an error that guestwire does not throw on purpose: with its stack, on one line. */
+/** Returns an error that guestwire does not throw on purpose in words: with its stack, on one line. */
 export function bugReport(error: unknown): string {
   const { stack, message } = error instanceof Error ? error : new Error(String(error));
   return `this is a bug in guestwire, please report it: ${oneLine(stack ?? message)}`;
