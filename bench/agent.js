@@ -22,7 +22,7 @@ const cli = join(top, 'dist/cli.js');
 const TICKS = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
 
 /** @param {number} number @param {number} [last] */
-const wish = (number, last = 0) => `<guestwire xmlns='urn:guestwire:1'><interface mac='${macOf(number)}'><routed><ip address='2001:db8::${number.toString(16)}:${last.toString(16)}'/></routed></interface></guestwire>`;
+const metadataOf = (number, last = 0) => `<guestwire xmlns='urn:guestwire:1'><interface mac='${macOf(number)}'><routed><ip address='2001:db8::${number.toString(16)}:${last.toString(16)}'/></routed></interface></guestwire>`;
 /** @param {number} number */
 const macOf = (number) => `52:54:00:00:${(number >> 8).toString(16).padStart(2, '0')}:${(number & 255).toString(16).padStart(2, '0')}`;
 /** @param {number} number */
@@ -30,7 +30,7 @@ const uuidOf = (number) => `11111111-2222-3333-4444-${String(number).padStart(12
 /** @param {number} number */
 const xmlOf = (number) => domainXml({
   name: `web${number}`, uuid: uuidOf(number), memory: 64, nics: [`<interface type='ethernet'><mac address='${macOf(number)}'/></interface>`],
-  metadata: wish(number).replace('<guestwire xmlns=', '<gw:guestwire xmlns:gw=').replaceAll(/<(\/?)(guestwire|interface|routed|ip)\b/g, '<$1gw:$2'),
+  metadata: metadataOf(number).replace('<guestwire xmlns=', '<gw:guestwire xmlns:gw=').replaceAll(/<(\/?)(guestwire|interface|routed|ip)\b/g, '<$1gw:$2'),
 });
 
 /** CPU of a process and all that it started, in seconds. @param {number} pid @returns {number} */
@@ -80,7 +80,7 @@ try {
   began = performance.now();
   const start = cpuOf(pid);
   for (let event = 1; event <= EVENTS; event += 1) {
-    await libvirt.setMetadata(guest, { uri: 'urn:guestwire:1', key: 'gw', affect: 'live', xml: wish(1, event) });
+    await libvirt.setMetadata(guest, { uri: 'urn:guestwire:1', key: 'gw', affect: 'live', xml: metadataOf(1, event) });
     if (event % (EVENTS / 5) === 0) console.log(`after ${event} events: ${memoryOf(pid)} MB, ${(cpuOf(pid) - start).toFixed(1)} s of CPU, ${Math.round((performance.now() - began) / 1000)} s`);
   }
   await waitFor(

@@ -1,7 +1,7 @@
 // What `guestwire status` and `check` cost on a host with many guests: `node bench/status.js`, as root, after `npm run
 // build`; part of `npm run bench`. It measures and prints; it never fails on a slow day. Everything happens in
-// namespaces of its own, with the journal, taps, routes and filters of guests that run, and none that does: no libvirt
-// is asked.
+// namespaces of its own, with journal, taps, routes and filters as of running guests. No guest runs, and no libvirt
+// answers.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,9 +10,8 @@ import { performance } from 'node:perf_hooks';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import {
-  acquireLock, defaultConfig, deriveAttachments, exec, hostFrom, parseDomain, settingsFrom,
+  acquireLock, defaultConfig, deriveAttachments, exec, hostFrom, parseDomain, settingsFrom, wireAll,
 } from '../dist/index.js';
-import { wireAll as wireTogether } from '../dist/reconcile/reconcile.js';
 
 const GUESTS = Number(process.env['GUESTS'] ?? 200);
 const ROUNDS = Number(process.env['ROUNDS'] ?? 7);
@@ -40,7 +39,7 @@ const env = {
 };
 
 /** A guest with a routed link of both families and a prefix behind it. @param {number} n */
-function wishOf(n) {
+function guestNumber(n) {
   const hex = n.toString(16).padStart(4, '0');
   const [mac, uuid] = [`52:54:00:00:${hex.slice(0, 2)}:${hex.slice(2)}`, `4dea22b3-1d52-4d0e-9a0c-6d2f9d1f${hex}`];
   const xml = `<domain type='kvm' id='${n}'><name>guest${n}</name><uuid>${uuid}</uuid><metadata><gw:guestwire xmlns:gw='urn:guestwire:1'><gw:interface mac='${mac}'><gw:routed>` +
@@ -49,14 +48,14 @@ function wishOf(n) {
   return { guest: { name: `guest${n}`, uuid }, attachments: deriveAttachments(parseDomain(xml), defaultConfig()) };
 }
 
-async function wireAll() {
+async function wireGuests() {
   const numbers = Array.from({ length: GUESTS }, (_, index) => index + 1);
   execFileSync('ip', ['-batch', '-'], { input: numbers.map((n) => `tuntap add vnet${n} mode tap\nlink set vnet${n} up\n`).join('') });
   execFileSync('sysctl', ['-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1']);
   const lock = await acquireLock(exec, { path: join(dir, 'lock'), wait: 1, holder: 'bench' });
   const host = hostFrom({ settings: settingsFrom(env), exec, lock, warn: console.warn });
-  const wishes = numbers.map(wishOf);
-  await wireTogether(host, wishes, { fresh: false, incoming: false });
+  const wanted = numbers.map(guestNumber);
+  await wireAll(host, wanted, { fresh: false, incoming: false });
   lock.release();
 }
 
@@ -73,7 +72,7 @@ function run(args, expected) {
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
 
 try {
-  await wireAll();
+  await wireGuests();
   const cli = join(top, 'dist/cli.js');
   const shown = run([cli, 'status'], 0).stdout.match(/ wired /g)?.length ?? 0;
   if (shown !== GUESTS) throw new Error(`status shows ${shown} guests as wired, not ${GUESTS}`);

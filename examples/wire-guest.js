@@ -14,8 +14,8 @@ await libvirt.close();
 
 // The orchestrator's data replaces the guest's own metadata.
 const { nics: [nic] } = parseDomain(xml);
-const wish = { mac: nic?.mac ?? '', vlan: undefined, isolated: undefined, routed: { ips: [{ address, prefix: undefined }], routes: [] } };
-const domain = parseDomain(xml.replace(/<metadata>[^]*?<\/metadata>/, '').replace('</domain>', `<metadata>${formatMetadata([wish])}</metadata></domain>`));
+const intent = { mac: nic?.mac ?? '', vlan: undefined, isolated: undefined, routed: { ips: [{ address, prefix: undefined }], routes: [] } };
+const domain = parseDomain(xml.replace(/<metadata>[^]*?<\/metadata>/, '').replace('</domain>', `<metadata>${formatMetadata([intent])}</metadata></domain>`));
 const attachments = deriveAttachments(domain, loadConfig(settings.config));
 
 // guestwire's hook and agent take the same lock.

@@ -1,7 +1,7 @@
 /** The public API: exports only. */
 export { announce, type Announcement } from './lan/announce.js';
 export type {
-  Attachment, MadeLink, MadeTap, MadeVeth, RoutedLink, VlanPort, Wired,
+  Attachment, MadeLink, MadeTap, MadeVeth, RoutedLink, VlanBridge, VlanPort, Wired,
 } from './attachments/kinds.js';
 export { deriveAttachments } from './attachments/derive.js';
 export { type Address, type Family, parseAddress, parsePrefix, type Prefix } from './values/address.js';
@@ -17,7 +17,6 @@ export {
 export type { End, NicEnd, Parties } from './filter/parties.js';
 export { type Exec, exec, type ExecRequest, type ExecResult } from './system/exec.js';
 export type { Guest } from './domain/guest.js';
-export { hostFrom, type HostParts } from './reconcile/host.js';
 export { type HookCall, type HookResult, runHook } from './hook/contract.js';
 export { createJournal, type Entry, type Journal } from './journal/journal.js';
 export { createKernel, type Kernel } from './kernel/kernel.js';
@@ -30,10 +29,9 @@ export type { NetObject, NetState } from './state/netstate.js';
 export type { LinkFacts, Observation, RouteFacts, Scope } from './kernel/observation.js';
 export { type Batch, type BatchLine, render } from './state/render.js';
 export type { Allow, Direction, Peer, Policy, PortRange, Profile, Proto, Trust, TrustWord } from './intent/policy.js';
-export type { Past } from './reconcile/host.js';
 export { type Plan, planFor } from './reconcile/plan.js';
 export { planRelease } from './reconcile/release-plan.js';
-export { type Host, pastOf } from './reconcile/host.js';
+export { type Host, hostFrom, type HostParts, type Past, pastOf } from './reconcile/host.js';
 export { planWiring, release, releaseRunning, unwire, wire, wireAll } from './reconcile/reconcile.js';
 export type { StartMode, Wanted, WireRequest } from './reconcile/request.js';
 export { type Settings, settingsFrom } from './config/paths.js';

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { closely, realEffects } from '../guests/effects.js';
 import { forOneRun, type Io } from '../guests/io.js';
 import { locked } from '../guests/locked.js';
-import { type Part, wireThoseThatCan } from '../guests/make-right.js';
+import { type Part, wireThoseThatCan } from '../guests/repair.js';
 import { stampOf, type Turn, wireServed, type Wiring } from '../guests/reconcile-guest.js';
 import type { Host } from '../reconcile/host.js';
 

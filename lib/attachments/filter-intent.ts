@@ -40,11 +40,11 @@ const DEFAULT_PROFILE: Profile = 'isolated';
  * NIC goes.
  */
 export function guardedBy(
-  where: string, wish: FilterSources,
+  where: string, sources: FilterSources,
   { config, permit }: { readonly config: HostConfig; readonly permit: TrustPermit | undefined },
 ): { readonly trust?: Trust; readonly logged?: true } {
-  const trust = trustOf(where, wish, permit);
-  const log = wish.metadata?.log ?? wish.guest?.log ?? config.filter.log;
+  const trust = trustOf(where, sources, permit);
+  const log = sources.metadata?.log ?? sources.guest?.log ?? config.filter.log;
   return { ...(trust && { trust }), ...(log ? { logged: true } : {}) };
 }
 
@@ -75,8 +75,8 @@ export function declaredBy({ metadata, filterref, guest }: FilterSources): { rea
  * Returns the policy of a VLAN port: unless its own words say otherwise, its VLANs decide. Throws UnsupportedError for
  * the word that no bridge can honour.
  */
-export function portPolicyBy(where: string, wish: FilterSources, name: string): Policy {
-  const policy = { ...profileOf(wish, 'open'), ...whomOf(wish, name), offers: { dhcp: false, dns: [] } };
+export function portPolicyBy(where: string, sources: FilterSources, name: string): Policy {
+  const policy = { ...profileOf(sources, 'open'), ...permissionsOf(sources, name), offers: { dhcp: false, dns: [] } };
   const toHost = policy.allows.find(({ peers }) => peers.some(({ kind }) => kind === 'host'));
   if (toHost === undefined) return policy;
   throw new UnsupportedError(`${where}: ${toHost.origin ?? '<gw:allow>'}: 'host' does not work on a VLAN port: name this host's addresses, and protect the host with its own firewall`);
@@ -84,21 +84,21 @@ export function portPolicyBy(where: string, wish: FilterSources, name: string): 
 
 /** Returns the policy of a routed link. Throws UnsupportedError for addresses that are said in the wrong place. */
 export function policyBy(
-  where: string, wish: FilterSources, { config, name }: { readonly config: HostConfig; readonly name: string },
+  where: string, sources: FilterSources, { config, name }: { readonly config: HostConfig; readonly name: string },
 ): Policy {
-  const { metadata, guest } = wish;
+  const { metadata, guest } = sources;
   if (metadata?.ips !== undefined) throw new UnsupportedError(`${where}: <gw:ip> is outside <gw:routed>: move it into <gw:routed>`);
   if (guest?.ips !== undefined) throw new UnsupportedError(`${where}: 'ip' of [guest] in the host config is outside 'routed': move it into 'routed'`);
   const { serve, filter } = config;
   return {
-    ...profileOf(wish, DEFAULT_PROFILE, filter.profile), ...whomOf(wish, name),
+    ...profileOf(sources, DEFAULT_PROFILE, filter.profile), ...permissionsOf(sources, name),
     offers: { dhcp: serve?.on === true, dns: serve?.dns ?? [] },
   };
 }
 
 const NO_ALLOWS: readonly Allow[] = [];
 
-function whomOf({ metadata, guest }: FilterSources, name: string): Pick<Policy, 'allows' | 'guest' | 'groups'> {
+function permissionsOf({ metadata, guest }: FilterSources, name: string): Pick<Policy, 'allows' | 'guest' | 'groups'> {
   return {
     allows: metadata?.allows ?? guest?.allows ?? NO_ALLOWS, guest: name,
     groups: metadata?.groups ?? guest?.groups ?? [],
@@ -108,10 +108,10 @@ function whomOf({ metadata, guest }: FilterSources, name: string): Pick<Policy, 
 function profileOf(
   { metadata, guest }: FilterSources, fallback: Profile, ofHost?: Profile,
 ): Pick<Policy, 'profile' | 'profileOrigin'> {
-  const sources = [[metadata?.profile, 'its metadata'], [guest?.profile, '[guest] in the host config'], [
+  const stated = [[metadata?.profile, 'its metadata'], [guest?.profile, '[guest] in the host config'], [
     ofHost, '[filter] in the host config',
   ]] as const;
-  for (const [profile, profileOrigin] of sources) if (profile !== undefined) return { profile, profileOrigin };
+  for (const [profile, profileOrigin] of stated) if (profile !== undefined) return { profile, profileOrigin };
   return { profile: fallback };
 }
 

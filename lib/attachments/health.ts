@@ -1,4 +1,4 @@
-/** The one list of the kinds for whose sake `doctor` examines the host. */
+/** The one list of the kinds for which `doctor` examines the host. */
 import type { KindHealth } from './attached.js';
 import { bridgeHealth } from './vlan-bridge/health.js';
 

@@ -1,6 +1,6 @@
 /**
- * The one list of the ways to join a NIC to the host. A new topology is a folder beside these, a line in KINDS, and,
- * when guests share something for its sake, a line in ledger.ts.
+ * The one list of the ways to join a NIC to the host. A new topology is a folder beside these, and a line in
+ * Attachment, Placed, KINDS and wiredSchema. When guests share something for its sake, ledger.ts has a line, too.
  */
 import * as z from 'zod/mini';
 import type { Attached, AttachedLink, AttachmentKind, Recorded } from './attached.js';
@@ -14,7 +14,7 @@ import { vlanPort } from './vlan-port/kind.js';
 import type { PlacedPort, VlanPort } from './vlan-port/vlan-port.js';
 
 export type { MadeLink, MadeTap, MadeVeth } from './made-link/made-link.js';
-export type { RoutedLink, VlanPort };
+export type { RoutedLink, VlanBridge, VlanPort };
 
 /** How a NIC joins the host network, as its intent and the host config ask for. */
 export type Attachment = VlanPort | VlanBridge | RoutedLink;

@@ -34,8 +34,6 @@ export function ledgerSchema(name: LedgerName): z.ZodMiniType {
   return RECORDED[name].schema;
 }
 
-export const EMPTY_LEDGER: Ledger = { bridges: [], proxies: [], uplinks: [] };
-
 type Ask = Omit<SharedRequest, 'records'>;
 
 /** Each entry of RECORDED takes its own records, which the type of a loop over them cannot tell. */

@@ -90,7 +90,7 @@ export function assertRoot(command: string): void {
   if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' changes this host`, { cure: 'run it as root' });
 }
 
-/** Throws unless root runs `command`: nftables and the journal answer nobody else. */
+/** Throws unless root runs `command`: nftables and the journal answer only root. */
 export function assertRootToRead(command: string): void {
   if (process.geteuid?.() !== 0) throw new HostError(`'guestwire ${command}' reads data that only root may read`, { cure: 'run it as root' });
 }

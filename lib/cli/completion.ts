@@ -21,12 +21,12 @@ where package bash-completion finds it. Without that package, run: source <(gues
   });
 }
 
-/** What the options with values take; of all others nobody knows it but the one who types. */
+/** Options with a value that the shell can complete. */
 const FILES: ReadonlySet<string> = new Set(['file']);
 const MACS: ReadonlySet<string> = new Set(['nic']);
 
 /** Returns the script. It takes the line apart itself: bash takes a colon for the end of a word, and MACs have five. */
-export function bashCompletion(commands: readonly Command[]): string {
+function bashCompletion(commands: readonly Command[]): string {
   const cases = commands.map(({ name, options, operand }) => {
     const words = [...Object.keys(options).map((option) => `--${option}`), '--help'].join('\\n');
     return `    ${name}) options=$'${words}'${operand === undefined ? '' : ` operand=${operand}`} ;;`;

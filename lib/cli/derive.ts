@@ -33,7 +33,7 @@ function toJson({ name, uuid }: Domain, attachments: readonly Attachment[]): str
   );
 }
 
-/** A key whose value is not known yet is there all the same: a reader can tell it from a key of another version. */
+/** A key without a known value is still there: a reader can tell it from a key of another version. */
 function undefinedAsNull(_key: string, value: unknown): unknown {
   return value === undefined ? null : value;
 }

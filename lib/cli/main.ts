@@ -40,7 +40,7 @@ export function processIo(): Io {
 
 /**
  * Keeps what cannot be printed from ending the command with a stack trace. A reader that has gone, as of `| head -1`,
- * wants no more: a command that changes the host goes on all the same, because half done is worse.
+ * wants no more: a command that changes the host still goes on, because half done is worse.
  */
 export function mindStreams(): void {
   let told = false;

@@ -9,7 +9,7 @@ import { dryEffects, type Effects, realEffects } from '../guests/effects.js';
 import { askLibvirt, inquiryFor } from '../guests/inquiry.js';
 import type { Io } from '../guests/io.js';
 import { LOCK_WAIT } from '../guests/locked.js';
-import type { Part } from '../guests/make-right.js';
+import type { Part } from '../guests/repair.js';
 import { domainNamed } from '../guests/named.js';
 import { previewAll, reconcileAll } from '../guests/reconcile-all.js';
 import {
@@ -60,7 +60,7 @@ interface Given {
   readonly isDry: boolean;
 }
 
-/** libvirt is asked also where the journal knows the guest: a name may be another guest's by now. */
+/** libvirt is asked even if the journal knows the guest: another guest may have the name since. */
 async function reconcileOne(libvirt: Connection, by: string, { io, effects, isDry }: Given): Promise<void> {
   const ref = await domainNamed(libvirt, by);
   const inquiry = inquiryFor(ref, () => libvirt);

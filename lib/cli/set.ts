@@ -87,7 +87,7 @@ interface Target {
   readonly name: string;
   readonly mac: string;
   readonly affect: readonly ('live' | 'config')[];
-  /** Nobody said --live or --config. */
+  /** Neither --live nor --config is given. */
   readonly isDefault: boolean;
 }
 
@@ -107,7 +107,7 @@ function targetOf(
 }
 
 async function edit(io: Io, { name, mac, affect, isDefault, make }: Edit): Promise<void> {
-  // Whoever is not root is given a libvirt of its own, whose guests no hook wires.
+  // libvirt gives a user other than root a daemon of its own, and no hook wires the guests there.
   if (isUsersOwn()) {
     throw new HostError("'guestwire set' and 'unset' change guests of this host: run them as root, or, in the group libvirt, with LIBVIRT_DEFAULT_URI=qemu:///system");
   }

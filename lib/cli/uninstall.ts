@@ -18,7 +18,7 @@ import { createJournal, type Journal } from '../journal/journal.js';
 import { byLife } from '../reconcile/holders.js';
 import { hostFrom } from '../reconcile/host.js';
 import { release, releaseRunning } from '../reconcile/reconcile.js';
-import { serveNobody } from '../serve/serve.js';
+import { stopServing } from '../serve/serve.js';
 import { acquireLock, type Lock } from '../system/lock.js';
 import { createLog } from '../system/log.js';
 import { quote } from '../values/quote.js';
@@ -52,7 +52,7 @@ Needs root.`,
 
 type Wiring = 'refuse' | 'unwire' | 'keep';
 
-/** A guest with an entry in the journal; one whose entry is damaged has no name, and cannot be released. */
+/** A guest with an entry in the journal. A damaged entry gives no name: its guest cannot be released. */
 interface WiredGuest {
   readonly uuid: string;
   readonly label: string;
@@ -70,7 +70,7 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
   const lock = await acquireLock(io.exec, { path: io.settings.lock, wait: LOCK_WAIT, holder: 'guestwire uninstall' });
   try {
     const left = await settleWiring(io, lock, wiring);
-    await serveNobody({ ...io, journal: quietJournal(io), log: { info: io.print, warn: io.warn } });
+    await stopServing({ ...io, journal: quietJournal(io), log: { info: io.print, warn: io.warn } });
     const units = [...installedUnits(), ...(isAgentInstalled() ? [AGENT_UNIT] : [])];
     // What it would wire again waits for the lock, and then finds its files gone.
     await stopAgent(io);
@@ -89,7 +89,7 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
 async function settleWiring(io: Io, lock: Lock, wiring: Wiring): Promise<WiredGuest[]> {
   const journal = quietJournal(io);
   const { stale } = await byLife(hostFrom({ ...io, lock, journal }), journal.list());
-  // Guests that ended while the lock was not had, or without a word: whoever has it next releases them.
+  // Guests that ended while their hook could not get the lock, or without a hook call.
   const ended = new Set([...journal.listEnded(), ...stale.map(({ guest }) => guest.uuid)]);
   const late = wiredGuests(io, journal).filter(({ uuid }) => ended.has(uuid));
   (await releaseAll(io, lock, { guests: late, letGo: release })).forEach((failure) => { io.warn(`a guest that ended is still not released: ${failure}`); });
@@ -142,7 +142,7 @@ function removeFiles(io: Io): void {
 }
 
 function installedFiles(): string[] {
-  // Behind a symlink lie somebody else's files.
+  // The files behind a symlink are not guestwire's.
   const library = lstatOf(LIBRARY_DIR)?.isDirectory() === true
     ? [...LIBRARY_FILES.map((name) => join(LIBRARY_DIR, name)), AGENT, RECORD].filter(isFile)
     : [];
@@ -162,7 +162,7 @@ function isFile(path: string): boolean {
   return lstatOf(path)?.isFile() === true;
 }
 
-/** The lock last: until then nobody else may work here. */
+/** The lock goes last: until then no other run may work here. */
 function removeState(io: Io): void {
   const { stateDir, lock } = io.settings;
   for (const words of leftWords(quietJournal(io).readLedger())) io.warn(words);

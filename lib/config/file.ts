@@ -6,7 +6,7 @@ import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { geteuid } from 'node:process';
 import { ConfigError, locate, ValueError } from '../errors.js';
-import { quote } from '../values/quote.js';
+import { quote, systemReason } from '../values/quote.js';
 import { defaultConfig, type HostConfig, hostConfig } from './host-config.js';
 import { readToml } from './toml.js';
 
@@ -101,7 +101,7 @@ function openFile(path: string, where: string): number | undefined {
     return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch (error) {
     if (!isSystemError(error)) throw error;
-    if (error.code !== 'ENOENT') throw new ConfigError(`${where} cannot be opened: ${reasonOf(error)}`, { cause: error });
+    if (error.code !== 'ENOENT') throw new ConfigError(`${where} cannot be opened: ${systemReason(error)}`, { cause: error });
     // A link to nothing is a config that went missing, not a host without one: the default would permit everything.
     if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true) {
       throw new ConfigError(`${where} is a symbolic link to a missing file: restore the file or remove the link`, { cause: error });
@@ -118,7 +118,7 @@ function readAndClose(file: number, where: string): { readonly stats: Stats; rea
     return { stats, bytes: readStart(file) };
   } catch (error) {
     if (!isSystemError(error)) throw error;
-    throw new ConfigError(`${where} cannot be read: ${reasonOf(error)}`, { cause: error });
+    throw new ConfigError(`${where} cannot be read: ${systemReason(error)}`, { cause: error });
   } finally {
     closeSync(file);
   }
@@ -153,9 +153,4 @@ function octal(mode: number): string {
 
 function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return typeof error === 'object' && error !== null && 'errno' in error;
-}
-
-/** Returns 'EACCES: permission denied' of Node's 'EACCES: permission denied, open ...'. */
-function reasonOf(error: NodeJS.ErrnoException): string {
-  return error.message.split(',', 1)[0] ?? '';
 }

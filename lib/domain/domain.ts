@@ -1,7 +1,7 @@
 /**
  * Domain XML to `Domain`: what libvirt's XML says, as text, with nothing judged. A NIC that guestwire does not wire may
  * hold anything libvirt accepts, and its guest must still start, so values stay strings until a source of intent
- * configures the NIC (attachments/attachment.ts). Only this file and metadata.ts know libvirt's element names.
+ * configures the NIC (attachments/sources.ts). Only this file and metadata.ts know libvirt's element names.
  *
  * libvirt reads elements by XPath: those in no namespace, and the first where one is meant. A second `<source>` or
  * `<mac>` is therefore passed over here too, as libvirt 9.0 does on define; what libvirt prints never holds one.

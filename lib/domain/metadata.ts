@@ -11,7 +11,7 @@ import type { NativeVlan } from '../values/vlan.js';
 import { type Domain, METADATA_NAMESPACE, vlanOf } from './domain.js';
 import type { XmlElement } from './xml.js';
 
-/** What one `<gw:interface>` says, as written; attachments/attachment.ts judges the values. */
+/** What one `<gw:interface>` says, as written; attachments/sources.ts judges the values. */
 export interface NicMetadata {
   /** Lower case, as `Nic.mac`; exactly one NIC of the domain has it. */
   readonly mac: string;

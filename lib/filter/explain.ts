@@ -130,7 +130,7 @@ function intoIt(flow: Flow, from: End, { guard }: NicEnd): Reason {
   return arriving(flow, policy, { other: from, fellow: routedPolicyOf(from) });
 }
 
-/** Who is a guest for the other, and of what policy; undefined: it is of the world. */
+/** The guest at the other end, and its policy; undefined: it is of the world. */
 type Met = { readonly other: End; readonly fellow: Policy | undefined };
 
 function arriving(flow: Flow, policy: Policy, met: Met): Reason {

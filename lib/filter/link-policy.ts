@@ -113,7 +113,7 @@ const ARRIVING: Side = { address: 'saddr', links: SIDES, host: false, port: 'dpo
 const LEAVING: Side = { ...ARRIVING, address: 'daddr', links: ['oif'] };
 const STAYING: Side = { ...LEAVING, links: [], host: true };
 
-/** Returns a match for each peer, or one when anybody is meant; none when nobody of this side is. */
+/** Returns a match for each peer, or one when any peer is meant; none when no peer is on this side. */
 export function matchesOf({ proto, ports, peers }: Allow, side: Side): string[] {
   const range = ports.map(({ first, last }) => (first === last ? String(first) : `${first}-${last}`)).join(', ');
   const what = proto === undefined ? '' : ports.length > 0 ? `${proto} ${side.port} { ${range} }` : `meta l4proto ${proto === 'icmpv6' ? 'ipv6-icmp' : proto}`;

@@ -1,4 +1,4 @@
-/** Whose an address is, among the guests of a host: the ends of a flow. */
+/** Which guest of a host has an address: the ends of a flow. */
 import type { Guard } from '../attachments/attached.js';
 import { guardOf } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';

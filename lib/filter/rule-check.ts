@@ -22,13 +22,13 @@ export interface Alteration {
   /** Of the NIC's link; undefined: it belongs to no NIC, or to all. */
   readonly ifindex: number | undefined;
   readonly text: string;
-  /** It is the whole table, and so about all who need it. */
+  /** It is the whole table, so it concerns every guest that needs the table. */
   readonly isWhole?: true;
 }
 
 /**
- * Returns what differs in the tables that `wired` needs, and in tables of ours that nobody needs. undefined: it cannot
- * be told, because this kernel or this user cannot make a network namespace.
+ * Returns what differs in the tables that `wired` needs, and in guestwire's tables that no guest needs. undefined: it
+ * cannot be told, because this kernel or this user cannot make a network namespace.
  */
 export async function closeLook(exec: Exec, wired: readonly Wired[]): Promise<Alteration[] | undefined> {
   const living = wired.filter((one) => isThere(one));
@@ -46,7 +46,7 @@ export async function closeLook(exec: Exec, wired: readonly Wired[]): Promise<Al
   return found;
 }
 
-/** Returns a kernel that sees altered rules as missing, so that whoever reconciles makes them anew. */
+/** Returns a kernel that sees altered rules as missing, so that reconciling makes them again. */
 export function closeKernel(kernel: Kernel, exec: Exec, wired: () => readonly Wired[]): Kernel {
   return {
     ...kernel,
@@ -66,7 +66,7 @@ function withAltered(facts: FilterFacts, altered: readonly Alteration[]): Filter
   const chains = new Map(facts.chains);
   for (const { ifindex } of altered) {
     const name = chainNamesOf(String(ifindex)).find((each) => chains.has(each));
-    // What is no NIC's, or cannot be marked, is made anew with the whole table.
+    // An alteration that belongs to no NIC, or cannot be marked, is repaired with the whole table.
     if (ifindex === undefined || name === undefined) return { ...facts, sets: new Map() };
     chains.set(name, [...(chains.get(name) ?? []), 'altered']);
   }
@@ -92,8 +92,8 @@ interface Place {
   readonly living: readonly Wired[];
 }
 
-/** Returns the differences of two tables, block by block; of a table that somebody flushed, that it is so. */
-export function alterations({ family, living }: Place, actual: Blocks, expected: Blocks): Alteration[] {
+/** Returns the differences of two tables, block by block; for a table that was flushed, one for the whole table. */
+function alterations({ family, living }: Place, actual: Blocks, expected: Blocks): Alteration[] {
   if (hasRules(expected) && !hasRules(actual)) return [{ family, ifindex: undefined, text: `${tableName(family)} has lost all its rules`, isWhole: true }];
   const known = new Set(living.map(({ ifindex }) => ifindex));
   const nicOfBlock = (name: string): number | undefined => of(Number(/_([0-9]+)$/.exec(name)?.[1]), known);

@@ -1,6 +1,6 @@
 /**
  * Plans for the filters: which tables, chains, elements and sets the guests of this host need, and which of them are
- * there. A table that is broken or gone is made anew with the NICs of all guests, for `nft flush ruleset` takes all at
+ * there. A table that is broken or gone is made again with the NICs of all guests, for `nft flush ruleset` takes all at
  * once.
  */
 import type { Attachment, Wired } from '../attachments/kinds.js';
@@ -149,7 +149,7 @@ function garbageOf(known: readonly Nic[], found: Found): Nic[] {
 function unusedSets(
   { mine, theirs, known }: Readonly<Record<'mine' | 'theirs' | 'known', readonly Nic[]>>, found: Found,
 ): NetObject[] {
-  // Of a link that the journal does not know nobody knows which sets its rules name.
+  // For a link without a journal entry, nothing tells which sets its rules name.
   if (strangersOf([...known, ...theirs], found).length > 0) return [];
   const used = new Set([...mine, ...theirs].flatMap(({ filter }) => filter.named));
   return [...found.facts.elements.keys()]

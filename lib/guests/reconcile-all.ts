@@ -24,7 +24,7 @@ import { dryEffects, type Effects, realEffects } from './effects.js';
 import { askLibvirt, inquiryFor } from './inquiry.js';
 import type { Io } from './io.js';
 import { removeLeftFiles } from './left-files.js';
-import { makeAllRight, type Part } from './make-right.js';
+import { type Part, repairAll } from './repair.js';
 import { stampOf } from './reconcile-guest.js';
 
 const HOLDER = 'guestwire reconcile --all';
@@ -135,7 +135,7 @@ async function heal(host: Host, task: Task): Promise<void> {
   done.failures += faults.length;
   const differing = tasksOf(await survey(host, running))
     .map(({ guest, attachments }) => ({ guest, attachments, nics: running.get(guest.uuid)?.nics ?? [] }));
-  for (const made of await makeAllRight(host, differing)) {
+  for (const made of await repairAll(host, differing)) {
     await attempt(task, () => {
       if ('error' in made) throw made.error;
       done.touched.push({ guest: made.running.guest, part: made.part });

@@ -16,7 +16,7 @@ import type { RunningGuest } from '../reconcile/request.js';
 import type { Effects } from './effects.js';
 import type { Inquiry } from './inquiry.js';
 import type { Io } from './io.js';
-import { makeRight, type Part } from './make-right.js';
+import { type Part, repairGuest } from './repair.js';
 
 /** How a guest gets its turn on the host. */
 export interface Turn {
@@ -85,7 +85,7 @@ export async function wireGuest(work: GuestWork): Promise<Done> {
 /** Makes the host agree with a guest that runs. Expects the lock to be held. Throws OvertakenError. */
 export async function wireNow(host: Host, { stamp, ...running }: Wiring): Promise<Plan | undefined> {
   assertStamp(host, running.guest, stamp);
-  return makeRight(host, running);
+  return repairGuest(host, running);
 }
 
 /** Does what {@link wireNow} does, and then serves the guest's links. */

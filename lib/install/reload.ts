@@ -93,6 +93,7 @@ async function nameWhatStarts(io: Io, daemons: readonly Daemon[]): Promise<void>
   }
 }
 
+/** Runs virsh: guestwire's client of libvirt has neither storage pools nor autostart. */
 async function inactiveAutostart(io: Io, list: string): Promise<string[]> {
   const uri = process.env['LIBVIRT_DEFAULT_URI'];
   const request: ExecRequest = {

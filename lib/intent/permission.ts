@@ -3,7 +3,7 @@
  * and are read here alike. Whatever would make a rule that never matches is refused: its writer believes that it does.
  */
 import { locate, ValueError } from '../errors.js';
-import { asPrefix, assertSomebodys, bare, parseOwn, type Prefix } from '../values/address.js';
+import { asPrefix, assertEndpoint, bare, parseOwn, type Prefix } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import { type Allow, type Direction, type Peer, type PortRange, type Proto, PROTOS } from './policy.js';
 
@@ -111,7 +111,7 @@ function peerPrefix(text: string): Prefix {
     throw new ValueError(`${quote(text)} begins with '${word}:': only 'guest:' and 'group:' are known`);
   }
   const prefix = asPrefix(parseOwn(text));
-  assertSomebodys(prefix);
+  assertEndpoint(prefix);
   return prefix;
 }
 

@@ -14,7 +14,7 @@ import { word } from '../attachments/schema.js';
 import type { Guest } from '../domain/guest.js';
 import { JournalError } from '../errors.js';
 import type { NetState } from '../state/netstate.js';
-import { oneLine, quote } from '../values/quote.js';
+import { quote, systemReason } from '../values/quote.js';
 import { UUID } from '../values/uuid.js';
 
 /** What this host did for one guest. */
@@ -153,7 +153,7 @@ const entrySchema = z.extend(holdingSchema, {
   original: z.array(z.catchall(z.object({ kind: word, dev: word }), z.union([word, z.number(), z.boolean()]))),
 });
 
-/** A damaged file must not keep a guest from starting: what it knew is observed anew. */
+/** A damaged file must not keep a guest from starting: what it knew is observed again. */
 function readFrom(path: string, schema: z.ZodMiniType, onDamage: (message: string) => void): unknown {
   const text = attempt(`read ${quote(path)}`, () => readIfThere(path));
   if (text === undefined) return undefined;
@@ -207,7 +207,7 @@ function makeDir(dir: string): void {
   assertSafe(dir);
 }
 
-/** Whoever can write here decides what is torn down, so the directory must be root's alone. */
+/** A process that can write here decides what is torn down, so the directory must belong to root alone. */
 function assertSafe(dir: string): void {
   const stats = attempt(`read ${quote(dir)}`, () => statSync(dir, { throwIfNoEntry: false }));
   if (stats === undefined) return;
@@ -243,8 +243,7 @@ function attempt<T>(what: string, act: () => T): T {
     if (error instanceof JournalError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     const cure = code === 'EACCES' && process.geteuid?.() !== 0 ? ': run it as root' : '';
-    // Node goes on with the call and the path: 'EROFS: read-only file system, open ...'.
-    throw new JournalError(`journal: cannot ${what}: ${oneLine((error as Error).message.split(',', 1)[0] ?? '')}${cure}`, { cause: error });
+    throw new JournalError(`journal: cannot ${what}: ${systemReason(error)}${cure}`, { cause: error });
   }
 }
 

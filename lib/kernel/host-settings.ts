@@ -112,7 +112,7 @@ export async function observeRuleset(exec: Exec): Promise<Ruleset> {
 }
 
 /** Returns what `nft --json list ruleset` says. Throws ToolOutputError. */
-export function parseRuleset(text: string): Ruleset {
+function parseRuleset(text: string): Ruleset {
   try {
     const { nftables } = read(rulesetSchema, JSON.parse(text), 'nft');
     return { chains: nftables.flatMap(({ chain }) => chain ?? []), rules: nftables.flatMap(({ rule }) => rule ?? []) };

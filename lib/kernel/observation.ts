@@ -1,6 +1,6 @@
 /**
- * What the kernel says about the given links, as plain facts with nothing judged. kernel.ts fills it in;
- * state/netstate.ts and attachments/check.ts read it. Every value is already canonical.
+ * What the kernel says about the given links, as plain facts with nothing judged. observe.ts fills it in;
+ * the kinds in attachments/ read it. Every value is already canonical.
  */
 import type { FilterFamily } from '../state/nft.js';
 import type { Address, Family, Prefix } from '../values/address.js';

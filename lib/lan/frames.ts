@@ -7,7 +7,7 @@ import type { Speaker } from '../attachments/presence.js';
 import { parseAddress } from '../values/address.js';
 
 const BROADCAST = 'ff:ff:ff:ff:ff:ff';
-const NOBODY = '00:00:00:00:00:00';
+const NO_MAC = '00:00:00:00:00:00';
 const ETHERTYPE = { arp: 0x0806, ipv6: 0x86dd };
 const ARP = { request: 1, reply: 2 };
 const ICMPV6 = 58;
@@ -78,7 +78,7 @@ function arp({ operation, mac, sender, target }: {
 }): Buffer {
   // Ethernet and IPv4: hardware type 1, protocol type 0x0800, addresses of 6 and 4 bytes.
   const header = Buffer.from([0, 1, 0x08, 0, 6, 4, 0, operation]);
-  const receiver = operation === ARP.reply ? macBytes(mac) : macBytes(NOBODY);
+  const receiver = operation === ARP.reply ? macBytes(mac) : macBytes(NO_MAC);
   return ethernet(BROADCAST, mac, {
     type: ETHERTYPE.arp, payload: Buffer.concat([header, macBytes(mac), bytesOf(sender), receiver, bytesOf(target)]),
   });

@@ -23,7 +23,7 @@ export interface ConnectOptions extends CallOptions {
   readonly signal?: AbortSignal;
   /** VIR_CONNECT_RO: libvirt refuses all that changes anything. Of the system daemon it needs no rights. */
   readonly readOnly?: boolean;
-  /** Pauses between attempts to connect anew; false: the first loss is the last. */
+  /** Pauses between attempts to connect again; false: the first loss is the last. */
   readonly reconnect?: Partial<BackoffOptions> | false;
   /** Pings to the daemon; false: none. Its own are always answered. */
   readonly keepalive?: Partial<KeepaliveOptions> | false;
@@ -39,7 +39,7 @@ const TIMEOUT = 30_000;
  * Returns a connection to what `uri` names. Absent: LIBVIRT_DEFAULT_URI, else whichever daemon is here. Without a host
  * it goes through the daemon's unix socket ('qemu:///system', 'qemu:///session', 'test:///default',
  * 'qemu+unix:///system?socket=/path'); any other ('qemu+ssh://host/system') goes through virsh, without events. Throws
- * what the Connection's methods throw, at the first failure: only a connection that was there once is made anew. No
+ * what the Connection's methods throw, at the first failure: only a connection that was there once is made again. No
  * daemon is ever started.
  */
 export async function connect(uri?: string, options: ConnectOptions = {}): Promise<Connection> {

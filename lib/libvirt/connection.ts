@@ -35,7 +35,7 @@ export interface ChangeOptions extends CallOptions {
 }
 
 export interface UpdateOptions extends ChangeOptions {
-  /** VIR_DOMAIN_DEVICE_MODIFY_FORCE: what the guest may refuse (ejecting a locked medium) is done all the same. */
+  /** VIR_DOMAIN_DEVICE_MODIFY_FORCE: what the guest may refuse (ejecting a locked medium) is still done. */
   readonly force?: 'force';
 }
 
@@ -77,7 +77,7 @@ export interface EventOptions {
  * A connection. Every method that asks libvirt rejects with LibvirtError when libvirt refuses (`refusal.reason` says
  * what), with LibvirtTimeoutError, LibvirtAbortError, LibvirtConnectionError (retryable), LibvirtProtocolError,
  * LibvirtArgumentError (a NUL, or more than 4 MiB, in a string) or LibvirtClosedError, and never with anything else. A
- * call that is made while the connection is being made anew waits for it within its own time; one that was under way
+ * call that is made while the connection is being made again waits for it within its own time; one that was under way
  * when the connection broke fails and is not repeated, because it may have taken effect.
  */
 export interface Connection {

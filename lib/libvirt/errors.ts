@@ -27,7 +27,7 @@ const PASSING: ReadonlySet<LibvirtReason> = new Set<LibvirtReason>([
 
 /** The cure of a libvirt that is down. */
 export const START_LIBVIRT = "start it with 'systemctl start libvirtd', or 'systemctl start virtqemud' where libvirtd is not installed";
-/** The cure of one who asked a libvirt of its own, as whoever is not root does without a URI. */
+/** The cure for a user other than root without a URI: libvirt's clients then ask a daemon of the user's own. */
 export const ASK_HOSTS = 'LIBVIRT_DEFAULT_URI=qemu:///system selects the libvirt of the host';
 
 /** libvirt was asked and refused. Test `refusal.reason`, for example 'VIR_ERR_NO_DOMAIN'. */

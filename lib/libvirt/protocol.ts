@@ -24,7 +24,7 @@ export const MESSAGE_MAX = 33_554_432;
 /** REMOTE_STRING_MAX and VIR_NET_MESSAGE_STRING_MAX. */
 export const STRING_MAX = 4_194_304;
 /** REMOTE_DOMAIN_LIST_MAX and REMOTE_NETWORK_LIST_MAX. */
-export const LIST_MAX = 16_384;
+const LIST_MAX = 16_384;
 /** REMOTE_AUTH_TYPE_LIST_MAX. */
 const AUTH_TYPES_MAX = 20;
 
@@ -63,7 +63,6 @@ export const failure = struct({
   code: int, domain: int, message: remark, level: int,
   dom: optional(domain), str1: remark, str2: remark, str3: remark, int1: int, int2: int, net: optional(network),
 });
-export type Failure = ValueOf<typeof failure>;
 
 interface Procedure<A, R> {
   readonly number: number;

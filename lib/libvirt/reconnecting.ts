@@ -9,7 +9,7 @@ import { LibvirtClosedError, LibvirtConnectionError, LibvirtTimeoutError } from 
 import type { Registrar } from './registrations.js';
 import type { Session, SessionOptions } from './session.js';
 
-/** Pauses between attempts to connect anew, in milliseconds; each is twice the one before. */
+/** Pauses between attempts to connect again, in milliseconds; each is twice the one before. */
 export interface BackoffOptions {
   /** The first; 100 unless given. */
   readonly first: number;
@@ -44,7 +44,7 @@ interface State extends LastingOptions {
   failure: Error | undefined;
   pause: number;
   openedAt: number;
-  /** What the first session opened; whoever asks relies on it. */
+  /** What the first session opened; callers rely on it. */
   uri: string;
 }
 
@@ -103,7 +103,7 @@ function ended(state: State, error: Error): void {
   void reopen(state, backoff);
 }
 
-/** Tries until there is a session or nobody wants one. Never rejects. */
+/** Tries until there is a session or no caller wants one. Never rejects. */
 async function reopen(state: State, { most }: BackoffOptions): Promise<void> {
   const { signal } = state.closing;
   while (state.over === undefined) {

@@ -53,7 +53,7 @@ export function stateOf(number: number): DomainState {
 }
 
 /** virDomainPausedReason by its place, in the words of `virsh domstate --reason` (9.0). */
-export const PAUSED_REASONS = [
+const PAUSED_REASONS = [
   'unknown', 'user', 'migrating', 'saving', 'dumping', 'I/O error', 'watchdog', 'from snapshot', 'shutting down',
   'creating snapshot', 'crashed', 'starting up',
   'post-copy', 'post-copy failed', 'api error',

@@ -1,6 +1,6 @@
 /**
- * Which events the daemon sends: each kind that somebody wants is registered once, for all domains or networks, and
- * given back when nobody wants it any more. One change at a time, so that coming and going consumers never cross.
+ * Which events the daemon sends: each kind that a consumer wants is registered once, for all domains or networks, and
+ * given back when no consumer wants it. One change at a time, so that coming and going consumers never cross.
  */
 import { LibvirtError } from './errors.js';
 import type { EventKind, LibvirtObjectEvent } from './events.js';
@@ -90,7 +90,7 @@ async function agree(state: State): Promise<void> {
     try {
       registered.set(kind, await register(session, kind, timeout));
     } catch (error) {
-      // A connection that broke is made anew, and then it is tried again.
+      // A connection that broke is made again, and then this is tried again.
       if (state.session !== session) return;
       refuse(state, kind, error as Error);
     }
@@ -98,7 +98,7 @@ async function agree(state: State): Promise<void> {
   for (const [kind, id] of registered) {
     if (wanted.has(kind)) continue;
     registered.delete(kind);
-    // Of no consequence: what comes all the same is delivered to nobody.
+    // This does no harm: events that still come have no consumer.
     await deregister(session, kind, { id, timeout }).catch(() => undefined);
   }
   if (state.session !== session) return;

@@ -23,7 +23,7 @@ export interface SessionOptions {
   /** What the daemon is asked to open: 'qemu:///system'; '' lets it choose. */
   readonly name: string;
   readonly readOnly: boolean;
-  /** undefined: no pings are sent; those of the daemon are answered all the same. */
+  /** undefined: no pings are sent; those of the daemon are still answered. */
   readonly keepalive: KeepaliveOptions | undefined;
   /** Milliseconds for each call of the handshake, and for each message to come whole. */
   readonly timeout: number;

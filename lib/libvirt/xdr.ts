@@ -2,7 +2,7 @@
  * XDR (RFC 4506), as far as libvirt's protocol uses it: pure functions between bytes and values. Every codec knows its
  * bound, and nothing is allocated for a length before the bytes that it promises are known to be there. What decodes
  * encodes to the same bytes again: other padding, other booleans and trailing bytes are refused, because a peer that
- * sends them is not libvirt. Problems are ValueErrors; whoever knows whose bytes they are wraps them.
+ * sends them is not libvirt. Problems are ValueErrors; the caller, which knows the source of the bytes, wraps them.
  */
 import { ValueError } from '../errors.js';
 

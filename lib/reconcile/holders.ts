@@ -3,20 +3,15 @@ import { claimsOf, hasOwnTable, holdsAny } from '../attachments/attachment.js';
 import type { Attachment } from '../attachments/kinds.js';
 import { livingOf } from '../attachments/wired.js';
 import type { Holding } from '../journal/journal.js';
-import type { Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE } from '../kernel/observation.js';
-import type { Past } from './host.js';
-
-interface Host {
-  readonly kernel: Kernel;
-}
+import type { Host, Past } from './host.js';
 
 /**
  * Other guests that hold what these attachments claim, by the journal. A guest without any of its links is stale: it
  * holds nothing.
  */
 export async function rivalsOf(
-  host: Host, attachments: readonly Attachment[], past: Past,
+  host: Pick<Host, 'kernel'>, attachments: readonly Attachment[], past: Past,
 ): Promise<{ live: Holding[]; stale: Holding[] }> {
   const claims = claimsOf(attachments);
   // A rule names a link: the rule of a removed link would lead the next link of that name.
@@ -28,7 +23,7 @@ export async function rivalsOf(
 
 /** Returns entries by whether a link of theirs is still there. */
 export async function byLife(
-  { kernel }: Host, entries: readonly Holding[],
+  { kernel }: Pick<Host, 'kernel'>, entries: readonly Holding[],
 ): Promise<{ live: Holding[]; stale: Holding[] }> {
   if (entries.length === 0) return { live: [], stale: [] };
   const observation = await kernel.observe({

@@ -137,7 +137,7 @@ function together(entries: readonly Entry[]): RecordedWiring | undefined {
 }
 
 /** The file counts, not what the entry remembers of it. */
-export function withQuarantineOf(entry: Holding, isQuarantined: (uuid: string) => boolean): Holding {
+function withQuarantineOf(entry: Holding, isQuarantined: (uuid: string) => boolean): Holding {
   const quarantined = isQuarantined(entry.guest.uuid) || undefined;
   return { ...entry, wired: entry.wired.map((wired) => withQuarantine(wired, quarantined)) };
 }

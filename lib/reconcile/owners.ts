@@ -56,13 +56,13 @@ export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): 
   }
   for (const port of plans.flatMap((plan) => plan.touched)) {
     for (const [dev, vids] of dependenceOf(port).carried) {
-      for (const vid of vids) byNeed.set(`${dev} ${vid}`, wired.get(port.link) ?? NOBODY);
+      for (const vid of vids) byNeed.set(`${dev} ${vid}`, wired.get(port.link) ?? NO_OWNER);
     }
   }
   return (object) => {
     const need = object && needOf(object);
-    return (need === undefined ? wired.get(object?.dev ?? '') : byNeed.get(need)) ?? NOBODY;
+    return (need === undefined ? wired.get(object?.dev ?? '') : byNeed.get(need)) ?? NO_OWNER;
   };
 }
 
-const NOBODY: Owner = { guest: undefined, nic: undefined };
+const NO_OWNER: Owner = { guest: undefined, nic: undefined };

@@ -37,7 +37,7 @@ export async function wire(host: Host, { guest, attachments, ...mode }: WireRequ
  */
 export async function wireAll(host: Host, wanted: readonly Wanted[], mode: StartMode): Promise<Plan> {
   const members = wanted.map((one) => memberOf(host, one, mode));
-  const plan = await wireAnew(host, members, { mode, asksFilters: false });
+  const plan = await wireMembers(host, members, { mode, asksFilters: false });
   for (const member of members) tellLeft(host, plan, { member, mode });
   return plan;
 }
@@ -65,12 +65,12 @@ function tellLeft({ log }: Pick<Host, 'log'>, plan: Plan, { member: { guest, att
   }
 }
 
-interface Anew {
+interface Attempt {
   readonly mode: StartMode;
   readonly asksFilters: boolean;
 }
 
-async function wireAnew(host: Host, members: readonly Member[], { mode, asksFilters }: Anew): Promise<Plan> {
+async function wireMembers(host: Host, members: readonly Member[], { mode, asksFilters }: Attempt): Promise<Plan> {
   const known = pastOfAll(host, members);
   const { live, stale } = await rivalsOf(host, members.flatMap(({ attachments }) => attachments), known);
   await collect(host, stale);
@@ -83,7 +83,7 @@ async function wireAnew(host: Host, members: readonly Member[], { mode, asksFilt
   } catch (error) {
     // An assumption about the filters was wrong. The rollback has already undone all changes.
     if (asksFilters || !foundOtherwise(error)) throw error;
-    return wireAnew(host, members, { mode, asksFilters: true });
+    return wireMembers(host, members, { mode, asksFilters: true });
   }
 }
 

@@ -81,7 +81,7 @@ export async function silence(serving: Serving, links: readonly (string | undefi
 }
 
 /** Stops everything that is served, and removes the run-time directory. Never throws. */
-export async function serveNobody(serving: Serving): Promise<void> {
+export async function stopServing(serving: Serving): Promise<void> {
   await guarded(serving, async () => {
     const dir = serveDir(serving.settings);
     if (!existsSync(dir)) return;

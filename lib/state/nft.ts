@@ -42,7 +42,7 @@ export interface NicFilter {
   readonly chains: readonly Chain[];
   /** Sets and maps that hold its ifindex, a map with the chain it leads to. */
   readonly elements: readonly { readonly set: string; readonly verdict?: string }[];
-  /** Sets of guests and groups that its rules name; whoever comes first makes them. */
+  /** Sets of guests and groups that its rules name; the first NIC that needs one makes it. */
   readonly named: readonly string[];
   /** A set of its own, that its rules fill with addresses. */
   readonly learns?: string | undefined;

@@ -1,4 +1,4 @@
-/** All that is not as it should be on a host, in words, with whom it is about. */
+/** All that differs from the wanted state on a host, in words, each with its guest and NIC. */
 import { staysUntilRelease } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
 import { isSaid } from '../attachments/ledger.js';
@@ -22,13 +22,13 @@ export interface Finding {
   readonly guest: Guest | undefined;
   readonly nic: Pick<Wired, 'nic' | 'mac'> | undefined;
   readonly text: string;
-  /** Of guests that are gone. */
+  /** It belongs to a guest that is gone. */
   readonly leftover?: true;
 }
 
 export interface Question {
   readonly exec: Exec;
-  /** UUIDs of guests that run, or that nobody asked about; undefined: nobody asked libvirt at all. */
+  /** UUIDs of guests that run or may run; undefined: libvirt was not asked. */
   readonly mayRun: ReadonlySet<string> | undefined;
   /** Route protocols that mark what is guestwire's. */
   readonly protocols: readonly number[];
@@ -94,7 +94,7 @@ function findingOf({ family, ifindex, text, isWhole }: Alteration, { subjects, o
   return { guest: undefined, nic: undefined, text };
 }
 
-/** Returns whom a table filters, for behind its name. */
+/** Returns the guests that a table filters, as words after its name. */
 function filtered(family: FilterFamily, subjects: readonly Subject[]): string {
   const names = subjects
     .filter(({ entry, attachments }) =>

@@ -1,4 +1,4 @@
-/** What guestwire recorded of what guests share, and no guest needs any more. */
+/** Shared objects that guestwire recorded and that no guest needs any longer. */
 import { type Ledger, LEDGER_NAMES, type LedgerName, surplusOf } from '../attachments/ledger.js';
 import type { Wired } from '../attachments/kinds.js';
 import { joined } from '../attachments/scope.js';
@@ -6,7 +6,7 @@ import type { Host } from '../reconcile/host.js';
 import { type NetState, netState } from '../state/netstate.js';
 
 export interface LeftoverShared {
-  /** What is to be removed. */
+  /** Objects to remove. */
   readonly surplus: NetState;
   /** The records without it. */
   readonly ledger: Ledger;

@@ -1,4 +1,4 @@
-/** What guestwire left on the host for guests that are gone, of which no journal entry speaks any more. */
+/** What guestwire left on the host for guests that are gone and have no journal entry. */
 import { routingOf } from '../attachments/attachment.js';
 import type { Kept } from '../attachments/kept.js';
 import { leftObjects } from '../attachments/leftovers.js';

@@ -17,7 +17,7 @@ export interface SurveyedNic {
   readonly since: string;
   readonly wired: WiredNic;
   readonly state: NicState;
-  /** What is not as it should be, in words; also of a NIC in quarantine. */
+  /** The differences from the wanted state, in words; a NIC in quarantine has them, too. */
   readonly differences: readonly string[];
 }
 

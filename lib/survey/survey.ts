@@ -21,7 +21,7 @@ import type { BatchLine } from '../state/render.js';
 export interface Survey {
   readonly subjects: readonly Subject[];
   readonly observation: Observation;
-  /** Lines that would be fed to the tools, each with whom it is for. */
+  /** Lines that would be fed to the tools, each with its guest and NIC. */
   readonly changes: readonly (Owner & { readonly line: BatchLine })[];
   readonly plans: readonly Plan[];
 }
@@ -62,7 +62,7 @@ export async function survey(host: Host, running: RunningGuests = new Map()): Pr
   const observation = routers === true
     ? { ...first, routers: (await host.kernel.observe({ ...EMPTY_SCOPE, routers })).routers }
     : first;
-  // What comes by migration is planned apart: nothing that attracts its traffic is wanted yet.
+  // Guests that come by migration are planned apart: nothing that attracts its traffic is wanted yet.
   const plans = [false, true]
     .map((incoming) => planAll(host, subjects, { incoming, observation }))
     .filter((plan) => plan !== undefined);
@@ -86,7 +86,7 @@ function subjectsOf(host: Host, running: RunningGuests): Subject[] {
   return [...known, ...further.map((asked): Subject => ({ ...asked, entry: undefined }))];
 }
 
-/** A guest that is gone has nothing that is wanted; its NICs whose links are gone have not, either. */
+/** Nothing is wanted for a guest that is gone, nor for a NIC without its link. */
 function wantedOf({ entry, attachments }: Subject, observation: Observation): readonly Placed[] {
   if (attachments !== undefined) return placedOf(attachments).filter(({ link }) => observation.links.has(link));
   return livingOf(entry?.wired ?? [], observation);
@@ -109,8 +109,8 @@ function planAll(host: Host, subjects: readonly Subject[], { incoming, observati
 }
 
 /**
- * Returns why guests could not be wired anew, a sentence a guest: what no operation shows, such as a bridge that no
- * longer filters, a host that no longer forwards, or an address that somebody else holds by now.
+ * Returns why guests could not be wired again, one sentence for each. No operation shows these faults: a bridge that no
+ * longer filters, a host that no longer forwards, an address that another guest holds now.
  */
 export async function refusals(host: Host, { subjects }: Survey): Promise<(Owner & { readonly text: string })[]> {
   const asked = subjects.map((subject) => ({

@@ -5,7 +5,7 @@
  */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
 import { JournalError } from '../errors.js';
-import { oneLine, quote } from '../values/quote.js';
+import { oneLine, quote, systemReason } from '../values/quote.js';
 import type { Exec, ExecResult } from './exec.js';
 
 export interface Lock {
@@ -27,9 +27,9 @@ export interface LockRequest {
  * Exit status of flock(1) when the lock is still held at the end of the wait. Not 1, which a failure of flock itself
  * gives.
  */
-const NOT_HAD = 75;
+const IS_HELD = 75;
 
-/** Returns the lock. Throws JournalError when it is not had in time, naming the holder, or cannot be had at all. */
+/** Returns the lock. Throws JournalError when it is not free in time, naming the holder, or cannot be taken at all. */
 export async function acquireLock(exec: Exec, request: LockRequest): Promise<Lock> {
   for (;;) {
     const lock = await lockFile(exec, request);
@@ -49,9 +49,9 @@ export async function isHeld(exec: Exec, path: string): Promise<boolean> {
   try {
     // Shared, so that two processes that query at once do not take each other for the holder.
     const result = await exec({
-      tool: 'flock', args: ['--shared', '--nonblock', '--conflict-exit-code', String(NOT_HAD), '3'], fd,
+      tool: 'flock', args: ['--shared', '--nonblock', '--conflict-exit-code', String(IS_HELD), '3'], fd,
     });
-    if (result.exitCode === NOT_HAD) return true;
+    if (result.exitCode === IS_HELD) return true;
     if (result.exitCode !== 0) throw new JournalError(`could not query lock ${quote(path)}: ${reasonOf(result)}`);
     return false;
   } finally {
@@ -64,11 +64,11 @@ async function lockFile(exec: Exec, { path, wait, holder }: LockRequest): Promis
   try {
     const result = await exec({
       tool: 'flock',
-      args: ['--exclusive', '--timeout', String(wait), '--conflict-exit-code', String(NOT_HAD), '3'],
+      args: ['--exclusive', '--timeout', String(wait), '--conflict-exit-code', String(IS_HELD), '3'],
       fd,
       deadline: (wait + 5) * 1000,
     });
-    if (result.exitCode === NOT_HAD) {
+    if (result.exitCode === IS_HELD) {
       throw new JournalError(`could not get lock ${quote(path)} within ${wait} s: held by ${readFileSync(path, 'utf8').trim() || 'an unknown process'}`);
     }
     if (result.exitCode !== 0) {
@@ -114,7 +114,7 @@ function openLockFile(path: string): number {
   try {
     fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   } catch (error) {
-    throw new JournalError(`lock ${quote(path)} cannot be opened: ${oneLine((error as Error).message.split(',', 1)[0] ?? '')}`, { cause: error });
+    throw new JournalError(`lock ${quote(path)} cannot be opened: ${systemReason(error)}`, { cause: error });
   }
   const { uid, mode } = fstatSync(fd);
   if (uid !== 0 && uid !== process.geteuid?.()) {

@@ -220,7 +220,7 @@ export function assertOwnable(prefix: Prefix): void {
 }
 
 /** Throws ValueError when `prefix` lies within a range that no host may claim: multicast, loopback and so on. */
-export function assertSomebodys(prefix: Prefix): void {
+export function assertEndpoint(prefix: Prefix): void {
   for (const [other, why] of NO_UNICAST) {
     if (contains(other, prefix)) throw new ValueError(`${named(prefix)} ${why}`);
   }

@@ -25,7 +25,12 @@ export function oneLine(text: string): string {
   return text.trim().replace(/\s+/g, ' ').replace(/\p{C}/gu, escapeCodePoint);
 }
 
-/** Returns what is said of an error that guestwire does not throw on purpose: with its stack, on one line. */
+/** Returns why a system call failed, as 'EROFS: read-only file system': Node adds the call and the path to it. */
+export function systemReason(error: unknown): string {
+  return oneLine((error as Error).message.split(',', 1)[0] ?? '');
+}
+
+/** Returns an error that guestwire does not throw on purpose in words: with its stack, on one line. */
 export function bugReport(error: unknown): string {
   const { stack, message } = error instanceof Error ? error : new Error(String(error));
   return `this is a bug in guestwire, please report it: ${oneLine(stack ?? message)}`;

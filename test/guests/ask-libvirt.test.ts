@@ -1,5 +1,5 @@
 // @tier fast
-/** What all guests of a connection ask for, when not all of them can be spoken of. */
+/** What all guests of a connection ask for, when some of them cannot be understood. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,5 +1,8 @@
 // @tier fast kernel
-/** Guests as command lines name them: by name, UUID or id, the same everywhere, and one sentence for who is none. */
+/**
+ * Guests as command lines name them: by name, UUID or id, the same everywhere, and one sentence for a guest that does
+ * not exist.
+ */
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';

@@ -23,7 +23,7 @@ export function deriveRoutedLink(
   if (vlan !== undefined || isolated !== undefined) {
     throw new UnsupportedError(`${where}: a VLAN or port setting and a routed link exclude each other: keep one of them`);
   }
-  const link = linkOf(where, nic, { wish: routed, config, domain });
+  const link = linkOf(where, nic, { routed, config, domain });
   const permit: TrustPermit = { place: 'routed links', table: 'routed', words: config.routed.trust };
   return {
     ...link, ...guardedBy(where, filter, { config, permit }),
@@ -32,15 +32,15 @@ export function deriveRoutedLink(
 }
 
 interface RoutedRequest extends DeriveContext {
-  readonly wish: RoutedIntent;
+  readonly routed: RoutedIntent;
 }
 
-function linkOf(where: string, nic: Nic, { wish, config, domain }: RoutedRequest): Omit<RoutedLink, 'policy'> {
-  const { link, mtu, made } = hostEnd(where, { domain, nic, veth: wish.veth });
-  for (const claim of [...wish.addresses, ...wish.routes.map((route) => route.to)].map(asPrefix)) {
+function linkOf(where: string, nic: Nic, { routed, config, domain }: RoutedRequest): Omit<RoutedLink, 'policy'> {
+  const { link, mtu, made } = hostEnd(where, { domain, nic, veth: routed.veth });
+  for (const claim of [...routed.addresses, ...routed.routes.map((route) => route.to)].map(asPrefix)) {
     assertPermitted(where, claim, config);
   }
-  const families = new Set(wish.addresses.map((address) => address.family));
+  const families = new Set(routed.addresses.map((address) => address.family));
   const gateways = config.routed.gateways.filter((gateway) => families.has(gateway.family));
   for (const family of families) {
     if (gateways.some((gateway) => gateway.family === family)) continue;
@@ -51,10 +51,10 @@ function linkOf(where: string, nic: Nic, { wish, config, domain }: RoutedRequest
   const { table, protocol, proxy, manageSysctls } = config.routed;
   return {
     kind: 'routed-link', nic: nic.index, mac: nic.mac, link,
-    addresses: wish.addresses, routes: wish.routes, gateways: [...gateways, ...servingAddress(config, families)],
-    table: wish.vrf === undefined ? (wish.table ?? table) : `vrf ${wish.vrf}`,
+    addresses: routed.addresses, routes: routed.routes, gateways: [...gateways, ...servingAddress(config, families)],
+    table: routed.vrf === undefined ? (routed.table ?? table) : `vrf ${routed.vrf}`,
     protocol,
-    ...(wish.vrf === undefined ? {} : { vrf: wish.vrf }),
+    ...(routed.vrf === undefined ? {} : { vrf: routed.vrf }),
     ...(mtu !== undefined && { mtu }),
     ...(made && { made }),
     ...(proxy.length > 0 ? { proxy } : {}),

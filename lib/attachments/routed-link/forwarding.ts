@@ -60,7 +60,7 @@ export const forwarding: SharedKind = {
   observed: ({ wanted }, observation) => settingsFor(linksIn(wanted), observation)
     .map(({ dev, path, value }) => ({ kind: 'host-sysctl', dev, path, value })),
   plan: ({ wanted }, observation) => ({
-    desired: settingsFor(linksIn(wanted), observation).map(({ dev, path, wish: value }) => ({
+    desired: settingsFor(linksIn(wanted), observation).map(({ dev, path, wanted: value }) => ({
       kind: 'host-sysctl', dev, path, value,
     })),
     during: [], after: [],
@@ -79,7 +79,7 @@ interface Setting {
   readonly dev: string;
   readonly path: string;
   readonly value: string;
-  readonly wish: string;
+  readonly wanted: string;
 }
 
 function settingsFor(links: readonly RoutedLink[], observation: Pick<Observation, 'sysctls' | 'routers'>): Setting[] {
@@ -89,7 +89,7 @@ function settingsFor(links: readonly RoutedLink[], observation: Pick<Observation
   if (observation.sysctls.get(FORWARDING.forced6) === '1') paths.delete(FORWARDING.inet6);
   const routers = managed.some((link) => lacksForwarding6(link, observation)) ? (observation.routers ?? []) : [];
   return [
-    ...routers.map((dev) => ({ dev, path: `net/ipv6/conf/${dev}/accept_ra`, value: '1', wish: '2' })),
-    ...[...paths].map((path) => ({ dev: 'all', path, value: observation.sysctls.get(path) ?? '0', wish: '1' })),
+    ...routers.map((dev) => ({ dev, path: `net/ipv6/conf/${dev}/accept_ra`, value: '1', wanted: '2' })),
+    ...[...paths].map((path) => ({ dev: 'all', path, value: observation.sysctls.get(path) ?? '0', wanted: '1' })),
   ];
 }

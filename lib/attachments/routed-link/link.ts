@@ -62,11 +62,11 @@ function vethOf(where: string, { domain, nic, veth, alias, mtu: native }: VethRe
   const { dev } = veth;
   locate(DomainXmlError, `${where}: veth dev`, () => { assertIfname(dev); });
   locate(DomainXmlError, `${where}: source dev`, () => { assertIfname(peer); });
-  const wished = locate(DomainXmlError, where, () => mtuOf(veth.mtu, 'mtu of the veth pair'));
-  if (native !== undefined && wished !== undefined && native !== wished) {
-    throw new ConflictError(`${where}: <mtu size> says '${native}', the veth pair says mtu '${wished}': make them equal or remove one`);
+  const wanted = locate(DomainXmlError, where, () => mtuOf(veth.mtu, 'mtu of the veth pair'));
+  if (native !== undefined && wanted !== undefined && native !== wanted) {
+    throw new ConflictError(`${where}: <mtu size> says '${native}', the veth pair says mtu '${wanted}': make them equal or remove one`);
   }
-  const mtu = native ?? wished;
+  const mtu = native ?? wanted;
   const on = domain.type === 'lxc' ? 'macvlan' : 'macvtap';
   return { link: dev, mtu, made: {
     kind: 'veth', dev, peer, alias, mtu, on, macvtap: on === 'macvtap' ? nic.target.dev : undefined,

@@ -14,11 +14,11 @@ import { linkClaims, linksIn, type RoutedLink, type WiredRoutedLink } from './ro
  * VRFs (1000); before `main` (32766). The rules towards guests come after it: a guest's packet meets its own table
  * only.
  */
-export const FROM_GUEST = 11700;
+const FROM_GUEST = 11700;
 /**
  * Priority of `to PREFIX lookup TABLE` for one address; each bit that a prefix is shorter adds one, so that longer win.
  */
-export const TO_GUEST = 11701;
+const TO_GUEST = 11701;
 
 type Request = SharedRequest;
 

@@ -1,4 +1,4 @@
-/** What `doctor` says of the bridges of one VLAN that guestwire makes: whether their parents can carry the VLAN. */
+/** What `doctor` finds about bridges of one VLAN that guestwire makes: whether their parents can carry the VLAN. */
 import { bridgeNamed, type OneVlan } from '../../config/bridge-tables.js';
 import type { Observation } from '../../kernel/observation.js';
 import { quote } from '../../values/quote.js';

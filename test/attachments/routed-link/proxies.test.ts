@@ -34,7 +34,7 @@ let host: Host;
 let log: string[];
 
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'guestwire-neighbour-'));
+  dir = mkdtempSync(join(tmpdir(), 'guestwire-proxies-'));
   log = [];
   use(HOST);
 });

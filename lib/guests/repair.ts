@@ -18,18 +18,18 @@ import { canGoTogether, partOf } from '../reconcile/together.js';
 export type Part = Pick<Plan, 'operations' | 'presence'> | undefined;
 
 /** What came of one guest. */
-export type Made<G extends RunningGuest> = { readonly running: G } & (
+export type Repaired<G extends RunningGuest> = { readonly running: G } & (
   | { readonly part: Part }
   | { readonly error: GuestwireError }
 );
 
 /** Makes the host agree with each of these guests. A guest that fails keeps no other from being wired. */
-export async function makeAllRight<G extends RunningGuest>(host: Host, guests: readonly G[]): Promise<Made<G>[]> {
+export async function repairAll<G extends RunningGuest>(host: Host, guests: readonly G[]): Promise<Repaired<G>[]> {
   const made = await wireThoseThatCan(host, guests);
   const done = new Set(made.map(({ running }) => running));
   for (const running of guests.filter((one) => !done.has(one))) {
     try {
-      made.push({ running, part: await makeRight(host, running) });
+      made.push({ running, part: await repairGuest(host, running) });
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;
       made.push({ running, error });
@@ -41,7 +41,7 @@ export async function makeAllRight<G extends RunningGuest>(host: Host, guests: r
 /** Wires guests in one run of the loop. Returns those that are wired: all that ask for something, or none. */
 export async function wireThoseThatCan<G extends RunningGuest>(
   host: Host, guests: readonly G[],
-): Promise<Made<G>[]> {
+): Promise<Repaired<G>[]> {
   const asking = guests.filter(({ attachments }) => attachments.length > 0);
   if (asking.length < 2 || !canGoTogether(host, asking)) return [];
   try {
@@ -57,7 +57,7 @@ export async function wireThoseThatCan<G extends RunningGuest>(
  * Makes the host agree with what a running guest asks for. Returns what was done; undefined: the guest asks for
  * nothing, so what was wired for it is released.
  */
-export async function makeRight(host: Host, running: RunningGuest): Promise<Plan | undefined> {
+export async function repairGuest(host: Host, running: RunningGuest): Promise<Plan | undefined> {
   if (running.attachments.length > 0) return wireRejoined(host, running);
   await releaseRunning(host, running.guest.uuid);
   return undefined;
@@ -73,13 +73,13 @@ async function wireRejoined(host: Host, running: RunningGuest): Promise<Plan> {
     return await wire(host, request);
   } catch (error) {
     if (error instanceof HostError && await rejoin(host, running)) return wire(host, request);
-    if (error instanceof GuestwireError) await filterAllTheSame(host, running.guest);
+    if (error instanceof GuestwireError) await repairFilters(host, running.guest);
     throw error;
   }
 }
 
 /** A guest that cannot be wired, for lack of forwarding for instance, still runs: its filters are repaired. */
-async function filterAllTheSame(host: Host, { name, uuid }: Guest): Promise<void> {
+async function repairFilters(host: Host, { name, uuid }: Guest): Promise<void> {
   const { log, warn = log } = host;
   try {
     await refilter(host, uuid);
