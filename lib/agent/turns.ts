@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { closely, realEffects } from '../guests/effects.js';
-import { forOneRun, type Io } from '../guests/io.js';
+import type { Io } from '../guests/io.js';
 import { locked } from '../guests/locked.js';
 import { type Part, wireThoseThatCan } from '../guests/repair.js';
 import { stampOf, type Turn, wireServed, type Wiring } from '../guests/reconcile-guest.js';
@@ -58,7 +58,8 @@ async function wireDue(io: Io, due: readonly Due[]): Promise<void> {
   let left = due;
   try {
     for (let [first] = left; first !== undefined; [first] = left) {
-      await locked(forOneRun(io), HOLDER, async (host) => {
+      // The guests of one round have the reading of the first of them.
+      await locked({ ...io, config: first.io.config }, HOLDER, async (host) => {
         const seen = left.some(({ isThorough }) => isThorough) ? closely(io, host) : host;
         const [alone, ...others] = left === due ? await wireTogether(seen, due) : left;
         left = others;

@@ -3,7 +3,9 @@
  * What `npm pack` ships: installs, its types resolve, its hook runs with nothing but Node, and nothing else is in it.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -39,6 +41,11 @@ describe('the package', () => {
     expect(readFileSync(join(installed, 'dist/hook.cjs'), 'utf8')).not.toMatch(/lib\/(libvirt|agent)\//);
     expect(readdirSync(join(installed, 'dist')))
       .toEqual(expect.arrayContaining(['index.js', 'index.d.ts', 'cli.js', 'hook.cjs', 'agent.mjs']));
+  });
+
+  // Each guest start loads it.
+  test('has a hook of under 460 kB', () => {
+    expect(statSync(join(installed, 'dist/hook.cjs')).size).toBeLessThan(460_000);
   });
 
   test('imports as a library, with types', () => {
