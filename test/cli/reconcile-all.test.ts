@@ -82,12 +82,13 @@ describe('a dry run', () => {
   });
 
   const SITUATIONS: readonly (readonly [name: string, make: () => void, ...lines: string[]])[] = [
-    ['routes, addresses and sysctls of two guests', () => host.netns.sh('ip addr flush dev vnet1; sysctl -qw net.ipv6.conf.vnet2.accept_ra=1; ip rule del iif vnet2 lookup 100'),
-      "guest 'web1' NIC 0 (52:54:00:aa:bb:01): add address fe80::1/64 on 'vnet1'", "guest 'db1' NIC 0 (52:54:00:aa:bb:02): set sysctl net.ipv6.conf.vnet2.accept_ra=0"],
+    ['routes, addresses, sysctls, a rule of a filter, and proxies, which are announced again', () => host.netns.sh(`ip addr flush dev vnet1; sysctl -qw net.ipv6.conf.vnet2.accept_ra=1; ip rule del iif vnet2 lookup 100
+      nft insert rule netdev guestwire nic_$(cat /sys/class/net/vnet1/ifindex) accept
+      ip neigh del proxy 192.0.2.10 dev uplink0; sysctl -qw net.ipv6.conf.uplink0.proxy_ndp=0`),
+    "guest 'web1' NIC 0 (52:54:00:aa:bb:01): add address fe80::1/64 on 'vnet1'", "guest 'db1' NIC 0 (52:54:00:aa:bb:02): set sysctl net.ipv6.conf.vnet2.accept_ra=0",
+    "guest 'web1' NIC 0 (52:54:00:aa:bb:01): renew filter of 'vnet1' (nftables table netdev guestwire)",
+    "guest 'web1': add neighbour proxy 192.0.2.10 on 'uplink0'", "guest 'web1': announced 192.0.2.10 on 'uplink0'"],
     ['the tables that guests share', () => host.netns.sh('nft flush ruleset'), "host: add nftables table inet guestwire"],
-    ['an altered rule', () => host.netns.sh('nft insert rule netdev guestwire nic_$(cat /sys/class/net/vnet1/ifindex) accept'), "guest 'web1' NIC 0 (52:54:00:aa:bb:01): renew filter of 'vnet1' (nftables table netdev guestwire)"],
-    ['proxies, which are announced again', () => host.netns.sh('ip neigh del proxy 192.0.2.10 dev uplink0; sysctl -qw net.ipv6.conf.uplink0.proxy_ndp=0'),
-      "guest 'web1': add neighbour proxy 192.0.2.10 on 'uplink0'", "guest 'web1': announced 192.0.2.10 on 'uplink0'"],
     ['a guest that was never wired', () => { host.say(NEW); }, "guest 'new1' NIC 0 (52:54:00:aa:bb:03): add route 192.0.2.30/32 on 'vnet3'"],
     ['a guest whose XML asks for something else', () => { host.say(NEW.replaceAll('192.0.2.30', '192.0.2.31')); }, "guest 'new1' NIC 0 (52:54:00:aa:bb:03): remove route 192.0.2.30/32 on 'vnet3'"],
     ['a guest whose XML asks for nothing any more', () => { host.say(NEW.replace(/<metadata>.*<\/metadata>/, '')); }, "guest 'new1' NIC 0 (52:54:00:aa:bb:03): remove route 192.0.2.31/32 on 'vnet3'"],
@@ -101,16 +102,16 @@ describe('a dry run', () => {
       host.say(NEW, false);
       host.netns.sh('ip link del vnet3; ip tuntap add vnet3 mode tap; ip link set vnet3 up');
     }, "guest 'new1': its record is removed: it no longer runs"],
-    ['what is left without any entry', () => host.netns.sh(`ip route add 192.0.2.98 dev uplink0 proto 117; ip rule add to 192.0.2.97 lookup 100 priority 11701 protocol 117
+    ['what is left without any entry, and files', () => {
+      host.netns.sh(`ip route add 192.0.2.98 dev uplink0 proto 117; ip rule add to 192.0.2.97 lookup 100 priority 11701 protocol 117
       ip neigh add proxy 192.0.2.96 dev uplink0 protocol 117; nft add table bridge guestwire
-      ip link add orphan0 type veth peer name orphan1; ip link set orphan0 alias guestwire:${GONE}; ip link set orphan1 alias guestwire:${GONE}`),
-    "host: remove route 192.0.2.98/32 on 'uplink0': it belonged to no guest", "host: remove nftables table bridge guestwire: it belonged to no guest"],
-    ['files', () => {
+      ip link add orphan0 type veth peer name orphan1; ip link set orphan0 alias guestwire:${GONE}; ip link set orphan1 alias guestwire:${GONE}`);
       oldFile(`${GONE}.incoming`);
       oldFile(`${GONE}.json.draft`, '{');
       oldFile('proxies.json.draft', '{');
       writeFileSync(state(`${uuidOf('77')}.incoming`), '');
-    }, `host: remove '${GONE}.incoming' from the state directory: it is no longer needed`],
+    }, "host: remove route 192.0.2.98/32 on 'uplink0': it belonged to no guest", "host: remove nftables table bridge guestwire: it belonged to no guest",
+    `host: remove '${GONE}.incoming' from the state directory: it is no longer needed`],
   ];
 
   for (const [name, make, ...lines] of SITUATIONS) kernelTest(`says what is then done: ${name}`, async () => {

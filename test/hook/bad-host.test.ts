@@ -1,4 +1,4 @@
-// @tier kernel
+// @tier kernel long
 /**
  * What can be wrong with the host, on the real hook: its config, the tools, the state directory, the lock. A guest that
  * guestwire wires does not start, its user reads one sentence, nothing has changed; any other guest starts.
@@ -7,9 +7,10 @@ import { existsSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
 import {
-  domainXml, DONE, entriesOf, ethernetNic, expectRefused, type HookHost, openHookHost, PLAIN, type Refusal,
-  routedWish, TAP_MAC, UUID, vlanWish,
+  domainXml, DONE, entriesOf, ethernetNic, type HookHost, openHookHost, PLAIN, routedWish, TAP_MAC, UUID, vlanWish,
 } from '../places/hook-run.js';
+import { COMING, expectDone, expectRefused, LIFE, type Refusal } from '../places/refused.js';
+import { isLong } from '../tiers/bound.js';
 
 const NEEDED = ['root', 'netns'] as const;
 const hookTest = testWith(...NEEDED);
@@ -23,6 +24,7 @@ const CONFIG = '/run/config.toml';
 /** A guest that the config alone speaks of. */
 const NAMED = { guest: 'named', xml: domainXml({ name: 'named', uuid: '44444444-2222-3333-4444-555555555555' }) };
 const NAMES_IT = `[guest.named."${TAP_MAC}"]\nrouted = { ip = ["192.0.2.10"] }\n`;
+const namedFor = (at: number): readonly string[] => (at === 0 ? LIFE : ['start']);
 
 describe('a config', () => {
   afterEach(() => { if (canRun(...NEEDED)) host.sh(`rm -rf ${CONFIG}`); });
@@ -38,14 +40,15 @@ describe('a config', () => {
     'with a list that is not closed': ['[routed]\nprefixes = ["2001:db8::/60",\n', 'line 3 column 1: invalid value'],
     'with a table twice': ['[routed]\n[routed]\n', 'line 2 column 2: trying to redefine an already defined table or value'],
   };
-  for (const [title, [text, reason]] of Object.entries(texts)) {
+  for (const [at, [title, [text, reason]]] of Object.entries(texts).entries()) {
     hookTest(`${title} refuses the guests it may be about and no other`, async () => {
       const says = `guest 'web1': config '${CONFIG}': ${reason}`;
       host.write(CONFIG, text);
-      await expectRefused(host, { xml: WIRED, says });
+      await expectRefused(host, { xml: WIRED, says, operations: at === 0 ? LIFE : COMING });
       // Behind the error, or the line and column would be others.
       host.write(CONFIG, text.includes('2001:db8::/60') ? `${text}] #\n${NAMES_IT}` : text + NAMES_IT);
-      if (!text.includes('2001:db8::/60')) await expectRefused(host, { ...NAMED, says: says.replace('web1', 'named') });
+      if (!text.includes('2001:db8::/60'))
+        await expectRefused(host, { ...NAMED, says: says.replace('web1', 'named'), operations: namedFor(at) });
     });
   }
 
@@ -57,12 +60,13 @@ describe('a config', () => {
     'that is not UTF-8': [`printf '# \\377\\n' >>${CONFIG}`, 'is not UTF-8 text: save it as UTF-8'],
     'of more than 1 MiB': [`head -c 1048576 /dev/zero | tr '\\0' '#' >>${CONFIG}`, 'is longer than 1 MiB, too long for a host config: put the right file there'],
   };
-  for (const [title, [make, reason]] of Object.entries(files)) {
+  for (const [at, [title, [make, reason]]] of Object.entries(files).entries()) {
     hookTest(`${title} refuses the guests it may be about and no other`, async () => {
       host.write(CONFIG, NAMES_IT);
       host.sh(make);
-      await expectRefused(host, { xml: WIRED, says: `guest 'web1': config '${CONFIG}' ${reason}` });
-      await expectRefused(host, { ...NAMED, says: `guest 'named': config '${CONFIG}' ${reason}` });
+      await expectRefused(host, { xml: WIRED, says: `guest 'web1': config '${CONFIG}' ${reason}`, operations: at === 0 ? LIFE : COMING });
+      const says = `guest 'named': config '${CONFIG}' ${reason}`;
+      await expectRefused(host, { ...NAMED, says, operations: namedFor(at), bystander: null });
     });
   }
 
@@ -72,10 +76,10 @@ describe('a config', () => {
     'that is a link to nothing': [`ln -s /nowhere ${CONFIG}`, 'is a symbolic link to a missing file: restore the file or remove the link'],
     'that is a link to itself': [`ln -s config.toml ${CONFIG}`, 'cannot be opened: ELOOP: too many symbolic links encountered'],
   };
-  for (const [title, [make, reason]] of Object.entries(places)) {
+  for (const [at, [title, [make, reason]]] of Object.entries(places).entries()) {
     hookTest(`${title} refuses the guests whose XML asks and no other`, async () => {
       host.sh(make);
-      await expectRefused(host, { xml: WIRED, says: `guest 'web1': config '${CONFIG}' ${reason}` });
+      await expectRefused(host, { xml: WIRED, says: `guest 'web1': config '${CONFIG}' ${reason}`, operations: at === 0 ? LIFE : COMING });
     });
   }
 
@@ -114,6 +118,7 @@ describe('a tool', () => {
     hookTest(title, async () => {
       await expectRefused(host, {
         xml, args: { path: host.tools(standIns) }, says: `guest 'web1': ${reason}`, ...(at === undefined ? {} : { at }),
+        operations: title.endsWith('missing') ? LIFE : COMING,
       });
     });
   }
@@ -121,8 +126,7 @@ describe('a tool', () => {
   hookTest('logger that is missing is no reason to refuse anybody', async () => {
     const path = host.tools({ logger: null });
     const before = host.dump();
-    for (const operation of ['prepare', 'start', 'reconnect', 'stopped', 'release'])
-      expect(await host.hook({ operation, xml: WIRED, path })).toEqual(DONE);
+    await expectDone(host, LIFE, { xml: WIRED, path });
     expect(host.dump()).toBe(before);
   });
 
@@ -134,13 +138,10 @@ describe('a tool', () => {
     expect(await host.hook({ operation: 'start', xml: PORT, path }))
       .toEqual({ status: 1, stdout: '', stderr: `guestwire: ${says}\n` });
     expect(host.recorded('logger', path)).toContain(`<27>start: ${says}`);
-    for (const operation of ['reconnect', 'stopped', 'release'])
-      expect(await host.hook({ operation, xml: PORT, path })).toEqual(DONE);
-    for (const operation of ['prepare', 'start', 'reconnect', 'stopped', 'release'])
-      expect(await host.hook({ operation, guest: 'plain', xml: PLAIN, path })).toEqual(DONE);
+    await expectDone(host, ['reconnect', 'stopped', 'release'], { xml: PORT, path });
+    await expectDone(host, LIFE, { guest: 'plain', xml: PLAIN, path });
     expect(host.dump()).toContain(`${UUID}.json`);
-    expect(await host.hook({ operation: 'release', xml: PORT, path: host.tools({ ip: 'filtering-on' }) }))
-      .toEqual(DONE);
+    await expectDone(host, ['release'], { xml: PORT, path: host.tools({ ip: 'filtering-on' }) });
     expect(host.dump()).toBe(before);
   });
 
@@ -182,10 +183,9 @@ describe('a tool', () => {
 
   hookTest('ip that fails at `release`: the next run for any guest does what is left', async () => {
     const before = host.dump();
-    expect(await host.hook({ operation: 'start', xml: WIRED })).toEqual(DONE);
+    await expectDone(host, ['start'], { xml: WIRED });
     const path = host.tools({ ip: 'die' });
-    for (const operation of ['stopped', 'release'])
-      expect(await host.hook({ operation, xml: WIRED, path })).toEqual(DONE);
+    await expectDone(host, ['stopped', 'release'], { xml: WIRED, path });
     expect(host.recorded('logger', path)).toContain("<27>release: guest 'web1': ip was killed by SIGKILL (reading the host)");
     const other = { guest: 'db1', xml: domainXml({
       name: 'db1', uuid: '33333333-2222-3333-4444-555555555555', wishes: routedWish(['198.51.100.9']),
@@ -235,12 +235,14 @@ describe('a host where', () => {
     },
   };
   beforeEach(() => { if (canRun(...NEEDED)) host.sh('mkdir -p /run/guestwire; touch /run/guestwire.lock; chmod 600 /run/guestwire.lock'); });
-  for (const [title, { make, undo, says, but }] of Object.entries(rows)) {
+  for (const [at, [title, { make, undo, says, but }]] of Object.entries(rows).entries()) {
     hookTest(title, async () => {
       host.write(CONFIG, '[guest.other."52:54:00:aa:bb:99"]\nvlan = { tags = [10] }\n');
       host.sh(make);
       try {
-        await expectRefused(host, { xml: WIRED, says: `guest 'web1': ${says}`, ...but });
+        // One row goes on of those about /run, one about the state directory, one about the lock.
+        const operations = at % 4 === 0 ? LIFE : COMING;
+        await expectRefused(host, { xml: WIRED, says: `guest 'web1': ${says}`, operations, ...but });
       } finally {
         host.sh(undo);
       }
@@ -251,20 +253,18 @@ describe('a host where', () => {
     const before = host.dump();
     expect(await host.hook({ operation: 'start', xml: WIRED })).toEqual(DONE);
     host.sh(fill);
-    for (const operation of ['reconnect', 'stopped', 'release'])
-      expect(await host.hook({ operation, xml: WIRED })).toEqual(DONE);
+    await expectDone(host, ['reconnect', 'stopped', 'release'], { xml: WIRED });
     host.sh(free);
     expect(host.dump()).toBe(before);
   });
 
   hookTest('/run is read-only releases a guest when it is no longer', async () => {
     const before = host.dump();
-    expect(await host.hook({ operation: 'start', xml: WIRED })).toEqual(DONE);
+    await expectDone(host, ['start'], { xml: WIRED });
     host.sh('mount -o remount,ro /run');
-    for (const operation of ['reconnect', 'stopped', 'release'])
-      expect(await host.hook({ operation, xml: WIRED })).toEqual(DONE);
+    await expectDone(host, ['reconnect', 'stopped', 'release'], { xml: WIRED });
     host.sh('mount -o remount,rw /run');
-    expect(await host.hook({ operation: 'prepare', xml: WIRED })).toEqual(DONE);
+    await expectDone(host, ['prepare'], { xml: WIRED });
     expect(host.dump()).toBe(before);
   });
 });
@@ -280,19 +280,18 @@ describe('a journal entry that', () => {
     'holds a line for ip in a name': `{${whole},"wired":[{${link},"link":"vnet1\\nlink del eno1"}],"original":[]}`,
     'holds a line for ip in an address': `{${whole},"wired":[{${link},"link":"vnet1"}],"original":[{"kind":"address","dev":"vnet1","address":"192.0.2.1/32 dev lo\\nlink del eno1\\n","length":32}]}`,
   };
-  for (const [title, text] of Object.entries(entries)) {
+  const lives = [['prepare', 'start', 'stopped', 'release'], ['reconnect', 'release'], ['stopped', 'release']];
+  for (const [at, [title, text]] of Object.entries(entries).entries()) {
     hookTest(`${title} is said to be damaged and keeps nobody from starting or ending`, async () => {
       const damaged = `<28>journal '/run/guestwire/${UUID}.json' is damaged and is treated as empty: the wiring that it recorded stays`;
       const before = host.dump();
-      const lives = [['prepare', 'start', 'stopped', 'release'], ['reconnect', 'release'], ['stopped', 'release']];
-      for (const operations of lives) {
+      // The first entry has each life, and the others take turns. The tier `long` has all of both.
+      for (const operations of isLong || at === 0 ? lives : lives.slice(at % 3, at % 3 + 1)) {
         host.write(`/run/guestwire/${UUID}.json`, text, 0o600);
-        for (const operation of operations) {
-          if (operation === operations[0]) host.recorded('logger');
-          expect({ operation, ...await host.hook({ operation, xml: WIRED }) }).toEqual({ operation, ...DONE });
-          if (operation === operations[0])
-            expect(host.recorded('logger').filter((line) => line === damaged)).toHaveLength(1);
-        }
+        host.recorded('logger');
+        await expectDone(host, operations.slice(0, 1), { xml: WIRED });
+        expect(host.recorded('logger').filter((line) => line === damaged)).toHaveLength(1);
+        await expectDone(host, operations.slice(1), { xml: WIRED });
         expect(host.dump()).toBe(before);
       }
     });

@@ -1,13 +1,14 @@
-// @tier kernel
+// @tier kernel long
 /**
- * Names a guest's XML can hold, on the real hook: data in every message, never words of a tool. See badinput.test.ts.
+ * Names a guest's XML can hold, on the real hook: data in every message, never words of a tool. See bad-input.test.ts.
  */
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
 import {
-  domainXml, DONE, ethernetNic, expectRefused, type HookHost, openHookHost, type Refusal, routedWish, TAP_MAC,
-  vlanWish,
+  domainXml, ethernetNic, type HookHost, openHookHost, routedWish, TAP_MAC, vlanWish,
 } from '../places/hook-run.js';
+import { COMING, expectDone, expectRefused, LIFE, type Refusal } from '../places/refused.js';
+import { isLong } from '../tiers/bound.js';
 
 const NEEDED = ['root', 'netns'] as const;
 const hookTest = testWith(...NEEDED);
@@ -19,7 +20,8 @@ afterAll(() => { if (canRun(...NEEDED)) host.close(); });
 const ADDRESS = '2001:db8:0:10::a';
 
 function refuse(rows: Readonly<Record<string, Refusal>>): void {
-  for (const [title, row] of Object.entries(rows)) hookTest(title, () => expectRefused(host, row));
+  for (const [at, [title, row]] of Object.entries(rows).entries())
+    hookTest(title, () => expectRefused(host, { ...row, operations: at === 0 ? LIFE : COMING }));
 }
 
 describe('the MAC in the metadata', () => {
@@ -94,20 +96,22 @@ const GUEST_NAMES: readonly (readonly [string, string])[] = [
 ];
 
 describe('a guest named', () => {
-  for (const [guest, shown] of GUEST_NAMES) {
+  for (const [at, [guest, shown]] of GUEST_NAMES.entries()) {
+    const isWhole = isLong || at === 0;
     const xml = (addresses: string[]): string => domainXml({ name: guest, wishes: routedWish(addresses) });
 
     hookTest(`'${shown}' is refused under its name`, async () => {
-      await expectRefused(host, { guest, xml: xml(['bogus']), says: `guest '${shown}' NIC 1 (${TAP_MAC}): address 'bogus' is not an IPv4 or IPv6 address`, bystander: domainXml({ name: guest }) });
+      await expectRefused(host, {
+        guest, xml: xml(['bogus']), bystander: domainXml({ name: guest }), operations: isWhole ? LIFE : COMING,
+        says: `guest '${shown}' NIC 1 (${TAP_MAC}): address 'bogus' is not an IPv4 or IPv6 address`,
+      });
     });
 
     hookTest(`'${shown}' is wired and released like any other`, async () => {
       const before = host.dump();
-      for (const operation of ['prepare', 'start', 'reconnect'])
-        expect(await host.hook({ guest, operation, xml: xml([ADDRESS]) })).toEqual(DONE);
+      await expectDone(host, isWhole ? ['prepare', 'start', 'reconnect'] : ['start'], { guest, xml: xml([ADDRESS]) });
       expect(host.sh('ip -6 route show proto 117')).toContain(ADDRESS);
-      for (const operation of ['stopped', 'release'])
-        expect(await host.hook({ guest, operation, xml: xml([ADDRESS]) })).toEqual(DONE);
+      await expectDone(host, isWhole ? ['stopped', 'release'] : ['release'], { guest, xml: xml([ADDRESS]) });
       expect(host.dump()).toBe(before);
     });
   }

@@ -54,10 +54,13 @@ case $command in
 esac
 `;
 
+/** One run of ip answers all that it knows: a dry run is between two dumps. */
 const DUMP = `
-ip -details -oneline link | sed 's/ promiscuity.*alias/ alias/; s/ promiscuity.*//'
-ip -oneline address | sed 's/ tentative//; s/valid_lft.*//'
-for family in -4 -6; do ip $family rule; ip $family route show table all | grep -v '^multicast ff00' | sed 's/ expires [0-9]*sec//'; ip $family neigh show proxy; done
+{
+  ip -details -oneline link | sed 's/ promiscuity.*alias/ alias/; s/ promiscuity.*//'
+  printf '%s\\n' address rule 'route show table all' 'neighbour show proxy' | ip -oneline -batch -
+  ip -6 rule
+} | sed '/^multicast ff00/d; s/ tentative//; s/valid_lft.*//; s/ expires [0-9]*sec//'
 nft --stateless list ruleset
 grep -s . $(find /proc/sys/net/ipv4 /proc/sys/net/ipv6 -type f -perm -200 ! -name flush | sort) || true
 find "$STATE" "$QUARANTINE" -printf '%p %m %T@\\n' 2>/dev/null | sort

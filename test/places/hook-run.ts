@@ -10,7 +10,6 @@ import {
 } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect } from '@jest/globals';
 import { type Netns, openNetns } from './netns.js';
 
 /** All that the launcher and the hook call by name; node is called as /usr/bin/node. */
@@ -28,7 +27,7 @@ export interface HookArgs {
   /** 'web1' unless given. */
   readonly guest?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** A directory from `tools`; unless given one in which only `logger` is replaced, by `record`. */
+  /** A directory from `tools`; `usual` unless given. */
   readonly path?: string;
   /** In front of the launcher: another shell, another user. */
   readonly through?: readonly string[];
@@ -46,6 +45,8 @@ export const DONE: Outcome = { status: 0, stdout: '', stderr: '' };
 
 export interface HookHost extends Netns {
   hook(args: HookArgs): Promise<Outcome>;
+  /** The PATH in which only `logger` is replaced, by `record`. */
+  readonly usual: string;
   /** Returns a PATH in which tools are replaced: all calls, or the call `at`, counted over all replaced tools. */
   tools(standIns: StandIns, at?: number): string;
   /** Returns where a file of the namespaces is from out here. */
@@ -79,11 +80,12 @@ export async function openHookHost(): Promise<HookHost> {
     return path;
   };
   const usual = tools({});
-  const dump = (): string => netns.dump() + netns.sh(DUMP) + filesIn(outside('/run'));
+  const dump = (): string => netns.dump(DUMP) + filesIn(outside('/run'));
   await settled(dump);
   return {
     ...netns,
     outside,
+    usual,
     tools,
     hook: (args) => runHook(netns.target, { path: usual, ...args }),
     write: (path, text, mode = 0o644) => {
@@ -114,13 +116,13 @@ const HOST = `
   ip link set vnet0 master br0
   ip link set br0 up`;
 
-/** What the kernel holds besides what {@link Netns.dump} prints. */
+/** What the kernel holds besides what {@link Netns.dump} prints of itself. */
 const DUMP = 'bridge -details link; ip neighbour show proxy';
 
-/** Returns /run without the stand-ins, without the calls of hook-batch.ts and without the lock file, which stays. */
+/** Returns /run without the stand-ins and without the lock file, which stays. */
 function filesIn(run: string): string {
   const files = readdirSync(run, { recursive: true, encoding: 'utf8' })
-    .filter((name) => !/^(tools|calls)(\/|$)/.test(name) && name !== 'guestwire.lock').sort();
+    .filter((name) => !/^tools(\/|$)/.test(name) && name !== 'guestwire.lock').sort();
   return files.map((name) => {
     const { mode, uid } = lstatSync(`${run}/${name}`);
     if ((mode & constants.S_IFMT) === constants.S_IFDIR) return '';
@@ -191,45 +193,6 @@ function recordedIn(file: string): string[] {
 /** Returns the names of the files of the state directory. */
 export function entriesOf(host: HookHost, dir = '/run/guestwire'): string[] {
   return existsSync(host.outside(dir)) ? readdirSync(host.outside(dir)) : [];
-}
-
-export interface Refusal {
-  readonly xml: string | Uint8Array;
-  readonly guest?: string;
-  /** The whole sentence, from `guest '...'` on. */
-  readonly says: string;
-  /** The same trouble around, or in, a guest that guestwire has nothing to do with. */
-  readonly bystander?: string | Uint8Array;
-  /** Where it is refused; 'prepare' and 'start' unless given. It passes the ones before. */
-  readonly at?: readonly ('migrate' | 'prepare' | 'start')[];
-  readonly args?: Pick<HookArgs, 'env' | 'path' | 'through'>;
-  /** No logger to record what was logged. */
-  readonly unlogged?: boolean;
-}
-
-/**
- * Expects that the guest does not start and libvirt's user reads `says`, that no operation after it fails, that each
- * failure is logged, that the bystander passes every operation in silence, and that the host is as it was after `start`
- * and at the end.
- */
-export async function expectRefused(
-  host: HookHost,
-  { xml, guest, says, bystander = PLAIN, at = ['prepare', 'start'], args = {}, unlogged = false }: Refusal,
-): Promise<void> {
-  const before = host.dump();
-  host.recorded('logger', args.path);
-  for (const operation of ['prepare', 'start', 'reconnect', 'stopped', 'release'] as const) {
-    const refused = at.some((one) => one === operation);
-    const [outcome, other] = await Promise.all([
-      host.hook({ ...args, ...(guest === undefined ? {} : { guest }), operation, xml }),
-      host.hook({ ...args, guest: 'plain', operation, xml: bystander }),
-    ]);
-    expect({ operation, ...outcome })
-      .toEqual({ operation, ...(refused ? { status: 1, stdout: '', stderr: `guestwire: ${says}\n` } : DONE) });
-    expect({ operation, ...other }).toEqual({ operation, ...DONE });
-    if (refused && !unlogged) expect(host.recorded('logger', args.path)).toContain(`<27>${operation}: ${says}`);
-    if (operation === 'start' || operation === 'release') expect(host.dump()).toBe(before);
-  }
 }
 
 export const UUID = '11111111-2222-3333-4444-555555555555';

@@ -13,8 +13,11 @@ export interface Netns {
   run(
     file: string, args: readonly string[], options?: { input?: string; env?: Record<string, string> },
   ): { status: number | null; stdout: string; stderr: string };
-  /** What tests compare before and after: links, addresses and routes, without counters and ages. */
-  dump(): string;
+  /**
+   * What tests compare before and after: links, addresses and routes, without counters and ages, and what the script
+   * `more` prints.
+   */
+  dump(more?: string): string;
   close(): void;
 }
 
@@ -43,7 +46,7 @@ export async function openNetns(): Promise<Netns> {
     target,
     sh,
     run,
-    dump: () => sh(DUMP).split('\n').flatMap(lasting).join('\n'),
+    dump: (more = '') => sh(`${DUMP}\n${more}`).split('\n').flatMap(lasting).join('\n'),
     close: () => { process.kill(Number(target), 'SIGKILL'); },
   };
 }
