@@ -116,10 +116,10 @@ test("the agent follows metadata, and takes back what an admin did to a guest's 
   await exactAfter(
     'set --vlan', () => set(mac, '--vlan', '11'), { event: metadata, expected: access, untouched: others },
   );
-  for (const [command, port] of [
+  for (const [command, port] of sample([
     [`vlan add dev ${tap} vid 66`, tap], [`vlan del dev ${tap} vid 11`, tap], [`vlan add dev ${tap} vid 1 pvid untagged`, tap],
     ['vlan del dev up0 vid 11', 'up0'],
-  ]) {
+  ], 3)) {
     await exactAfter(`bridge ${command}`, () => sh(`bridge ${command}`), {
       event: ofPort(port ?? ''), expected: access, untouched: others,
     });
@@ -166,7 +166,7 @@ test("the agent puts every port back after its bridge was deleted, once the brid
   await quiet();
   assert.deepEqual((await wiring()).ports, {}, 'nobody joins a bridge that does not filter');
   await exactAfter('the bridge is back', () => sh('ip link set br0 type bridge vlan_filtering 1; ip link set up0 master br0; bridge vlan del dev up0 vid 1'), { expected: alone });
-}, { usually: 9 });
+}, { isLong: true });
 
 test("the agent's guests outlive libvirt networks", async () => {
   await addHost();
@@ -230,7 +230,7 @@ test('the agent, killed at any moment, leaves what its next run makes exact', as
     agent = await startAgent();
     await exactAfter(`set, killed after ${pause} ms`, () => Promise.resolve(), { expected: before, timeout: 60_000 });
   }
-}, { usually: 11, timeout: 300_000 });
+}, { isLong: true, timeout: 300_000 });
 
 test('the agent mends what happens while libvirtd is away', async () => {
   await addHost();

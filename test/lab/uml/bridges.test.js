@@ -144,7 +144,7 @@ test('a parent that is a port of a VLAN-filtering bridge is refused with the way
   assert.equal(await reaches('10.0.30.1'), true, 'the VLAN passes both bridges');
   await guest.destroy();
   assert.equal(has('br30'), false);
-}, { usually: 11 });
+}, { isLong: true });
 
 test('a guest on a libvirt network, a pattern, and a parent with a long name', async () => {
   await addParent({ parent: 'enp129s0f0np12', mtu: 9000 });
@@ -193,7 +193,7 @@ test('a network that leads to another bridge, a VLAN that is not that of the bri
   assert.ok(log.some((line) => line.includes("guest 'c'") && line.includes("bridge 'br30'")), `the bridge was made: ${log.join('\n')}`);
   await waitFor(() => journal().length === 0, { what: 'the release of the guest', timeout: 10_000 });
   assert.deepEqual(await links(), before);
-}, { usually: 11 });
+}, { isLong: true });
 
 test('guests that start and stop at the same time agree on the bridge', async () => {
   await addParent();
@@ -210,7 +210,7 @@ test('guests that start and stop at the same time agree on the bridge', async ()
     await guests[2]?.destroy();
     assert.deepEqual(await links(), before);
   }
-}, { usually: 11 });
+}, { isLong: true });
 
 test('a hook that is killed between any two changes leaves nothing after the release', async () => {
   await addParent();
@@ -232,7 +232,7 @@ test('a hook that is killed between any two changes leaves nothing after the rel
     assert.deepEqual(await links(), before);
     assert.equal(existsSync('/run/guestwire/bridges.json'), false);
   }
-}, { usually: 11 });
+}, { isLong: true });
 
 test('the agent wires a NIC that is plugged into the bridge, and puts guests back into a bridge that was deleted', async () => {
   await addParent();
@@ -256,4 +256,4 @@ test('the agent wires a NIC that is plugged into the bridge, and puts guests bac
   await ok('node', ['dist/cli.js', 'check']);
   await guest.destroy();
   assert.deepEqual([has('br30'), has('eno1.30')], [false, false]);
-}, { usually: 11 });
+}, { isLong: true });

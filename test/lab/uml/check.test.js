@@ -55,7 +55,7 @@ test('every corruption of a VLAN port is named, mended and then gone', async () 
   });
   const [access = '', tap = ''] = await guest.taps();
   const { check, end } = checks();
-  for (const [name, script, says] of sample(CORRUPTIONS, 3)) {
+  for (const [name, script, says] of sample(CORRUPTIONS, 9)) {
     await check(name, async () => {
       const index = (await sh(`cat /sys/class/net/${access}/ifindex`)).trim();
       const named = (/** @type {string} */ text) =>
@@ -98,4 +98,4 @@ test('VLANs that guestwire put on an uplink for a guest that is gone are garbage
   assert.deepEqual({ code: dry.code, lines: linesOf(dry) }, { code: real.code, lines: linesOf(real) });
   assert.deepEqual(await vlansOf('up0'), ['99']);
   assert.equal((await guestwire('check')).code, 0);
-}, { when: before11, timeout: 300_000 });
+}, { isLong: true, when: before11, timeout: 300_000 });

@@ -19,9 +19,9 @@ const cache = process.env['GUESTWIRE_CACHE']
   ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'guestwire');
 
 /** Minutes after which a kernel is ended. */
-const DEADLINE = Number(process.env['GUESTWIRE_LAB_MINUTES'] ?? 45);
+const DEADLINE = Number(process.env['GUESTWIRE_LAB_MINUTES'] ?? 60);
 /** Kernels that the tests of one libvirt are in. */
-const PARTS = 3;
+const PARTS = 2;
 /** Milliseconds from the end of the tests to the end of the kernel. */
 const POWER_OFF = 60_000;
 
@@ -76,8 +76,8 @@ async function main() {
  */
 
 /**
- * Without --libvirt and --tcg both libvirts. The tests of each are in several kernels: libvirt 9 has the more of them,
- * and a CPU that waits for the other libvirt's end would be idle.
+ * Without --libvirt and --tcg both libvirts. The tests of each are in several kernels,
+ * because a CPU that waits for the end of the other libvirt would be idle.
  *
  * @param {string[]} inUml @param {string[]} inTcg
  */

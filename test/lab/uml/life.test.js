@@ -46,7 +46,7 @@ test('a restart of libvirtd makes the ports of running guests exact again', asyn
   await a.destroy();
   await b.destroy();
   assert.deepEqual(await vlansOf('up0'), []);
-});
+}, { usually: 9 });
 
 test('a restart that finds everything in order changes nothing', async () => {
   await addHost();
@@ -63,7 +63,7 @@ test('a restart that finds everything in order changes nothing', async () => {
   assert.deepEqual(await vlanTables(), before);
   assert.deepEqual(hookLog().slice(log).filter((line) => line.includes('VLAN')), []);
   assert.deepEqual(journal().map((name) => readText(`/run/guestwire/${name}`)), records);
-}, { usually: 11 });
+}, { isLong: true });
 
 test('save and restore', async () => {
   await addHost();
@@ -80,7 +80,7 @@ test('save and restore', async () => {
   assert.deepEqual(await vlansOf('up0'), []);
   assert.equal((await guest.start()).code, 0);
   assert.deepEqual(await tables(), before);
-});
+}, { usually: 11 });
 
 test('kill -9 of QEMU', async () => {
   await addHost();
@@ -109,7 +109,7 @@ test('a start that fails after the hook leaves nothing', async () => {
   );
   await waitFor(() => journal().length === 0, { what: 'the release of the guest', timeout: 10_000 });
   assert.deepEqual(await vlanTables(), before);
-}, { usually: 9 });
+}, { isLong: true });
 
 test('a start that the hook refuses leaves nothing of the NICs before', async () => {
   await addHost();
@@ -119,7 +119,7 @@ test('a start that the hook refuses leaves nothing of the NICs before', async ()
   assert.notEqual((await guest.start()).code, 0);
   assert.deepEqual(await vlanTables(), before);
   assert.deepEqual(journal(), []);
-}, { usually: 11 });
+}, { isLong: true });
 
 test('a guest that is renamed, redefined or undefined while it runs is released by what was done for it', async () => {
   await addHost();
@@ -129,4 +129,4 @@ test('a guest that is renamed, redefined or undefined while it runs is released 
   await guest.destroy();
   assert.deepEqual(await vlansOf('up0'), []);
   assert.deepEqual(journal(), []);
-}, { usually: 9 });
+}, { isLong: true });

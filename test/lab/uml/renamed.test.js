@@ -128,7 +128,7 @@ test('a port that is renamed takes nothing that is forged, and in quarantine not
   for (const operation of ['stopped', 'release']) assert.equal((await hook('h', operation, xml)).code, 0);
   assert.deepEqual([await vlansOf('foo'), await vlansOf('up0'), journal()], [['1 pvid untagged'], [], []]);
   rmSync('/run/guestwire', { recursive: true, force: true });
-}, { when: before11 });
+}, { isLong: true, when: before11 });
 
 test('the agent looks after a port under its new name', async () => {
   await addHost();

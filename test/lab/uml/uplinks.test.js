@@ -31,7 +31,7 @@ test('a VLAN is on the uplink while any guest uses it', async () => {
   await a.destroy();
   assert.deepEqual(await vlansOf('up0'), []);
   assert.deepEqual(journal(), []);
-});
+}, { usually: 9 });
 
 test('protected VLANs are added and never removed', async () => {
   await addUplink({ config: 'protected = [10, 30]\n' });
@@ -39,7 +39,7 @@ test('protected VLANs are added and never removed', async () => {
   assert.deepEqual(await vlansOf('up0'), ['10', '20']);
   await a.destroy();
   assert.deepEqual(await vlansOf('up0'), ['10']);
-}, { when: before11 });
+}, { isLong: true, when: before11 });
 
 test('what somebody else put on the uplink keeps its flags, and stays', async () => {
   await addUplink({ vids: ['10 pvid untagged', '30', '99'] });
@@ -47,7 +47,7 @@ test('what somebody else put on the uplink keeps its flags, and stays', async ()
   assert.deepEqual(await vlansOf('up0'), ['10 pvid untagged', '20', '30', '99']);
   await a.destroy();
   assert.deepEqual(await vlansOf('up0'), ['10 pvid untagged', '30', '99']);
-}, { when: before11 });
+}, { isLong: true, when: before11 });
 
 test("the bridge's own entries are never touched", async () => {
   await addUplink({ pvid: 1 });
@@ -64,7 +64,7 @@ test("the bridge's own entries are never touched", async () => {
   const b = await startGuest({ name: 'b', nics: [{ vlan: tagged(20) }] });
   await b.destroy();
   assert.deepEqual(await vlansOf('up0'), []);
-}, { usually: 11 });
+}, { isLong: true });
 
 test('a VLAN that another port still carries stays on the uplink', async () => {
   await addUplink();
@@ -72,7 +72,7 @@ test('a VLAN that another port still carries stays on the uplink', async () => {
   await addPort('container0', { vids: ['20 pvid untagged'] });
   await a.destroy();
   assert.deepEqual(await vlansOf('up0'), ['20']);
-}, { when: before11 });
+}, { isLong: true, when: before11 });
 
 test('every uplink of the bridge gets the VLANs, and no port of another bridge', async () => {
   await addBridge({ pvid: 0 });
@@ -96,7 +96,7 @@ test('a missing uplink is a warning, and the guest starts', async () => {
   await waitFor(
     () => hookLog().slice(before).some((line) => line.includes("'up9'")), { what: 'a warning', timeout: 5000 },
   );
-}, { when: before11 });
+}, { isLong: true, when: before11 });
 
 test('a sub-interface that takes a VLAN from the uplink is detected and named', async () => {
   await addUplink();
@@ -124,7 +124,7 @@ test('a sub-interface by another name, and of another protocol, is judged by wha
   await sh('ip link delete storage; ip link add link up0 name outer type vlan protocol 802.1ad id 100');
   await startGuest({ name: 'b', nics: [{ vlan: tagged(100) }] });
   assert.deepEqual(await vlansOf('up0'), ['100']);
-}, { when: before11 });
+}, { isLong: true, when: before11 });
 
 test('guests that start and stop at once leave the uplink right', async () => {
   await addUplink();
@@ -138,4 +138,4 @@ test('guests that start and stop at once leave the uplink right', async () => {
   assert.equal((await run('bridge', ['vlan', 'del', 'dev', 'up0', 'vid', '22'])).code, 0);
   await guests[2]?.destroy();
   assert.deepEqual(await vlansOf('up0'), []);
-});
+}, { usually: 11 });
