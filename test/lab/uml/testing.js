@@ -1,14 +1,14 @@
 // How a test file announces its tests; run-tests.js runs them one after the other.
 
-/** Whether the run takes every input of every test, as `npm run test:long` does. */
+/** Whether the run takes every test with every input, as `npm test` does where the machine is not slow. */
 export const isWhole = process.env['GUESTWIRE_WHOLE'] === '1';
 
 /**
  * @typedef {object} Options
  * @property {(libvirt: number) => boolean} [when] the libvirts it is about; all unless given
- * @property {number} [usually] of a test that is guestwire's own affair under each libvirt: the one that `npm test`
- *   runs it under
- * @property {boolean} [isLong] `npm test` has no time for it
+ * @property {number} [usually] of a test that is guestwire's own affair under each libvirt: the one under which a slow
+ *   machine runs it
+ * @property {boolean} [isLong] a slow machine has no time for it
  * @property {number} [timeout] milliseconds, 120000 unless given
  */
 
