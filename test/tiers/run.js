@@ -86,7 +86,7 @@ function jest(tier, files, { through = [], args = ['--maxWorkers=100%'], env = {
 /** How many times slower than the machine of the budgets one may be for which `npm test` has time for the whole lab. */
 const WHOLE_LAB = 2;
 
-/** Of a slow machine the whole lab would take hours: User-Mode Linux starts its processes by thousands of traps. */
+/** The whole lab takes hours on a slow machine: User-Mode Linux starts a process by thousands of traps. */
 async function lab() {
   if (!isRoot && process.env['CI'] !== 'true') {
     console.log('skipped: the tests of test/lab/uml, because only root can run them');

@@ -96,7 +96,7 @@ test('two guests share a bridge made at their start, the neighbour on its VLAN r
   await b.destroy();
   await check('at the end the host is as it was', async () => { assert.deepEqual(await links(), before); });
   end();
-}, { timeout: 400_000 });
+}, { usually: 11, timeout: 400_000 });
 
 test('an existing bridge is used and stays; an existing sub-interface outside it is refused', async () => {
   await addParent();
@@ -169,7 +169,7 @@ test('a guest on a libvirt network, a pattern, and a parent with a long name', a
   assert.match(stderr, /br99/);
   assert.doesNotMatch(stderr, /guestwire: /);
   assert.deepEqual(journal(), []);
-});
+}, { usually: 9 });
 
 test('a network that leads to another bridge, a VLAN that is not that of the bridge, and a start that fails later leave nothing', async () => {
   await addParent();
