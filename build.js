@@ -1,6 +1,6 @@
 // Builds dist/: the library with its types (tsc), the hook as one file that needs no node_modules (esbuild).
 import { execFileSync } from 'node:child_process';
-import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -28,6 +28,9 @@ const shared = {
 // CommonJS starts 5-10 ms sooner than ESM, and the hook is in the path of every guest start. Not minified: an
 // operator may have to read it.
 await build({ ...shared, entryPoints: ['hooks/hook.ts', 'hooks/hook-cached.ts'], outdir: made, outExtension: { '.js': '.cjs' }, format: 'cjs' });
+// Notes for bundlers, which tell neither Node nor an operator anything.
+const hook = join(made, 'hook.cjs');
+writeFileSync(hook, readFileSync(hook, 'utf8').replaceAll('/* @__PURE__ */ ', ''));
 // ESM, because it waits at its top level; what it bundles of CommonJS asks for node's own modules by require.
 const esm = {
   ...shared, format: /** @type {const} */ ('esm'), banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },

@@ -166,7 +166,7 @@ export interface AttachmentKind<A extends Attached, P extends A & { readonly lin
   /** Returns the protocol and the table of its routes. */
   readonly routing?: (one: A) => { readonly protocol: number; readonly table: string };
   /** Returns the links on which the host answers for its addresses. */
-  readonly proxies?: (one: A) => readonly { readonly dev: string; readonly address: string }[];
+  readonly proxies?: (one: A) => readonly { readonly dev: string; readonly address: Address }[];
   readonly guard?: (one: A) => Guard;
   /** Absent: the network behind its bridge configures the guest. */
   readonly guestEnd?: (one: A) => GuestEnd;

@@ -1,6 +1,6 @@
 /** Questions to attachments of any kind, answered by their kinds. */
 import type { Observation } from '../kernel/observation.js';
-import type { Prefix } from '../values/address.js';
+import type { Address, Prefix } from '../values/address.js';
 import type { Dependence, Foreseen, Guard, GuestEnd, Placing, Shown } from './attached.js';
 import { type Attachment, kindOf, type Placed, type Wired } from './kinds.js';
 
@@ -65,7 +65,7 @@ export function hasOwnTable(one: Any): boolean {
 }
 
 /** Returns where the host answers ARP and NDP for it. */
-export function proxiesOf(attachments: readonly Any[]): readonly { readonly dev: string; readonly address: string }[] {
+export function proxiesOf(attachments: readonly Any[]): readonly { readonly dev: string; readonly address: Address }[] {
   return attachments.flatMap((one) => kindOf(one).proxies?.(one) ?? []);
 }
 

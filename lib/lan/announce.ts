@@ -49,7 +49,7 @@ export function announcementWords(announcement: Announcement): string[] {
 }
 
 function wordsOf(guest: string, { dev, addresses }: Presence): string {
-  return `guest ${quote(guest)}: announced ${addresses.join(', ')} on ${quote(dev)}`;
+  return `guest ${quote(guest)}: announced ${addresses.map(({ text }) => text).join(', ')} on ${quote(dev)}`;
 }
 
 function toldBy({ plan, fresh }: Announcement): readonly Presence[] {
@@ -58,7 +58,7 @@ function toldBy({ plan, fresh }: Announcement): readonly Presence[] {
     (before === undefined && after !== undefined ? [`${after.dev} ${needOf(after) ?? ''}`] : [])));
   return plan.presence
     .map(({ addresses, ...where }) => ({
-      ...where, addresses: addresses.filter((address) => added.has(`${where.dev} ${address}`)),
+      ...where, addresses: addresses.filter(({ text }) => added.has(`${where.dev} ${text}`)),
     }))
     .filter(({ addresses }) => addresses.length > 0);
 }

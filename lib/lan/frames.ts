@@ -2,12 +2,14 @@
  * Ethernet frames that announce or query a guest's address on a LAN, as bytes: ARP (RFC 826, RFC 5227) and neighbour
  * discovery (RFC 4861). Pure. The host's own stack sends none of them for an address that is not the host's.
  */
-import { isIP } from 'node:net';
 import type { Speaker } from '../attachments/presence.js';
-import { parseAddress } from '../values/address.js';
+import { Address, parseAddress } from '../values/address.js';
 
 const BROADCAST = 'ff:ff:ff:ff:ff:ff';
 const NO_MAC = '00:00:00:00:00:00';
+const NO_ADDRESS = new Address('inet', '0.0.0.0');
+const ALL_NODES = new Address('inet6', 'ff02::1');
+const SOLICITED = new Address('inet6', 'ff02::1:ff00:0');
 const ETHERTYPE = { arp: 0x0806, ipv6: 0x86dd };
 const ARP = { request: 1, reply: 2 };
 const ICMPV6 = 58;
@@ -23,8 +25,8 @@ const TARGET_LINK_LAYER_ADDRESS = 2;
  * Returns the frames after which neighbours that knew `address` elsewhere send to the speaker: gratuitous ARP as
  * request and as reply, because some systems believe only one of them, or an unsolicited neighbour advertisement.
  */
-export function announcementFrames({ mac, linkLocal }: Speaker, address: string): Uint8Array[] {
-  if (isIP(address) === 4) {
+export function announcementFrames({ mac, linkLocal }: Speaker, address: Address): Uint8Array[] {
+  if (address.family === 'inet') {
     return [
       arp({ operation: ARP.request, mac, sender: address, target: address }),
       arp({ operation: ARP.reply, mac, sender: address, target: address }),
@@ -34,7 +36,7 @@ export function announcementFrames({ mac, linkLocal }: Speaker, address: string)
     Buffer.from([OVERRIDE, 0, 0, 0]), bytesOf(address), Buffer.from([TARGET_LINK_LAYER_ADDRESS, 1]), macBytes(mac),
   ]);
   // Without a link-local address the guest's own is the one that neighbours can believe.
-  return [discovery({ type: ADVERTISEMENT, mac, from: bytesOf(linkLocal ?? address), to: bytesOf('ff02::1') }, body)];
+  return [discovery({ type: ADVERTISEMENT, mac, from: bytesOf(linkLocal ?? address), to: bytesOf(ALL_NODES) }, body)];
 }
 
 /**
@@ -42,23 +44,23 @@ export function announcementFrames({ mac, linkLocal }: Speaker, address: string)
  * as of duplicate address detection, so that no neighbour learns anything that is not so. Without an `asker` it is an
  * ARP probe, which Linux answers for its own addresses only, not for those it is a proxy of (arp_process(), 6.18).
  */
-export function probeFrame(mac: string, address: string, asker?: string): Uint8Array {
-  if (isIP(address) === 4) return arp({ operation: ARP.request, mac, sender: asker ?? '0.0.0.0', target: address });
+export function probeFrame(mac: string, address: Address, asker: Address = NO_ADDRESS): Uint8Array {
+  if (address.family === 'inet') return arp({ operation: ARP.request, mac, sender: asker, target: address });
   const target = bytesOf(address);
-  const group = Buffer.concat([bytesOf('ff02::1:ff00:0').subarray(0, 13), target.subarray(13)]);
+  const group = Buffer.concat([bytesOf(SOLICITED).subarray(0, 13), target.subarray(13)]);
   return discovery(
     { type: SOLICITATION, mac, from: Buffer.alloc(16), to: group }, Buffer.concat([Buffer.alloc(4), target]),
   );
 }
 
 /** Returns the address that a frame claims, and its MAC; undefined for a frame that claims no address. */
-export function claimIn(frame: Uint8Array): { readonly address: string; readonly mac: string } | undefined {
+export function claimIn(frame: Uint8Array): { readonly address: Address; readonly mac: string } | undefined {
   const bytes = Buffer.from(frame);
   if (bytes.length < 14) return undefined;
   const ethertype = bytes.readUInt16BE(12);
   if (ethertype === ETHERTYPE.arp && bytes.length >= 42 && bytes.readUInt16BE(14) === 1) {
-    const address = [...bytes.subarray(28, 32)].join('.');
-    return address === '0.0.0.0' ? undefined : { address, mac: macText(bytes.subarray(22, 28)) };
+    const address = new Address('inet', [...bytes.subarray(28, 32)].join('.'));
+    return address.text === NO_ADDRESS.text ? undefined : { address, mac: macText(bytes.subarray(22, 28)) };
   }
   const isAdvertisement = ethertype === ETHERTYPE.ipv6 &&
     bytes.length >= 78 &&
@@ -66,15 +68,15 @@ export function claimIn(frame: Uint8Array): { readonly address: string; readonly
     bytes[21] === HOP_LIMIT &&
     bytes[54] === ADVERTISEMENT;
   return isAdvertisement
-    ? { address: addressText(bytes.subarray(62, 78)), mac: macText(bytes.subarray(6, 12)) }
+    ? { address: addressIn(bytes.subarray(62, 78)), mac: macText(bytes.subarray(6, 12)) }
     : undefined;
 }
 
 function arp({ operation, mac, sender, target }: {
   operation: number;
   mac: string;
-  sender: string;
-  target: string;
+  sender: Address;
+  target: Address;
 }): Buffer {
   // Ethernet and IPv4: hardware type 1, protocol type 0x0800, addresses of 6 and 4 bytes.
   const header = Buffer.from([0, 1, 0x08, 0, 6, 4, 0, operation]);
@@ -114,9 +116,9 @@ function checksum(bytes: Buffer): number {
   return ~sum & 0xffff;
 }
 
-function bytesOf(address: string): Buffer {
-  if (isIP(address) === 4) return Buffer.from(address.split('.').map(Number));
-  const [head = '', tail] = address.split('::');
+function bytesOf({ family, text: whole }: Address): Buffer {
+  if (family === 'inet') return Buffer.from(whole.split('.').map(Number));
+  const [head = '', tail] = whole.split('::');
   const words = (text: string): number[] => (text === '' ? [] : text.split(':').map((word) => parseInt(word, 16)));
   const before = words(head);
   const after = words(tail ?? '');
@@ -124,8 +126,8 @@ function bytesOf(address: string): Buffer {
   return Buffer.from(all.flatMap((word) => [word >>> 8, word & 0xff]));
 }
 
-function addressText(bytes: Buffer): string {
-  return parseAddress(Array.from({ length: 8 }, (_, at) => bytes.readUInt16BE(2 * at).toString(16)).join(':')).text;
+function addressIn(bytes: Buffer): Address {
+  return parseAddress(Array.from({ length: 8 }, (_, at) => bytes.readUInt16BE(2 * at).toString(16)).join(':'));
 }
 
 function macBytes(mac: string): Buffer {

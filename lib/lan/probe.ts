@@ -12,6 +12,7 @@ import { EMPTY_SCOPE, type LinkFacts } from '../kernel/observation.js';
 import type { Exec } from '../system/exec.js';
 import type { Log } from '../system/log.js';
 import { exchange, type Frame } from '../system/raw-socket.js';
+import type { Address } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import { claimIn, probeFrame } from './frames.js';
 
@@ -50,10 +51,10 @@ export async function probeNeighbours(
   const own = new Set([...usable.values()].map(({ mac }) => mac));
   for (const { dev, bytes } of heard) {
     const claim = claimIn(bytes);
-    const holder = claim &&
-      attachments.find((one) => proxiesOf([one]).some((proxy) => proxy.dev === dev && proxy.address === claim.address));
+    const holder = claim && attachments.find((one) =>
+      proxiesOf([one]).some(({ dev: asked, address }) => asked === dev && address.text === claim.address.text));
     if (claim === undefined || holder === undefined || own.has(claim.mac)) continue;
-    throw new ConflictError(`${nicLabel(guest, { index: holder.nic, mac: holder.mac })}: ${quote(claim.address)} is in use on ${quote(dev)} by MAC ${quote(claim.mac)}: give the guest another address, or remove it there`);
+    throw new ConflictError(`${nicLabel(guest, { index: holder.nic, mac: holder.mac })}: ${quote(claim.address.text)} is in use on ${quote(dev)} by MAC ${quote(claim.mac)}: give the guest another address, or remove it there`);
   }
 }
 
@@ -70,12 +71,12 @@ function framesFor(attachments: readonly Attachment[], usable: Usable): Frame[] 
  * The host's address on the link, best one in the network of the address that is asked for: any other may get no
  * answer.
  */
-function askerOf({ addresses }: LinkFacts, asked: string): string | undefined {
+function askerOf({ addresses }: LinkFacts, asked: Address): Address | undefined {
   const own = addresses.filter(({ address }) => address.family === 'inet');
-  const network = (address: string, length: number): number =>
-    Math.floor(address.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0) / 2 ** (32 - length));
-  const near = own.find(({ address, length }) => network(address.text, length) === network(asked, length));
-  return (near ?? own[0])?.address.text;
+  const network = ({ text }: Address, length: number): number =>
+    Math.floor(text.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0) / 2 ** (32 - length));
+  const near = own.find(({ address, length }) => network(address, length) === network(asked, length));
+  return (near ?? own[0])?.address;
 }
 
 async function ask(exec: Exec, guest: string, frames: readonly Frame[]): ReturnType<typeof exchange> {

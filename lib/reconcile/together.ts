@@ -29,9 +29,9 @@ export function canGoTogether(host: Records & Pick<Host, 'isQuarantined'>, wante
 export function partOf(
   { operations, presence }: Plan, attachments: readonly Attachment[],
 ): Pick<Plan, 'operations' | 'presence'> {
-  const own = new Set(proxiesOf(attachments).map(({ address }) => address));
+  const own = new Set(proxiesOf(attachments).map(({ address }) => address.text));
   const part = presence.map((where) => ({
-    ...where, addresses: where.addresses.filter((address) => own.has(address)),
+    ...where, addresses: where.addresses.filter(({ text }) => own.has(text)),
   }));
   return { operations, presence: part.filter(({ addresses }) => addresses.length > 0) };
 }

@@ -8,6 +8,7 @@ import { probeNeighbours } from '../../lib/lan/probe.js';
 import type { Plan } from '../../lib/reconcile/plan.js';
 import type { Exec, ExecRequest, ExecResult } from '../../lib/system/exec.js';
 import { exchange } from '../../lib/system/raw-socket.js';
+import { parseAddress } from '../../lib/values/address.js';
 import { attachmentOf } from '../fakes/attachments.js';
 import { type FakeHost, fakeKernel } from '../fakes/kernel.js';
 import { POLICY } from '../fakes/policies.js';
@@ -43,13 +44,13 @@ describe('announcing', () => {
   const presence = [
     {
       dev: 'eno1',
-      speaker: { mac: '02:00:00:00:00:01', linkLocal: 'fe80::1' },
-      addresses: ['192.0.2.10', '2001:db8::a'],
+      speaker: { mac: '02:00:00:00:00:01', linkLocal: parseAddress('fe80::1') },
+      addresses: ['192.0.2.10', '2001:db8::a'].map(parseAddress),
     },
     {
       dev: 'eno2',
       speaker: { mac: '02:00:00:00:00:02', linkLocal: undefined },
-      addresses: ['192.0.2.10', '2001:db8::a'],
+      addresses: ['192.0.2.10', '2001:db8::a'].map(parseAddress),
     },
   ];
   const added: Plan['operations'] = [{
@@ -97,7 +98,7 @@ describe('asking neighbours', () => {
   const probe = (result: ExecResult, { host = HOST, link = LINK } = {}): Promise<void> =>
     probeNeighbours({ exec: answering(result), kernel: fakeKernel(host), log }, 'web1', [link]);
   const heard = (dev: string, mac: string, address: string): ExecResult => ({
-    ...GOOD, stdout: announcementFrames({ mac, linkLocal: undefined }, address).map((bytes) => `${dev} ${Buffer.from(bytes).toString('hex')}\n`).join(''),
+    ...GOOD, stdout: announcementFrames({ mac, linkLocal: undefined }, parseAddress(address)).map((bytes) => `${dev} ${Buffer.from(bytes).toString('hex')}\n`).join(''),
   });
 
   test('is one run of less than a second for all addresses and links, from the address nearest to the one asked for', async () => {

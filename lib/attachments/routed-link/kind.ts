@@ -50,7 +50,7 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   claims: linkClaims,
   holdsAny: linkHoldsAny,
   routing: ({ protocol, table }) => ({ protocol, table }),
-  proxies: (one) => proxyLinksOf(one).flatMap((dev) => one.addresses.map(({ text: address }) => ({ dev, address }))),
+  proxies: (one) => proxyLinksOf(one).flatMap((dev) => one.addresses.map((address) => ({ dev, address }))),
   guard: (one) => ({
     how: 'link', own: linkClaims(one), gateways: one.gateways, tagged: 'never', policy: one.policy, isolated: false,
     segments: [], bridge: undefined,

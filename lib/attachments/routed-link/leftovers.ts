@@ -33,7 +33,7 @@ export function leftRules({ rules }: WholeHost, { held, protocols }: Kept): NetO
 }
 
 export function leftProxies({ proxies }: WholeHost, { held, protocols }: Kept): NetObject[] {
-  const wanted = new Set(proxiesOf(held).map(({ dev, address }) => `${dev} ${address}`));
+  const wanted = new Set(proxiesOf(held).map(({ dev, address }) => `${dev} ${address.text}`));
   return proxies.filter(({ protocol, dev, address }) => protocols.includes(Number(protocol)) &&
     !wanted.has(`${dev} ${address.text}`))
     .map(({ dev, address, protocol }): NetObject => ({

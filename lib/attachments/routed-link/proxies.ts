@@ -164,8 +164,8 @@ function wordsOf({ address, protocol }: ProxyEntry): string {
 function presenceOn(facts: LinkFacts | undefined, addresses: readonly Address[]): Presence[] {
   if (facts?.mac === undefined || addresses.length === 0) return [];
   const linkLocal = facts.addresses.find(({ address }) => address.family === 'inet6' && isLinkLocal(address));
-  const speaker = { mac: facts.mac, linkLocal: linkLocal?.address.text };
-  return [{ dev: facts.ifname, speaker, addresses: addresses.map(({ text }) => text) }];
+  const speaker = { mac: facts.mac, linkLocal: linkLocal?.address };
+  return [{ dev: facts.ifname, speaker, addresses }];
 }
 
 interface Need {
