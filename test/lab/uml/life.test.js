@@ -94,7 +94,7 @@ test('kill -9 of QEMU', async () => {
   assert.deepEqual(await vlansOf('up0'), ['10']);
   await b.destroy();
   assert.deepEqual(await vlansOf('up0'), []);
-}, { usually: 11 });
+}, { isLong: true });
 
 test('a start that fails after the hook leaves nothing', async () => {
   await addHost();
