@@ -41,13 +41,13 @@ export interface ConfigReading {
 
 /** Returns the reading of the file at `path`, which is still to come. */
 export function configReading(path: string): ConfigReading {
-  const file = once(() => readText(path));
-  const config = once(() => configIn(path, file()));
+  const file = remembered(() => readText(path));
+  const config = remembered(() => configIn(path, file()));
   return { read: config, text: () => file()?.text ?? '' };
 }
 
 /** Returns `act` with one result: what it returned or threw the first time. */
-function once<T>(act: () => T): () => T {
+function remembered<T>(act: () => T): () => T {
   let result: (() => T) | undefined;
   return () => {
     if (result !== undefined) return result();

@@ -44,7 +44,8 @@ async function main(wanted) {
     console.log(`\n== ${name}`);
     const before = slowness();
     const [began, cpu] = [performance.now(), childrenCpu()];
-    const passed = await runTier(name, { files: files.get(name) ?? [], alone: wanted.length === 1 });
+    const alone = wanted.length === 1;
+    const passed = await runTier(name, { files: files.get(name) ?? [], alone, times: before });
     const took = { seconds: (performance.now() - began) / 1000, cpu: childrenCpu() - cpu };
     outcomes.push({ name, passed, ...took, slowness: Math.max(before, slowness()) });
   }
@@ -55,10 +56,11 @@ async function main(wanted) {
 
 /**
  * @param {string} name
- * @param {{files: string[], alone: boolean}} options alone: no other tier runs
+ * @param {{files: string[], alone: boolean, times: number}} options alone: no other tier runs; times: how many times
+ *   slower this machine is
  * @returns {Promise<boolean>}
  */
-async function runTier(name, { files, alone }) {
+async function runTier(name, { files, alone, times }) {
   switch (name) {
     case 'fast': {
       // Lint is one process, and jest's workers wait now and then: together they use two CPUs well.
@@ -66,7 +68,7 @@ async function runTier(name, { files, alone }) {
       const tests = jest(name, files, { through: isRoot ? POWERLESS : [] });
       return (await Promise.all([lint, tests])).every(Boolean);
     }
-    case 'lab': return lab();
+    case 'lab': return lab(times);
     case 'long': return measureLong(top, (env) => jest(name, files, { args: ['--runInBand'], env }));
     // Much of their time these wait, for guests to boot and for timers.
     default: return jest(name, files, { args: [`--maxWorkers=${2 * availableParallelism()}`] });
@@ -86,13 +88,17 @@ function jest(tier, files, { through = [], args = ['--maxWorkers=100%'], env = {
 /** How many times slower than the machine of the budgets one may be for which `npm test` has time for the whole lab. */
 const WHOLE_LAB = 2;
 
-/** The whole lab takes hours on a slow machine: User-Mode Linux starts a process by thousands of traps. */
-async function lab() {
+/**
+ * The whole lab takes hours on a slow machine: User-Mode Linux starts a process by thousands of traps.
+ *
+ * @param {number} times how many times slower this machine is
+ */
+async function lab(times) {
   if (!isRoot && process.env['CI'] !== 'true') {
     console.log('skipped: the tests of test/lab/uml, because only root can run them');
     return true;
   }
-  const isWhole = slowness() < WHOLE_LAB;
+  const isWhole = times < WHOLE_LAB;
   if (!isWhole) console.log("this machine is slow: one test of each promise runs here, and all of them by 'test/lab/run-lab --whole'");
   return run(['test/lab/run-lab', ...(isWhole ? ['--whole'] : [])]);
 }
