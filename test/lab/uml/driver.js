@@ -23,7 +23,7 @@ const DEADLINE = Number(process.env['GUESTWIRE_LAB_MINUTES'] ?? 60);
 /** Kernels that the tests of one libvirt are in. */
 const PARTS = 2;
 /** Milliseconds from the end of the tests to the end of the kernel. */
-const POWER_OFF = 60_000;
+const POWER_OFF = 5_000;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -91,21 +91,18 @@ function kernelsFor(inUml, inTcg) {
 
 /** @param {string} version @param {string[]} files @returns {Kernel} */
 function uml(version, files) {
-  const [tree, image] = [treeOf(version), script('arm-image')];
+  const [tree, library] = [treeOf(version), script('tree', 'trixie')];
+  const [kernel, image] = [script('kernel'), script('arm-image')];
   /** @type {Kernel['prepare']} */
-  const prepare = (out, words, cpu) => {
-    writeFileSync(join(out, 'job'), jobText({ tree, top, image, capabilities: capabilitiesOf(tree), ...words }));
+  const prepare = (out, job, cpu) => {
+    writeFileSync(join(out, 'job'), jobText({ tree, top, image, capabilities: capabilitiesOf(tree), ...job }));
     buildSync({
       entryPoints: [join(here, 'attack-tables.ts')], outfile: join(out, 'attack-tables.mjs'),
       bundle: true, platform: 'node', format: 'esm', logLevel: 'warning',
     });
-    const linux = [
-      'linux.uml', 'mem=3G', 'root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro',
-      `init=${join(here, 'uml-init')}`, `OUT=${out}`, 'con=null', 'con0=fd:0,fd:1', 'quiet',
-    ];
-    const preload = script('xstate');
+    const words = [`init=${join(here, 'uml-init')}`, `OUT=${out}`, `KERNEL=${kernel}`];
     // Pinned: on two CPUs the kernel takes five times as long.
-    return ['taskset', '-c', String(cpu), ...(preload === '' ? [] : ['env', `LD_PRELOAD=${preload}`]), ...linux];
+    return ['taskset', '-c', String(cpu), join(here, 'uml-boot'), kernel, library, ...words];
   };
   return { name: `libvirt ${version}`, files, prepare };
 }
