@@ -2,7 +2,8 @@
  * The rules that every frame of a NIC meets at its link's ingress: they drop what a guest cannot send. A bridge port
  * (nftables family bridge) and a routed link (netdev) have the same rules. `meta protocol` and not `ether type` is
  * written before every inner header: it sees through a VLAN tag, where the other reads the tag (nft_payload.c,
- * nft_meta.c).
+ * nft_meta.c). In family bridge it sees through two tags and PPPoE, too, in Linux 7.2 and not in 6.1: so what is under
+ * the outer tag is `vlan type`.
  */
 import type { AttachedLink, Guard } from '../attachments/attached.js';
 import { NO_TRUST } from '../intent/policy.js';
@@ -21,11 +22,17 @@ export interface SpoofRules {
 
 /** Returns the rules for what comes in on a port of a bridge. */
 export function portRules({ mac, trust = NO_TRUST }: AttachedLink, { own, tagged }: Guard): SpoofRules {
-  return rulesFor({
+  const rules = rulesFor({
     mac, trust, own: byFamily(own), counted: undefined, tagged,
     protocols: own.length === 0 ? undefined : ['ip', 'ip6', 'arp', RARP, ...(trust.stp ? ['0x0004'] : [])],
     linkLocal: [mac === undefined ? LINK_LOCAL : linkLocalOf(mac).prefix],
   });
+  return own.length === 0 ? rules : { ...rules, frame: [...rules.frame, ...pppoeRules(tagged)] };
+}
+
+/** `meta protocol` of a PPPoE session is that of the packet in it (Linux 7.2), and would pass. */
+function pppoeRules(tagged: Sender['tagged']): FilterRule[] {
+  return ['ether', ...(tagged === 'never' ? [] : ['vlan'])].map((tag) => dropped(`${tag} type 0x8864`, 'protocol'));
 }
 
 /** Returns the rules for what comes in on a routed link; `counted` is the set of the link-local addresses it uses. */
@@ -110,7 +117,7 @@ function tagRules({ tagged, trust }: Sender): FilterRule[] {
     dropped('ether type @stacked', '802.1ad tag'),
     ...(tagged === 'never' ? [dropped('ether type 8021q vlan id != 0', 'tagged')] : []),
     ...(trust.vid0 ? [] : [dropped('ether type 8021q vlan id 0', 'priority tag')]),
-    dropped('meta protocol @tags', 'tag under a tag'),
+    dropped('vlan type @tags', 'tag under a tag'),
   ];
 }
 

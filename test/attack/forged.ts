@@ -163,7 +163,8 @@ function sourceRows(scene: Scene): Rows {
  * Protocols of switches: what a BPDU guard upstream would shut the host's port for, and what moves MACs in a bridge
  * unseen.
  */
-function linkRows({ guest }: Scene): Rows {
+function linkRows(scene: Scene): Rows {
+  const { guest, victim } = scene;
   const to = (group: string): { mac: string; to: string } => ({ mac: guest.mac, to: group });
   const reserved = Array.from({ length: 16 }, (_, last) => `01:80:c2:00:00:0${last.toString(16)}`);
   const bpdu = Buffer.alloc(35);
@@ -175,8 +176,19 @@ function linkRows({ guest }: Scene): Rows {
     ...Object.fromEntries(
       reserved.map((group) => [`LLDP to ${group}`, [ethernet(to(group), TYPE.lldp, Buffer.alloc(46))]]),
     ),
+    ...(scene.topology === 'bridge' ? {
+      'an own address in PPPoE': (['a4', 'a6'] as const).map((family) => pppoe(pathTo(scene, victim, family))),
+    } : {}),
     'a BPDU to every reserved group': reserved.slice(2).map((group) => llc(to(group), 0x42, bpdu)),
   };
+}
+
+/** A packet of UDP in a PPPoE session (RFC 2516). */
+function pppoe(path: Path): Buffer {
+  const packet = ip(path, udp(path, [4000, 4000])).subarray(14);
+  const header = Buffer.from([0x11, 0, 0, 2, 0, 0, 0, path.src.includes(':') ? 0x57 : 0x21]);
+  header.writeUInt16BE(packet.length + 2, 4);
+  return ethernet(path, TYPE.pppoe, Buffer.concat([header, packet]));
 }
 
 function dhcp4Rows(scene: Scene): Row[] {

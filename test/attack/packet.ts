@@ -5,7 +5,9 @@
 import { isIP } from 'node:net';
 
 export const ANY_MAC = 'ff:ff:ff:ff:ff:ff';
-export const TYPE = { ipv4: 0x0800, arp: 0x0806, rarp: 0x8035, ipv6: 0x86dd, lldp: 0x88cc, q: 0x8100, ad: 0x88a8 };
+export const TYPE = {
+  ipv4: 0x0800, arp: 0x0806, rarp: 0x8035, ipv6: 0x86dd, pppoe: 0x8864, lldp: 0x88cc, q: 0x8100, ad: 0x88a8,
+};
 export const PROTO = {
   hopByHop: 0, icmp: 1, igmp: 2, tcp: 6, udp: 17, routing: 43, fragment: 44, auth: 51, icmpv6: 58, none: 59,
   destination: 60, mobility: 135, experiment: 253,
