@@ -33,8 +33,8 @@ const link = (number: number, address = `192.0.2.${number}`): RoutedLink => atta
   link: `tap${number}`, addresses: [address, `2001:db8::${number}`], routes: [],
   gateways: ['169.254.0.1', 'fe80::1'], table: 'main', protocol: 117, policy: POLICY, proxy: ['eno1'],
 });
-const wishOf = (number: number, ...attachments: Attachment[]): Wanted => ({ guest: guestOf(number), attachments });
-const ALL = numbers.map((number) => wishOf(number, port(number), link(number)));
+const requestOf = (number: number, ...attachments: Attachment[]): Wanted => ({ guest: guestOf(number), attachments });
+const ALL = numbers.map((number) => requestOf(number, port(number), link(number)));
 
 const HOST: FakeHost = {
   links: {
@@ -95,7 +95,7 @@ const entries = ({ host: { journal } }: Place): unknown[] => [
 describe('guests that are wired together', () => {
   test('have what they have when each is wired alone, and so has the journal', async () => {
     const [alone, together] = [place(), place()];
-    for (const wish of ALL) await one(alone, wish);
+    for (const request of ALL) await one(alone, request);
     await wireTogether(together.host, ALL);
     expect(together.kernel.print()).toBe(alone.kernel.print());
     expect(entries(together)).toEqual(entries(alone));
@@ -108,13 +108,14 @@ describe('guests that are wired together', () => {
   test('may be wired already, in part, or otherwise: each keeps its time and its original', async () => {
     const [alone, together] = [place(), place()];
     const next = [
-      wishOf(0, port(0, 30), link(0)), wishOf(1, link(1, '192.0.2.77')), wishOf(2, port(2), link(2)),
-      wishOf(3, port(3)),
+      requestOf(0, port(0, 30), link(0)), requestOf(1, link(1, '192.0.2.77')), requestOf(2, port(2), link(2)),
+      requestOf(3, port(3)),
     ];
     for (const each of [alone, together])
-      for (const wish of [ALL[0], ALL[1], wishOf(3, port(3))]) if (wish !== undefined) await one(each, wish);
+      for (const request of [ALL[0], ALL[1], requestOf(3, port(3))])
+        if (request !== undefined) await one(each, request);
     const since = together.host.journal.read(guestOf(0).uuid)?.since;
-    for (const wish of next) await one(alone, wish);
+    for (const request of next) await one(alone, request);
     await wireTogether(together.host, next);
     expect(together.kernel.print()).toBe(alone.kernel.print());
     expect(entries(together)).toEqual(entries(alone));
@@ -123,14 +124,14 @@ describe('guests that are wired together', () => {
 
   test('leave nothing done when a line fails, whichever it is', async () => {
     const probe = place();
-    await one(probe, wishOf(1, port(1)));
+    await one(probe, requestOf(1, port(1)));
     const count = probe.kernel.done.length;
     await wireTogether(probe.host, ALL);
     const lines = probe.kernel.done.length - count;
     expect(lines).toBeGreaterThan(20);
     for (let line = 1; line <= lines; line += 1) {
       const each = place();
-      await one(each, wishOf(1, port(1)));
+      await one(each, requestOf(1, port(1)));
       const [kernel, journal] = [each.kernel.print(), entries(each)];
       each.kernel.failAt = each.kernel.done.length + line;
       await expect(wireTogether(each.host, ALL)).rejects.toThrow();
@@ -151,16 +152,16 @@ describe('guests that are wired together', () => {
 
   test('are each told what no change mends, if it concerns them', async () => {
     const { host, log } = place();
-    const wishes = [
-      wishOf(0, port(0), { ...link(0), proxy: ['eno9'] }),
-      wishOf(1, { ...port(1), uplinks: ['eno9'] }),
-      wishOf(2, { ...link(2), proxy: ['eno8'] }),
+    const requests = [
+      requestOf(0, port(0), { ...link(0), proxy: ['eno9'] }),
+      requestOf(1, { ...port(1), uplinks: ['eno9'] }),
+      requestOf(2, { ...link(2), proxy: ['eno8'] }),
     ];
     const told: [about: string | undefined, line: string][] = [];
     const warn: typeof host.warn = (line, about) => {
       told.push([about && `${about.guest.name} ${about.nics.map(({ nic, link: tap }) => `${nic} ${tap ?? ''}`).join()}`, line]);
     };
-    await wireTogether({ ...host, warn }, wishes);
+    await wireTogether({ ...host, warn }, requests);
     expect(told).toEqual([
       ['web0 1 tap0', "guest 'web0': proxy link 'eno9' of the host config does not exist: no neighbour on it finds the guest"],
       ['web1 0 vnet1', "guest 'web1': uplink 'eno9' of the host config is not a port of its bridge: the guest's VLANs do not leave this host through it"],
@@ -180,7 +181,7 @@ describe('guests that are wired together', () => {
   test('refuse together what one of them may not have', async () => {
     const { host, kernel } = place();
     const before = kernel.print();
-    await expect(wireTogether(host, [wishOf(0, link(0)), wishOf(1, link(1, '203.0.113.2'))]))
+    await expect(wireTogether(host, [requestOf(0, link(0)), requestOf(1, link(1, '203.0.113.2'))]))
       .rejects.toThrow(ConflictError);
     expect(kernel.print()).toBe(before);
   });
@@ -190,15 +191,15 @@ describe('guests cannot go together', () => {
   test('when they claim the same, are in quarantine, come by migration, or have links that guestwire made', async () => {
     const { host, quarantined } = place();
     expect(canGoTogether(host, ALL)).toBe(true);
-    expect(canGoTogether(host, [wishOf(0, link(0)), wishOf(1, link(1, '192.0.2.0'))])).toBe(false);
-    expect(canGoTogether(host, [wishOf(0, port(0)), wishOf(1, port(0))])).toBe(false);
+    expect(canGoTogether(host, [requestOf(0, link(0)), requestOf(1, link(1, '192.0.2.0'))])).toBe(false);
+    expect(canGoTogether(host, [requestOf(0, port(0)), requestOf(1, port(0))])).toBe(false);
     const made = {
       ...link(1), made: { kind: 'tap', dev: 'tap1', multiQueue: false, owner: undefined },
     } as unknown as RoutedLink;
-    expect(canGoTogether(host, [wishOf(0, link(0)), wishOf(1, made)])).toBe(false);
-    await wire(host, { ...wishOf(2, link(2)), fresh: false, incoming: true });
-    expect(canGoTogether(host, [wishOf(0, link(0)), wishOf(2, link(2))])).toBe(false);
+    expect(canGoTogether(host, [requestOf(0, link(0)), requestOf(1, made)])).toBe(false);
+    await wire(host, { ...requestOf(2, link(2)), fresh: false, incoming: true });
+    expect(canGoTogether(host, [requestOf(0, link(0)), requestOf(2, link(2))])).toBe(false);
     quarantined.add(guestOf(3).uuid);
-    expect(canGoTogether(host, [wishOf(0, link(0)), wishOf(3, link(3))])).toBe(false);
+    expect(canGoTogether(host, [requestOf(0, link(0)), requestOf(3, link(3))])).toBe(false);
   });
 });
