@@ -15,6 +15,7 @@ import { type InstallRecord, readRecord, recordFile } from '../install/record.js
 import { type Consent, daemonKey, reloadDaemons } from '../install/reload.js';
 import { assertHost, type Build, readBuild } from '../install/requirements.js';
 import { reloadUnits, unitFiles } from '../install/units.js';
+import { installedVersion } from '../libvirt/this-host.js';
 import { acquireLock } from '../system/lock.js';
 import { now } from '../system/process.js';
 import { quote } from '../values/quote.js';
@@ -169,11 +170,11 @@ function recordFor(place: InstallPlace, extra: DropIns): InstallRecord {
 
 /** libvirt before 6.5.0 would never run the launcher there, and guests would start without their network. */
 async function assertRunsBeside(io: Io): Promise<void> {
-  const { exitCode, stdout } = await io.exec({ tool: 'virsh', args: ['--version'] });
-  const [major = 0, minor = 0] = stdout.trim().split('.').map(Number);
-  if (exitCode !== 0) io.warn(`libvirt runs scripts in ${quote(BESIDE_DIR)} since 6.5, and without virsh the version of libvirt is unknown`);
+  const version = await installedVersion(io.exec);
+  const [major = 0, minor = 0] = version?.split('.').map(Number) ?? [];
+  if (version === undefined) io.warn(`libvirt runs scripts in ${quote(BESIDE_DIR)} since 6.5, and without virsh the version of libvirt is unknown`);
   else if (major < 6 || (major === 6 && minor < 5)) {
-    throw new HostError(`${quote(MAIN)} is another script, and libvirt ${stdout.trim()} does not run scripts in ${quote(BESIDE_DIR)}: update libvirt to 6.5 or newer, or move that script away`);
+    throw new HostError(`${quote(MAIN)} is another script, and libvirt ${version} does not run scripts in ${quote(BESIDE_DIR)}: update libvirt to 6.5 or newer, or move that script away`);
   }
 }
 

@@ -6,9 +6,9 @@
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
-import { CommandError, HostError } from '../errors.js';
+import { GuestwireError, HostError } from '../errors.js';
 import type { Io } from '../guests/io.js';
-import { assertSuccess, type ExecRequest } from '../system/exec.js';
+import { inactiveAutostart } from '../libvirt/this-host.js';
 import { isAfter, type Moment, processOf } from '../system/process.js';
 import { oneLine, quote } from '../values/quote.js';
 import type { InstallRecord } from './record.js';
@@ -80,31 +80,17 @@ function runningDaemons(): Daemon[] {
 /** virtqemud has no networks and no pools; other daemons have those then, and guestwire does not reload them. */
 async function nameWhatStarts(io: Io, daemons: readonly Daemon[]): Promise<void> {
   if (!daemons.some(({ name }) => name === 'libvirtd')) return;
-  for (const [word, list] of [['network', 'net-list'], ['storage pool', 'pool-list']] as const) {
+  for (const word of ['network', 'storage pool'] as const) {
     try {
-      const names = await inactiveAutostart(io, list);
+      const names = await inactiveAutostart(io.exec, word);
       io.print(names.length === 0
         ? `a reload starts no ${word}`
         : `a reload starts these inactive ${word}s, because they are set to autostart: ${names.map(quote).join(', ')}`);
     } catch (error) {
-      if (!(error instanceof CommandError)) throw error;
+      if (!(error instanceof GuestwireError)) throw error;
       io.warn(`a reload starts every inactive ${word} that is set to autostart; their names are unknown: ${error.message}`);
     }
   }
-}
-
-/** Runs virsh: guestwire's client of libvirt has neither storage pools nor autostart. */
-async function inactiveAutostart(io: Io, list: string): Promise<string[]> {
-  const uri = process.env['LIBVIRT_DEFAULT_URI'];
-  const request: ExecRequest = {
-    tool: 'virsh', args: ['--readonly', list, '--inactive', '--autostart', '--name'],
-    env: uri === undefined ? {} : { LIBVIRT_DEFAULT_URI: uri },
-  };
-  const result = await io.exec(request);
-  // A libvirt without this driver has nothing of the kind to start.
-  if (result.stderr.includes('not supported by the connection driver')) return [];
-  assertSuccess(request, result, list);
-  return result.stdout.split('\n').map((name) => name.trim()).filter((name) => name !== '');
 }
 
 /** Only a clear yes is one; the end of the input and Ctrl-C are a no. */

@@ -21,6 +21,7 @@ export type Virsh = (words: readonly string[], options: CallOptions | undefined)
 
 export interface VirshOptions {
   readonly exec: Exec;
+  /** '': virsh chooses. */
   readonly uri: string;
   readonly readOnly: boolean;
   readonly timeout: number;
@@ -62,7 +63,7 @@ export function createVirsh({ exec, uri, readOnly, timeout }: VirshOptions): {
   readonly virsh: Virsh;
   readonly close: () => Promise<void>;
 } {
-  const where = `virsh of ${quote(uri)}`;
+  const where = uri === '' ? 'virsh' : `virsh of ${quote(uri)}`;
   const closing = new AbortController();
   const env = Object.fromEntries(ENVIRONMENT.flatMap((
     name,
@@ -71,7 +72,7 @@ export function createVirsh({ exec, uri, readOnly, timeout }: VirshOptions): {
     virsh: async (words, options = {}) => {
       const limits = limitsOf(options, timeout);
       checkWords(where, words);
-      const args = ['--quiet', `--connect=${uri}`, ...(readOnly ? ['--readonly'] : []), ...words];
+      const args = ['--quiet', ...(uri === '' ? [] : [`--connect=${uri}`]), ...(readOnly ? ['--readonly'] : []), ...words];
       const result = await unlessGivenUp(where, words[0] ?? '', {
         work: () => exec({ tool: 'virsh', args, deadline: limits.timeout, env }), limits, closing: closing.signal,
       });

@@ -41,7 +41,7 @@ function expectHups(...names: string[]): void {
 function virsh(script: string): void {
   host.sh(`cat >/mnt/bin/virsh <<'END'
 #!/bin/sh
-case $* in '--readonly '*'-list --inactive --autostart --name') ;; *) exit 9 ;; esac
+case $* in '--quiet '*'--readonly '*'-list --inactive --autostart --name') ;; *) exit 9 ;; esac
 ${script}
 END
 chmod 755 /mnt/bin/virsh`);
@@ -140,8 +140,8 @@ describe('what a reload would start', () => {
   });
 
   for (const [name, script, reason] of [
-    ['fails', "echo 'error: failed to connect to the hypervisor' >&2; exit 1", 'virsh failed (%): error: failed to connect to the hypervisor'],
-    ['is missing', undefined, "virsh is not installed: no 'virsh' in PATH, install package libvirt-clients (%)"],
+    ['fails', "echo 'error: failed to connect to the hypervisor' >&2; exit 1", 'virsh: %: failed to connect to the hypervisor'],
+    ['is missing', undefined, 'virsh: %: virsh could not be started (ENOENT): install package libvirt-clients'],
   ] as const) {
     hostTest(`is not known when virsh ${name}, which is said before the question`, () => {
       if (script === undefined) host.sh('rm -f /mnt/bin/virsh /usr/bin/virsh /usr/local/bin/virsh');
@@ -158,12 +158,12 @@ describe('what a reload would start', () => {
   }
 
   hostTest('is asked of the libvirt that LIBVIRT_DEFAULT_URI names', () => {
-    virsh('echo "$LIBVIRT_DEFAULT_URI"');
+    virsh('echo "$2"');
     daemon();
     const { stdout } = host.run(
       'node', [`${host.repo}/dist/cli.js`, 'install'], { env: { LIBVIRT_DEFAULT_URI: 'test:///default' } },
     );
-    expect(stdout).toContain("a reload starts these inactive networks, because they are set to autostart: 'test:///default'\n");
+    expect(stdout).toContain("a reload starts these inactive networks, because they are set to autostart: '--connect=test:///default'\n");
   });
 });
 
