@@ -46,8 +46,8 @@ export abstract class GuestwireError extends Error implements Place {
   nic: number | undefined;
   mac: string | undefined;
   link: string | undefined;
-  /** The message without the words that name the place. */
-  detail: string;
+  /** The message without the label that names the place. */
+  readonly detail: string;
 
   constructor(message: string, options?: ErrorOptions & { readonly cure?: string }) {
     super(options?.cure === undefined ? message : `${message}: ${options.cure}`, options);
@@ -56,23 +56,23 @@ export abstract class GuestwireError extends Error implements Place {
     this.detail = this.message;
   }
 
-  /** Notes what the error is about; what is known already stays. `label` is how its message names that, if it does. */
+  /**
+   * Notes what the error is about, and begins its message with `label`, which names that. A place that is known stays;
+   * a second label is ignored.
+   */
   placeAt({ guest, nic, mac, link }: Place, label?: string): this {
+    if (label !== undefined && this.message === this.detail) this.message = `${label}: ${this.detail}`;
     // A place of another guest says nothing of this one.
     if (this.guest !== undefined && guest !== undefined && this.guest !== guest) return this;
     this.guest ??= guest;
     this.nic ??= nic;
     this.mac ??= mac;
     this.link ??= link;
-    const start = `${label ?? ''}: `;
-    if (label !== undefined && this.detail === this.message && this.message.startsWith(start)) {
-      this.detail = this.message.slice(start.length);
-    }
     return this;
   }
 }
 
-/** Returns what `act` returns; an error in it is about `place`, which its message names as `label`. */
+/** Returns what `act` returns; an error in it is about `place`, and its message begins with `label`. */
 export function about<T>(place: Place, label: string, act: () => T): T {
   try {
     return act();
@@ -80,11 +80,6 @@ export function about<T>(place: Place, label: string, act: () => T): T {
     if (error instanceof GuestwireError) error.placeAt(place, label);
     throw error;
   }
-}
-
-/** Returns a message that begins with `label`, which it may do already. */
-export function labelled(label: string, message: string): string {
-  return message.startsWith(label) ? message : `${label}: ${message}`;
 }
 
 /** The domain XML is not well-formed, or a value in it is outside its grammar. */
@@ -183,16 +178,16 @@ export class ValueError extends Error {
   override readonly name = 'ValueError';
 }
 
-/** Returns what `read` returns; a ValueError in it becomes `Located` with `where: ` in front. */
+/** Returns what `read` returns; a ValueError in it becomes `Located`, with `where: ` in front if that is given. */
 export function locate<T>(
   Located: new (message: string, options?: ErrorOptions) => Error,
-  where: string,
+  where: string | undefined,
   read: () => T,
 ): T {
   try {
     return read();
   } catch (error) {
-    if (error instanceof ValueError) throw new Located(`${where}: ${error.message}`, { cause: error });
-    throw error;
+    if (!(error instanceof ValueError)) throw error;
+    throw new Located(where === undefined ? error.message : `${where}: ${error.message}`, { cause: error });
   }
 }

@@ -1,8 +1,8 @@
 /**
  * The agent's guests: asked of libvirt one by one, wired or released, and what went wrong told once and tried again.
  */
-import { guestLabel } from '../domain/guest.js';
-import { GuestwireError, labelled } from '../errors.js';
+import { sentenceAbout } from '../domain/guest.js';
+import { GuestwireError } from '../errors.js';
 import { readGuests } from '../guests/ask-libvirt.js';
 import { closely, realEffects } from '../guests/effects.js';
 import { inquiryFor } from '../guests/inquiry.js';
@@ -19,7 +19,7 @@ import { survey, tasksOf } from '../survey/survey.js';
 import { bugReport } from '../values/quote.js';
 import type { Concerns } from './concerns.js';
 import { createWork, type WorkReason, type Work } from './queue.js';
-import { createTurns } from './turns.js';
+import { createTurns } from '../guests/turns.js';
 
 export interface Guests {
   /** The connection to ask from now on; undefined: libvirt is not connected. */
@@ -60,7 +60,8 @@ interface State {
 /** Returns the guests of a host, none known yet. */
 export function createGuests(io: Io, concerns: Concerns): Guests {
   const state: State = {
-    io, concerns, names: new Map(), told: new Map(), turns: createTurns(io), thorough: new Set(), libvirt: undefined,
+    io, concerns, names: new Map(), told: new Map(), turns: createTurns(io, 'guestwire agent'), thorough: new Set(),
+    libvirt: undefined,
   };
   const work: Work = createWork({
     ...WORK,
@@ -179,8 +180,8 @@ function tellFailure(
   // A passing cause is not reported: the guest was starting or ending, or the daemon is away.
   if (failures === 1 && error instanceof GuestwireError) return;
   if (error instanceof OvertakenError || error instanceof LibvirtConnectionError) return;
-  const sentence = labelled(guestLabel(state.names.get(uuid) ?? uuid), sentenceOf(error));
-  tell(state, failureOf(uuid), new Set([`${sentence}: will retry`]));
+  const name = state.names.get(uuid) ?? uuid;
+  tell(state, failureOf(uuid), new Set([`${sentenceAbout(name, error)}: will retry`]));
 }
 
 function libvirtOf({ libvirt }: State): Connection {

@@ -136,7 +136,7 @@ export interface AttachmentKind<A extends Attached, P extends A & { readonly lin
   /** What the journal holds of it. */
   readonly schema: SchemaOf<P & Recorded>;
   /** Returns the attachment; undefined: the intent asks for another kind. Throws when the intent cannot be met. */
-  readonly derive?: (where: string, intent: Intent, context: DeriveContext) => A | undefined;
+  readonly derive?: (intent: Intent, context: DeriveContext) => A | undefined;
   /** Returns the links to wire, the NIC's own among them. */
   readonly place: (one: A) => Placing<AttachedLink>;
   /** Returns the links that guestwire makes before libvirt looks for them. */
@@ -148,7 +148,7 @@ export interface AttachmentKind<A extends Attached, P extends A & { readonly lin
   /** Returns what to ask once the first answers are known. */
   readonly furtherScope?: (one: A, observation: Observation) => Partial<Scope>;
   /** Throws HostError when the host cannot give what it needs, ConflictError when something else holds it. */
-  readonly check?: (where: string, one: A, surroundings: Surroundings) => void;
+  readonly check?: (one: A, surroundings: Surroundings) => void;
   readonly desired: (one: P, observation: Observation) => readonly NetObject[];
   readonly observed: (one: P, observation: Observation) => readonly NetObject[];
   /** Returns it with what only the host knows. */

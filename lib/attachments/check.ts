@@ -37,9 +37,10 @@ export function preflight(
   const holders = others.map(holderOf);
   for (const one of attachments) {
     const { nic, mac, link } = one;
-    const where = nicLabel(guest, { index: nic, mac });
     const surroundings = { observation, holders, own, guestName, isUnfinished };
-    about({ guest, nic, mac, link }, where, () => { kindOf(one).check?.(where, one, surroundings); });
+    about({ guest, nic, mac, link }, nicLabel(guest, { index: nic, mac }), () => {
+      kindOf(one).check?.(one, surroundings);
+    });
   }
 }
 

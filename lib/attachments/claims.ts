@@ -6,13 +6,13 @@ import { quote } from '../values/quote.js';
 import type { Holder } from './attached.js';
 
 /** Throws ConflictError when one of `holders` has something of what `claim` covers. */
-export function assertUnclaimed(where: string, claim: Prefix, holders: readonly Holder[]): void {
+export function assertUnclaimed(claim: Prefix, holders: readonly Holder[]): void {
   for (const holder of holders) {
     for (const { nic, mac, claims } of holder.nics) {
       const held = claims.find((other) => overlaps(other, claim));
       if (held === undefined) continue;
       const other = nicLabel(holder.name, { index: nic, mac });
-      throw new ConflictError(`${where}: ${quote(bare(claim))} is held by ${other} as ${quote(bare(held))}: give one of the two another address`);
+      throw new ConflictError(`${quote(bare(claim))} is held by ${other} as ${quote(bare(held))}: give one of the two another address`);
     }
   }
 }

@@ -13,7 +13,7 @@ import { assertIfname } from '../values/ifname.js';
 import { quote } from '../values/quote.js';
 import { claimsOf, madeOf, namesOf } from './attachment.js';
 import { ALL_KINDS, type Attachment } from './kinds.js';
-import { type Intent, intentsOf } from './sources.js';
+import { aboutNic, type Intent, intentsOf } from './sources.js';
 
 /**
  * Returns the attachment of each NIC that a source mentions, in document order. Throws DomainXmlError,
@@ -22,11 +22,8 @@ import { type Intent, intentsOf } from './sources.js';
  */
 export function deriveAttachments(domain: Domain, config: HostConfig, onStray?: OnStray): Attachment[] {
   return about({ guest: domain.name }, guestLabel(domain.name), () => {
-    const attachments = intentsOf(domain, config, onStray).map((intent) => {
-      const { index: nic, mac, target } = intent.nic;
-      return about({ guest: domain.name, nic, mac, link: target.dev }, nicLabel(domain.name, intent.nic), () =>
-        attach(domain, config, intent));
-    });
+    const attachments = intentsOf(domain, config, onStray).map((intent) =>
+      aboutNic(domain, intent.nic, () => attach(domain, config, intent)));
     assertClaimsApart(domain, attachments);
     assertNamesApart(domain, attachments);
     return attachments;
@@ -34,14 +31,13 @@ export function deriveAttachments(domain: Domain, config: HostConfig, onStray?: 
 }
 
 function attach(domain: Domain, config: HostConfig, intent: Intent): Attachment {
-  const where = nicLabel(domain.name, intent.nic);
   const { dev } = intent.nic.target;
-  if (dev !== undefined) locate(DomainXmlError, `${where}: target dev`, () => { assertIfname(dev); });
+  if (dev !== undefined) locate(DomainXmlError, 'target dev', () => { assertIfname(dev); });
   for (const kind of ALL_KINDS) {
-    const attachment = kind.derive?.(where, intent, { domain, config });
+    const attachment = kind.derive?.(intent, { domain, config });
     if (attachment !== undefined) return attachment as Attachment;
   }
-  throw new UnsupportedError(`${where}: no way to join the network fits the settings of this NIC: give it a <vlan> or a <routed>`);
+  throw new UnsupportedError('no way to join the network fits the settings of this NIC: give it a <vlan> or a <routed>');
 }
 
 /** Two claims of one guest may nest (a /128 inside its own /64), but the same destination twice has two owners. */
@@ -51,8 +47,9 @@ function assertClaimsApart({ name }: Domain, attachments: readonly Attachment[])
     for (const claim of claimsOf([attachment])) {
       const other = seen.get(claim.text);
       if (other !== undefined) {
-        const where = nicLabel(name, { index: attachment.nic, mac: attachment.mac });
-        throw new ConflictError(`${where}: ${quote(bare(claim))} is listed twice, also on NIC ${other.nic}: list it once`);
+        const { nic, mac } = attachment;
+        throw new ConflictError(`${quote(bare(claim))} is listed twice, also on NIC ${other.nic}: list it once`)
+          .placeAt({ nic, mac }, nicLabel(name, { index: nic, mac }));
       }
       seen.set(claim.text, attachment);
     }
@@ -66,17 +63,20 @@ function assertNamesApart(domain: Domain, attachments: readonly Attachment[]): v
   ]));
   const taken = new Map<string, { readonly nic: number; readonly isTarget: boolean }>(targets);
   for (const made of madeOf(attachments)) {
-    const where = nicLabel(domain.name, { index: made.nic, mac: domain.nics[made.nic]?.mac });
+    const { nic, mac } = { nic: made.nic, mac: domain.nics[made.nic]?.mac };
+    const where = nicLabel(domain.name, { index: nic, mac });
     const names = namesOf(made);
     if (new Set(names).size < names.length) {
-      throw new ConflictError(`${where}: both ends of the veth pair have the name ${quote(names[0] ?? '')}: give the host end another name`);
+      throw new ConflictError(`both ends of the veth pair have the name ${quote(names[0] ?? '')}: give the host end another name`)
+        .placeAt({ nic, mac }, where);
     }
     for (const name of names) {
       const other = taken.get(name);
       // A tap that guestwire makes is the NIC's own target.
       const isItself = names.length === 1 && other?.isTarget === true && other.nic === made.nic;
       if (other !== undefined && !isItself) {
-        throw new ConflictError(`${where}: two links of this guest have the name ${quote(name)}, the other is of NIC ${other.nic}: give each its own name`);
+        throw new ConflictError(`two links of this guest have the name ${quote(name)}, the other is of NIC ${other.nic}: give each its own name`)
+          .placeAt({ nic, mac }, where);
       }
       taken.set(name, { nic: made.nic, isTarget: false });
     }

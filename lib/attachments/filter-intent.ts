@@ -40,22 +40,22 @@ const DEFAULT_PROFILE: Profile = 'isolated';
  * NIC goes.
  */
 export function guardedBy(
-  where: string, sources: FilterSources,
+  sources: FilterSources,
   { config, permit }: { readonly config: HostConfig; readonly permit: TrustPermit | undefined },
 ): { readonly trust?: Trust; readonly logged?: true } {
-  const trust = trustOf(where, sources, permit);
+  const trust = trustOf(sources, permit);
   const log = sources.metadata?.log ?? sources.guest?.log ?? config.filter.log;
   return { ...(trust && { trust }), ...(log ? { logged: true } : {}) };
 }
 
 /** What the host's own table grants needs no leave: it is the host that grants it. */
 function trustOf(
-  where: string, { metadata, guest }: FilterSources, permit: TrustPermit | undefined,
+  { metadata, guest }: FilterSources, permit: TrustPermit | undefined,
 ): Trust | undefined {
   const refused = TRUST_WORDS.find((word) =>
     metadata?.trust?.[word] === true && guest?.trust?.[word] !== true && permit?.words.has(word) === false);
   if (refused !== undefined && permit !== undefined) {
-    throw new NotAllowedError(`${where}: <gw:trust> ${refused}='yes' is not allowed on ${permit.place}: add "${refused}" to 'trust' in [${permit.table}] of the host config, or remove it`);
+    throw new NotAllowedError(`<gw:trust> ${refused}='yes' is not allowed on ${permit.place}: add "${refused}" to 'trust' in [${permit.table}] of the host config, or remove it`);
   }
   const trust = { ...NO_TRUST, ...definedOf(guest?.trust), ...definedOf(metadata?.trust) };
   return TRUST_WORDS.some((word) => trust[word]) ? trust : undefined;
@@ -75,20 +75,20 @@ export function declaredBy({ metadata, filterref, guest }: FilterSources): { rea
  * Returns the policy of a VLAN port: unless its own words say otherwise, its VLANs decide. Throws UnsupportedError for
  * the word that no bridge can honour.
  */
-export function portPolicyBy(where: string, sources: FilterSources, name: string): Policy {
+export function portPolicyBy(sources: FilterSources, name: string): Policy {
   const policy = { ...profileOf(sources, 'open'), ...permissionsOf(sources, name), offers: { dhcp: false, dns: [] } };
   const toHost = policy.allows.find(({ peers }) => peers.some(({ kind }) => kind === 'host'));
   if (toHost === undefined) return policy;
-  throw new UnsupportedError(`${where}: ${toHost.origin ?? '<gw:allow>'}: 'host' does not work on a VLAN port: name this host's addresses, and protect the host with its own firewall`);
+  throw new UnsupportedError(`${toHost.origin ?? '<gw:allow>'}: 'host' does not work on a VLAN port: name this host's addresses, and protect the host with its own firewall`);
 }
 
 /** Returns the policy of a routed link. Throws UnsupportedError for addresses that are said in the wrong place. */
 export function policyBy(
-  where: string, sources: FilterSources, { config, name }: { readonly config: HostConfig; readonly name: string },
+  sources: FilterSources, { config, name }: { readonly config: HostConfig; readonly name: string },
 ): Policy {
   const { metadata, guest } = sources;
-  if (metadata?.ips !== undefined) throw new UnsupportedError(`${where}: <gw:ip> is outside <gw:routed>: move it into <gw:routed>`);
-  if (guest?.ips !== undefined) throw new UnsupportedError(`${where}: 'ip' of [guest] in the host config is outside 'routed': move it into 'routed'`);
+  if (metadata?.ips !== undefined) throw new UnsupportedError('<gw:ip> is outside <gw:routed>: move it into <gw:routed>');
+  if (guest?.ips !== undefined) throw new UnsupportedError("'ip' of [guest] in the host config is outside 'routed': move it into 'routed'");
   const { serve, filter } = config;
   return {
     ...profileOf(sources, DEFAULT_PROFILE, filter.profile), ...permissionsOf(sources, name),
@@ -116,7 +116,7 @@ function profileOf(
 }
 
 /** Returns the error for words on a NIC that is neither. */
-export function nowhereError(where: string, { metadata }: FilterSources): UnsupportedError {
+export function nowhereError({ metadata }: FilterSources): UnsupportedError {
   const source = metadata === undefined ? "'trust', 'allow', 'profile', 'log', 'groups' or 'ip' in [guest] of the host config" : '<gw:trust>, <gw:allow>, <gw:policy>, <gw:group> or <gw:ip>';
-  return new UnsupportedError(`${where}: ${source} needs a VLAN or a routed link: add the <vlan> or <routed> of this NIC, or remove it`);
+  return new UnsupportedError(`${source} needs a VLAN or a routed link: add the <vlan> or <routed> of this NIC, or remove it`);
 }

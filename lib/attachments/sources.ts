@@ -10,7 +10,7 @@ import type { Domain, Nic } from '../domain/domain.js';
 import { wordsOfFilterref, wordsOfMetadata } from '../domain/filter-metadata.js';
 import { nicLabel } from '../domain/guest.js';
 import { type NicMetadata, type OnStray, readMetadata, type RoutedMetadata } from '../domain/metadata.js';
-import { ConflictError, DomainXmlError, locate, ValueError } from '../errors.js';
+import { about, ConflictError, DomainXmlError, locate, ValueError } from '../errors.js';
 import type { VethWords } from '../intent/veth.js';
 import {
   type Address, asPrefix, assertRoutable, parseAddress, type Prefix, prefixOf, widthOf,
@@ -51,11 +51,21 @@ export function intentsOf(domain: Domain, config: HostConfig, onStray?: OnStray)
   const metadata = new Map(readMetadata(domain, onStray).map((intent) => [intent.mac, intent]));
   assertConfigured(domain, config, onStray);
   return domain.nics.flatMap((nic) => {
-    const intent = intentOf(domain, nic, { config, metadata });
+    const intent = aboutNic(domain, nic, () => intentOf(domain, nic, { config, metadata }));
     return [
       intent.vlan, intent.isolated, intent.routed, intent.made,
     ].some((part) => part !== undefined) || (asksForFilters(intent.filter) && !mayComeYet(nic)) ? [intent] : [];
   });
+}
+
+/** Returns what `act` returns; an error in it is about the NIC. */
+export function aboutNic<T>({ name: guest }: Domain, nic: Nic, act: () => T): T {
+  return about({ guest, nic: nic.index, mac: nic.mac, link: nic.target.dev }, nicLabel(guest, nic), act);
+}
+
+/** Returns what `read` returns; a value of the XML that it refuses is a DomainXmlError. */
+function asXml<T>(read: () => T): T {
+  return locate(DomainXmlError, undefined, read);
 }
 
 /** Before `start`, the XML does not hold the `<vlan>` of a libvirt network's portgroup. */
@@ -72,7 +82,7 @@ function assertConfigured({ name, nics }: Domain, config: HostConfig, onStray?: 
     return;
   }
   const macs = nics.flatMap(({ mac }) => (mac === undefined ? [] : [quote(mac)])).join(', ');
-  throw new ConflictError(`guest ${quote(name)}: no NIC has the MAC ${quote(stray)} of [guest] in the host config, the guest has ${macs === '' ? 'none' : macs}: use one of its MACs, or remove the table`);
+  throw new ConflictError(`no NIC has the MAC ${quote(stray)} of [guest] in the host config, the guest has ${macs === '' ? 'none' : macs}: use one of its MACs, or remove the table`);
 }
 
 interface Sources {
@@ -81,7 +91,6 @@ interface Sources {
 }
 
 function intentOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Intent {
-  const where = nicLabel(domain.name, nic);
   const mine = nic.mac === undefined ? undefined : metadata.get(nic.mac);
   const guest = nic.mac === undefined ? undefined : config.guests.get(domain.name)?.get(nic.mac);
   const { network, portgroup } = nic.source;
@@ -90,10 +99,10 @@ function intentOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Inte
     : config.portgroups.get(network)?.get(portgroup);
 
   const written = mine?.vlan;
-  const made = madeBridge(where, nic, config);
-  const vlan = oneVlan(where, [
-    { source: "the <vlan> of its <interface>", vlan: nativeMembership(where, nic) },
-    { source: 'its metadata', vlan: written && locate(DomainXmlError, where, () => vlanMembership(written)) },
+  const made = madeBridge(nic, config);
+  const vlan = oneVlan([
+    { source: "the <vlan> of its <interface>", vlan: nativeMembership(nic) },
+    { source: 'its metadata', vlan: written && asXml(() => vlanMembership(written)) },
     { source: `[guest] of the host config`, vlan: guest?.vlan },
     { source: `portgroup ${quote(portgroup ?? '')} of the host config`, vlan: group?.vlan },
     { source: `${made === undefined ? '' : bridgeHeader(config, made.bridge)} of the host config`, vlan: made && accessPort(made.vid) },
@@ -102,10 +111,9 @@ function intentOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Inte
   return {
     nic,
     vlan, made,
-    filter: filterOf(where, nic, { mine: mine?.filter, guest: guest?.filter, isPort: vlan !== undefined }),
-    isolated: locate(DomainXmlError, where, () => isolatedOf(mine?.isolated)) ?? guest?.isolated,
-    routed: locate(
-      DomainXmlError, where, () => (routed === undefined ? routedByConfig(guest) : routedByMetadata(routed)),
+    filter: filterOf(nic, { mine: mine?.filter, guest: guest?.filter, isPort: vlan !== undefined }),
+    isolated: asXml(() => isolatedOf(mine?.isolated)) ?? guest?.isolated,
+    routed: asXml(() => (routed === undefined ? routedByConfig(guest) : routedByMetadata(routed)),
     ),
   };
 }
@@ -115,38 +123,37 @@ function intentOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Inte
  * alone.
  */
 function filterOf(
-  where: string, { filterref }: Nic,
+  { filterref }: Nic,
   { mine, guest, isPort }: { mine: NicMetadata['filter']; guest: NicConfig['filter']; isPort: boolean },
 ): FilterSources {
-  const metadata = mine && locate(DomainXmlError, where, () => wordsOfMetadata(mine));
+  const metadata = mine && asXml(() => wordsOfMetadata(mine));
   const reads = isPort && metadata?.ips === undefined;
   return {
-    metadata, filterref: reads ? locate(DomainXmlError, where, () => wordsOfFilterref(filterref)) : undefined, guest,
+    metadata, filterref: reads ? asXml(() => wordsOfFilterref(filterref)) : undefined, guest,
   };
 }
 
 /** Before `start`, only the host config knows the bridge of a libvirt network; from then on the XML has both. */
-function madeBridge(where: string, { joins, source: { network } }: Nic, config: HostConfig): MadeBridge | undefined {
+function madeBridge({ joins, source: { network } }: Nic, config: HostConfig): MadeBridge | undefined {
   if (joins.kind !== 'bridge' && joins.kind !== 'network') return undefined;
   const named = network === undefined ? undefined : config.networks.get(network);
   const bridge = joins.kind === 'bridge' ? joins.bridge : named;
   const made = [bridge, named].map((name) => (name === undefined ? undefined : bridgeNamed(config, name)?.made));
   if (named !== undefined && named !== bridge && made.some((one) => one !== undefined)) {
-    throw new ConflictError(`${where}: network ${quote(network ?? '')} leads to bridge ${quote(bridge ?? '')}, and ${tableHeader(['network', network ?? ''])} of the host config says ${quote(named)}: make them equal`);
+    throw new ConflictError(`network ${quote(network ?? '')} leads to bridge ${quote(bridge ?? '')}, and ${tableHeader(['network', network ?? ''])} of the host config says ${quote(named)}: make them equal`);
   }
   const [one] = made;
   return one && bridge !== undefined ? { ...one, bridge } : undefined;
 }
 
 /** libvirt's own `<vlan>` is intent only on a Linux bridge: elsewhere Open vSwitch or the network card honours it. */
-function nativeMembership(where: string, nic: Nic): VlanMember[] | undefined {
+function nativeMembership(nic: Nic): VlanMember[] | undefined {
   const { vlan } = nic;
   if (vlan === undefined || nic.joins.kind !== 'bridge') return undefined;
-  return locate(DomainXmlError, where, () => vlanMembership(vlan));
+  return asXml(() => vlanMembership(vlan));
 }
 
 function oneVlan(
-  where: string,
   sources: readonly { readonly source: string; readonly vlan: readonly VlanMember[] | undefined }[],
 ): readonly VlanMember[] | undefined {
   let winner: { source: string; vlan: readonly VlanMember[] } | undefined;
@@ -155,7 +162,7 @@ function oneVlan(
     winner ??= { source, vlan };
     const [first, second] = [formatMembership(winner.vlan), formatMembership(vlan)];
     if (first !== second) {
-      throw new ConflictError(`${where}: ${winner.source} says VLAN ${quote(first)}, ${source} says VLAN ${quote(second)}: make them equal or remove one`);
+      throw new ConflictError(`${winner.source} says VLAN ${quote(first)}, ${source} says VLAN ${quote(second)}: make them equal or remove one`);
     }
   }
   return winner?.vlan;

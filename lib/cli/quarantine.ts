@@ -57,7 +57,8 @@ async function change(given: Io, name: string, lift: boolean): Promise<void> {
   const plans: (Plan | undefined)[] = [];
   await locked(io, `guestwire quarantine ${quote(guest.name)}`, async (host) => { plans.push(await refilter(host, guest.uuid)); });
   if (plans[0] === undefined && journal.has(guest.uuid)) {
-    throw new HostError(`${guestLabel(guest.name)}: quarantine ${lift ? 'lifted' : 'noted'}, but its NICs are unchanged: its journal entry is damaged: run 'guestwire reconcile ${guest.name}' if it runs`);
+    throw new HostError(`quarantine ${lift ? 'lifted' : 'noted'}, but its NICs are unchanged: its journal entry is damaged: run 'guestwire reconcile ${guest.name}' if it runs`)
+      .placeAt({ guest: guest.name }, guestLabel(guest.name));
   }
   const state = lift ? 'not in quarantine' : 'in quarantine';
   const label = guestLabel(guest.name);

@@ -154,7 +154,8 @@ function uuidOf(guest: string, text: string | undefined): string | undefined {
   if (text === undefined || text === '') return undefined;
   const digits = text.replaceAll('-', '').toLowerCase();
   if (!/^[0-9a-f]{32}$/.test(digits)) {
-    throw new DomainXmlError(`guest ${quote(guest)}: <uuid> ${quote(text)} is not a UUID: it has 32 hexadecimal digits`);
+    throw new DomainXmlError(`<uuid> ${quote(text)} is not a UUID: it has 32 hexadecimal digits`)
+      .placeAt({ guest }, `guest ${quote(guest)}`);
   }
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }

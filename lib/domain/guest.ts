@@ -1,6 +1,6 @@
 /** A guest as everything but its XML knows it. */
-import { DomainXmlError } from '../errors.js';
-import { quote } from '../values/quote.js';
+import { DomainXmlError, GuestwireError } from '../errors.js';
+import { bugReport, quote } from '../values/quote.js';
 import type { Domain } from './domain.js';
 
 export interface Guest {
@@ -21,7 +21,7 @@ const OF_QEMU: readonly (string | undefined)[] = [undefined, 'qemu', 'kvm', 'hvf
 
 /** Returns the guest of a domain. Throws DomainXmlError when it has no UUID. */
 export function guestOf({ name, uuid, type }: Pick<Domain, 'name' | 'uuid' | 'type'>): Guest {
-  if (uuid === undefined) throw new DomainXmlError(`guest ${quote(name)}: the domain XML has no <uuid>: libvirt's own XML has one`);
+  if (uuid === undefined) throw new DomainXmlError("the domain XML has no <uuid>: libvirt's own XML has one").placeAt({ guest: name }, guestLabel(name));
   return { name, uuid, ...(!OF_QEMU.includes(type) && { driver: type }) };
 }
 
@@ -41,4 +41,10 @@ export function guestLabel(guest: string): string {
 /** Returns how messages name a NIC: `guest 'web1' NIC 1 (52:54:00:12:34:56)`. */
 export function nicLabel(guest: string, nic: { readonly index: number; readonly mac: string | undefined }): string {
   return `guest ${quote(guest)} NIC ${nic.index}${nic.mac === undefined ? '' : ` (${nic.mac})`}`;
+}
+
+/** Returns the sentence of an error that concerns a guest, with the guest at its start. Other errors are bugs. */
+export function sentenceAbout(guest: string, error: unknown): string {
+  const label = guestLabel(guest);
+  return error instanceof GuestwireError ? error.placeAt({ guest }, label).message : `${label}: ${bugReport(error)}`;
 }

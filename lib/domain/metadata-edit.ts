@@ -2,6 +2,7 @@
 import { DomainXmlError, UsageError } from '../errors.js';
 import { quote } from '../values/quote.js';
 import { type Domain, METADATA_NAMESPACE } from './domain.js';
+import { guestLabel } from './guest.js';
 import { formatMetadata } from './metadata-writer.js';
 import { type NicMetadata, readMetadata } from './metadata.js';
 import { parseXml } from './xml.js';
@@ -66,7 +67,8 @@ export function assertNic({ name, nics }: Domain, mac: string): string {
   const wanted = mac.toLowerCase();
   if (nics.some((nic) => nic.mac === wanted)) return wanted;
   const macs = nics.flatMap((nic) => (nic.mac === undefined ? [] : [quote(nic.mac)])).join(', ');
-  throw new DomainXmlError(`guest ${quote(name)}: no NIC has the MAC ${quote(mac)}, the guest has ${macs === '' ? 'none' : macs}`);
+  throw new DomainXmlError(`no NIC has the MAC ${quote(mac)}, the guest has ${macs === '' ? 'none' : macs}`)
+    .placeAt({ guest: name, mac }, guestLabel(name));
 }
 
 function isRouted({ vlan, trunk, native, isolated, ips, routes }: MetadataChange): boolean {

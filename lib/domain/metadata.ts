@@ -3,12 +3,13 @@
  * meant to be on the network. Read strictly: a misspelt word here would leave a guest on the wrong network in silence.
  * Whether the values make sense is not judged here. Messages write the prefix gw, whatever the document's is.
  */
-import { DomainXmlError } from '../errors.js';
+import { about, DomainXmlError } from '../errors.js';
 import { TRUST_WORDS, type TrustWord } from '../intent/policy.js';
 import type { VethWords } from '../intent/veth.js';
 import { quote } from '../values/quote.js';
 import type { NativeVlan } from '../values/vlan.js';
 import { type Domain, METADATA_NAMESPACE, vlanOf } from './domain.js';
+import { guestLabel } from './guest.js';
 import type { XmlElement } from './xml.js';
 
 /** What one `<gw:interface>` says, as written; attachments/sources.ts judges the values. */
@@ -57,13 +58,18 @@ export interface RoutedMetadata {
  * outside the grammar and for a MAC that is not exactly one NIC's (see {@link OnStray}).
  */
 export function readMetadata(domain: Domain, onStray?: OnStray): NicMetadata[] {
-  const guest = `guest ${quote(domain.name)}`;
-  const element = guestwireElement(guest, domain.metadata);
+  const guest = guestLabel(domain.name);
+  const tell: OnStray | undefined = onStray && ((message) => { onStray(`${guest}: ${message}`); });
+  return about({ guest: domain.name }, guest, () => intentsIn(domain, tell));
+}
+
+function intentsIn(domain: Domain, onStray: OnStray | undefined): NicMetadata[] {
+  const element = guestwireElement(domain.metadata);
   if (element === undefined) return [];
-  assertElement(`${guest}: <gw:guestwire>`, element, 'guestwire');
+  assertElement('<gw:guestwire>', element, 'guestwire');
   const seen = new Set<string>();
   return element.children.map((child) => {
-    const where = `${guest}: ${labelOf(child, 'interface')}`;
+    const where = labelOf(child, 'interface');
     assertTree(where, child, 'interface');
     const intent = nicMetadata(child);
     if (onStray !== undefined && isStray(intent.mac, domain)) {
@@ -87,13 +93,13 @@ function isStray(mac: string, { nics }: Domain): boolean {
 }
 
 /** libvirt silently drops the second of two elements of one namespace on define: better to say so beforehand. */
-function guestwireElement(guest: string, elements: readonly XmlElement[]): XmlElement | undefined {
+function guestwireElement(elements: readonly XmlElement[]): XmlElement | undefined {
   const other = elements.find(({ local }) => local !== 'guestwire');
   if (other !== undefined) {
-    throw new DomainXmlError(`${guest}: <metadata>: unknown element ${quote(nameOf(other))}: only 'gw:guestwire' is allowed`);
+    throw new DomainXmlError(`<metadata>: unknown element ${quote(nameOf(other))}: only 'gw:guestwire' is allowed`);
   }
   if (elements.length > 1) {
-    throw new DomainXmlError(`${guest}: <metadata>: <gw:guestwire> appears twice: merge the two, because libvirt keeps only one`);
+    throw new DomainXmlError('<metadata>: <gw:guestwire> appears twice: merge the two, because libvirt keeps only one');
   }
   return elements[0];
 }

@@ -8,6 +8,7 @@ import type { Holder } from '../attachments/attached.js';
 import { holderOf } from '../attachments/check.js';
 import { assertUnclaimed } from '../attachments/claims.js';
 import { nicLabel } from '../domain/guest.js';
+import { about } from '../errors.js';
 import type { Connection } from '../libvirt/connection.js';
 import type { DomainRef } from '../libvirt/refs.js';
 import { rivalsOf } from '../reconcile/holders.js';
@@ -32,8 +33,10 @@ export async function assertFree(
   if (libvirt.transport !== 'socket' || claimsOf(wanted).every(({ text }) => before.has(text))) return;
   const holders = [...await wiredBeside(io, guest, wanted), ...await definedBeside({ io, libvirt }, guest)];
   for (const one of wanted) {
-    const where = nicLabel(guest.name, { index: one.nic, mac: one.mac });
-    for (const claim of claimsOf([one])) if (!before.has(claim.text)) assertUnclaimed(where, claim, holders);
+    const { nic, mac } = one;
+    about({ guest: guest.name, nic, mac }, nicLabel(guest.name, { index: nic, mac }), () => {
+      for (const claim of claimsOf([one])) if (!before.has(claim.text)) assertUnclaimed(claim, holders);
+    });
   }
 }
 

@@ -51,7 +51,7 @@ export class OvertakenError extends HostError {
 }
 
 function overtaken({ name }: Guest, what: string): OvertakenError {
-  return new OvertakenError(`${guestLabel(name)} ${what}`).placeAt({ guest: name });
+  return new OvertakenError(`it ${what}`).placeAt({ guest: name }, guestLabel(name));
 }
 
 /**

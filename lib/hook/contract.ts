@@ -11,9 +11,9 @@ import { configMayMake, configMentions } from '../config/mentions.js';
 import { defaultConfig, type HostConfig } from '../config/host-config.js';
 import { agentLockOf, type Settings } from '../config/paths.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
-import { guestLabel, guestOf, nicLabel } from '../domain/guest.js';
+import { guestOf, nicLabel, sentenceAbout } from '../domain/guest.js';
 import { mentionsIn } from '../domain/mentions.js';
-import { ConfigError, DomainXmlError, GuestwireError, labelled, NotAllowedError } from '../errors.js';
+import { ConfigError, DomainXmlError, GuestwireError, NotAllowedError } from '../errors.js';
 import { createJournal, type Journal } from '../journal/journal.js';
 import { createKernel } from '../kernel/kernel.js';
 import { announce } from '../lan/announce.js';
@@ -24,7 +24,7 @@ import { serveGuest, silence } from '../serve/serve.js';
 import type { Exec } from '../system/exec.js';
 import { acquireLock, isHeld } from '../system/lock.js';
 import { createLog, type Log, once } from '../system/log.js';
-import { bugReport, quote } from '../values/quote.js';
+import { quote } from '../values/quote.js';
 
 export interface HookCall {
   /** argv as libvirt gives it: guest name, operation, sub-operation, extra. */
@@ -85,7 +85,7 @@ export async function runHook(call: HookCall): Promise<HookResult> {
   try {
     await action.run({ call, journal, log, config });
   } catch (error) {
-    const sentence = sentenceOf(error, call);
+    const sentence = sentenceAbout(call.guest, error);
     log.error(`${call.operation}: ${sentence}`);
     if (action.failure === 'refuse' && concerns(call, config)) {
       result = { exitCode: REFUSED, stderr: `guestwire: ${sentence}\n` };
@@ -103,7 +103,9 @@ async function announceIncoming(run: Run): Promise<void> {
   if (routed !== undefined && config.routed.migration !== 'manual' && !await isHeld(
     call.exec, agentLockOf(call.settings),
   )) {
-    throw new NotAllowedError(`${nicLabel(domain.name, { index: routed.nic, mac: routed.mac })}: a guest with routed links cannot migrate here without an agent: run 'guestwire install --agent', or set 'migration = "manual"' in [routed] and reconcile after its arrival`);
+    const { nic, mac } = routed;
+    throw new NotAllowedError(`a guest with routed links cannot migrate here without an agent: run 'guestwire install --agent', or set 'migration = "manual"' in [routed] and reconcile after its arrival`)
+      .placeAt({ guest: domain.name, nic, mac }, nicLabel(domain.name, { index: nic, mac }));
   }
   if (attachments.length > 0) journal.markIncoming(guestOf(domain).uuid);
 }
@@ -136,7 +138,7 @@ async function forget(run: Run, { uuid }: Domain): Promise<void> {
   try {
     if (uuid !== undefined && run.journal.read(uuid) !== undefined) await end(run, release);
   } catch (error) {
-    run.log.error(`${run.call.operation}: ${sentenceOf(error, run.call)}`);
+    run.log.error(`${run.call.operation}: ${sentenceAbout(run.call.guest, error)}`);
   }
 }
 
@@ -186,7 +188,7 @@ function leavePending({ call, journal, log }: Run, uuid: string): void {
   try {
     if (journal.read(uuid) !== undefined) journal.markEnded(uuid);
   } catch (error) {
-    log.error(`${call.operation}: ${sentenceOf(error, call)}`);
+    log.error(`${call.operation}: ${sentenceAbout(call.guest, error)}`);
   }
 }
 
@@ -289,11 +291,4 @@ function uuidOfEnded({ call, journal }: Run): string | undefined {
     if (!(error instanceof DomainXmlError)) throw error;
     return journal.list().find(({ guest }) => guest.name === call.guest)?.guest.uuid;
   }
-}
-
-function sentenceOf(error: unknown, { guest }: HookCall): string {
-  if (error instanceof GuestwireError) {
-    return labelled(guestLabel(guest), error.message);
-  }
-  return labelled(guestLabel(guest), bugReport(error));
 }

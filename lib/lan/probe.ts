@@ -54,7 +54,8 @@ export async function probeNeighbours(
     const holder = claim && attachments.find((one) =>
       proxiesOf([one]).some(({ dev: asked, address }) => asked === dev && address.text === claim.address.text));
     if (claim === undefined || holder === undefined || own.has(claim.mac)) continue;
-    throw new ConflictError(`${nicLabel(guest, { index: holder.nic, mac: holder.mac })}: ${quote(claim.address.text)} is in use on ${quote(dev)} by MAC ${quote(claim.mac)}: give the guest another address, or remove it there`);
+    throw new ConflictError(`${quote(claim.address.text)} is in use on ${quote(dev)} by MAC ${quote(claim.mac)}: give the guest another address, or remove it there`)
+      .placeAt({ guest, nic: holder.nic, mac: holder.mac }, nicLabel(guest, { index: holder.nic, mac: holder.mac }));
   }
 }
 
@@ -85,6 +86,6 @@ async function ask(exec: Exec, guest: string, frames: readonly Frame[]): ReturnT
     return await exchange(exec, frames, ROUNDS);
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    throw new HostError(`guest ${quote(guest)}: cannot probe its neighbours for its addresses: ${error.message}: install perl (package perl-base), or set 'probe = false' in [routed] of the host config`, { cause: error });
+    throw new HostError(`cannot probe its neighbours for its addresses: ${error.message}: install perl (package perl-base), or set 'probe = false' in [routed] of the host config`, { cause: error });
   }
 }

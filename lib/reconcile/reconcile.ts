@@ -153,7 +153,7 @@ function placedIn({ guest, attachments }: Member): Placed[] {
     if ('links' in placing) return placing.links;
     const { nic, mac, link } = one;
     const where = nicLabel(guest.name, { index: nic, mac });
-    throw new HostError(`${where}: libvirt ${placing.lacks}`, { cure: 'use an interface type that has one' })
+    throw new HostError(`libvirt ${placing.lacks}`, { cure: 'use an interface type that has one' })
       .placeAt({ guest: guest.name, nic, mac, link }, where);
   });
 }

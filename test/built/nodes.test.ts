@@ -6,7 +6,7 @@ import { metadata, nic } from '../fakes/guest-xml.js';
 import { domainXml as realDomainXml } from '../lab/domain.js';
 import { type AgentPlace, openAgentPlace, routesOf, until } from '../places/agent.js';
 import { canRun, testWith } from '../places/capability.js';
-import { DONE, domainXml, entriesOf, type HookHost, openHookHost, routedWish } from '../places/hook-run.js';
+import { DONE, domainXml, entriesOf, type HookHost, openHookHost, routedXml } from '../places/hook-run.js';
 import { type InstallHost, openInstallHost } from '../places/install-host.js';
 import { guestwire, nodeOf, NODES, OLD_NODE, type Outcome } from '../places/nodes.js';
 
@@ -18,7 +18,7 @@ const COMMANDS = [
     ['derive', '-f', file], ['derive', '-f', file, '--json'],
   ]),
 ];
-const WEB1 = domainXml({ wishes: routedWish(ADDRESSES) });
+const WEB1 = domainXml({ metadata: routedXml(ADDRESSES) });
 const USE = (node: string): string => `mount --bind '${node}' /usr/bin/node; /usr/bin/node --version`;
 const CURE = "needs 18.19 or newer: install a package 'nodejs' of version 18.19 or newer";
 
@@ -76,7 +76,7 @@ describe.each(NODES)('Node %s', (version) => {
     });
 
     kernelTest('which refuses a guest with the same sentence', async () => {
-      const xml = domainXml({ wishes: routedWish(['203.0.113.2']) });
+      const xml = domainXml({ metadata: routedXml(['203.0.113.2']) });
       const before = host.dump();
       const { status, stderr } = await host.hook({ operation: 'start', xml });
       expect(status).toBe(1);
@@ -123,12 +123,12 @@ describe.each(NODES)('Node %s', (version) => {
     libvirtTest('which wires a running guest as its metadata change, and ends when it is told to', async () => {
       expect(await place.host.ok('/usr/bin/node', ['--version'])).toBe(`v${version}\n`);
       const agent = await place.startAgent();
-      const wish = (...ips: string[]): string => metadata({ mac: MAC, ips });
-      await place.host.define(realDomainXml({ name: 'web1', nics: [nic(MAC)], metadata: wish('10.0.0.1') }));
+      const metadataOf = (...ips: string[]): string => metadata({ mac: MAC, ips });
+      await place.host.define(realDomainXml({ name: 'web1', nics: [nic(MAC)], metadata: metadataOf('10.0.0.1') }));
       await place.host.ok('virsh', ['start', 'web1']);
       expect(await routesOf(place.host)).toEqual(['10.0.0.1 vnet0']);
       const guest = await place.libvirt.lookupDomain({ name: 'web1' });
-      const xml = wish('10.0.0.2').replace('xmlns:gw="urn:guestwire:1"', '').replaceAll('gw:', '');
+      const xml = metadataOf('10.0.0.2').replace('xmlns:gw="urn:guestwire:1"', '').replaceAll('gw:', '');
       await place.libvirt.setMetadata(guest, { uri: 'urn:guestwire:1', key: 'gw', affect: 'live', xml });
       await until(async () => (await routesOf(place.host)).join() === '10.0.0.2 vnet0', { what: 'the route' });
       await place.host.ok('virsh', ['destroy', 'web1']);

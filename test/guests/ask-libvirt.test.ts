@@ -20,7 +20,7 @@ const xmlOf = ({ name, uuid }: DomainRef): string => `<domain type='kvm' id='7'>
   <devices><interface type='bridge'><mac address='${MAC}'/><source bridge='br0'/><target dev='vnet0'/></interface></devices></domain>`;
 
 let dir: string;
-beforeEach(() => { dir = mkdtempSync(join(tmpdir(), 'guestwire-wishes-')); });
+beforeEach(() => { dir = mkdtempSync(join(tmpdir(), 'guestwire-metadata-')); });
 afterEach(() => { rmSync(dir, { recursive: true }); });
 
 /** Of the second guest libvirt says nothing but `error`. */

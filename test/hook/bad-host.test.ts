@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
 import {
-  domainXml, DONE, entriesOf, ethernetNic, type HookHost, openHookHost, PLAIN, routedWish, TAP_MAC, UUID, vlanWish,
+  domainXml, DONE, entriesOf, ethernetNic, type HookHost, openHookHost, PLAIN, routedXml, TAP_MAC, UUID, vlanXml,
 } from '../places/hook-run.js';
 import { COMING, expectDone, expectRefused, LIFE, type Refusal } from '../places/refused.js';
 import { isLong } from '../tiers/bound.js';
@@ -19,7 +19,7 @@ let host: HookHost;
 beforeAll(async () => { if (canRun(...NEEDED)) host = await openHookHost(); });
 afterAll(() => { if (canRun(...NEEDED)) host.close(); });
 
-const WIRED = domainXml({ wishes: routedWish(['2001:db8:0:10::a', '192.0.2.10']) });
+const WIRED = domainXml({ metadata: routedXml(['2001:db8:0:10::a', '192.0.2.10']) });
 const CONFIG = '/run/config.toml';
 /** A guest that the config alone speaks of. */
 const NAMED = { guest: 'named', xml: domainXml({ name: 'named', uuid: '44444444-2222-3333-4444-555555555555' }) };
@@ -95,7 +95,7 @@ describe('a config', () => {
 });
 
 /** A VLAN port on a kernel that filters VLANs, whatever this one can. */
-const PORT = domainXml({ wishes: vlanWish('<gw:tag id="10"/>') });
+const PORT = domainXml({ metadata: vlanXml('<gw:tag id="10"/>') });
 
 describe('a tool', () => {
   const rows: Readonly<
@@ -188,7 +188,7 @@ describe('a tool', () => {
     await expectDone(host, ['stopped', 'release'], { xml: WIRED, path });
     expect(host.recorded('logger', path)).toContain("<27>release: guest 'web1': ip was killed by SIGKILL (reading the host)");
     const other = { guest: 'db1', xml: domainXml({
-      name: 'db1', uuid: '33333333-2222-3333-4444-555555555555', wishes: routedWish(['198.51.100.9']),
+      name: 'db1', uuid: '33333333-2222-3333-4444-555555555555', metadata: routedXml(['198.51.100.9']),
     }) };
     expect(await host.hook({ operation: 'prepare', ...other })).toEqual(DONE);
     expect(host.dump()).toBe(before);

@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
 import {
-  bridgeNic, domainXml, ethernetNic, type HookHost, openHookHost, PLAIN, PORT_MAC, routedWish, TAP_MAC, vlanWish,
+  bridgeNic, domainXml, ethernetNic, type HookHost, openHookHost, PLAIN, PORT_MAC, routedXml, TAP_MAC, vlanXml,
 } from '../places/hook-run.js';
 import { COMING, expectDone, expectRefused, LIFE, type Refusal } from '../places/refused.js';
 
@@ -18,7 +18,7 @@ beforeAll(async () => { if (canRun(...NEEDED)) host = await openHookHost(); });
 afterAll(() => { if (canRun(...NEEDED)) host.close(); });
 
 const ADDRESS = '2001:db8:0:10::a';
-const WIRED = domainXml({ wishes: routedWish([ADDRESS]) });
+const WIRED = domainXml({ metadata: routedXml([ADDRESS]) });
 const NIC0 = `guest 'web1' NIC 0 (${PORT_MAC})`;
 const NIC1 = `guest 'web1' NIC 1 (${TAP_MAC})`;
 /** With it the launcher cannot tell that a guest has no part in the config, and node reads the XML of every guest. */
@@ -73,7 +73,7 @@ describe('a document that is no domain XML', () => {
 });
 
 function vlan(tags: string, says: string): Row {
-  return { xml: domainXml({ wishes: vlanWish(tags) }), says: `${NIC0}: ${says}` };
+  return { xml: domainXml({ metadata: vlanXml(tags) }), says: `${NIC0}: ${says}` };
 }
 
 function nativeVlan(tags: string, says: string): Row {
@@ -103,7 +103,8 @@ describe('a VLAN', () => {
     'that a range holds too': vlan('<gw:tag id="10-20"/><gw:tag id="15"/>', "VLAN ID '15' is listed twice: list each VLAN once"),
     'beside another native one': vlan('<gw:tag id="10" nativeMode="tagged"/><gw:tag id="20" nativeMode="untagged"/>', "VLAN IDs '10' and '20' are both native: a port has one native VLAN"),
     'trunk with no tags': {
-      xml: domainXml({ wishes: vlanWish('').replace('<gw:vlan>', '<gw:vlan trunk="yes">') }), says: `${NIC0}: ${noTag}`,
+      xml: domainXml({ metadata: vlanXml('').replace('<gw:vlan>', '<gw:vlan trunk="yes">') }),
+      says: `${NIC0}: ${noTag}`,
     },
     '0 in the <interface>': nativeVlan("<tag id='0'/>", "VLAN ID '0' is outside 1-4094"),
     '4095 in the <interface>': nativeVlan("<tag id='4095'/>", "VLAN ID '4095' is outside 1-4094"),
@@ -119,7 +120,7 @@ const canFilter = (): boolean => host.sh('ip -details link show br0').includes('
 
 describe('a bridge', () => {
   const on = (bridge: string): string =>
-    domainXml({ wishes: vlanWish('<gw:tag id="10"/>'), nics: [bridgeNic({ bridge })] });
+    domainXml({ metadata: vlanXml('<gw:tag id="10"/>'), nics: [bridgeNic({ bridge })] });
   refuse({
     'that does not exist': { xml: on('br9'), says: `${NIC0}: bridge 'br9' does not exist: create it, or name an existing one in <source bridge>` },
     'that is another kind of link': { xml: on('eno1'), says: `${NIC0}: 'eno1' is not a bridge: name a bridge in <source bridge>` },
@@ -143,11 +144,13 @@ describe('a bridge', () => {
 });
 
 function address(text: string, says: string): Row {
-  return { xml: domainXml({ wishes: routedWish([text]) }), says: `${NIC1}: ${says}` };
+  return { xml: domainXml({ metadata: routedXml([text]) }), says: `${NIC1}: ${says}` };
 }
 
 function prefix(text: string, length: number, says: string): Row {
-  return { xml: domainXml({ wishes: routedWish(['192.0.2.10']).replace('</gw:routed>', `<gw:route address="${text}" prefix="${length}"/></gw:routed>`) }), says: `${NIC1}: ${says}` };
+  const element = `<gw:route address="${text}" prefix="${length}"/>`;
+  const metadata = routedXml(['192.0.2.10']).replace('</gw:routed>', `${element}</gw:routed>`);
+  return { xml: domainXml({ metadata }), says: `${NIC1}: ${says}` };
 }
 
 describe('an address', () => {
@@ -177,8 +180,8 @@ describe('an address', () => {
     'of the host': address('203.0.113.2', "'203.0.113.2' contains '203.0.113.2', an address of this host on 'eno1': give the guest another address"),
     "that is the host's next hop": address('203.0.113.1', "'203.0.113.1' contains '203.0.113.1', the next hop of this host's route '0.0.0.0/0': give the guest another address"),
     "that is broadcast on the host's network": address('203.0.113.255', "'203.0.113.255' belongs to this host itself: route 'broadcast 203.0.113.255' on 'eno1': give the guest another address"),
-    'listed twice': { xml: domainXml({ wishes: routedWish([ADDRESS, ADDRESS]) }), says: `${NIC1}: '${ADDRESS}' is listed twice, also on NIC 1: list it once` },
-    'list that is empty': { xml: domainXml({ wishes: routedWish([]) }), says: `${NIC1}: a routed link needs an address: add at least one <ip>` },
+    'listed twice': { xml: domainXml({ metadata: routedXml([ADDRESS, ADDRESS]) }), says: `${NIC1}: '${ADDRESS}' is listed twice, also on NIC 1: list it once` },
+    'list that is empty': { xml: domainXml({ metadata: routedXml([]) }), says: `${NIC1}: a routed link needs an address: add at least one <ip>` },
     'prefix of length 0': prefix('0.0.0.0', 0, "prefix '0.0.0.0/0' is the default route: a guest cannot claim it"),
     'prefix with an address of the host in it': prefix('203.0.112.0', 23, "'203.0.112.0/23' contains '203.0.113.2', an address of this host on 'eno1': give the guest another address"),
   });
@@ -189,7 +192,7 @@ describe('an address', () => {
     const rival = { guest: 'db1', xml: domainXml({
       name: 'db1',
       uuid: '33333333-2222-3333-4444-555555555555',
-      wishes: routedWish(['192.0.2.10', ADDRESS], '52:54:00:aa:bb:03'),
+      metadata: routedXml(['192.0.2.10', ADDRESS], '52:54:00:aa:bb:03'),
       nics: [ethernetNic({ mac: '52:54:00:aa:bb:03', dev: 'vnet2' })],
     }) };
     await expectDone(host, ['start'], rival);

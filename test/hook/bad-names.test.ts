@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
 import {
-  domainXml, ethernetNic, type HookHost, openHookHost, routedWish, TAP_MAC, vlanWish,
+  domainXml, ethernetNic, type HookHost, openHookHost, routedXml, TAP_MAC, vlanXml,
 } from '../places/hook-run.js';
 import { COMING, expectDone, expectRefused, LIFE, type Refusal } from '../places/refused.js';
 import { isLong } from '../tiers/bound.js';
@@ -25,33 +25,33 @@ function refuse(rows: Readonly<Record<string, Refusal>>): void {
 }
 
 describe('the MAC in the metadata', () => {
-  const wish = (mac: string, says: string, more = ''): Refusal => ({
-    xml: domainXml({ wishes: routedWish([ADDRESS], mac) + more }), says: `guest 'web1': <gw:interface mac='${mac}'>: ${says}`,
+  const metadataOf = (mac: string, says: string, more = ''): Refusal => ({
+    xml: domainXml({ metadata: routedXml([ADDRESS], mac) + more }), says: `guest 'web1': <gw:interface mac='${mac}'>: ${says}`,
   });
   refuse({
-    'is no NIC\'s': wish('52:54:00:aa:bb:09', "no NIC has this MAC, the guest has '52:54:00:aa:bb:01', '52:54:00:aa:bb:02': use one of its MACs, or add <mac address='52:54:00:aa:bb:09'/> to the intended <interface>"),
+    'is no NIC\'s': metadataOf('52:54:00:aa:bb:09', "no NIC has this MAC, the guest has '52:54:00:aa:bb:01', '52:54:00:aa:bb:02': use one of its MACs, or add <mac address='52:54:00:aa:bb:09'/> to the intended <interface>"),
     'is that of two NICs': {
-      ...wish(TAP_MAC, 'the MAC matches NICs 0 and 1: give each NIC its own <mac address>'),
-      xml: domainXml({ wishes: routedWish([ADDRESS]), nics: [ethernetNic({}), ethernetNic({ dev: 'vnet2' })] }),
+      ...metadataOf(TAP_MAC, 'the MAC matches NICs 0 and 1: give each NIC its own <mac address>'),
+      xml: domainXml({ metadata: routedXml([ADDRESS]), nics: [ethernetNic({}), ethernetNic({ dev: 'vnet2' })] }),
     },
-    'is none': wish('eno1; reboot', "'eno1; reboot' is not a MAC address: write it like '52:54:00:aa:bb:01'"),
-    'is there twice': wish(TAP_MAC, 'the MAC is listed twice: merge the two <gw:interface> elements', routedWish(['192.0.2.1'])),
+    'is none': metadataOf('eno1; reboot', "'eno1; reboot' is not a MAC address: write it like '52:54:00:aa:bb:01'"),
+    'is there twice': metadataOf(TAP_MAC, 'the MAC is listed twice: merge the two <gw:interface> elements', routedXml(['192.0.2.1'])),
   });
 });
 
 describe('a word in the metadata', () => {
   const where = `guest 'web1': <gw:interface mac='${TAP_MAC}'>`;
   refuse({
-    'that is misspelt': { xml: domainXml({ wishes: `<gw:interface mac="${TAP_MAC}"><gw:routd/></gw:interface>` }), says: `${where}: unknown element 'gw:routd': allowed are 'gw:vlan', 'gw:port', 'gw:routed', 'gw:trust', 'gw:policy', 'gw:allow', 'gw:group', 'gw:ip'` },
-    'that is no attribute': { xml: domainXml({ wishes: `<gw:interface mac="${TAP_MAC}" vlan="10"/>` }), says: `${where}: unknown attribute 'vlan': only 'mac' is allowed` },
-    'that asks for a VLAN on a tap without a bridge': { xml: domainXml({ wishes: vlanWish('<gw:tag id="10"/>', TAP_MAC) }), says: `guest 'web1' NIC 1 (${TAP_MAC}): interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or make it a routed link` },
-    'that asks for a routed link on a bridge': { xml: domainXml({ wishes: routedWish([ADDRESS], '52:54:00:aa:bb:01') }), says: "guest 'web1' NIC 0 (52:54:00:aa:bb:01): interface type 'bridge' cannot be a routed link: use type 'ethernet'" },
+    'that is misspelt': { xml: domainXml({ metadata: `<gw:interface mac="${TAP_MAC}"><gw:routd/></gw:interface>` }), says: `${where}: unknown element 'gw:routd': allowed are 'gw:vlan', 'gw:port', 'gw:routed', 'gw:trust', 'gw:policy', 'gw:allow', 'gw:group', 'gw:ip'` },
+    'that is no attribute': { xml: domainXml({ metadata: `<gw:interface mac="${TAP_MAC}" vlan="10"/>` }), says: `${where}: unknown attribute 'vlan': only 'mac' is allowed` },
+    'that asks for a VLAN on a tap without a bridge': { xml: domainXml({ metadata: vlanXml('<gw:tag id="10"/>', TAP_MAC) }), says: `guest 'web1' NIC 1 (${TAP_MAC}): interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or make it a routed link` },
+    'that asks for a routed link on a bridge': { xml: domainXml({ metadata: routedXml([ADDRESS], '52:54:00:aa:bb:01') }), says: "guest 'web1' NIC 0 (52:54:00:aa:bb:01): interface type 'bridge' cannot be a routed link: use type 'ethernet'" },
   });
 });
 
 describe('a target name', () => {
   const target = (dev: string, says: string): Refusal => ({
-    xml: domainXml({ wishes: routedWish([ADDRESS]), nics: [ethernetNic({ dev })] }),
+    xml: domainXml({ metadata: routedXml([ADDRESS]), nics: [ethernetNic({ dev })] }),
     says: `guest 'web1' NIC 0 (${TAP_MAC}): ${says}`,
   });
   const odd = (dev: string, shown: string, character: string): Refusal =>
@@ -98,7 +98,7 @@ const GUEST_NAMES: readonly (readonly [string, string])[] = [
 describe('a guest named', () => {
   for (const [at, [guest, shown]] of GUEST_NAMES.entries()) {
     const isWhole = isLong || at === 0;
-    const xml = (addresses: string[]): string => domainXml({ name: guest, wishes: routedWish(addresses) });
+    const xml = (addresses: string[]): string => domainXml({ name: guest, metadata: routedXml(addresses) });
 
     hookTest(`'${shown}' is refused under its name`, async () => {
       await expectRefused(host, {

@@ -13,11 +13,11 @@ import { type HookResult, runHook } from '../../lib/hook/contract.js';
 import { createJournal, type Journal } from '../../lib/journal/journal.js';
 import type { Exec, ExecRequest, ExecResult } from '../../lib/system/exec.js';
 import { BRIDGE, MISSING, OK, pretend } from '../fakes/tools.js';
-import { bridgeNic, domainXml, PLAIN, PORT_MAC, routedWish, TAP_MAC, UUID, vlanWish } from '../places/hook-run.js';
+import { bridgeNic, domainXml, PLAIN, PORT_MAC, routedXml, TAP_MAC, UUID, vlanXml } from '../places/hook-run.js';
 
 const OTHER = '99999999-2222-3333-4444-555555555555';
-const WIRED = domainXml({ wishes: vlanWish('<gw:tag id="10"/>') });
-const ROUTED = domainXml({ wishes: routedWish(['192.0.2.10']) });
+const WIRED = domainXml({ metadata: vlanXml('<gw:tag id="10"/>') });
+const ROUTED = domainXml({ metadata: routedXml(['192.0.2.10']) });
 const DONE: HookResult = { exitCode: 0, stderr: '' };
 const refused = (says: string): HookResult => ({ exitCode: 3, stderr: `guestwire: ${says}\n` });
 
@@ -260,7 +260,7 @@ describe('an announced migration', () => {
   });
 
   test('of a guest whose XML is wrong is refused where that is harmless', async () => {
-    const xml = domainXml({ wishes: vlanWish('<gw:tag id="5000"/>') });
+    const xml = domainXml({ metadata: vlanXml('<gw:tag id="5000"/>') });
     expect(await hook('migrate', xml)).toEqual(refused(`guest 'web1' NIC 0 (${PORT_MAC}): VLAN ID '5000' is outside 1-4094`));
     expect(files()).toEqual([]);
   });
@@ -278,7 +278,7 @@ describe('the log', () => {
     journal.markEnded(OTHER);
     rmSync(join(settings.stateDir, `${OTHER}.json`));
     mkdirSync(join(settings.stateDir, `${OTHER}.json`));
-    const xml = domainXml({ wishes: vlanWish('<gw:tag id="10"/>'), nics: [bridgeNic({ bridge: 'br9' })] });
+    const xml = domainXml({ metadata: vlanXml('<gw:tag id="10"/>'), nics: [bridgeNic({ bridge: 'br9' })] });
     const exec: Exec = (request) => {
       calls.push(request);
       return Promise.resolve(request.tool === 'logger' ? MISSING : pretend(request));

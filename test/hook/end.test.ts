@@ -5,7 +5,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { domainXml, vlanWish } from '../places/hook-run.js';
+import { domainXml, vlanXml } from '../places/hook-run.js';
 
 const HOOK = resolve('dist/hook.cjs');
 /** What `ip` complains of: four times what a pipe has room for. */
@@ -28,7 +28,7 @@ afterEach(() => { rmSync(dir, { recursive: true }); });
 /** Runs the hook with its standard error a pipe into `reader`, of the shell. */
 function start(reader: string): { said: string; status: number } {
   const { stdout } = spawnSync('sh', ['-c', `{ "$0" "$1" web1 start 2>&1 >/dev/null; echo $? >"$2"; } | ${reader}; cat "$2"`, process.execPath, HOOK, join(dir, 'status')], {
-    input: domainXml({ wishes: vlanWish('<gw:tag id="10"/>') }), encoding: 'utf8', maxBuffer: 16 * COMPLAINT,
+    input: domainXml({ metadata: vlanXml('<gw:tag id="10"/>') }), encoding: 'utf8', maxBuffer: 16 * COMPLAINT,
     env: {
       PATH: `${join(dir, 'bin')}:${process.env['PATH'] ?? ''}`, GUESTWIRE_CONFIG: join(dir, 'none.toml'), GUESTWIRE_STATE_DIR: join(dir, 'state'),
       GUESTWIRE_LOCK: join(dir, 'lock'), GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'),

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
 import {
-  domainXml, DONE, ethernetNic, type HookHost, openHookHost, type Outcome, routedWish,
+  domainXml, DONE, ethernetNic, type HookHost, openHookHost, type Outcome, routedXml,
 } from '../places/hook-run.js';
 import { isLong } from '../tiers/bound.js';
 
@@ -18,13 +18,13 @@ let host: HookHost;
 beforeAll(async () => { if (canRun(...NEEDED)) host = await openHookHost(); });
 afterAll(() => { if (canRun(...NEEDED)) host.close(); });
 
-const XML = domainXml({ wishes: routedWish(['2001:db8:0:10::a', '192.0.2.10']) });
+const XML = domainXml({ metadata: routedXml(['2001:db8:0:10::a', '192.0.2.10']) });
 const OTHER = {
   guest: 'db1',
   xml: domainXml({
     name: 'db1',
     uuid: '33333333-2222-3333-4444-555555555555',
-    wishes: routedWish(['198.51.100.9'], '52:54:00:aa:bb:03'),
+    metadata: routedXml(['198.51.100.9'], '52:54:00:aa:bb:03'),
     nics: [ethernetNic({ mac: '52:54:00:aa:bb:03', dev: 'vnet2' })],
   }),
 };

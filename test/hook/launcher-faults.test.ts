@@ -9,7 +9,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import { canRun, testWith } from '../places/capability.js';
 import { type Call, type Ended, hookAll } from '../places/hook-batch.js';
 import {
-  bridgeNic, domainXml, DONE, entriesOf, type HookArgs, type Outcome, PLAIN, routedWish,
+  bridgeNic, domainXml, DONE, entriesOf, type HookArgs, type Outcome, PLAIN, routedXml,
   UUID,
 } from '../places/hook-run.js';
 import { type NodelessHost, openNodelessHost } from '../places/nodeless-host.js';
@@ -36,7 +36,7 @@ beforeEach(() => {
 const CONFIG = '[guest.named."52:54:00:aa:bb:01"]\nisolated = true\n[bridge.br30]\nvid = 30\nparent = "eno1"\n';
 /** Guests that ask for wiring: in their metadata, in the host config, by their bridge, by libvirt's own <vlan>. */
 const ASKING: readonly (readonly [guest: string, xml: string])[] = [
-  ['web1', domainXml({ wishes: routedWish(['192.0.2.1']) })],
+  ['web1', domainXml({ metadata: routedXml(['192.0.2.1']) })],
   ['named', domainXml({ name: 'named' })],
   ['joined', domainXml({ name: 'joined', nics: [bridgeNic({ bridge: 'br30' })] })],
   ['tagged', domainXml({ name: 'tagged', nics: [bridgeNic({ more: "<vlan><tag id='42'/></vlan>" })] })],

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect } from '@jest/globals
 import { canRun, type Capability, testWith } from '../places/capability.js';
 import { hookAll } from '../places/hook-batch.js';
 import {
-  bridgeNic, domainXml, DONE, entriesOf, ethernetNic, PLAIN, routedWish, UUID,
+  bridgeNic, domainXml, DONE, entriesOf, ethernetNic, PLAIN, routedXml, UUID,
 } from '../places/hook-run.js';
 import { type NodelessHost, openNodelessHost } from '../places/nodeless-host.js';
 import { bound, isLong } from '../tiers/bound.js';
@@ -74,7 +74,7 @@ interface Case {
 const plainOf = (uuid: string): string => PLAIN.replace(/<uuid>.*<\/uuid>/, uuid);
 const CASES: Readonly<Record<string, Case>> = {
   'a guest that nothing speaks of': { xml: PLAIN, calls: [] },
-  'a guest whose metadata speaks of it': { xml: domainXml({ wishes: routedWish(['192.0.2.1']) }), calls: COMING },
+  'a guest whose metadata speaks of it': { xml: domainXml({ metadata: routedXml(['192.0.2.1']) }), calls: COMING },
   'a <vlan> on a bridge': { xml: vlanNic("type='bridge'"), calls: COMING },
   'a <vlan> on a libvirt network': { xml: vlanNic("type='network'", "<source network='lan'/>"), calls: COMING },
   'a <vlan> on a NIC with attributes': { xml: vlanNic("type='bridge' trustGuestRxFilters='yes'"), calls: COMING },
@@ -129,7 +129,7 @@ describe('node is called', () => {
   }
 
   hookTest('with the arguments and the XML as libvirt gave them, in a clean environment', async () => {
-    const xml = domainXml({ wishes: routedWish(['192.0.2.1']), name: 'wéb "1"' }).trimEnd();
+    const xml = domainXml({ metadata: routedXml(['192.0.2.1']), name: 'wéb "1"' }).trimEnd();
     const env = { NODE_OPTIONS: '--inspect', NODE_EXTRA_CA_CERTS: '/x', LC_ALL: 'de_DE.UTF-8' };
     expect(await host.hook({ operation: 'start', guest: 'wéb "1"', xml, env })).toEqual(DONE);
     expect(host.noted()).toEqual(['/run/checkout/hooks/../dist/hook.cjs wéb "1" start begin - C', String(Buffer.byteLength(xml))]);
@@ -169,7 +169,7 @@ describe('node is called', () => {
   });
 });
 
-const WIRED = domainXml({ wishes: routedWish(['192.0.2.1']) });
+const WIRED = domainXml({ metadata: routedXml(['192.0.2.1']) });
 const NAMED = domainXml({ name: 'named' });
 
 describe('when node goes wrong', () => {

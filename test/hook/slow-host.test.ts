@@ -7,20 +7,20 @@ import { spawn } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
 import {
-  domainXml, DONE, entriesOf, ethernetNic, type HookHost, openHookHost, PLAIN, routedWish, vlanWish,
+  domainXml, DONE, entriesOf, ethernetNic, type HookHost, openHookHost, PLAIN, routedXml, vlanXml,
 } from '../places/hook-run.js';
 import { bound } from '../tiers/bound.js';
 
 const NEEDED = ['root', 'netns'] as const;
 const hookTest = testWith(...NEEDED);
 
-const WIRED = domainXml({ wishes: routedWish(['2001:db8:0:10::a', '192.0.2.10']) });
-const PORT = domainXml({ wishes: vlanWish('<gw:tag id="10"/>') });
+const WIRED = domainXml({ metadata: routedXml(['2001:db8:0:10::a', '192.0.2.10']) });
+const PORT = domainXml({ metadata: vlanXml('<gw:tag id="10"/>') });
 const OTHER_UUID = '33333333-2222-3333-4444-555555555555';
 const OTHER = {
   guest: 'db1',
   xml: domainXml({
-    name: 'db1', uuid: OTHER_UUID, wishes: routedWish(['198.51.100.9'], '52:54:00:aa:bb:03'),
+    name: 'db1', uuid: OTHER_UUID, metadata: routedXml(['198.51.100.9'], '52:54:00:aa:bb:03'),
     nics: [ethernetNic({ mac: '52:54:00:aa:bb:03', dev: 'vnet2' })],
   }),
 };

@@ -24,7 +24,7 @@ beforeEach(() => {
   before = host.dump();
 });
 
-function wish(veth: string, addresses = ['2001:db8:0:10::a', '192.0.2.10']): string {
+function metadataOf(veth: string, addresses = ['2001:db8:0:10::a', '192.0.2.10']): string {
   return `<gw:interface mac="${MAC}"><gw:routed>${veth}${addresses.map((address) => `<gw:ip address="${address}"/>`).join('')}</gw:routed></gw:interface>`;
 }
 
@@ -32,12 +32,12 @@ function direct(target = ''): string {
   return `<interface type='direct'><mac address='${MAC}'/><source dev='web1g' mode='passthrough'/>${target}</interface>`;
 }
 
-const VETH = wish('<gw:veth dev="web1" mtu="1400"/>');
+const VETH = metadataOf('<gw:veth dev="web1" mtu="1400"/>');
 /** As libvirt prints it before and after it has made the macvtap. */
-const COMING = domainXml({ wishes: VETH, nics: [direct()] });
-const LIVE = domainXml({ wishes: VETH, nics: [direct("<target dev='mvt0'/>")] });
+const COMING = domainXml({ metadata: VETH, nics: [direct()] });
+const LIVE = domainXml({ metadata: VETH, nics: [direct("<target dev='mvt0'/>")] });
 const MACVTAP = 'ip link add link web1g name mvt0 type macvtap mode passthru';
-const TAP = domainXml({ wishes: wish(''), nics: [`<interface type='ethernet'><mac address='${MAC}'/><target dev='web1' managed='no'/><mtu size='1400'/></interface>`] });
+const TAP = domainXml({ metadata: metadataOf(''), nics: [`<interface type='ethernet'><mac address='${MAC}'/><target dev='web1' managed='no'/><mtu size='1400'/></interface>`] });
 
 async function run(xml: string, ...operations: string[]): Promise<void> {
   for (const operation of operations)
@@ -135,7 +135,8 @@ describe('a veth pair', () => {
   hookTest('that another guest has is refused by its name', async () => {
     await run(COMING, 'prepare');
     const other = domainXml({
-      name: 'db1', uuid: '33333333-2222-3333-4444-555555555555', wishes: wish('<gw:veth dev="web1"/>', ['192.0.2.99']),
+      name: 'db1', uuid: '33333333-2222-3333-4444-555555555555',
+      metadata: metadataOf('<gw:veth dev="web1"/>', ['192.0.2.99']),
       nics: [direct()],
     });
     expect(await host.hook({ operation: 'prepare', guest: 'db1', xml: other })).toEqual({ status: 1, stdout: '', stderr:
@@ -163,7 +164,7 @@ describe('a veth pair', () => {
 describe('a veth pair that lxc takes', () => {
   hookTest('is reached both ways when libvirt has put its macvlan into the container', async () => {
     const xml = domainXml({
-      wishes: wish('<gw:veth dev="web1"/>'), nics: [direct("<guest dev='eth0' actual='macvlan0'/><mtu size='1400'/>")],
+      metadata: metadataOf('<gw:veth dev="web1"/>'), nics: [direct("<guest dev='eth0' actual='macvlan0'/><mtu size='1400'/>")],
     }).replace("type='kvm'", "type='lxc'");
     await run(xml, 'prepare');
     // libvirt gives the end below it the guest's MAC, too: in this mode the macvlan takes its own from there.

@@ -28,11 +28,11 @@ afterAll(() => {
 
 function hook(operation: string, n: number): { status: number | null; stdout: string; stderr: string } {
   const mac = `52:54:00:00:00:${n.toString(16).padStart(2, '0')}`;
-  const wishes = metadata({
+  const nics = metadata({
     mac, ips: [`2001:db8:0:10::${n.toString(16)}`, `192.0.2.${n}`], routes: [`2001:db8:${n.toString(16)}::/64`],
   });
   const uuid = `4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c${n.toString(16).padStart(2, '0')}`;
-  const xml = `<domain type='kvm'><name>web${n}</name><uuid>${uuid}</uuid><metadata>${wishes}</metadata><devices>${nic(mac, `vnet${n}`)}</devices></domain>`;
+  const xml = `<domain type='kvm'><name>web${n}</name><uuid>${uuid}</uuid><metadata>${nics}</metadata><devices>${nic(mac, `vnet${n}`)}</devices></domain>`;
   return netns.run(resolve('hooks/qemu'), [`web${n}`, operation, 'begin', '-'], {
     input: xml, env: { GUESTWIRE_STATE_DIR: join(dir, 'state'), GUESTWIRE_CONFIG: join(dir, 'none') },
   });

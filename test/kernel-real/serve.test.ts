@@ -61,8 +61,9 @@ function guestBehind(link: string, number: number): string {
 
 function guestOf(name: string, number: number, inner: string, policy = '') {
   const mac = `52:54:00:00:00:0${number}`;
-  const wishes = `<gw:interface mac="${mac}"><gw:routed>${inner}</gw:routed>${policy}</gw:interface>`;
-  return { guest: name, xml: domainXml({ name, uuid: `${number}1111111-2222-3333-4444-555555555555`, wishes, nics: [ethernetNic({ mac, dev: `vnet${number}` })] }) };
+  const metadata = `<gw:interface mac="${mac}"><gw:routed>${inner}</gw:routed>${policy}</gw:interface>`;
+  const uuid = `${number}1111111-2222-3333-4444-555555555555`;
+  return { guest: name, xml: domainXml({ name, uuid, metadata, nics: [ethernetNic({ mac, dev: `vnet${number}` })] }) };
 }
 
 /** They share 2001:db8:0:10::/64, and each has a /64 of its own. */

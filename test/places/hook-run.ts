@@ -201,15 +201,15 @@ export interface DomainParts {
   readonly name?: string;
   readonly uuid?: string;
   /** What stands in the <gw:guestwire> of the metadata. */
-  readonly wishes?: string;
+  readonly metadata?: string;
   readonly nics?: readonly string[];
 }
 
 /** Returns a domain XML as libvirt prints it, in short. */
-export function domainXml({ name = 'web1', uuid = UUID, wishes, nics = [PORT, TAP] }: DomainParts): string {
+export function domainXml({ name = 'web1', uuid = UUID, metadata, nics = [PORT, TAP] }: DomainParts): string {
   const escaped = name.replace(/&/g, '&amp;').replace(/</g, '&lt;');
-  const metadata = wishes === undefined ? '' : `  <metadata>\n    <gw:guestwire xmlns:gw="urn:guestwire:1">${wishes}</gw:guestwire>\n  </metadata>\n`;
-  return `<domain type='kvm' id='1'>\n  <name>${escaped}</name>\n  <uuid>${uuid}</uuid>\n${metadata}  <devices>\n${nics.join('')}  </devices>\n</domain>\n`;
+  const element = metadata === undefined ? '' : `  <metadata>\n    <gw:guestwire xmlns:gw="urn:guestwire:1">${metadata}</gw:guestwire>\n  </metadata>\n`;
+  return `<domain type='kvm' id='1'>\n  <name>${escaped}</name>\n  <uuid>${uuid}</uuid>\n${element}  <devices>\n${nics.join('')}  </devices>\n</domain>\n`;
 }
 
 export const PORT_MAC = '52:54:00:aa:bb:01';
@@ -232,10 +232,10 @@ const TAP = ethernetNic({});
 export const PLAIN = domainXml({ name: 'plain', uuid: '22222222-2222-3333-4444-555555555555' });
 
 /** What the metadata say for one NIC: VLAN tags, or addresses of a routed link. */
-export function vlanWish(inner: string, mac = PORT_MAC): string {
+export function vlanXml(inner: string, mac = PORT_MAC): string {
   return `<gw:interface mac="${mac}"><gw:vlan>${inner}</gw:vlan></gw:interface>`;
 }
 
-export function routedWish(addresses: readonly string[], mac = TAP_MAC): string {
+export function routedXml(addresses: readonly string[], mac = TAP_MAC): string {
   return `<gw:interface mac="${mac}"><gw:routed>${addresses.map((address) => `<gw:ip address="${address}"/>`).join('')}</gw:routed></gw:interface>`;
 }

@@ -10,7 +10,7 @@ import { parseConfig } from '../../lib/config/file.js';
 import { parseDomain } from '../../lib/domain/domain.js';
 import { netplanFile, networkConfig } from '../../lib/serve/cloud-init.js';
 import { testWith } from '../places/capability.js';
-import { bridgeNic, domainXml, ethernetNic, routedWish, vlanWish } from '../places/hook-run.js';
+import { bridgeNic, domainXml, ethernetNic, routedXml, vlanXml } from '../places/hook-run.js';
 
 const CONFIG = '[serve]\non = false\ndns = ["2001:db8::53", "192.0.2.53"]\nsearch = ["example.org"]\n';
 const macOf = (n: number): string => `52:54:00:aa:bb:0${n}`;
@@ -22,10 +22,10 @@ function print(xml: string, config = CONFIG): string {
 }
 
 const ALL = domainXml({
-  wishes: [
-    routedWish(['2001:db8:0:10::a', '192.0.2.10'], macOf(1)), routedWish(['2001:db8:0:10::b'], macOf(2)),
-    vlanWish('<gw:tag id="10"/>', macOf(3)), vlanWish('<gw:tag id="10"/><gw:tag id="20-29"/>', macOf(4)),
-    vlanWish('<gw:tag id="10" nativeMode="untagged"/><gw:tag id="20"/>', macOf(5)),
+  metadata: [
+    routedXml(['2001:db8:0:10::a', '192.0.2.10'], macOf(1)), routedXml(['2001:db8:0:10::b'], macOf(2)),
+    vlanXml('<gw:tag id="10"/>', macOf(3)), vlanXml('<gw:tag id="10"/><gw:tag id="20-29"/>', macOf(4)),
+    vlanXml('<gw:tag id="10" nativeMode="untagged"/><gw:tag id="20"/>', macOf(5)),
   ].join(''),
   nics: [ethernetNic({ mac: macOf(1) }), ethernetNic({ mac: macOf(2), dev: 'vnet2' }), ...[3, 4, 5, 6].map((n) =>
     bridgeNic({ mac: macOf(n), dev: `vnet${n}` }))],
@@ -97,7 +97,7 @@ describe('the network-config of a guest', () => {
 
   test('has no name servers without [serve], and the gateways of the host config', () => {
     const text = print(
-      domainXml({ wishes: routedWish(['192.0.2.10']), nics: [ethernetNic({})] }),
+      domainXml({ metadata: routedXml(['192.0.2.10']), nics: [ethernetNic({})] }),
       '[routed]\ngateways = ["192.0.2.1"]\n',
     );
     expect(text).not.toContain('nameservers');

@@ -19,7 +19,7 @@ import { ADVERTISER, DHCP, FIRST_LEASES, servedLink, SERVICES } from '../../lib/
 import { wiredOf } from '../fakes/attachments.js';
 import { POLICY } from '../fakes/policies.js';
 import { testWith } from '../places/capability.js';
-import { domainXml, ethernetNic, routedWish, UUID } from '../places/hook-run.js';
+import { domainXml, ethernetNic, routedXml, UUID } from '../places/hook-run.js';
 
 const serve = (text: string): ServeConfig => {
   const config = parseConfig(`[serve]\n${text}`, 'c').serve;
@@ -55,7 +55,7 @@ describe('[serve] of the host config', () => {
 
   test('gives every routed link with IPv6 the serving address, which no guest may claim', () => {
     const gatewaysOf = (config: string, addresses: string[]): unknown => deriveAttachments(
-      parseDomain(domainXml({ wishes: routedWish(addresses), nics: [ethernetNic({})] })), parseConfig(config, 'c'),
+      parseDomain(domainXml({ metadata: routedXml(addresses), nics: [ethernetNic({})] })), parseConfig(config, 'c'),
     )
       .map((attachment) => attachment.kind === 'routed-link' && attachment.gateways.map(({ text }) => text));
     expect(gatewaysOf('[serve]\n', ['2001:db8::a', '192.0.2.1']))

@@ -17,7 +17,7 @@ interface Made {
 
 /** Throws ConflictError when a name is taken, HostError when a link is not the one that was made for this guest. */
 export function assertMade(
-  where: string, { link, made }: Made,
+  { link, made }: Made,
   { observation: { links }, guestName }: Pick<Surroundings, 'observation' | 'guestName'>,
 ): void {
   if (made === undefined) return;
@@ -25,13 +25,13 @@ export function assertMade(
   const isOurs = host !== undefined && isMadeHere({ made }, host);
   if (link !== undefined) {
     if (isOurs) return;
-    throw new HostError(`${where}: link ${quote(link)} is not the ${wordsOf(made)} that guestwire makes for this guest at its start: stop the guest and start it again`);
+    throw new HostError(`link ${quote(link)} is not the ${wordsOf(made)} that guestwire makes for this guest at its start: stop the guest and start it again`);
   }
   // The start reuses a link that an earlier run made for this guest and that has lost its record.
   if (isOurs) return;
   for (const name of madeNames(made)) {
     const other = links.get(name);
-    if (other !== undefined) throw new ConflictError(`${where}: ${takenBy(other, made, guestName)}`);
+    if (other !== undefined) throw new ConflictError(takenBy(other, made, guestName));
   }
 }
 

@@ -11,70 +11,70 @@ import { existing } from '../vlan-port/check.js';
 import { assertForwarding } from './forwarding.js';
 import { linkClaims, type RoutedLink } from './routed-link.js';
 
-export function assertRoutedLink(where: string, routed: RoutedLink, { observation, holders, own }: Surroundings): void {
+export function assertRoutedLink(routed: RoutedLink, { observation, holders, own }: Surroundings): void {
   if (routed.link !== undefined) {
-    const { master } = existing(where, routed.link, observation.links);
+    const { master } = existing(routed.link, observation.links);
     if (master !== undefined && master !== routed.vrf) {
-      throw new HostError(`${where}: link ${quote(routed.link)} is a port of ${quote(master)}, so it cannot be a routed link: take it out with 'ip link set dev ${routed.link} nomaster'`);
+      throw new HostError(`link ${quote(routed.link)} is a port of ${quote(master)}, so it cannot be a routed link: take it out with 'ip link set dev ${routed.link} nomaster'`);
     }
   }
-  assertVrf(where, routed, observation);
-  assertForwarding(where, routed, observation);
+  assertVrf(routed, observation);
+  assertForwarding(routed, observation);
   for (const claim of linkClaims(routed)) {
-    assertUnclaimed(where, claim, holders);
-    assertNotHosts(where, claim, observation);
+    assertUnclaimed(claim, holders);
+    assertNotHosts(claim, observation);
     const found = [
       ...endsOf(claim).map((probe) => observation.lookups.get(probe)),
       ...observation.exact.filter(({ to }) => to.text === claim.text),
     ];
     for (const route of found) {
-      if (route !== undefined && !isOwn(route, own)) assertNotRouted(where, claim, { route, routed });
+      if (route !== undefined && !isOwn(route, own)) assertNotRouted(claim, { route, routed });
     }
-    assertNoNextHop(where, claim, observation.nextHops.filter((route) => !isOwn(route, own)));
+    assertNoNextHop(claim, observation.nextHops.filter((route) => !isOwn(route, own)));
   }
 }
 
 /** guestwire makes no VRF: another program could use any table number that guestwire chooses. */
-function assertVrf(where: string, { vrf }: RoutedLink, { links }: Observation): void {
+function assertVrf({ vrf }: RoutedLink, { links }: Observation): void {
   if (vrf === undefined) return;
   const facts = links.get(vrf);
   if (facts === undefined) {
-    throw new HostError(`${where}: VRF ${quote(vrf)} does not exist: make it with 'ip link add ${vrf} type vrf table NUMBER' and 'ip link set dev ${vrf} up', or name an existing one`);
+    throw new HostError(`VRF ${quote(vrf)} does not exist: make it with 'ip link add ${vrf} type vrf table NUMBER' and 'ip link set dev ${vrf} up', or name an existing one`);
   }
-  if (facts.vrfTable === undefined) throw new HostError(`${where}: ${quote(vrf)} is not a VRF: name a VRF, or use table="NUMBER"`);
-  if (!facts.up) throw new HostError(`${where}: VRF ${quote(vrf)} is down, so nothing is routed in it: set it up with 'ip link set dev ${vrf} up'`);
+  if (facts.vrfTable === undefined) throw new HostError(`${quote(vrf)} is not a VRF: name a VRF, or use table="NUMBER"`);
+  if (!facts.up) throw new HostError(`VRF ${quote(vrf)} is down, so nothing is routed in it: set it up with 'ip link set dev ${vrf} up'`);
 }
 
-function assertNotHosts(where: string, claim: Prefix, { locals, lookups }: Observation): void {
+function assertNotHosts(claim: Prefix, { locals, lookups }: Observation): void {
   const routes = [...locals, ...endsOf(claim).map((probe) => lookups.get(probe))];
   const own = routes.find((route) => route?.type === 'local' && contains(claim, route.to));
   if (own === undefined) return;
-  throw new ConflictError(`${where}: ${quote(bare(claim))} contains ${quote(bare(own.to))}, an address of this host on ${quote(own.dev ?? '')}: give the guest another address`);
+  throw new ConflictError(`${quote(bare(claim))} contains ${quote(bare(own.to))}, an address of this host on ${quote(own.dev ?? '')}: give the guest another address`);
 }
 
 /** Types of routes that are not a way to somewhere else but the host's own addresses (ip-route(8)). */
 const HOSTS_OWN = new Set(['local', 'broadcast', 'anycast', 'multicast']);
 
 function assertNotRouted(
-  where: string, claim: Prefix, { route, routed }: { route: RouteFacts; routed: RoutedLink },
+  claim: Prefix, { route, routed }: { route: RouteFacts; routed: RoutedLink },
 ): void {
   const ours = route.protocol === String(routed.protocol);
   const target = `${route.via === undefined ? '' : ` via ${quote(route.via.text)}`}${route.dev === undefined ? '' : ` on ${quote(route.dev)}`}`;
   if (HOSTS_OWN.has(route.type) && overlaps(route.to, claim)) {
-    throw new ConflictError(`${where}: ${quote(bare(claim))} belongs to this host itself: route '${route.type} ${bare(route.to)}'${target}: give the guest another address`);
+    throw new ConflictError(`${quote(bare(claim))} belongs to this host itself: route '${route.type} ${bare(route.to)}'${target}: give the guest another address`);
   }
   // A covering shorter prefix is how the rest of the network reaches this host; only ours is another guest's.
   const same = route.to.text === claim.text || contains(claim, route.to);
   if (!same && !ours) return;
   const shown = quote(`${route.type === 'unicast' ? '' : `${route.type} `}${bare(route.to)}`);
-  throw new ConflictError(`${where}: ${quote(bare(claim))} is already routed: ${shown}${target}, protocol ${quote(route.protocol)}: remove that route or give the guest another address`);
+  throw new ConflictError(`${quote(bare(claim))} is already routed: ${shown}${target}, protocol ${quote(route.protocol)}: remove that route or give the guest another address`);
 }
 
-function assertNoNextHop(where: string, claim: Prefix, routes: readonly RouteFacts[]): void {
+function assertNoNextHop(claim: Prefix, routes: readonly RouteFacts[]): void {
   for (const { hops, to } of routes) {
     const hop = hops.find(({ prefix }) => contains(claim, prefix));
     if (hop === undefined) continue;
-    throw new ConflictError(`${where}: ${quote(bare(claim))} contains ${quote(hop.text)}, the next hop of this host's route ${quote(bare(to))}: give the guest another address`);
+    throw new ConflictError(`${quote(bare(claim))} contains ${quote(hop.text)}, the next hop of this host's route ${quote(bare(to))}: give the guest another address`);
   }
 }
 

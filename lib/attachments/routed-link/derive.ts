@@ -16,18 +16,18 @@ import type { RoutedLink } from './routed-link.js';
 
 /** Returns the link; undefined: the intent asks for none. */
 export function deriveRoutedLink(
-  where: string, intent: Intent, { config, domain }: DeriveContext,
+  intent: Intent, { config, domain }: DeriveContext,
 ): RoutedLink | undefined {
   const { nic, routed, vlan, isolated, filter } = intent;
   if (routed === undefined) return undefined;
   if (vlan !== undefined || isolated !== undefined) {
-    throw new UnsupportedError(`${where}: a VLAN or port setting and a routed link exclude each other: keep one of them`);
+    throw new UnsupportedError('a VLAN or port setting and a routed link exclude each other: keep one of them');
   }
-  const link = linkOf(where, nic, { routed, config, domain });
+  const link = linkOf(nic, { routed, config, domain });
   const permit: TrustPermit = { place: 'routed links', table: 'routed', words: config.routed.trust };
   return {
-    ...link, ...guardedBy(where, filter, { config, permit }),
-    policy: policyBy(where, filter, { config, name: domain.name }),
+    ...link, ...guardedBy(filter, { config, permit }),
+    policy: policyBy(filter, { config, name: domain.name }),
   };
 }
 
@@ -35,19 +35,19 @@ interface RoutedRequest extends DeriveContext {
   readonly routed: RoutedIntent;
 }
 
-function linkOf(where: string, nic: Nic, { routed, config, domain }: RoutedRequest): Omit<RoutedLink, 'policy'> {
-  const { link, mtu, made } = hostEnd(where, { domain, nic, veth: routed.veth });
+function linkOf(nic: Nic, { routed, config, domain }: RoutedRequest): Omit<RoutedLink, 'policy'> {
+  const { link, mtu, made } = hostEnd({ domain, nic, veth: routed.veth });
   for (const claim of [...routed.addresses, ...routed.routes.map((route) => route.to)].map(asPrefix)) {
-    assertPermitted(where, claim, config);
+    assertPermitted(claim, config);
   }
   const families = new Set(routed.addresses.map((address) => address.family));
   const gateways = config.routed.gateways.filter((gateway) => families.has(gateway.family));
   for (const family of families) {
     if (gateways.some((gateway) => gateway.family === family)) continue;
     const shown = familyName(family);
-    throw new NotAllowedError(`${where}: no ${shown} gateway on this host: add one to 'gateways' in [routed] of the host config, or remove the guest's ${shown} addresses`);
+    throw new NotAllowedError(`no ${shown} gateway on this host: add one to 'gateways' in [routed] of the host config, or remove the guest's ${shown} addresses`);
   }
-  assertMtuCarries(where, mtu, families.has('inet6'));
+  assertMtuCarries(mtu, families.has('inet6'));
   const { table, protocol, proxy, manageSysctls } = config.routed;
   return {
     kind: 'routed-link', nic: nic.index, mac: nic.mac, link,
@@ -66,15 +66,15 @@ function servingAddress({ serve }: HostConfig, families: ReadonlySet<Family>): A
   return serve?.on === true && families.has('inet6') ? [serve.address] : [];
 }
 
-function assertPermitted(where: string, claim: Prefix, config: HostConfig): void {
+function assertPermitted(claim: Prefix, config: HostConfig): void {
   const { prefixes, gateways } = config.routed;
   if (prefixes !== undefined && !prefixes.some((prefix) => contains(prefix, claim))) {
     const offered = prefixes.map((prefix) => prefix.text).join(', ');
-    throw new NotAllowedError(`${where}: ${quote(bare(claim))} is outside the prefixes of this host: 'prefixes' in [routed] of the host config has ${quote(offered)}`);
+    throw new NotAllowedError(`${quote(bare(claim))} is outside the prefixes of this host: 'prefixes' in [routed] of the host config has ${quote(offered)}`);
   }
   const gateway = [...gateways, ...servingAddress(config, new Set(['inet6']))].find(({ prefix }) =>
     contains(claim, prefix));
   if (gateway !== undefined) {
-    throw new ConflictError(`${where}: ${quote(bare(claim))} contains this host's gateway ${quote(gateway.text)}: give the guest another address`);
+    throw new ConflictError(`${quote(bare(claim))} contains this host's gateway ${quote(gateway.text)}: give the guest another address`);
   }
 }

@@ -42,17 +42,17 @@ export function turnsOn(link: RoutedLink, family: Family, observation: Pick<Obse
 }
 
 /** Throws HostError when the host does not forward what the link needs and guestwire may not change that. */
-export function assertForwarding(where: string, routed: RoutedLink, observation: Observation): void {
+export function assertForwarding(routed: RoutedLink, observation: Observation): void {
   if (routed.managesSysctls === true) return;
   const cure = ", or set 'manage_sysctls = true' in [routed]";
   if (addressFamilies(routed).has('inet') && observation.sysctls.get(FORWARDING.inet) !== '1') {
-    throw new HostError(`${where}: this host does not forward IPv4: run 'sysctl -w net.ipv4.ip_forward=1'${cure}`);
+    throw new HostError(`this host does not forward IPv4: run 'sysctl -w net.ipv4.ip_forward=1'${cure}`);
   }
   if (!lacksForwarding6(routed, observation)) return;
   const routers = (observation.routers ?? []).map((dev) => `${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`);
   const set = `'sysctl -w ${[...routers, 'net.ipv6.conf.all.forwarding=1'].join(' ')}'`;
   const first = routers.length === 0 ? ' (first accept_ra=2 on links that use router advertisements)' : '';
-  throw new HostError(`${where}: this host does not forward IPv6: run ${set}${first}${cure}`);
+  throw new HostError(`this host does not forward IPv6: run ${set}${first}${cure}`);
 }
 
 /** The sysctls that guestwire sets for the whole host. They stay set. */

@@ -33,9 +33,9 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   makes: (one) => madeOf(one),
   scope,
   furtherScope,
-  check: (where, one, surroundings) => {
-    assertMade(where, one, surroundings);
-    assertRoutedLink(where, one, surroundings);
+  check: (one, surroundings) => {
+    assertMade(one, surroundings);
+    assertRoutedLink(one, surroundings);
   },
   desired: desiredLink,
   observed: observedLink,

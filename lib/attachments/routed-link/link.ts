@@ -20,24 +20,24 @@ const MTU = { least: 68, leastIpv6: 1280, most: 65521 };
 
 /** Returns the link of a routed NIC. Throws DomainXmlError, UnsupportedError or ConflictError. */
 export function hostEnd(
-  where: string, { domain, nic, veth }: { domain: Domain; nic: Nic; veth: VethWords | undefined },
+  { domain, nic, veth }: { domain: Domain; nic: Nic; veth: VethWords | undefined },
 ): HostEnd {
-  const mtu = locate(DomainXmlError, where, () => mtuOf(nic.mtu, '<mtu size>'));
+  const mtu = locate(DomainXmlError, undefined, () => mtuOf(nic.mtu, '<mtu size>'));
   const alias = `${ALIAS_PREFIX}${domain.uuid ?? 'no-uuid'}`;
-  if (nic.joins.kind === 'direct') return vethOf(where, { domain, nic, veth, alias, mtu });
+  if (nic.joins.kind === 'direct') return vethOf({ domain, nic, veth, alias, mtu });
   if (nic.joins.kind !== 'ethernet') {
-    throw new UnsupportedError(`${where}: interface type ${quote(nic.type)} cannot be a routed link: use type 'ethernet'`);
+    throw new UnsupportedError(`interface type ${quote(nic.type)} cannot be a routed link: use type 'ethernet'`);
   }
   if (veth !== undefined) {
-    throw new UnsupportedError(`${where}: a veth pair needs interface type 'direct', but this NIC has type 'ethernet' and a tap: remove the veth, or use <interface type='direct'> with <source dev='...' mode='passthrough'/>`);
+    throw new UnsupportedError("a veth pair needs interface type 'direct', but this NIC has type 'ethernet' and a tap: remove the veth, or use <interface type='direct'> with <source dev='...' mode='passthrough'/>");
   }
   const { dev, managed } = nic.target;
   if (managed !== 'no') return { link: dev, mtu, made: undefined };
   if (domain.type === 'lxc') {
-    throw new UnsupportedError(`${where}: managed='no' works only for QEMU guests: an lxc guest has no tap: remove it`);
+    throw new UnsupportedError("managed='no' works only for QEMU guests: an lxc guest has no tap: remove it");
   }
   if (dev === undefined) {
-    throw new DomainXmlError(`${where}: managed='no' needs a name: name the tap that guestwire makes in <target dev>`);
+    throw new DomainXmlError("managed='no' needs a name: name the tap that guestwire makes in <target dev>");
   }
   return { link: dev, mtu, made: { kind: 'tap', dev, alias, mtu, multiQueue: Number(nic.queues ?? '1') > 1 } };
 }
@@ -50,21 +50,21 @@ interface VethRequest {
   readonly mtu: number | undefined;
 }
 
-function vethOf(where: string, { domain, nic, veth, alias, mtu: native }: VethRequest): HostEnd {
+function vethOf({ domain, nic, veth, alias, mtu: native }: VethRequest): HostEnd {
   if (veth === undefined) {
-    throw new UnsupportedError(`${where}: interface type 'direct' cannot be a routed link on its own: name the host end of a veth pair with <gw:veth dev='...'/>, or use type 'ethernet'`);
+    throw new UnsupportedError("interface type 'direct' cannot be a routed link on its own: name the host end of a veth pair with <gw:veth dev='...'/>, or use type 'ethernet'");
   }
   const { dev: peer, mode } = nic.source;
-  if (peer === undefined) throw new DomainXmlError(`${where}: the veth pair has no guest end: name it in <source dev>`);
+  if (peer === undefined) throw new DomainXmlError('the veth pair has no guest end: name it in <source dev>');
   if (mode !== 'passthrough') {
-    throw new UnsupportedError(`${where}: <source mode=${quote(mode ?? 'vepa')}> on a veth pair: use mode='passthrough', because the link belongs to this NIC alone`);
+    throw new UnsupportedError(`<source mode=${quote(mode ?? 'vepa')}> on a veth pair: use mode='passthrough', because the link belongs to this NIC alone`);
   }
   const { dev } = veth;
-  locate(DomainXmlError, `${where}: veth dev`, () => { assertIfname(dev); });
-  locate(DomainXmlError, `${where}: source dev`, () => { assertIfname(peer); });
-  const wanted = locate(DomainXmlError, where, () => mtuOf(veth.mtu, 'mtu of the veth pair'));
+  locate(DomainXmlError, 'veth dev', () => { assertIfname(dev); });
+  locate(DomainXmlError, 'source dev', () => { assertIfname(peer); });
+  const wanted = locate(DomainXmlError, undefined, () => mtuOf(veth.mtu, 'mtu of the veth pair'));
   if (native !== undefined && wanted !== undefined && native !== wanted) {
-    throw new ConflictError(`${where}: <mtu size> says '${native}', the veth pair says mtu '${wanted}': make them equal or remove one`);
+    throw new ConflictError(`<mtu size> says '${native}', the veth pair says mtu '${wanted}': make them equal or remove one`);
   }
   const mtu = native ?? wanted;
   const on = domain.type === 'lxc' ? 'macvlan' : 'macvtap';
@@ -83,7 +83,7 @@ function mtuOf(text: string | undefined, what: string): number | undefined {
 }
 
 /** The kernel takes IPv6 off a link below 1280 bytes, addresses and all. */
-export function assertMtuCarries(where: string, mtu: number | undefined, ipv6: boolean): void {
+export function assertMtuCarries(mtu: number | undefined, ipv6: boolean): void {
   if (mtu === undefined || !ipv6 || mtu >= MTU.leastIpv6) return;
-  throw new DomainXmlError(`${where}: MTU '${mtu}' is too small for IPv6: use ${MTU.leastIpv6} or more, or IPv4 addresses alone`);
+  throw new DomainXmlError(`MTU '${mtu}' is too small for IPv6: use ${MTU.leastIpv6} or more, or IPv4 addresses alone`);
 }

@@ -12,56 +12,56 @@ import { SHARED_ALIAS, subOf, type VlanBridge } from './vlan-bridge.js';
 
 /** Throws HostError when the host cannot give the bridge, ConflictError when a link of its names is something else. */
 export function assertVlanBridge(
-  where: string, one: VlanBridge, { observation, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>,
+  one: VlanBridge, { observation, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>,
 ): void {
-  assertTracking(where, one.policy, observation);
-  assertParent(where, one, observation);
-  assertBridge(where, one, observation);
-  assertSubinterface(where, one, { observation, isUnfinished });
-  assertTap(where, one, observation);
+  assertTracking(one.policy, observation);
+  assertParent(one, observation);
+  assertBridge(one, observation);
+  assertSubinterface(one, { observation, isUnfinished });
+  assertTap(one, observation);
 }
 
-function assertParent(where: string, { bridge, parent, vid }: VlanBridge, { links, vlans }: Observation): void {
+function assertParent({ bridge, parent, vid }: VlanBridge, { links, vlans }: Observation): void {
   const label = `parent ${quote(parent)} of bridge ${quote(bridge)}`;
   const facts = links.get(parent);
-  if (facts === undefined) throw new HostError(`${where}: ${label} does not exist: create that link, or name another in the host config`);
+  if (facts === undefined) throw new HostError(`${label} does not exist: create that link, or name another in the host config`);
   if (facts.ifname !== parent) {
-    throw new HostError(`${where}: ${label} is another name of link ${quote(facts.ifname)}: write that name in the host config`);
+    throw new HostError(`${label} is another name of link ${quote(facts.ifname)}: write that name in the host config`);
   }
-  if (!facts.up) throw new HostError(`${where}: ${label} is down, so VLAN '${vid}' cannot come up: run 'ip link set dev ${parent} up'`);
+  if (!facts.up) throw new HostError(`${label} is down, so VLAN '${vid}' cannot come up: run 'ip link set dev ${parent} up'`);
   const { master = '' } = facts;
   // The kernel gives the sub-interface its frames before the bridge sees them (net/core/dev.c, vlan_do_receive).
   if (links.get(master)?.bridge?.filtering === true) {
-    throw new HostError(`${where}: parent ${quote(parent)} is a port of ${quote(master)}, which filters VLANs: set parent = "${master}", and add VLAN '${vid}' to ${quote(master)} (self) and ${quote(parent)}`);
+    throw new HostError(`parent ${quote(parent)} is a port of ${quote(master)}, which filters VLANs: set parent = "${master}", and add VLAN '${vid}' to ${quote(master)} (self) and ${quote(parent)}`);
   }
   if (facts.bridge?.filtering === true && vlans.get(parent)?.some((member) => member.vid === vid) !== true) {
-    throw new HostError(`${where}: ${label} filters VLANs and is not in VLAN '${vid}' itself: run 'bridge vlan add dev ${parent} vid ${vid} self'`);
+    throw new HostError(`${label} filters VLANs and is not in VLAN '${vid}' itself: run 'bridge vlan add dev ${parent} vid ${vid} self'`);
   }
 }
 
-function assertBridge(where: string, { bridge, vid, parent }: VlanBridge, { links, subinterfaces }: Observation): void {
+function assertBridge({ bridge, vid, parent }: VlanBridge, { links, subinterfaces }: Observation): void {
   const facts = links.get(bridge);
   if (facts === undefined) return;
   if (facts.bridge === undefined) {
-    throw new ConflictError(`${where}: link ${quote(bridge)} exists and is not a bridge: remove it, or give the bridge another name in XML and host config`);
+    throw new ConflictError(`link ${quote(bridge)} exists and is not a bridge: remove it, or give the bridge another name in XML and host config`);
   }
   if (facts.bridge.filtering && facts.alias !== SHARED_ALIAS) {
-    throw new HostError(`${where}: bridge ${quote(bridge)} filters VLANs, so it is not a bridge of one VLAN: remove 'vid' from its table in the host config, and use <gw:vlan>`);
+    throw new HostError(`bridge ${quote(bridge)} filters VLANs, so it is not a bridge of one VLAN: remove 'vid' from its table in the host config, and use <gw:vlan>`);
   }
   const other = subinterfaces.find((sub) => sub.master === bridge && !isOf({ vid, parent }, sub));
   if (other === undefined) return;
-  throw new HostError(`${where}: bridge ${quote(bridge)} has the port ${quote(other.ifname)} of VLAN '${other.vid}' of ${quote(other.parent)}: two VLANs would be one: stop the guests on it, or remove that port`);
+  throw new HostError(`bridge ${quote(bridge)} has the port ${quote(other.ifname)} of VLAN '${other.vid}' of ${quote(other.parent)}: two VLANs would be one: stop the guests on it, or remove that port`);
 }
 
 function assertSubinterface(
-  where: string, { bridge, vid, parent }: VlanBridge,
+  { bridge, vid, parent }: VlanBridge,
   { observation: { links, subinterfaces }, isUnfinished }: Pick<Surroundings, 'observation' | 'isUnfinished'>,
 ): void {
   const sub = subOf({ vid, parent });
   const there = subinterfaces.find((one) => isOf({ vid, parent }, one));
   if (there === undefined) {
     if (!links.has(sub)) return;
-    throw new ConflictError(`${where}: link ${quote(sub)} exists and is not VLAN '${vid}' of ${quote(parent)}: remove or rename it: bridge ${quote(bridge)} needs a sub-interface of that name`);
+    throw new ConflictError(`link ${quote(sub)} exists and is not VLAN '${vid}' of ${quote(parent)}: remove or rename it: bridge ${quote(bridge)} needs a sub-interface of that name`);
   }
   const { ifname, master } = there;
   const alias = links.get(ifname)?.alias;
@@ -69,16 +69,16 @@ function assertSubinterface(
     ifname,
   ))))) return;
   const actual = master === undefined ? `and is not a port of bridge ${quote(bridge)}` : `and is a port of ${quote(master)}, not of bridge ${quote(bridge)}`;
-  throw new HostError(`${where}: sub-interface ${quote(ifname)} exists ${actual}: run 'ip link set dev ${ifname} master ${bridge}' (its addresses stop working), or remove it`);
+  throw new HostError(`sub-interface ${quote(ifname)} exists ${actual}: run 'ip link set dev ${ifname} master ${bridge}' (its addresses stop working), or remove it`);
 }
 
-function assertTap(where: string, { link, bridge }: VlanBridge, { links }: Observation): void {
+function assertTap({ link, bridge }: VlanBridge, { links }: Observation): void {
   if (link === undefined) return;
   const facts = links.get(link);
-  if (facts === undefined) throw new HostError(`${where}: link ${quote(link)} does not exist`);
+  if (facts === undefined) throw new HostError(`link ${quote(link)} does not exist`);
   // A link that lost its bridge comes back into it.
   if (facts.master === undefined || facts.master === bridge) return;
-  throw new HostError(`${where}: link ${quote(link)} is not a port of bridge ${quote(bridge)}: its master is ${quote(facts.master)}`);
+  throw new HostError(`link ${quote(link)} is not a port of bridge ${quote(bridge)}: its master is ${quote(facts.master)}`);
 }
 
 /** 802.1ad carries the same numbers, and is another tag. */

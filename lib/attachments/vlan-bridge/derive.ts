@@ -12,13 +12,13 @@ import type { VlanBridge } from './vlan-bridge.js';
 
 /** Returns the port; undefined: the host config makes no bridge for this NIC. */
 export function deriveVlanBridge(
-  where: string, intent: Intent, { config, domain }: DeriveContext,
+  intent: Intent, { config, domain }: DeriveContext,
 ): VlanBridge | undefined {
   const { nic, made, isolated, filter, routed } = intent;
   if (made === undefined) return undefined;
   const { bridge, vid, parent } = made;
   if (routed !== undefined) {
-    throw new UnsupportedError(`${where}: a routed link is asked for on bridge ${quote(bridge)}, which is a bridge of VLAN '${vid}': use interface type 'ethernet', or remove <routed>`);
+    throw new UnsupportedError(`a routed link is asked for on bridge ${quote(bridge)}, which is a bridge of VLAN '${vid}': use interface type 'ethernet', or remove <routed>`);
   }
   const table = bridgeHeader(config, bridge).slice(1, -1);
   const permit: TrustPermit = {
@@ -28,7 +28,7 @@ export function deriveVlanBridge(
     kind: 'vlan-bridge', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vid, parent,
     // libvirt sets its own <port isolated> when it makes the port, and not when the port comes back into a new bridge.
     isolated: isolated ?? (nic.isolated === 'yes' ? true : undefined),
-    ...guardedBy(where, filter, { config, permit }), ...declaredBy(filter),
-    policy: portPolicyBy(where, filter, domain.name),
+    ...guardedBy(filter, { config, permit }), ...declaredBy(filter),
+    policy: portPolicyBy(filter, domain.name),
   };
 }

@@ -9,54 +9,54 @@ import { quote } from '../../values/quote.js';
 import type { VlanPort } from './vlan-port.js';
 
 /** Throws HostError when the policy needs connections tracked in bridges and this kernel cannot do that. */
-export function assertTracking(where: string, policy: Policy | undefined, { tracking }: Observation): void {
+export function assertTracking(policy: Policy | undefined, { tracking }: Observation): void {
   const word = trackedBy(policy);
   if (tracking === false && word !== undefined) {
-    throw new HostError(`${where}: ${word} needs connection tracking in bridges, which this kernel lacks (nf_conntrack_bridge): use a routed link, or <gw:port isolated='yes'/>`);
+    throw new HostError(`${word} needs connection tracking in bridges, which this kernel lacks (nf_conntrack_bridge): use a routed link, or <gw:port isolated='yes'/>`);
   }
 }
 
-export function assertPort(where: string, { bridge, link, policy }: VlanPort, observation: Observation): void {
+export function assertPort({ bridge, link, policy }: VlanPort, observation: Observation): void {
   const { links } = observation;
-  assertTracking(where, policy, observation);
+  assertTracking(policy, observation);
   if (bridge === undefined) return;
   const facts = links.get(bridge);
   if (facts === undefined) {
-    throw new HostError(`${where}: bridge ${quote(bridge)} does not exist: create it, or name an existing one in <source bridge>`);
+    throw new HostError(`bridge ${quote(bridge)} does not exist: create it, or name an existing one in <source bridge>`);
   }
   if (facts.bridge === undefined) {
-    throw new HostError(`${where}: ${quote(bridge)} is not a bridge: name a bridge in <source bridge>`);
+    throw new HostError(`${quote(bridge)} is not a bridge: name a bridge in <source bridge>`);
   }
   if (!facts.bridge.capable) {
-    throw new HostError(`${where}: this kernel cannot filter VLANs on bridge ${quote(bridge)}: it needs CONFIG_BRIDGE_VLAN_FILTERING`);
+    throw new HostError(`this kernel cannot filter VLANs on bridge ${quote(bridge)}: it needs CONFIG_BRIDGE_VLAN_FILTERING`);
   }
   if (!facts.bridge.filtering) {
-    throw new HostError(`${where}: bridge ${quote(bridge)} does not filter VLANs: turn it on with 'ip link set dev ${bridge} type bridge vlan_filtering 1'`);
+    throw new HostError(`bridge ${quote(bridge)} does not filter VLANs: turn it on with 'ip link set dev ${bridge} type bridge vlan_filtering 1'`);
   }
-  if (link !== undefined) assertMaster(where, existing(where, link, links), bridge);
+  if (link !== undefined) assertMaster(existing(link, links), bridge);
 }
 
 /** The kernel gives a sub-interface its VLAN's frames before the bridge sees them (net/core/dev.c, vlan_do_receive). */
-export function assertUplinksCarry(where: string, port: VlanPort, { subinterfaces, links }: Observation): void {
+export function assertUplinksCarry(port: VlanPort, { subinterfaces, links }: Observation): void {
   const renamed = port.uplinks.find((dev) => links.has(dev) && links.get(dev)?.ifname !== dev);
   if (renamed !== undefined) {
-    throw new HostError(`${where}: uplink ${quote(renamed)} of bridge ${quote(port.bridge ?? '')} is another name of link ${quote(links.get(renamed)?.ifname ?? '')}: write that in 'uplinks' of the host config`);
+    throw new HostError(`uplink ${quote(renamed)} of bridge ${quote(port.bridge ?? '')} is another name of link ${quote(links.get(renamed)?.ifname ?? '')}: write that in 'uplinks' of the host config`);
   }
   const vids = new Set(port.vlans.map(({ vid }) => vid));
   const thief = subinterfaces.find(({ parent, vid, protocol }) =>
     port.uplinks.includes(parent) && vids.has(vid) && protocol === links.get(port.bridge ?? '')?.bridge?.protocol);
   if (thief === undefined) return;
-  throw new HostError(`${where}: sub-interface ${quote(thief.ifname)} of uplink ${quote(thief.parent)} takes VLAN '${thief.vid}' before bridge ${quote(port.bridge ?? '')} receives it: move its addresses to the bridge, and remove it`);
+  throw new HostError(`sub-interface ${quote(thief.ifname)} of uplink ${quote(thief.parent)} takes VLAN '${thief.vid}' before bridge ${quote(port.bridge ?? '')} receives it: move its addresses to the bridge, and remove it`);
 }
 
-function assertMaster(where: string, link: LinkFacts, bridge: string): void {
+function assertMaster(link: LinkFacts, bridge: string): void {
   if (link.master === bridge) return;
   const actual = link.master === undefined ? 'it has no master' : `its master is ${quote(link.master)}`;
-  throw new HostError(`${where}: link ${quote(link.ifname)} is not a port of bridge ${quote(bridge)}: ${actual}`);
+  throw new HostError(`link ${quote(link.ifname)} is not a port of bridge ${quote(bridge)}: ${actual}`);
 }
 
-export function existing(where: string, link: string, links: Observation['links']): LinkFacts {
+export function existing(link: string, links: Observation['links']): LinkFacts {
   const facts = links.get(link);
-  if (facts === undefined) throw new HostError(`${where}: link ${quote(link)} does not exist`);
+  if (facts === undefined) throw new HostError(`link ${quote(link)} does not exist`);
   return facts;
 }

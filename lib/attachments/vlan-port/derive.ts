@@ -16,22 +16,22 @@ import type { VlanPort } from './vlan-port.js';
 
 /** Returns the port. It is the last kind that is asked: what no other kind takes has to be a VLAN port. */
 export function deriveVlanPort(
-  where: string, { nic, vlan, isolated, filter }: Intent, { config, domain }: DeriveContext,
+  { nic, vlan, isolated, filter }: Intent, { config, domain }: DeriveContext,
 ): VlanPort {
   if (vlan === undefined) {
-    if (isolated === undefined && asksForFilters(filter)) throw nowhereError(where, filter);
-    throw new UnsupportedError(`${where}: <port isolated> needs a VLAN: add the <vlan> of this port, or set isolated in the <interface> itself`);
+    if (isolated === undefined && asksForFilters(filter)) throw nowhereError(filter);
+    throw new UnsupportedError('<port isolated> needs a VLAN: add the <vlan> of this port, or set isolated in the <interface> itself');
   }
-  const bridge = bridgeOf(where, nic);
+  const bridge = bridgeOf(nic);
   if (bridge !== undefined) {
-    locate(DomainXmlError, `${where}: bridge`, () => { assertIfname(bridge); });
-    assertAllowed(where, vlan, { bridge, allowed: config.bridges.get(bridge)?.allowed });
+    locate(DomainXmlError, 'bridge', () => { assertIfname(bridge); });
+    assertAllowed(vlan, { bridge, allowed: config.bridges.get(bridge)?.allowed });
   }
   const uplinks = bridge === undefined ? [] : (config.bridges.get(bridge)?.uplinks ?? []);
   return {
     kind: 'vlan-port', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vlans: vlan, isolated, uplinks,
-    ...guardedBy(where, filter, { config, permit: bridge === undefined ? undefined : permitOf(bridge, config) }),
-    ...declaredBy(filter), policy: portPolicyBy(where, filter, domain.name),
+    ...guardedBy(filter, { config, permit: bridge === undefined ? undefined : permitOf(bridge, config) }),
+    ...declaredBy(filter), policy: portPolicyBy(filter, domain.name),
   };
 }
 
@@ -41,29 +41,28 @@ function permitOf(bridge: string, { bridges }: HostConfig): TrustPermit {
   };
 }
 
-function bridgeOf(where: string, nic: Nic): string | undefined {
+function bridgeOf(nic: Nic): string | undefined {
   switch (nic.joins.kind) {
     case 'bridge':
       return nic.joins.bridge;
     case 'network':
       return undefined;
     case 'openvswitch':
-      throw new UnsupportedError(`${where}: guestwire cannot wire an Open vSwitch port: put <vlan> into its <interface>, and libvirt gives it to Open vSwitch`);
+      throw new UnsupportedError('guestwire cannot wire an Open vSwitch port: put <vlan> into its <interface>, and libvirt gives it to Open vSwitch');
     case 'ethernet':
-      throw new UnsupportedError(`${where}: interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or make it a routed link`);
+      throw new UnsupportedError("interface type 'ethernet' joins no bridge, so it cannot be in a VLAN: use type 'bridge', or make it a routed link");
     case 'direct':
     case 'none':
-      throw new UnsupportedError(`${where}: interface type ${quote(nic.type)} has no tap on a Linux bridge, so it cannot be in a VLAN: use type 'bridge'`);
+      throw new UnsupportedError(`interface type ${quote(nic.type)} has no tap on a Linux bridge, so it cannot be in a VLAN: use type 'bridge'`);
   }
 }
 
 function assertAllowed(
-  where: string,
   vlan: readonly VlanMember[],
   { bridge, allowed }: { bridge: string; allowed: ReadonlySet<number> | undefined },
 ): void {
   if (allowed === undefined) return;
   const refused = vlan.map((member) => member.vid).filter((vid) => !allowed.has(vid));
   if (refused.length === 0) return;
-  throw new NotAllowedError(`${where}: VLAN ${quote(formatVids(refused))} is not allowed on bridge ${quote(bridge)}: its 'allowed' in the host config has ${quote(formatVids([...allowed]))}`);
+  throw new NotAllowedError(`VLAN ${quote(formatVids(refused))} is not allowed on bridge ${quote(bridge)}: its 'allowed' in the host config has ${quote(formatVids([...allowed]))}`);
 }

@@ -28,9 +28,9 @@ export const vlanPort: AttachmentKind<VlanPort, PlacedPort> = {
     return { links: [{ ...port, link: port.link }] };
   },
   scope,
-  check: (where, port, { observation }) => {
-    assertPort(where, port, observation);
-    assertUplinksCarry(where, port, observation);
+  check: (port, { observation }) => {
+    assertPort(port, observation);
+    assertUplinksCarry(port, observation);
   },
   desired: desiredPort,
   observed: observedPort,

@@ -17,7 +17,7 @@ const GW = { uri: 'urn:guestwire:1', key: 'gw' };
 const uuidOf = (number: number): string => `11111111-2222-3333-4444-${String(number).padStart(12, '0')}`;
 const macOf = (guest: number, index = 0): string => `52:54:00:00:${String(guest).padStart(2, '0')}:${String(index).padStart(2, '0')}`;
 const addressOf = (guest: number, index = 0): string => `10.0.${guest}.${index}`;
-const wish = (...nics: readonly { mac: string; ips: readonly string[] }[]): string => metadata(...nics);
+const metadataOf = (...nics: readonly { mac: string; ips: readonly string[] }[]): string => metadata(...nics);
 /** libvirt declares the prefix of a key itself. */
 const element = (xml: string): string => xml.replace('xmlns:gw="urn:guestwire:1"', '').replaceAll('gw:', '');
 
@@ -46,10 +46,10 @@ afterAll(async () => {
 });
 
 async function startGuest(
-  number: number, { nics = [nic(macOf(number))], wishes }: { nics?: string[]; wishes?: string | undefined } = {},
+  number: number, { nics = [nic(macOf(number))], metadata }: { nics?: string[]; metadata?: string | undefined } = {},
 ): Promise<DomainRef> {
   await place.host.define(domainXml({
-    name: `web${number}`, uuid: uuidOf(number), nics, ...(wishes === undefined ? {} : { metadata: wishes }),
+    name: `web${number}`, uuid: uuidOf(number), nics, ...(metadata === undefined ? {} : { metadata: metadata }),
   }));
   await place.host.ok('virsh', ['start', `web${number}`]);
   return place.libvirt.lookupDomain({ uuid: uuidOf(number) });
@@ -77,12 +77,12 @@ function moment(kind: LibvirtEvent['kind'], count = 1): { ready: Promise<void>; 
 
 describe('a NIC of a running guest', () => {
   libvirtTest('that is plugged in is wired, and one that is gone is released', async () => {
-    const guest = await startGuest(1, { wishes: wish({ mac: macOf(1), ips: [addressOf(1)] }) });
+    const guest = await startGuest(1, { metadata: metadataOf({ mac: macOf(1), ips: [addressOf(1)] }) });
     expect(await routesOf(place.host)).toHaveLength(1);
     await place.libvirt.setMetadata(guest, {
       ...GW,
       affect: 'live',
-      xml: element(wish({ mac: macOf(1), ips: [addressOf(1)] }, { mac: macOf(1, 1), ips: [addressOf(1, 1)] })),
+      xml: element(metadataOf({ mac: macOf(1), ips: [addressOf(1)] }, { mac: macOf(1, 1), ips: [addressOf(1, 1)] })),
     });
     const added = moment('device-added');
     await added.ready;
@@ -94,10 +94,10 @@ describe('a NIC of a running guest', () => {
   });
 
   libvirtTest('whose metadata change has what they say at once, and nothing when they are gone', async () => {
-    const guest = await startGuest(2, { wishes: wish({ mac: macOf(2), ips: [addressOf(2)] }) });
+    const guest = await startGuest(2, { metadata: metadataOf({ mac: macOf(2), ips: [addressOf(2)] }) });
     let since = performance.now();
     await place.libvirt.setMetadata(
-      guest, { ...GW, affect: 'live', xml: element(wish({ mac: macOf(2), ips: [addressOf(2, 9)] })) },
+      guest, { ...GW, affect: 'live', xml: element(metadataOf({ mac: macOf(2), ips: [addressOf(2, 9)] })) },
     );
     const took = await until(
       async () => await has(addressOf(2, 9))() && await hasNot(addressOf(2))(), { what: 'the other route', since },
@@ -112,7 +112,7 @@ describe('a NIC of a running guest', () => {
   });
 
   libvirtTest('whose tap went down and up has its addresses and routes again', async () => {
-    await startGuest(3, { wishes: wish({ mac: macOf(3), ips: [addressOf(3), '2001:db8::3'] }) });
+    await startGuest(3, { metadata: metadataOf({ mac: macOf(3), ips: [addressOf(3), '2001:db8::3'] }) });
     const [route = ''] = await routesOf(place.host);
     const tap = route.split(' ')[1] ?? '';
     await waitFor(
@@ -129,7 +129,7 @@ describe('a NIC of a running guest', () => {
   });
 
   libvirtTest('whose tap is renamed is filtered under its new name at once, and looked after there', async () => {
-    const guest = await startGuest(4, { wishes: wish({ mac: macOf(4), ips: [addressOf(4)] }) });
+    const guest = await startGuest(4, { metadata: metadataOf({ mac: macOf(4), ips: [addressOf(4)] }) });
     const tap = (await routesOf(place.host)).find((route) => route.startsWith(addressOf(4)))?.split(' ')[1] ?? '';
     const since = performance.now();
     await place.host.ok('sh', ['-ec', `ip link set ${tap} down; ip link set ${tap} name foo4; ip link set foo4 up`]);
@@ -150,11 +150,11 @@ describe('twenty guests', () => {
     const numbers = Array.from({ length: 20 }, (_, index) => index + 20);
     const guests: DomainRef[] = [];
     for (const number of numbers)
-      guests.push(await startGuest(number, { wishes: wish({ mac: macOf(number), ips: [addressOf(number)] }) }));
+      guests.push(await startGuest(number, { metadata: metadataOf({ mac: macOf(number), ips: [addressOf(number)] }) }));
     await waitFor(async () => (await routesOf(place.host)).length === 20, { what: 'twenty routes' });
     const since = performance.now();
     await Promise.all(guests.map((guest, index) => place.libvirt.setMetadata(guest, {
-      ...GW, affect: 'live', xml: element(wish({ mac: macOf(index + 20), ips: [addressOf(index + 20, 7)] })),
+      ...GW, affect: 'live', xml: element(metadataOf({ mac: macOf(index + 20), ips: [addressOf(index + 20, 7)] })),
     })));
     note('twenty metadata calls', performance.now() - since);
     const took = await until(async () => {

@@ -3,11 +3,11 @@
  * those that waited are then wired together. So one guest alone hardly waits, and twenty cost a round or two.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { closely, realEffects } from '../guests/effects.js';
-import type { Io } from '../guests/io.js';
-import { locked } from '../guests/locked.js';
-import { type Part, wireThoseThatCan } from '../guests/repair.js';
-import { stampOf, type Turn, wireServed, type Wiring } from '../guests/reconcile-guest.js';
+import { closely, realEffects } from './effects.js';
+import type { Io } from './io.js';
+import { locked } from './locked.js';
+import { type Part, wireThoseThatCan } from './repair.js';
+import { stampOf, type Turn, wireServed, type Wiring } from './reconcile-guest.js';
 import type { Host } from '../reconcile/host.js';
 
 /** One guest that waits to be wired. */
@@ -25,8 +25,8 @@ export interface Turned {
   readonly isThorough: boolean;
 }
 
-/** Returns what gives each guest of an agent its turn. */
-export function createTurns(io: Io): (turned: Turned) => Turn {
+/** Returns what gives each guest its turn; `holder` is what the lock shows to others that wait for it. */
+export function createTurns(io: Io, holder: string): (turned: Turned) => Turn {
   let last: Promise<unknown> = Promise.resolve();
   let waiting: Due[] = [];
   const inTurn = async <T>(act: () => Promise<T>): Promise<T> => {
@@ -38,10 +38,10 @@ export function createTurns(io: Io): (turned: Turned) => Turn {
     if (waiting.length > 0) await sleep(GATHER);
     const due = waiting;
     waiting = [];
-    if (due.length > 0) await wireDue(io, due);
+    if (due.length > 0) await wireDue({ io, holder }, due);
   };
   return (turned) => ({
-    run: (act) => inTurn(async () => { await locked(turned.io, HOLDER, act); }),
+    run: (act) => inTurn(async () => { await locked(turned.io, holder, act); }),
     wire: (wiring) => new Promise<Part>((done, failed) => {
       waiting.push({ ...turned, wiring, done, failed });
       inTurn(takeAll).catch(failed);
@@ -49,17 +49,18 @@ export function createTurns(io: Io): (turned: Turned) => Turn {
   });
 }
 
-const HOLDER = 'guestwire agent';
 /** Milliseconds for which the first waits for those that libvirt was asked about at the same time. */
 const GATHER = 20;
 
 /** Guests that cannot go together take the lock one by one: a starting guest waits for one of them only. */
-async function wireDue(io: Io, due: readonly Due[]): Promise<void> {
+async function wireDue(
+  { io, holder }: { readonly io: Io; readonly holder: string }, due: readonly Due[],
+): Promise<void> {
   let left = due;
   try {
     for (let [first] = left; first !== undefined; [first] = left) {
       // The guests of one round have the reading of the first of them.
-      await locked({ ...io, config: first.io.config }, HOLDER, async (host) => {
+      await locked({ ...io, config: first.io.config }, holder, async (host) => {
         const seen = left.some(({ isThorough }) => isThorough) ? closely(io, host) : host;
         const [alone, ...others] = left === due ? await wireTogether(seen, due) : left;
         left = others;

@@ -1,10 +1,10 @@
 // @tier fast
-/** Whose turn it is: guests that cannot be wired together do not keep the lock from a guest that starts. */
+/** The turns of guests: those that cannot be wired together do not keep the lock from a guest that starts. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { createTurns } from '../../lib/agent/turns.js';
+import { createTurns } from '../../lib/guests/turns.js';
 import { settingsFrom } from '../../lib/config/paths.js';
 import { forOneRun } from '../../lib/guests/io.js';
 import { attachmentOf } from '../fakes/attachments.js';
@@ -36,7 +36,7 @@ test('guests that must be wired one by one have the lock one by one', async () =
       });
     },
   });
-  const turns = createTurns(io);
+  const turns = createTurns(io, 'guestwire agent');
   // All claim the same address.
   const results = await Promise.allSettled([1, 2, 3].map((number) => turns({ io, isThorough: false }).wire(
     { guest: { name: `web${number}`, uuid: `11111111-2222-3333-4444-00000000000${number}` }, nics: [], attachments: [LINK], stamp: undefined },
