@@ -72,7 +72,8 @@ export function createVirsh({ exec, uri, readOnly, timeout }: VirshOptions): {
     virsh: async (words, options = {}) => {
       const limits = limitsOf(options, timeout);
       checkWords(where, words);
-      const args = ['--quiet', ...(uri === '' ? [] : [`--connect=${uri}`]), ...(readOnly ? ['--readonly'] : []), ...words];
+      const connect = uri === '' ? [] : [`--connect=${uri}`];
+      const args = ['--quiet', ...connect, ...(readOnly ? ['--readonly'] : []), ...words];
       const result = await unlessGivenUp(where, words[0] ?? '', {
         work: () => exec({ tool: 'virsh', args, deadline: limits.timeout, env }), limits, closing: closing.signal,
       });
