@@ -5,7 +5,7 @@
 import { proxiesOf } from '../attachments/attachment.js';
 import type { Attachment } from '../attachments/kinds.js';
 import { unusable } from '../attachments/presence.js';
-import { nicLabel } from '../domain/guest.js';
+import { guestLabel, nicLabel } from '../domain/guest.js';
 import { CommandError, ConflictError, HostError } from '../errors.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE, type LinkFacts } from '../kernel/observation.js';
@@ -86,6 +86,7 @@ async function ask(exec: Exec, guest: string, frames: readonly Frame[]): ReturnT
     return await exchange(exec, frames, ROUNDS);
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    throw new HostError(`cannot probe its neighbours for its addresses: ${error.message}: install perl (package perl-base), or set 'probe = false' in [routed] of the host config`, { cause: error });
+    throw new HostError(`cannot probe its neighbours for its addresses: ${error.message}: install perl (package perl-base), or set 'probe = false' in [routed] of the host config`, { cause: error })
+      .placeAt({ guest }, guestLabel(guest));
   }
 }
