@@ -101,7 +101,7 @@ describe('guestwire reconcile', () => {
   kernelTest('takes back what it wired when the guest ended meanwhile', () => {
     const before = netns.dump();
     const { status, stderr } = reconcile({ ids: ['3', '-'] }, 'web1');
-    expect({ status, stderr }).toEqual({ status: 1, stderr: "guestwire: guest 'web1' ended during this command: its wiring is released\n" });
+    expect({ status, stderr }).toEqual({ status: 1, stderr: "guestwire: guest 'web1': it ended during this command: its wiring is released\n" });
     expect(netns.dump()).toBe(before);
     expect(entries()).toEqual([]);
   });
