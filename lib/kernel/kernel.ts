@@ -6,10 +6,11 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CommandError } from '../errors.js';
 import type { Batch, BatchLine } from '../state/render.js';
-import { TOOLS } from '../state/tools.js';
+import { isWhole, TOOLS } from '../state/tools.js';
 import { describeOperation } from '../state/words.js';
 import { assertSuccess, type Exec, type ExecRequest, lineOf } from '../system/exec.js';
 import { oneLine } from '../values/quote.js';
+import { hasRulesOf } from './nft-proof.js';
 import type { Observation, Scope } from './observation.js';
 import { type Answers, observe } from './observe.js';
 import { ANSWER_FLAGS, questionsOf } from './queries.js';
@@ -29,6 +30,8 @@ export interface Kernel {
 export interface Outcome {
   readonly observation: Observation;
   readonly failure: CommandError | undefined;
+  /** nft ended well, and the kernel lacks rules that nft was given. */
+  readonly isUnproven?: true;
   /** A dry run: nothing was changed, so what the kernel holds verifies nothing. */
   readonly isDry?: true;
 }
@@ -43,6 +46,7 @@ export function createKernel(exec: Exec, procSys = '/proc/sys'): Kernel {
       const questions = questionsOf(scope, procSys);
       const answers: { -readonly [tool in keyof Answers]: Answers[tool] } = {};
       let failure: CommandError | undefined;
+      let isProven = true;
       for (const batch of batches) {
         const { tool } = batch;
         try {
@@ -50,12 +54,14 @@ export function createKernel(exec: Exec, procSys = '/proc/sys'): Kernel {
           else answers[tool] = await runBatch(exec, batch, {
             mode, questions: batch === lastOf(batches, tool) ? questions[tool] : [],
           });
+          if (isWhole(tool)) isProven &&= await hasRulesOf(exec, batch);
         } catch (error) {
           if (mode === 'stop-at-failure' || !(error instanceof CommandError)) throw error;
           failure ??= error;
         }
       }
-      return { observation: await observe(exec, scope, { procSys, answers }), failure };
+      const observation = await observe(exec, scope, { procSys, answers });
+      return { observation, failure, ...(!isProven && { isUnproven: true as const }) };
     },
   };
 }

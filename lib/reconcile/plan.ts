@@ -99,13 +99,15 @@ export function planUndo(plan: Plan, observation: Observation, past: Past): Plan
 }
 
 /**
- * Returns what is left to do after `plan` was carried out, its filter left out of account; nothing when it succeeded.
+ * Returns what is left to do after `plan` was carried out; nothing when it succeeded. An observation after a run has no
+ * filters unless they were read again.
  */
-export function leftOf(plan: Plan, observation: Observation, past: Past): Operation[] {
-  const withoutFilter = (state: NetState): NetState => state.filter((object) => isSeenAgain(object));
-  return diff(
-    withoutFilter(plan.desired), withoutFilter(look(observation, plan, { ...past, ledger: plan.ledger.during })),
-  );
+export function leftOf(
+  plan: Plan, observation: Observation, { past, hasFilters = false }: { past: Past; hasFilters?: boolean },
+): Operation[] {
+  const isKnown = (object: NetObject): boolean => hasFilters || isSeenAgain(object);
+  const observed = look(observation, plan, { ...past, ledger: plan.ledger.during });
+  return diff(plan.desired.filter(isKnown), observed.filter(isKnown));
 }
 
 /** What the wired links held before guestwire first touched them. Our routes are a leftover, nothing to bring back. */

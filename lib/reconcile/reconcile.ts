@@ -6,8 +6,8 @@
 import { isNic, madeOf, placingOf, staysUntilRelease, waitsForMigration } from '../attachments/attachment.js';
 import type { Attachment, Placed } from '../attachments/kinds.js';
 import { scopeOf } from '../attachments/scope.js';
-import { nicLabel } from '../domain/guest.js';
-import { HostError } from '../errors.js';
+import { guestLabel, nicLabel } from '../domain/guest.js';
+import { GuestwireError, HostError, VerifyError } from '../errors.js';
 import type { Holding } from '../journal/journal.js';
 import { underNewNames } from '../journal/renamed-links.js';
 import { foundOtherwise } from '../kernel/nft-output.js';
@@ -153,7 +153,7 @@ function placedIn({ guest, attachments }: Member): Placed[] {
     if ('links' in placing) return placing.links;
     const { nic, mac, link } = one;
     const where = nicLabel(guest.name, { index: nic, mac });
-    throw new HostError(`libvirt ${placing.lacks}`, { cure: 'use an interface type that has one' })
+    throw new HostError(`libvirt ${placing.lacks}`, { cure: 'use another interface type' })
       .placeAt({ guest: guest.name, nic, mac, link }, where);
   });
 }
@@ -203,9 +203,15 @@ export async function refilter(host: Host, uuid: string): Promise<Plan | undefin
   const entry = readEntry(host, uuid);
   if (entry === undefined) return undefined;
   const past = pastOf(host, uuid);
-  const plan = planFilterOf(entry, await host.kernel.observe(scopeOf([], entry.wired)), past);
+  const planNow = async (): Promise<Plan> =>
+    planFilterOf(entry, await host.kernel.observe(scopeOf([], entry.wired)), past);
+  const plan = await planNow();
   // nft carries out a file whole or not at all, so there is nothing to undo.
   await host.kernel.run(plan.batches, 'stop-at-failure', EMPTY_SCOPE);
+  if (plan.batches.length > 0 && (await planNow()).batches.length > 0) {
+    throw new VerifyError('the kernel differs from what guestwire set: nft reported success and changed no filter')
+      .placeAt({ guest: entry.guest.name }, guestLabel(entry.guest.name));
+  }
   host.journal.write({ ...entry, wired: plan.touched });
   logPlan(host, [{ guest: entry.guest, attachments: [], entry }], plan);
   return plan;
@@ -215,7 +221,12 @@ async function takeBack(host: Host, uuid: string, how: TakeBack): Promise<void> 
   const planned = await planTakeBack(host, uuid, how);
   if (planned === undefined) return;
   const { entry, past, plan, blind } = planned;
-  await runPlan(host, plan, { past, mode: 'carry-on' });
+  try {
+    await runPlan(host, plan, { past, mode: 'carry-on' });
+  } catch (error) {
+    if (error instanceof GuestwireError) error.placeAt({ guest: entry.guest.name }, guestLabel(entry.guest.name));
+    throw error;
+  }
   writeLedger(host, past.ledger, plan.ledger.after);
   logPlan(host, [{ guest: entry.guest, attachments: [], entry }], plan);
   if (blind !== undefined) throw blind;

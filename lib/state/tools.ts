@@ -3,7 +3,7 @@
 interface Tool {
   /** Reads the lines from standard input, or takes one. */
   readonly command: string;
-  /** The tool does all its lines or none: its success is proof enough. */
+  /** The tool does all its lines or none: one of its changes shows for all. */
   readonly isWhole?: true;
 }
 

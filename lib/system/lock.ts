@@ -108,15 +108,23 @@ function noteHolder(fd: number, holder: string): void {
   }
 }
 
+/** A named pipe is opened at once, to be refused. */
+const LOCK_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
 /** Only root may open it: a process that holds the lock can keep every guest from starting. */
 function openLockFile(path: string): number {
   let fd: number;
   try {
-    fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    fd = openSync(path, LOCK_FLAGS, 0o600);
   } catch (error) {
     throw new JournalError(`lock ${quote(path)} cannot be opened: ${systemReason(error)}`, { cause: error });
   }
-  const { uid, mode } = fstatSync(fd);
+  const stats = fstatSync(fd);
+  const { uid, mode } = stats;
+  if (!stats.isFile()) {
+    closeSync(fd);
+    throw new JournalError(`lock ${quote(path)} is not a regular file: remove it`);
+  }
   if (uid !== 0 && uid !== process.geteuid?.()) {
     closeSync(fd);
     throw new JournalError(`lock ${quote(path)} belongs to user ${uid}: remove it`);

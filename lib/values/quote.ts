@@ -30,9 +30,16 @@ export function systemReason(error: unknown): string {
   return oneLine((error as Error).message.split(',', 1)[0] ?? '');
 }
 
-/** Returns an error that guestwire does not throw on purpose in words: with its stack, on one line. */
+/**
+ * Returns a sentence for an error that guestwire does not throw on purpose, on one line. Node's own errors of system
+ * calls ('EMFILE: too many open files, open ...') are the host's affair; any other error is a bug and comes with its
+ * stack.
+ */
 export function bugReport(error: unknown): string {
   const { stack, message } = error instanceof Error ? error : new Error(String(error));
+  if (error instanceof Error && 'errno' in error && 'syscall' in error) {
+    return `the system refused a call: ${oneLine(message)}`;
+  }
   return `this is a bug in guestwire, please report it: ${oneLine(stack ?? message)}`;
 }
 

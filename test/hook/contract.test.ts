@@ -119,16 +119,19 @@ describe('an operation', () => {
 
   const PERMITS = WIRED.replace('</gw:vlan>', '</gw:vlan><gw:policy profile="closed"/>');
   test.each([
-    ['seven tools', WIRED, ['nft']],
-    ['seven tools with a group', WIRED.replace('</gw:vlan>', '</gw:vlan><gw:group name="g"/>'), ['nft']],
-    ['one more with a policy', PERMITS, ['nft', 'nft']],
+    ['eight tools', WIRED, ['nft', 'nft']],
+    ['eight tools with a group', WIRED.replace('</gw:vlan>', '</gw:vlan><gw:group name="g"/>'), ['nft', 'nft']],
+    ['one more with a policy', PERMITS, ['nft', 'nft', 'nft']],
   ])('start of a VLAN port runs %s, of which those that change the host also answer', async (_, xml, nft) => {
     const tap = {
       ifname: 'vnet0', ifindex: 7, flags: ['UP'], txqlen: 1000, master: 'br0',
       linkinfo: { info_kind: 'tun', info_slave_kind: 'bridge', info_slave_data: {} },
     };
+    let rules = '';
     const answer = (request: ExecRequest): ExecResult => {
       const { tool, args, input = '' } = request;
+      if (args.includes('-f')) rules = input;
+      if (args.includes('-f') || args.includes('chain')) return { ...OK, stdout: args.includes('-f') ? '' : rules };
       const changes = args.includes('-batch') && /^(link|vlan) (set|add|del)/.test(input);
       if (tool === 'bridge') return { ...OK, stdout: JSON.stringify([
         { ifname: 'vnet0', vlans: [{ vlan: changes ? 10 : 1, flags: ['PVID', 'Egress Untagged'] }] },
@@ -137,7 +140,7 @@ describe('an operation', () => {
       const questions = input.trim().split('\n').filter((line) => !line.startsWith('link set'));
       return { ...OK, stdout: questions.map((line) => `${JSON.stringify(line.endsWith(' br0') ? [BRIDGE] : line.endsWith(' vnet0') ? [tap] : [])}\n`).join('') };
     };
-    expect(await hook('start', xml, (request) => (request.args.includes('-f') ? OK : answer(request)))).toEqual(DONE);
+    expect(await hook('start', xml, answer)).toEqual(DONE);
     expect(tools()).toEqual(['flock', 'ip', 'bridge', ...nft, 'bridge', 'ip', 'logger']);
     expect(calls.at(-3)?.input).toBe('vlan del dev vnet0 vid 1\nvlan add dev vnet0 vid 10 pvid untagged\nvlan show dev vnet0\n');
   });
@@ -216,7 +219,10 @@ describe('the end of a guest', () => {
     rmSync(join(settings.stateDir, `${OTHER}.json`));
     mkdirSync(join(settings.stateDir, `${OTHER}.json`));
     expect(await hook('prepare', WIRED)).toEqual(DONE);
-    expect(logged()).toEqual([`<28>a guest that ended is still not released: journal: cannot read '${settings.stateDir}/${OTHER}.json': EISDIR: illegal operation on a directory`]);
+    expect(logged()).toEqual([
+      expect.stringContaining(`'${settings.stateDir}/${OTHER}.json' is damaged`),
+      expect.stringMatching(/^<28>a guest that ended is still not released: journal: cannot remove .* EISDIR/),
+    ]);
   });
 });
 
@@ -289,6 +295,6 @@ describe('the log', () => {
       tool: 'logger', args: ['--tag', 'guestwire', '--prio-prefix', '--size', '4096'], input: expect.any(String),
       deadline: 2_000,
     });
-    expect(logged()).toEqual([expect.stringMatching(/^<28>a guest that ended is still not released: /), `<27>prepare: ${says}`]);
+    expect(logged().at(-1)).toBe(`<27>prepare: ${says}`);
   });
 });

@@ -269,13 +269,13 @@ describe('a state directory', () => {
     }
   });
 
-  test('that is a file, or that holds a directory for an entry, is an error that says so', () => {
+  test('that is a file is an error that says so; a directory for an entry is a damaged entry', () => {
     writeFileSync(dir, '');
     expect(() => journal.list()).toThrow(new JournalError(`journal: cannot read '${dir}': ENOTDIR: not a directory`));
     expect(() => { journal.write(ENTRY); }).toThrow(new JournalError(`journal: cannot make '${dir}': EEXIST: file already exists`));
     rmSync(dir);
     mkdirSync(file(UUID), { recursive: true, mode: 0o700 });
-    expect(() => journal.read(UUID)).toThrow(new JournalError(`journal: cannot read '${file(UUID)}': EISDIR: illegal operation on a directory`));
+    expect(journal.read(UUID)).toBeUndefined();
     expect(() => { journal.write(ENTRY); }).toThrow(new JournalError(`journal: cannot write '${file(UUID)}': EISDIR: illegal operation on a directory`));
     expect(readdirSync(dir)).toEqual([`${UUID}.json`]);
   });
