@@ -70,7 +70,7 @@ export interface Holder {
   }[];
 }
 
-/** The links of an attachment, or what libvirt did instead of giving it one: 'created no link for it'. */
+/** The links of an attachment, or what libvirt did instead of giving it one: 'created no link for this NIC'. */
 export type Placing<P> = { readonly links: readonly P[] } | { readonly lacks: string };
 
 /** How a link is guarded: as a port of a bridge (nftables family bridge) or as a link of its own (netdev and inet). */
@@ -98,7 +98,7 @@ export interface GuestEnd {
   readonly retransTime: number;
 }
 
-/** What status, derive and doctor show: text. */
+/** What commands show of a NIC. Release compares the VLANs, too. */
 export interface Shown {
   readonly bridge: string | undefined;
   /** undefined: the kind has no VLANs. */
@@ -194,7 +194,7 @@ export interface Foreseen {
 }
 
 /** A fault of a host, and what cures it. */
-export interface Ill {
+export interface Finding {
   /** 'error': guests do not work, or are not apart; 'warning': they may not; 'note': to know. */
   readonly severity: 'error' | 'warning' | 'note';
   readonly what: string;
@@ -211,13 +211,13 @@ export interface NamedBridges {
 
 /** What `doctor` examines for the sake of one kind: the list in health.ts has it, and the hook never loads it. */
 export interface KindHealth {
-  /** Returns whether guestwire makes the bridge: it is judged by nothing but `ills`. */
+  /** Returns whether guestwire makes the bridge: it is judged by nothing but `findings`. */
   readonly makes: (config: HostConfig, bridge: string) => boolean;
   readonly scope: (bridges: NamedBridges) => Partial<Scope>;
   /** Returns what to ask once the first answers are known. */
   readonly furtherScope: (bridges: NamedBridges, observation: Observation) => Partial<Scope>;
   /** Returns what keeps guests on these bridges from starting. */
-  readonly ills: (bridges: NamedBridges, observation: Observation) => readonly Ill[];
+  readonly findings: (bridges: NamedBridges, observation: Observation) => readonly Finding[];
 }
 
 /** What guests share for the sake of one kind: the ledger in ledger.ts lists them. `R` is one record of the journal. */

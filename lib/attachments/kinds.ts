@@ -1,6 +1,6 @@
 /**
  * The one list of the ways to join a NIC to the host. A new topology is a folder beside these, and a line in
- * Attachment, Placed, KINDS and wiredSchema. When guests share something for its sake, ledger.ts has a line, too.
+ * Attachment, Placed and KINDS. When guests share something for its sake, ledger.ts has a line, too.
  */
 import * as z from 'zod/mini';
 import type { Attached, AttachedLink, AttachmentKind, Recorded } from './attached.js';
@@ -48,6 +48,6 @@ export function kindOf({ kind }: { readonly kind: Placed['kind'] }): AnyKind {
 export const ALL_KINDS = Object.values(KINDS) as unknown as readonly AnyKind[];
 
 /** Schema of what the journal holds of one link. */
-export const wiredSchema = z.discriminatedUnion('kind', [
-  vlanPort.schema, vlanBridge.schema, routedLink.schema, madeLink.schema, macvtap.schema, bridgeUse.schema,
-] as unknown as Parameters<typeof z.discriminatedUnion>[1]);
+export const wiredSchema = z.discriminatedUnion(
+  'kind', Object.values(KINDS).map(({ schema }) => schema) as unknown as Parameters<typeof z.discriminatedUnion>[1],
+);

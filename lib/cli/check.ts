@@ -7,7 +7,7 @@ import type { Io } from '../guests/io.js';
 import { guestMeant } from '../guests/named.js';
 import { hostFrom } from '../reconcile/host.js';
 import { labelOf, withOwner } from '../reconcile/owners.js';
-import { type Finding, findingsOf } from '../survey/findings.js';
+import { type Difference, differencesOf } from '../survey/differences.js';
 import { survey } from '../survey/survey.js';
 import { quote } from '../values/quote.js';
 import { assertRootToRead, command, JSON_VERSION } from './command.js';
@@ -18,8 +18,8 @@ export const check = command({
   help: `Usage: guestwire check [GUEST] [--json]
 
 Compares what guests should have with what this host has: every VLAN, address, route, rule, neighbour proxy, sysctl and
-nftables rule. Prints a line for each difference, or nothing. Running guests should have what their
-XML says now; if libvirt does not answer, what was wired last. Without GUEST it also finds what guests that are gone
+nftables rule. Prints a line for each difference, or nothing. Running guests should have what their XML says now. When
+libvirt does not answer, they should have what was wired last. Without GUEST it also finds what guests that are gone
 left behind. Changes nothing; 'guestwire reconcile' repairs the differences.
 
   GUEST   name, UUID or id
@@ -51,7 +51,7 @@ async function orUnknown<T>(io: Io, act: () => Promise<T>): Promise<T | undefine
   }
 }
 
-async function differencesOn(io: Io, name: string | undefined): Promise<Finding[]> {
+async function differencesOn(io: Io, name: string | undefined): Promise<Difference[]> {
   const host = hostFrom(io);
   const asked = await askGuests(io);
   if (typeof asked === 'string') io.warn(`guests' XML is not checked, because libvirt does not answer: ${asked}`);
@@ -61,26 +61,26 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Finding[
     : [...asked.faults.map(({ guest }) => guest), ...[...asked.running.values()].map(({ guest }) => guest)]);
   const only = name === undefined ? undefined : await guestMeant(io, known, name);
   if (name !== undefined && only === undefined) throw new HostError(`guest ${quote(name)} does not run here, and nothing is wired for it`);
-  const findings = await findingsOf(host, found, {
+  const differences = await differencesOf(host, found, {
     exec: io.exec, protocols: [io.config.read().routed.protocol],
     mayRun: typeof asked === 'string' ? undefined : asked.mayRun,
     onCoarse: () => { io.warn("nftables rules are compared only by their comments, because neither 'unshare --net' nor 'unshare --user --net' works here"); },
   });
   const faults = typeof asked === 'string'
     ? []
-    : asked.faults.map(({ guest, error }): Finding => withOwner(guest, error));
-  return [...faults, ...findings]
+    : asked.faults.map(({ guest, error }): Difference => withOwner(guest, error));
+  return [...faults, ...differences]
     // What all guests share is wrong for each of them; what is left of others is not.
     .filter(({ guest, leftover }) => only === undefined ||
       (guest === undefined ? leftover !== true : guest.uuid === only.uuid));
 }
 
-function wordsOf({ guest, nic, text }: Finding): string {
+function wordsOf({ guest, nic, text }: Difference): string {
   return `${labelOf({ guest, nic })}: ${text}`;
 }
 
-function toJson(findings: readonly Finding[]): string {
-  const differences = findings.map(({ guest, nic, text }) => ({
+function toJson(found: readonly Difference[]): string {
+  const differences = found.map(({ guest, nic, text }) => ({
     guest: guest === undefined ? null : { name: guest.name, uuid: guest.uuid }, nic: nic?.nic ?? null,
     mac: nic?.mac ?? null, text,
   }));

@@ -10,7 +10,7 @@ export const cloudInit = command({
   help: `Usage: guestwire cloud-init (-f FILE | GUEST) [--netplan]
 
 Prints the network-config (version 2) of a guest: addresses, on-link gateways and default routes of its routed links,
-and DHCP for VLAN ports with untagged frames. DNS servers and search domains are those of [serve] in the host config.
+and DHCP for ports of bridges with untagged frames. DNS servers and search domains are those of [serve] in the host config.
 Give it to the guest as the 'network-config' of a NoCloud seed. Needs no root and no kernel.
 
   -f, --file FILE  read the domain XML from FILE; '-' is standard input

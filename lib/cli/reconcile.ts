@@ -33,7 +33,7 @@ run, this releases what is left of its wiring. The agent ('guestwire agent') doe
   GUEST      name, UUID or id
   --all      every running guest, and what guests that are gone left: links that guestwire made, routes, rules and
              neighbour proxies of its protocol, its nftables tables, VLANs it put on uplinks, state files
-  --dry-run  change nothing, and print the lines that the same command would print without it, each behind 'would: '
+  --dry-run  change nothing, and print each change that the command would make as 'would: CHANGE'
 
 Needs root and libvirt. Waits up to ${LOCK_WAIT} s for guests that start or stop meanwhile. If one guest fails, the
 others are still repaired. Exit status: 0 all wiring is as the XML says, 1 some is not.`,

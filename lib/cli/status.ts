@@ -28,8 +28,9 @@ and sent (OUT), and how long it has been wired. Reads the state directory and th
   wired        the NIC is as guestwire wired it
   drifted      something changed since: 'guestwire check' shows what, 'guestwire reconcile' repairs it
   quarantined  'guestwire quarantine' cut it off
-  waiting      the guest is coming by migration, and its routes wait for it
+  waiting for its migration  the guest is coming by migration, and its routes wait for it
   not wired    its link is gone
+  left alone   neither XML nor host config asks guestwire to wire it
 
   GUEST   name, UUID or id; also of a guest that guestwire does not wire, if libvirt knows it
   --json  print {"version", "nics": [{"guest": {"name", "uuid"}, "nic", "mac", "link", "kind", "bridge", "vlans",

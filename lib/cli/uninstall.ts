@@ -122,8 +122,8 @@ async function releaseAll(
       tell(`${label}: ${outcome}`);
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;
-      log.error(`${label}: not released: ${error.message}`);
-      failures.push(`${label}: ${error.message}`);
+      log.error(`${label}: not released: ${error.detail}`);
+      failures.push(`${label}: ${error.detail}`);
     }
   }
   await log.flush();

@@ -1,9 +1,10 @@
 /**
  * What may be wrong with a host that is to carry guests: facts to findings. Pure; each finding says how to repair it.
  */
-import type { Ill } from '../attachments/attached.js';
+import type { Finding } from '../attachments/attached.js';
 import type { DroppingChain } from '../kernel/forward-chains.js';
 import type { Subinterface } from '../kernel/observation.js';
+import type { Address, Family } from '../values/address.js';
 import { quote, sysctlName } from '../values/quote.js';
 import { formatVids } from '../values/vlan.js';
 
@@ -23,7 +24,8 @@ export interface BridgeHealth {
 export interface DefinedNic {
   readonly guest: string;
   readonly mac: string | undefined;
-  readonly addresses: readonly string[];
+  /** Its addresses on a link of its own; undefined: the host routes nothing to it. */
+  readonly routed: readonly Address[] | undefined;
   readonly bridge: string | undefined;
   readonly vids: readonly number[];
   /** As nftables writes it: `vnet*` where libvirt gives the name. */
@@ -36,7 +38,7 @@ export interface DoctorFacts {
   readonly subinterfaces: readonly Subinterface[];
   readonly nics: readonly DefinedNic[];
   /** What the kinds report of bridges that guestwire makes; these are not among `bridges`. */
-  readonly made: readonly Ill[];
+  readonly made: readonly Finding[];
   /** By path below /proc/sys; absent: this kernel does not have it. */
   readonly sysctls: ReadonlyMap<string, string>;
   /** Links with a default route from router advertisements, or that the host config names towards the world. */
@@ -46,28 +48,29 @@ export interface DoctorFacts {
   /** Network daemons that run without guestwire's drop-in. */
   readonly untold: readonly string[];
   /** Faults of the hook, of node, or of what may run them, as install reports them. */
-  readonly install: readonly (Omit<Ill, 'why'> & { readonly why?: string })[];
+  readonly install: readonly (Omit<Finding, 'why'> & { readonly why?: string })[];
   /** undefined: unknown. */
   readonly libvirt: readonly [number, number] | undefined;
   readonly kernel: readonly [number, number];
 }
 
 /** Returns all that is found, the worst first. */
-export function diagnose(facts: DoctorFacts): Ill[] {
+export function diagnose(facts: DoctorFacts): Finding[] {
   const all = [
-    ...installIlls, ...versionIlls, ...bridgeIlls, ({ made }: DoctorFacts) => [...made], ...uplinkIlls,
-    ...duplicateIlls, ...forwardingIlls, ...sourceIlls, ...tableIlls, ...filterIlls, ...daemonIlls,
+    ...installFindings, ...versionFindings, ...bridgeFindings, ({ made }: DoctorFacts) => [...made], ...uplinkFindings,
+    ...duplicateFindings, ...forwardingFindings, ...sourceFindings, ...tableFindings, ...filterFindings,
+    ...daemonFindings,
   ];
   return all.flatMap((check) => check(facts)).sort((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity));
 }
 
-const ORDER: readonly Ill['severity'][] = ['error', 'warning', 'note'];
+const ORDER: readonly Finding['severity'][] = ['error', 'warning', 'note'];
 
-type Check = (facts: DoctorFacts) => Ill[];
+type Check = (facts: DoctorFacts) => Finding[];
 
-const installIlls: readonly Check[] = [({ install }) => install.map((ill) => ({ why: 'libvirt starts guests without their network', ...ill }))];
+const installFindings: readonly Check[] = [({ install }) => install.map((finding) => ({ why: 'libvirt starts guests without their network', ...finding }))];
 
-const versionIlls: readonly Check[] = [
+const versionFindings: readonly Check[] = [
   ({ libvirt }) => (libvirt === undefined || atLeast(libvirt, [6, 5]) ? [] : [{
     severity: 'warning', what: `libvirt ${libvirt.join('.')} is old`, why: 'before 6.5 it runs only one hook script, and guestwire is not tested with it', cure: 'apt-get install --only-upgrade libvirt-daemon-system libvirt-clients',
   }]),
@@ -76,7 +79,7 @@ const versionIlls: readonly Check[] = [
   }]),
 ];
 
-const bridgeIlls: readonly Check[] = [
+const bridgeFindings: readonly Check[] = [
   ({ bridges, nics }) => bridges
     .filter(({ name, filtering }) => !filtering && nics.some(({ bridge, vids }) => bridge === name && vids.length > 0))
     .map(({ name }) => ({
@@ -97,18 +100,18 @@ const bridgeIlls: readonly Check[] = [
     })),
 ];
 
-const uplinkIlls: readonly Check[] = [
+const uplinkFindings: readonly Check[] = [
   ({ bridges, subinterfaces, nics }) => bridges.flatMap(({ name, uplinks }) =>
-    subinterfaces.filter(({ parent }) => uplinks.has(parent)).map(({ ifname, parent, vid }): Ill => ({
+    subinterfaces.filter(({ parent }) => uplinks.has(parent)).map(({ ifname, parent, vid }): Finding => ({
       severity: nics.some(({ bridge, vids }) => bridge === name && vids.includes(vid)) ? 'error' : 'warning', what: `sub-interface ${quote(ifname)} takes VLAN ${vid} from ${quote(parent)}`,
-      why: `bridge ${quote(name)} never receives that VLAN's frames`, cure: `ip link del ${ifname}`,
+      why: `bridge ${quote(name)} never receives that VLAN's frames`, cure: `ip link del ${ifname} (its addresses stop working; move them to ${shellWord(name)} first)`,
     }))),
   ({ bridges }) =>
-    bridges.flatMap(({ name, uplinks }) => [...uplinks].filter(([, vids]) => vids === undefined).map(([dev]): Ill => ({
+    bridges.flatMap(({ name, uplinks }) => [...uplinks].flatMap(([dev, vids]): Finding[] => (vids ? [] : [{
       severity: 'error', what: `uplink ${quote(dev)} is not a port of bridge ${quote(name)}`, why: "guests' VLANs do not leave this host through it", cure: `ip link set dev ${dev} master ${name}`,
-    }))),
+    }]))),
   // Another program removed VLANs that guestwire put there: guestwire adds them at each start.
-  ({ bridges, nics }) => bridges.flatMap(({ name, uplinks }) => [...uplinks].flatMap(([dev, carried]): Ill[] => {
+  ({ bridges, nics }) => bridges.flatMap(({ name, uplinks }) => [...uplinks].flatMap(([dev, carried]): Finding[] => {
     const used = nics.filter(({ bridge, running }) => running && bridge === name).flatMap(({ vids }) => vids);
     const missing = carried === undefined
       ? []
@@ -116,15 +119,17 @@ const uplinkIlls: readonly Check[] = [
     return missing.length === 0 ? [] : [{ severity: 'error', what: `uplink ${quote(dev)} does not carry VLANs ${formatVids(missing)}`, why: 'running guests use them, and reach nothing outside this host', cure: 'guestwire reconcile --all' }];
   })),
   // guestwire keeps VIDs on uplinks that the host config names; without an uplink there, the administrator has to.
-  ({ bridges, nics }) => bridges.filter(({ uplinks }) => uplinks.size === 0).flatMap(({ name }): Ill[] => {
+  ({ bridges, nics }) => bridges.filter(({ uplinks }) => uplinks.size === 0).flatMap(({ name }): Finding[] => {
     const vids = nics.filter(({ bridge }) => bridge === name).flatMap((nic) => nic.vids);
     return vids.length === 0 ? [] : [{ severity: 'note', what: `bridge ${quote(name)} has no uplink in the host config`, why: `its guests use VLANs ${formatVids([...new Set(vids)])}, but no uplink carries them`, cure: `uplinks = ["..."] in [bridge.${name}] of the host config` }];
   }),
 ];
 
-const duplicateIlls: readonly Check[] = [
+const duplicateFindings: readonly Check[] = [
   ({ nics }) =>
-    twice(nics.flatMap(({ guest, addresses }) => addresses.map((key) => ({ key, guest })))).map(({ key, guests }) => ({
+    twice(nics.flatMap(({ guest, routed = [] }) => routed.map(({ text }) => ({ key: text, guest })))).map(({
+      key, guests,
+    }) => ({
       severity: 'error', what: `address ${quote(key)} belongs to guests ${guests.map(quote).join(' and ')}`, why: 'the second one that starts is refused', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
     })),
   ({ nics }) =>
@@ -143,17 +148,16 @@ function twice(
   return [...guests].filter(([, names]) => names.length > 1).map(([key, names]) => ({ key, guests: names }));
 }
 
-function uses(facts: DoctorFacts, mark: ':' | '.'): boolean {
-  return facts.nics.some(({ bridge, addresses }) => bridge === undefined &&
-    addresses.some((address) => address.includes(mark)));
+function uses({ nics }: DoctorFacts, family: Family): boolean {
+  return nics.some(({ routed = [] }) => routed.some((address) => address.family === family));
 }
 
-const forwardingIlls: readonly Check[] = [
-  (facts) => (uses(facts, '.') && facts.sysctls.get('net/ipv4/ip_forward') === '0' ? [{
+const forwardingFindings: readonly Check[] = [
+  (facts) => (uses(facts, 'inet') && facts.sysctls.get('net/ipv4/ip_forward') === '0' ? [{
     severity: 'error', what: 'this host does not forward IPv4', why: 'guests on routed links do not start',
     cure: 'sysctl -w net.ipv4.ip_forward=1',
   }] : []),
-  (facts) => (uses(facts, ':') && facts.sysctls.get('net/ipv6/conf/all/forwarding') === '0'
+  (facts) => (uses(facts, 'inet6') && facts.sysctls.get('net/ipv6/conf/all/forwarding') === '0'
     ? [{
       severity: 'error', what: 'this host does not forward IPv6', why: 'guests on routed links do not start', cure: `sysctl -w ${[...raLinks(facts, '1').map((dev) => `${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`), 'net.ipv6.conf.all.forwarding=1'].join(' ')}`,
     }]
@@ -167,7 +171,7 @@ function raLinks({ uplinks, sysctls }: DoctorFacts, value: string): string[] {
   return uplinks.filter((dev) => sysctls.get(`net/ipv6/conf/${dev}/accept_ra`) === value);
 }
 
-const sourceIlls: readonly Check[] = [
+const sourceFindings: readonly Check[] = [
   ({ uplinks, sysctls }) => uplinks.filter((dev) => Math.max(
     ...['all', dev].map((name) => Number(sysctls.get(`net/ipv4/conf/${name}/rp_filter`) ?? 0)),
   ) === 1).map((dev) => ({
@@ -179,24 +183,24 @@ const sourceIlls: readonly Check[] = [
     : []),
 ];
 
-const tableIlls: readonly Check[] = [
-  ({ nics, sysctls }) => (['ipv4', 'ipv6'] as const).flatMap((family): Ill[] => {
+const tableFindings: readonly Check[] = [
+  ({ nics, sysctls }) => (['ipv4', 'ipv6'] as const).flatMap((family): Finding[] => {
     const most = Number(sysctls.get(`net/${family}/neigh/default/gc_thresh3`) ?? Infinity);
     // A guest is a neighbour by its address and its link-local one, and what it learns of others takes as much again.
-    const needed = nics.filter(({ bridge }) => bridge === undefined).length * 4;
+    const needed = nics.filter(({ routed }) => routed !== undefined).length * 4;
     return needed < most / 2 ? [] : [{ severity: 'warning', what: `the ${family} neighbour table has room for ${most}`, why: `the guests may need ${needed} entries, and a full table makes guests unreachable at random`, cure: `sysctl -w net.${family}.neigh.default.gc_thresh3=${needed * 4} net.${family}.neigh.default.gc_thresh2=${needed * 2}` }];
   }),
 ];
 
-const filterIlls: readonly Check[] = [
+const filterFindings: readonly Check[] = [
   ({ sysctls }) => ['iptables', 'ip6tables', 'arptables']
     .filter((name) => sysctls.get(`net/bridge/bridge-nf-call-${name}`) === '1')
     .map((name) => ({
       severity: 'warning', what: `bridged frames go through ${name}`, why: "rules for the host's own traffic, such as Docker's, then drop traffic between guests in one VLAN", cure: `sysctl -w net.bridge.bridge-nf-call-${name}=0`,
     })),
-  ({ dropping, nics }) => dropping.flatMap((chain): Ill[] => {
+  ({ dropping, nics }) => dropping.flatMap((chain): Finding[] => {
     const links = [...new Set(nics
-      .filter(({ bridge, addresses }) => bridge === undefined && addresses.length > 0)
+      .filter(({ routed }) => routed !== undefined)
       .map(({ link }) => link))];
     const [from, to] = [
       links.filter((link) => !isAmong(link, chain.from)), links.filter((link) => !isAmong(link, chain.to)),
@@ -221,7 +225,7 @@ function acceptOf({ kind, name }: DroppingChain, side: 'from' | 'to', link: stri
   return `nft insert rule ${name} ${side === 'from' ? 'iifname' : 'oifname'} '"${link}"' accept`;
 }
 
-const daemonIlls: readonly Check[] = [
+const daemonFindings: readonly Check[] = [
   ({ untold }) => untold.map((name) => ({ severity: 'warning', what: `${name} runs without guestwire's drop-in`, why: 'it may remove routes of guest links, or take over their taps', cure: 'guestwire install --drop-ins' })),
 ];
 

@@ -2,7 +2,7 @@
  * What doctor asks of the host: the kernel, the tools, systemd and libvirt.
  */
 import { release } from 'node:os';
-import { distinct, type Ill, type NamedBridges } from '../attachments/attached.js';
+import { distinct, type Finding, type NamedBridges } from '../attachments/attached.js';
 import { guestEndOf, shownOf } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import { HEALTH } from '../attachments/health.js';
@@ -38,16 +38,17 @@ export async function factsOf(io: Io, { install, untold }: InstallFacts): Promis
   const { subinterfaces, routers = [] } = await kernel.observe({ ...EMPTY_SCOPE, subinterfaces: true, routers: true });
   const uplinks = [...new Set([...routers, ...config.routed.proxy, ...await defaultRouteLinks(io.exec)])];
   return {
-    bridges: await bridgesOf(io, config, names), made: await illsOfKinds(kernel, named), subinterfaces, nics, uplinks,
+    bridges: await bridgesOf(io, config, names), made: await findingsOfKinds(kernel, named), subinterfaces, nics,
+    uplinks,
     sysctls: sysctlsAt(pathsFor(uplinks)), dropping: await droppingChains(io.exec),
     untold: untold.filter(isRunning), install, libvirt, kernel: versionOf(release()),
   };
 }
 
-async function illsOfKinds(kernel: Kernel, named: NamedBridges): Promise<Ill[]> {
+async function findingsOfKinds(kernel: Kernel, named: NamedBridges): Promise<Finding[]> {
   const first = await kernel.observe(joined(HEALTH.map(({ scope }) => scope(named))));
   const further = await kernel.observe(joined(HEALTH.map(({ furtherScope }) => furtherScope(named, first))));
-  return HEALTH.flatMap(({ ills }) => ills(named, withFurther(first, further)));
+  return HEALTH.flatMap(({ findings }) => findings(named, withFurther(first, further)));
 }
 
 async function definedNics(
@@ -79,8 +80,7 @@ function nicsOf(
       const shown = asked && shownOf(asked);
       const link = asked?.link === undefined || asked.link.startsWith('vnet') ? 'vnet*' : asked.link;
       return {
-        guest: domain.name, mac, bridge: shown?.bridge,
-        addresses: (asked && guestEndOf(asked))?.addresses.map(({ text }) => text) ?? [],
+        guest: domain.name, mac, bridge: shown?.bridge, routed: (asked && guestEndOf(asked))?.addresses,
         vids: shown?.vlans?.map(({ vid }) => vid) ?? [], link, running,
       };
     });

@@ -51,12 +51,12 @@ function trustOf(written: NonNullable<FilterMetadata['trust']>): TrustWords {
     const text = written[word];
     return text === undefined ? [] : [[word, yesOrNo(word, text)] as const];
   });
-  if (words.length === 0) throw new ValueError(`it sets nothing: add one of ${TRUST_WORDS.map((word) => `${word}='yes'`).join(', ')}, or remove it`);
+  if (words.length === 0) throw new ValueError(`no attribute is set: add one of ${TRUST_WORDS.map((word) => `${word}='yes'`).join(', ')}, or remove it`);
   return Object.fromEntries(words);
 }
 
 function policyOf({ profile, log }: NonNullable<FilterMetadata['policy']>): Pick<FilterWords, 'profile' | 'log'> {
-  if (profile === undefined && log === undefined) throw new ValueError("it sets nothing: add profile='isolated' or log='yes', or remove it");
+  if (profile === undefined && log === undefined) throw new ValueError("no attribute is set: add profile='isolated' or log='yes', or remove it");
   const known = PROFILES.find((word) => word === profile);
   if (profile !== undefined && known === undefined) throw new ValueError(`profile ${quote(profile)} is not one of ${PROFILES.map(quote).join(', ')}`);
   return { profile: known, log: log === undefined ? undefined : yesOrNo('log', log) };

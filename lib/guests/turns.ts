@@ -87,9 +87,12 @@ async function wireTogether(host: Host, due: readonly Due[]): Promise<readonly D
   return due.filter((one) => !wired.has(one));
 }
 
-/** Returns what tells each guest its own warnings. */
+/** Returns what gives each guest its own warnings. A warning that names no guest goes to all of them. */
 function warner(due: readonly Due[]): NonNullable<Host['warn']> {
-  return (line, about) => { due.find(({ wiring }) => wiring.guest.uuid === about?.guest.uuid)?.io.warn(line); };
+  return (line, about) => {
+    for (const { io, wiring } of due)
+      if (about === undefined || wiring.guest.uuid === about.guest.uuid) io.warn(line);
+  };
 }
 
 async function wireAlone(host: Host, { io, wiring, done, failed }: Due): Promise<void> {

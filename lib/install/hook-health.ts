@@ -13,7 +13,7 @@ import { ignorantDaemons } from './reload.js';
 import { assertHost, MissingError } from './requirements.js';
 
 /** A fault of the hook, in the words that doctor prints. */
-export interface HookIll {
+export interface HookFinding {
   readonly severity: 'error' | 'note';
   readonly what: string;
   /** Absent: libvirt does not call the hook, or the hook does not run. */
@@ -22,11 +22,11 @@ export interface HookIll {
 }
 
 /** Returns what is wrong, the cause first. */
-export async function hookIlls(io: Io): Promise<HookIll[]> {
-  return [...await hostIlls(io), ...placeIlls(), ...otherHooks(), ...selinuxIlls()];
+export async function hookFindings(io: Io): Promise<HookFinding[]> {
+  return [...await hostFindings(io), ...placeFindings(), ...otherHooks(), ...selinuxFindings()];
 }
 
-async function hostIlls(io: Io): Promise<HookIll[]> {
+async function hostFindings(io: Io): Promise<HookFinding[]> {
   try {
     await assertHost(io);
     return [];
@@ -36,7 +36,7 @@ async function hostIlls(io: Io): Promise<HookIll[]> {
   }
 }
 
-function placeIlls(): HookIll[] {
+function placeFindings(): HookFinding[] {
   const install = 'guestwire install';
   try {
     const standings = [MAIN, BESIDE].map((path) => ({ path, standing: standingAt(path) }));
@@ -55,7 +55,7 @@ function placeIlls(): HookIll[] {
 }
 
 /** Beside guestwire's launcher libvirt runs these for the same guests, in an order that their names decide. */
-function otherHooks(): HookIll[] {
+function otherHooks(): HookFinding[] {
   if (![MAIN, BESIDE].some((path) => placed(path) === 'ours')) return [];
   const beside = lstatOf(BESIDE_DIR)?.isDirectory() === true
     ? readdirSync(BESIDE_DIR).map((name) => join(BESIDE_DIR, name))
@@ -77,7 +77,7 @@ function placed(path: string): Standing | undefined {
 }
 
 /** libvirt's policy lets hooks run as virt_hooks_t, or not at all. */
-function selinuxIlls(): HookIll[] {
+function selinuxFindings(): HookFinding[] {
   if (!isSelinuxEnforcing()) return [];
   return [{ severity: 'note', what: 'SELinux is enforcing', cure: 'restorecon -R /etc/libvirt/hooks; setsebool -P virt_hooks_unconfined on' }];
 }

@@ -88,7 +88,7 @@ async function nameWhatStarts(io: Io, daemons: readonly Daemon[]): Promise<void>
         : `a reload starts these inactive ${word}s, because they are set to autostart: ${names.map(quote).join(', ')}`);
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;
-      io.warn(`a reload starts every inactive ${word} that is set to autostart; their names are unknown: ${error.message}`);
+      io.warn(`a reload starts every inactive ${word} that is set to autostart; libvirt did not list their names: ${error.message}`);
     }
   }
 }

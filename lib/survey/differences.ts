@@ -17,7 +17,7 @@ import { quote } from '../values/quote.js';
 import { allProtocols, garbageIn, hostBeside } from './leftovers.js';
 import { refusals, type Survey } from './survey.js';
 
-export interface Finding {
+export interface Difference {
   /** undefined: it is the host's. */
   readonly guest: Guest | undefined;
   readonly nic: Pick<Wired, 'nic' | 'mac'> | undefined;
@@ -35,22 +35,22 @@ export interface Question {
 }
 
 /**
- * Returns the findings, without what is said twice. `onCoarse` is told when nftables' rules were known by their
+ * Returns the differences, each once. `onCoarse` is told when nftables' rules were known by their
  * comments only.
  */
-export async function findingsOf(
+export async function differencesOf(
   host: Host, found: Survey, question: Question & { readonly onCoarse: () => void },
-): Promise<Finding[]> {
+): Promise<Difference[]> {
   const altered = await closeLook(question.exec, found.plans.flatMap(({ wired }) => wired));
   if (altered === undefined) question.onCoarse();
   const changes = found.changes
     .filter(({ line }) => !isImplied(line, { found, isClose: altered !== undefined }))
-    .flatMap(({ guest, nic, line }): Finding[] => {
+    .flatMap(({ guest, nic, line }): Difference[] => {
       const text = differenceOf(line);
       return text === undefined ? [] : [{ guest, nic, text }];
     });
   const all = [
-    ...absences(found, question), ...changes, ...(altered ?? []).map((one) => findingOf(one, found)),
+    ...absences(found, question), ...changes, ...(altered ?? []).map((one) => alterationIn(one, found)),
     ...(await refusals(host, found)), ...await leftovers(found, question),
   ];
   return [...new Map(all.map((one) => [`${one.guest?.uuid ?? ''} ${one.nic?.nic ?? ''} ${one.text}`, one])).values()];
@@ -70,8 +70,8 @@ function isImplied(
 }
 
 /** What an operation cannot show: there is nothing to change where there is no link. */
-function absences({ subjects, observation }: Survey, { mayRun }: Question): Finding[] {
-  return subjects.flatMap(({ guest, entry, attachments }): Finding[] => {
+function absences({ subjects, observation }: Survey, { mayRun }: Question): Difference[] {
+  return subjects.flatMap(({ guest, entry, attachments }): Difference[] => {
     const wired = entry?.wired ?? [];
     if (mayRun?.has(guest.uuid) === false) return [{ guest, nic: undefined, text: 'it does not run, but its wiring is still there' }];
     const gone = wired
@@ -84,7 +84,7 @@ function absences({ subjects, observation }: Survey, { mayRun }: Question): Find
 }
 
 /** A guest that was never wired has no entry that knows its link. */
-function findingOf({ family, ifindex, text, isWhole }: Alteration, { subjects, observation }: Survey): Finding {
+function alterationIn({ family, ifindex, text, isWhole }: Alteration, { subjects, observation }: Survey): Difference {
   if (isWhole === true) return { guest: undefined, nic: undefined, text: `${text}${filtered(family, subjects)}` };
   for (const { guest, entry, attachments = [] } of ifindex === undefined ? [] : subjects) {
     const one = entry?.wired.find((wired) => wired.ifindex === ifindex) ?? attachments.find(({ link }) =>
@@ -107,14 +107,14 @@ function filtered(family: FilterFamily, subjects: readonly Subject[]): string {
 
 const MOST_NAMES = 5;
 
-async function leftovers({ subjects }: Survey, { exec, protocols, mayRun }: Question): Promise<Finding[]> {
+async function leftovers({ subjects }: Survey, { exec, protocols, mayRun }: Question): Promise<Difference[]> {
   const held = subjects.flatMap(({ entry, attachments }) => [...(entry?.wired ?? []), ...(attachments ?? [])]);
   const kept = {
     held, uuids: new Set([...subjects.map(({ guest }) => guest.uuid), ...(mayRun ?? [])]),
     protocols: allProtocols(held, protocols),
   };
   const garbage = garbageIn(await hostBeside(exec, kept), kept);
-  return render(diff([], garbage)).flatMap(({ lines }) => lines).flatMap((line): Finding[] => {
+  return render(diff([], garbage)).flatMap(({ lines }) => lines).flatMap((line): Difference[] => {
     const text = differenceOf(line);
     return text === undefined ? [] : [{ guest: undefined, nic: undefined, text: `${text}: guestwire made it, but it belongs to no guest`, leftover: true }];
   });

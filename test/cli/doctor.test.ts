@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts } from '../../lib/doctor/diagnosis.js';
 import { droppingLegacy } from '../../lib/kernel/forward-chains.js';
+import { parseAddress } from '../../lib/values/address.js';
 import { canRun, testWith } from '../places/capability.js';
 import { type GuestHost, openGuestHost } from '../places/guest-host.js';
 import { guestXml } from '../places/routed-host.js';
@@ -19,12 +20,13 @@ const BRIDGE: BridgeHealth = {
   uplinks: new Map([['eno1', new Set([10])]]),
 };
 const PORT: DefinedNic = {
-  guest: 'fw1', mac: '52:54:00:00:00:01', addresses: [], bridge: 'br0', vids: [10], link: 'vnet*', running: true,
+  guest: 'fw1', mac: '52:54:00:00:00:01', routed: undefined, bridge: 'br0', vids: [10], link: 'vnet*', running: true,
 };
 const LINK: DefinedNic = {
-  guest: 'web1', mac: '52:54:00:00:00:02', addresses: ['192.0.2.1', '2001:db8::1'], bridge: undefined, vids: [],
-  link: 'vnet*', running: true,
+  guest: 'web1', mac: '52:54:00:00:00:02', routed: ['192.0.2.1', '2001:db8::1'].map(parseAddress), bridge: undefined,
+  vids: [], link: 'vnet*', running: true,
 };
+const NINE = [parseAddress('fe80::9')];
 const sysctls = (values: Record<string, string>): Pick<DoctorFacts, 'sysctls'> => ({
   sysctls: new Map([...SOUND.sysctls, ...Object.entries(values)]),
 });
@@ -44,18 +46,18 @@ describe('findings', () => {
     ['a sub-interface that takes a VLAN in use', {
       bridges: [BRIDGE], nics: [PORT],
       subinterfaces: [{ ifname: 'eno1.10', parent: 'eno1', vid: 10, protocol: '802.1Q' }],
-    }, 'error', 'ip link del eno1.10'],
+    }, 'error', 'ip link del eno1.10 (its addresses stop working; move them to br0 first)'],
     ['a sub-interface that takes another', {
       bridges: [BRIDGE], nics: [PORT],
       subinterfaces: [{ ifname: 'eno1.11', parent: 'eno1', vid: 11, protocol: '802.1Q' }],
-    }, 'warning', 'ip link del eno1.11'],
+    }, 'warning', 'ip link del eno1.11 (its addresses stop working; move them to br0 first)'],
     [
       'an uplink that is no port', { bridges: [{ ...BRIDGE, uplinks: new Map([['eno2', undefined]]) }] }, 'error',
       'ip link set dev eno2 master br0',
     ],
     ['VLANs that no uplink carries', { bridges: [{ ...BRIDGE, uplinks: new Map() }], nics: [PORT] }, 'note', 'uplinks = ["..."] in [bridge.br0] of the host config'],
     ['an address of two guests', {
-      nics: [{ ...LINK, addresses: ['fe80::9'] }, { ...LINK, guest: 'web2', mac: undefined, addresses: ['fe80::9'] }],
+      nics: [{ ...LINK, routed: NINE }, { ...LINK, guest: 'web2', mac: undefined, routed: NINE }],
     }, 'error', 'virsh edit web2'],
     [
       'a MAC of two guests', { bridges: [BRIDGE], nics: [PORT, { ...PORT, guest: 'fw2' }] }, 'warning',
@@ -101,7 +103,7 @@ describe('findings', () => {
     [
       'a guest whose name a shell would take apart',
       { nics: [
-        { ...LINK, addresses: ['fe80::9'] }, { ...LINK, guest: "a'b $c", mac: undefined, addresses: ['fe80::9'] },
+        { ...LINK, routed: NINE }, { ...LINK, guest: "a'b $c", mac: undefined, routed: NINE },
       ] },
       'error', "virsh edit 'a'\\''b $c'",
     ],
@@ -167,14 +169,14 @@ describe('guestwire doctor on a real kernel', () => {
     ['a chain as firewalld has it', "nft add table inet firewalld; nft 'add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; }'; nft add rule inet firewalld filter_FORWARD ct state established accept; nft add rule inet firewalld filter_FORWARD reject with icmpx admin-prohibited",
       "chain 'inet firewalld filter_FORWARD' drops packets that no rule accepts"],
   ] as const) kernelTest(`finds ${name}, and its cure mends it`, async () => {
-    expect((await findings()).map((ill) => ill.what)).not.toContain(what);
+    expect((await findings()).map((finding) => finding.what)).not.toContain(what);
     host.netns.sh(make);
     const before = host.dump();
-    const found = (await findings()).find((ill) => ill.what === what);
+    const found = (await findings()).find((finding) => finding.what === what);
     expect(host.dump()).toBe(before);
     expect(found?.why).toEqual(expect.stringMatching(/./));
     host.netns.sh(found?.cure ?? 'false');
-    expect((await findings()).map((ill) => ill.what)).not.toContain(what);
+    expect((await findings()).map((finding) => finding.what)).not.toContain(what);
   });
 
   kernelTest('finds an address of two guests, and says what it says in words', async () => {
@@ -185,7 +187,7 @@ describe('guestwire doctor on a real kernel', () => {
     const { status, stdout } = await host.command('doctor');
     expect({ status, stdout }).toEqual({ status: 1, stdout: expect.stringMatching(/^error: .*\n {2}why: {2}.*\n {2}cure: /) });
     host.say(guestXml({ name: 'web2', tap: 'vnet2', addresses: ['192.0.2.11'] }), false);
-    expect((await findings()).map((ill) => ill.what)).not.toContain("address '192.0.2.10' belongs to guests 'web1' and 'web2'");
+    expect((await findings()).map((finding) => finding.what)).not.toContain("address '192.0.2.10' belongs to guests 'web1' and 'web2'");
   });
 
   kernelTest('looks at the host alone while libvirt does not answer', () => {

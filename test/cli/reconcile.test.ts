@@ -109,7 +109,7 @@ describe('guestwire reconcile', () => {
   kernelTest('refuses what cannot be wired and changes nothing', () => {
     netns.sh('ip link del vnet1');
     const before = netns.dump();
-    expect(reconcile({}, 'web1')).toEqual({ status: 1, stdout: '', stderr: `guestwire: guest 'web1' NIC 0 (${MAC}): link 'vnet1' does not exist\n` });
+    expect(reconcile({}, 'web1')).toEqual({ status: 1, stdout: '', stderr: `guestwire: guest 'web1' NIC 0 (${MAC}): link 'vnet1' does not exist: stop the guest and start it again\n` });
     expect(netns.dump()).toBe(before);
     expect(reconcile({ xml: XML.replace(/<uuid>.*<\/uuid>/, '') }, 'web1').stderr).toBe("guestwire: guest 'web1': the domain XML has no <uuid>: libvirt's own XML has one\n");
     expect(reconcile({ xml: '<network/>' }, 'web1').stderr).toMatch(/^guestwire: .*network/);

@@ -69,7 +69,7 @@ describe('a target name', () => {
     'that is a dot': target('.', "target dev: interface name '.' starts with a dot: it would be a path, not a name"),
     'that the kernel keeps for all links': target('all', "target dev: interface name 'all' is reserved: the kernel uses it for the settings of all links"),
     'that is empty': target('', "target dev: interface name '' is empty"),
-    'of a link that is not there': { ...target('vnet9', "link 'vnet9' does not exist"), at: ['start'] },
+    'of a link that is not there': { ...target('vnet9', "link 'vnet9' does not exist: stop the guest and start it again"), at: ['start'] },
     'of a port of a bridge': { ...target('vnet0', "link 'vnet0' is a port of 'br0', so it cannot be a routed link: take it out with 'ip link set dev vnet0 nomaster'"), at: ['start'] },
   });
 });

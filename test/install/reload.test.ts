@@ -148,7 +148,7 @@ describe('what a reload would start', () => {
       else virsh(script);
       const pid = daemon();
       const unknown = ([['network', 'net-list'], ['storage pool', 'pool-list']] as const).map(([word, list]) =>
-        `guestwire: a reload starts every inactive ${word} that is set to autostart; their names are unknown: ${reason.replace('%', list)}\n`).join('');
+        `guestwire: a reload starts every inactive ${word} that is set to autostart; libvirt did not list their names: ${reason.replace('%', list)}\n`).join('');
       expect(install()).toEqual({
         status: 0, stdout: '', stderr: unknown + waits('libvirtd', pid, 'the command has no terminal to ask on'),
       });

@@ -104,8 +104,8 @@ describe('a wrong permission is pointed at', () => {
 describe('other wrong words in the metadata are pointed at', () => {
   test.each([
     ['<gw:trust ra="maybe"/>', "<gw:trust>: ra='maybe' is neither 'yes' nor 'no'"],
-    ['<gw:trust/>', "<gw:trust>: it sets nothing: add one of mac='yes', ip='yes', ra='yes', dhcp='yes', stp='yes', vid0='yes', or remove it"],
-    ['<gw:policy/>', "<gw:policy>: it sets nothing: add profile='isolated' or log='yes', or remove it"],
+    ['<gw:trust/>', "<gw:trust>: no attribute is set: add one of mac='yes', ip='yes', ra='yes', dhcp='yes', stp='yes', vid0='yes', or remove it"],
+    ['<gw:policy/>', "<gw:policy>: no attribute is set: add profile='isolated' or log='yes', or remove it"],
     ['<gw:policy profile="strict"/>', "<gw:policy>: profile 'strict' is not one of 'open', 'isolated', 'closed'"],
     ['<gw:policy log="true"/>', "<gw:policy>: log='true' is neither 'yes' nor 'no'"],
     ['<gw:group name=""/>', "<gw:group>: group name '' must have 1 to 63 letters, digits, '_', '.' or '-', and start with a letter or digit"],

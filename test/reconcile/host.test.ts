@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { type ConfigReading, configReading } from '../../lib/config/file.js';
 import { defaultConfig } from '../../lib/config/host-config.js';
 import { settingsFrom } from '../../lib/config/paths.js';
 import { ConfigError } from '../../lib/errors.js';
@@ -30,20 +31,23 @@ const settings = () => settingsFrom({
   GUESTWIRE_QUARANTINE_DIR: join(dir, 'quarantine'),
 });
 
+const reading = (): ConfigReading => configReading(settings().config);
+
 test('a host protects the VIDs of its config, which is read when it matters', () => {
-  const host = hostFrom({ settings: settings(), exec, warn });
+  const host = hostFrom({ settings: settings(), exec, warn, config: reading() });
   writeFileSync(join(dir, 'config.toml'), '[bridge.br0]\nprotected = [1, 5]\n', { mode: 0o600 });
   expect([...host.protectedOn('br0')]).toEqual([1, 5]);
   expect([...host.protectedOn('br1')]).toEqual([]);
   writeFileSync(join(dir, 'config.toml'), 'nonsense', { mode: 0o600 });
   expect([...host.protectedOn('br0')]).toEqual([1, 5]);
-  expect(() => hostFrom({ settings: settings(), exec, warn }).protectedOn('br0')).toThrow(ConfigError);
+  const other = hostFrom({ settings: settings(), exec, warn, config: reading() });
+  expect(() => other.protectedOn('br0')).toThrow(ConfigError);
   const plain = hostFrom({ settings: settings(), exec, warn, config: { read: defaultConfig } });
   expect([...plain.protectedOn('br0')]).toEqual([]);
 });
 
 test('a host keeps guests in quarantine that are put there', () => {
-  const host = hostFrom({ settings: settings(), exec, warn });
+  const host = hostFrom({ settings: settings(), exec, warn, config: reading() });
   expect(host.isQuarantined(UUID)).toBe(false);
   mkdirSync(join(dir, 'quarantine'));
   writeFileSync(join(dir, 'quarantine', UUID), 'web1\n');
@@ -51,8 +55,9 @@ test('a host keeps guests in quarantine that are put there', () => {
 });
 
 test('tools hold the lock of whoever changes the host', async () => {
-  await hostFrom({ settings: settings(), exec, warn, lock: { fd: 7 } })
+  await hostFrom({ settings: settings(), exec, warn, lock: { fd: 7 }, config: reading() })
     .kernel.observe({ ...EMPTY_SCOPE, links: ['eth0'] });
-  await hostFrom({ settings: settings(), exec, warn }).kernel.observe({ ...EMPTY_SCOPE, links: ['eth0'] });
+  await hostFrom({ settings: settings(), exec, warn, config: reading() })
+    .kernel.observe({ ...EMPTY_SCOPE, links: ['eth0'] });
   expect(asked.map(({ fd }) => fd)).toEqual([7, undefined]);
 });

@@ -237,9 +237,9 @@ describe('a host that cannot give it', () => {
       `${port}: bridge 'br0' does not filter VLANs: turn it on with 'ip link set dev br0 type bridge vlan_filtering 1'`],
     ['no filtering in the kernel', ({ links }) => { links['br0'] = { ifindex: 2, bridge: { capable: false } }; },
       `${port}: this kernel cannot filter VLANs on bridge 'br0': it needs CONFIG_BRIDGE_VLAN_FILTERING`],
-    ['a tap elsewhere', ({ links }) => { links['vnet0'] = { ifindex: 10, master: 'br9' }; }, `${port}: link 'vnet0' is not a port of bridge 'br0': its master is 'br9'`],
-    ['a tap nowhere', ({ links }) => { links['vnet0'] = { ifindex: 10 }; }, `${port}: link 'vnet0' is not a port of bridge 'br0': it has no master`],
-    ['no tap', ({ links }) => { Reflect.deleteProperty(links, 'vnet1'); }, `${link}: link 'vnet1' does not exist`],
+    ['a tap elsewhere', ({ links }) => { links['vnet0'] = { ifindex: 10, master: 'br9' }; }, `${port}: link 'vnet0' is not a port of bridge 'br0': its master is 'br9': run 'ip link set dev vnet0 master br0'`],
+    ['a tap nowhere', ({ links }) => { links['vnet0'] = { ifindex: 10 }; }, `${port}: link 'vnet0' is not a port of bridge 'br0': it has no master: run 'ip link set dev vnet0 master br0'`],
+    ['no tap', ({ links }) => { Reflect.deleteProperty(links, 'vnet1'); }, `${link}: link 'vnet1' does not exist: stop the guest and start it again`],
     ['a routed tap on a bridge', ({ links }) => { links['vnet1'] = { ifindex: 11, master: 'br0' }; },
       `${link}: link 'vnet1' is a port of 'br0', so it cannot be a routed link: take it out with 'ip link set dev vnet1 nomaster'`],
     ['no IPv4 forwarding', ({ sysctls }) => { sysctls['net/ipv4/conf/all/forwarding'] = '0'; }, `${link}: this host does not forward IPv4: run 'sysctl -w net.ipv4.ip_forward=1', or set 'manage_sysctls = true' in [routed]`],
@@ -255,8 +255,8 @@ describe('a host that cannot give it', () => {
   });
 
   test('a NIC that libvirt gave no link, or no bridge', async () => {
-    await expect(wire(host, { ...START, attachments: [{ ...LINK, link: undefined }] })).rejects.toThrow(`${link}: libvirt created no link for it: use an interface type that has one`);
-    await expect(wire(host, { ...START, attachments: [{ ...PORT, bridge: undefined }] })).rejects.toThrow(`${port}: libvirt put it into no Linux bridge: use an interface type that has one`);
+    await expect(wire(host, { ...START, attachments: [{ ...LINK, link: undefined }] })).rejects.toThrow(`${link}: libvirt created no link for this NIC: use another interface type`);
+    await expect(wire(host, { ...START, attachments: [{ ...PORT, bridge: undefined }] })).rejects.toThrow(`${port}: libvirt did not put this NIC into a Linux bridge: use another interface type`);
   });
 
   test('a kernel that forwards IPv6 by force_forwarding is a forwarding one', async () => {

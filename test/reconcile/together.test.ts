@@ -164,7 +164,7 @@ describe('guests that are wired together', () => {
     await wireTogether({ ...host, warn }, requests);
     expect(told).toEqual([
       ['web0 1 tap0', "guest 'web0': proxy link 'eno9' of the host config does not exist: no neighbour on it finds the guest"],
-      ['web1 0 vnet1', "guest 'web1': uplink 'eno9' of the host config is not a port of its bridge: the guest's VLANs do not leave this host through it"],
+      ['web1 0 vnet1', "guest 'web1': uplink 'eno9' of the host config is not a port of bridge 'br0': the guest's VLANs do not leave this host through it"],
       ['web2 1 tap2', "guest 'web2': proxy link 'eno8' of the host config does not exist: no neighbour on it finds the guest"],
     ]);
     expect(log.filter((line) => line.includes('host config'))).toEqual([]);

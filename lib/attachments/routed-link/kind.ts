@@ -75,10 +75,10 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
 
 function place(one: RoutedLink): Placing<AttachedLink> {
   const { nic, mac, link, made } = one;
-  if (link === undefined) return { lacks: 'created no link for it' };
+  if (link === undefined) return { lacks: 'created no link for this NIC' };
   const links: AttachedLink[] = [...madeOf(one), { ...one, link } satisfies PlacedLink];
   if (made?.kind !== 'veth' || made.on !== 'macvtap') return { links };
-  if (made.macvtap === undefined) return { lacks: 'created no macvtap for it' };
+  if (made.macvtap === undefined) return { lacks: 'created no macvtap for this NIC' };
   return { links: [...links, { kind: 'macvtap', nic, mac, link: made.macvtap } satisfies PlacedMacvtap] };
 }
 

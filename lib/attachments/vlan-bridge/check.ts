@@ -75,10 +75,10 @@ function assertSubinterface(
 function assertTap({ link, bridge }: VlanBridge, { links }: Observation): void {
   if (link === undefined) return;
   const facts = links.get(link);
-  if (facts === undefined) throw new HostError(`link ${quote(link)} does not exist`);
+  if (facts === undefined) throw new HostError(`link ${quote(link)} does not exist: stop the guest and start it again`);
   // A link that lost its bridge comes back into it.
   if (facts.master === undefined || facts.master === bridge) return;
-  throw new HostError(`link ${quote(link)} is not a port of bridge ${quote(bridge)}: its master is ${quote(facts.master)}`);
+  throw new HostError(`link ${quote(link)} is not a port of bridge ${quote(bridge)}: its master is ${quote(facts.master)}: run 'ip link set dev ${link} master ${bridge}'`);
 }
 
 /** 802.1ad carries the same numbers, and is another tag. */

@@ -2,7 +2,7 @@
 import { bridgeNamed, type OneVlan } from '../../config/bridge-tables.js';
 import type { Observation } from '../../kernel/observation.js';
 import { quote } from '../../values/quote.js';
-import { distinct, type Ill, type KindHealth, type NamedBridges } from '../attached.js';
+import { distinct, type Finding, type KindHealth, type NamedBridges } from '../attached.js';
 import { isOf } from './check.js';
 
 export const bridgeHealth: KindHealth = {
@@ -12,7 +12,7 @@ export const bridgeHealth: KindHealth = {
     return { links: parents, subinterfaces: parents.length > 0 };
   },
   furtherScope: (_, { links }) => ({ links: distinct([...links.values()].map(({ master }) => master)) }),
-  ills: (bridges, observation) => madeOf(bridges).flatMap((bridge) => illsOf(bridge, observation)),
+  findings: (bridges, observation) => madeOf(bridges).flatMap((bridge) => findingsOf(bridge, observation)),
 };
 
 interface Made extends OneVlan {
@@ -26,16 +26,16 @@ function madeOf({ config, names }: NamedBridges): Made[] {
   });
 }
 
-function illsOf({ name, vid, parent }: Made, { links, subinterfaces }: Observation): Ill[] {
+function findingsOf({ name, vid, parent }: Made, { links, subinterfaces }: Observation): Finding[] {
   const why = `guests on bridge ${quote(name)} do not start`;
-  const ill = (what: string, cure: string): Ill => ({ severity: 'error', what, why, cure });
+  const finding = (what: string, cure: string): Finding => ({ severity: 'error', what, why, cure });
   const facts = links.get(parent);
-  if (facts === undefined) return [ill(`parent ${quote(parent)} of bridge ${quote(name)} does not exist`, `parent = "..." in [bridge] of the host config, or ip link add ${parent} ...`)];
+  if (facts === undefined) return [finding(`parent ${quote(parent)} of bridge ${quote(name)} does not exist`, `parent = "..." in [bridge] of the host config, or ip link add ${parent} ...`)];
   const { up, master = '' } = facts;
   const stray = subinterfaces.find((sub) => isOf({ vid, parent }, sub) && sub.master !== name)?.ifname;
   return [
-    ...(up ? [] : [ill(`parent ${quote(parent)} of bridge ${quote(name)} is down`, `ip link set dev ${parent} up`)]),
-    ...(links.get(master)?.bridge?.filtering === true ? [ill(`parent ${quote(parent)} of bridge ${quote(name)} is a port of ${quote(master)}, which filters VLANs`, `bridge vlan add dev ${master} vid ${vid} self && bridge vlan add dev ${parent} vid ${vid}, and parent = "${master}" in the host config`)] : []),
-    ...(stray === undefined ? [] : [ill(`sub-interface ${quote(stray)} is not a port of bridge ${quote(name)}`, `ip link set dev ${stray} master ${name} (its addresses stop working; move them first), or remove the sub-interface if the host does not use it`)]),
+    ...(up ? [] : [finding(`parent ${quote(parent)} of bridge ${quote(name)} is down`, `ip link set dev ${parent} up`)]),
+    ...(links.get(master)?.bridge?.filtering === true ? [finding(`parent ${quote(parent)} of bridge ${quote(name)} is a port of ${quote(master)}, which filters VLANs`, `bridge vlan add dev ${master} vid ${vid} self && bridge vlan add dev ${parent} vid ${vid}, and parent = "${master}" in the host config`)] : []),
+    ...(stray === undefined ? [] : [finding(`sub-interface ${quote(stray)} is not a port of bridge ${quote(name)}`, `ip link set dev ${stray} master ${name} (its addresses stop working; move them first), or remove the sub-interface if the host does not use it`)]),
   ];
 }

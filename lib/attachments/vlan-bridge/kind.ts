@@ -22,7 +22,7 @@ export const vlanBridge: AttachmentKind<VlanBridge, PlacedVlanBridge> = {
     isolated: z.optional(z.boolean()), ...guarded, declared: z.optional(z.array(own)), policy, ...recorded,
   }),
   derive: deriveVlanBridge,
-  place: (one) => (one.link === undefined ? { lacks: 'created no link for it' } : {
+  place: (one) => (one.link === undefined ? { lacks: 'created no link for this NIC' } : {
     links: [useOf(one), { ...one, link: one.link } satisfies PlacedVlanBridge],
   }),
   makes: (one) => [useOf(one)],

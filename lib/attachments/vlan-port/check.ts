@@ -52,11 +52,11 @@ export function assertUplinksCarry(port: VlanPort, { subinterfaces, links }: Obs
 function assertMaster(link: LinkFacts, bridge: string): void {
   if (link.master === bridge) return;
   const actual = link.master === undefined ? 'it has no master' : `its master is ${quote(link.master)}`;
-  throw new HostError(`link ${quote(link.ifname)} is not a port of bridge ${quote(bridge)}: ${actual}`);
+  throw new HostError(`link ${quote(link.ifname)} is not a port of bridge ${quote(bridge)}: ${actual}: run 'ip link set dev ${link.ifname} master ${bridge}'`);
 }
 
 export function existing(link: string, links: Observation['links']): LinkFacts {
   const facts = links.get(link);
-  if (facts === undefined) throw new HostError(`link ${quote(link)} does not exist`);
+  if (facts === undefined) throw new HostError(`link ${quote(link)} does not exist: stop the guest and start it again`);
   return facts;
 }

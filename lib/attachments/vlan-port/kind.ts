@@ -23,8 +23,8 @@ export const vlanPort: AttachmentKind<VlanPort, PlacedPort> = {
   }),
   derive: deriveVlanPort,
   place: (port) => {
-    if (port.link === undefined) return { lacks: 'created no link for it' };
-    if (port.bridge === undefined) return { lacks: 'put it into no Linux bridge' };
+    if (port.link === undefined) return { lacks: 'created no link for this NIC' };
+    if (port.bridge === undefined) return { lacks: 'did not put this NIC into a Linux bridge' };
     return { links: [{ ...port, link: port.link }] };
   },
   scope,

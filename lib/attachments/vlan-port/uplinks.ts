@@ -61,7 +61,7 @@ function planUplinks(request: Request, observation: Observation): SharedPlan<Upl
     after: records('after'),
     warnings: plans.filter(({ there }) => !there).map(({ dev }) => ({
       links: portsIn(request.concerned).filter((port) => port.uplinks.includes(dev)).map(({ link }) => link),
-      text: `uplink ${quote(dev)} of the host config is not a port of its bridge: the guest's VLANs do not leave this host through it`,
+      text: `uplink ${quote(dev)} of the host config is not a port of bridge ${quote(devs.get(dev) ?? '')}: the guest's VLANs do not leave this host through it`,
     })),
   };
 }

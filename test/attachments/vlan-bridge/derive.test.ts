@@ -78,6 +78,6 @@ describe('a port', () => {
   });
 
   test('is refused when its tap is gone', async () => {
-    expect(await refusal((seen) => seen, 'vnet0')).toBe("link 'vnet0' does not exist");
+    expect(await refusal((seen) => seen, 'vnet0')).toBe("link 'vnet0' does not exist: stop the guest and start it again");
   });
 });

@@ -126,7 +126,7 @@ describe('an uplink', () => {
     if (link === undefined) Reflect.deleteProperty(kernel.host.links, 'up0');
     else kernel.host.links['up0'] = link;
     await wire(host, start(0, accessPort(10)));
-    expect(log).toContain("guest 'g0': uplink 'up0' of the host config is not a port of its bridge: the guest's VLANs do not leave this host through it");
+    expect(log).toContain("guest 'g0': uplink 'up0' of the host config is not a port of bridge 'br0': the guest's VLANs do not leave this host through it");
     if (there !== undefined) kernel.host.links['up0'] = there;
     await wire(host, { ...start(0, accessPort(10)), fresh: false });
     expect(uplink()).toEqual({ ...OWN, 10: '' });
