@@ -4,7 +4,7 @@
  */
 import { withQuarantine } from '../attachments/attachment.js';
 import type { Ledger } from '../attachments/ledger.js';
-import type { ConfigReading } from '../config/file.js';
+import { type ConfigReading, configReading } from '../config/file.js';
 import { protectedOn } from '../config/host-config.js';
 import type { Settings } from '../config/paths.js';
 import { createJournal, type Entry, type Holding, type Journal } from '../journal/journal.js';
@@ -31,12 +31,13 @@ export interface HostParts {
   readonly lock?: Pick<Lock, 'fd'>;
   /** Default: that of the settings. */
   readonly journal?: Journal;
-  /** The run's reading of the host config. */
-  readonly config: Pick<ConfigReading, 'read'>;
+  /** The run's reading of the host config. Default: one of the settings' file. */
+  readonly config?: Pick<ConfigReading, 'read'>;
 }
 
 /** Returns the host that `settings` say, with its protected VIDs and its guests in quarantine. */
-export function hostFrom({ settings, exec, warn, config, log = () => undefined, lock, ...parts }: HostParts): Host {
+export function hostFrom({ settings, exec, warn, log = () => undefined, lock, ...parts }: HostParts): Host {
+  const config = parts.config ?? configReading(settings.config);
   return {
     kernel: createKernel(lock === undefined ? exec : (request) => exec({ ...request, fd: lock.fd })),
     journal: parts.journal ?? createJournal(settings.stateDir, warn), names: linkNames(),

@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { VlanPort } from '../../lib/attachments/vlan-port/vlan-port.js';
-import { CommandError } from '../../lib/errors.js';
+import { CommandError, VerifyError } from '../../lib/errors.js';
 import { createJournal } from '../../lib/journal/journal.js';
 import type { Host } from '../../lib/reconcile/host.js';
-import { release, releaseRunning, wire } from '../../lib/reconcile/reconcile.js';
+import { refilter, release, releaseRunning, wire } from '../../lib/reconcile/reconcile.js';
 import type { WireRequest } from '../../lib/reconcile/request.js';
 import { attachmentOf } from '../fakes/attachments.js';
 import { type FakeKernel, fakeKernel, type FakeLink } from '../fakes/kernel.js';
@@ -140,4 +140,24 @@ test('where nft does not run, a release takes the rest away all the same, and te
   expect(kernel.print()).not.toContain('link0 table main proto 117');
   await release(host, uuid(0));
   expect(held()).toEqual([[11], [21], [21]]);
+});
+
+describe('an nft that ends well and changes nothing', () => {
+  /** The same host with a kernel that carries out no batch. */
+  const idle = (): Host => ({
+    ...host, isQuarantined: () => true,
+    kernel: {
+      ...kernel, run: async (_, __, scope) => ({ observation: await kernel.observe(scope), failure: undefined }),
+    },
+  });
+
+  test('puts no guest into quarantine, and the journal does not say so', async () => {
+    await useTwoGuests();
+    const before = host.journal.read(uuid(0));
+    await expect(refilter(idle(), uuid(0))).rejects.toThrow(
+      new VerifyError("guest 'web0': the kernel differs from what guestwire set: nft reported success and changed no filter"),
+    );
+    expect(host.journal.read(uuid(0))).toEqual(before);
+    expect(await refilter({ ...host, isQuarantined: () => true }, uuid(0))).toBeDefined();
+  });
 });
