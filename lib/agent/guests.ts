@@ -10,6 +10,7 @@ import { forOneRun, type Io } from '../guests/io.js';
 import {
   type GuestWork, journalOf, OvertakenError, releaseGuest, stampOf, wireGuest,
 } from '../guests/reconcile-guest.js';
+import { createTurns } from '../guests/turns.js';
 import type { CallOptions } from '../libvirt/calls.js';
 import type { Connection } from '../libvirt/connection.js';
 import { LibvirtClosedError, LibvirtConnectionError } from '../libvirt/errors.js';
@@ -19,7 +20,6 @@ import { survey, tasksOf } from '../survey/survey.js';
 import { bugReport } from '../values/quote.js';
 import type { Concerns } from './concerns.js';
 import { createWork, type WorkReason, type Work } from './queue.js';
-import { createTurns } from '../guests/turns.js';
 
 export interface Guests {
   /** The connection to ask from now on; undefined: libvirt is not connected. */

@@ -63,7 +63,8 @@ function assertNamesApart(domain: Domain, attachments: readonly Attachment[]): v
   ]));
   const taken = new Map<string, { readonly nic: number; readonly isTarget: boolean }>(targets);
   for (const made of madeOf(attachments)) {
-    const { nic, mac } = { nic: made.nic, mac: domain.nics[made.nic]?.mac };
+    const { nic } = made;
+    const mac = domain.nics[nic]?.mac;
     const where = nicLabel(domain.name, { index: nic, mac });
     const names = namesOf(made);
     if (new Set(names).size < names.length) {

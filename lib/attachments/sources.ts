@@ -113,8 +113,7 @@ function intentOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Inte
     vlan, made,
     filter: filterOf(nic, { mine: mine?.filter, guest: guest?.filter, isPort: vlan !== undefined }),
     isolated: asXml(() => isolatedOf(mine?.isolated)) ?? guest?.isolated,
-    routed: asXml(() => (routed === undefined ? routedByConfig(guest) : routedByMetadata(routed)),
-    ),
+    routed: asXml(() => (routed === undefined ? routedByConfig(guest) : routedByMetadata(routed))),
   };
 }
 

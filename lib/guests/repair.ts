@@ -85,6 +85,6 @@ async function repairFilters(host: Host, { name, uuid }: Guest): Promise<void> {
     await refilter(host, uuid);
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
-    warn(`${guestLabel(name)}: its filters could not be repaired: ${error.message}`);
+    warn(`${guestLabel(name)}: its filters could not be repaired: ${error.detail}`);
   }
 }
