@@ -2,8 +2,7 @@
  * What must be true of the host before the first effect, by each attachment's kind. Pure; each refusal names guest,
  * NIC, cause and cure.
  */
-import { nicLabel } from '../domain/guest.js';
-import { about } from '../errors.js';
+import { aboutNic } from '../domain/guest.js';
 import { claimsOf, routingOf } from './attachment.js';
 import type { Holder, Surroundings } from './attached.js';
 import { type Attachment, kindOf, type Placed } from './kinds.js';
@@ -38,9 +37,7 @@ export function preflight(
   for (const one of attachments) {
     const { nic, mac, link } = one;
     const surroundings = { observation, holders, own, guestName, isUnfinished };
-    about({ guest, nic, mac, link }, nicLabel(guest, { index: nic, mac }), () => {
-      kindOf(one).check?.(one, surroundings);
-    });
+    aboutNic({ guest, nic, mac, link }, () => { kindOf(one).check?.(one, surroundings); });
   }
 }
 

@@ -8,9 +8,9 @@ import type { HostConfig } from '../config/host-config.js';
 import { tableHeader } from '../config/toml.js';
 import type { Domain, Nic } from '../domain/domain.js';
 import { wordsOfFilterref, wordsOfMetadata } from '../domain/filter-metadata.js';
-import { nicLabel } from '../domain/guest.js';
+import { aboutNic, placeOf } from '../domain/guest.js';
 import { type NicMetadata, type OnStray, readMetadata, type RoutedMetadata } from '../domain/metadata.js';
-import { about, ConflictError, DomainXmlError, locate, ValueError } from '../errors.js';
+import { ConflictError, DomainXmlError, locate, ValueError } from '../errors.js';
 import type { VethWords } from '../intent/veth.js';
 import {
   type Address, asPrefix, assertRoutable, parseAddress, type Prefix, prefixOf, widthOf,
@@ -51,16 +51,11 @@ export function intentsOf(domain: Domain, config: HostConfig, onStray?: OnStray)
   const metadata = new Map(readMetadata(domain, onStray).map((intent) => [intent.mac, intent]));
   assertConfigured(domain, config, onStray);
   return domain.nics.flatMap((nic) => {
-    const intent = aboutNic(domain, nic, () => intentOf(domain, nic, { config, metadata }));
+    const intent = aboutNic(placeOf(domain, nic), () => intentOf(domain, nic, { config, metadata }));
     return [
       intent.vlan, intent.isolated, intent.routed, intent.made,
     ].some((part) => part !== undefined) || (asksForFilters(intent.filter) && !mayComeYet(nic)) ? [intent] : [];
   });
-}
-
-/** Returns what `act` returns; an error in it is about the NIC. */
-export function aboutNic<T>({ name: guest }: Domain, nic: Nic, act: () => T): T {
-  return about({ guest, nic: nic.index, mac: nic.mac, link: nic.target.dev }, nicLabel(guest, nic), act);
 }
 
 /** Returns what `read` returns; a value of the XML that it refuses is a DomainXmlError. */

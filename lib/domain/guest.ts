@@ -1,7 +1,7 @@
 /** A guest as everything but its XML knows it. */
-import { DomainXmlError, GuestwireError } from '../errors.js';
+import { about, DomainXmlError, GuestwireError, type Place } from '../errors.js';
 import { bugReport, quote } from '../values/quote.js';
-import type { Domain } from './domain.js';
+import type { Domain, Nic } from './domain.js';
 
 export interface Guest {
   readonly name: string;
@@ -41,6 +41,19 @@ export function guestLabel(guest: string): string {
 /** Returns how messages name a NIC: `guest 'web1' NIC 1 (52:54:00:12:34:56)`. */
 export function nicLabel(guest: string, nic: { readonly index: number; readonly mac: string | undefined }): string {
   return `guest ${quote(guest)} NIC ${nic.index}${nic.mac === undefined ? '' : ` (${nic.mac})`}`;
+}
+
+/** Where an error about a NIC is. */
+type NicPlace = Place & { readonly guest: string; readonly nic: number };
+
+/** Returns the place of a NIC of the domain. */
+export function placeOf({ name: guest }: Domain, { index: nic, mac, target }: Nic): NicPlace {
+  return { guest, nic, mac, link: target.dev };
+}
+
+/** Returns what `act` returns; an error in it is about the NIC, and its message begins with the NIC. */
+export function aboutNic<T>(place: NicPlace, act: () => T): T {
+  return about(place, nicLabel(place.guest, { index: place.nic, mac: place.mac }), act);
 }
 
 /** Returns the sentence of an error that concerns a guest, with the guest at its start. Other errors are bugs. */

@@ -7,8 +7,7 @@ import type { Attachment } from '../attachments/kinds.js';
 import type { Holder } from '../attachments/attached.js';
 import { holderOf } from '../attachments/check.js';
 import { assertUnclaimed } from '../attachments/claims.js';
-import { nicLabel } from '../domain/guest.js';
-import { about } from '../errors.js';
+import { aboutNic } from '../domain/guest.js';
 import type { Connection } from '../libvirt/connection.js';
 import type { DomainRef } from '../libvirt/refs.js';
 import { rivalsOf } from '../reconcile/holders.js';
@@ -34,7 +33,7 @@ export async function assertFree(
   const holders = [...await wiredBeside(io, guest, wanted), ...await definedBeside({ io, libvirt }, guest)];
   for (const one of wanted) {
     const { nic, mac } = one;
-    about({ guest: guest.name, nic, mac }, nicLabel(guest.name, { index: nic, mac }), () => {
+    aboutNic({ guest: guest.name, nic, mac }, () => {
       for (const claim of claimsOf([one])) if (!before.has(claim.text)) assertUnclaimed(claim, holders);
     });
   }
