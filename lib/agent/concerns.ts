@@ -3,7 +3,7 @@
  * networks. For a shared link only changes that can disturb a guest count: a bridge reports every port that comes or
  * goes.
  */
-import { dependenceOf } from '../attachments/attachment.js';
+import { dependence } from '../attachments/attachment.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
 import type { Domain } from '../domain/domain.js';
 import { GONE, type LinkChange } from '../kernel/monitor-lines.js';
@@ -83,7 +83,7 @@ function concernOf({ nics }: Domain, attachments: readonly Attachment[]): Concer
   for (const attachment of attachments) {
     add(links, attachment.link);
     add(networks, nics[attachment.nic]?.source.network);
-    const { links: own, shared: common, carried } = dependenceOf(attachment);
+    const { links: own, shared: common, carried } = dependence(attachment);
     add(links, ...own);
     add(shared, ...common);
     for (const [dev, vids] of carried) uplinks.set(dev, new Set([...uplinks.get(dev) ?? [], ...vids]));

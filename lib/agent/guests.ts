@@ -16,7 +16,7 @@ import type { Connection } from '../libvirt/connection.js';
 import { LibvirtClosedError, LibvirtConnectionError } from '../libvirt/errors.js';
 import type { DomainRef } from '../libvirt/refs.js';
 import { hostFrom, listHoldings, readEntry } from '../reconcile/host.js';
-import { survey, tasksOf } from '../survey/survey.js';
+import { survey, surveyTasks } from '../survey/survey.js';
 import { bugReport } from '../values/quote.js';
 import type { Concerns } from './concerns.js';
 import { createWork, type WorkReason, type Work } from './queue.js';
@@ -109,7 +109,7 @@ async function lookAtAll(state: State, work: Work): Promise<void> {
   const wiredOf = new Map(entries.map(({ guest, wired }) => [guest.uuid, wired]));
   for (const uuid of running.keys()) concerns.hold(uuid, wiredOf.get(uuid) ?? []);
   const gone = entries.filter(({ guest }) => !mayRun.has(guest.uuid));
-  for (const { guest } of [...gone, ...faults, ...tasksOf(await survey(host, running))]) {
+  for (const { guest } of [...gone, ...faults, ...surveyTasks(await survey(host, running))]) {
     state.names.set(guest.uuid, guest.name);
     state.thorough.add(guest.uuid);
     work.want(guest.uuid, 'afresh');
@@ -153,7 +153,7 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
       lines.clear();
     }
     tell(state, uuid, lines);
-    state.told.delete(failureOf(uuid));
+    state.told.delete(failureKey(uuid));
   } catch (error) {
     if (isThorough) state.thorough.add(uuid);
     if (lines.size > 0) tell(state, uuid, lines);
@@ -162,7 +162,7 @@ async function reconcileGuest(state: State, uuid: string): Promise<void> {
 }
 
 /** The key of the warning why a guest cannot be wired. It is apart from the guest's other warnings. */
-function failureOf(uuid: string): string {
+function failureKey(uuid: string): string {
   return `failure of ${uuid}`;
 }
 
@@ -181,7 +181,7 @@ function tellFailure(
   if (failures === 1 && error instanceof GuestwireError) return;
   if (error instanceof OvertakenError || error instanceof LibvirtConnectionError) return;
   const name = state.names.get(uuid) ?? uuid;
-  tell(state, failureOf(uuid), new Set([`${sentenceAbout(name, error)}: will retry`]));
+  tell(state, failureKey(uuid), new Set([`${sentenceAbout(name, error)}: will retry`]));
 }
 
 function libvirtOf({ libvirt }: State): Connection {

@@ -3,7 +3,7 @@
  * program waits until systemd has read the message (sd_notify_barrier, systemd 246): systemd asks for the sender, which
  * must still exist.
  */
-import { type Exec, type ExecRequest, failureOf } from '../system/exec.js';
+import { type Exec, type ExecRequest, toolFailure } from '../system/exec.js';
 
 export interface Supervisor {
   /** Tells states such as 'READY=1'. Never rejects. */
@@ -27,7 +27,7 @@ export function createSupervisor(
       tool: 'systemd-notify', args: states, env: { NOTIFY_SOCKET: socket }, deadline: DEADLINE,
     };
     const result = await exec(request);
-    if (result.exitCode !== 0) warn(`could not notify systemd of ${states.join(' ')}: ${failureOf(request, result)}`);
+    if (result.exitCode !== 0) warn(`could not notify systemd of ${states.join(' ')}: ${toolFailure(request, result)}`);
   };
   // Microseconds; three signs within the time it allows.
   const allowed = Number(env['WATCHDOG_USEC'] ?? 0) / 1000;

@@ -98,7 +98,7 @@ export interface GuestEnd {
   readonly retransTime: number;
 }
 
-/** What commands show of a NIC. Release compares the VLANs, too. */
+/** What commands show of a NIC. */
 export interface Shown {
   readonly bridge: string | undefined;
   /** undefined: the kind has no VLANs. */
@@ -131,8 +131,11 @@ export interface AttachmentKind<A extends Attached, P extends A & { readonly lin
   readonly isSatellite: boolean;
   /** The link stays until `release`, because libvirt or other guests still use it at `stopped`. */
   readonly staysUntilRelease: boolean;
-  /** Something of it attracts traffic, so a guest that migrates to this host waits until it runs here. */
-  readonly waitsForMigration: boolean;
+  /**
+   * What of it attracts traffic, in words ('its routes'), and what such attachments are ('routed links'): a guest that
+   * migrates to this host gets that when it runs here. Absent: nothing.
+   */
+  readonly attracts?: { readonly what: string; readonly of: string };
   /** What the journal holds of it. */
   readonly schema: SchemaOf<P & Recorded>;
   /** Returns the attachment; undefined: the intent asks for another kind. Throws when the intent cannot be met. */
@@ -191,33 +194,6 @@ export interface Foreseen {
   readonly vlans: readonly VlanMember[] | undefined;
   /** Whether libvirt hands the link over up. */
   readonly up: boolean;
-}
-
-/** A fault of a host, and what cures it. */
-export interface Finding {
-  /** 'error': guests do not work, or are not apart; 'warning': they may not; 'note': to know. */
-  readonly severity: 'error' | 'warning' | 'note';
-  readonly what: string;
-  readonly why: string;
-  /** A command, or what is to be done. */
-  readonly cure: string;
-}
-
-/** Bridges that the host config names or that guests use. */
-export interface NamedBridges {
-  readonly config: HostConfig;
-  readonly names: readonly string[];
-}
-
-/** What `doctor` examines for the sake of one kind: the list in health.ts has it, and the hook never loads it. */
-export interface KindHealth {
-  /** Returns whether guestwire makes the bridge: it is judged by nothing but `findings`. */
-  readonly makes: (config: HostConfig, bridge: string) => boolean;
-  readonly scope: (bridges: NamedBridges) => Partial<Scope>;
-  /** Returns what to ask once the first answers are known. */
-  readonly furtherScope: (bridges: NamedBridges, observation: Observation) => Partial<Scope>;
-  /** Returns what keeps guests on these bridges from starting. */
-  readonly findings: (bridges: NamedBridges, observation: Observation) => readonly Finding[];
 }
 
 /** What guests share for the sake of one kind: the ledger in ledger.ts lists them. `R` is one record of the journal. */

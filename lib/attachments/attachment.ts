@@ -2,7 +2,7 @@
 import type { Observation } from '../kernel/observation.js';
 import type { Address, Prefix } from '../values/address.js';
 import type { Dependence, Foreseen, Guard, GuestEnd, Placing, Shown } from './attached.js';
-import { type Attachment, kindOf, type Placed, type Wired } from './kinds.js';
+import { type AnyKind, type Attachment, kindOf, type Placed, type Wired } from './kinds.js';
 
 type Any = Attachment | Placed;
 
@@ -75,14 +75,14 @@ export function guardOf(one: Any): Guard | undefined {
 }
 
 /** Returns what the host tells the guest of its network; undefined: the network itself does. */
-export function guestEndOf(one: Any): GuestEnd | undefined {
+export function guestEnd(one: Any): GuestEnd | undefined {
   return kindOf(one).guestEnd?.(one);
 }
 
 const NO_DEPENDENCE: Dependence = { links: [], shared: [], carried: new Map() };
 
 /** Returns the links outside the guest that it depends on. */
-export function dependenceOf(one: Any): Dependence {
+export function dependence(one: Any): Dependence {
   return kindOf(one).dependsOn?.(one) ?? NO_DEPENDENCE;
 }
 
@@ -99,15 +99,13 @@ export function shownOf(one: Any | undefined): Shown {
 }
 
 /** Returns an attachment in words, as `derive` prints it. */
-export function wordsOf(one: Attachment): string {
+export function attachmentWords(one: Attachment): string {
   return kindOf(one).words?.(one) ?? one.kind;
 }
 
-/**
- * Returns whether something of it attracts traffic: a guest that migrates to this host then waits until it runs here.
- */
-export function waitsForMigration(one: Any): boolean {
-  return kindOf(one).waitsForMigration;
+/** Returns what of it attracts traffic: a guest that migrates to this host waits for that until it runs here. */
+export function attraction(one: Any): AnyKind['attracts'] {
+  return kindOf(one).attracts;
 }
 
 /** Returns whether its link stays until `release`. */
@@ -121,7 +119,7 @@ export function hasSatellites(one: Any): boolean {
 }
 
 /** Returns the link as it waits for a guest that comes by migration. */
-export function waitingOf(one: Placed): Placed {
+export function asWaiting(one: Placed): Placed {
   return (kindOf(one).waiting?.(one) ?? one) as Placed;
 }
 
@@ -133,7 +131,7 @@ export function resolved(one: Placed, observation: Observation): Placed {
 const NOTHING_FORESEEN: Foreseen = { sysctls: [], vlans: undefined, up: true };
 
 /** Returns what the kernel will show of a link that is to come. */
-export function foreseenOf(one: Placed, observation: Observation): Foreseen {
+export function foreseen(one: Placed, observation: Observation): Foreseen {
   return kindOf(one).foreseen?.(one, observation) ?? NOTHING_FORESEEN;
 }
 

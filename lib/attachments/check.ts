@@ -33,7 +33,7 @@ export function preflight(
     const routing = routingOf(one);
     return routing === undefined ? [] : [{ link: one.link, protocol: routing.protocol }];
   });
-  const holders = others.map(holderOf);
+  const holders = others.map(claimHolder);
   for (const one of attachments) {
     const { nic, mac, link } = one;
     const surroundings = { observation, holders, own, guestName, isUnfinished };
@@ -42,7 +42,7 @@ export function preflight(
 }
 
 /** Returns what a guest holds of addresses and prefixes, NIC by NIC. */
-export function holderOf({ name, attachments }: OtherGuest): Holder {
+export function claimHolder({ name, attachments }: OtherGuest): Holder {
   const nics = attachments.map((one) => ({ nic: one.nic, mac: one.mac, claims: claimsOf([one]) }));
   return { name, nics: nics.filter(({ claims }) => claims.length > 0) };
 }

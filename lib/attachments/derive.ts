@@ -5,7 +5,7 @@
  */
 import type { HostConfig } from '../config/host-config.js';
 import type { Domain } from '../domain/domain.js';
-import { aboutNic, guestLabel, nicLabel, placeOf } from '../domain/guest.js';
+import { aboutNic, guestLabel, nicLabel, nicPlace } from '../domain/guest.js';
 import type { OnStray } from '../domain/metadata.js';
 import { about, ConflictError, DomainXmlError, locate, UnsupportedError } from '../errors.js';
 import { bare } from '../values/address.js';
@@ -13,7 +13,7 @@ import { assertIfname } from '../values/ifname.js';
 import { quote } from '../values/quote.js';
 import { claimsOf, madeOf, namesOf } from './attachment.js';
 import { ALL_KINDS, type Attachment } from './kinds.js';
-import { type Intent, intentsOf } from './sources.js';
+import { type Intent, domainIntents } from './sources.js';
 
 /**
  * Returns the attachment of each NIC that a source mentions, in document order. Throws DomainXmlError,
@@ -22,8 +22,8 @@ import { type Intent, intentsOf } from './sources.js';
  */
 export function deriveAttachments(domain: Domain, config: HostConfig, onStray?: OnStray): Attachment[] {
   return about({ guest: domain.name }, guestLabel(domain.name), () => {
-    const attachments = intentsOf(domain, config, onStray).map((intent) =>
-      aboutNic(placeOf(domain, intent.nic), () => attach(domain, config, intent)));
+    const attachments = domainIntents(domain, config, onStray).map((intent) =>
+      aboutNic(nicPlace(domain, intent.nic), () => attach(domain, config, intent)));
     assertClaimsApart(domain, attachments);
     assertNamesApart(domain, attachments);
     return attachments;

@@ -43,13 +43,13 @@ export function guardedBy(
   sources: FilterSources,
   { config, permit }: { readonly config: HostConfig; readonly permit: TrustPermit | undefined },
 ): { readonly trust?: Trust; readonly logged?: true } {
-  const trust = trustOf(sources, permit);
+  const trust = permittedTrust(sources, permit);
   const log = sources.metadata?.log ?? sources.guest?.log ?? config.filter.log;
   return { ...(trust && { trust }), ...(log ? { logged: true } : {}) };
 }
 
 /** What the host's own table grants needs no leave: it is the host that grants it. */
-function trustOf(
+function permittedTrust(
   { metadata, guest }: FilterSources, permit: TrustPermit | undefined,
 ): Trust | undefined {
   const refused = TRUST_WORDS.find((word) =>
@@ -76,7 +76,7 @@ export function declaredBy({ metadata, filterref, guest }: FilterSources): { rea
  * the word that no bridge can honour.
  */
 export function portPolicyBy(sources: FilterSources, name: string): Policy {
-  const policy = { ...profileOf(sources, 'open'), ...permissionsOf(sources, name), offers: { dhcp: false, dns: [] } };
+  const policy = { ...profileOf(sources, 'open'), ...permissions(sources, name), offers: { dhcp: false, dns: [] } };
   const toHost = policy.allows.find(({ peers }) => peers.some(({ kind }) => kind === 'host'));
   if (toHost === undefined) return policy;
   throw new UnsupportedError(`${toHost.origin ?? '<gw:allow>'}: 'host' does not work on a VLAN port: name this host's addresses, and protect the host with its own firewall`);
@@ -91,14 +91,14 @@ export function policyBy(
   if (guest?.ips !== undefined) throw new UnsupportedError("'ip' of [guest] in the host config is outside 'routed': move it into 'routed'");
   const { serve, filter } = config;
   return {
-    ...profileOf(sources, DEFAULT_PROFILE, filter.profile), ...permissionsOf(sources, name),
+    ...profileOf(sources, DEFAULT_PROFILE, filter.profile), ...permissions(sources, name),
     offers: { dhcp: serve?.on === true, dns: serve?.dns ?? [] },
   };
 }
 
 const NO_ALLOWS: readonly Allow[] = [];
 
-function permissionsOf({ metadata, guest }: FilterSources, name: string): Pick<Policy, 'allows' | 'guest' | 'groups'> {
+function permissions({ metadata, guest }: FilterSources, name: string): Pick<Policy, 'allows' | 'guest' | 'groups'> {
   return {
     allows: metadata?.allows ?? guest?.allows ?? NO_ALLOWS, guest: name,
     groups: metadata?.groups ?? guest?.groups ?? [],

@@ -35,7 +35,7 @@ const KINDS = {
 } satisfies { readonly [K in Placed['kind']]: { readonly schema: z.ZodMiniType } };
 
 /** What any attachment's kind says; each function takes the attachment it was asked for. */
-type AnyKind = AttachmentKind<Attached, AttachedLink>;
+export type AnyKind = AttachmentKind<Attached, AttachedLink>;
 
 /**
  * Returns what the kind of this attachment says. Each entry of KINDS takes its own attachments, which the type cannot

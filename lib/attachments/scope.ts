@@ -14,11 +14,11 @@ export function scopeOf(wanted: readonly Attachment[], recorded: readonly (Attac
 }
 
 /** Returns what to ask once `observation` is known: it costs more, and most attachments do not need it. */
-export function furtherScopeOf(attachments: readonly Attachment[], observation: Observation): Scope {
+export function furtherScope(attachments: readonly Attachment[], observation: Observation): Scope {
   return joined(attachments.map((one) => kindOf(one).furtherScope?.(one, observation) ?? {}));
 }
 
-/** Returns `first` with the answers to what {@link furtherScopeOf} asks. */
+/** Returns `first` with the answers to what {@link furtherScope} asks. */
 export function withFurther(
   first: Observation, { links, vlans, members, nextHops, exact, routers }: Observation,
 ): Observation {

@@ -8,12 +8,12 @@ import type { HostConfig } from '../config/host-config.js';
 import { tableHeader } from '../config/toml.js';
 import type { Domain, Nic } from '../domain/domain.js';
 import { wordsOfFilterref, wordsOfMetadata } from '../domain/filter-metadata.js';
-import { aboutNic, placeOf } from '../domain/guest.js';
+import { aboutNic, nicPlace } from '../domain/guest.js';
 import { type NicMetadata, type OnStray, readMetadata, type RoutedMetadata } from '../domain/metadata.js';
 import { ConflictError, DomainXmlError, locate, ValueError } from '../errors.js';
 import type { VethWords } from '../intent/veth.js';
 import {
-  type Address, asPrefix, assertRoutable, parseAddress, type Prefix, prefixOf, widthOf,
+  type Address, asPrefix, assertRoutable, parseAddress, type Prefix, prefixOf, width,
 } from '../values/address.js';
 import { assertIfname } from '../values/ifname.js';
 import { quote } from '../values/quote.js';
@@ -47,11 +47,11 @@ export interface RoutedIntent {
 }
 
 /** Returns the intent of every NIC that a source mentions. Throws DomainXmlError or ConflictError. */
-export function intentsOf(domain: Domain, config: HostConfig, onStray?: OnStray): Intent[] {
+export function domainIntents(domain: Domain, config: HostConfig, onStray?: OnStray): Intent[] {
   const metadata = new Map(readMetadata(domain, onStray).map((intent) => [intent.mac, intent]));
   assertConfigured(domain, config, onStray);
   return domain.nics.flatMap((nic) => {
-    const intent = aboutNic(placeOf(domain, nic), () => intentOf(domain, nic, { config, metadata }));
+    const intent = aboutNic(nicPlace(domain, nic), () => intentOf(domain, nic, { config, metadata }));
     return [
       intent.vlan, intent.isolated, intent.routed, intent.made,
     ].some((part) => part !== undefined) || (asksForFilters(intent.filter) && !mayComeYet(nic)) ? [intent] : [];
@@ -106,7 +106,7 @@ function intentOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Inte
   return {
     nic,
     vlan, made,
-    filter: filterOf(nic, { mine: mine?.filter, guest: guest?.filter, isPort: vlan !== undefined }),
+    filter: filterIntent(nic, { mine: mine?.filter, guest: guest?.filter, isPort: vlan !== undefined }),
     isolated: asXml(() => isolatedOf(mine?.isolated)) ?? guest?.isolated,
     routed: asXml(() => (routed === undefined ? routedByConfig(guest) : routedByMetadata(routed))),
   };
@@ -116,7 +116,7 @@ function intentOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Inte
  * A `<filterref>` may hold values of any kind for filters that are none of guestwire's: it is read for VLAN ports
  * alone.
  */
-function filterOf(
+function filterIntent(
   { filterref }: Nic,
   { mine, guest, isPort }: { mine: NicMetadata['filter']; guest: NicConfig['filter']; isPort: boolean },
 ): FilterSources {
@@ -171,7 +171,7 @@ function isolatedOf(text: string | undefined): boolean | undefined {
 function routedByMetadata(routed: RoutedMetadata): RoutedIntent {
   const addresses = routed.ips.map((ip) => {
     const address = parseAddress(ip.address);
-    const whole = String(widthOf(address.family));
+    const whole = String(width(address.family));
     if (ip.prefix !== undefined && ip.prefix !== whole) {
       throw new ValueError(`prefix ${quote(ip.prefix)} of <ip> ${quote(address.text)} is not '${whole}': an <ip> is one address, use <route> for a prefix`);
     }
@@ -180,7 +180,7 @@ function routedByMetadata(routed: RoutedMetadata): RoutedIntent {
   const routes = routed.routes.map((route) => {
     const address = parseAddress(route.address);
     return {
-      to: prefixOf(address, route.prefix ?? String(widthOf(address.family))),
+      to: prefixOf(address, route.prefix ?? String(width(address.family))),
       gateway: route.gateway === undefined ? undefined : parseAddress(route.gateway),
     };
   });

@@ -6,7 +6,7 @@ import { askGuests } from '../guests/ask-libvirt.js';
 import type { Io } from '../guests/io.js';
 import { guestMeant } from '../guests/named.js';
 import { hostFrom } from '../reconcile/host.js';
-import { labelOf, withOwner } from '../reconcile/owners.js';
+import { ownerLabel, withOwner } from '../reconcile/owners.js';
 import { type Difference, differencesOf } from '../survey/differences.js';
 import { survey } from '../survey/survey.js';
 import { quote } from '../values/quote.js';
@@ -35,7 +35,7 @@ Needs root. Exit status: 0 no difference, 1 differences, 2 it cannot tell.`,
     const differences = await orUnknown(io, () => differencesOn(io, name));
     if (differences === undefined) return 2;
     if (values.json === true) io.print(toJson(differences));
-    else for (const one of differences) io.print(wordsOf(one));
+    else for (const one of differences) io.print(reportLine(one));
     return differences.length === 0 ? 0 : 1;
   },
 });
@@ -75,8 +75,8 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Differen
       (guest === undefined ? leftover !== true : guest.uuid === only.uuid));
 }
 
-function wordsOf({ guest, nic, text }: Difference): string {
-  return `${labelOf({ guest, nic })}: ${text}`;
+function reportLine({ guest, nic, text }: Difference): string {
+  return `${ownerLabel({ guest, nic })}: ${text}`;
 }
 
 function toJson(found: readonly Difference[]): string {

@@ -3,7 +3,7 @@ import { UsageError } from '../errors.js';
 import { type Command, command } from './command.js';
 
 /** Returns the command; `commands` is the whole table, once it is there. */
-export function completionOf(commands: () => readonly Command[]): Command {
+export function completionScript(commands: () => readonly Command[]): Command {
   return command({
     name: 'completion',
     summary: 'print the script with which bash completes guestwire',

@@ -1,5 +1,5 @@
 /** `guestwire derive`: what a domain XML means, without root and without looking at the kernel. */
-import { wordsOf } from '../attachments/attachment.js';
+import { attachmentWords } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment } from '../attachments/kinds.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
@@ -41,7 +41,7 @@ function undefinedAsNull(_key: string, value: unknown): unknown {
 function toText({ name, nics }: Domain, attachments: readonly Attachment[]): string {
   const lines = nics.map(({ index, mac, target }) => {
     const attachment = attachments.find(({ nic }) => nic === index);
-    return `  NIC ${index}  ${mac ?? 'no MAC yet'}  ${target.dev ?? '-'}  ${attachment === undefined ? 'left alone' : wordsOf(attachment)}`;
+    return `  NIC ${index}  ${mac ?? 'no MAC yet'}  ${target.dev ?? '-'}  ${attachment === undefined ? 'left alone' : attachmentWords(attachment)}`;
   });
   return [`guest ${quote(name)}`, ...lines].join('\n');
 }

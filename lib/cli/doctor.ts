@@ -1,7 +1,7 @@
 /** `guestwire doctor`: what is wrong, or may go wrong, with this host, and the command that mends it. */
-import type { Finding } from '../attachments/attached.js';
+import type { Finding } from '../attachments/health-facts.js';
 import { diagnose } from '../doctor/diagnosis.js';
-import { factsOf } from '../doctor/facts.js';
+import { doctorFacts } from '../doctor/facts.js';
 import { untoldServices } from '../install/drop-ins.js';
 import { hookFindings } from '../install/hook-health.js';
 import { assertRootToRead, command, JSON_VERSION } from './command.js';
@@ -22,17 +22,17 @@ Needs root. Exit status: 0 no error, 1 an error is found.`,
   options: { json: { type: 'boolean' } },
   run: async ({ values: { json = false } }, io) => {
     assertRootToRead('doctor');
-    const findings = diagnose(await factsOf(io, { install: await hookFindings(io), untold: untoldServices() }));
+    const findings = diagnose(await doctorFacts(io, { install: await hookFindings(io), untold: untoldServices() }));
     if (json) io.print(JSON.stringify({ version: JSON_VERSION, findings }, null, 2));
     else io.print(findings.length === 0
       ? 'nothing is wrong with this host'
-      : findings.map((finding) => wordsOf(finding, io.colours === true)).join('\n'));
+      : findings.map((finding) => findingText(finding, io.colours === true)).join('\n'));
     return findings.some(({ severity }) => severity === 'error') ? 1 : 0;
   },
 });
 
 const COLOURS = { error: 'red', warning: 'yellow', note: undefined } as const;
 
-function wordsOf({ severity, what, why, cure }: Finding, colours: boolean): string {
+function findingText({ severity, what, why, cure }: Finding, colours: boolean): string {
   return `${painted(severity, COLOURS[severity], colours)}: ${what}\n  why:  ${why}\n  cure: ${cure}`;
 }

@@ -7,7 +7,7 @@ import { HostError, UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { guestMeant } from '../guests/named.js';
 import { createJournal } from '../journal/journal.js';
-import { countersOf, type RuleCount } from '../kernel/nft-output.js';
+import { counters, type RuleCount } from '../kernel/nft-output.js';
 import { quote } from '../values/quote.js';
 import { assertRootToRead, command, JSON_VERSION } from './command.js';
 
@@ -54,7 +54,7 @@ interface NicCount {
 }
 
 async function countsOf(io: Io, wired: readonly Wired[]): Promise<NicCount[]> {
-  const counts = await countersOf(io.exec, filterFamilies(wired));
+  const counts = await counters(io.exec, filterFamilies(wired));
   return wired.flatMap((nic) =>
     counts.filter(({ chain }) => chain.endsWith(`_${nic.ifindex}`) && isNic(nic)).map((count) => ({ nic, count })));
 }

@@ -58,7 +58,7 @@ cannot tell.`,
 function flowOf(
   values: { readonly from?: string; readonly to?: string; readonly proto?: string; readonly port?: string },
 ): Flow {
-  const [from, to] = [addressOf('from', values.from), addressOf('to', values.to)];
+  const [from, to] = [addressOption('from', values.from), addressOption('to', values.to)];
   if (from.family !== to.family) throw new UsageError(`${quote(from.text)} and ${quote(to.text)} are of different address families: no packet has both`);
   const proto = PROTOS.find((known) => known === values.proto);
   if (values.proto !== undefined && proto === undefined) throw new UsageError(`--proto ${quote(values.proto)} is not one of ${PROTOS.map(quote).join(', ')}`);
@@ -70,7 +70,7 @@ function flowOf(
   return { from, to, proto, port: Number(values.port) };
 }
 
-function addressOf(option: string, text: string | undefined) {
+function addressOption(option: string, text: string | undefined) {
   if (text === undefined) throw new UsageError(`--${option} is missing`);
   return locate(UsageError, `--${option}`, () => parseAddress(text));
 }

@@ -8,7 +8,7 @@ import { agentFiles, startAgent } from '../install/agent-unit.js';
 import { dropIns, type DropIns } from '../install/drop-ins.js';
 import { applyFileSet, type FileSet, type FileSpec } from '../install/file-set.js';
 import {
-  assertSafeDirectory, BESIDE, BESIDE_DIR, findPlace, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN,
+  assertSafeDirectory, BESIDE, BESIDE_DIR, findPlace, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, linkStat, MAIN,
   type InstallPlace, standingAt,
 } from '../install/layout.js';
 import { type InstallRecord, readRecord, recordFile } from '../install/record.js';
@@ -158,7 +158,7 @@ function directoriesOf({ launcher }: InstallPlace): string[] {
 
 function recordFor(place: InstallPlace, extra: DropIns): InstallRecord {
   const earlier = readRecord();
-  const made = [...directoriesOf(place), ...extra.directories].filter((directory) => lstatOf(directory) === undefined);
+  const made = [...directoriesOf(place), ...extra.directories].filter((directory) => linkStat(directory) === undefined);
   const stays = earlier !== undefined && standingAt(place.launcher) === 'ours';
   return {
     version: 1,

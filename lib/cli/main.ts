@@ -8,7 +8,7 @@ import { agent, watch } from './agent.js';
 import { check } from './check.js';
 import { cloudInit } from './cloud-init.js';
 import type { Command } from './command.js';
-import { completionOf } from './completion.js';
+import { completionScript } from './completion.js';
 import { derive } from './derive.js';
 import { doctor } from './doctor.js';
 import { drops } from './drops.js';
@@ -23,7 +23,7 @@ import { uninstall } from './uninstall.js';
 
 export const COMMANDS: readonly Command[] = [
   status, check, doctor, derive, plan, explain, drops, reconcile, agent, set, unset, quarantine, install, uninstall,
-  cloudInit, completionOf(() => COMMANDS),
+  cloudInit, completionScript(() => COMMANDS),
 ];
 
 /** Returns the process's own streams, settings and tools. */

@@ -1,5 +1,5 @@
 /** `guestwire plan`: the exact batches that would run now, with every check made and nothing changed. */
-import { foreseenOf, placedOf, withPlaceholders } from '../attachments/attachment.js';
+import { foreseen, placedOf, withPlaceholders } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Placed } from '../attachments/kinds.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
@@ -53,7 +53,7 @@ async function planNow(io: Io, domain: Domain): Promise<Plan> {
 async function foresee(kernel: Kernel, placed: readonly Placed[], observation: Observation): Promise<Observation> {
   const coming = placed
     .filter(({ link }) => !observation.links.has(link))
-    .map((one) => ({ link: one.link, ...foreseenOf(one, observation) }))
+    .map((one) => ({ link: one.link, ...foreseen(one, observation) }))
     .filter(({ absent }) => absent !== true);
   const sysctls = coming.flatMap((one) => one.sysctls);
   const defaults = await kernel.observe({ ...EMPTY_SCOPE, sysctls: sysctls.map(({ source }) => source) });

@@ -70,7 +70,7 @@ async function reconcileOne(libvirt: Connection, by: string, { io, effects, isDr
   }
   const counted = countingTurn(effects, ref.name);
   const work: GuestWork = { io, inquiry, effects, turn: counted.turn };
-  const nothing = life.kind === 'here' ? await wireRunning(work) : await releaseEnded(work);
+  const nothing = life.kind === 'here' ? await wireRunning(work) : await releaseOneEnded(work);
   if (counted.changes() === 0) io.print(isDry ? `all wiring is as the XML says, ${effects.nothing}` : nothing);
 }
 
@@ -81,7 +81,7 @@ async function wireRunning(work: GuestWork): Promise<string> {
 }
 
 /** Returns what is said when there was nothing to do. */
-async function releaseEnded(work: GuestWork): Promise<string> {
+async function releaseOneEnded(work: GuestWork): Promise<string> {
   const guest = guestOf(parseDomain(await work.inquiry.xml()));
   const stamp = stampOf(journalOf(work.io), guest);
   if ((await work.inquiry.life()).kind !== 'gone') throw new HostError(`guest ${quote(guest.name)} was started during this command: run it again`);

@@ -7,15 +7,14 @@ import type { HostConfig } from '../config/host-config.js';
 import { agentLockOf } from '../config/paths.js';
 import { type Domain, METADATA_NAMESPACE, parseDomain } from '../domain/domain.js';
 import {
-  assertNic, domainWith, elementOf, type MetadataChange, wholeMetadata, withChange, withoutNic,
+  assertNic, domainWith, metadataElement, type MetadataChange, wholeMetadata, withChange, withoutNic,
 } from '../domain/metadata-edit.js';
 import type { NicMetadata } from '../domain/metadata.js';
 import { DomainXmlError, GuestwireError, HostError, UsageError } from '../errors.js';
 import { assertFree } from '../guests/address-clash.js';
 import type { Io } from '../guests/io.js';
 import { domainNamed } from '../guests/named.js';
-import { isUsersOwn } from '../guests/inquiry.js';
-import { connect } from '../libvirt/connect.js';
+import { askLibvirt, isUsersOwn } from '../guests/inquiry.js';
 import type { Connection } from '../libvirt/connection.js';
 import { LibvirtError } from '../libvirt/errors.js';
 import type { DomainRef } from '../libvirt/refs.js';
@@ -62,7 +61,7 @@ ${WHERE}`,
     const change: MetadataChange = { vlan, trunk, native, isolated, ips, routes };
     // Told before libvirt is asked.
     withChange([], '', change);
-    await edit(io, { ...targetOf(values, positionals), make: (intents, mac) => withChange(intents, mac, change) });
+    await edit(io, { ...editTarget(values, positionals), make: (intents, mac) => withChange(intents, mac, change) });
     return 0;
   },
 });
@@ -78,7 +77,7 @@ ${WHERE}`,
   options: SHARED,
   operand: 'guest',
   run: async ({ values, positionals }, io) => {
-    await edit(io, { ...targetOf(values, positionals), make: withoutNic });
+    await edit(io, { ...editTarget(values, positionals), make: withoutNic });
     return 0;
   },
 });
@@ -95,7 +94,7 @@ interface Edit extends Target {
   readonly make: (intents: readonly NicMetadata[], mac: string) => NicMetadata[];
 }
 
-function targetOf(
+function editTarget(
   { nic, live, config }: { nic?: string; live?: boolean; config?: boolean }, [name, extra]: readonly string[],
 ): Target {
   if (name === undefined || extra !== undefined) throw new UsageError('give the name of one guest');
@@ -111,8 +110,7 @@ async function edit(io: Io, { name, mac, affect, isDefault, make }: Edit): Promi
   if (isUsersOwn()) {
     throw new HostError("'guestwire set' and 'unset' change guests of this host: run them as root, or, in the group libvirt, with LIBVIRT_DEFAULT_URI=qemu:///system");
   }
-  const libvirt = await connect(undefined, { exec: io.exec });
-  try {
+  await askLibvirt(io, async (libvirt) => {
     const domain = await domainNamed(libvirt, name);
     const places = affect.filter((place) => place === 'config' || domain.id !== undefined || !isDefault);
     const drafts = [];
@@ -127,9 +125,7 @@ async function edit(io: Io, { name, mac, affect, isDefault, make }: Edit): Promi
     )) {
       io.print(`guest ${quote(domain.name)}: no agent runs here: run 'guestwire reconcile ${domain.name}' to rewire it`);
     }
-  } finally {
-    await libvirt.close();
-  }
+  }, { readOnly: false });
 }
 
 interface Draft extends Pick<Edit, 'mac' | 'make'> {
@@ -152,7 +148,7 @@ async function draft(
   if (wanted.length > 0) await assertFree({ io, libvirt }, ref, {
     wanted, had: orNothing(() => deriveAttachments(domain, config, () => undefined)).filter(isOfNic),
   });
-  return elementOf(changed);
+  return metadataElement(changed);
 }
 
 interface Judging {

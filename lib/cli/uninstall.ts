@@ -8,9 +8,9 @@ import type { Io } from '../guests/io.js';
 import { LOCK_WAIT } from '../guests/locked.js';
 import { AGENT_UNIT, isAgentInstalled, stopAgent } from '../install/agent-unit.js';
 import { DRAFT_DIRS, DROP_IN_DIRS, DROP_IN_FILES, isOurDropIn } from '../install/drop-ins.js';
-import { leftoversIn, reasonOf } from '../install/file-set.js';
+import { leftoversIn, fileReason } from '../install/file-set.js';
 import {
-  AGENT, BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, lstatOf, MAIN, RECORD, standingAt,
+  AGENT, BESIDE, BESIDE_DIR, HOOKS_DIR, LIBRARY_DIR, LIBRARY_FILES, linkStat, MAIN, RECORD, standingAt,
 } from '../install/layout.js';
 import { readRecord } from '../install/record.js';
 import { installedUnits, reloadUnits, UNITS_DIR } from '../install/units.js';
@@ -143,7 +143,7 @@ function removeFiles(io: Io): void {
 
 function installedFiles(): string[] {
   // The files behind a symlink are not guestwire's.
-  const library = lstatOf(LIBRARY_DIR)?.isDirectory() === true
+  const library = linkStat(LIBRARY_DIR)?.isDirectory() === true
     ? [...LIBRARY_FILES.map((name) => join(LIBRARY_DIR, name)), AGENT, RECORD].filter(isFile)
     : [];
   return [
@@ -159,7 +159,7 @@ function isOurs(path: string): boolean {
 }
 
 function isFile(path: string): boolean {
-  return lstatOf(path)?.isFile() === true;
+  return linkStat(path)?.isFile() === true;
 }
 
 /** The lock goes last: until then no other run may work here. */
@@ -176,26 +176,26 @@ function removeState(io: Io): void {
 const STATE_FILE = new RegExp(`^(${LEDGER_NAMES.map((name) => `${name}\\.json`).join('|')}|[0-9a-f-]{36}\\.(json|incoming|ended))(\\.draft)?$`);
 
 function removeFile(io: Io, path: string): void {
-  attempt(path, () => { rmSync(path); });
+  attemptRemoval(path, () => { rmSync(path); });
   io.print(`removed ${quote(path)}`);
 }
 
 function removeIfEmpty(io: Io, path: string): void {
-  if (lstatOf(path)?.isDirectory() !== true) return;
+  if (linkStat(path)?.isDirectory() !== true) return;
   const [name] = namesIn(path);
   if (name !== undefined) {
     io.print(`left ${quote(path)}, which holds ${quote(name)}`);
     return;
   }
-  attempt(path, () => { rmdirSync(path); });
+  attemptRemoval(path, () => { rmdirSync(path); });
   io.print(`removed ${quote(path)}`);
 }
 
-function attempt(path: string, act: () => void): void {
+function attemptRemoval(path: string, act: () => void): void {
   try {
     act();
   } catch (error) {
-    throw new HostError(`${quote(path)} cannot be removed: ${reasonOf(error)}, and run 'guestwire uninstall' again`, { cause: error });
+    throw new HostError(`${quote(path)} cannot be removed: ${fileReason(error)}, and run 'guestwire uninstall' again`, { cause: error });
   }
 }
 
@@ -220,5 +220,5 @@ function labels(guests: readonly WiredGuest[]): string {
 }
 
 function namesIn(directory: string): string[] {
-  return lstatOf(directory)?.isDirectory() === true ? readdirSync(directory).sort() : [];
+  return linkStat(directory)?.isDirectory() === true ? readdirSync(directory).sort() : [];
 }

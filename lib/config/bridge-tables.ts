@@ -122,7 +122,7 @@ function ofPattern({ parent, trust }: BridgePattern, vid: number): BridgeConfig 
 function bridgeConfig(bridge: Written, at: TablePath): BridgeConfig {
   const name = at.at(-1) ?? '';
   locate(ValueError, tableHeader(at), () => { assertIfname(name); });
-  const made = madeOf(bridge, at);
+  const made = oneVlanOf(bridge, at);
   return {
     uplinks: within(at, 'uplinks', () => ifnames(bridge.uplinks)),
     protected: within(at, 'protected', () => new Set(parseVidList(bridge.protected ?? []))),
@@ -132,7 +132,7 @@ function bridgeConfig(bridge: Written, at: TablePath): BridgeConfig {
   };
 }
 
-function madeOf(bridge: Written, at: TablePath): OneVlan | undefined {
+function oneVlanOf(bridge: Written, at: TablePath): OneVlan | undefined {
   const { vid, parent } = bridge;
   if (vid === undefined && parent === undefined) return undefined;
   if (vid === undefined) throw new ValueError(`${tableHeader(at)}: 'parent' needs 'vid': add the VLAN ID of the bridge, or remove 'parent'`);
@@ -203,7 +203,7 @@ function assertApart(tables: BridgeTables): void {
     const sub = subinterfaceName(made);
     const where = tableHeader(['bridge', at]);
     const other = bridges.get(sub);
-    if (other !== undefined) throw new ValueError(`${where}: ${whatOf(made, sub)} already belongs to bridge ${quote(other)}: a sub-interface is a port of one bridge, so keep one of the two`);
+    if (other !== undefined) throw new ValueError(`${where}: ${vlanWords(made, sub)} already belongs to bridge ${quote(other)}: a sub-interface is a port of one bridge, so keep one of the two`);
     if (names.has(sub)) throw new ValueError(`${where}: bridge ${quote(sub)} has the name of a sub-interface of ${quote(made.parent)}: give it another name`);
     const rival = uplinkOf.get(sub);
     if (rival !== undefined) throw new ValueError(`${where}: sub-interface ${quote(sub)} is an uplink of bridge ${quote(rival)}, too: it can be a port of one bridge only`);
@@ -212,7 +212,7 @@ function assertApart(tables: BridgeTables): void {
   }
 }
 
-function whatOf({ parent, vid }: OneVlan, sub: string): string {
+function vlanWords({ parent, vid }: OneVlan, sub: string): string {
   return sub.startsWith(`${parent}.`) ? `VLAN '${vid}' of ${quote(parent)}` : `sub-interface ${quote(sub)} of ${quote(parent)}`;
 }
 

@@ -73,7 +73,7 @@ function readText(path: string): FileText | undefined {
   const file = openFile(path, where);
   if (file === undefined) return undefined;
   const { stats, bytes } = readAndClose(file, where);
-  return { text: bytes.toString('utf8'), fault: faultOf(stats, bytes) };
+  return { text: bytes.toString('utf8'), fault: fileFault(stats, bytes) };
 }
 
 function configIn(path: string, file: FileText | undefined): HostConfig {
@@ -136,7 +136,7 @@ function readStart(file: number): Buffer {
   return buffer.subarray(0, length);
 }
 
-function faultOf({ uid, mode }: Stats, bytes: Buffer): string | undefined {
+function fileFault({ uid, mode }: Stats, bytes: Buffer): string | undefined {
   if (uid !== 0 && uid !== geteuid?.()) return `belongs to user ${uid}: chown it to root`;
   if ((mode & 0o022) !== 0) {
     const writers = [mode & 0o020 ? 'its group' : '', mode & 0o002 ? 'others' : ''].filter((writer) => writer !== '');

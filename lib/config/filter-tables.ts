@@ -4,7 +4,7 @@
  */
 import * as z from 'zod/mini';
 import { ValueError } from '../errors.js';
-import { declaredOf, type FilterWords, groupsOf } from '../intent/filter-words.js';
+import { declaredOf, type FilterWords, groupNames } from '../intent/filter-words.js';
 import { allowOf, itemsOf } from '../intent/permission.js';
 import { type Profile, PROFILES, PROTOS, TRUST_WORDS, type TrustWord } from '../intent/policy.js';
 import { parseOwn } from '../values/address.js';
@@ -86,7 +86,7 @@ export function filterWordsOf(
     allows: allows.length === 0 ? undefined : allows,
     profile,
     log,
-    groups: within(at, 'groups', () => groupsOf(groups ?? [])),
+    groups: within(at, 'groups', () => groupNames(groups ?? [])),
     ips: within(at, 'ip', () => declaredOf((ip ?? []).map(parseOwn))),
   };
 }

@@ -6,7 +6,7 @@ import * as z from 'zod/mini';
 import { ValueError } from '../errors.js';
 import type { FilterWords } from '../intent/filter-words.js';
 import { type VethWords, vethWords } from '../intent/veth.js';
-import { type Address, parseAddress, type Prefix, prefixOf, widthOf } from '../values/address.js';
+import { type Address, parseAddress, type Prefix, prefixOf, width } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import { tableOf } from '../values/route-names.js';
 import { accessPort, canonicalMembership, parseVids, vidsOf, type VlanMember } from '../values/vlan.js';
@@ -117,12 +117,12 @@ function nicConfig(value: unknown, at: TablePath): NicConfig {
     throw new ValueError(`${tableHeader(at)}: the table is empty: give it 'vlan', 'routed' or another of its keys, or remove it`);
   }
   return {
-    vlan: within(at, 'vlan', () => vlan && membershipOf(vlan)),
+    vlan: within(at, 'vlan', () => vlan && tableMembership(vlan)),
     isolated,
     routed: routed && {
       veth: within(at, 'routed', () => vethWords(routed)),
       addresses: within(at, 'routed.ip', () => routed.ip.map(parseAddress)),
-      routes: (routed.route ?? []).map((route, index) => within(at, `routed.route[${index}]`, () => routeOf(route))),
+      routes: (routed.route ?? []).map((route, index) => within(at, `routed.route[${index}]`, () => guestRoute(route))),
       table: within(at, 'routed.table', () => (routed.table === undefined ? undefined : tableOf(String(routed.table)))),
       vrf: routed.vrf,
     },
@@ -130,10 +130,10 @@ function nicConfig(value: unknown, at: TablePath): NicConfig {
   };
 }
 
-function routeOf(route: Read<'route'>): { readonly to: Prefix; readonly gateway: Address | undefined } {
+function guestRoute(route: Read<'route'>): { readonly to: Prefix; readonly gateway: Address | undefined } {
   const address = parseAddress(route.address);
   return {
-    to: prefixOf(address, String(route.prefix ?? widthOf(address.family))),
+    to: prefixOf(address, String(route.prefix ?? width(address.family))),
     gateway: route.gateway === undefined ? undefined : parseAddress(route.gateway),
   };
 }
@@ -141,7 +141,7 @@ function routeOf(route: Read<'route'>): { readonly to: Prefix; readonly gateway:
 /**
  * The rules of `<vlan>`, with `native` in place of nativeMode: a native VLAN makes a trunk and need not be in `tags`.
  */
-export function membershipOf(vlan: Read<'vlan'>): VlanMember[] {
+export function tableMembership(vlan: Read<'vlan'>): VlanMember[] {
   const tags = canonicalMembership(parseVidList(vlan.tags).map((vid) => ({ vid, pvid: false, untagged: false })));
   const [only] = tags;
   if (only === undefined) throw new ValueError('tags is empty: list at least one VLAN');

@@ -12,7 +12,7 @@ import type { VlanMember } from '../values/vlan.js';
 import { bridgeKeys, type BridgeTables, bridgeTables, ifnames } from './bridge-tables.js';
 import { DEFAULT_FILTER, filterConfig, type FilterConfig, trustList, trustPermitOf } from './filter-tables.js';
 import {
-  guestConfig, membershipOf, type NicConfig, routeTableKey, vlanKey,
+  guestConfig, tableMembership, type NicConfig, routeTableKey, vlanKey,
 } from './guest-tables.js';
 import { serveConfig, type ServeTable } from './serve-table.js';
 import { assertDistinct, mapOf, namedTables, read, table, type Table, type TablePath, within } from './toml.js';
@@ -163,7 +163,7 @@ function probeOf({ probe, proxy }: Read<'routed'>): boolean {
 
 function portgroupConfig(value: unknown, at: TablePath): { readonly vlan: readonly VlanMember[] } {
   const { vlan } = read(schemas().portgroup, value, at);
-  return { vlan: within(at, 'vlan', () => membershipOf(vlan)) };
+  return { vlan: within(at, 'vlan', () => tableMembership(vlan)) };
 }
 
 function gatewaysOf(list: readonly string[]): Address[] {

@@ -2,9 +2,10 @@
  * What doctor asks of the host: the kernel, the tools, systemd and libvirt.
  */
 import { release } from 'node:os';
-import { distinct, type Finding, type NamedBridges } from '../attachments/attached.js';
-import { guestEndOf, shownOf } from '../attachments/attachment.js';
+import { distinct } from '../attachments/attached.js';
+import { guestEnd, shownOf } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
+import type { BridgeHealth, DefinedNic, NamedBridges } from '../attachments/health-facts.js';
 import { HEALTH } from '../attachments/health.js';
 import { joined, withFurther } from '../attachments/scope.js';
 import type { HostConfig } from '../config/host-config.js';
@@ -16,9 +17,9 @@ import type { Io } from '../guests/io.js';
 import { droppingChains } from '../kernel/forward-chains.js';
 import { observedBridges, defaultRouteLinks, sysctlsAt } from '../kernel/host-settings.js';
 import { createKernel, type Kernel } from '../kernel/kernel.js';
-import { EMPTY_SCOPE } from '../kernel/observation.js';
+import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
 import { isRunning } from '../system/process.js';
-import type { BridgeHealth, DefinedNic, DoctorFacts } from './diagnosis.js';
+import type { DoctorFacts } from './diagnosis.js';
 
 /**
  * What another room knows: whether the hook is installed, and which network daemons may take guestwire's routes away.
@@ -29,26 +30,27 @@ export interface InstallFacts {
   readonly untold: readonly string[];
 }
 
-export async function factsOf(io: Io, { install, untold }: InstallFacts): Promise<DoctorFacts> {
+export async function doctorFacts(io: Io, { install, untold }: InstallFacts): Promise<DoctorFacts> {
   const config = io.config.read();
   const { nics, libvirt } = await definedNics(io, config);
   const kernel = createKernel(io.exec);
   const named = { config, names: distinct([...config.bridges.keys(), ...nics.map(({ bridge }) => bridge)]) };
-  const names = named.names.filter((name) => !HEALTH.some(({ makes }) => makes(config, name)));
+  const names = named.names.filter((name) => !HEALTH.some(({ makes }) => makes?.(config, name) === true));
   const { subinterfaces, routers = [] } = await kernel.observe({ ...EMPTY_SCOPE, subinterfaces: true, routers: true });
   const uplinks = [...new Set([...routers, ...config.routed.proxy, ...await defaultRouteLinks(io.exec)])];
   return {
-    bridges: await bridgesOf(io, config, names), made: await findingsOfKinds(kernel, named), subinterfaces, nics,
-    uplinks,
+    ...named, bridges: await observedHealth(io, config, names), observation: await observe(kernel, named),
+    subinterfaces, nics, uplinks,
     sysctls: sysctlsAt(pathsFor(uplinks)), dropping: await droppingChains(io.exec),
-    untold: untold.filter(isRunning), install, libvirt, kernel: versionOf(release()),
+    untold: untold.filter(isRunning), install, libvirt, kernel: parseVersion(release()),
   };
 }
 
-async function findingsOfKinds(kernel: Kernel, named: NamedBridges): Promise<Finding[]> {
-  const first = await kernel.observe(joined(HEALTH.map(({ scope }) => scope(named))));
-  const further = await kernel.observe(joined(HEALTH.map(({ furtherScope }) => furtherScope(named, first))));
-  return HEALTH.flatMap(({ findings }) => findings(named, withFurther(first, further)));
+/** Returns the answers to what the kinds ask. */
+async function observe(kernel: Kernel, named: NamedBridges): Promise<Observation> {
+  const first = await kernel.observe(joined(HEALTH.map(({ scope }) => scope?.(named) ?? {})));
+  const further = await kernel.observe(joined(HEALTH.map(({ furtherScope }) => furtherScope?.(named, first) ?? {})));
+  return withFurther(first, further);
 }
 
 async function definedNics(
@@ -59,7 +61,7 @@ async function definedNics(
       const { major, minor } = await libvirt.version();
       const domains = await libvirt.listDomains();
       const nics = await Promise.all(domains.map(async (domain) =>
-        nicsOf(io, await libvirt.domainXml(domain), { config, running: domain.id !== undefined })));
+        definedNicsIn(io, await libvirt.domainXml(domain), { config, running: domain.id !== undefined })));
       return { nics: nics.flat(), libvirt: [major, minor] as const };
     });
   } catch (error) {
@@ -69,7 +71,7 @@ async function definedNics(
   }
 }
 
-function nicsOf(
+function definedNicsIn(
   io: Io, xml: string, { config, running }: { readonly config: HostConfig; readonly running: boolean },
 ): DefinedNic[] {
   const domain = parseDomain(xml);
@@ -80,7 +82,7 @@ function nicsOf(
       const shown = asked && shownOf(asked);
       const link = asked?.link === undefined || asked.link.startsWith('vnet') ? 'vnet*' : asked.link;
       return {
-        guest: domain.name, mac, bridge: shown?.bridge, routed: (asked && guestEndOf(asked))?.addresses,
+        guest: domain.name, mac, bridge: shown?.bridge, routed: (asked && guestEnd(asked))?.addresses,
         vids: shown?.vlans?.map(({ vid }) => vid) ?? [], link, running,
       };
     });
@@ -91,7 +93,7 @@ function nicsOf(
   }
 }
 
-async function bridgesOf(io: Io, config: HostConfig, names: readonly string[]): Promise<BridgeHealth[]> {
+async function observedHealth(io: Io, config: HostConfig, names: readonly string[]): Promise<BridgeHealth[]> {
   const uplinksOf = (name: string): readonly string[] => config.bridges.get(name)?.uplinks ?? [];
   const ports = names.flatMap(uplinksOf);
   const { links, vlans } = await createKernel(io.exec).observe({ ...EMPTY_SCOPE, links: [...names, ...ports], ports });
@@ -118,7 +120,7 @@ function pathsFor(uplinks: readonly string[]): string[] {
   ];
 }
 
-function versionOf(text: string): readonly [number, number] {
+function parseVersion(text: string): readonly [number, number] {
   const [major = 0, minor = 0] = text.split('.').map(Number);
   return [major, minor];
 }

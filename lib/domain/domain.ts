@@ -165,7 +165,7 @@ function nicOf(element: XmlElement, index: number): Nic {
   const source = child(element, 'source');
   const vlan = child(element, 'vlan');
   const backend = child(element, 'backend');
-  const nicSource = sourceOf(source);
+  const nicSource = parseSource(source);
   const virtualport = attribute(element, 'virtualport', 'type');
   return {
     index,
@@ -181,8 +181,8 @@ function nicOf(element: XmlElement, index: number): Nic {
     queues: attribute(element, 'driver', 'queues'),
     linkState: attribute(element, 'link', 'state'),
     filterref: filterrefOf(child(element, 'filterref')),
-    hostIp: ipConfigOf(source),
-    guestIp: ipConfigOf(element),
+    hostIp: ipConfig(source),
+    guestIp: ipConfig(element),
     backend: backend && Object.fromEntries(backend.attributes),
     alias: attribute(element, 'alias', 'name'),
   };
@@ -202,7 +202,7 @@ function joinOf(type: string, { bridge, dev, mode, network }: NicSource, virtual
   return type === 'network' ? { kind: 'network', network } : { kind: 'none' };
 }
 
-function sourceOf(source: XmlElement | undefined): NicSource {
+function parseSource(source: XmlElement | undefined): NicSource {
   const get = (name: string): string | undefined => source?.attributes.get(name);
   return {
     bridge: get('bridge'), dev: get('dev'), mode: get('mode'),
@@ -221,7 +221,7 @@ function filterrefOf(filterref: XmlElement | undefined): Filterref | undefined {
   return { filter, parameters };
 }
 
-function ipConfigOf(parent: XmlElement | undefined): IpConfig {
+function ipConfig(parent: XmlElement | undefined): IpConfig {
   if (parent === undefined) return { ips: [], routes: [] };
   return {
     ips: children(parent, 'ip').map(({ attributes: of }) => ({

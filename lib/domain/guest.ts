@@ -47,7 +47,7 @@ export function nicLabel(guest: string, nic: { readonly index: number; readonly 
 type NicPlace = Place & { readonly guest: string; readonly nic: number };
 
 /** Returns the place of a NIC of the domain. */
-export function placeOf({ name: guest }: Domain, { index: nic, mac, target }: Nic): NicPlace {
+export function nicPlace({ name: guest }: Domain, { index: nic, mac, target }: Nic): NicPlace {
   return { guest, nic, mac, link: target.dev };
 }
 

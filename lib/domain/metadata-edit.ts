@@ -54,7 +54,7 @@ export function domainWith(domain: Domain, intents: readonly NicMetadata[]): Dom
  * Returns the element as libvirt's API takes it, which declares the prefix of the key itself; undefined: no element is
  * left.
  */
-export function elementOf(intents: readonly NicMetadata[]): string | undefined {
+export function metadataElement(intents: readonly NicMetadata[]): string | undefined {
   if (intents.length === 0) return undefined;
   // In values every '<' is written as a reference.
   return formatMetadata(intents).replace(` xmlns:gw="${METADATA_NAMESPACE}"`, '').replaceAll('<gw:', '<').replaceAll(
@@ -88,12 +88,12 @@ function routedBy(
     routed: {
       ...routed,
       ips: ips?.map((address) => ({ address, prefix: undefined })) ?? routed?.ips ?? [],
-      routes: routes?.map(routeOf) ?? routed?.routes ?? [],
+      routes: routes?.map(routeMetadata) ?? routed?.routes ?? [],
     },
   };
 }
 
-function routeOf(text: string): { address: string; prefix: string | undefined; gateway: string | undefined } {
+function routeMetadata(text: string): { address: string; prefix: string | undefined; gateway: string | undefined } {
   const [, address = '', prefix, gateway] = /^([^/,]*)(?:\/([^,]*))?(?:,(.*))?$/.exec(text) ?? [];
   return { address, prefix, gateway };
 }
@@ -107,12 +107,12 @@ function portBy(
     routed: undefined,
     vlan: vlan !== undefined
       ? { trunk: undefined, tags: [{ id: vlan, nativeMode: undefined }] }
-      : trunk !== undefined ? trunkOf(trunk, native) : before.vlan,
+      : trunk !== undefined ? trunkMetadata(trunk, native) : before.vlan,
     isolated: isolated === undefined ? before.isolated : isolated ? 'yes' : 'no',
   };
 }
 
-function trunkOf(trunk: string, native: string | undefined): NonNullable<NicMetadata['vlan']> {
+function trunkMetadata(trunk: string, native: string | undefined): NonNullable<NicMetadata['vlan']> {
   const ids = trunk.split(',').map((id) => id.trim());
   return {
     trunk: 'yes',

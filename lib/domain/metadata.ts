@@ -69,7 +69,7 @@ function intentsIn(domain: Domain, onStray: OnStray | undefined): NicMetadata[] 
   assertElement('<gw:guestwire>', element, 'guestwire');
   const seen = new Set<string>();
   return element.children.map((child) => {
-    const where = labelOf(child, 'interface');
+    const where = elementLabel(child, 'interface');
     assertTree(where, child, 'interface');
     const intent = nicMetadata(child);
     if (onStray !== undefined && isStray(intent.mac, domain)) {
@@ -96,7 +96,7 @@ function isStray(mac: string, { nics }: Domain): boolean {
 function guestwireElement(elements: readonly XmlElement[]): XmlElement | undefined {
   const other = elements.find(({ local }) => local !== 'guestwire');
   if (other !== undefined) {
-    throw new DomainXmlError(`<metadata>: unknown element ${quote(nameOf(other))}: only 'gw:guestwire' is allowed`);
+    throw new DomainXmlError(`<metadata>: unknown element ${quote(qualifiedName(other))}: only 'gw:guestwire' is allowed`);
   }
   if (elements.length > 1) {
     throw new DomainXmlError('<metadata>: <gw:guestwire> appears twice: merge the two, because libvirt keeps only one');
@@ -152,7 +152,7 @@ function assertTree(where: string, element: XmlElement, name: Name): void {
   for (const allowed of [...once, ...many]) {
     for (const [index, child] of childrenOf(element, allowed).entries()) {
       // Many permissions have one direction: which of them it is, only its place tells.
-      assertTree(`${where}: ${allowed === 'allow' ? `<gw:allow> ${index + 1}` : labelOf(child, allowed)}`, child, allowed);
+      assertTree(`${where}: ${allowed === 'allow' ? `<gw:allow> ${index + 1}` : elementLabel(child, allowed)}`, child, allowed);
     }
   }
 }
@@ -166,7 +166,7 @@ function assertElement(where: string, element: XmlElement, name: Name): void {
   for (const child of element.children) {
     const ours = child.uri === METADATA_NAMESPACE;
     if (ours && allowed.includes(child.local)) continue;
-    throw new DomainXmlError(`${where}: unknown element ${quote(nameOf(child))}: ${listed(allowed.map((local) => `gw:${local}`))}`);
+    throw new DomainXmlError(`${where}: unknown element ${quote(qualifiedName(child))}: ${listed(allowed.map((local) => `gw:${local}`))}`);
   }
   const twice = once.find((local) => childrenOf(element, local).length > 1);
   if (twice !== undefined) throw new DomainXmlError(`${where}: <gw:${twice}> appears twice: merge the two`);
@@ -189,15 +189,15 @@ function nicMetadata(element: XmlElement): NicMetadata {
   const [port] = childrenOf(element, 'port');
   const [routed] = childrenOf(element, 'routed');
   return {
-    mac: valueOf(element, 'mac').toLowerCase(),
+    mac: valueIn(element, 'mac').toLowerCase(),
     vlan: vlan && vlanOf(vlan),
     isolated: port?.attributes.get('isolated'),
     routed: routed && routedOf(routed),
-    ...filterOf(element),
+    ...filterMetadata(element),
   };
 }
 
-function filterOf(element: XmlElement): Pick<NicMetadata, 'filter'> {
+function filterMetadata(element: XmlElement): Pick<NicMetadata, 'filter'> {
   const [trust] = childrenOf(element, 'trust');
   const [policy] = childrenOf(element, 'policy');
   const [allows, groups, ips] = [childrenOf(element, 'allow'), childrenOf(element, 'group'), childrenOf(element, 'ip')];
@@ -209,12 +209,12 @@ function filterOf(element: XmlElement): Pick<NicMetadata, 'filter'> {
       allows: allows.map((allow) => {
         const get = (name: string): string | undefined => allow.attributes.get(name);
         return {
-          direction: valueOf(allow, 'direction'), proto: get('proto'), port: get('port'), from: get('from'),
+          direction: valueIn(allow, 'direction'), proto: get('proto'), port: get('port'), from: get('from'),
           to: get('to'),
         };
       }),
-      groups: groups.map((group) => valueOf(group, 'name')),
-      ips: ips.map((ip) => ({ address: valueOf(ip, 'address'), prefix: ip.attributes.get('prefix') })),
+      groups: groups.map((group) => valueIn(group, 'name')),
+      ips: ips.map((ip) => ({ address: valueIn(ip, 'address'), prefix: ip.attributes.get('prefix') })),
     },
   };
 }
@@ -222,12 +222,12 @@ function filterOf(element: XmlElement): Pick<NicMetadata, 'filter'> {
 function routedOf(routed: XmlElement): RoutedMetadata {
   const [veth] = childrenOf(routed, 'veth');
   return {
-    ...(veth && { veth: { dev: valueOf(veth, 'dev'), mtu: veth.attributes.get('mtu') } }),
+    ...(veth && { veth: { dev: valueIn(veth, 'dev'), mtu: veth.attributes.get('mtu') } }),
     ips: childrenOf(routed, 'ip').map((ip) => ({
-      address: valueOf(ip, 'address'), prefix: ip.attributes.get('prefix'),
+      address: valueIn(ip, 'address'), prefix: ip.attributes.get('prefix'),
     })),
     routes: childrenOf(routed, 'route').map((route) => ({
-      address: valueOf(route, 'address'),
+      address: valueIn(route, 'address'),
       prefix: route.attributes.get('prefix'),
       gateway: route.attributes.get('gateway'),
     })),
@@ -251,14 +251,14 @@ function assertMac(where: string, mac: string, { nics }: Domain): void {
   throw new DomainXmlError(`${where}: no NIC has this MAC, the guest has ${macs === '' ? 'none' : macs}: use one of its MACs, or add <mac address=${quote(mac)}/> to the intended <interface>`);
 }
 
-function labelOf(element: XmlElement, name: Name): string {
+function elementLabel(element: XmlElement, name: Name): string {
   const [key] = GRAMMAR[name].required;
   const value = key === undefined ? undefined : element.attributes.get(key);
   return key === undefined || value === undefined ? `<gw:${name}>` : `<gw:${name} ${key}=${quote(value)}>`;
 }
 
 /** The name as the user may have written it; a foreign namespace in full, because its prefix says nothing. */
-function nameOf({ uri, local }: XmlElement): string {
+function qualifiedName({ uri, local }: XmlElement): string {
   if (uri === METADATA_NAMESPACE) return `gw:${local}`;
   return uri === '' ? local : `{${uri}}${local}`;
 }
@@ -273,6 +273,6 @@ function childrenOf(parent: XmlElement, name: Name): XmlElement[] {
 }
 
 /** A required attribute, which assertElement has seen. */
-function valueOf(element: XmlElement, name: string): string {
+function valueIn(element: XmlElement, name: string): string {
   return element.attributes.get(name) ?? '';
 }

@@ -34,13 +34,13 @@ export interface XmlElement {
  * line and column, both from 1.
  */
 export function parseXml(document: string | Uint8Array): XmlElement {
-  const text = textOf(document);
+  const text = documentText(document);
   assertReadable(text);
   // XML 1.1 would admit control characters as references; libxml2 reads every document by the rules of 1.0.
   const parser: Parser = new SaxesParser({
     xmlns: true, position: false, forceXMLVersion: true, defaultXMLVersion: '1.0',
   });
-  parser.on('error', (error) => { refuse(parser, reasonOf(error)); });
+  parser.on('error', (error) => { refuse(parser, parseReason(error)); });
   parser.on('doctype', () => { refuse(parser, 'a DOCTYPE is not accepted: libvirt writes none, and its entities could grow without bound'); });
   parser.on('xmldecl', ({ encoding }) => { assertEncoding(parser, encoding); });
   limitNodes(parser);
@@ -108,7 +108,7 @@ function attributesOf(tag: SaxesTagNS): Pick<XmlElement, 'attributes' | 'qualifi
   };
 }
 
-function textOf(document: string | Uint8Array): string {
+function documentText(document: string | Uint8Array): string {
   if (Buffer.byteLength(document) > MOST_XML) {
     throw new DomainXmlError(`domain XML is longer than ${MOST_XML} bytes, the most that guestwire reads`);
   }
@@ -138,7 +138,7 @@ function refuse(parser: Parser, reason: string): never {
 }
 
 /** saxes ends its messages with a full stop, and puts the name of the element last: `unclosed tag: devices`. */
-function reasonOf(error: Error): string {
+function parseReason(error: Error): string {
   const reason = error.message.replace(/\.$/, '');
   const [, what, name] = /^(.*?): "?(.*?)"?$/s.exec(reason) ?? [];
   return what === undefined || name === undefined ? oneLine(reason) : `${what} ${quote(name)}`;

@@ -9,7 +9,7 @@ import { wordOf } from '../intent/permission.js';
 import type { Allow, Direction, Policy, Proto } from '../intent/policy.js';
 import { type Address, contains } from '../values/address.js';
 import { quote } from '../values/quote.js';
-import { type End, endOf, type NicEnd, type Parties, unboundNicOf } from './parties.js';
+import { type End, endOf, type NicEnd, type Parties, unboundNic } from './parties.js';
 
 export interface Flow {
   /** Both of one family. */
@@ -52,7 +52,7 @@ export function decide(flow: Flow, parties: Parties): Decision {
   const to = endOf(flow.to, parties);
   const claimed = endOf(flow.from, parties);
   const isOwn = flow.sender === undefined || (claimed.kind === 'nic' && claimed.guest.uuid === flow.sender);
-  const from = isOwn ? claimed : unboundNicOf(flow.sender ?? '', flow.from, parties);
+  const from = isOwn ? claimed : unboundNic(flow.sender ?? '', flow.from, parties);
   if (from === undefined) return { verdict: 'dropped', from: claimed, to, rulings: [forged(flow, parties)] };
   const rulings = rulingsOf(flow, { from, to, quarantined: parties.quarantined });
   return { verdict: rulings.some(({ verdict }) => verdict === 'dropped') ? 'dropped' : 'passes', from, to, rulings };
@@ -153,7 +153,7 @@ function routedPolicyOf(end: End): Policy | undefined {
 
 function outOfPort(flow: Flow, port: Guard, to: End): Reason {
   const { policy } = port;
-  const peer = neighbourOf(port, to);
+  const peer = portNeighbour(port, to);
   if (peer?.isolated === true && port.isolated) return isolatedPorts(port);
   if (policy === undefined || isFree(policy, 'out')) return FREE;
   const ruled = byRules(flow, policy, { direction: 'out', other: to, fellow: peer?.policy });
@@ -165,7 +165,7 @@ function outOfPort(flow: Flow, port: Guard, to: End): Reason {
 /** What this host sends or routes comes over the bridge, like all the world. */
 function intoPort(flow: Flow, from: End, port: Guard): Reason {
   const { policy } = port;
-  const peer = neighbourOf(port, from);
+  const peer = portNeighbour(port, from);
   if (peer?.isolated === true && port.isolated) return isolatedPorts(port);
   if (policy === undefined || isFree(policy, 'in')) return FREE;
   return arriving(flow, policy, { other: from, fellow: peer && (peer.policy ?? NAMELESS) });
@@ -185,7 +185,7 @@ function isFree({ profile, allows }: Policy, way: Direction): boolean {
 }
 
 /** Returns the port, if it is one, that shares a VLAN of the same bridge. */
-function neighbourOf(port: Guard, other: End): Guard | undefined {
+function portNeighbour(port: Guard, other: End): Guard | undefined {
   if (other.kind !== 'nic') return undefined;
   return other.guard.segments.some((segment) => port.segments.includes(segment)) ? other.guard : undefined;
 }
@@ -198,7 +198,7 @@ function byRules(flow: Flow, { allows }: Policy, way: Met & { readonly direction
   const match = rules.find((allow) => allowsFlow(allow, flow, way));
   if (match !== undefined) return { verdict: 'passes', rule: `allows ${shown(match)}`, origin: match.origin };
   if (rules.length === 1) return { verdict: 'dropped', rule: `allows only ${shown(first)}`, origin: first.origin };
-  return { verdict: 'dropped', rule: `none of its ${rules.length} permissions for what ${way.direction === 'in' ? 'comes in' : 'goes out'}`, origin: sourceOf(first) };
+  return { verdict: 'dropped', rule: `none of its ${rules.length} permissions for what ${way.direction === 'in' ? 'comes in' : 'goes out'}`, origin: ruleSource(first) };
 }
 
 function allowsFlow({ proto, ports, peers }: Allow, flow: Flow, { other, fellow }: Met): boolean {
@@ -237,6 +237,6 @@ function peerShown(peer: Allow['peers'][number]): string {
 }
 
 /** All rules of a NIC come from one source. */
-function sourceOf({ origin }: Allow): string | undefined {
+function ruleSource({ origin }: Allow): string | undefined {
   return origin?.replace(/^(<gw:allow> \d+ in|allow\[\d+\] of) /, '');
 }

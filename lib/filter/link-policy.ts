@@ -29,12 +29,12 @@ export function policyRules(policy: Policy): PolicyRules {
     ...inRules(policy, incoming),
     ...(outgoing.length > 0 && { out: outRules(policy, outgoing) }),
     ...(policy.profile === 'open' && outgoing.length === 0 ? {} : { host: hostRules(policy, outgoing) }),
-    ...setsOf(policy),
+    ...policySets(policy),
   };
 }
 
 /** Returns the sets that a policy has to do with. */
-export function setsOf({ guest, groups, allows }: Policy): Pick<PolicyRules, 'member' | 'named'> {
+export function policySets({ guest, groups, allows }: Policy): Pick<PolicyRules, 'member' | 'named'> {
   return {
     member: [setName({ kind: 'guest', name: guest }), ...groups.map((name) => setName({ kind: 'group', name }))],
     named: [...new Set(allows.flatMap(({ peers }) => peers.flatMap((peer) => (isNamed(peer) ? [setName(peer)] : []))))],

@@ -33,7 +33,7 @@ function portFilter({ wired: port, guard }: Guarded): NicFilter {
       ...protocolChains(port, rules), { name, rules: [...logging(port, rules.frame), ...leadsOf(port)] },
       ...policy.chains,
     ],
-    elements: [{ set: 'ports', verdict: `goto ${name}` }, ...policy.elements, ...quarantineOf(port)],
+    elements: [{ set: 'ports', verdict: `goto ${name}` }, ...policy.elements, ...quarantineRules(port)],
     named: policy.named,
   };
 }
@@ -54,7 +54,7 @@ function ingressFilter({ wired: link, guard }: Guarded): NicFilter {
     chains: [
       ...protocolChains(link, spoofing), { ...hooked(`nic_${link.ifindex}`, 'ingress', { rules }), device: link.link },
     ],
-    elements: [{ set: 'nics' }, ...quarantineOf(link)], named: [], learns,
+    elements: [{ set: 'nics' }, ...quarantineRules(link)], named: [], learns,
   };
 }
 
@@ -75,7 +75,7 @@ function policyFilter({ wired: link, guard }: Guarded): NicFilter {
     link, guard.policy === undefined ? NO_RULES : policyRules(guard.policy),
     ['guests', ...(link.trust?.ip === true ? [] : ['routed'])],
   );
-  return { chains, elements: [...elements, ...quarantineOf(link)], named };
+  return { chains, elements: [...elements, ...quarantineRules(link)], named };
 }
 
 const NO_RULES: PolicyRules = { member: [], named: [] };
@@ -98,7 +98,7 @@ function policyParts(
   ] };
 }
 
-function quarantineOf({ quarantined }: Wired): NicFilter['elements'] {
+function quarantineRules({ quarantined }: Wired): NicFilter['elements'] {
   return quarantined === true ? [{ set: QUARANTINE }] : [];
 }
 

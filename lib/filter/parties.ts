@@ -54,7 +54,7 @@ export function endOf(address: Address, parties: Parties): End {
  * addresses, or a VLAN port that declares none of the family. undefined: none may, and what it sends is dropped as
  * forged.
  */
-export function unboundNicOf(uuid: string, address: Address, parties: Parties): NicEnd | undefined {
+export function unboundNic(uuid: string, address: Address, parties: Parties): NicEnd | undefined {
   const { family } = address;
   const nic = nicsOf(parties).find(({ guest, wired, guard }) => guest.uuid === uuid &&
     (wired.trust?.ip === true || (guard.how === 'port' && !declares(guard, family))));

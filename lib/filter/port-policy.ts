@@ -7,7 +7,7 @@
  */
 import type { Allow, Policy } from '../intent/policy.js';
 import type { FilterRule } from '../state/nft.js';
-import { drop, matchesOf, permit, type PolicyRules, setsOf, type Side } from './link-policy.js';
+import { drop, matchesOf, permit, type PolicyRules, policySets, type Side } from './link-policy.js';
 
 /** Constants of these rules, as sets that all ports share. */
 export const PORT_CONSTANTS: ReadonlyMap<string, string> = new Map([
@@ -24,7 +24,7 @@ export function portPolicyRules(policy: Policy, ifindex: number): PolicyRules {
   const [incoming, outgoing] = (['in', 'out'] as const).map((direction) =>
     policy.allows.filter((allow) => allow.direction === direction));
   const ways: Ways = { policy, ifindex, incoming: incoming ?? [], outgoing: outgoing ?? [] };
-  if (!restrictsIn(ways) && ways.outgoing.length === 0) return setsOf(policy);
+  if (!restrictsIn(ways) && ways.outgoing.length === 0) return policySets(policy);
   return {
     ...(restrictsIn(ways) && {
       opens: [{
@@ -33,7 +33,7 @@ export function portPolicyRules(policy: Policy, ifindex: number): PolicyRules {
       in: inRules(ways),
     }),
     out: outRules(ways),
-    ...setsOf(policy),
+    ...policySets(policy),
   };
 }
 

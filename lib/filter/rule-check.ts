@@ -10,7 +10,7 @@ import { isThere } from '../kernel/link-files.js';
 import { type Blocks, listBlocks } from '../kernel/nft-blocks.js';
 import { replayTables } from '../kernel/nft-replay.js';
 import type { FilterFacts } from '../kernel/observation.js';
-import { chainNamesOf, type FilterFamily, nicLines, tableName } from '../state/nft.js';
+import { chainNames, type FilterFamily, nicLines, tableName } from '../state/nft.js';
 import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import { tableLines } from './nft-tables.js';
@@ -65,7 +65,7 @@ function withAltered(facts: FilterFacts, altered: readonly Alteration[]): Filter
   if (!facts.there || altered.length === 0) return facts;
   const chains = new Map(facts.chains);
   for (const { ifindex } of altered) {
-    const name = chainNamesOf(String(ifindex)).find((each) => chains.has(each));
+    const name = chainNames(String(ifindex)).find((each) => chains.has(each));
     // An alteration that belongs to no NIC, or cannot be marked, is repaired with the whole table.
     if (ifindex === undefined || name === undefined) return { ...facts, sets: new Map() };
     chains.set(name, [...(chains.get(name) ?? []), 'altered']);

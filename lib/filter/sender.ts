@@ -40,7 +40,7 @@ export function passed(match: string): FilterRule {
 const FEW = 24;
 
 /** Returns the match of packets in which `what` has none of the values. */
-export function noneOf(what: string, values: readonly string[]): string {
+export function noneIn(what: string, values: readonly string[]): string {
   const distinct = [...new Set(values)];
   return distinct.length <= FEW
     ? distinct.map((value) => `${what} != ${value}`).join(' ')

@@ -4,7 +4,7 @@
  */
 import type { FilterRule } from '../state/nft.js';
 import { addressText } from '../values/address.js';
-import { dropped, noneOf, passed, type Range, type Sender } from './sender.js';
+import { dropped, noneIn, passed, type Range, type Sender } from './sender.js';
 
 const ICMP6 = 'meta protocol ip6 icmpv6';
 const SOLICIT = `${ICMP6} type nd-neighbor-solicit`;
@@ -28,7 +28,7 @@ function sourceRules({ own, linkLocal, counted }: Sender): FilterRule[] {
   const ranges = [...linkLocal, ...own.inet6 ?? []].map(addressesOf);
   const local = 'meta protocol ip6 ip6 saddr fe80::/10';
   return [
-    dropped(`meta protocol ip6 ${noneOf('ip6 saddr', ['::', ...ranges])}`, 'source address'),
+    dropped(`meta protocol ip6 ${noneIn('ip6 saddr', ['::', ...ranges])}`, 'source address'),
     // A full set takes no further address. The second rule then drops the packet.
     ...(counted === undefined ? [] : [
       { match: `${local} update @${counted} { ip6 saddr }`, why: 'link-local addresses', verdict: '' },
@@ -59,9 +59,9 @@ function countedRules({ own, counted }: Sender): FilterRule[] {
  */
 const DISCOVERY: readonly FilterRule[] = [
   dropped(`${ICMP6} type @discovery ip6 nexthdr != ipv6-icmp`, 'neighbour discovery behind other headers'),
-  dropped(`${SOLICIT} ${noneOf('ip6 length', ['24', '32', '40', '48', '56'])}`, 'options of neighbour discovery'),
-  dropped(`${ADVERTISE} ${noneOf('ip6 length', ['24', '32'])}`, 'options of neighbour discovery'),
-  dropped(`${ICMP6} type nd-router-solicit ${noneOf('ip6 length', ['8', '16'])}`, 'options of neighbour discovery'),
+  dropped(`${SOLICIT} ${noneIn('ip6 length', ['24', '32', '40', '48', '56'])}`, 'options of neighbour discovery'),
+  dropped(`${ADVERTISE} ${noneIn('ip6 length', ['24', '32'])}`, 'options of neighbour discovery'),
+  dropped(`${ICMP6} type nd-router-solicit ${noneIn('ip6 length', ['8', '16'])}`, 'options of neighbour discovery'),
 ];
 
 /**
@@ -93,7 +93,7 @@ function optionRules(mac: string): FilterRule[] {
 
 function targetRules({ own, linkLocal }: Sender): FilterRule[] {
   if (own.inet6 === undefined) return [];
-  const foreign = noneOf('@th,64,128', [...own.inet6, ...linkLocal].map(numbersOf));
+  const foreign = noneIn('@th,64,128', [...own.inet6, ...linkLocal].map(numbersOf));
   return [
     dropped(`${SOLICIT} ip6 saddr :: ${foreign}`, 'target address'),
     dropped(`${ADVERTISE} ${foreign}`, 'target address'),

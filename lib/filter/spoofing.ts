@@ -8,8 +8,10 @@
 import type { AttachedLink, Guard } from '../attachments/attached.js';
 import { NO_TRUST } from '../intent/policy.js';
 import type { FilterRule } from '../state/nft.js';
-import { type Address, bare, contains, type Family, linkLocalOf, parsePrefix, type Prefix } from '../values/address.js';
-import { dropped, noneOf, passed, type Range, RARP, type Sender } from './sender.js';
+import {
+  type Address, bare, contains, type Family, linkLocalAddress, parsePrefix, type Prefix,
+} from '../values/address.js';
+import { dropped, noneIn, passed, type Range, RARP, type Sender } from './sender.js';
 import { ip6Rules } from './spoofing-ipv6.js';
 
 /** The chains of one NIC: a frame meets `frame`, and then the one of its protocol. */
@@ -25,7 +27,7 @@ export function portRules({ mac, trust = NO_TRUST }: AttachedLink, { own, tagged
   const rules = rulesFor({
     mac, trust, own: byFamily(own), counted: undefined, tagged,
     protocols: own.length === 0 ? undefined : ['ip', 'ip6', 'arp', RARP, ...(trust.stp ? ['0x0004'] : [])],
-    linkLocal: [mac === undefined ? LINK_LOCAL : linkLocalOf(mac).prefix],
+    linkLocal: [mac === undefined ? LINK_LOCAL : linkLocalAddress(mac).prefix],
   });
   return own.length === 0 ? rules : { ...rules, frame: [...rules.frame, ...pppoeRules(tagged)] };
 }
@@ -129,7 +131,7 @@ function frameRules({ mac, trust, protocols }: Sender): FilterRule[] {
     // IEEE 802.2 is spanning tree's protocol, too. Its SNAP can wrap any other protocol.
     ...(protocols === undefined
       ? ['0x0001', ...(trust.stp ? [] : ['0x0004'])].map((type) => dropped(`meta protocol ${type}`, 'protocol'))
-      : [dropped(noneOf('meta protocol', protocols), 'protocol')]),
+      : [dropped(noneIn('meta protocol', protocols), 'protocol')]),
     ...(checked === undefined
       ? []
       : [dropped(`meta protocol ${RARP} @nh,64,48 != 0x${checked.replaceAll(':', '')}`, 'RARP sender MAC')]),
@@ -154,7 +156,7 @@ function arpSenders(mac: string): FilterRule[] {
 /** A guest uses 0.0.0.0 to probe an address (RFC 5227). */
 function arpSources(own: readonly Prefix[]): FilterRule[] {
   return [
-    dropped(`meta protocol arp ${noneOf('arp saddr ip', ['0.0.0.0', ...own.map(bare)])}`, 'ARP sender address'),
+    dropped(`meta protocol arp ${noneIn('arp saddr ip', ['0.0.0.0', ...own.map(bare)])}`, 'ARP sender address'),
     dropped('meta protocol arp arp saddr ip 0.0.0.0 arp operation != request', 'ARP sender address'),
   ];
 }
@@ -185,9 +187,9 @@ const DHCP: readonly FilterRule[] = [
 function inetSources(own: readonly Prefix[]): FilterRule[] {
   const unspecified = 'meta protocol ip ip saddr 0.0.0.0';
   return [
-    `meta protocol ip ${noneOf('ip saddr', ['0.0.0.0', ...own.map(bare)])}`,
-    `${unspecified} ${noneOf('meta l4proto', ['udp', 'igmp'])}`,
-    `${unspecified} ${noneOf('ip daddr', ['255.255.255.255', '224.0.0.0/4'])}`,
+    `meta protocol ip ${noneIn('ip saddr', ['0.0.0.0', ...own.map(bare)])}`,
+    `${unspecified} ${noneIn('meta l4proto', ['udp', 'igmp'])}`,
+    `${unspecified} ${noneIn('ip daddr', ['255.255.255.255', '224.0.0.0/4'])}`,
     `${unspecified} ip frag-off & 0x1fff != 0`, `${unspecified} udp sport != 68`, `${unspecified} udp dport != 67`,
   ].map((match) => dropped(match, 'source address'));
 }

@@ -8,7 +8,7 @@ import { filterFamilies } from '../attachments/wired.js';
 import type { FilterFacts, HookFacts, Observation } from '../kernel/observation.js';
 import type { NetObject, NetState } from '../state/netstate.js';
 import {
-  type Chain, chainNamesOf, commentsOf, FILTER_FAMILIES, type FilterFamily, markOf, type NicFilter, TABLE,
+  type Chain, chainNames, nicComments, FILTER_FAMILIES, type FilterFamily, markOf, type NicFilter, TABLE,
 } from '../state/nft.js';
 import { shapeName, tableLines, TABLES } from './nft-tables.js';
 import { nicFilter } from './nic-filter.js';
@@ -49,9 +49,9 @@ export function leftTables({ filters }: Pick<Seen, 'filters'>, held: readonly (A
 }
 
 function planTable(family: FilterFamily, { wanted, recorded, others }: FilterRequest, observation: Seen): FilterPlan {
-  const mine = nicsOf(wanted, family);
+  const mine = filterNics(wanted, family);
   const known = [
-    ...mine, ...nicsOf(recorded, family).filter(({ ifindex }) => !mine.some((one) => one.ifindex === ifindex)),
+    ...mine, ...filterNics(recorded, family).filter(({ ifindex }) => !mine.some((one) => one.ifindex === ifindex)),
   ];
   if (known.length === 0) return { desired: [], observed: [] };
   const table: NetObject = { kind: 'filter-table', dev: TABLE, family, lines: tableLines(family) };
@@ -61,7 +61,7 @@ function planTable(family: FilterFamily, { wanted, recorded, others }: FilterReq
   // Listing a table would be one more program at every start. It is taken to be there when another guest needs it, and
   // only then: a wrong guess fails as a whole, and then it is listed.
   if (facts === undefined && shared) return { desired: [table, ...mine], observed: [table] };
-  const theirs = nicsOf(others(), family);
+  const theirs = filterNics(others(), family);
   if (facts === undefined || !isIntact(facts, family)) {
     // nft hooks no chain to a link that is gone (before Linux 6.16), and then no guest would start.
     const all = [...theirs.filter(({ dev }) => observation.hasLink?.(dev) !== false), ...mine];
@@ -72,7 +72,7 @@ function planTable(family: FilterFamily, { wanted, recorded, others }: FilterReq
   const found = { family, facts, links: observation.links };
   const garbage = garbageOf([...known, ...theirs], found);
   const seen = known.flatMap((nic) => seenOf(nic, found));
-  const needed = mine.length > 0 || theirs.length > 0 || strangersOf([...known, ...theirs], found).length > 0;
+  const needed = mine.length > 0 || theirs.length > 0 || strangers([...known, ...theirs], found).length > 0;
   return { desired: needed ? [table, ...mine] : [], observed: [
     table, ...seen, ...garbage, ...(needed ? unusedSets({ mine, theirs, known }, found) : []),
   ] };
@@ -80,7 +80,7 @@ function planTable(family: FilterFamily, { wanted, recorded, others }: FilterReq
 
 type Nic = Extract<NetObject, { readonly kind: 'nic-filter' }>;
 
-function nicsOf(wired: readonly Wired[], family: FilterFamily): Nic[] {
+function filterNics(wired: readonly Wired[], family: FilterFamily): Nic[] {
   return wired.flatMap((one) => {
     const filter = nicFilter(one, family);
     return filter === undefined
@@ -108,7 +108,8 @@ function seenOf(nic: Nic, found: Found): Nic[] {
   const mark = markOf(nic.filter);
   const isWhole = held.learns === nic.filter.learns && names(held.chains) === names(nic.filter.chains) &&
     held.elements.map(({ set }) => set).sort().join() === nic.filter.elements.map(({ set }) => set).sort().join() &&
-    nic.filter.chains.every((chain) => facts.chains.get(chain.name)?.join('\n') === commentsOf(chain, mark).join('\n'));
+    nic.filter.chains.every((chain) =>
+      facts.chains.get(chain.name)?.join('\n') === nicComments(chain, mark).join('\n'));
   return [isWhole ? nic : { kind: 'nic-filter', dev: nic.dev, family, ifindex: nic.ifindex, filter: held }];
 }
 
@@ -117,7 +118,7 @@ function names(chains: NicFilter['chains']): string {
 }
 
 function heldOf(ifindex: number, shown: string, { facts }: Found): NicFilter | undefined {
-  const chains = chainNamesOf(ifindex).filter((name) => facts.chains.has(name));
+  const chains = chainNames(ifindex).filter((name) => facts.chains.has(name));
   const sets = [...facts.elements].filter(([, elements]) => elements.has(shown)).map(([set]) => set);
   const learns = facts.learns.has(`learnt_${ifindex}`) ? `learnt_${ifindex}` : undefined;
   if (chains.length === 0 && sets.length === 0 && learns === undefined) return undefined;
@@ -127,7 +128,7 @@ function heldOf(ifindex: number, shown: string, { facts }: Found): NicFilter | u
 }
 
 /** What the table holds of links that neither this guest nor one of the journal has. */
-function strangersOf(known: readonly Nic[], found: Found): string[] {
+function strangers(known: readonly Nic[], found: Found): string[] {
   const ours = new Set(known.map((nic) => shownAs(nic, found)));
   // Of other guests' links only the name was not asked for.
   const theirs = new Set(known.flatMap(({ dev, ifindex }) => [dev, String(ifindex)]));
@@ -137,7 +138,7 @@ function strangersOf(known: readonly Nic[], found: Found): string[] {
 
 /** Returns what dead links left behind that no entry of the journal speaks of. */
 function garbageOf(known: readonly Nic[], found: Found): Nic[] {
-  return strangersOf(known, found).filter((shown) => /^[0-9]+$/.test(shown)).flatMap((shown) => {
+  return strangers(known, found).filter((shown) => /^[0-9]+$/.test(shown)).flatMap((shown) => {
     const filter = heldOf(Number(shown), shown, found);
     return filter === undefined
       ? []
@@ -150,7 +151,7 @@ function unusedSets(
   { mine, theirs, known }: Readonly<Record<'mine' | 'theirs' | 'known', readonly Nic[]>>, found: Found,
 ): NetObject[] {
   // For a link without a journal entry, nothing tells which sets its rules name.
-  if (strangersOf([...known, ...theirs], found).length > 0) return [];
+  if (strangers([...known, ...theirs], found).length > 0) return [];
   const used = new Set([...mine, ...theirs].flatMap(({ filter }) => filter.named));
   return [...found.facts.elements.keys()]
     .filter((name) => !TABLES[found.family].sets.has(name) && !used.has(name))
@@ -162,7 +163,7 @@ export function isIntact({ there, chains, hooks, sets }: FilterFacts, family: Fi
   const shape = TABLES[family];
   const hasChain = (wanted: Chain): boolean =>
     HOOK_KEYS.every((key) => hooks.get(wanted.name)?.[key] === wanted.hook?.[key]) &&
-    chains.get(wanted.name)?.join('\n') === commentsOf(wanted).join('\n');
+    chains.get(wanted.name)?.join('\n') === nicComments(wanted).join('\n');
   return there && chains.has(shapeName(family)) && shape.chains.every(hasChain) &&
     [...shape.sets].every(([name, kind]) => sets.get(name)?.kind === kind && sets.get(name)?.type === 'iface_index') &&
     [...shape.constants.keys()].every((name) => sets.get(name)?.isEmpty === false);

@@ -5,7 +5,7 @@
 import { claimsOf } from '../attachments/attachment.js';
 import type { Attachment } from '../attachments/kinds.js';
 import type { Holder } from '../attachments/attached.js';
-import { holderOf } from '../attachments/check.js';
+import { claimHolder } from '../attachments/check.js';
 import { assertUnclaimed } from '../attachments/claims.js';
 import { aboutNic } from '../domain/guest.js';
 import type { Connection } from '../libvirt/connection.js';
@@ -44,7 +44,7 @@ async function wiredBeside(io: Io, { uuid }: DomainRef, wanted: readonly Attachm
   if (process.geteuid?.() !== 0) return [];
   const host = hostFrom(io);
   const { live } = await rivalsOf(host, wanted, pastOf(host, uuid));
-  return live.map(({ guest, wired }) => (holderOf({ name: guest.name, attachments: wired })));
+  return live.map(({ guest, wired }) => (claimHolder({ name: guest.name, attachments: wired })));
 }
 
 async function definedBeside(
@@ -58,7 +58,7 @@ async function definedBeside(
     readDomains({ connection: libvirt, io: quiet }, others.filter(({ id }) => id !== undefined)),
     readDomains({ connection: libvirt, io: quiet, from: 'inactive' }, others),
   ])).flat();
-  return found.flatMap((one) => ('error' in one ? [] : [holderOf({
+  return found.flatMap((one) => ('error' in one ? [] : [claimHolder({
     name: one.guest.name, attachments: one.attachments,
   })]));
 }

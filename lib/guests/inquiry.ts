@@ -11,10 +11,15 @@ import type { Io } from './io.js';
 /** Milliseconds for one question: a daemon that hangs must not hang a command that could do without it. */
 const PATIENCE = 10_000;
 
-/** Calls `ask` with a connection that changes nothing, and closes it. Throws what the connection's methods throw. */
-export async function askLibvirt<T>({ exec }: Pick<Io, 'exec'>, ask: (libvirt: Connection) => Promise<T>): Promise<T> {
+/**
+ * Calls `ask` with a connection, and closes it. The connection changes nothing unless `readOnly` is false. Throws what
+ * the connection's methods throw.
+ */
+export async function askLibvirt<T>(
+  { exec }: Pick<Io, 'exec'>, ask: (libvirt: Connection) => Promise<T>, { readOnly = true } = {},
+): Promise<T> {
   const libvirt = await connect(undefined, {
-    readOnly: true, reconnect: false, keepalive: false, timeout: PATIENCE, exec,
+    readOnly, reconnect: false, keepalive: false, timeout: PATIENCE, exec,
   });
   try {
     return await ask(libvirt);
@@ -68,7 +73,7 @@ export function inquiryFor(
   return {
     life: () => unlessGone<Life, Life>(async () => {
       const { state, reason } = await libvirt().domainStatus(domain, options);
-      return lifeOf(state, reason);
+      return guestLife(state, reason);
     }, { kind: 'gone' }),
     id: () => unlessGone(async () => (await libvirt().lookupDomain({ uuid }, options)).id, undefined),
     xml: () => libvirt().domainXml(domain, options),
@@ -79,7 +84,7 @@ export function inquiryFor(
 const ON_ITS_WAY = /^(migrating|starting up|post-copy.*)$/;
 
 /** Returns what a state and the reason of a pause say about where the guest's memory is. */
-function lifeOf(state: string, reason: string | undefined): Life {
+function guestLife(state: string, reason: string | undefined): Life {
   if (state === 'paused' && reason !== undefined && ON_ITS_WAY.test(reason)) {
     return { kind: 'coming', shown: `${state} (${reason})` };
   }

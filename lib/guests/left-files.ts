@@ -38,7 +38,7 @@ export function removeLeftFiles(
     const isDraftOfAll = ending === 'json.draft' && LEDGER_NAMES.some((name) => name === start);
     if (!isDraftOfAll && (!isUuid(start) || known.has(start))) continue;
     if (ending !== 'json') {
-      if (ageOf(join(dir, name)) > LASTS) remove(name, 'it is no longer needed');
+      if (fileAge(join(dir, name)) > LASTS) remove(name, 'it is no longer needed');
     } else if (!asks(start)) remove(name, 'it cannot be read, and no guest needs it');
   }
 }
@@ -47,6 +47,6 @@ function namesIn(dir: string): string[] {
   return statSync(dir, { throwIfNoEntry: false }) === undefined ? [] : readdirSync(dir).sort();
 }
 
-function ageOf(path: string): number {
+function fileAge(path: string): number {
   return Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
 }

@@ -11,12 +11,12 @@ import { type Host, listHoldings } from '../reconcile/host.js';
 import { lineId } from '../reconcile/plan-log.js';
 import { release } from '../reconcile/reconcile.js';
 import { diff } from '../state/diff.js';
-import { differenceOf } from '../state/differences.js';
+import { difference } from '../state/differences.js';
 import { type Batch, type BatchLine, render } from '../state/render.js';
 import { describeLine } from '../state/words.js';
 import { leftoverShared } from '../survey/leftover-shared.js';
 import { allProtocols, garbageIn, hostBeside } from '../survey/leftovers.js';
-import { survey, tasksOf } from '../survey/survey.js';
+import { survey, surveyTasks } from '../survey/survey.js';
 import { once } from '../system/log.js';
 import { quote } from '../values/quote.js';
 import { type Answer, askGuests, isLibvirts, readGuests } from './ask-libvirt.js';
@@ -50,7 +50,7 @@ async function reconcileHost(given: Io, effectsOf: (io: Io) => Effects): Promise
     await reconcileThem(host, task);
     for (const { guest } of done.touched) await effects.serve(host, guest);
   });
-  const here = await releaseEnded(task);
+  const here = await releaseAllEnded(task);
   if (io.config.read().routed.announce) {
     for (const { guest, part } of here) {
       if (part !== undefined) await effects.announce({ guest: guest.name, plan: part, fresh: false });
@@ -95,19 +95,19 @@ interface Task {
 }
 
 async function reconcileThem(host: Host, task: Task): Promise<void> {
-  for (const { guest } of await goneOf(host, task)) {
-    await attempt(task, async () => {
+  for (const { guest } of await goneGuests(host, task)) {
+    await reconcileInTurn(task, async () => {
       await release(host, guest.uuid);
       host.log(`guest ${quote(guest.name)}: its record is removed: it no longer runs`);
     });
   }
   await heal(host, task);
-  await attempt(task, () => collectGarbage(host, task));
+  await reconcileInTurn(task, () => collectGarbage(host, task));
   removeLeftFiles({ host, dir: task.io.settings.stateDir, removeFile: task.effects.removeFile }, task.answer);
 }
 
 /** A failure for one guest does not stop the work for the others. */
-async function attempt(
+async function reconcileInTurn(
   { effects, done }: Pick<Task, 'effects' | 'done'>, act: () => Promise<void> | void,
 ): Promise<void> {
   try {
@@ -119,7 +119,7 @@ async function attempt(
   }
 }
 
-async function goneOf(
+async function goneGuests(
   host: Host, { answer: { mayRun, running }, since }: Pick<Task, 'answer' | 'since'>,
 ): Promise<Holding[]> {
   const entries = listHoldings(host);
@@ -133,10 +133,10 @@ async function heal(host: Host, task: Task): Promise<void> {
   const { answer: { running, faults }, done, effects } = task;
   for (const { error } of faults) effects.fail(error.message);
   done.failures += faults.length;
-  const differing = tasksOf(await survey(host, running))
+  const differing = surveyTasks(await survey(host, running))
     .map(({ guest, attachments }) => ({ guest, attachments, nics: running.get(guest.uuid)?.nics ?? [] }));
   for (const made of await repairAll(host, differing)) {
-    await attempt(task, () => {
+    await reconcileInTurn(task, () => {
       if ('error' in made) throw made.error;
       done.touched.push({ guest: made.running.guest, part: made.part });
     });
@@ -162,8 +162,8 @@ async function collectGarbage(host: Host, task: Task): Promise<void> {
   const { batches, ledger } = await garbageOn(host, task);
   const left = batches.length === 0 ? [] : await removeAll(host, task, batches);
   const still = new Set(left.map(lineId));
-  for (const line of linesOf(batches)) if (!still.has(lineId(line))) host.log(`host: ${wordsOf(line)}: it belonged to no guest`, line);
-  if (left.length > 0) throw new HostError(`objects that belong to no guest are still there, because these changes failed: ${left.map(wordsOf).join(', ')}`);
+  for (const line of plannedLines(batches)) if (!still.has(lineId(line))) host.log(`host: ${plannedWords(line)}: it belonged to no guest`, line);
+  if (left.length > 0) throw new HostError(`objects that belong to no guest are still there, because these changes failed: ${left.map(plannedWords).join(', ')}`);
   const { journal } = host;
   for (const name of changedIn(journal.readLedger(), ledger)) journal.writeLedger(name, ledger[name]);
 }
@@ -171,14 +171,14 @@ async function collectGarbage(host: Host, task: Task): Promise<void> {
 /** Returns the lines that are still to be carried out, by what the kernel then holds. */
 async function removeAll(host: Host, task: Task, batches: readonly Batch[]): Promise<readonly BatchLine[]> {
   const { isDry } = await host.kernel.run(batches, 'carry-on', EMPTY_SCOPE);
-  return isDry === true ? [] : linesOf((await garbageOn(host, task)).batches);
+  return isDry === true ? [] : plannedLines((await garbageOn(host, task)).batches);
 }
 
-function wordsOf(line: BatchLine): string {
-  return describeLine(line) ?? differenceOf(line) ?? line.text;
+function plannedWords(line: BatchLine): string {
+  return describeLine(line) ?? difference(line) ?? line.text;
 }
 
-function linesOf(batches: readonly Batch[]): BatchLine[] {
+function plannedLines(batches: readonly Batch[]): BatchLine[] {
   return batches.flatMap(({ lines }) => lines);
 }
 
@@ -186,7 +186,7 @@ function linesOf(batches: readonly Batch[]): BatchLine[] {
  * A guest may have ended between the question and the lock; then nothing else releases what was wired since. Returns
  * the others.
  */
-async function releaseEnded({ io, effects, done: { touched } }: Task): Promise<Done['touched']> {
+async function releaseAllEnded({ io, effects, done: { touched } }: Task): Promise<Done['touched']> {
   const journal = createJournal(io.settings.stateDir, io.warn);
   const stamps = new Map(touched.map(({ guest }) => [guest.uuid, stampOf(journal, guest)]));
   const after = touched.length === 0 ? '' : await askGuests(io);

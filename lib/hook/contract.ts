@@ -3,7 +3,7 @@
  * output, which at `migrate` and `restore` would replace the guest's XML, and nothing talks to libvirt, which would
  * deadlock.
  */
-import { waitsForMigration } from '../attachments/attachment.js';
+import { attraction } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment } from '../attachments/kinds.js';
 import { type ConfigReading, configReading } from '../config/file.js';
@@ -99,12 +99,12 @@ export async function runHook(call: HookCall): Promise<HookResult> {
 async function announceIncoming(run: Run): Promise<void> {
   const { call, journal } = run;
   const { domain, attachments, config } = understand(run);
-  const routed = attachments.find(waitsForMigration);
-  if (routed !== undefined && config.routed.migration !== 'manual' && !await isHeld(
+  const attracting = attachments.find((one) => attraction(one) !== undefined);
+  if (attracting !== undefined && config.routed.migration !== 'manual' && !await isHeld(
     call.exec, agentLockOf(call.settings),
   )) {
-    const { nic, mac } = routed;
-    throw new NotAllowedError(`a guest with routed links cannot migrate here without an agent: run 'guestwire install --agent', or set 'migration = "manual"' in [routed] and reconcile after its arrival`)
+    const { nic, mac } = attracting;
+    throw new NotAllowedError(`a guest with ${attraction(attracting)?.of ?? ''} cannot migrate here without an agent: run 'guestwire install --agent', or set 'migration = "manual"' in [routed] and reconcile after its arrival`)
       .placeAt({ guest: domain.name, nic, mac }, nicLabel(domain.name, { index: nic, mac }));
   }
   if (attachments.length > 0) journal.markIncoming(guestOf(domain).uuid);

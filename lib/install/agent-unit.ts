@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import type { Settings } from '../config/paths.js';
 import { HostError } from '../errors.js';
 import type { Io } from '../guests/io.js';
-import { assertSuccess, failureOf } from '../system/exec.js';
+import { assertSuccess, toolFailure } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import type { FileSet } from './file-set.js';
-import { AGENT, lstatOf } from './layout.js';
+import { AGENT, linkStat } from './layout.js';
 import { agentBuild } from './requirements.js';
 import { SYSTEMCTL_DEADLINE, UNITS_DIR } from './units.js';
 
@@ -20,13 +20,13 @@ const SYSTEMD = '/run/systemd/system';
 
 /** Returns whether the agent's unit is there and guestwire's. */
 export function isAgentInstalled(): boolean {
-  return lstatOf(AGENT_UNIT)?.isFile() === true && readFileSync(AGENT_UNIT, 'utf8').startsWith(MARK);
+  return linkStat(AGENT_UNIT)?.isFile() === true && readFileSync(AGENT_UNIT, 'utf8').startsWith(MARK);
 }
 
 /** Returns the agent and its unit when they are asked for, or there already and to be updated. */
 export function agentFiles(io: Io, isAsked: boolean): FileSet {
   if (!isAsked && !isAgentInstalled()) return { directories: [], files: [], surplus: [] };
-  if (lstatOf(AGENT_UNIT) !== undefined && !isAgentInstalled()) throw new HostError(`${quote(AGENT_UNIT)} is not guestwire's: move it away`);
+  if (linkStat(AGENT_UNIT) !== undefined && !isAgentInstalled()) throw new HostError(`${quote(AGENT_UNIT)} is not guestwire's: move it away`);
   if (!existsSync(UNITS_DIR)) throw new HostError(`${quote(UNITS_DIR)} is missing: without systemd run 'guestwire agent' with this host's own init system`);
   return {
     directories: [],
@@ -56,7 +56,7 @@ export async function stopAgent(io: Io): Promise<void> {
   if (!isAgentInstalled() || !existsSync(SYSTEMD)) return;
   const request = { tool: 'systemctl', args: ['disable', '--now', UNIT], deadline: SYSTEMCTL_DEADLINE };
   const result = await io.exec(request);
-  if (result.exitCode !== 0) io.warn(`the agent may still run: disabling ${UNIT}: ${failureOf(request, result)}`);
+  if (result.exitCode !== 0) io.warn(`the agent may still run: disabling ${UNIT}: ${toolFailure(request, result)}`);
 }
 
 async function systemctl(io: Io, args: readonly string[]): Promise<void> {

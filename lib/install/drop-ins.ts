@@ -8,7 +8,7 @@ import { dirname } from 'node:path';
 import { HostError } from '../errors.js';
 import { quote } from '../values/quote.js';
 import type { FileSpec } from './file-set.js';
-import { assertSafeDirectory, lstatOf } from './layout.js';
+import { assertSafeDirectory, linkStat } from './layout.js';
 
 const MARK = "# guestwire: written by 'guestwire install', removed by 'guestwire uninstall'";
 
@@ -75,11 +75,11 @@ export interface DropInRequest {
 
 /** Returns what to write on this host. */
 export function dropIns({ protocol, completion, services }: DropInRequest): DropIns {
-  const present = SERVICES.filter(({ signs }) => signs.some((sign) => lstatOf(sign) !== undefined));
+  const present = SERVICES.filter(({ signs }) => signs.some((sign) => linkStat(sign) !== undefined));
   const asked = present.filter(({ path }) => services || isOurDropIn(path));
   const wanted = [
     ...(protocol === undefined ? [] : [{ path: PROTOCOLS, text: `${protocol}\tguestwire\n` }]),
-    ...(lstatOf(COMPLETIONS) === undefined ? [] : [{ path: COMPLETION, text: completion }]),
+    ...(linkStat(COMPLETIONS) === undefined ? [] : [{ path: COMPLETION, text: completion }]),
     ...asked.map(({ path, text }) => ({ path, text })),
   ];
   const obstacles = new Map(wanted.map(({ path }) => [path, obstacleTo(path)]));
@@ -103,13 +103,13 @@ export function dropIns({ protocol, completion, services }: DropInRequest): Drop
 /** Returns the network daemons of this host, running or not, that have no file of guestwire's. */
 export function untoldServices(): string[] {
   return SERVICES
-    .filter(({ signs, path }) => signs.some((sign) => lstatOf(sign) !== undefined) && !isOurDropIn(path))
+    .filter(({ signs, path }) => signs.some((sign) => linkStat(sign) !== undefined) && !isOurDropIn(path))
     .map(({ name }) => name);
 }
 
 /** Returns whether guestwire wrote the file that stands there. */
 export function isOurDropIn(path: string): boolean {
-  return lstatOf(path)?.isFile() === true && readFileSync(path, 'utf8').startsWith(`${MARK}\n`);
+  return linkStat(path)?.isFile() === true && readFileSync(path, 'utf8').startsWith(`${MARK}\n`);
 }
 
 function adviceOn(names: readonly string[]): string[] {
@@ -126,5 +126,5 @@ function obstacleTo(path: string): string | undefined {
     if (!(error instanceof HostError)) throw error;
     return error.message;
   }
-  return lstatOf(path) === undefined || isOurDropIn(path) ? undefined : "the file there is not guestwire's";
+  return linkStat(path) === undefined || isOurDropIn(path) ? undefined : "the file there is not guestwire's";
 }

@@ -11,7 +11,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { HostError, RollbackError } from '../errors.js';
 import { oneLine, quote } from '../values/quote.js';
-import { fileDetails, lstatOf } from './layout.js';
+import { fileDetails, linkStat } from './layout.js';
 
 export interface FileSpec {
   readonly path: string;
@@ -32,7 +32,7 @@ export interface FileSet {
 
 /** Returns drafts and second names in a directory, by their names: left by a run that was killed. */
 export function leftoversIn(directory: string): string[] {
-  if (lstatOf(directory)?.isDirectory() !== true) return [];
+  if (linkStat(directory)?.isDirectory() !== true) return [];
   return readdirSync(directory)
     .filter((name) => /^\.guestwire-.*\.(draft|old)$/.test(name))
     .sort()
@@ -52,17 +52,17 @@ export interface FileOutcome {
 export function applyFileSet(set: FileSet): FileOutcome[] {
   const undo: Undo[] = [];
   const done: FileOutcome[] = [];
-  const files = set.files.map((file) => ({ ...file, before: stateOf(file) }));
+  const files = set.files.map((file) => ({ ...file, before: fileState(file) }));
   const changed = files.filter(({ before }) => before !== 'same');
-  const surplus = set.surplus.filter(({ path }) => lstatOf(path) !== undefined);
+  const surplus = set.surplus.filter(({ path }) => linkStat(path) !== undefined);
   try {
-    for (const path of set.directories.filter((directory) => lstatOf(directory) === undefined)) {
-      attempt(path, () => { makeDirectory(path, undo); });
+    for (const path of set.directories.filter((directory) => linkStat(directory) === undefined)) {
+      attemptFile(path, () => { makeDirectory(path, undo); });
       done.push({ path, isChanged: true, text: `made ${quote(path)}` });
     }
-    for (const file of changed) attempt(file.path, () => { prepare(file, undo); });
-    for (const file of changed) attempt(file.path, () => { replace(file, undo); });
-    for (const file of surplus) attempt(file.path, () => { setAside(file, undo); });
+    for (const file of changed) attemptFile(file.path, () => { prepare(file, undo); });
+    for (const file of changed) attemptFile(file.path, () => { replace(file, undo); });
+    for (const file of surplus) attemptFile(file.path, () => { setAside(file, undo); });
   } catch (error) {
     rollBack(undo, error as Error);
     throw error;
@@ -82,7 +82,7 @@ export function applyFileSet(set: FileSet): FileOutcome[] {
 }
 
 /** Returns why the system did not let `path` be changed, and what helps. */
-export function reasonOf(error: unknown): string {
+export function fileReason(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === 'EROFS') return 'its file system is read-only: mount it writable';
   if (code === 'EPERM') return "it or its directory is immutable: 'lsattr' shows it, 'chattr -i' ends it";
@@ -91,16 +91,16 @@ export function reasonOf(error: unknown): string {
   return oneLine(message);
 }
 
-function attempt(path: string, act: () => void): void {
+function attemptFile(path: string, act: () => void): void {
   try {
     act();
   } catch (error) {
-    throw new HostError(`nothing was changed, because ${quote(path)} cannot be written: ${reasonOf(error)}`, { cause: error });
+    throw new HostError(`nothing was changed, because ${quote(path)} cannot be written: ${fileReason(error)}`, { cause: error });
   }
 }
 
-function stateOf({ path, content, mode }: FileSpec): 'absent' | 'same' | 'other' {
-  const stat = lstatOf(path);
+function fileState({ path, content, mode }: FileSpec): 'absent' | 'same' | 'other' {
+  const stat = linkStat(path);
   if (stat === undefined) return 'absent';
   if (!stat.isFile()) throw new HostError(`${fileDetails(path)}, not a file of guestwire's: move it away`);
   const same = (stat.mode & 0o7777) === mode && stat.uid === 0 && stat.gid === 0 && readFileSync(path).equals(content);

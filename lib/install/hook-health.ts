@@ -7,7 +7,7 @@ import { GuestwireError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { isSelinuxEnforcing } from '../kernel/host-settings.js';
 import { quote } from '../values/quote.js';
-import { BESIDE, BESIDE_DIR, HOOK, lstatOf, MAIN, type Standing, standingAt } from './layout.js';
+import { BESIDE, BESIDE_DIR, HOOK, linkStat, MAIN, type Standing, standingAt } from './layout.js';
 import { readRecord } from './record.js';
 import { ignorantDaemons } from './reload.js';
 import { assertHost, MissingError } from './requirements.js';
@@ -57,10 +57,10 @@ function placeFindings(): HookFinding[] {
 /** Beside guestwire's launcher libvirt runs these for the same guests, in an order that their names decide. */
 function otherHooks(): HookFinding[] {
   if (![MAIN, BESIDE].some((path) => placed(path) === 'ours')) return [];
-  const beside = lstatOf(BESIDE_DIR)?.isDirectory() === true
+  const beside = linkStat(BESIDE_DIR)?.isDirectory() === true
     ? readdirSync(BESIDE_DIR).map((name) => join(BESIDE_DIR, name))
     : [];
-  const others = [MAIN, ...beside].filter((path) => ((lstatOf(path)?.mode ?? 0) & 0o111) !== 0 &&
+  const others = [MAIN, ...beside].filter((path) => ((linkStat(path)?.mode ?? 0) & 0o111) !== 0 &&
     placed(path) !== 'ours');
   return others.map((path) => ({
     severity: 'note', what: `${quote(path)} is another hook`, why: "libvirt runs it for guestwire's guests, too: guestwire takes its changes to their links and routes for drift, and a guest that it refuses does not start", cure: `less ${path}`,

@@ -31,7 +31,7 @@ export type Standing = 'absent' | 'ours' | 'script' | 'link' | 'blocked';
  * twice.
  */
 export function standingAt(path: string): Standing {
-  const stat = lstatOf(path);
+  const stat = linkStat(path);
   if (stat === undefined) return 'absent';
   if (stat.isFile()) return isLauncher(path) ? 'ours' : 'script';
   if (!stat.isSymbolicLink() || statOf(path)?.isFile() !== true) return 'blocked';
@@ -60,7 +60,7 @@ export function findPlace(): InstallPlace {
 
 /** Throws unless `path` is free or a directory that only root can change: what is in it runs as root. */
 export function assertSafeDirectory(path: string): void {
-  const stat = lstatOf(path);
+  const stat = linkStat(path);
   if (stat === undefined) return;
   if (!stat.isDirectory()) throw new HostError(`${fileDetails(path)}, not a directory: move it away`);
   if (stat.uid !== 0 || (stat.mode & 0o022) !== 0) {
@@ -70,14 +70,14 @@ export function assertSafeDirectory(path: string): void {
 
 /** Returns what stands at `path` in words: `'/x' is a symlink to '/y'`. */
 export function fileDetails(path: string): string {
-  const stat = lstatOf(path);
+  const stat = linkStat(path);
   if (stat?.isSymbolicLink() === true) return `${quote(path)} is a symlink to ${quote(readlinkSync(path))}`;
   if (stat?.isDirectory() === true) return `${quote(path)} is a directory`;
   return `${quote(path)} is a ${stat?.isFile() === true ? '' : 'special '}file`;
 }
 
 /** Returns lstat of `path`; undefined when nothing is there. */
-export function lstatOf(path: string): Stats | undefined {
+export function linkStat(path: string): Stats | undefined {
   return unlessAbsent(() => lstatSync(path, { throwIfNoEntry: false }));
 }
 

@@ -12,7 +12,7 @@ import { serveDir } from '../serve/serve.js';
 import { assertSuccess } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import type { FileSet, FileSpec } from './file-set.js';
-import { lstatOf } from './layout.js';
+import { linkStat } from './layout.js';
 
 export const UNITS_DIR = '/etc/systemd/system';
 
@@ -21,9 +21,9 @@ const MARK = '# Written by guestwire install';
 /** Returns the files of both templates: to write when the host config has `[serve]`, else to remove. */
 export function unitFiles(io: Io): FileSet {
   const units = SERVICES.map((service): FileSpec => ({
-    path: pathOf(service), content: Buffer.from(unitText(service, io.settings)), mode: 0o644,
+    path: dropInPath(service), content: Buffer.from(unitText(service, io.settings)), mode: 0o644,
   }));
-  const foreign = units.find(({ path }) => lstatOf(path) !== undefined && !isOurs(path));
+  const foreign = units.find(({ path }) => linkStat(path) !== undefined && !isOurs(path));
   const wanted = isWanted(io);
   if (wanted === 'unknown' || (wanted === 'no' && foreign !== undefined)) {
     return { directories: [], files: [], surplus: [] };
@@ -37,7 +37,7 @@ export function unitFiles(io: Io): FileSet {
 
 /** Returns the templates that are installed. */
 export function installedUnits(): string[] {
-  return SERVICES.map(pathOf).filter((path) => lstatOf(path)?.isFile() === true && isOurs(path));
+  return SERVICES.map(dropInPath).filter((path) => linkStat(path)?.isFile() === true && isOurs(path));
 }
 
 /**
@@ -92,7 +92,7 @@ function isWanted(io: Io): 'yes' | 'no' | 'unknown' {
   }
 }
 
-function pathOf({ unit }: Service): string {
+function dropInPath({ unit }: Service): string {
   return join(UNITS_DIR, `${unit}@.service`);
 }
 

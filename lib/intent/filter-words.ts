@@ -32,7 +32,7 @@ export function declaredOf(declared: readonly Own[]): Own[] | undefined {
 }
 
 /** Returns the names of groups; undefined for none. Throws ValueError. */
-export function groupsOf(names: readonly string[]): string[] | undefined {
+export function groupNames(names: readonly string[]): string[] | undefined {
   const groups = names.map(groupName);
   assertOnce(groups);
   return someOf(groups);

@@ -23,13 +23,13 @@ export function itemsOf(list: string): string[] {
 
 /** Returns what the words mean. Throws ValueError. */
 export function allowOf(words: AllowWords, origin: string): Allow {
-  const direction = directionOf(words.direction);
+  const direction = parseDirection(words.direction);
   const proto = protoOf(words.proto);
   const ports = words.port === undefined ? [] : portsOf(words.port, proto);
   return { direction, proto, ports, peers: peersOf(direction, proto, words), origin };
 }
 
-function directionOf(text: string): Direction {
+function parseDirection(text: string): Direction {
   if (text === 'in' || text === 'out') return text;
   throw new ValueError(`direction ${quote(text)} is neither 'in' nor 'out'`);
 }
@@ -46,7 +46,7 @@ function portsOf(items: readonly string[], proto: Proto | undefined): PortRange[
   if (proto === undefined) throw new ValueError(`port ${written} needs a proto: add proto 'tcp', 'udp' or 'sctp'`);
   if (proto === 'icmp' || proto === 'icmpv6') throw new ValueError(`port ${written} does not fit proto '${proto}', which has no ports: remove it`);
   const apart: PortRange[] = [];
-  for (const range of items.map(portRangeOf).sort((a, b) => a.first - b.first)) {
+  for (const range of items.map(parsePortRange).sort((a, b) => a.first - b.first)) {
     const before = apart.at(-1);
     if (before !== undefined && range.first <= before.last) throw new ValueError(`port '${range.first}' is listed twice: list each port once`);
     if (before?.last === range.first - 1) apart[apart.length - 1] = { first: before.first, last: range.last };
@@ -58,7 +58,7 @@ function portsOf(items: readonly string[], proto: Proto | undefined): PortRange[
 
 const LAST_PORT = 65_535;
 
-function portRangeOf(text: string): PortRange {
+function parsePortRange(text: string): PortRange {
   const [, first, last = first] = /^([0-9]+)(?:-([0-9]+))?$/.exec(text) ?? [];
   if (first === undefined || last === undefined) throw new ValueError(`port ${quote(text)} is not a number or range of numbers: write '443' or '8443-8450'`);
   for (const number of [first, last]) {

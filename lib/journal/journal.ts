@@ -75,7 +75,7 @@ export function createJournal(dir: string, onDamage: (message: string) => void):
     readFrom(file(uuid, 'json'), holdingSchema, onDamage) as Holding | undefined;
   return {
     read,
-    has: (uuid) => UUID.test(uuid) && ageOf(file(uuid, 'json')) !== undefined,
+    has: (uuid) => UUID.test(uuid) && markAge(file(uuid, 'json')) !== undefined,
     list: () => uuidsIn(dir, 'json').flatMap((uuid) => readHolding(uuid) ?? []),
     write: (entry) => {
       makeDir(dir);
@@ -101,10 +101,10 @@ function marksIn(dir: string): Marks {
       makeDir(dir);
       writeAtomically(file(uuid, 'incoming'), '');
     },
-    expectsIncoming: (uuid) => (ageOf(file(uuid, 'incoming')) ?? INCOMING_LASTS) < INCOMING_LASTS,
+    expectsIncoming: (uuid) => (markAge(file(uuid, 'incoming')) ?? INCOMING_LASTS) < INCOMING_LASTS,
     takeIncoming: (uuid) => {
       const path = file(uuid, 'incoming');
-      const age = ageOf(path);
+      const age = markAge(path);
       if (age === undefined) return false;
       attempt(`remove ${quote(path)}`, () => { rmSync(path, { force: true }); });
       return age < INCOMING_LASTS;
@@ -204,7 +204,7 @@ function namesIn(dir: string, ending: string): string[] {
   });
 }
 
-function ageOf(path: string): number | undefined {
+function markAge(path: string): number | undefined {
   return attempt(`read ${quote(path)}`, () => {
     const stat = statSync(path, { throwIfNoEntry: false });
     return stat && Date.now() - stat.mtimeMs;

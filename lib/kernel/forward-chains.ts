@@ -30,7 +30,8 @@ function droppingIn({ chains, rules: all }: Ruleset): DroppingChain[] {
     ) => rule.family === chain.family && rule.table === chain.table && rule.chain === chain.name).map(({ expr }) =>
       expr);
     if (chain.policy !== 'drop' && !isRefusal(rules.at(-1) ?? [])) return [];
-    const linksBy = (key: string): string[] => rules.filter(isAcceptance).flatMap((expr) => linkOf(expr, key) ?? []);
+    const accepted = rules.filter(isAcceptance);
+    const linksBy = (key: string): string[] => accepted.flatMap((expr) => matchedLink(expr, key) ?? []);
     return [{ kind: 'nft', name: `${chain.family} ${chain.table} ${chain.name}`, from: linksBy('iifname'), to: linksBy('oifname') }];
   });
 }
@@ -64,7 +65,7 @@ const matchSchema = z.object({
 });
 
 /** Returns the link that a rule matches by `key` alone. A match of any other kind is none. */
-function linkOf(expr: Statements, key: string): string | undefined {
+function matchedLink(expr: Statements, key: string): string | undefined {
   const match = expr.find((one) => one['match'] !== undefined)?.['match'];
   const { data } = z.safeParse(matchSchema, match, { jitless: true });
   return data?.left.meta.key === key ? data.right : undefined;

@@ -132,7 +132,7 @@ export function parseRoutes(
     const type = routeType(route.type);
     return {
       type,
-      to: parseDestination(route.dst, familyOf(route.dst, via)),
+      to: parseDestination(route.dst, destinationFamily(route.dst, via)),
       dev: route.dev ?? (NOWHERE.has(type) ? undefined : question.dev) ?? route.nexthops[0]?.dev,
       via,
       hops,
@@ -237,6 +237,6 @@ function isEmpty(entry: unknown): boolean {
   return typeof entry === 'object' && entry !== null && Object.keys(entry).length === 0;
 }
 
-function familyOf(dst: string, via: Address | undefined): Family {
+function destinationFamily(dst: string, via: Address | undefined): Family {
   return dst.includes(':') || (dst === 'default' && via?.family === 'inet6') ? 'inet6' : 'inet';
 }

@@ -52,7 +52,7 @@ export function createKernel(exec: Exec, procSys = '/proc/sys'): Kernel {
         try {
           if (tool === 'sysctl') writeSysctls(batch.lines, procSys);
           else answers[tool] = await runBatch(exec, batch, {
-            mode, questions: batch === lastOf(batches, tool) ? questions[tool] : [],
+            mode, questions: batch === lastBatch(batches, tool) ? questions[tool] : [],
           });
           if (isWhole(tool)) isProven &&= await hasRulesOf(exec, batch);
         } catch (error) {
@@ -66,7 +66,7 @@ export function createKernel(exec: Exec, procSys = '/proc/sys'): Kernel {
   };
 }
 
-function lastOf(batches: readonly Batch[], tool: string): Batch | undefined {
+function lastBatch(batches: readonly Batch[], tool: string): Batch | undefined {
   return batches.filter((batch) => batch.tool === tool).at(-1);
 }
 
@@ -81,7 +81,7 @@ function writeSysctls(lines: readonly BatchLine[], procSys: string): void {
         tool: 'sysctl', args: [line.text], exitCode: undefined, signal: undefined, stderr: '', timedOut: false, errno,
         line: index + 1,
       };
-      throw new CommandError(`sysctl failed (${wordsOf(line)}): ${oneLine(String(error))}`, failure, { cause: error }).placeAt({ link: linkOf(line) });
+      throw new CommandError(`sysctl failed (${lineWords(line)}): ${oneLine(String(error))}`, failure, { cause: error }).placeAt({ link: lineLink(line) });
     }
   });
 }
@@ -109,19 +109,19 @@ async function runBatch(
   if (failed !== undefined && failed > lines.length) return undefined;
   const line = failed === undefined ? undefined : lines[failed - 1];
   try {
-    assertSuccess(request, result, line === undefined ? 'changing the host' : wordsOf(line));
+    assertSuccess(request, result, line === undefined ? 'changing the host' : lineWords(line));
   } catch (error) {
-    if (error instanceof CommandError && line !== undefined) error.placeAt({ link: linkOf(line) });
+    if (error instanceof CommandError && line !== undefined) error.placeAt({ link: lineLink(line) });
     throw error;
   }
   return undefined;
 }
 
-function linkOf({ operations: [first] }: BatchLine): string | undefined {
+function lineLink({ operations: [first] }: BatchLine): string | undefined {
   return (first?.after ?? first?.before)?.dev;
 }
 
-function wordsOf(line: BatchLine): string {
+function lineWords(line: BatchLine): string {
   const [first, ...rest] = line.operations;
   if (first === undefined) return line.text;
   return rest.length === 0 ? describeOperation(first) : `${describeOperation(first)} and ${rest.length} more`;

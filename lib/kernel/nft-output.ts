@@ -77,7 +77,7 @@ export interface RuleCount {
  * Returns the counters of all rules, in their order; an empty list if the table is missing. Throws CommandError or
  * ToolOutputError.
  */
-export async function countersOf(exec: Exec, families: readonly FilterFamily[]): Promise<RuleCount[]> {
+export async function counters(exec: Exec, families: readonly FilterFamily[]): Promise<RuleCount[]> {
   const counts: RuleCount[] = [];
   for (const family of families) {
     const stdout = await listTable(exec, family, '--json');
@@ -136,13 +136,13 @@ export function parseFilter(stdout: string): FilterFacts {
       [name, { kind, type: typeof type === 'string' ? type : undefined, isEmpty: elem.length === 0 }])),
     elements: new Map(sets
       .filter(({ type }) => type === 'iface_index')
-      .map(({ name, elem }) => [name, new Set(elem.map(keyOf))])),
+      .map(({ name, elem }) => [name, new Set(elem.map(elementKey))])),
     learns: new Set(sets.filter(({ type }) => type === 'ipv6_addr').map(({ name }) => name)),
   };
 }
 
 /** An element of a map is a pair. */
-function keyOf(element: unknown): string {
+function elementKey(element: unknown): string {
   return String(Array.isArray(element) ? (element as unknown[])[0] : element);
 }
 

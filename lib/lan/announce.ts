@@ -34,7 +34,7 @@ export async function announce(exec: Exec, log: Pick<Log, 'info' | 'warn'>, anno
     const failed = new Map(faults.map(({ dev, reason }) => [dev, reason]));
     for (const one of told) {
       const reason = failed.get(one.dev);
-      if (reason === undefined) log.info(wordsOf(guest, one));
+      if (reason === undefined) log.info(presenceWords(guest, one));
       else log.warn(`guest ${quote(guest)} is not announced on ${quote(one.dev)}: ${reason}: neighbours that knew it on another host notice the move late`);
     }
   } catch (error) {
@@ -45,10 +45,10 @@ export async function announce(exec: Exec, log: Pick<Log, 'info' | 'warn'>, anno
 
 /** Returns what {@link announce} logs about an announcement that succeeds. */
 export function announcementWords(announcement: Announcement): string[] {
-  return toldBy(announcement).map((told) => wordsOf(announcement.guest, told));
+  return toldBy(announcement).map((told) => presenceWords(announcement.guest, told));
 }
 
-function wordsOf(guest: string, { dev, addresses }: Presence): string {
+function presenceWords(guest: string, { dev, addresses }: Presence): string {
   return `guest ${quote(guest)}: announced ${addresses.map(({ text }) => text).join(', ')} on ${quote(dev)}`;
 }
 

@@ -64,7 +64,7 @@ type Usable = ReadonlyMap<string, LinkFacts & { readonly mac: string }>;
 function framesFor(attachments: readonly Attachment[], usable: Usable): Frame[] {
   return proxiesOf(attachments).flatMap(({ dev, address }) => {
     const facts = usable.get(dev);
-    return facts === undefined ? [] : [{ dev, bytes: probeFrame(facts.mac, address, askerOf(facts, address)) }];
+    return facts === undefined ? [] : [{ dev, bytes: probeFrame(facts.mac, address, askingAddress(facts, address)) }];
   });
 }
 
@@ -72,7 +72,7 @@ function framesFor(attachments: readonly Attachment[], usable: Usable): Frame[] 
  * The host's address on the link, best one in the network of the address that is asked for: any other may get no
  * answer.
  */
-function askerOf({ addresses }: LinkFacts, asked: Address): Address | undefined {
+function askingAddress({ addresses }: LinkFacts, asked: Address): Address | undefined {
   const own = addresses.filter(({ address }) => address.family === 'inet');
   const network = ({ text }: Address, length: number): number =>
     Math.floor(text.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0) / 2 ** (32 - length));

@@ -48,7 +48,7 @@ function uuidText(bytes: Uint8Array): string {
 const STATES = ['nostate', 'running', 'blocked', 'paused', 'shutdown', 'shutoff', 'crashed', 'pmsuspended'] as const;
 
 /** Returns the word for a virDomainState. */
-export function stateOf(number: number): DomainState {
+export function stateName(number: number): DomainState {
   return STATES[number] ?? 'unknown';
 }
 
@@ -61,7 +61,7 @@ const PAUSED_REASONS = [
 
 /** Returns the words for what domain_get_state answers. */
 export function statusOf({ state: number, reason }: { readonly state: number; readonly reason: number }): DomainStatus {
-  const state = stateOf(number);
+  const state = stateName(number);
   return { state, reason: state === 'paused' ? PAUSED_REASONS[reason] : undefined };
 }
 

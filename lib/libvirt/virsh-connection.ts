@@ -46,7 +46,7 @@ type DomainCommands = Pick<Connection, 'listDomains' | 'lookupDomain' | 'domainX
 function domainCommands(virsh: Virsh): DomainCommands {
   const listDomains: Connection['listDomains'] = async ({ state, ...limits } = {}) => {
     const words = ['list', ...(state === undefined ? ['--all'] : STATE[state]), '--uuid', '--id', '--name'];
-    return linesOf(await virsh(words, limits)).map(domainOf);
+    return outputLines(await virsh(words, limits)).map(domainOf);
   };
   const domstate = async ({ uuid }: DomainRef, words: readonly string[], limits?: CallOptions): Promise<string> =>
     (await virsh(['domstate', ...words, `--domain=${checked(uuid)}`], limits)).trim();
@@ -118,7 +118,7 @@ function networkCommands(virsh: Virsh): Pick<Connection, 'listNetworks' | 'looku
   const listNetworks: Connection['listNetworks'] = async ({ state, ...limits } = {}) => {
     const listed = await virsh(['net-list', ...(state === undefined ? ['--all'] : STATE[state]), '--uuid'], limits);
     // virsh prints either the names or the UUIDs.
-    return Promise.all(linesOf(listed).map(async (line) => {
+    return Promise.all(outputLines(listed).map(async (line) => {
       const uuid = checked(line.trim());
       return { uuid, name: lastLine(await virsh(['net-name', `--network=${uuid}`], limits)) };
     }));
@@ -165,12 +165,12 @@ function domainOf(line: string): DomainRef {
   return Object.freeze({ name, uuid, id: id === '-' ? undefined : Number(id) });
 }
 
-function linesOf(text: string): readonly string[] {
+function outputLines(text: string): readonly string[] {
   return text.split('\n').filter((line) => line.trim() !== '');
 }
 
 function lastLine(text: string): string {
-  return linesOf(text).at(-1) ?? '';
+  return outputLines(text).at(-1) ?? '';
 }
 
 function unreadable(command: string, text: string): LibvirtProtocolError {

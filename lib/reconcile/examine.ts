@@ -4,7 +4,7 @@
 import { type OtherGuest, preflight } from '../attachments/check.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
 import { isUnfinished } from '../attachments/ledger.js';
-import { furtherScopeOf, scopeOf, withFurther } from '../attachments/scope.js';
+import { furtherScope, scopeOf, withFurther } from '../attachments/scope.js';
 import { filterFamilies } from '../attachments/wired.js';
 import type { Holding } from '../journal/journal.js';
 import type { Observation, Scope } from '../kernel/observation.js';
@@ -76,5 +76,5 @@ export async function observeFor(
   { kernel }: Pick<Host, 'kernel'>, { wanted, recorded, ...scope }: Asked,
 ): Promise<Observation> {
   const first = await kernel.observe({ ...scopeOf(wanted, recorded), ...scope });
-  return withFurther(first, await kernel.observe(furtherScopeOf(wanted, first)));
+  return withFurther(first, await kernel.observe(furtherScope(wanted, first)));
 }

@@ -1,7 +1,7 @@
 /**
  * Which guest and NIC a link belongs to, so that a difference can name them.
  */
-import { claimsOf, dependenceOf, namesOf, placedOf } from '../attachments/attachment.js';
+import { claimsOf, dependence, namesOf, placedOf } from '../attachments/attachment.js';
 import type { Attachment, Wired } from '../attachments/kinds.js';
 import { type Guest, guestLabel, nicLabel } from '../domain/guest.js';
 import type { GuestwireError } from '../errors.js';
@@ -26,7 +26,7 @@ export interface Owner {
 }
 
 /** Returns how messages name an owner: `guest 'web1' NIC 1 (52:54:00:12:34:56)`. */
-export function labelOf({ guest, nic }: Owner): string {
+export function ownerLabel({ guest, nic }: Owner): string {
   if (guest === undefined) return 'host';
   return nic === undefined ? guestLabel(guest.name) : nicLabel(guest.name, { index: nic.nic, mac: nic.mac });
 }
@@ -41,7 +41,7 @@ export function withOwner(guest: Guest, error: GuestwireError): Owner & { readon
 }
 
 /** Returns the owner of an object: the guest of its link, or the guest with the address or VLAN that needs it. */
-export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): (
+export function objectOwners(subjects: readonly Subject[], plans: readonly Plan[]): (
   object: NetObject | undefined,
 ) => Owner {
   const wired = new Map<string, Owner>();
@@ -55,7 +55,7 @@ export function ownersOf(subjects: readonly Subject[], plans: readonly Plan[]): 
     for (const claim of claimsOf([one])) byNeed.set(bare(claim), owner);
   }
   for (const port of plans.flatMap((plan) => plan.touched)) {
-    for (const [dev, vids] of dependenceOf(port).carried) {
+    for (const [dev, vids] of dependence(port).carried) {
       for (const vid of vids) byNeed.set(`${dev} ${vid}`, wired.get(port.link) ?? NO_OWNER);
     }
   }

@@ -3,7 +3,7 @@ import { guestLabel, nicLabel } from '../domain/guest.js';
 import type { BatchLine } from '../state/render.js';
 import { describeLine } from '../state/words.js';
 import type { Concern, Host } from './host.js';
-import { ownersOf } from './owners.js';
+import { objectOwners } from './owners.js';
 import type { Plan } from './plan.js';
 import type { Member } from './request.js';
 
@@ -11,7 +11,7 @@ import type { Member } from './request.js';
 export function logPlan(
   { log, warn = (line) => { log(line); } }: Pick<Host, 'log' | 'warn'>, members: readonly Member[], plan: Plan,
 ): void {
-  for (const { text, about } of warningsOf(members, plan)) warn(text, about);
+  for (const { text, about } of planWarnings(members, plan)) warn(text, about);
   const label = labelsFor(members, plan);
   for (const line of plan.batches.flatMap(({ lines }) => lines)) {
     const said = describeLine(line);
@@ -25,7 +25,7 @@ export function logPlan(
  */
 function labelsFor(members: readonly Member[], plan: Plan): (line: BatchLine) => string {
   const [first, ...rest] = members;
-  const owner = rest.length === 0 ? () => first : ownersOf(members, [plan]);
+  const owner = rest.length === 0 ? () => first : objectOwners(members, [plan]);
   return ({ operations: [operation] }) => {
     const object = operation?.after ?? operation?.before;
     const guest = owner(object)?.guest;
@@ -38,7 +38,7 @@ function labelsFor(members: readonly Member[], plan: Plan): (line: BatchLine) =>
 /**
  * Returns the faults that no change of this plan repairs, guest by guest. They stay until a person changes the host.
  */
-function warningsOf(
+function planWarnings(
   members: readonly Member[], { warnings }: Pick<Plan, 'warnings'>,
 ): { readonly text: string; readonly about: Concern }[] {
   return members.flatMap(({ guest, attachments, entry }) => {

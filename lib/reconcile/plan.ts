@@ -3,7 +3,7 @@
  * guest. Pure: a plan is a value, so that showing it, carrying it out and undoing it are the same thing.
  */
 import type { SharedWarning } from '../attachments/attached.js';
-import { resolved, shownOf, staysUntilRelease, waitingOf, withQuarantine } from '../attachments/attachment.js';
+import { resolved, staysUntilRelease, asWaiting, withQuarantine } from '../attachments/attachment.js';
 import type { Placed, Wired } from '../attachments/kinds.js';
 import { type Ledger, observedShared, planShared } from '../attachments/ledger.js';
 import type { Presence } from '../attachments/presence.js';
@@ -15,7 +15,7 @@ import type { Observation } from '../kernel/observation.js';
 import { diff, type Operation } from '../state/diff.js';
 import { type NetObject, type NetState, netState, withoutRoutes, withoutVlans } from '../state/netstate.js';
 import {
-  isBroken, isGrant, isLeftover, isSeenAgain, isSetting, isShared, keyOf, numberOf, queueOf,
+  isBroken, isGrant, isLeftover, isSeenAgain, isSetting, isShared, keyOf, queueLength,
 } from '../state/objects.js';
 import { type Batch, flushBatch, render } from '../state/render.js';
 import type { Past, RecordedWiring } from './host.js';
@@ -46,7 +46,7 @@ export function planFor(
   placed: readonly Placed[], observation: Observation, { mode, past }: { mode: StartMode; past: Past },
 ): Plan {
   const wired = placed.map((attachment): Wired => ({
-    ...resolved(mode.incoming ? waitingOf(attachment) : attachment, observation),
+    ...resolved(mode.incoming ? asWaiting(attachment) : attachment, observation),
     ifindex: observation.links.get(attachment.link)?.ifindex ?? 0,
   })).map((one) => inQuarantine(one, past));
   const known = livingOf(past.entry?.wired ?? [], observation);
@@ -63,7 +63,7 @@ export function planFor(
     ...withoutVlans(mode.fresh ? ofLinks(before, given) : leftState(given, ofLinks(before, given))),
     ...(mode.incoming ? withoutRoutes(wanted) : wanted),
     // A tap is mute after an interrupted flush, until its queue has its length again.
-    ...before.filter((object) => queueOf(object) !== undefined),
+    ...before.filter((object) => queueLength(object) !== undefined),
   ];
   const plan = planTowards(own, observation, { wired, past, incoming: mode.incoming });
   return mode.fresh ? { ...plan, batches: withFlush(plan.batches, plan.desired) } : plan;
@@ -147,17 +147,18 @@ type Links = Pick<Plan, 'wired' | 'touched'>;
 function look(observation: Observation, links: Links, past: Past): NetState {
   const shared = observedShared(askFor(links, past), past.ledger, observation);
   const filters = filtersPlan(observation, links, past);
+  const given = new Set(desiredState(links.touched, observation).filter(isGrant).map(keyOf));
   const own = observedState(livingOf(links.touched, observation), observation).filter((object) =>
-    isTaken(object, links, past));
+    isTaken(object, { ...links, given }, past));
   return netState([...own, ...filters.observed, ...shared]);
 }
 
 /** A port that is given up loses the VLANs it was given, and keeps those that were put there since. */
-function isTaken(object: NetObject, { wired, touched }: Links, { entry }: Past): boolean {
+function isTaken(
+  object: NetObject, { wired, given }: Pick<Links, 'wired'> & { readonly given: ReadonlySet<string> }, { entry }: Past,
+): boolean {
   if (!isGrant(object) || wired.some(({ link }) => link === object.dev)) return true;
-  const given = touched.some((one) => one.link === object.dev &&
-    shownOf(one).vlans?.some(({ vid }) => vid === numberOf(object)) === true);
-  return given || (entry?.original ?? []).some((original) => keyOf(original) === keyOf(object));
+  return given.has(keyOf(object)) || (entry?.original ?? []).some((original) => keyOf(original) === keyOf(object));
 }
 
 /** Shared objects, and objects that outlive a tap, are maintained even when the guest's links are gone. */
@@ -183,7 +184,7 @@ export function ofLinks(state: NetState, attachments: readonly Placed[]): NetSta
  */
 function withFlush(batches: readonly Batch[], desired: NetState): Batch[] {
   const taps = desired
-    .map((object) => ({ dev: object.dev, txqlen: queueOf(object) ?? 0 }))
+    .map((object) => ({ dev: object.dev, txqlen: queueLength(object) ?? 0 }))
     .filter(({ txqlen }) => txqlen > 0);
   if (taps.length === 0) return [...batches];
   const flush = flushBatch(taps);

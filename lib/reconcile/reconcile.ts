@@ -3,7 +3,8 @@
  * function here expects the lock to be held, and leaves the host as it was when it throws, or says in a RollbackError
  * what it could not put back.
  */
-import { isNic, madeOf, placingOf, staysUntilRelease, waitsForMigration } from '../attachments/attachment.js';
+import { distinct } from '../attachments/attached.js';
+import { attraction, isNic, madeOf, placingOf, staysUntilRelease } from '../attachments/attachment.js';
 import type { Attachment, Placed } from '../attachments/kinds.js';
 import { scopeOf } from '../attachments/scope.js';
 import { guestLabel, nicLabel } from '../domain/guest.js';
@@ -60,8 +61,9 @@ function tellLeft({ log }: Pick<Host, 'log'>, plan: Plan, { member: { guest, att
       log(`${nicLabel(guest.name, { index: nic, mac })}: ${UNSPOKEN}`);
     }
   }
-  if (mode.incoming && attachments.some(waitsForMigration)) {
-    log(`guest ${quote(guest.name)} arrives by migration: its routes wait for 'guestwire reconcile'`);
+  const waiting = mode.incoming ? attachments.flatMap((one) => attraction(one)?.what ?? []) : [];
+  if (waiting.length > 0) {
+    log(`guest ${quote(guest.name)} arrives by migration: ${distinct(waiting).join(' and ')} wait for 'guestwire reconcile'`);
   }
 }
 

@@ -2,11 +2,12 @@
  * A guest's NICs as cloud-init's network-config, version 2, in netplan's grammar: the static way to what DHCP and
  * router advertisements tell a guest otherwise. Pure.
  */
-import { guestEndOf, shownOf } from '../attachments/attachment.js';
+import type { GuestEnd } from '../attachments/attached.js';
+import { guestEnd, shownOf } from '../attachments/attachment.js';
 import type { Attachment } from '../attachments/kinds.js';
 import type { HostConfig } from '../config/host-config.js';
 import type { Domain, Nic } from '../domain/domain.js';
-import type { Address, Family } from '../values/address.js';
+import type { Family } from '../values/address.js';
 import { oneLine } from '../values/quote.js';
 import { formatVids, type VlanMember } from '../values/vlan.js';
 
@@ -39,20 +40,20 @@ const LATER_METRIC = 2000;
 function nicLines({ index, mac, type }: Nic, attachment: Attachment | undefined, context: Context): string[] {
   if (attachment === undefined) return [`  # guestwire leaves NIC ${index} (${oneLine(type)}) alone: configure it as its network requires.`];
   if (mac === undefined) return [`  # NIC ${index} has no MAC address yet: define the guest first.`];
-  const end = guestEndOf(attachment);
+  const end = guestEnd(attachment);
   const settings = end === undefined
     ? portLines(shownOf(attachment).vlans ?? [])
-    : routedLines(index, end.addresses, context);
+    : routedLines(index, end, context);
   return [`  nic${index}:`, '    match:', `      macaddress: ${text(mac)}`, ...settings.map((line) => `    ${line}`)];
 }
 
 /** The gateways are in no subnet of the guest, so they are on-link by decree. */
 function routedLines(
-  nic: number, addresses: readonly Address[], { config: { routed, serve }, seen }: Context,
+  nic: number, { addresses, gateways: all }: GuestEnd, { config: { serve }, seen }: Context,
 ): string[] {
   const families = new Set(addresses.map(({ family }) => family));
   const gateways = (['inet6', 'inet'] as const).filter((family) => families.has(family))
-    .flatMap((family) => routed.gateways.find((gateway) => gateway.family === family) ?? []);
+    .flatMap((family) => all.find((gateway) => gateway.family === family) ?? []);
   // netplan refuses two default routes of one metric. A kernel's own for IPv6 is 1024.
   const isFirst = new Set(gateways.filter(({ family }) => !seen.has(family)));
   gateways.forEach(({ family }) => seen.add(family));

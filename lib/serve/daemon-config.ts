@@ -4,7 +4,7 @@
  * needs a reload when another guest comes, and what breaks one breaks no other (0.9 MB a guest, measured with 50).
  * Pure.
  */
-import { guestEndOf } from '../attachments/attachment.js';
+import { guestEnd } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
 import type { ServeConfig } from '../config/serve-table.js';
 import { type Address, isLinkLocal } from '../values/address.js';
@@ -56,7 +56,7 @@ export const FIRST_LEASES = 'duid 00:03:00:01:02:67:77:00:00:01\n';
 
 /** Returns what is served on a wired link; undefined: its network configures the guest. */
 export function servedLink(wired: Wired, uuid: string, config: ServeConfig): Served | undefined {
-  const end = guestEndOf(wired);
+  const end = guestEnd(wired);
   if (end === undefined) return undefined;
   const { link, ifindex, nic, mac } = wired;
   // What the journal holds was checked when it was written; here it becomes another program's configuration.

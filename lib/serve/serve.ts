@@ -14,7 +14,7 @@ import type { ServeConfig } from '../config/serve-table.js';
 import { type Guest, nicLabel } from '../domain/guest.js';
 import { ConfigError } from '../errors.js';
 import { isBridgePort, isThere } from '../kernel/link-files.js';
-import { type Exec, type ExecRequest, failureOf } from '../system/exec.js';
+import { type Exec, type ExecRequest, toolFailure } from '../system/exec.js';
 import type { Log } from '../system/log.js';
 import { oneLine, quote } from '../values/quote.js';
 import { FIRST_LEASES, type Served, servedLink, type Service, SERVICES } from './daemon-config.js';
@@ -120,7 +120,7 @@ function isLive(one: Pick<Wired, 'link' | 'ifindex'>): boolean {
 function foundIn(dir: string): Found[] {
   if (!existsSync(dir)) return [];
   return readdirSync(dir).map((link) => {
-    const [uuid = '', ifindex = ''] = textOf(join(dir, link, 'owner'))?.split(' ') ?? [];
+    const [uuid = '', ifindex = ''] = fileText(join(dir, link, 'owner'))?.split(' ') ?? [];
     return { link, uuid, ifindex: Number(ifindex) };
   });
 }
@@ -148,7 +148,7 @@ async function start(serving: Serving, { wanted, uuid, guest }: Start): Promise<
     const { link, ifindex, nic, mac, texts } = served;
     const where = nicLabel(guest, { index: nic, mac });
     const dir = join(serveDir(serving.settings), link);
-    if (textOf(join(dir, 'owner')) !== ownerText(uuid, ifindex)) rmSync(dir, { recursive: true, force: true });
+    if (fileText(join(dir, 'owner')) !== ownerText(uuid, ifindex)) rmSync(dir, { recursive: true, force: true });
     mkdirSync(dir, { recursive: true, mode: 0o755 });
     replaceIfOther(join(dir, 'owner'), ownerText(uuid, ifindex));
     if (!existsSync(join(dir, 'leases'))) writeFileSync(join(dir, 'leases'), FIRST_LEASES, { mode: 0o644 });
@@ -170,7 +170,7 @@ async function systemctl({ exec, log }: Serving, args: readonly string[]): Promi
   const request: ExecRequest = { tool: 'systemctl', args, deadline: DEADLINE };
   const result = await exec(request);
   if (result.exitCode === 0) return;
-  log.warn(`${failureOf(request, result, args.join(' '))}: run 'guestwire install', which writes the units if the host config has [serve]`);
+  log.warn(`${toolFailure(request, result, args.join(' '))}: run 'guestwire install', which writes the units if the host config has [serve]`);
 }
 
 /** systemd's escaping of instance names, systemd-escape(1): the units turn it back with %I. */
@@ -185,13 +185,13 @@ function ownerText(uuid: string, ifindex: number): string {
 
 /** Replaced by a rename: a daemon that starts now reads the old or the new text, never half of one. */
 function replaceIfOther(path: string, text: string): boolean {
-  if (textOf(path) === text) return false;
+  if (fileText(path) === text) return false;
   writeFileSync(`${path}.draft`, text, { mode: 0o644 });
   renameSync(`${path}.draft`, path);
   return true;
 }
 
-function textOf(path: string): string | undefined {
+function fileText(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {

@@ -3,9 +3,9 @@
  * stop, rollback and repair differ in the target only, so one order serves them all: the list of phases in order.ts.
  */
 import type { NetState } from './netstate.js';
-import { isSetting, keyOf, objectKindOf, type NetObject } from './objects.js';
+import { isSetting, keyOf, objectKind, type NetObject } from './objects.js';
 import type { Change } from './object-kind.js';
-import { rankOf } from './order.js';
+import { phaseRank } from './order.js';
 
 /** One change to one kernel object. Absent `before`: it is made; absent `after`: it is removed. */
 export interface Operation extends Change<NetObject> {
@@ -23,7 +23,7 @@ export function diff(desired: NetState, observed: NetState): Operation[] {
   const operations = keys
     .map((key): Operation => ({ key, before: before.get(key), after: after.get(key) }))
     .filter((operation) => isChange(operation));
-  const taken = new Set(operations.flatMap((one) => (one.before === undefined ? placeOf(one.after) ?? [] : [])));
+  const taken = new Set(operations.flatMap((one) => (one.before === undefined ? objectPlace(one.after) ?? [] : [])));
   return operations
     .map((operation) => ({ operation, rank: rankIn(operation, taken) }))
     .sort((a, b) => a.rank - b.rank)
@@ -37,8 +37,8 @@ function isChange({ before, after }: Operation): boolean {
 }
 
 /** Returns what the kernel has one place for. */
-function placeOf(object: NetObject | undefined): string | undefined {
-  return object && objectKindOf(object).place?.of(object);
+function objectPlace(object: NetObject | undefined): string | undefined {
+  return object && objectKind(object).place?.of(object);
 }
 
 /** An object that another one displaces makes room just before, where any other removal waits for the way down. */
@@ -46,9 +46,9 @@ function rankIn(operation: Operation, taken: ReadonlySet<string>): number {
   const { before, after } = operation;
   const object = after ?? before;
   if (object === undefined) return 0;
-  const kind = objectKindOf(object);
-  const place = after === undefined ? placeOf(object) : undefined;
-  if (kind.place !== undefined && place !== undefined && taken.has(place)) return rankOf(kind.place.freed, 'wire');
+  const kind = objectKind(object);
+  const place = after === undefined ? objectPlace(object) : undefined;
+  if (kind.place !== undefined && place !== undefined && taken.has(place)) return phaseRank(kind.place.freed, 'wire');
   const isDown = kind.unwires?.(object, operation) ?? after === undefined;
-  return rankOf(kind.phase(object, operation), isDown ? 'unwire' : 'wire');
+  return phaseRank(kind.phase(object, operation), isDown ? 'unwire' : 'wire');
 }

@@ -51,7 +51,7 @@ export interface NicFilter {
 export const PROTOCOLS = ['arp', 'ip', 'ip6'] as const;
 
 /** Returns the names that a NIC's chains have in any table. */
-export function chainNamesOf(ifindex: number | string): string[] {
+export function chainNames(ifindex: number | string): string[] {
   return ['nic', ...PROTOCOLS, 'opens', 'in', 'out', 'host'].map((start) => `${start}_${ifindex}`);
 }
 
@@ -64,7 +64,7 @@ export function markOf(filter: NicFilter): string {
  * Returns the comments of a chain, in the order of its rules; those of a NIC's chain start with a counter of all it
  * saw.
  */
-export function commentsOf({ rules }: Chain, mark?: string): string[] {
+export function nicComments({ rules }: Chain, mark?: string): string[] {
   return [...(mark === undefined ? [] : [`guestwire ${mark}`]), ...rules.map(({ why }) => why)];
 }
 

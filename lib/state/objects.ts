@@ -67,91 +67,91 @@ export const OBJECTS = {
 } satisfies { readonly [Kind in NetObject['kind']]: ObjectKind<Extract<NetObject, { readonly kind: Kind }>> };
 
 /** Returns the record of an object's kind. */
-export function objectKindOf(object: NetObject): ObjectKind<NetObject> {
+export function objectKind(object: NetObject): ObjectKind<NetObject> {
   return OBJECTS[object.kind];
 }
 
 /** Returns the identity of the object. */
 export function keyOf(object: NetObject): string {
-  return objectKindOf(object).key(object);
+  return objectKind(object).key(object);
 }
 
 /** Returns whether the object is a setting: guestwire can set it back to its old value, and cannot remove it. */
 export function isSetting(object: NetObject): boolean {
-  return objectKindOf(object).remove === undefined;
+  return objectKind(object).remove === undefined;
 }
 
 /** Returns whether the object is a link that guestwire made. */
 export function isMade(object: NetObject): boolean {
-  return objectKindOf(object).made === true;
+  return objectKind(object).made === true;
 }
 
 /** Returns whether such an object from before the guest is a leftover of an earlier run. */
 export function isLeftover(object: NetObject): boolean {
-  return objectKindOf(object).leftover === true;
+  return objectKind(object).leftover === true;
 }
 
 /** Returns whether guests share the object, or it outlives the guest's link. */
 export function isShared(object: NetObject): boolean {
-  return objectKindOf(object).owner !== 'link' || 'shared' in object;
+  return objectKind(object).owner !== 'link' || 'shared' in object;
 }
 
 /** Returns whether the object lets the guest into a network. */
 export function isGrant(object: NetObject): boolean {
-  return objectKindOf(object).grant === true;
+  return objectKind(object).grant === true;
 }
 
 /** Returns whether the object routes traffic to the guest. */
 export function reaches(object: NetObject): boolean {
-  return objectKindOf(object).reaches?.(object) ?? false;
+  return objectKind(object).reaches?.(object) ?? false;
 }
 
 /** Returns whether guestwire sees the object when it looks again after a change. */
 export function isSeenAgain(object: NetObject): boolean {
-  return objectKindOf(object).isSeenAgain?.(object) ?? true;
+  return objectKind(object).isSeenAgain?.(object) ?? true;
 }
 
 /** Returns whether the object exists and cannot do its work. */
 export function isBroken(object: NetObject): boolean {
-  return objectKindOf(object).isBroken?.(object) ?? false;
+  return objectKind(object).isBroken?.(object) ?? false;
 }
 
 /** Returns whether the object is in nftables. */
 export function isFilter(object: NetObject): boolean {
-  return objectKindOf(object).owner === 'filter';
+  return objectKind(object).owner === 'filter';
 }
 
 /** Returns the key of the object that contains this one. */
 export function withinOf(object: NetObject): string | undefined {
-  return objectKindOf(object).within?.(object);
+  return objectKind(object).within?.(object);
 }
 
 /** Returns the need of a guest for which the object exists: an address, or `UPLINK VID`. */
 export function needOf(object: NetObject): string | undefined {
-  return objectKindOf(object).need?.(object);
+  return objectKind(object).need?.(object);
 }
 
 /** Returns the number of the object in a series: the VID. */
 export function numberOf(object: NetObject): number | undefined {
-  return objectKindOf(object).series?.number(object);
+  return objectKind(object).series?.number(object);
 }
 
 /** Returns the path of a sysctl below /proc/sys. */
-export function pathOf(object: NetObject): string | undefined {
-  return objectKindOf(object).path?.(object);
+export function sysctlPath(object: NetObject): string | undefined {
+  return objectKind(object).path?.(object);
 }
 
 /** Returns the bridge or VRF that the link joins with this object. */
 export function masterOf(object: NetObject): string | undefined {
-  return objectKindOf(object).master?.(object);
+  return objectKind(object).master?.(object);
 }
 
 /** Returns the length of the transmit queue that the object sets. */
-export function queueOf(object: NetObject): number | undefined {
-  return objectKindOf(object).queue?.(object);
+export function queueLength(object: NetObject): number | undefined {
+  return objectKind(object).queue?.(object);
 }
 
 /** Returns the object for the time when its link has the name `dev`. */
 export function renamed(object: NetObject, dev: string): NetObject {
-  return objectKindOf(object).renamed?.(object, dev) ?? { ...object, dev };
+  return objectKind(object).renamed?.(object, dev) ?? { ...object, dev };
 }

@@ -44,7 +44,7 @@ const NAMES = Object.keys(PHASES);
 const PLACES: ReadonlyMap<string, number> = new Map(NAMES.map((name, place) => [name, place]));
 
 /** Returns the number by which operations are sorted. */
-export function rankOf(phase: Phase, way: Way): number {
+export function phaseRank(phase: Phase, way: Way): number {
   const place = PLACES.get(phase) ?? 0;
   return way === 'wire' ? place : 2 * NAMES.length - place;
 }

@@ -4,7 +4,7 @@
  */
 import { formatRange, type VidRange } from '../values/vlan.js';
 import type { Operation } from './diff.js';
-import { objectKindOf } from './objects.js';
+import { objectKind } from './objects.js';
 import type { BatchTool } from './tools.js';
 
 export interface BatchLine {
@@ -21,7 +21,7 @@ export interface Batch {
 /** Returns the batches that carry out `operations` in their order; a run of one tool is one batch. */
 export function render(operations: readonly Operation[]): Batch[] {
   const batches: { tool: BatchTool; lines: BatchLine[] }[] = [];
-  for (const line of linesOf(operations)) {
+  for (const line of batchLines(operations)) {
     const tool = toolOf(line);
     const last = batches.at(-1);
     if (last?.tool === tool) last.lines.push(line);
@@ -43,7 +43,7 @@ export function flushBatch(taps: readonly { readonly dev: string; readonly txqle
 }
 
 /** Neighbouring numbers with the same change become one line. */
-function linesOf(all: readonly Operation[]): BatchLine[] {
+function batchLines(all: readonly Operation[]): BatchLine[] {
   const lines: BatchLine[] = [];
   let run: { operations: Operation[]; range: VidRange; shape: string } | undefined;
   for (const operation of all) {
@@ -51,31 +51,31 @@ function linesOf(all: readonly Operation[]): BatchLine[] {
     if (next !== undefined && run?.shape === next.shape && run.range.last + 1 === next.number) {
       run.operations.push(operation);
       run.range = { first: run.range.first, last: next.number };
-      lines[lines.length - 1] = { text: textOf(operation, run.range), operations: run.operations };
+      lines[lines.length - 1] = { text: lineText(operation, run.range), operations: run.operations };
       continue;
     }
     const operations = [operation];
     run = next && { operations, range: { first: next.number, last: next.number }, shape: next.shape };
-    lines.push({ text: textOf(operation, run?.range), operations });
+    lines.push({ text: lineText(operation, run?.range), operations });
   }
   return lines;
 }
 
 function seriesOf(operation: Operation): { number: number; shape: string } | undefined {
   const object = operation.after ?? operation.before;
-  const series = object && objectKindOf(object).series;
+  const series = object && objectKind(object).series;
   return object && series && { number: series.number(object), shape: series.shape(object, operation) };
 }
 
 function toolOf({ operations: [operation] }: BatchLine): BatchTool {
   const object = operation?.after ?? operation?.before;
-  return object === undefined ? 'ip' : objectKindOf(object).tool(object);
+  return object === undefined ? 'ip' : objectKind(object).tool(object);
 }
 
-function textOf({ before, after }: Operation, range: VidRange | undefined): string {
+function lineText({ before, after }: Operation, range: VidRange | undefined): string {
   const object = after ?? before;
   if (object === undefined) return '';
-  const kind = objectKindOf(object);
+  const kind = objectKind(object);
   const span = range && formatRange(range);
   const special = after === undefined ? kind.remove?.(object, span) : before && kind.replace?.(before, after);
   return special ?? kind.set(object, span);

@@ -1,7 +1,7 @@
 /** Operations and their objects in words, for messages and the log. Pure. */
 import { formatRange } from '../values/vlan.js';
 import type { Operation } from './diff.js';
-import { objectKindOf, type NetObject, numberOf } from './objects.js';
+import { objectKind, type NetObject, numberOf } from './objects.js';
 import type { BatchLine } from './render.js';
 
 /** Returns an operation in words, for messages and the log: `add VLAN 42 pvid untagged on 'vnet7'`. */
@@ -9,12 +9,12 @@ export function describeOperation({ before, after }: Operation, vids?: string): 
   const object = after ?? before;
   if (object === undefined) return 'change nothing';
   const verb = after === undefined ? 'remove' : before === undefined ? 'add' : 'set';
-  return `${objectKindOf(object).verbs?.[verb] ?? verb} ${nameOf(object, vids)}${linkOf(object)}`;
+  return `${objectKind(object).verbs?.[verb] ?? verb} ${objectName(object, vids)}${shownLink(object)}`;
 }
 
 /** Returns where an object is, for behind its name: ` on 'vnet7'`; '' when the name says it. */
-export function linkOf(object: NetObject): string {
-  return objectKindOf(object).namesItsLink === true ? '' : ` on '${object.dev}'`;
+export function shownLink(object: NetObject): string {
+  return objectKind(object).namesItsLink === true ? '' : ` on '${object.dev}'`;
 }
 
 /** Returns a line's operations in words: `add VLAN 20-29 on 'eno1'`. A line without operations gives undefined. */
@@ -33,6 +33,6 @@ export function vidsIn({ operations }: Pick<BatchLine, 'operations'>): string | 
 }
 
 /** Returns an object in words: `VLAN 42 pvid untagged`. */
-export function nameOf(object: NetObject, vids?: string): string {
-  return objectKindOf(object).name(object, vids);
+export function objectName(object: NetObject, vids?: string): string {
+  return objectKind(object).name(object, vids);
 }

@@ -8,7 +8,7 @@ import { type Alteration, closeLook } from '../filter/rule-check.js';
 import type { Host } from '../reconcile/host.js';
 import type { Subject } from '../reconcile/owners.js';
 import { diff } from '../state/diff.js';
-import { differenceOf } from '../state/differences.js';
+import { difference } from '../state/differences.js';
 import type { FilterFamily } from '../state/nft.js';
 import { isFilter, isShared, withinOf } from '../state/objects.js';
 import { type BatchLine, render } from '../state/render.js';
@@ -46,7 +46,7 @@ export async function differencesOf(
   const changes = found.changes
     .filter(({ line }) => !isImplied(line, { found, isClose: altered !== undefined }))
     .flatMap(({ guest, nic, line }): Difference[] => {
-      const text = differenceOf(line);
+      const text = difference(line);
       return text === undefined ? [] : [{ guest, nic, text }];
     });
   const all = [
@@ -115,7 +115,7 @@ async function leftovers({ subjects }: Survey, { exec, protocols, mayRun }: Ques
   };
   const garbage = garbageIn(await hostBeside(exec, kept), kept);
   return render(diff([], garbage)).flatMap(({ lines }) => lines).flatMap((line): Difference[] => {
-    const text = differenceOf(line);
+    const text = difference(line);
     return text === undefined ? [] : [{ guest: undefined, nic: undefined, text: `${text}: guestwire made it, but it belongs to no guest`, leftover: true }];
   });
 }

@@ -1,10 +1,10 @@
 /** Each NIC of a survey and the state it is in. Pure. */
-import { nicsAmong, waitsForMigration, type WiredNic } from '../attachments/attachment.js';
+import { attraction, nicsAmong, type WiredNic } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
 import { filterFamilies, livingOf } from '../attachments/wired.js';
 import type { Guest } from '../domain/guest.js';
 import type { Subject } from '../reconcile/owners.js';
-import { differenceOf } from '../state/differences.js';
+import { difference } from '../state/differences.js';
 import { tableKey } from '../state/objects/nft.js';
 import type { Survey } from './survey.js';
 
@@ -27,17 +27,17 @@ export function nicsIn(found: Survey, isQuarantined: (uuid: string) => boolean):
   return found.subjects.filter(({ entry }) => entry !== undefined)
     .sort((a, b) => a.guest.name.localeCompare(b.guest.name, 'en', { numeric: true }) ||
       (a.guest.uuid < b.guest.uuid ? -1 : 1))
-    .flatMap((subject) => nicsOf(subject).map((wired): SurveyedNic => {
+    .flatMap((subject) => subjectNics(subject).map((wired): SurveyedNic => {
       const words = [...(differences.get(`${subject.guest.uuid} ${wired.nic}`) ?? []), ...sharedWith(wired, found)];
       const { guest, entry } = subject;
       return {
         guest, since: entry?.since ?? '', wired, differences: words,
-        state: stateOf(wired, { subject, words, found, isQuarantined }),
+        state: nicState(wired, { subject, words, found, isQuarantined }),
       };
     }));
 }
 
-function nicsOf({ entry }: Subject): WiredNic[] {
+function subjectNics({ entry }: Subject): WiredNic[] {
   return nicsAmong(entry?.wired ?? []).sort((a, b) => a.nic - b.nic);
 }
 
@@ -48,17 +48,17 @@ interface Circumstances {
   readonly isQuarantined: (uuid: string) => boolean;
 }
 
-function stateOf(wired: Wired, { subject: { guest, entry }, words, found, isQuarantined }: Circumstances): NicState {
+function nicState(wired: Wired, { subject: { guest, entry }, words, found, isQuarantined }: Circumstances): NicState {
   if (livingOf([wired], found.observation).length === 0) return 'not-wired';
   if (isQuarantined(guest.uuid)) return 'quarantined';
   if (words.length > 0) return 'drifted';
-  return entry?.incoming === true && waitsForMigration(wired) ? 'waiting' : 'wired';
+  return entry?.incoming === true && attraction(wired) !== undefined ? 'waiting' : 'wired';
 }
 
 function differencesByNic({ changes }: Survey): Map<string, string[]> {
   const byNic = new Map<string, string[]>();
   for (const { guest, nic, line } of changes) {
-    const words = differenceOf(line);
+    const words = difference(line);
     if (guest === undefined || nic === undefined || words === undefined) continue;
     const key = `${guest.uuid} ${nic.nic}`;
     byNic.set(key, [...(byNic.get(key) ?? []), words]);
@@ -70,6 +70,6 @@ function differencesByNic({ changes }: Survey): Map<string, string[]> {
 function sharedWith(wired: Wired, { changes }: Survey): string[] {
   const tables = filterFamilies([wired]).map(tableKey);
   return changes.flatMap(({ line }) => (tables.includes(line.operations[0]?.key ?? '')
-    ? (differenceOf(line) ?? [])
+    ? (difference(line) ?? [])
     : []));
 }

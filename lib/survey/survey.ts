@@ -5,14 +5,14 @@
  */
 import { nicsAmong, placedOf } from '../attachments/attachment.js';
 import type { Attachment, Placed, Wired } from '../attachments/kinds.js';
-import { furtherScopeOf, scopeOf } from '../attachments/scope.js';
+import { furtherScope, scopeOf } from '../attachments/scope.js';
 import { filterFamilies, livingOf } from '../attachments/wired.js';
 import { GuestwireError } from '../errors.js';
 import { underNewNames } from '../journal/renamed-links.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
 import { assertPossible, observeFor, otherGuest } from '../reconcile/examine.js';
 import { type Host, pastOfAll, readEntry } from '../reconcile/host.js';
-import { type Owner, ownersOf, type Subject, withOwner } from '../reconcile/owners.js';
+import { type Owner, objectOwners, type Subject, withOwner } from '../reconcile/owners.js';
 import { type Plan, planFor } from '../reconcile/plan.js';
 import { markedIn } from '../reconcile/reconcile.js';
 import type { RunningGuest } from '../reconcile/request.js';
@@ -34,7 +34,7 @@ export type Task = Subject & { readonly attachments: readonly Attachment[] };
  * repairs it. It also returns a guest that the survey cannot see completely: one with unknown links, or an incoming
  * one.
  */
-export function tasksOf({ subjects, changes, observation: { links } }: Survey): Task[] {
+export function surveyTasks({ subjects, changes, observation: { links } }: Survey): Task[] {
   const shared = changes.some(({ guest }) => guest === undefined);
   const concerned = new Set(changes.map(({ guest }) => guest?.uuid));
   return subjects.flatMap((subject) => {
@@ -58,7 +58,7 @@ export async function survey(host: Host, running: RunningGuests = new Map()): Pr
   const wanted = subjects.flatMap(({ attachments }) => attachments ?? []);
   const scope = { ...scopeOf([], [...recorded, ...wanted]), filters: filterFamilies([...recorded, ...wanted]) };
   const first = await host.kernel.observe(scope);
-  const { routers } = furtherScopeOf(nicsAmong([...recorded, ...wanted]), first);
+  const { routers } = furtherScope(nicsAmong([...recorded, ...wanted]), first);
   const observation = routers === true
     ? { ...first, routers: (await host.kernel.observe({ ...EMPTY_SCOPE, routers })).routers }
     : first;
@@ -66,7 +66,7 @@ export async function survey(host: Host, running: RunningGuests = new Map()): Pr
   const plans = [false, true]
     .map((incoming) => planAll(host, subjects, { incoming, observation }))
     .filter((plan) => plan !== undefined);
-  const owner = ownersOf(subjects, plans);
+  const owner = objectOwners(subjects, plans);
   const changes = plans.flatMap(({ batches }) => batches.flatMap(({ lines }) => lines)).flatMap((line) => {
     const [operation] = line.operations;
     return operation === undefined ? [] : [{ ...owner(operation.after ?? operation.before), line }];

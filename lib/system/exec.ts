@@ -64,8 +64,8 @@ export const exec: Exec = (request) => {
     // A tool that stops early closes its input; its exit status tells more than EPIPE does.
     errno: killed || status !== null || signal !== null ? undefined : errno,
     timedOut: killed && errno === 'ETIMEDOUT',
-    stdout: textOf(stdout),
-    stderr: textOf(stderr),
+    stdout: outputText(stdout),
+    stderr: outputText(stderr),
   });
 };
 
@@ -77,15 +77,15 @@ export function assertSuccess(request: ExecRequest, result: ExecResult, what?: s
     tool: request.tool, args: request.args, exitCode, signal, stderr: oneLine(result.stderr), timedOut, errno,
     line: lineOf(result.stderr),
   };
-  throw new CommandError(failureOf(request, result, what), failure);
+  throw new CommandError(toolFailure(request, result, what), failure);
 }
 
 /** Returns why a run failed: `ip failed at line 3 (reading links): RTNETLINK answers: ...`. */
-export function failureOf(request: ExecRequest, result: ExecResult, what?: string): string {
+export function toolFailure(request: ExecRequest, result: ExecResult, what?: string): string {
   const stderr = oneLine(result.stderr);
   const line = lineOf(result.stderr);
   const doing = what === undefined ? '' : ` (${what})`;
-  return `${request.tool} ${reasonOf(request, result)}${line === undefined ? '' : ` at line ${line}`}${doing}${stderr === '' ? '' : `: ${stderr}`}`;
+  return `${request.tool} ${failureReason(request, result)}${line === undefined ? '' : ` at line ${line}`}${doing}${stderr === '' ? '' : `: ${stderr}`}`;
 }
 
 /** Returns the 1-based line a batch stopped at: `Command failed -:4`. Blank and comment lines count. */
@@ -99,7 +99,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   ip: 'iproute2', bridge: 'iproute2', nft: 'nftables', virsh: 'libvirt-clients',
 };
 
-function reasonOf({ tool, deadline = DEADLINE }: ExecRequest, result: ExecResult): string {
+function failureReason({ tool, deadline = DEADLINE }: ExecRequest, result: ExecResult): string {
   if (result.errno === 'ENOENT') return `is not installed: no ${quote(tool)} in PATH${tool in PACKAGES ? `, install package ${PACKAGES[tool] ?? ''}` : ''}`;
   if (result.errno !== undefined) return `could not be started (${result.errno})`;
   if (result.timedOut) return `did not end within ${deadline / 1000} s and was killed`;
@@ -108,7 +108,7 @@ function reasonOf({ tool, deadline = DEADLINE }: ExecRequest, result: ExecResult
 }
 
 /** A tool that could not be started has no output at all. */
-function textOf(output: Buffer | null): string {
+function outputText(output: Buffer | null): string {
   return output?.toString('utf8') ?? '';
 }
 

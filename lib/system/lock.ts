@@ -52,7 +52,7 @@ export async function isHeld(exec: Exec, path: string): Promise<boolean> {
       tool: 'flock', args: ['--shared', '--nonblock', '--conflict-exit-code', String(IS_HELD), '3'], fd,
     });
     if (result.exitCode === IS_HELD) return true;
-    if (result.exitCode !== 0) throw new JournalError(`could not query lock ${quote(path)}: ${reasonOf(result)}`);
+    if (result.exitCode !== 0) throw new JournalError(`could not query lock ${quote(path)}: ${lockReason(result)}`);
     return false;
   } finally {
     closeSync(fd);
@@ -72,7 +72,7 @@ async function lockFile(exec: Exec, { path, wait, holder }: LockRequest): Promis
       throw new JournalError(`could not get lock ${quote(path)} within ${wait} s: held by ${readFileSync(path, 'utf8').trim() || 'an unknown process'}`);
     }
     if (result.exitCode !== 0) {
-      throw new JournalError(`could not get lock ${quote(path)}: ${reasonOf(result)}`);
+      throw new JournalError(`could not get lock ${quote(path)}: ${lockReason(result)}`);
     }
     noteHolder(fd, holder);
   } catch (error) {
@@ -89,7 +89,7 @@ async function lockFile(exec: Exec, { path, wait, holder }: LockRequest): Promis
   };
 }
 
-function reasonOf({ errno, signal, stderr, exitCode }: ExecResult): string {
+function lockReason({ errno, signal, stderr, exitCode }: ExecResult): string {
   if (errno === 'ENOENT') return "flock is not installed: no 'flock' in PATH";
   if (errno !== undefined) return `flock could not be started (${errno})`;
   if (signal !== undefined) return `flock was killed by ${signal}`;

@@ -30,7 +30,7 @@ export class Address {
 
   /** Its /32 or /128. */
   get prefix(): Prefix {
-    return (this.#prefix ??= new Prefix(this, widthOf(this.family)));
+    return (this.#prefix ??= new Prefix(this, width(this.family)));
   }
 
   /** The journal and `--json` have the text. */
@@ -56,11 +56,11 @@ export class Prefix {
   }
 
   get first(): bigint {
-    return (this.#first ??= valueOf(this.#address));
+    return (this.#first ??= addressNumber(this.#address));
   }
 
   get last(): bigint {
-    return this.first + (1n << BigInt(widthOf(this.family) - this.length)) - 1n;
+    return this.first + (1n << BigInt(width(this.family) - this.length)) - 1n;
   }
 
   /** The journal and `--json` have the text. */
@@ -72,9 +72,14 @@ export class Prefix {
 /** What a guest declares as its own: one address, or a prefix. */
 export type Own = Address | Prefix;
 
+/** Returns the family of what writes an address or a prefix. */
+export function familyOf(text: string): Family {
+  return text.includes(':') ? 'inet6' : 'inet';
+}
+
 /** Returns the address that `text` writes. Zones and lengths are refused. Throws ValueError. */
 export function parseAddress(text: string): Address {
-  const family = text.includes(':') ? 'inet6' : 'inet';
+  const family = familyOf(text);
   if (CANONICAL[family].test(text)) return new Address(family, text);
   if (text.includes('%')) throw new ValueError(`address ${quote(text)} has a zone: remove the '%' and everything after it`);
   if (text.includes('/')) throw new ValueError(`address ${quote(text)} has a prefix length: remove the '/' and everything after it`);
@@ -109,7 +114,7 @@ export function parsePrefix(text: string): Prefix {
 
 /** Returns the prefix of `address` and a decimal `length`. Host bits must be zero. Throws ValueError. */
 export function prefixOf(address: Address, length: string): Prefix {
-  const bits = widthOf(address.family);
+  const bits = width(address.family);
   if (length === String(bits)) return address.prefix;
   if (!/^(0|[1-9][0-9]{0,2})$/.test(length) || Number(length) > bits) {
     throw new ValueError(`prefix length ${quote(length)} of ${quote(address.text)} is outside 0-${bits}`);
@@ -140,7 +145,7 @@ export function asPrefix(own: Own): Prefix {
 
 /** Returns whether the prefix is one address. */
 export function isSingle({ family, length }: Prefix): boolean {
-  return length === widthOf(family);
+  return length === width(family);
 }
 
 /** Returns whether a canonical address is link-local, in fe80::/10 or 169.254.0.0/16. */
@@ -149,7 +154,7 @@ export function isLinkLocal({ text }: Pick<Address, 'text'>): boolean {
 }
 
 /** Returns the link-local address that a MAC makes (RFC 4291 appendix A), which Linux uses unless told otherwise. */
-export function linkLocalOf(mac: string): Address {
+export function linkLocalAddress(mac: string): Address {
   const [a = 0, b = 0, c = 0, ...rest] = mac.split(':').map((byte) => Number(`0x${byte}`));
   const value = joined([a ^ 2, b, c, 0xff, 0xfe, ...rest], 8n);
   return new Address('inet6', addressText((0xfe80n << 112n) | value, 'inet6'));
@@ -243,7 +248,7 @@ export function bare(prefix: Prefix): string {
 }
 
 /** Returns how many bits an address of `family` has. */
-export function widthOf(family: Family): number {
+export function width(family: Family): number {
   return family === 'inet' ? 32 : 128;
 }
 
@@ -257,14 +262,14 @@ function canonicalText(text: string, family: Family): string | undefined {
   }
 }
 
-function valueOf(address: Address): bigint {
+function addressNumber(address: Address): bigint {
   if (address.family === 'inet') return joined(address.text.split('.').map(Number), 8n);
-  const [head = [], tail = []] = address.text.split('::').map(groupsOf);
+  const [head = [], tail = []] = address.text.split('::').map(hextets);
   return joined([...head, ...Array.from({ length: 8 - head.length - tail.length }, () => 0), ...tail], 16n);
 }
 
 /** Returns the 16-bit groups of one side of '::'; a dotted end counts for two. */
-function groupsOf(text: string): number[] {
+function hextets(text: string): number[] {
   return text === '' ? [] : text.split(':').flatMap((group) => {
     if (!group.includes('.')) return [Number(`0x${group}`)];
     const [a = 0, b = 0, c = 0, d = 0] = group.split('.').map(Number);
@@ -278,7 +283,7 @@ function joined(parts: readonly number[], bits: bigint): bigint {
 
 /** Returns the canonical text of an address given as a number. */
 export function addressText(value: bigint, family: Family): string {
-  const digits = value.toString(16).padStart(widthOf(family) / 4, '0');
+  const digits = value.toString(16).padStart(width(family) / 4, '0');
   if (family === 'inet') return (digits.match(/../g) ?? []).map((byte) => Number(`0x${byte}`)).join('.');
   const whole = (digits.match(/..../g) ?? []).join(':');
   return canonicalText(whole, family) ?? whole;

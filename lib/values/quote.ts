@@ -20,6 +20,11 @@ export function sysctlName(path: string): string {
   return path.split('/').map((part) => part.replaceAll('.', '/')).join('.');
 }
 
+/** Returns a name as one word of a shell. */
+export function shellWord(name: string): string {
+  return /^[\w@%+=:,./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
+}
+
 /** Returns tool output as one line, for use at the end of a message. */
 export function oneLine(text: string): string {
   return text.trim().replace(/\s+/g, ' ').replace(/\p{C}/gu, escapeCodePoint);

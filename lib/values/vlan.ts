@@ -37,12 +37,12 @@ export function vlanMembership(vlan: NativeVlan): VlanMember[] {
   const ranges = vlan.tags.map((tag) => parseVids(tag.id ?? ''));
   const [only] = ranges;
   if (only === undefined) throw new ValueError("<vlan> has no <tag>: add at least one <tag id='...'/>");
-  const trunk = trunkOf(vlan.trunk, ranges);
+  const trunk = isTrunk(vlan.trunk, ranges);
   if (!trunk) {
-    vlan.tags.forEach((tag) => { nativeModeOf(tag.nativeMode); });
+    vlan.tags.forEach((tag) => { nativeMode(tag.nativeMode); });
     return accessPort(only.first);
   }
-  const members = vlan.tags.flatMap((tag, index) => tagMembers(ranges[index] ?? only, nativeModeOf(tag.nativeMode)));
+  const members = vlan.tags.flatMap((tag, index) => tagMembers(ranges[index] ?? only, nativeMode(tag.nativeMode)));
   return canonicalMembership(members);
 }
 
@@ -127,7 +127,7 @@ function parseVid(text: string): number {
   return vid;
 }
 
-function trunkOf(trunk: string | undefined, ranges: readonly VidRange[]): boolean {
+function isTrunk(trunk: string | undefined, ranges: readonly VidRange[]): boolean {
   if (trunk !== undefined && trunk !== 'yes' && trunk !== 'no') {
     throw new ValueError(`trunk=${quote(trunk)} in <vlan> is neither 'yes' nor 'no'`);
   }
@@ -138,7 +138,7 @@ function trunkOf(trunk: string | undefined, ranges: readonly VidRange[]): boolea
   return trunk === 'yes' || several;
 }
 
-function nativeModeOf(mode: string | undefined): 'tagged' | 'untagged' | undefined {
+function nativeMode(mode: string | undefined): 'tagged' | 'untagged' | undefined {
   if (mode === undefined || mode === 'tagged' || mode === 'untagged') return mode;
   throw new ValueError(`nativeMode=${quote(mode)} in <tag> is neither 'tagged' nor 'untagged'`);
 }

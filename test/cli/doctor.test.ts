@@ -1,9 +1,13 @@
 // @tier fast kernel
 /** `guestwire doctor`: facts to findings as a table, and the command on a real kernel. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { type BridgeHealth, type DefinedNic, diagnose, type DoctorFacts } from '../../lib/doctor/diagnosis.js';
+import type { BridgeHealth, DefinedNic } from '../../lib/attachments/health-facts.js';
+import { defaultConfig } from '../../lib/config/host-config.js';
+import { diagnose, type DoctorFacts } from '../../lib/doctor/diagnosis.js';
 import { droppingLegacy } from '../../lib/kernel/forward-chains.js';
+import { EMPTY_SCOPE } from '../../lib/kernel/observation.js';
 import { parseAddress } from '../../lib/values/address.js';
+import { fakeKernel } from '../fakes/kernel.js';
 import { canRun, testWith } from '../places/capability.js';
 import { type GuestHost, openGuestHost } from '../places/guest-host.js';
 import { guestXml } from '../places/routed-host.js';
@@ -11,7 +15,8 @@ import { guestXml } from '../places/routed-host.js';
 const kernelTest = testWith('root', 'netns', 'nft');
 
 const SOUND: DoctorFacts = {
-  bridges: [], made: [], subinterfaces: [], nics: [],
+  config: defaultConfig(), names: [], observation: await fakeKernel({ links: {} }).observe(EMPTY_SCOPE),
+  bridges: [], subinterfaces: [], nics: [],
   sysctls: new Map([['net/ipv4/neigh/default/gc_thresh3', '1024'], ['net/ipv6/neigh/default/gc_thresh3', '1024']]),
   uplinks: [], dropping: [], untold: [], install: [], libvirt: [9, 0], kernel: [6, 1],
 };

@@ -4,12 +4,12 @@
  * setting that has no removal. A kind without a sample fails here.
  */
 import { describe, expect, test } from '@jest/globals';
-import { differenceOf } from '../../lib/state/differences.js';
+import { difference } from '../../lib/state/differences.js';
 import { diff } from '../../lib/state/diff.js';
 import { netState } from '../../lib/state/netstate.js';
 import {
   isBroken, isFilter, isGrant, isLeftover, isMade, isSeenAgain, isSetting, isShared, keyOf, masterOf, needOf,
-  type NetObject, numberOf, objectKindOf, OBJECTS, pathOf, queueOf, reaches, renamed, withinOf,
+  type NetObject, numberOf, objectKind, OBJECTS, sysctlPath, queueLength, reaches, renamed, withinOf,
 } from '../../lib/state/objects.js';
 import { tableKey } from '../../lib/state/objects/nft.js';
 import { render } from '../../lib/state/render.js';
@@ -52,7 +52,7 @@ describe.each(SAMPLES.map((sample) => [sample.words, sample] as const))('%s', (w
   test('changes in place', () => {
     expect(keyOf(other)).toBe(keyOf(one));
     expect(textOf([other], [one])).toBe(change);
-    expect(differenceOf({ text: '', operations: [{ key: '', before: one, after: other }] })).toBe(drift);
+    expect(difference({ text: '', operations: [{ key: '', before: one, after: other }] })).toBe(drift);
   });
 });
 
@@ -74,9 +74,9 @@ describe('what others ask of an object', () => {
     ['is within another', (object) => withinOf(object) !== undefined, ['filter-set', 'nic-filter']],
     ['meets a need', (object) => needOf(object) !== undefined, ['neighbour-proxy', 'uplink-vlan']],
     ['has a number', (object) => numberOf(object) !== undefined, ['uplink-vlan', 'vlan']],
-    ['has a path', (object) => pathOf(object) !== undefined, ['host-sysctl', 'proxy-sysctl', 'sysctl']],
+    ['has a path', (object) => sysctlPath(object) !== undefined, ['host-sysctl', 'proxy-sysctl', 'sysctl']],
     ['has a master', (object) => masterOf(object) !== undefined, ['master', 'port']],
-    ['has a queue', (object) => queueOf(object) !== undefined, ['txqlen']],
+    ['has a queue', (object) => queueLength(object) !== undefined, ['txqlen']],
   ])('%s', (_, has, expected) => {
     expect(kindsWith(has)).toEqual(expected);
   });
@@ -95,6 +95,6 @@ describe('what others ask of an object', () => {
     const now = renamed(one, 'web0');
     expect(now.dev).toBe('web0');
     expect(keyOf(now)).not.toMatch(/\bvnet0\b/);
-    expect(objectKindOf(now).set(now)).not.toMatch(/\bvnet0\b/);
+    expect(objectKind(now).set(now)).not.toMatch(/\bvnet0\b/);
   });
 });

@@ -3,8 +3,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { diff, type Operation } from '../../lib/state/diff.js';
 import { netState } from '../../lib/state/netstate.js';
-import { keyOf, objectKindOf, type NetObject } from '../../lib/state/objects.js';
-import { type Phase, PHASES, rankOf } from '../../lib/state/order.js';
+import { keyOf, objectKind, type NetObject } from '../../lib/state/objects.js';
+import { type Phase, PHASES, phaseRank } from '../../lib/state/order.js';
 import { describeOperation as inWords } from '../../lib/state/words.js';
 import { SAMPLES } from '../places/object-samples.js';
 
@@ -20,7 +20,7 @@ const changes = SAMPLES.flatMap(({ one, other }): Operation[] => [
 
 function phaseOf(operation: Operation): Phase {
   const object = (operation.after ?? operation.before) as NetObject;
-  return objectKindOf(object).phase(object, operation);
+  return objectKind(object).phase(object, operation);
 }
 
 describe('a phase', () => {
@@ -29,13 +29,13 @@ describe('a phase', () => {
   });
 
   test('has a use, and none is missing', () => {
-    const freed = all.flatMap((object) => objectKindOf(object).place?.freed ?? []);
+    const freed = all.flatMap((object) => objectKind(object).place?.freed ?? []);
     expect(names.filter((name) => ![...changes.map(phaseOf), ...freed].includes(name))).toEqual([]);
   });
 
   test('of the way down comes after all of the way up, in reverse', () => {
-    const up = names.map((name) => rankOf(name, 'wire'));
-    const ranks = [...up, ...[...names].reverse().map((name) => rankOf(name, 'unwire'))];
+    const up = names.map((name) => phaseRank(name, 'wire'));
+    const ranks = [...up, ...[...names].reverse().map((name) => phaseRank(name, 'unwire'))];
     expect(ranks).toEqual([...ranks].sort((a, b) => a - b));
   });
 });

@@ -25,7 +25,7 @@ export function assertMade(
   const isOurs = host !== undefined && isMadeHere({ made }, host);
   if (link !== undefined) {
     if (isOurs) return;
-    throw new HostError(`link ${quote(link)} is not the ${wordsOf(made)} that guestwire makes for this guest at its start: stop the guest and start it again`);
+    throw new HostError(`link ${quote(link)} is not the ${madeLinkWords(made)} that guestwire makes for this guest at its start: stop the guest and start it again`);
   }
   // The start reuses a link that an earlier run made for this guest and that has lost its record.
   if (isOurs) return;
@@ -37,7 +37,7 @@ export function assertMade(
 
 function takenBy({ ifname, alias }: LinkFacts, made: MadeLink, guestName: Surroundings['guestName']): string {
   const cure = `remove that link ('ip link del ${ifname}') or name another in ${nameGiver(ifname, made)}`;
-  if (alias === made.alias) return `link ${quote(ifname)} is left from an earlier start of this guest, and is no longer a ${wordsOf(made)}: ${cure}`;
+  if (alias === made.alias) return `link ${quote(ifname)} is left from an earlier start of this guest, and is no longer a ${madeLinkWords(made)}: ${cure}`;
   if (alias?.startsWith(ALIAS_PREFIX) === true) {
     const uuid = alias.slice(ALIAS_PREFIX.length);
     const guest = guestName(uuid);
@@ -51,7 +51,7 @@ function nameGiver(ifname: string, made: MadeLink): string {
   return ifname === made.dev ? '<gw:veth dev>' : '<source dev>';
 }
 
-function wordsOf(made: MadeLink): string {
+function madeLinkWords(made: MadeLink): string {
   if (made.kind === 'veth') return `veth pair with ${quote(made.peer)}`;
   return made.multiQueue ? 'tap for several queues' : 'tap for one queue';
 }

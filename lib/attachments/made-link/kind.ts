@@ -20,14 +20,13 @@ export const madeSchema = z.discriminatedUnion('kind', [
 export const madeLink: AttachmentKind<PlacedMade> = {
   isSatellite: true,
   staysUntilRelease: true,
-  waitsForMigration: false,
   schema: z.object({ kind: z.literal('made-link'), ...attached, made: madeSchema, ...guarded, ...recorded }),
   place: (one) => ({ links: [one] }),
   names: (one) => madeNames(one.made),
   scope: ({ link, made: one }) => ({
-    links: [link, ...madeNames(one), ...macvtapsOf(one)],
+    links: [link, ...madeNames(one), ...macvtaps(one)],
     sysctls: [
-      ...(one.kind === 'veth' ? [IPV6_PROBE, disableIpv6Path(one.peer)] : []), ...macvtapsOf(one).map(disableIpv6Path),
+      ...(one.kind === 'veth' ? [IPV6_PROBE, disableIpv6Path(one.peer)] : []), ...macvtaps(one).map(disableIpv6Path),
     ],
   }),
   desired: desiredMade,
@@ -40,7 +39,6 @@ export const madeLink: AttachmentKind<PlacedMade> = {
 export const macvtap: AttachmentKind<PlacedMacvtap> = {
   isSatellite: true,
   staysUntilRelease: false,
-  waitsForMigration: false,
   schema: z.object({ kind: z.literal('macvtap'), ...attached, ...guarded, ...recorded }),
   place: (one) => ({ links: [one] }),
   scope: ({ link }) => ({ links: [link], sysctls: [disableIpv6Path(link)] }),
@@ -48,6 +46,6 @@ export const macvtap: AttachmentKind<PlacedMacvtap> = {
   observed: observedMacvtap,
 };
 
-function macvtapsOf(one: MadeLink): string[] {
+function macvtaps(one: MadeLink): string[] {
   return one.kind === 'veth' && one.macvtap !== undefined ? [one.macvtap] : [];
 }

@@ -23,7 +23,7 @@ export function deriveRoutedLink(
   if (vlan !== undefined || isolated !== undefined) {
     throw new UnsupportedError('a VLAN or port setting and a routed link exclude each other: keep one of them');
   }
-  const link = linkOf(nic, { routed, config, domain });
+  const link = routedLinkOf(nic, { routed, config, domain });
   const permit: TrustPermit = { place: 'routed links', table: 'routed', words: config.routed.trust };
   return {
     ...link, ...guardedBy(filter, { config, permit }),
@@ -35,7 +35,7 @@ interface RoutedRequest extends DeriveContext {
   readonly routed: RoutedIntent;
 }
 
-function linkOf(nic: Nic, { routed, config, domain }: RoutedRequest): Omit<RoutedLink, 'policy'> {
+function routedLinkOf(nic: Nic, { routed, config, domain }: RoutedRequest): Omit<RoutedLink, 'policy'> {
   const { link, mtu, made } = hostEnd({ domain, nic, veth: routed.veth });
   for (const claim of [...routed.addresses, ...routed.routes.map((route) => route.to)].map(asPrefix)) {
     assertPermitted(claim, config);

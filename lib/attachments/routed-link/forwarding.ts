@@ -6,8 +6,8 @@
 import { HostError } from '../../errors.js';
 import type { Observation } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
-import { pathOf } from '../../state/objects.js';
-import type { Family } from '../../values/address.js';
+import { sysctlPath } from '../../state/objects.js';
+import { type Family, familyName } from '../../values/address.js';
 import { sysctlName } from '../../values/quote.js';
 import type { SharedKind } from '../attached.js';
 import { addressFamilies, linksIn, type RoutedLink } from './routed-link.js';
@@ -20,7 +20,7 @@ const FORWARDING = {
 };
 
 /** Returns the sysctls that say whether the host forwards for this link's families. */
-export function forwardingPathsOf(link: RoutedLink): string[] {
+export function forwardingPaths(link: RoutedLink): string[] {
   const families = addressFamilies(link);
   return [
     ...(families.has('inet') ? [FORWARDING.inet] : []),
@@ -46,13 +46,27 @@ export function assertForwarding(routed: RoutedLink, observation: Observation): 
   if (routed.managesSysctls === true) return;
   const cure = ", or set 'manage_sysctls = true' in [routed]";
   if (addressFamilies(routed).has('inet') && observation.sysctls.get(FORWARDING.inet) !== '1') {
-    throw new HostError(`this host does not forward IPv4: run 'sysctl -w net.ipv4.ip_forward=1'${cure}`);
+    const lack = unforwarded('inet', []);
+    throw new HostError(`${lack.what}: run '${lack.cure}'${cure}`);
   }
   if (!lacksForwarding6(routed, observation)) return;
-  const routers = (observation.routers ?? []).map((dev) => `${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`);
-  const set = `'sysctl -w ${[...routers, 'net.ipv6.conf.all.forwarding=1'].join(' ')}'`;
+  const { routers = [] } = observation;
+  const lack = unforwarded('inet6', routers);
   const first = routers.length === 0 ? ' (first accept_ra=2 on links that use router advertisements)' : '';
-  throw new HostError(`this host does not forward IPv6: run ${set}${first}${cure}`);
+  throw new HostError(`${lack.what}: run '${lack.cure}'${first}${cure}`);
+}
+
+/**
+ * Returns what is wrong with a host that does not forward the family, and the command that cures it; `routers` are the
+ * links with a default route from router advertisements.
+ */
+export function unforwarded(
+  family: Family, routers: readonly string[],
+): { readonly what: string; readonly cure: string } {
+  const what = `this host does not forward ${familyName(family)}`;
+  if (family === 'inet') return { what, cure: 'sysctl -w net.ipv4.ip_forward=1' };
+  const kept = routers.map((dev) => `${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`);
+  return { what, cure: `sysctl -w ${[...kept, 'net.ipv6.conf.all.forwarding=1'].join(' ')}` };
 }
 
 /** The sysctls that guestwire sets for the whole host. They stay set. */
@@ -69,7 +83,7 @@ export const forwarding: SharedKind = {
 
 /** A host that forwards no more forwards on no link: one refusal has the command that repairs both. */
 export function isRefused(difference: NetObject, { sysctls }: Pick<Observation, 'sysctls'>): boolean {
-  const path = pathOf(difference);
+  const path = sysctlPath(difference);
   if (path === `net/ipv4/conf/${difference.dev}/forwarding`) return sysctls.get(FORWARDING.inet) === '0';
   return path === `net/ipv6/conf/${difference.dev}/forwarding` &&
     sysctls.get(FORWARDING.inet6) === '0' && sysctls.get(FORWARDING.forced6) !== '1';
@@ -84,7 +98,7 @@ interface Setting {
 
 function settingsFor(links: readonly RoutedLink[], observation: Pick<Observation, 'sysctls' | 'routers'>): Setting[] {
   const managed = links.filter(({ managesSysctls }) => managesSysctls === true);
-  const paths = new Set(managed.flatMap(forwardingPathsOf));
+  const paths = new Set(managed.flatMap(forwardingPaths));
   paths.delete(FORWARDING.forced6);
   if (observation.sysctls.get(FORWARDING.forced6) === '1') paths.delete(FORWARDING.inet6);
   const routers = managed.some((link) => lacksForwarding6(link, observation)) ? (observation.routers ?? []) : [];

@@ -11,8 +11,8 @@ import { address, attached, guarded, policy, prefix, recorded, word } from '../s
 import { assertMade } from '../made-link/check.js';
 import { assertRoutedLink } from './check.js';
 import { deriveRoutedLink } from './derive.js';
-import { forwardingPathsOf, lacksForwarding6 } from './forwarding.js';
-import { proxyLinksOf, proxySysctlPaths } from './proxies.js';
+import { forwardingPaths, lacksForwarding6 } from './forwarding.js';
+import { proxyLinks, proxySysctlPaths } from './proxies.js';
 import { hasTable } from './route-tables.js';
 import { linkClaims, linkHoldsAny, type PlacedLink, type RoutedLink } from './routed-link.js';
 import { desiredLink, observedLink } from './state.js';
@@ -21,7 +21,7 @@ import { RETRANS_TIME, sysctlsOf } from './sysctls.js';
 export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   isSatellite: false,
   staysUntilRelease: false,
-  waitsForMigration: true,
+  attracts: { what: 'its routes', of: 'routed links' },
   schema: z.object({
     kind: z.literal('routed-link'), ...attached, addresses: z.array(address),
     routes: z.array(z.object({ to: prefix, via: address })), gateways: z.array(address), table: word,
@@ -30,7 +30,7 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   }),
   derive: deriveRoutedLink,
   place,
-  makes: (one) => madeOf(one),
+  makes: (one) => madeLinks(one),
   scope,
   furtherScope,
   check: (one, surroundings) => {
@@ -50,7 +50,7 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   claims: linkClaims,
   holdsAny: linkHoldsAny,
   routing: ({ protocol, table }) => ({ protocol, table }),
-  proxies: (one) => proxyLinksOf(one).flatMap((dev) => one.addresses.map((address) => ({ dev, address }))),
+  proxies: (one) => proxyLinks(one).flatMap((dev) => one.addresses.map((address) => ({ dev, address }))),
   guard: (one) => ({
     how: 'link', own: linkClaims(one), gateways: one.gateways, tagged: 'never', policy: one.policy, isolated: false,
     segments: [], bridge: undefined,
@@ -59,8 +59,8 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   dependsOn,
   shown,
   words: ({ made, addresses, routes, gateways }) => {
-    const all = [...textsOf(addresses), ...routes.map(({ to, via }) => `${to.text} via ${via.text}`)];
-    return `routed link${madeWords(made)}: ${all.join(', ')}; gateway ${textsOf(gateways).join(', ')}`;
+    const all = [...addressTexts(addresses), ...routes.map(({ to, via }) => `${to.text} via ${via.text}`)];
+    return `routed link${madeWords(made)}: ${all.join(', ')}; gateway ${addressTexts(gateways).join(', ')}`;
   },
   withPlaceholders: (one, name) => {
     const named = { ...one, link: one.link ?? name };
@@ -76,31 +76,31 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
 function place(one: RoutedLink): Placing<AttachedLink> {
   const { nic, mac, link, made } = one;
   if (link === undefined) return { lacks: 'created no link for this NIC' };
-  const links: AttachedLink[] = [...madeOf(one), { ...one, link } satisfies PlacedLink];
+  const links: AttachedLink[] = [...madeLinks(one), { ...one, link } satisfies PlacedLink];
   if (made?.kind !== 'veth' || made.on !== 'macvtap') return { links };
   if (made.macvtap === undefined) return { lacks: 'created no macvtap for this NIC' };
   return { links: [...links, { kind: 'macvtap', nic, mac, link: made.macvtap } satisfies PlacedMacvtap] };
 }
 
-function madeOf({ nic, mac, made }: RoutedLink): PlacedMade[] {
+function madeLinks({ nic, mac, made }: RoutedLink): PlacedMade[] {
   return made === undefined ? [] : [{ kind: 'made-link', nic, mac, link: made.dev, made }];
 }
 
 function scope(one: RoutedLink, use: 'wanted' | 'recorded'): Partial<Scope> {
   const { link, vrf, table, protocol } = one;
   const claims = use === 'wanted' ? linkClaims(one) : [];
-  const made = madeOf(one).map((each) => madeLink.scope(each, use));
+  const made = madeLinks(one).map((each) => madeLink.scope(each, use));
   return {
-    links: distinct([link, vrf, ...proxyLinksOf(one), ...made.flatMap(({ links = [] }) => links)]),
+    links: distinct([link, vrf, ...proxyLinks(one), ...made.flatMap(({ links = [] }) => links)]),
     tables: hasTable(one) ? { protocol } : undefined,
     routes: link === undefined ? [] : [{ dev: link, protocol }],
     lookups: distinct(claims.flatMap(endsOf)),
     locals: claims.filter((claim) => endsOf(claim).length > 1).map(({ text }) => text),
-    proxies: proxyLinksOf(one),
+    proxies: proxyLinks(one),
     // Lookups follow the rules, which need not lead to this table.
     exact: vrf === undefined && table !== 'main' ? claims.map(({ text: to }) => ({ to, table })) : [],
     sysctls: [
-      ...(link === undefined ? [] : sysctlsOf({ ...one, link }).keys()), ...forwardingPathsOf(one),
+      ...(link === undefined ? [] : sysctlsOf({ ...one, link }).keys()), ...forwardingPaths(one),
       ...proxySysctlPaths(one),
       ...made.flatMap(({ sysctls = [] }) => sysctls),
     ],
@@ -138,14 +138,14 @@ function dependsOn({ vrf, proxy = [], made }: RoutedLink): Dependence {
 }
 
 function shown(one: RoutedLink): Shown {
-  const addresses = textsOf(one.addresses);
+  const addresses = addressTexts(one.addresses);
   const routes = linkClaims(one).map(bare).filter((claim) => !addresses.includes(claim));
   return {
     bridge: undefined, vlans: undefined, addresses, routes, network: `routed: ${[...addresses, ...routes].join(', ')}`,
   };
 }
 
-function textsOf(addresses: readonly Address[]): string[] {
+function addressTexts(addresses: readonly Address[]): string[] {
   return addresses.map(({ text }) => text);
 }
 

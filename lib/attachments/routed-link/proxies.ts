@@ -35,15 +35,15 @@ export const proxies: RecordedKind<ProxyRecord> = {
 };
 
 /** Returns the links on which the host answers for this one's addresses. */
-export function proxyLinksOf(link: RoutedLink): readonly string[] {
+export function proxyLinks(link: RoutedLink): readonly string[] {
   return link.proxy ?? [];
 }
 
 /** Returns every sysctl that is read to plan the proxies of this link. */
 export function proxySysctlPaths(link: RoutedLink): string[] {
   const families = [...addressFamilies(link)];
-  return proxyLinksOf(link).flatMap((dev) =>
-    families.flatMap((family) => [forwardingOf(dev, family), ...settingsOf(dev, family).keys()]));
+  return proxyLinks(link).flatMap((dev) =>
+    families.flatMap((family) => [forwardingPath(dev, family), ...settingsOf(dev, family).keys()]));
 }
 
 function plansFor({ wanted, concerned, records }: Request, observation: Observation): OnePlan[] {
@@ -53,11 +53,11 @@ function plansFor({ wanted, concerned, records }: Request, observation: Observat
 
 /** Returns the links of the guests that ask for a proxy on `dev`. */
 function onProxy(dev: string, { wanted }: Request): string[] {
-  return linksIn(wanted).filter((one) => proxyLinksOf(one).includes(dev)).map(({ link }) => link);
+  return linksIn(wanted).filter((one) => proxyLinks(one).includes(dev)).map(({ link }) => link);
 }
 
 function devsOf(links: readonly RoutedLink[]): string[] {
-  return distinct(links.flatMap(proxyLinksOf));
+  return distinct(links.flatMap(proxyLinks));
 }
 
 /** Returns what is to be done on the proxy links of the guest. */
@@ -95,7 +95,7 @@ interface OnePlan {
 
 function planProxyLink(dev: string, { wanted, concerned, records }: Asked, observation: Observation): OnePlan {
   const facts = observation.links.get(dev);
-  const here = wanted.filter((link) => proxyLinksOf(link).includes(dev));
+  const here = wanted.filter((link) => proxyLinks(link).includes(dev));
   const fault = unusable(facts);
   const { own, foreign, others } = entriesOn(dev, concerned, observation);
   const mine = fault === undefined ? here.flatMap(entriesOf) : [];
@@ -117,7 +117,7 @@ function planProxyLink(dev: string, { wanted, concerned, records }: Asked, obser
     during: record(settings.during),
     after: record(settings.after),
     presence: presenceOn(facts, mine.map(({ address }) => address)),
-    warnings: here.length === 0 ? [] : warningsOf(dev, { fault, families }, observation),
+    warnings: here.length === 0 ? [] : proxyWarnings(dev, { fault, families }, observation),
   };
 }
 
@@ -147,9 +147,9 @@ interface EntriesOn {
 
 function entriesOn(dev: string, concerned: readonly RoutedLink[], { proxies: all }: Observation): EntriesOn {
   const entries = all.get(dev) ?? [];
-  const ours = new Set(concerned.filter((link) => proxyLinksOf(link).includes(dev)).flatMap(entriesOf).map(wordsOf));
-  const own = entries.filter((entry) => ours.has(wordsOf(entry)));
-  const rest = entries.filter((entry) => !ours.has(wordsOf(entry)));
+  const ours = new Set(concerned.filter((link) => proxyLinks(link).includes(dev)).flatMap(entriesOf).map(entryKey));
+  const own = entries.filter((entry) => ours.has(entryKey(entry)));
+  const rest = entries.filter((entry) => !ours.has(entryKey(entry)));
   const protocols = new Set(concerned.map(({ protocol }) => String(protocol)));
   return {
     own, foreign: new Set(rest.map(({ address }) => address.text)),
@@ -157,7 +157,7 @@ function entriesOn(dev: string, concerned: readonly RoutedLink[], { proxies: all
   };
 }
 
-function wordsOf({ address, protocol }: ProxyEntry): string {
+function entryKey({ address, protocol }: ProxyEntry): string {
   return `${address.text} ${protocol}`;
 }
 
@@ -205,18 +205,18 @@ function settingsOf(dev: string, family: Family): ReadonlyMap<string, string> {
 }
 
 /** Both arp_process() and ndisc_recv_ns() answer for others only where the link itself forwards. */
-function forwardingOf(dev: string, family: Family): string {
+function forwardingPath(dev: string, family: Family): string {
   return `net/${family === 'inet' ? 'ipv4' : 'ipv6'}/conf/${dev}/forwarding`;
 }
 
-function warningsOf(
+function proxyWarnings(
   dev: string, { fault, families }: { fault: string | undefined; families: readonly Family[] },
   { sysctls }: Observation,
 ): string[] {
   const where = `proxy link ${quote(dev)} of the host config`;
   if (fault !== undefined) return [`${where} ${fault}: no neighbour on it finds the guest`];
-  return families.filter((family) => sysctls.get(forwardingOf(dev, family)) === '0').map((family) =>
-    `${where} does not forward ${familyName(family)}, so the kernel does not answer for the guest there: set '${sysctlName(forwardingOf(dev, family))}' to 1`);
+  return families.filter((family) => sysctls.get(forwardingPath(dev, family)) === '0').map((family) =>
+    `${where} does not forward ${familyName(family)}, so the kernel does not answer for the guest there: set '${sysctlName(forwardingPath(dev, family))}' to 1`);
 }
 
 function familiesIn(entries: readonly { readonly address: Address }[]): Family[] {

@@ -5,7 +5,7 @@
  */
 import type { Observation, RuleFacts } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
-import { type Family, widthOf } from '../../values/address.js';
+import { type Family, width } from '../../values/address.js';
 import type { SharedKind, SharedRequest } from '../attached.js';
 import { linkClaims, linksIn, type RoutedLink, type WiredRoutedLink } from './routed-link.js';
 
@@ -91,7 +91,7 @@ function towards(link: Tabled): Rule[] {
   if (link.vrf !== undefined) return [];
   return linkClaims(link).map(({ text: to, family, length }) => (
     {
-      kind: 'rule', dev: link.link, family, priority: TO_GUEST + widthOf(family) - length, to, table: link.table,
+      kind: 'rule', dev: link.link, family, priority: TO_GUEST + width(family) - length, to, table: link.table,
       protocol: link.protocol,
     }));
 }

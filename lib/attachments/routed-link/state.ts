@@ -19,7 +19,7 @@ export function desiredLink(routed: PlacedLink, observation: Observation): NetOb
     ...(routed.mtu === undefined ? [] : [{ kind: 'mtu' as const, dev, end: dev, bytes: routed.mtu }]),
     ...(routed.vrf === undefined ? [] : [{ kind: 'master' as const, dev, master: routed.vrf }]),
     ...sysctls.map(([path, value]): NetObject => ({ kind: 'sysctl', dev, path, value })),
-    ...routed.gateways.map(placeOf).map((gateway): NetObject => addressObject(dev, gateway)),
+    ...routed.gateways.map(endAddress).map((gateway): NetObject => addressObject(dev, gateway)),
     ...routes.map((route): NetObject => ({ kind: 'route', dev, ...route, table, protocol })),
   ];
 }
@@ -35,7 +35,7 @@ export function observedLink(routed: PlacedLink, observation: Observation): NetO
   // Putting it into the VRF takes its IPv6 addresses and its routes away: they are to be made again.
   const moves = routed.vrf !== undefined && facts.master !== routed.vrf;
   const gateways = facts.addresses.filter((found) =>
-    routed.gateways.map(placeOf).some((gateway) => isIn(found, gateway)) &&
+    routed.gateways.map(endAddress).some((gateway) => isIn(found, gateway)) &&
       !(moves && found.address.family === 'inet6'));
   const routes = observation.routes.filter((route) =>
     route.dev === dev && route.protocol === String(protocol) && !moves);
@@ -74,6 +74,6 @@ function isIn(found: Place, { address, length }: Place): boolean {
 }
 
 /** A link-local IPv6 gateway needs its /64 on-link, to reach the guest's own link-local; any other is one address. */
-function placeOf(address: Address): Place {
+function endAddress(address: Address): Place {
   return { address, length: address.family === 'inet6' && isLinkLocal(address) ? 64 : address.prefix.length };
 }

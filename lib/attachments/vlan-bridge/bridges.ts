@@ -23,7 +23,7 @@ type Request = SharedRequest<BridgeRecord>;
 
 export const bridges: RecordedKind<BridgeRecord> = {
   schema: z.array(z.object({ dev: word })),
-  observed: (request, observation) => usesOf(request).flatMap((use) => observedOf(use, request, observation)),
+  observed: (request, observation) => usesOf(request).flatMap((use) => observedUse(use, request, observation)),
   plan: planBridges,
   isMaking,
   leftWords: ({ dev }) => `link ${quote(dev)} may be left, because a run was killed while it made the link: 'ip link del ${dev}' removes it`,
@@ -80,7 +80,7 @@ function hasStrangers({ link: bridge }: BridgeUse, { concerned }: Request, { mem
   return (members.get(bridge) ?? []).some((port) => !known.has(port));
 }
 
-function observedOf(use: BridgeUse, request: Request, observation: Observation): NetObject[] {
+function observedUse(use: BridgeUse, request: Request, observation: Observation): NetObject[] {
   return [...observedBridge(use, request, observation), ...observedSub(use, request, observation)];
 }
 

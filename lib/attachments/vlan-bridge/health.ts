@@ -1,32 +1,36 @@
 /** What `doctor` finds about bridges of one VLAN that guestwire makes: whether their parents can carry the VLAN. */
 import { bridgeNamed, type OneVlan } from '../../config/bridge-tables.js';
+import type { HostConfig } from '../../config/host-config.js';
 import type { Observation } from '../../kernel/observation.js';
 import { quote } from '../../values/quote.js';
-import { distinct, type Finding, type KindHealth, type NamedBridges } from '../attached.js';
+import { distinct } from '../attached.js';
+import type { Finding, HostFacts, KindHealth, NamedBridges } from '../health-facts.js';
 import { isOf } from './check.js';
 
-export const bridgeHealth: KindHealth = {
-  makes: (config, bridge) => bridgeNamed(config, bridge)?.made !== undefined,
-  scope: (bridges) => {
-    const parents = distinct(madeOf(bridges).map(({ parent }) => parent));
+export const bridgeHealth = {
+  makes: (config: HostConfig, bridge: string) => bridgeNamed(config, bridge)?.made !== undefined,
+  scope: (bridges: NamedBridges) => {
+    const parents = distinct(bridgesMade(bridges).map(({ parent }) => parent));
     return { links: parents, subinterfaces: parents.length > 0 };
   },
-  furtherScope: (_, { links }) => ({ links: distinct([...links.values()].map(({ master }) => master)) }),
-  findings: (bridges, observation) => madeOf(bridges).flatMap((bridge) => findingsOf(bridge, observation)),
-};
+  furtherScope: (_: NamedBridges, { links }: Observation) =>
+    ({ links: distinct([...links.values()].map(({ master }) => master)) }),
+  findings: (facts: NamedBridges & Pick<HostFacts, 'observation'>): Finding[] =>
+    bridgesMade(facts).flatMap((bridge) => bridgeFindings(bridge, facts.observation)),
+} satisfies KindHealth;
 
 interface Made extends OneVlan {
   readonly name: string;
 }
 
-function madeOf({ config, names }: NamedBridges): Made[] {
+function bridgesMade({ config, names }: NamedBridges): Made[] {
   return names.flatMap((name) => {
     const made = bridgeNamed(config, name)?.made;
     return made === undefined ? [] : [{ name, ...made }];
   });
 }
 
-function findingsOf({ name, vid, parent }: Made, { links, subinterfaces }: Observation): Finding[] {
+function bridgeFindings({ name, vid, parent }: Made, { links, subinterfaces }: Observation): Finding[] {
   const why = `guests on bridge ${quote(name)} do not start`;
   const finding = (what: string, cure: string): Finding => ({ severity: 'error', what, why, cure });
   const facts = links.get(parent);

@@ -16,7 +16,6 @@ import { type BridgeUse, type PlacedVlanBridge, useOf, type VlanBridge } from '.
 export const vlanBridge: AttachmentKind<VlanBridge, PlacedVlanBridge> = {
   isSatellite: false,
   staysUntilRelease: false,
-  waitsForMigration: false,
   schema: z.object({
     kind: z.literal('vlan-bridge'), ...attached, bridge: word, vid: z.number(), parent: word,
     isolated: z.optional(z.boolean()), ...guarded, declared: z.optional(z.array(own)), policy, ...recorded,
@@ -55,7 +54,6 @@ export const vlanBridge: AttachmentKind<VlanBridge, PlacedVlanBridge> = {
 export const bridgeUse: AttachmentKind<BridgeUse> = {
   isSatellite: true,
   staysUntilRelease: true,
-  waitsForMigration: false,
   schema: z.object({
     kind: z.literal('bridge-use'), ...attached, vid: z.number(), parent: word, sub: word, ...guarded, ...recorded,
   }),

@@ -2,13 +2,13 @@
 import type { LinkFacts } from '../../kernel/observation.js';
 import type { WholeHost } from '../../kernel/whole-host.js';
 import type { NetObject } from '../../state/netstate.js';
-import { dependenceOf } from '../attachment.js';
+import { dependence } from '../attachment.js';
 import type { Kept } from '../kept.js';
 import { SHARED_ALIAS } from './vlan-bridge.js';
 
 /** The alias names no guest: all guests that depend on the links share them. */
 export function leftBridges({ links }: Pick<WholeHost, 'links'>, { held }: Pick<Kept, 'held'>): NetObject[] {
-  return idleBridges(links, new Set(held.flatMap((one) => dependenceOf(one).shared)));
+  return idleBridges(links, new Set(held.flatMap((one) => dependence(one).shared)));
 }
 
 /** A bridge that is still needed for a port of something else stays, and its sub-interface with it. */

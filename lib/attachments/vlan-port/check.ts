@@ -16,6 +16,11 @@ export function assertTracking(policy: Policy | undefined, { tracking }: Observa
   }
 }
 
+/** Returns what is wrong with a bridge that does not filter, and what cures it. */
+export function unfiltered(bridge: string): { readonly what: string; readonly cure: string } {
+  return { what: `bridge ${quote(bridge)} does not filter VLANs`, cure: `ip link set dev ${bridge} type bridge vlan_filtering 1` };
+}
+
 export function assertPort({ bridge, link, policy }: VlanPort, observation: Observation): void {
   const { links } = observation;
   assertTracking(policy, observation);
@@ -31,7 +36,8 @@ export function assertPort({ bridge, link, policy }: VlanPort, observation: Obse
     throw new HostError(`this kernel cannot filter VLANs on bridge ${quote(bridge)}: it needs CONFIG_BRIDGE_VLAN_FILTERING`);
   }
   if (!facts.bridge.filtering) {
-    throw new HostError(`bridge ${quote(bridge)} does not filter VLANs: turn it on with 'ip link set dev ${bridge} type bridge vlan_filtering 1'`);
+    const { what, cure } = unfiltered(bridge);
+    throw new HostError(`${what}: turn it on with '${cure}'`);
   }
   if (link !== undefined) assertMaster(existing(link, links), bridge);
 }

@@ -22,7 +22,7 @@ export function deriveVlanPort(
     if (isolated === undefined && asksForFilters(filter)) throw nowhereError(filter);
     throw new UnsupportedError('<port isolated> needs a VLAN: add the <vlan> of this port, or set isolated in the <interface> itself');
   }
-  const bridge = bridgeOf(nic);
+  const bridge = namedBridge(nic);
   if (bridge !== undefined) {
     locate(DomainXmlError, 'bridge', () => { assertIfname(bridge); });
     assertAllowed(vlan, { bridge, allowed: config.bridges.get(bridge)?.allowed });
@@ -41,7 +41,7 @@ function permitOf(bridge: string, { bridges }: HostConfig): TrustPermit {
   };
 }
 
-function bridgeOf(nic: Nic): string | undefined {
+function namedBridge(nic: Nic): string | undefined {
   switch (nic.joins.kind) {
     case 'bridge':
       return nic.joins.bridge;

@@ -14,7 +14,6 @@ import type { PlacedPort, VlanPort } from './vlan-port.js';
 export const vlanPort: AttachmentKind<VlanPort, PlacedPort> = {
   isSatellite: false,
   staysUntilRelease: false,
-  waitsForMigration: false,
   schema: z.object({
     kind: z.literal('vlan-port'), ...attached, bridge: word,
     vlans: z.array(z.object({ vid: z.number(), pvid: z.boolean(), untagged: z.boolean() })),

@@ -26,8 +26,8 @@ export const uplinks: RecordedKind<UplinkRecord> = {
   schema: z.array(z.object({ dev: word, ifindex: z.number(), vids: z.array(z.number()) })),
   // What guestwire put there does not depend on other guests, and reading them costs something.
   observed: (request, observation) =>
-    plansFor({ ...request, others: () => [] }, observation).flatMap(({ before, dev }) => objects(dev, before)),
-  plan: planUplinks,
+    observedOn(uplinksOf(request, observation), request, observation),
+  plan: (request, observation) => planUplinks(uplinksOf(request, observation), request, observation),
   leftWords: ({ dev, vids }) => `uplink ${quote(dev)} may still have VLANs ${vids.join(', ')}, which guestwire put there for guests that are gone: 'bridge vlan show dev ${dev}' shows them`,
   surplus: {
     scope: (records, wired) => {
@@ -39,18 +39,25 @@ export const uplinks: RecordedKind<UplinkRecord> = {
       const bridges = distinct(idle.map((dev) => links.get(dev)?.master));
       return { links: [...idle, ...bridges, ...portsIn(wired).map(({ link }) => link)], ports: idle, bridges };
     },
-    of: surplusOf,
+    of: surplusVlans,
   },
 };
 
-function plansFor(request: Request, observation: Observation): OnePlan[] {
-  return [...uplinksOf(request, observation)].map(([dev, bridge]) => planUplink({ dev, bridge }, request, observation));
+/** Bridges by their uplinks. */
+type Uplinks = ReadonlyMap<string, string>;
+
+function observedOn(devs: Uplinks, request: Request, observation: Observation): NetObject[] {
+  return plansFor(devs, { ...request, others: () => [] }, observation)
+    .flatMap(({ before, dev }) => objects(dev, before));
 }
 
-/** Returns what is to be done on the uplinks of the bridges concerned. */
-function planUplinks(request: Request, observation: Observation): SharedPlan<UplinkRecord> {
-  const devs = uplinksOf(request, observation);
-  const plans = plansFor(request, observation);
+function plansFor(devs: Uplinks, request: Request, observation: Observation): OnePlan[] {
+  return [...devs.keys()].map((dev) => planUplink(dev, { ...request, devs }, observation));
+}
+
+/** Returns what is to be done on these uplinks. */
+function planUplinks(devs: Uplinks, request: Request, observation: Observation): SharedPlan<UplinkRecord> {
+  const plans = plansFor(devs, request, observation);
   const records = (key: 'during' | 'after'): UplinkRecord[] => [
     ...request.records.filter(({ dev }) => !devs.has(dev)),
     ...plans.map((plan) => plan[key]).filter(({ vids }) => vids.length > 0),
@@ -71,27 +78,24 @@ function idleOf(records: readonly UplinkRecord[], wired: readonly WiredLink[]): 
 }
 
 /** Returns the VLANs that guestwire put on uplinks of bridges on which no guest has a port any more. */
-function surplusOf(
+function surplusVlans(
   { records, protectedOn, wired }: Pick<Request, 'records' | 'protectedOn'> & { readonly wired: readonly WiredLink[] },
   observation: Observation,
 ): { readonly surplus: NetState; readonly records: readonly UplinkRecord[] } {
-  // A port of no guest in no VLAN: what its bridge's uplinks need is then what all others need.
-  const concerned = idleOf(records, wired).map(({ dev, ifindex }): WiredPort => ({
-    kind: 'vlan-port', nic: 0, mac: undefined, link: dev, ifindex, bridge: observation.links.get(dev)?.master ?? '',
-    vlans: [], isolated: undefined, uplinks: [dev],
-  }));
-  const request: Request = { wanted: [], concerned, others: () => wired, records, protectedOn };
-  const { after } = planUplinks(request, observation);
+  const devs = new Map(idleOf(records, wired).map(({ dev }) => [dev, observation.links.get(dev)?.master ?? '']));
+  // No guest is concerned: what the uplinks need is what all others need.
+  const request: Request = { wanted: [], concerned: [], others: () => wired, records, protectedOn };
+  const { after } = planUplinks(devs, request, observation);
   const kept = new Set(after.flatMap(({ dev, vids }) => objects(dev, vids).map(keyOf)));
   return {
-    surplus: uplinks.observed(request, observation).filter((object) => !kept.has(keyOf(object))), records: after,
+    surplus: observedOn(devs, request, observation).filter((object) => !kept.has(keyOf(object))), records: after,
   };
 }
 
 /** Those of the guest's ports, and those that were its bridges' before the host config was changed. */
 function uplinksOf(
   { concerned: links, records }: Request, { members, links: facts }: Observation,
-): Map<string, string> {
+): Uplinks {
   const concerned = portsIn(links);
   const bridges = new Set(concerned.filter(({ uplinks }) => uplinks.length > 0).map(({ bridge }) => bridge));
   const earlier = [...bridges].flatMap((bridge) => records
@@ -111,8 +115,9 @@ interface OnePlan {
 }
 
 function planUplink(
-  { dev, bridge }: { dev: string; bridge: string }, request: Request, observation: Observation,
+  dev: string, request: Request & { readonly devs: Uplinks }, observation: Observation,
 ): OnePlan {
+  const bridge = request.devs.get(dev) ?? '';
   const facts = observation.links.get(dev);
   const ifindex = facts?.ifindex ?? 0;
   if (facts?.master !== bridge) {
@@ -150,13 +155,13 @@ function planUplink(
  * VIDs that the bridge itself or some port of it carries, besides its uplinks, past and present, and the guest's own
  * ports.
  */
-function carriedOn(bridge: string, request: Request, observation: Observation): Set<number> {
+function carriedOn(
+  bridge: string, { concerned, devs }: Pick<Request, 'concerned'> & { readonly devs: Uplinks },
+  observation: Observation,
+): Set<number> {
   const { members, vlans } = observation;
-  const own = new Set([
-    ...portsIn(request.concerned).flatMap((port) =>
-      [...(isThere(port, observation) ? [port.link] : []), ...port.uplinks]),
-    ...uplinksOf(request, observation).keys(),
-  ]);
+  const ports = portsIn(concerned).filter((port) => isThere(port, observation)).map(({ link }) => link);
+  const own = new Set([...ports, ...devs.keys()]);
   const others = [bridge, ...(members.get(bridge) ?? [])].filter((port) => !own.has(port));
   return new Set(others.flatMap((port) => vlans.get(port)?.map(({ vid }) => vid) ?? []));
 }

@@ -17,17 +17,17 @@ export const vlan: ObjectKind<Vlan> = {
   // Also at the end of a guest, the port leaves VLANs before anything else changes.
   unwires: () => false,
   tool: () => 'bridge',
-  set: (one, vids) => `vlan add dev ${one.dev} vid ${vids ?? one.vid}${flagsOf(one)}`,
+  set: (one, vids) => `vlan add dev ${one.dev} vid ${vids ?? one.vid}${vlanFlags(one)}`,
   remove: ({ dev, vid }, vids) => `vlan del dev ${dev} vid ${vids ?? vid}`,
   series: {
     number: ({ vid }) => vid,
     shape: (one, { after }) => {
       // The kernel refuses a range with the PVID flag, even a range of one.
       if (after?.pvid === true) return `pvid ${one.vid}`;
-      return `vlan ${one.dev} ${after === undefined ? 'del' : `add${flagsOf(one)}`}`;
+      return `vlan ${one.dev} ${after === undefined ? 'del' : `add${vlanFlags(one)}`}`;
     },
   },
-  name: (one, vids) => `VLAN ${vids ?? one.vid}${flagsOf(one)}`,
+  name: (one, vids) => `VLAN ${vids ?? one.vid}${vlanFlags(one)}`,
   owner: 'link',
   grant: true,
 };
@@ -152,6 +152,6 @@ function forwardingWords({ stp, forwardDelay }: BridgeSettings): string {
 }
 
 /** Returns the flags of a VLAN as bridge(8) has them, with a space before each. */
-function flagsOf({ pvid, untagged }: Pick<Vlan, 'pvid' | 'untagged'>): string {
+function vlanFlags({ pvid, untagged }: Pick<Vlan, 'pvid' | 'untagged'>): string {
   return `${pvid ? ' pvid' : ''}${untagged ? ' untagged' : ''}`;
 }

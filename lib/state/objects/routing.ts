@@ -1,5 +1,8 @@
-/** Objects that make a guest reachable: addresses of the host, routes, policy rules and neighbour proxies. */
-import { type Family, familyName, isLinkLocal } from '../../values/address.js';
+/**
+ * Objects that make a guest reachable: addresses of the host, routes, policy rules and neighbour proxies. Their
+ * addresses are canonical text, as the journal keeps objects and the tools take them.
+ */
+import { type Family, familyName, familyOf, isLinkLocal } from '../../values/address.js';
 import type { ObjectKind } from '../object-kind.js';
 
 export interface LinkAddress {
@@ -15,7 +18,7 @@ export const linkAddress: ObjectKind<LinkAddress> = {
   phase: () => 'addresses',
   place: {
     // The kernel accepts an IPv4 address several times on a link, each with another length.
-    of: ({ dev, address: text }) => (text.includes(':') ? `${dev} ${text}` : undefined),
+    of: ({ dev, address: text }) => (familyOf(text) === 'inet6' ? `${dev} ${text}` : undefined),
     freed: 'address-places',
   },
   tool: () => 'ip',
@@ -69,7 +72,7 @@ export const rule: ObjectKind<RoutingRule> = {
   tool: ({ family }) => (family === 'inet6' ? 'ip -6' : 'ip'),
   set: (one) => `rule add ${ruleWords(one)}`,
   remove: (one) => `rule del ${ruleWords(one)}`,
-  name: (one) => `${familyName(one.family)} rule ${selectorOf(one)} lookup ${one.table}`,
+  name: (one) => `${familyName(one.family)} rule ${ruleSelector(one)} lookup ${one.table}`,
   namesItsLink: true,
   owner: 'shared',
   reaches: ({ to }) => to !== undefined,
@@ -119,7 +122,7 @@ export const neighbourProxy: ObjectKind<NeighbourProxy> = {
 function addressFlags(text: string): string {
   // The kernel uses a deprecated address as a source only where the host has no other. An address that many links have
   // does not identify the host.
-  if (text.includes(':')) return isLinkLocal({ text }) ? ' nodad' : ' nodad preferred_lft 0';
+  if (familyOf(text) === 'inet6') return isLinkLocal({ text }) ? ' nodad' : ' nodad preferred_lft 0';
   // Link scope keeps the host from using the address as a source beyond this link (ip-address(8)).
   return isLinkLocal({ text }) ? ' scope link' : '';
 }
@@ -129,11 +132,11 @@ function routeWords({ to, via, dev, table, protocol }: Route): string {
 }
 
 function ruleWords(one: RoutingRule): string {
-  return `${selectorOf(one)} lookup ${one.table} priority ${one.priority} protocol ${one.protocol}`;
+  return `${ruleSelector(one)} lookup ${one.table} priority ${one.priority} protocol ${one.protocol}`;
 }
 
 /** Returns the selector of a rule, as ip-rule(8) has it. */
-function selectorOf({ dev, to }: RoutingRule): string {
+function ruleSelector({ dev, to }: RoutingRule): string {
   return to === undefined ? `iif ${dev}` : `to ${to}`;
 }
 

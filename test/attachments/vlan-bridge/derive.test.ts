@@ -1,7 +1,7 @@
 // @tier fast
 /** Which bridge a NIC joins that the host config makes, at each step of libvirt, and what the host then has to give. */
 import { describe, expect, test } from '@jest/globals';
-import { guestEndOf, shownOf, wordsOf } from '../../../lib/attachments/attachment.js';
+import { guestEnd, shownOf, attachmentWords } from '../../../lib/attachments/attachment.js';
 import { preflight } from '../../../lib/attachments/check.js';
 import { deriveAttachments } from '../../../lib/attachments/derive.js';
 import type { Attachment } from '../../../lib/attachments/kinds.js';
@@ -53,8 +53,8 @@ describe('a port', () => {
       bridge: 'br30', vlans: [{ vid: 30, pvid: true, untagged: true }], addresses: [], routes: [],
       network: 'br30: access 30',
     });
-    expect(port && wordsOf(port)).toBe('port of bridge br30, VLAN 30 of eno1');
-    expect(port && guestEndOf(port)).toBeUndefined();
+    expect(port && attachmentWords(port)).toBe('port of bridge br30, VLAN 30 of eno1');
+    expect(port && guestEnd(port)).toBeUndefined();
     expect(shownOf(port).vlans).toEqual([{ vid: 30, pvid: true, untagged: true }]);
   });
 

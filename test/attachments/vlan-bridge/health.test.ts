@@ -14,7 +14,8 @@ async function findingsOn(links: Required<FakeHost>['links']): Promise<(readonly
   const named = { config, names: ['br30', 'br0'] };
   const first = await kernel.observe(joined([bridgeHealth.scope(named)]));
   const further = await kernel.observe(joined([bridgeHealth.furtherScope(named, first)]));
-  return bridgeHealth.findings(named, withFurther(first, further)).map(({ severity, cure }) => [severity, cure]);
+  return bridgeHealth.findings({ ...named, observation: withFurther(first, further) })
+    .map(({ severity, cure }) => [severity, cure]);
 }
 
 describe('a bridge of one VLAN', () => {
