@@ -147,17 +147,19 @@ type Links = Pick<Plan, 'wired' | 'touched'>;
 function look(observation: Observation, links: Links, past: Past): NetState {
   const shared = observedShared(askFor(links, past), past.ledger, observation);
   const filters = filtersPlan(observation, links, past);
-  const given = new Set(desiredState(links.touched, observation).filter(isGrant).map(keyOf));
+  const wired = new Set(links.wired.map(({ link }) => link));
+  const givenUp = links.touched.filter(({ link }) => !wired.has(link));
+  const given = new Set(desiredState(givenUp, observation).filter(isGrant).map(keyOf));
   const own = observedState(livingOf(links.touched, observation), observation).filter((object) =>
-    isTaken(object, { ...links, given }, past));
+    isTaken(object, { wired, given }, past));
   return netState([...own, ...filters.observed, ...shared]);
 }
 
 /** A port that is given up loses the VLANs it was given, and keeps those that were put there since. */
 function isTaken(
-  object: NetObject, { wired, given }: Pick<Links, 'wired'> & { readonly given: ReadonlySet<string> }, { entry }: Past,
+  object: NetObject, { wired, given }: Readonly<Record<'wired' | 'given', ReadonlySet<string>>>, { entry }: Past,
 ): boolean {
-  if (!isGrant(object) || wired.some(({ link }) => link === object.dev)) return true;
+  if (!isGrant(object) || wired.has(object.dev)) return true;
   return given.has(keyOf(object)) || (entry?.original ?? []).some((original) => keyOf(original) === keyOf(object));
 }
 

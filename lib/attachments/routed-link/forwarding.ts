@@ -10,6 +10,7 @@ import { sysctlPath } from '../../state/objects.js';
 import { type Family, familyName } from '../../values/address.js';
 import { sysctlName } from '../../values/quote.js';
 import type { SharedKind } from '../attached.js';
+import type { Finding } from '../health-facts.js';
 import { addressFamilies, linksIn, type RoutedLink } from './routed-link.js';
 
 const FORWARDING = {
@@ -60,9 +61,7 @@ export function assertForwarding(routed: RoutedLink, observation: Observation): 
  * Returns what is wrong with a host that does not forward the family, and the command that cures it; `routers` are the
  * links with a default route from router advertisements.
  */
-export function unforwarded(
-  family: Family, routers: readonly string[],
-): { readonly what: string; readonly cure: string } {
+export function unforwarded(family: Family, routers: readonly string[]): Pick<Finding, 'what' | 'cure'> {
   const what = `this host does not forward ${familyName(family)}`;
   if (family === 'inet') return { what, cure: 'sysctl -w net.ipv4.ip_forward=1' };
   const kept = routers.map((dev) => `${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`);

@@ -20,15 +20,15 @@ const FORWARDING: readonly Check[] = [
     severity: 'error', ...unforwarded('inet', []), why: 'guests on routed links do not start',
   }] : []),
   (facts) => (uses(facts, 'inet6') && facts.sysctls.get('net/ipv6/conf/all/forwarding') === '0'
-    ? [{ severity: 'error', ...unforwarded('inet6', raLinks(facts, '1')), why: 'guests on routed links do not start' }]
+    ? [{ severity: 'error', ...unforwarded('inet6', raLinks(facts)), why: 'guests on routed links do not start' }]
     : []),
-  (facts) => (facts.sysctls.get('net/ipv6/conf/all/forwarding') !== '1' ? [] : raLinks(facts, '1').map((dev) => ({
+  (facts) => (facts.sysctls.get('net/ipv6/conf/all/forwarding') !== '1' ? [] : raLinks(facts).map((dev) => ({
     severity: 'warning', what: `${quote(dev)} ignores router advertisements, because this host forwards`, why: 'a default route learned from them is gone, or disappears when it expires', cure: `sysctl -w ${sysctlName(`net/ipv6/conf/${dev}/accept_ra`)}=2`,
   }))),
 ];
 
-function raLinks({ uplinks, sysctls }: HostFacts, value: string): string[] {
-  return uplinks.filter((dev) => sysctls.get(`net/ipv6/conf/${dev}/accept_ra`) === value);
+function raLinks({ uplinks, sysctls }: HostFacts): string[] {
+  return uplinks.filter((dev) => sysctls.get(`net/ipv6/conf/${dev}/accept_ra`) === '1');
 }
 
 const TABLES: readonly Check[] = [

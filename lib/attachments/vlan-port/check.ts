@@ -6,6 +6,7 @@ import { HostError } from '../../errors.js';
 import { type Policy, trackedBy } from '../../intent/policy.js';
 import type { LinkFacts, Observation } from '../../kernel/observation.js';
 import { quote } from '../../values/quote.js';
+import type { Finding } from '../health-facts.js';
 import type { VlanPort } from './vlan-port.js';
 
 /** Throws HostError when the policy needs connections tracked in bridges and this kernel cannot do that. */
@@ -17,7 +18,7 @@ export function assertTracking(policy: Policy | undefined, { tracking }: Observa
 }
 
 /** Returns what is wrong with a bridge that does not filter, and what cures it. */
-export function unfiltered(bridge: string): { readonly what: string; readonly cure: string } {
+export function unfiltered(bridge: string): Pick<Finding, 'what' | 'cure'> {
   return { what: `bridge ${quote(bridge)} does not filter VLANs`, cure: `ip link set dev ${bridge} type bridge vlan_filtering 1` };
 }
 
