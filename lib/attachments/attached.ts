@@ -29,6 +29,8 @@ export interface Attached {
   readonly trust?: Trust | undefined;
   /** Drops are logged. */
   readonly logged?: true | undefined;
+  /** No source mentions it but libvirt's own XML: a fault is a warning, and the NIC stays as libvirt made it. */
+  readonly lenient?: true | undefined;
 }
 
 /** An attachment with a known link: it can be wired. */
@@ -76,6 +78,8 @@ export type Placing<P> = { readonly links: readonly P[] } | { readonly lacks: st
 /** How a link is guarded: as a port of a bridge (nftables family bridge) or as a link of its own (netdev and inet). */
 export interface Guard {
   readonly how: 'port' | 'link';
+  /** Whether the link has a filter. A link without one has a filter only in quarantine. */
+  readonly filters: boolean;
   /** Addresses and prefixes that the guest may send from; of a family without any, a port is not checked. */
   readonly own: readonly Prefix[];
   /** Addresses of the host on this link. */

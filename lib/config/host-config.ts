@@ -12,7 +12,7 @@ import type { VlanMember } from '../values/vlan.js';
 import { bridgeKeys, type BridgeTables, bridgeTables, ifnames } from './bridge-tables.js';
 import { DEFAULT_FILTER, filterConfig, type FilterConfig, trustList, trustPermitOf } from './filter-tables.js';
 import {
-  guestConfig, tableMembership, type NicConfig, routeTableKey, vlanKey,
+  guestConfig, type GuestTables, guestTables, routeTableKey, tableMembership, vlanKey,
 } from './guest-tables.js';
 import { serveConfig, type ServeTable } from './serve-table.js';
 import { assertDistinct, mapOf, namedTables, read, table, type Table, type TablePath, within } from './toml.js';
@@ -26,8 +26,8 @@ export interface HostConfig extends BridgeTables, ServeTable, FilterConfig {
   readonly networks: ReadonlyMap<string, string>;
   /** By libvirt network name, then portgroup name. */
   readonly portgroups: ReadonlyMap<string, ReadonlyMap<string, { readonly vlan: readonly VlanMember[] }>>;
-  /** By guest name, then MAC in lower case. */
-  readonly guests: ReadonlyMap<string, ReadonlyMap<string, NicConfig>>;
+  /** By guest name or UUID, then MAC in lower case; configuredNics() finds a guest in them. */
+  readonly guests: GuestTables;
 }
 
 /** Returns, for a bridge, the VIDs that guestwire never removes from its uplinks. */
@@ -124,7 +124,8 @@ export function hostConfig(document: Table): HostConfig {
     routed: routedConfig(read(schemas().routed, top.routed ?? {}, ['routed']), ['routed']),
     portgroups: mapOf(top.network, ['network'], (network, at) =>
       mapOf(read(schemas().network, network, at).portgroup, [...at, 'portgroup'], portgroupConfig)),
-    guests: mapOf(top.guest, ['guest'], guestConfig), serve: serveConfig(top.serve), filter: filterConfig(top.filter),
+    guests: guestTables(mapOf(top.guest, ['guest'], guestConfig)),
+    serve: serveConfig(top.serve), filter: filterConfig(top.filter),
   };
 }
 

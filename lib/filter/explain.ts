@@ -97,8 +97,11 @@ function rulingsOf(flow: Flow, { from, to, quarantined }: Ends & Pick<Parties, '
 
 const QUARANTINE: Reason = { verdict: 'dropped', rule: 'the guest is in quarantine', origin: 'guestwire quarantine' };
 
+const UNFILTERED = always('guestwire does not filter this NIC, because only libvirt or [bridge] names its VLANs');
+
 function outOf(flow: Flow, { guard }: NicEnd, to: End): Reason {
   const { policy } = guard;
+  if (!guard.filters) return UNFILTERED;
   if (guard.how === 'port' || policy === undefined) return outOfPort(flow, guard, to);
   const offered = offeredTo(flow, policy, to);
   if (offered !== undefined) return always(offered);
@@ -125,6 +128,7 @@ function offeredTo({ to, proto, port }: Flow, { offers }: Policy, end: End): str
 
 function intoIt(flow: Flow, from: End, { guard }: NicEnd): Reason {
   const { policy } = guard;
+  if (!guard.filters) return UNFILTERED;
   if (guard.how === 'port' || policy === undefined) return intoPort(flow, from, guard);
   if (from.kind === 'host') return always('packets of this host itself come in');
   return arriving(flow, policy, { other: from, fellow: routedPolicyOf(from) });

@@ -2,7 +2,7 @@
  * The filter of one NIC: which nftables family has which chains and sets of it, by what kind of link it is.
  */
 import type { Guard } from '../attachments/attached.js';
-import { guardOf } from '../attachments/attachment.js';
+import { filterOf } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
 import { type Chain, type FilterFamily, type NicFilter, PROTOCOLS, type FilterRule } from '../state/nft.js';
 import { policyRules, type PolicyRules } from './link-policy.js';
@@ -18,7 +18,7 @@ interface Guarded {
 
 /** Returns what a NIC adds to the table of `family`; undefined: nothing. */
 export function nicFilter(wired: Wired, family: FilterFamily): NicFilter | undefined {
-  const guard = guardOf(wired);
+  const guard = filterOf(wired);
   return guard && FILTERS[guard.how][family]?.({ wired, guard });
 }
 

@@ -7,7 +7,7 @@ import { attraction } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import type { Attachment } from '../attachments/kinds.js';
 import { type ConfigReading, configReading } from '../config/file.js';
-import { configMayMake, configMentions } from '../config/mentions.js';
+import { configMayDecide, configMentions } from '../config/mentions.js';
 import { defaultConfig, type HostConfig } from '../config/host-config.js';
 import { agentLockOf, type Settings } from '../config/paths.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
@@ -254,14 +254,18 @@ function understand({ call: { stdin, operation }, config: reading }: Run, log?: 
   try {
     const config = reading.read();
     return {
-      domain, config, attachments: deriveAttachments(domain, config, operation === 'reconnect' ? log?.warn : undefined),
+      domain, config,
+      attachments: deriveAttachments(domain, config, operation === 'reconnect' ? log?.warn : undefined),
     };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    const names = [domain.name, ...domain.nics.flatMap(({ mac, source }) => [mac, source.network])];
-    const concerned = deriveAttachments(domain, defaultConfig()).length > 0 ||
+    const names = [domain.name, domain.uuid, ...domain.nics.flatMap(({ mac, source }) => [mac, source.network])];
+    const concerned = deriveAttachments(domain, defaultConfig()).some(({ lenient }) => lenient !== true) ||
       configMentions(error.text ?? '', names.filter((name) => name !== undefined)) ||
-      configMayMake(error.text ?? '', domain.nics.flatMap(({ source }) => source.bridge ?? []));
+      configMayDecide(
+        error.text ?? '', domain.nics.flatMap(({ source }) => source.bridge ?? []),
+        domain.nics.some(({ vlan }) => vlan !== undefined),
+      );
     if (concerned) throw error;
     log?.warn(`guest ${quote(domain.name)} starts without the host config: ${error.message}`);
     return { domain, config: defaultConfig(), attachments: [] };
@@ -272,11 +276,11 @@ function understand({ call: { stdin, operation }, config: reading }: Run, log?: 
  * Returns whether a failed run may concern this guest: its XML or the host config mentions it. Any other guest starts.
  */
 function concerns({ guest, stdin }: HookCall, config: ConfigReading): boolean {
-  const { asks, networks, bridges } = mentionsIn(Buffer.from(stdin).toString('utf8'));
+  const { asks, hasVlan, uuid, networks, bridges } = mentionsIn(Buffer.from(stdin).toString('utf8'));
   if (asks) return true;
   try {
     const text = config.text();
-    return configMentions(text, [guest, ...networks]) || configMayMake(text, bridges);
+    return configMentions(text, [guest, uuid, ...networks]) || configMayDecide(text, bridges, hasVlan);
   } catch {
     // A config that cannot be read names no guest.
     return false;

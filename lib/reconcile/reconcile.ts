@@ -77,10 +77,10 @@ async function wireMembers(host: Host, members: readonly Member[], { mode, asksF
   const { live, stale } = await rivalsOf(host, members.flatMap(({ attachments }) => attachments), known);
   await collect(host, stale);
   const past = stale.length === 0 ? known : pastOfAll(host, members);
-  const observation = await examineAmong(host, members, { rivals: live, asksFilters });
+  const { observation, members: possible } = await examineAmong(host, members, { rivals: live, asksFilters });
   try {
     return await settle(host, {
-      members, incoming: mode.incoming, past, plan: planAll(host, members, { observation, mode, past }),
+      members: possible, incoming: mode.incoming, past, plan: planAll(host, possible, { observation, mode, past }),
     });
   } catch (error) {
     // An assumption about the filters was wrong. The rollback has already undone all changes.
@@ -100,7 +100,7 @@ export async function make(
   const entry = readEntry(host, guest.uuid);
   // A tap that has the name of a guest's own target is another's, for now.
   const unplaced = attachments.map((attachment) => ({ ...attachment, link: undefined }));
-  const observation = await examine(host, [{ guest, entry, attachments: unplaced }]);
+  const { observation } = await examine(host, [{ guest, entry, attachments: unplaced }]);
   const made = madeOf(attachments);
   if (made.length === 0) return undefined;
   const members = [{ guest, entry, attachments }];
@@ -127,14 +127,21 @@ export async function planWiring(
 ): Promise<Plan> {
   const entry = readEntry(host, guest.uuid);
   const member: Member = { guest, entry, attachments: underNewNames(attachments, past.entry?.wired ?? []) };
-  if (foresee === undefined) return planAll(host, [member], { observation: await examine(host, [member]), mode, past });
+  if (foresee === undefined) {
+    const { observation, members } = await examine(host, [member]);
+    return planAll(host, members, { observation, mode, past });
+  }
   const named = member.attachments.flatMap(({ link }) => link ?? []);
   const { links } = await host.kernel.observe({ ...EMPTY_SCOPE, links: named });
   const there = member.attachments.map((one): Attachment => (one.link === undefined || links.has(one.link) ? one : {
     ...one, link: undefined,
   }));
-  const seen = await foresee(await examine(host, [{ ...member, attachments: there }]));
-  return planAll(host, [{ ...member, attachments: seen.attachments }], { observation: seen.observation, mode, past });
+  const { observation, members } = await examine(host, [{ ...member, attachments: there }]);
+  const possible = new Set(members.flatMap((one) => one.attachments.map(({ nic }) => nic)));
+  const seen = await foresee(observation);
+  return planAll(host, [{ ...member, attachments: seen.attachments.filter(({ nic }) => possible.has(nic)) }], {
+    observation: seen.observation, mode, past,
+  });
 }
 
 interface Planning {

@@ -17,6 +17,12 @@ function fixture(name: string): string {
   return readFileSync(new URL(`../../fixtures/config/${name}`, import.meta.url), 'utf8');
 }
 
+/** A bridge of which the host config says nothing. */
+const PLAIN = {
+  uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(), vlan: undefined, undeclared: 'leave',
+  filter: 'declared',
+};
+
 /** What parseConfig() says against a text; undefined when it takes it. */
 function refusal(toml: string): string | undefined {
   try {
@@ -40,11 +46,12 @@ describe('what is read', () => {
       bridges: new Map([
         ['br0', {
           uplinks: ['eno1', 'eno2.100'], protected: new Set([1, 5]), allowed: new Set([10, 11, 12, 300]),
-          trust: new Set(['ra', 'dhcp']),
+          trust: new Set(['ra', 'dhcp']), vlan: undefined, undeclared: 'leave', filter: 'declared',
         }],
-        ['br1', { uplinks: [], protected: new Set(), allowed: undefined, trust: new Set() }],
+        ['br1', { ...PLAIN, vlan: [{ vid: 10, pvid: true, untagged: true }], filter: 'all' }],
+        ['br2', { ...PLAIN, undeclared: 'refuse' }],
         ['br30', {
-          uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(), made: { vid: 30, parent: 'eno1' },
+          ...PLAIN, made: { vid: 30, parent: 'eno1' },
         }],
       ]),
       patterns: [{ name: 'br{vid}', parent: 'eno1', allowed: new Set([100, 101]), trust: new Set(['dhcp']) }],

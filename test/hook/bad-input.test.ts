@@ -77,7 +77,9 @@ function vlan(tags: string, says: string): Row {
 }
 
 function nativeVlan(tags: string, says: string): Row {
-  return { xml: domainXml({ nics: [bridgeNic({ more: `<vlan>${tags}</vlan>\n      ` })] }), says: `${NIC0}: ${says}` };
+  const xml = domainXml({ nics: [bridgeNic({ more: `<vlan>${tags}</vlan>\n      ` })] });
+  // A table of the bridge: without it the guest starts.
+  return { xml, says: `${NIC0}: ${says}`, config: '[bridge.br0]\n' };
 }
 
 function tag(id: string, says: string): Row {
@@ -131,9 +133,6 @@ describe('a bridge', () => {
     const unable = "this kernel cannot filter VLANs on bridge 'br0': it needs CONFIG_BRIDGE_VLAN_FILTERING";
     const off = "bridge 'br0' does not filter VLANs: turn it on with 'ip link set dev br0 type bridge vlan_filtering 1'";
     const says = `${NIC0}: ${canFilter() ? off : unable}`;
-    await expectRefused(
-      host, { xml: domainXml({ nics: [bridgeNic({ more: "<vlan><tag id='10'/></vlan>\n      " })] }), says },
-    );
     await expectRefused(host, { xml: on('br0'), says });
   });
 

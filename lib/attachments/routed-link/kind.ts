@@ -52,7 +52,8 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   routing: ({ protocol, table }) => ({ protocol, table }),
   proxies: (one) => proxyLinks(one).flatMap((dev) => one.addresses.map((address) => ({ dev, address }))),
   guard: (one) => ({
-    how: 'link', own: linkClaims(one), gateways: one.gateways, tagged: 'never', policy: one.policy, isolated: false,
+    how: 'link', filters: true, own: linkClaims(one), gateways: one.gateways, tagged: 'never', policy: one.policy,
+    isolated: false,
     segments: [], bridge: undefined,
   }),
   guestEnd: ({ addresses, routes, gateways }) => ({ addresses, routes, gateways, retransTime: RETRANS_TIME }),
