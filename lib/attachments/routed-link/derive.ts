@@ -12,6 +12,7 @@ import type { DeriveContext } from '../attached.js';
 import { guardedBy, policyBy, type TrustPermit } from '../filter-intent.js';
 import type { Intent, RoutedIntent } from '../sources.js';
 import { assertMtuCarries, hostEnd } from './link.js';
+import { assertNotGiven, assertRoutingPermitted } from './permits.js';
 import type { RoutedLink } from './routed-link.js';
 
 /** Returns the link; undefined: the intent asks for none. */
@@ -37,9 +38,10 @@ interface RoutedRequest extends DeriveContext {
 
 function routedLinkOf(nic: Nic, { routed, config, domain }: RoutedRequest): Omit<RoutedLink, 'policy'> {
   const { link, mtu, made } = hostEnd({ domain, nic, veth: routed.veth });
-  for (const claim of [...routed.addresses, ...routed.routes.map((route) => route.to)].map(asPrefix)) {
-    assertPermitted(claim, config);
-  }
+  const claims = [...routed.addresses, ...routed.routes.map((route) => route.to)].map(asPrefix);
+  for (const claim of claims) assertPermitted(claim, config);
+  if (routed.byMetadata === true) assertNotGiven(claims, { config, domain });
+  assertRoutingPermitted(routed, config);
   const families = new Set(routed.addresses.map((address) => address.family));
   const gateways = config.routed.gateways.filter((gateway) => families.has(gateway.family));
   for (const family of families) {
