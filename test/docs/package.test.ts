@@ -44,8 +44,8 @@ describe('the package', () => {
   });
 
   // Each guest start loads it.
-  test('has a hook of under 460 kB', () => {
-    expect(statSync(join(installed, 'dist/hook.cjs')).size).toBeLessThan(460_000);
+  test('has a hook of under 470 kB', () => {
+    expect(statSync(join(installed, 'dist/hook.cjs')).size).toBeLessThan(470_000);
   });
 
   test('imports as a library, with types', () => {

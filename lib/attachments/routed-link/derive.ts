@@ -61,6 +61,18 @@ function routedLinkOf(nic: Nic, { routed, config, domain }: RoutedRequest): Omit
     ...(made && { made }),
     ...(proxy.length > 0 ? { proxy } : {}),
     ...(manageSysctls ? { managesSysctls: true } : {}),
+    ...towardsHost(config, { families, vrf: routed.vrf }),
+  };
+}
+
+/** In a VRF the host has other addresses, if any. */
+function towardsHost(
+  { routed: { linkLocal, sources } }: HostConfig,
+  { families, vrf }: { readonly families: ReadonlySet<Family>; readonly vrf: string | undefined },
+): Pick<RoutedLink, 'linkLocal' | 'sources'> {
+  const own = vrf === undefined ? sources.filter(({ family }) => families.has(family)) : [];
+  return {
+    ...(linkLocal.length > 0 && families.has('inet') ? { linkLocal } : {}), ...(own.length > 0 ? { sources: own } : {}),
   };
 }
 
