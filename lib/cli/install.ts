@@ -80,7 +80,9 @@ function consentOf(flags: { readonly yes?: boolean; readonly 'no-reload'?: boole
   return flags.yes === true ? 'agree' : 'ask';
 }
 
-/** An update may refuse what the release before it took. The warning about a config that cannot be read comes earlier. */
+/**
+ * An update may refuse what the release before it took. The warning about a config that cannot be read comes earlier.
+ */
 async function warnOfRefused(io: Io): Promise<void> {
   try {
     for (const sentence of await refusedGuests(io)) io.warn(`refused at the next start: ${sentence}`);
