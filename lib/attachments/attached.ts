@@ -61,6 +61,8 @@ export interface Surroundings {
   readonly guestName: (uuid: string) => string | undefined;
   /** Returns whether a run that was killed was about to make this link: it may have no alias yet. */
   readonly isUnfinished: (dev: string) => boolean;
+  /** Returns whether the journal has this link as a guest's; reading it costs something. */
+  readonly isGuestLink: (dev: string) => boolean;
 }
 
 export interface Holder {
@@ -91,6 +93,8 @@ export interface Guard {
   /** Layer-2 segments, as `br0 vlan 10`: two ports that share one are neighbours. */
   readonly segments: readonly string[];
   readonly bridge: string | undefined;
+  /** Link-local destinations beyond this host that the guest of a routed link may reach; absent: none. */
+  readonly linkLocal?: readonly Address[] | undefined;
 }
 
 /** What the host tells the guest of its network. */

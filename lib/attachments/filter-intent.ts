@@ -9,6 +9,7 @@ import {
   type Allow, NO_TRUST, type Policy, type Profile, type Trust, TRUST_WORDS, type TrustWord,
 } from '../intent/policy.js';
 import type { Own } from '../values/address.js';
+import { quote } from '../values/quote.js';
 
 /** What each source says; a source that says nothing is undefined. */
 export interface FilterSources {
@@ -71,21 +72,41 @@ export function declaredBy({ metadata, filterref, guest }: FilterSources): { rea
   return declared === undefined ? {} : { declared };
 }
 
+interface PolicyContext {
+  readonly config: HostConfig;
+  /** The guest's. */
+  readonly name: string;
+}
+
 /**
- * Returns the policy of a VLAN port: unless its own words say otherwise, its VLANs decide. Throws UnsupportedError for
- * the word that no bridge can honour.
+ * Throws NotAllowedError for a group that only the metadata names and the host config does not offer: its members let
+ * one another in.
  */
-export function portPolicyBy(sources: FilterSources, name: string): Policy {
+function assertGroups({ metadata, guest }: FilterSources, { filter: { groups: open } }: HostConfig): void {
+  const refused = metadata?.groups?.find((name) => open?.has(name) === false && guest?.groups?.includes(name) !== true);
+  if (refused === undefined) return;
+  const list = open === undefined || open.size === 0 ? 'is empty' : `has ${quote([...open].join(', '))}`;
+  throw new NotAllowedError(`group ${quote(refused)} is not open to metadata: 'groups' in [filter] of the host config ${list}: add it there, or remove <gw:group>`);
+}
+
+/**
+ * Returns the policy of a VLAN port: unless its own words say otherwise, its VLANs decide. Throws NotAllowedError,
+ * and UnsupportedError for the word that no bridge can honour.
+ */
+export function portPolicyBy(sources: FilterSources, { config, name }: PolicyContext): Policy {
+  assertGroups(sources, config);
   const policy = { ...profileOf(sources, 'open'), ...permissions(sources, name), offers: { dhcp: false, dns: [] } };
   const toHost = policy.allows.find(({ peers }) => peers.some(({ kind }) => kind === 'host'));
   if (toHost === undefined) return policy;
   throw new UnsupportedError(`${toHost.origin ?? '<gw:allow>'}: 'host' does not work on a VLAN port: name this host's addresses, and protect the host with its own firewall`);
 }
 
-/** Returns the policy of a routed link. Throws UnsupportedError for addresses that are said in the wrong place. */
-export function policyBy(
-  sources: FilterSources, { config, name }: { readonly config: HostConfig; readonly name: string },
-): Policy {
+/**
+ * Returns the policy of a routed link. Throws NotAllowedError, and UnsupportedError for addresses that are said in the
+ * wrong place.
+ */
+export function policyBy(sources: FilterSources, { config, name }: PolicyContext): Policy {
+  assertGroups(sources, config);
   const { metadata, guest } = sources;
   if (metadata?.ips !== undefined) throw new UnsupportedError('<gw:ip> is outside <gw:routed>: move it into <gw:routed>');
   if (guest?.ips !== undefined) throw new UnsupportedError("'ip' of [guest] in the host config is outside 'routed': move it into 'routed'");

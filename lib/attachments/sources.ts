@@ -49,6 +49,8 @@ export interface RoutedIntent {
   /** At most one of the two; neither: the host config's table. */
   readonly table: string | undefined;
   readonly vrf: string | undefined;
+  /** The guest's author asks for it, not the host config. */
+  readonly byMetadata?: true;
 }
 
 /** Returns the intent of every NIC that a source mentions. Throws DomainXmlError, ConflictError or NotAllowedError. */
@@ -221,7 +223,7 @@ function routedByMetadata(routed: RoutedMetadata): RoutedIntent {
     };
   });
   const table = routed.table === undefined ? undefined : tableOf(routed.table);
-  return { ...routedIntent(addresses, routes, { table, vrf: routed.vrf }), veth: routed.veth };
+  return { ...routedIntent(addresses, routes, { table, vrf: routed.vrf }), veth: routed.veth, byMetadata: true };
 }
 
 function routedByConfig(guest: NicConfig | undefined): RoutedIntent | undefined {

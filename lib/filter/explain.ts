@@ -7,7 +7,7 @@
 import type { Guard } from '../attachments/attached.js';
 import { wordOf } from '../intent/permission.js';
 import type { Allow, Direction, Policy, Proto } from '../intent/policy.js';
-import { type Address, contains } from '../values/address.js';
+import { type Address, contains, isLinkLocal } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import { type End, endOf, type NicEnd, type Parties, unboundNic } from './parties.js';
 
@@ -102,6 +102,7 @@ const UNFILTERED = always('guestwire does not filter this NIC, because only libv
 function outOf(flow: Flow, { guard }: NicEnd, to: End): Reason {
   const { policy } = guard;
   if (!guard.filters) return UNFILTERED;
+  if (guard.how === 'link' && to.kind !== 'host' && isShut(flow.to, guard)) return SHUT;
   if (guard.how === 'port' || policy === undefined) return outOfPort(flow, guard, to);
   const offered = offeredTo(flow, policy, to);
   if (offered !== undefined) return always(offered);
@@ -114,6 +115,14 @@ function outOf(flow: Flow, { guard }: NicEnd, to: End): Reason {
   }
   return byProfile(policy, 'dropped', 'lets it reach only ICMP and the offered DHCP and DNS of this host');
 }
+
+function isShut(to: Address, { linkLocal = [] }: Guard): boolean {
+  return isLinkLocal(to) && !linkLocal.some(({ text }) => text === to.text);
+}
+
+const SHUT: Reason = {
+  verdict: 'dropped', rule: 'link-local destination; [routed] link_local of the host config does not list it', origin: undefined,
+};
 
 /** What every guest needs of the host passes whatever the profile and the rules. */
 function offeredTo({ to, proto, port }: Flow, { offers }: Policy, end: End): string | undefined {

@@ -10,7 +10,7 @@ import { GuestwireError } from '../errors.js';
 import type { Holding } from '../journal/journal.js';
 import type { Observation, Scope } from '../kernel/observation.js';
 import { rivalsOf } from './holders.js';
-import { type Host, pastOfAll } from './host.js';
+import { type Host, listHoldings, pastOfAll, type Records } from './host.js';
 import type { Member } from './request.js';
 
 /** Observes the host and throws unless it can give what these guests ask for. */
@@ -88,12 +88,14 @@ export function otherGuest({ guest, wired }: Holding): OtherGuest {
 
 /** Throws unless the host can give a guest what it asks for, with what the journal knows of the host. */
 export function assertPossible(
-  { journal }: Pick<Host, 'journal'>, observation: Observation, { name, attachments, recorded, others }: Asking,
+  host: Records, observation: Observation, { name, attachments, recorded, others }: Asking,
 ): void {
+  const { journal } = host;
   preflight(name, attachments, {
     observation, recorded, others,
     guestName: (uuid) => journal.read(uuid)?.guest.name,
     isUnfinished: (dev) => isUnfinished(journal.readLedger(), dev),
+    isGuestLink: (dev) => listHoldings(host).some(({ wired }) => wired.some(({ link }) => link === dev)),
   });
 }
 

@@ -61,6 +61,9 @@ describe('what is read', () => {
         prefixes: ['2001:db8:0:10::/60', '192.0.2.0/26'].map(parsePrefix),
         table: '100', protocol: 118, proxy: ['eno1'], announce: false,
         probe: true, migration: 'manual', manageSysctls: false, trust: new Set(['mac']),
+        tables: [{ first: 100, last: 100 }, { first: 200, last: 209 }], vrfs: new Set(['blue']),
+        linkLocal: [parseAddress('169.254.169.254')],
+        sources: ['192.0.2.1', '2001:db8:0:f::1'].map(parseAddress),
       },
       portgroups:
         new Map([['lan', new Map([['dmz', { vlan: [{ vid: 30, pvid: true, untagged: true }] }]])], ['v30', new Map()]]),
@@ -98,18 +101,19 @@ describe('what is read', () => {
           },
         }],
       ])]]),
-      filter: { profile: 'open', log: true },
+      filter: { profile: 'open', log: true, groups: new Set(['backends']) },
     });
   });
 
   test('an empty file is the default', () => {
     const config = {
       bridges: new Map(), patterns: [], networks: new Map(),
-      portgroups: new Map(), guests: new Map(), filter: { profile: undefined, log: false },
+      portgroups: new Map(), guests: new Map(), filter: { profile: undefined, log: false, groups: undefined },
       routed: {
         gateways: ['169.254.0.1', 'fe80::1'].map(parseAddress),
         prefixes: undefined, table: 'main', protocol: 117, proxy: [], announce: true,
         probe: false, migration: 'refuse', manageSysctls: false, trust: new Set(),
+        tables: [], vrfs: new Set(), linkLocal: [], sources: [],
       },
     };
     expect(defaultConfig()).toEqual(config);

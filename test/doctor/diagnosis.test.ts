@@ -2,11 +2,14 @@
 /** What `doctor` finds on a host, as a table: facts to findings. */
 import { describe, expect, test } from '@jest/globals';
 import type { BridgeHealth, DefinedNic } from '../../lib/attachments/health-facts.js';
+import { routedHealth } from '../../lib/attachments/routed-link/health.js';
+import { joined, withFurther } from '../../lib/attachments/scope.js';
+import { parseConfig } from '../../lib/config/file.js';
 import { defaultConfig } from '../../lib/config/host-config.js';
 import { diagnose, type DoctorFacts } from '../../lib/doctor/diagnosis.js';
 import { EMPTY_SCOPE } from '../../lib/kernel/observation.js';
 import { parseAddress } from '../../lib/values/address.js';
-import { fakeKernel } from '../fakes/kernel.js';
+import { type FakeHost, fakeKernel } from '../fakes/kernel.js';
 
 const SOUND: DoctorFacts = {
   config: defaultConfig(), names: [], observation: await fakeKernel({ links: {} }).observe(EMPTY_SCOPE),
@@ -55,6 +58,9 @@ describe('findings', () => {
       'ip link set dev eno2 master br0',
     ],
     ['VLANs that no uplink carries', { bridges: [{ ...BRIDGE, uplinks: new Map() }], nics: [PORT] }, 'note', 'uplinks = ["..."] in [bridge.br0] of the host config'],
+    ['an uplink that is the link of a guest', {
+      bridges: [{ ...BRIDGE, uplinks: new Map([['vnet3', new Set([10])]]) }], nics: [PORT],
+    }, 'error', "name a link towards the world in 'uplinks' of [bridge.br0]"],
     ['an address of two guests', {
       nics: [{ ...LINK, routed: NINE }, { ...LINK, guest: 'web2', mac: undefined, routed: NINE }],
     }, 'error', 'virsh edit web2'],
@@ -133,5 +139,59 @@ describe('findings', () => {
     expect(diagnose({
       ...SOUND, libvirt: [6, 4], bridges: [{ ...BRIDGE, uplinks: new Map([['eno2', undefined]]) }],
     }).map(({ severity }) => severity)).toEqual(['error', 'warning']);
+  });
+});
+
+describe('what the host config claims for routed links', () => {
+  const [HOP, OWN] = ['203.0.113.1', '203.0.113.10'];
+  const LOCAL = (address: string, dev: string) => ({ dev, address, prefix: `${address}/32` });
+
+  async function found(toml: string, host: FakeHost, nics: readonly DefinedNic[] = [LINK]): Promise<string[]> {
+    const config = parseConfig(toml, 'config.toml');
+    const kernel = fakeKernel(host);
+    const named = { config, names: [] };
+    const first = await kernel.observe(joined([routedHealth.scope?.(named) ?? {}]));
+    const further = await kernel.observe(joined([routedHealth.furtherScope?.(named, first) ?? {}]));
+    const facts = { ...SOUND, config, nics, observation: withFurther(first, further) };
+    return diagnose(facts).map(({ severity, what }) => `${severity}: ${what}`);
+  }
+
+  const gateways = (...list: string[]): string => `[routed]\ngateways = ${JSON.stringify(list)}\n`;
+  const host: FakeHost = {
+    links: { eno1: { ifindex: 2 }, vnet0: { ifindex: 3 } },
+    networks: [LOCAL(OWN, 'eno1'), LOCAL('203.0.113.20', 'vnet0'), LOCAL('169.254.0.9', 'eno1')],
+    routes: [
+      { to: 'default', via: HOP, dev: 'eno1' }, { to: '198.51.100.0/24', via: '169.254.0.1', dev: 'eno1' },
+      { to: '2001:db8:1::/48', via: 'fe80::1', dev: 'eno1' },
+    ],
+  };
+
+  test('a gateway is neither a next hop nor an address of the host', async () => {
+    expect(await found(gateways(HOP, OWN), host)).toEqual([
+      `error: gateway '${HOP}' of the host config is the next hop of this host's route '0.0.0.0/0' on 'eno1'`,
+      `error: gateway '${OWN}' of the host config is an address of this host on 'eno1'`,
+    ]);
+    expect(await found(gateways('203.0.113.20', '169.254.0.9', 'fe80::1'), host)).toEqual([]);
+  });
+
+  test('the IPv4 default is a fault only where a guest has it', async () => {
+    expect(await found('', host)).toEqual([
+      "error: gateway '169.254.0.1' of the host config is the next hop of this host's route '198.51.100.0/24' on 'eno1'",
+    ]);
+    expect(await found('', host, [])).toEqual([]);
+  });
+
+  test('the source is an address of the host', async () => {
+    expect(await found(`[routed]\nsource = "${OWN}"\n`, { ...host, routes: [] })).toEqual([]);
+    expect(await found('[routed]\nsource = "203.0.113.11"\n', { ...host, routes: [] }))
+      .toEqual(["error: '203.0.113.11', the 'source' of [routed] in the host config, is not an address of this host"]);
+  });
+
+  test('proxy links exist, and are not links of guests', async () => {
+    const proxy = (dev: string): string => `[routed]\nprefixes = ["192.0.2.0/26"]\nproxy = ["${dev}"]\n`;
+    const quiet = { ...host, routes: [] };
+    expect(await found(proxy('eno1'), quiet)).toEqual([]);
+    expect(await found(proxy('eno9'), quiet)).toEqual(["error: proxy link 'eno9' does not exist"]);
+    expect(await found(proxy('vnet0'), quiet)).toEqual(["error: proxy link 'vnet0' is the link of guest 'web1'"]);
   });
 });

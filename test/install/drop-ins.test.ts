@@ -47,7 +47,7 @@ describe('the name of the route protocol', () => {
     host.sh("echo '[rooted]' >/etc/guestwire/config.toml");
     const { status, said, stderr } = install();
     expect({ status, said }).toEqual({ status: 0, said: [] });
-    expect(stderr).toMatch(/^guestwire: config '\/etc\/guestwire\/config.toml': .*rooted.*: until it is repaired, guestwire's route protocol has no name\n/);
+    expect(stderr).toMatch(/^guestwire: config '\/etc\/guestwire\/config.toml': .*rooted.*: until it is repaired, guestwire refuses the guests that it wires, and its route protocol has no name\n/);
     expect(host.sh(`cat ${PROTOCOLS}`)).toBe(`${MARK}119\tguestwire\n`);
   });
 

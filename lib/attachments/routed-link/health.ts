@@ -1,12 +1,20 @@
 /** What `doctor` finds about a host that routes to guests: forwarding, neighbour tables and forward chains. */
 import type { DroppingChain } from '../../kernel/forward-chains.js';
-import type { Family } from '../../values/address.js';
+import { type Family, isLinkLocal, width } from '../../values/address.js';
 import { quote, sysctlName } from '../../values/quote.js';
 import type { Finding, HostFacts, KindHealth } from '../health-facts.js';
+import { unusable } from '../presence.js';
 import { unforwarded } from './forwarding.js';
+import { claimedOfHost, CURE, gatewayFault, isHostWide, sourceFault } from './host-claims.js';
 
 export const routedHealth: KindHealth = {
-  findings: (facts) => [...FORWARDING, ...TABLES, ...CHAINS].flatMap((check) => check(facts)),
+  scope: ({ config: { routed } }) => ({
+    lookups: claimedOfHost(routed), links: routed.proxy,
+    locals: routed.gateways.filter(isHostWide).map(({ prefix }) => prefix.text),
+  }),
+  furtherScope: ({ config: { routed } }) => (
+    { nextHops: routed.gateways.filter(isHostWide).map(({ prefix }) => prefix) }),
+  findings: (facts) => [...FORWARDING, ...TABLES, ...CHAINS, ...CLAIMS].flatMap((check) => check(facts)),
 };
 
 type Check = (facts: HostFacts) => Finding[];
@@ -55,6 +63,33 @@ const CHAINS: readonly Check[] = [
       ].join(' && '),
       why: "Docker, ufw, firewalld or an administrator set this, and it drops traffic of guests on routed links; they may write the chain again, so add the rule to their configuration",
     }];
+  }),
+];
+
+/** What the host config claims, held against the host. */
+const CLAIMS: readonly Check[] = [
+  (facts) => {
+    const { config, observation: { locals, nextHops }, nics } = facts;
+    const links = ['vnet*', ...nics.map(({ link }) => link)];
+    return config.routed.gateways.filter(isHostWide).flatMap((gateway): Finding[] => {
+      // The default gateways harm a host only through a guest that has them.
+      if (isLinkLocal(gateway) && !uses(facts, gateway.family)) return [];
+      // Without libvirt's answer a guest's link of another name looks like the host's.
+      const fault = gatewayFault(gateway, {
+        locals: nics.length === 0 ? [] : locals, nextHops, isGuests: (dev) => isAmong(dev, links),
+      });
+      return fault === undefined ? [] : [{ severity: 'error', what: fault, why: "guests on routed links do not start, and beside a guest that has it already the host's own traffic can go to that guest", cure: CURE }];
+    });
+  },
+  ({ config: { routed }, observation: { lookups } }) => routed.sources
+    .filter(({ text }) => lookups.get(text)?.type !== 'local')
+    .map(({ text, family }) => ({
+      severity: 'error', what: sourceFault(text), why: 'guests on routed links do not start', cure: `ip address add ${text}/${width(family)} dev lo`,
+    })),
+  ({ config: { routed }, observation: { links }, nics }) => routed.proxy.flatMap((dev): Finding[] => {
+    const guest = nics.find(({ link }) => isAmong(dev, [link]))?.guest;
+    const fault = guest === undefined ? unusable(links.get(dev)) : `is the link of guest ${quote(guest)}`;
+    return fault === undefined ? [] : [{ severity: 'error', what: `proxy link ${quote(dev)} ${fault}`, why: 'no neighbour finds the guests through it', cure: "name a link towards the neighbours in 'proxy' of [routed]" }];
   }),
 ];
 

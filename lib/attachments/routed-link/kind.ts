@@ -12,6 +12,7 @@ import { assertMade } from '../made-link/check.js';
 import { assertRoutedLink } from './check.js';
 import { deriveRoutedLink } from './derive.js';
 import { forwardingPaths, lacksForwarding6 } from './forwarding.js';
+import { assertHostClaims, claimedOfHost, nearGateways } from './host-claims.js';
 import { proxyLinks, proxySysctlPaths } from './proxies.js';
 import { hasTable } from './route-tables.js';
 import { linkClaims, linkHoldsAny, type PlacedLink, type RoutedLink } from './routed-link.js';
@@ -26,7 +27,8 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
     kind: z.literal('routed-link'), ...attached, addresses: z.array(address),
     routes: z.array(z.object({ to: prefix, via: address })), gateways: z.array(address), table: word,
     protocol: z.number(), vrf: z.optional(word), mtu: z.optional(z.number()), made: z.optional(madeSchema),
-    proxy: z.optional(z.array(word)), managesSysctls: z.optional(z.literal(true)), ...guarded, policy, ...recorded,
+    proxy: z.optional(z.array(word)), managesSysctls: z.optional(z.literal(true)),
+    linkLocal: z.optional(z.array(address)), sources: z.optional(z.array(address)), ...guarded, policy, ...recorded,
   }),
   derive: deriveRoutedLink,
   place,
@@ -36,6 +38,7 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   check: (one, surroundings) => {
     assertMade(one, surroundings);
     assertRoutedLink(one, surroundings);
+    assertHostClaims(one, surroundings);
   },
   desired: desiredLink,
   observed: observedLink,
@@ -53,8 +56,7 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   proxies: (one) => proxyLinks(one).flatMap((dev) => one.addresses.map((address) => ({ dev, address }))),
   guard: (one) => ({
     how: 'link', filters: true, own: linkClaims(one), gateways: one.gateways, tagged: 'never', policy: one.policy,
-    isolated: false,
-    segments: [], bridge: undefined,
+    isolated: false, segments: [], bridge: undefined, linkLocal: one.linkLocal,
   }),
   guestEnd: ({ addresses, routes, gateways }) => ({ addresses, routes, gateways, retransTime: RETRANS_TIME }),
   dependsOn,
@@ -95,7 +97,7 @@ function scope(one: RoutedLink, use: 'wanted' | 'recorded'): Partial<Scope> {
     links: distinct([link, vrf, ...proxyLinks(one), ...made.flatMap(({ links = [] }) => links)]),
     tables: hasTable(one) ? { protocol } : undefined,
     routes: link === undefined ? [] : [{ dev: link, protocol }],
-    lookups: distinct(claims.flatMap(endsOf)),
+    lookups: distinct([...claims.flatMap(endsOf), ...(use === 'wanted' ? claimedOfHost(one) : [])]),
     locals: claims.filter((claim) => endsOf(claim).length > 1).map(({ text }) => text),
     proxies: proxyLinks(one),
     // Lookups follow the rules, which need not lead to this table.
@@ -124,7 +126,7 @@ function furtherScope(one: RoutedLink, observation: Observation): Partial<Scope>
   const table = one.vrf === undefined ? undefined : links.get(one.vrf)?.vrfTable;
   const unreached = claims.filter((claim) => endsOf(claim).some((probe) => nowhere.has(probe)));
   return {
-    nextHops: claims.filter(isNear),
+    nextHops: [...claims.filter(isNear), ...nearGateways(one, observation)],
     routers: lacksForwarding6(one, observation),
     exact: [
       ...(table === undefined ? [] : claims.map(({ text: to }) => ({ to, table }))),

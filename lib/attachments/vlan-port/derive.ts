@@ -31,7 +31,7 @@ export function deriveVlanPort(
   return {
     kind: 'vlan-port', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vlans: vlan, isolated, uplinks,
     ...guardedBy(filter, { config, permit: bridge === undefined ? undefined : permitOf(bridge, config) }),
-    ...declaredBy(filter), policy: portPolicyBy(filter, domain.name),
+    ...declaredBy(filter), policy: portPolicyBy(filter, { config, name: domain.name }),
     ...(isDeclared || table?.filter === 'all' ? {} : { unfiltered: true }),
     ...(isDeclared || table !== undefined ? {} : { lenient: true }),
   };

@@ -41,6 +41,12 @@ const UPLINKS: readonly Check[] = [
     bridges.flatMap(({ name, uplinks }) => [...uplinks].flatMap(([dev, vids]): Finding[] => (vids ? [] : [{
       severity: 'error', what: `uplink ${quote(dev)} is not a port of bridge ${quote(name)}`, why: "guests' VLANs do not leave this host through it", cure: `ip link set dev ${dev} master ${name}`,
     }]))),
+  ({ bridges, nics }) => bridges.flatMap(({ name, uplinks }) => [...uplinks.keys()].flatMap((dev): Finding[] => {
+    const guest = nics.find(({ link }) => link === dev || (link === 'vnet*' && /^vnet[0-9]+$/.test(dev)))?.guest;
+    return guest === undefined ? [] : [{
+      severity: 'error', what: `uplink ${quote(dev)} of bridge ${quote(name)} can be the link of guest ${quote(guest)}`, why: "all guests' VLANs on the bridge go to that guest", cure: `name a link towards the world in 'uplinks' of [bridge.${name}]`,
+    }];
+  })),
   // Another program removed VLANs that guestwire put there: guestwire adds them at each start.
   ({ bridges, nics }) => bridges.flatMap(({ name, uplinks }) => [...uplinks].flatMap(([dev, carried]): Finding[] => {
     const used = nics.filter(({ bridge, running }) => running && bridge === name).flatMap(({ vids }) => vids);
