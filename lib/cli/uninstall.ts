@@ -99,7 +99,7 @@ async function settleWiring(io: Io, lock: Lock, wiring: Wiring): Promise<WiredGu
     throw new HostError(`nothing was removed, because guests are wired: ${labels(guests)}: stop them, or choose --unwire or --keep-wiring`);
   }
   const failures = await releaseAll(io, lock, {
-    guests, letGo: (host, uuid) => releaseRunning(host, uuid, { keepMade: false, keepLinksUp: true }),
+    guests, letGo: (host, uuid) => releaseRunning(host, uuid, { keepMade: false }),
   });
   if (failures.length > 0) throw new HostError(`nothing was removed, because not every guest could be released: ${failures.join('; ')}`);
   return [];

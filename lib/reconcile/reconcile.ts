@@ -178,16 +178,16 @@ export async function release(host: Host, uuid: string): Promise<void> {
 }
 
 /**
- * Does what {@link release} does for a running guest. Its ports lose all VLANs, because libvirt's default VLAN is not a
- * permission. Its routed links go down, because no filter is left, unless `keepLinksUp`. Made links stay, and are still
- * recorded. Without `keepMade` they go, and their NICs are dead until the guest is started again.
+ * Does what {@link release} does for a running guest. First nothing passes its links any more: routed links go down,
+ * and ports lose all VLANs, because libvirt's default VLAN is not a permission. Filters go last, and settings that
+ * protect the host stay. Made links stay, and are still recorded. Without `keepMade` they go, and their NICs are dead
+ * until the guest is started again.
  */
-export async function releaseRunning(
-  host: Host, uuid: string, { keepMade = true, keepLinksUp = false } = {},
-): Promise<void> {
-  const keeps = keepMade && readEntry(host, uuid)?.wired.some(staysUntilRelease) === true;
-  await takeBack(host, uuid, ofRunning(host, uuid, { keepMade, keepLinksUp }));
-  if (!keeps) host.journal.remove(uuid);
+export async function releaseRunning(host: Host, uuid: string, { keepMade = true } = {}): Promise<void> {
+  const hasMade = readEntry(host, uuid)?.wired.some(staysUntilRelease) === true;
+  await takeBack(host, uuid, ofRunning(host, uuid));
+  if (!hasMade) host.journal.remove(uuid);
+  else if (!keepMade) await release(host, uuid);
 }
 
 /**
