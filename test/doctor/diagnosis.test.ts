@@ -4,12 +4,14 @@ import { describe, expect, test } from '@jest/globals';
 import type { BridgeHealth, DefinedNic } from '../../lib/attachments/health-facts.js';
 import { defaultConfig } from '../../lib/config/host-config.js';
 import { diagnose, type DoctorFacts } from '../../lib/doctor/diagnosis.js';
-import { EMPTY_SCOPE } from '../../lib/kernel/observation.js';
+import { EMPTY_SCOPE, type Subinterface } from '../../lib/kernel/observation.js';
 import { parseAddress } from '../../lib/values/address.js';
 import { fakeKernel } from '../fakes/kernel.js';
 
 const SOUND: DoctorFacts = {
-  config: defaultConfig(), names: [], observation: await fakeKernel({ links: {} }).observe(EMPTY_SCOPE),
+  config: defaultConfig(), names: [],
+  observation: await fakeKernel({ links: { br0: { ifindex: 2, bridge: {} }, eno2: { ifindex: 3 } } })
+    .observe({ ...EMPTY_SCOPE, links: ['br0', 'eno2'] }),
   bridges: [], subinterfaces: [], nics: [],
   sysctls: new Map([['net/ipv4/neigh/default/gc_thresh3', '1024'], ['net/ipv6/neigh/default/gc_thresh3', '1024']]),
   uplinks: [], dropping: [], untold: [], install: [], libvirt: [9, 0], kernel: [6, 1],
@@ -25,6 +27,7 @@ const LINK: DefinedNic = {
   guest: 'web1', mac: '52:54:00:00:00:02', routed: ['192.0.2.1', '2001:db8::1'].map(parseAddress), bridge: undefined,
   vids: [], link: 'vnet*', running: true,
 };
+const takingVlan = (vid: number): Subinterface => ({ ifname: `eno1.${vid}`, parent: 'eno1', vid, protocol: '802.1Q' });
 const NINE = [parseAddress('fe80::9')];
 const sysctls = (values: Record<string, string>): Pick<DoctorFacts, 'sysctls'> => ({
   sysctls: new Map([...SOUND.sysctls, ...Object.entries(values)]),
@@ -43,13 +46,8 @@ describe('findings', () => {
     ['learning from link-local frames', { bridges: [{ ...BRIDGE, learnsLinkLocal: true }] }, 'warning', 'ip link set dev br0 type bridge no_linklocal_learn 1'],
     ['snooping without a querier', { bridges: [{ ...BRIDGE, snoops: true, uplinks: new Map() }] }, 'note', 'ip link set dev br0 type bridge mcast_querier 1'],
     ['a sub-interface that takes a VLAN in use', {
-      bridges: [BRIDGE], nics: [PORT],
-      subinterfaces: [{ ifname: 'eno1.10', parent: 'eno1', vid: 10, protocol: '802.1Q' }],
-    }, 'error', 'ip link del eno1.10 (its addresses stop working; move them to br0 first)'],
-    ['a sub-interface that takes another', {
-      bridges: [BRIDGE], nics: [PORT],
-      subinterfaces: [{ ifname: 'eno1.11', parent: 'eno1', vid: 11, protocol: '802.1Q' }],
-    }, 'warning', 'ip link del eno1.11 (its addresses stop working; move them to br0 first)'],
+      bridges: [BRIDGE], nics: [PORT], subinterfaces: [takingVlan(10)],
+    }, 'error', "move its addresses and routes to VLAN '10' of the bridge (docs/vlan.md), and then remove it"],
     [
       'an uplink that is no port', { bridges: [{ ...BRIDGE, uplinks: new Map([['eno2', undefined]]) }] }, 'error',
       'ip link set dev eno2 master br0',
@@ -120,6 +118,7 @@ describe('findings', () => {
   });
 
   test('what lets guests by, or is of guests that do not run, is no finding', () => {
+    expect(diagnose({ ...SOUND, bridges: [BRIDGE], nics: [PORT], subinterfaces: [takingVlan(11)] })).toEqual([]);
     expect(diagnose({
       ...SOUND, nics: [LINK], dropping: [{ kind: 'nft', name: 'ip filter FORWARD', from: ['vnet*'], to: ['vnet*'] }],
     })).toEqual([]);
