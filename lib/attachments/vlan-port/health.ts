@@ -2,6 +2,7 @@
 import { quote } from '../../values/quote.js';
 import { formatVids } from '../../values/vlan.js';
 import { distinct } from '../attached.js';
+import { throughCure } from '../chain-cures.js';
 import type { Finding, HostFacts, KindHealth } from '../health-facts.js';
 import { hostAddresses } from '../own-network.js';
 import { taken } from './check.js';
@@ -13,6 +14,11 @@ export const portHealth: KindHealth = {
     bridges: names, subinterfaces: names.length > 0,
   }),
   findings: (facts) => [...BRIDGES, ...UPLINKS].flatMap((check) => check(facts)),
+  cuts: ({ dropping, nics }) => dropping.filter(({ family }) => family === 'bridge').flatMap((chain): Finding[] => {
+    const links = distinct(nics.filter(({ bridge }) => bridge !== undefined).map(({ link }) => link));
+    const cure = throughCure(chain, links);
+    return cure === undefined ? [] : [{ severity: 'warning', what: `chain ${quote(chain.name)} drops frames that no rule accepts`, why: 'it drops what guests on bridges send and receive; add the rule to the configuration of the program that makes the chain', cure }];
+  }),
 };
 
 type Check = (facts: HostFacts) => Finding[];

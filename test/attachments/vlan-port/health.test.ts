@@ -89,7 +89,7 @@ describe('an uplink that is no port of its bridge', () => {
     };
     return portHealth.findings({
       config, names: ['br0'], observation, uplinks, bridges: [bridge], subinterfaces: [], nics: [], sysctls: new Map(),
-      dropping: [],
+      dropping: [], rules: [],
     }).map(({ what, cure }) => [what, cure]);
   };
   const WHAT = "uplink 'eno1' is not a port of bridge 'br0'";
