@@ -64,7 +64,7 @@ function rulesOf({ family, table }: RulesetChain, rules: readonly RulesetRule[])
 
 function byService(links: (service: HostService) => string[]): DroppingChain['accepts'] {
   const pairs = HOST_SERVICES.map((service) => [service, links(service)]);
-  return Object.fromEntries(pairs);
+  return Object.fromEntries(pairs) as DroppingChain['accepts'];
 }
 
 /**
