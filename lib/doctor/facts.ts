@@ -3,10 +3,11 @@
  */
 import { release } from 'node:os';
 import { distinct } from '../attachments/attached.js';
-import { guestEnd, shownOf } from '../attachments/attachment.js';
+import { guestEnd, nicsAmong, shownOf } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
-import type { BridgeHealth, DefinedNic, NamedBridges } from '../attachments/health-facts.js';
+import type { BridgeHealth, DefinedNic, HostFacts, NamedBridges } from '../attachments/health-facts.js';
 import { HEALTH } from '../attachments/health.js';
+import type { Attachment, Wired } from '../attachments/kinds.js';
 import { joined, withFurther } from '../attachments/scope.js';
 import type { HostConfig } from '../config/host-config.js';
 import { parseDomain } from '../domain/domain.js';
@@ -14,10 +15,12 @@ import { GuestwireError } from '../errors.js';
 import { isLibvirts } from '../guests/ask-libvirt.js';
 import { askLibvirt } from '../guests/inquiry.js';
 import type { Io } from '../guests/io.js';
-import { droppingChains } from '../kernel/forward-chains.js';
-import { observedBridges, defaultRouteLinks, sysctlsAt } from '../kernel/host-settings.js';
+import { droppingChains } from '../kernel/host-chains.js';
+import { hostRules } from '../kernel/host-rules.js';
+import { defaultRouteLinks, linksWithSettings, observedBridges, sysctlsAt } from '../kernel/host-settings.js';
 import { createKernel, type Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
+import { hostFrom, listHoldings } from '../reconcile/host.js';
 import { isRunning } from '../system/process.js';
 import type { DoctorFacts } from './diagnosis.js';
 
@@ -30,9 +33,18 @@ export interface InstallFacts {
   readonly untold: readonly string[];
 }
 
+/** Returns what `doctor` judges. Throws ToolOutputError, CommandError, ConfigError. */
 export async function doctorFacts(io: Io, { install, untold }: InstallFacts): Promise<DoctorFacts> {
   const config = io.config.read();
   const { nics, libvirt } = await definedNics(io, config);
+  return {
+    ...await hostFacts(io, config, nics), allBridges: [...(await observedBridges(io.exec)).keys()],
+    untold: untold.filter(isRunning), install, libvirt, kernel: parseVersion(release()),
+  };
+}
+
+/** Returns the host as the kinds judge it for these NICs. Throws ToolOutputError, CommandError. */
+export async function hostFacts(io: Io, config: HostConfig, nics: readonly DefinedNic[]): Promise<HostFacts> {
   const kernel = createKernel(io.exec);
   const named = { config, names: distinct([...config.bridges.keys(), ...nics.map(({ bridge }) => bridge)]) };
   const names = named.names.filter((name) => !HEALTH.some(({ makes }) => makes?.(config, name) === true));
@@ -41,8 +53,7 @@ export async function doctorFacts(io: Io, { install, untold }: InstallFacts): Pr
   return {
     ...named, bridges: await observedHealth(io, config, names), observation: await observe(kernel, named),
     subinterfaces, nics, uplinks,
-    sysctls: sysctlsAt(pathsFor(uplinks)), dropping: await droppingChains(io.exec),
-    untold: untold.filter(isRunning), install, libvirt, kernel: parseVersion(release()),
+    sysctls: sysctlsAt(pathsFor(uplinks)), dropping: await droppingChains(io.exec), rules: await hostRules(io.exec),
   };
 }
 
@@ -66,9 +77,14 @@ async function definedNics(
     });
   } catch (error) {
     if (!isLibvirts(error)) throw error;
-    io.warn(`guests are not checked, because libvirt does not answer: ${error.message}`);
-    return { nics: [], libvirt: undefined };
+    io.warn(`only guests that are wired are checked, because libvirt does not answer: ${error.message}`);
+    return { nics: wiredNics(io), libvirt: undefined };
   }
+}
+
+function wiredNics(io: Io): DefinedNic[] {
+  return listHoldings(hostFrom(io)).flatMap(({ guest, wired }) =>
+    nicsAmong(wired).map((one) => definedNic({ guest: guest.name, mac: one.mac, running: true }, one)));
 }
 
 function definedNicsIn(
@@ -77,20 +93,25 @@ function definedNicsIn(
   const domain = parseDomain(xml);
   try {
     const attachments = deriveAttachments(domain, config, () => undefined);
-    return domain.nics.map(({ index, mac }): DefinedNic => {
-      const asked = attachments.find(({ nic }) => nic === index);
-      const shown = asked && shownOf(asked);
-      const link = asked?.link === undefined || asked.link.startsWith('vnet') ? 'vnet*' : asked.link;
-      return {
-        guest: domain.name, mac, bridge: shown?.bridge, routed: (asked && guestEnd(asked))?.addresses,
-        vids: shown?.vlans?.map(({ vid }) => vid) ?? [], link, running,
-      };
-    });
+    return domain.nics.map(({ index, mac }) =>
+      definedNic({ guest: domain.name, mac, running }, attachments.find(({ nic }) => nic === index)));
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
     io.warn(error.message);
     return [];
   }
+}
+
+/** Returns the NIC as it is judged; without what it asks for, it counts for its MAC alone. */
+export function definedNic(
+  named: Pick<DefinedNic, 'guest' | 'mac' | 'running'>, asked: Attachment | Wired | undefined,
+): DefinedNic {
+  const shown = asked && shownOf(asked);
+  const link = asked?.link === undefined || asked.link.startsWith('vnet') ? 'vnet*' : asked.link;
+  return {
+    ...named, bridge: shown?.bridge, routed: (asked && guestEnd(asked))?.addresses,
+    vids: shown?.vlans?.map(({ vid }) => vid) ?? [], link,
+  };
 }
 
 async function observedHealth(io: Io, config: HostConfig, names: readonly string[]): Promise<BridgeHealth[]> {
@@ -116,7 +137,12 @@ function pathsFor(uplinks: readonly string[]): string[] {
     'net/ipv4/ip_forward', 'net/ipv6/conf/all/forwarding', 'net/ipv4/conf/all/rp_filter',
     'net/ipv4/neigh/default/gc_thresh3', 'net/ipv6/neigh/default/gc_thresh3',
     ...['iptables', 'ip6tables', 'arptables'].map((name) => `net/bridge/bridge-nf-call-${name}`),
-    ...uplinks.flatMap((dev) => [`net/ipv4/conf/${dev}/rp_filter`, `net/ipv6/conf/${dev}/accept_ra`]),
+    ...['all', 'default'].map((name) => `net/ipv4/conf/${name}/arp_ignore`),
+    ...['max', 'count'].map((name) => `net/netfilter/nf_conntrack_${name}`),
+    ...linksWithSettings().map((dev) => `net/ipv4/conf/${dev}/rp_filter`),
+    ...uplinks.flatMap((dev) => [
+      `net/ipv4/conf/${dev}/forwarding`, `net/ipv6/conf/${dev}/accept_ra`, `net/ipv6/conf/${dev}/disable_ipv6`,
+    ]),
   ];
 }
 

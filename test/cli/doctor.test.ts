@@ -53,9 +53,9 @@ describe('guestwire doctor on a real kernel', () => {
     expect((await findings()).map((finding) => finding.what)).not.toContain("address '192.0.2.10' belongs to guests 'web1' and 'web2'");
   });
 
-  kernelTest('looks at the host alone while libvirt does not answer', () => {
+  kernelTest('looks at the host and at guests that are wired while libvirt does not answer', () => {
     const { stdout, stderr } = host.guestwire(['doctor', '--json'], { libvirt: false });
-    expect(stderr).toMatch(/^guestwire: guests are not checked, because libvirt does not answer: .*\n$/);
+    expect(stderr).toMatch(/^guestwire: only guests that are wired are checked, because libvirt does not answer: .*\n$/);
     expect(JSON.parse(stdout)).toMatchObject({ version: 1, findings: expect.any(Array) });
   });
 });

@@ -131,14 +131,14 @@ describe('a bridge', () => {
 
   hookTest('that does not filter VLANs, or whose kernel cannot', async () => {
     const unable = "this kernel cannot filter VLANs on bridge 'br0': it needs CONFIG_BRIDGE_VLAN_FILTERING";
-    const off = "bridge 'br0' does not filter VLANs: turn it on with 'ip link set dev br0 type bridge vlan_filtering 1'";
+    const off = "bridge 'br0' does not filter VLANs: turn it on with 'ip link set dev br0 type bridge vlan_filtering 1' (its ports then drop tagged frames in VLANs that they do not have)";
     const says = `${NIC0}: ${canFilter() ? off : unable}`;
     await expectRefused(host, { xml: on('br0'), says });
   });
 
   hookTest('that does not filter VLANs, with a kernel that could', async () => {
     const path = host.tools({ ip: 'filtering-off' });
-    await expectRefused(host, { xml: on('br0'), args: { path }, says: `${NIC0}: bridge 'br0' does not filter VLANs: turn it on with 'ip link set dev br0 type bridge vlan_filtering 1'` });
+    await expectRefused(host, { xml: on('br0'), args: { path }, says: `${NIC0}: bridge 'br0' does not filter VLANs: turn it on with 'ip link set dev br0 type bridge vlan_filtering 1' (its ports then drop tagged frames in VLANs that they do not have)` });
   });
 });
 

@@ -11,11 +11,11 @@ import { address, attached, guarded, policy, prefix, recorded, word } from '../s
 import { assertMade } from '../made-link/check.js';
 import { assertRoutedLink } from './check.js';
 import { deriveRoutedLink } from './derive.js';
-import { forwardingPaths, lacksForwarding6 } from './forwarding.js';
+import { forwardingPaths, lacksForwarding6, uplinkPaths } from './forwarding.js';
 import { assertHostClaims, claimedOfHost, nearGateways } from './host-claims.js';
 import { proxyLinks, proxySysctlPaths } from './proxies.js';
 import { hasTable } from './route-tables.js';
-import { linkClaims, linkHoldsAny, type PlacedLink, type RoutedLink } from './routed-link.js';
+import { addressFamilies, linkClaims, linkHoldsAny, type PlacedLink, type RoutedLink } from './routed-link.js';
 import { desiredLink, observedLink } from './state.js';
 import { RETRANS_TIME, sysctlsOf } from './sysctls.js';
 
@@ -104,6 +104,7 @@ function scope(one: RoutedLink, use: 'wanted' | 'recorded'): Partial<Scope> {
     exact: vrf === undefined && table !== 'main' ? claims.map(({ text: to }) => ({ to, table })) : [],
     sysctls: [
       ...(link === undefined ? [] : sysctlsOf({ ...one, link }).keys()), ...forwardingPaths(one),
+      ...(addressFamilies(one).has('inet') ? ['net/ipv4/conf/all/arp_ignore'] : []),
       ...proxySysctlPaths(one),
       ...made.flatMap(({ sysctls = [] }) => sysctls),
     ],
@@ -128,6 +129,7 @@ function furtherScope(one: RoutedLink, observation: Observation): Partial<Scope>
   return {
     nextHops: [...claims.filter(isNear), ...nearGateways(one, observation)],
     routers: lacksForwarding6(one, observation),
+    sysctls: uplinkPaths(one, observation),
     exact: [
       ...(table === undefined ? [] : claims.map(({ text: to }) => ({ to, table }))),
       ...unreached.map(({ text: to }) => ({ to, table: 'all' })),

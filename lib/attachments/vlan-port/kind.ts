@@ -27,6 +27,13 @@ export const vlanPort: AttachmentKind<VlanPort, PlacedPort> = {
     return { links: [{ ...port, link: port.link }] };
   },
   scope,
+  // What the host itself needs of the bridge: only a refusal tells it.
+  furtherScope: ({ bridge }, { links }) => {
+    const facts = links.get(bridge ?? '')?.bridge;
+    return facts?.capable === true && !facts.filtering && bridge !== undefined
+      ? { bridges: [bridge], subinterfaces: true }
+      : {};
+  },
   check: (port, { observation }) => {
     assertPort(port, observation);
     assertUplinksCarry(port, observation);
