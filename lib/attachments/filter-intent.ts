@@ -3,12 +3,13 @@
  * kind of attachment can honour.
  */
 import type { HostConfig } from '../config/host-config.js';
-import { NotAllowedError, UnsupportedError } from '../errors.js';
+import { locate, NotAllowedError, UnsupportedError } from '../errors.js';
 import type { FilterWords } from '../intent/filter-words.js';
 import {
   type Allow, NO_TRUST, type Policy, type Profile, type Trust, TRUST_WORDS, type TrustWord,
 } from '../intent/policy.js';
 import type { Own } from '../values/address.js';
+import { assertAtMost } from '../values/lists.js';
 import { quote } from '../values/quote.js';
 
 /** What each source says; a source that says nothing is undefined. */
@@ -69,6 +70,7 @@ function definedOf(words: FilterWords['trust']): Partial<Trust> {
 /** Returns the addresses that a VLAN port declares. */
 export function declaredBy({ metadata, filterref, guest }: FilterSources): { readonly declared?: readonly Own[] } {
   const declared = metadata?.ips ?? filterref?.ips ?? guest?.ips;
+  locate(UnsupportedError, undefined, () => { assertAtMost(MOST.addresses, 'addresses', declared?.length ?? 0); });
   return declared === undefined ? {} : { declared };
 }
 
@@ -119,11 +121,20 @@ export function policyBy(sources: FilterSources, { config, name }: PolicyContext
 
 const NO_ALLOWS: readonly Allow[] = [];
 
+/** What one NIC may have at most: every other start waits while these reach the kernel. */
+export const MOST = { addresses: 256, routes: 1024, permissions: 256, peers: 1024, ports: 1024, groups: 64 };
+
 function permissions({ metadata, guest }: FilterSources, name: string): Pick<Policy, 'allows' | 'guest' | 'groups'> {
-  return {
-    allows: metadata?.allows ?? guest?.allows ?? NO_ALLOWS, guest: name,
-    groups: metadata?.groups ?? guest?.groups ?? [],
-  };
+  const allows = metadata?.allows ?? guest?.allows ?? NO_ALLOWS;
+  const groups = metadata?.groups ?? guest?.groups ?? [];
+  locate(UnsupportedError, undefined, () => {
+    assertAtMost(MOST.permissions, 'permissions', allows.length);
+    assertAtMost(MOST.peers, 'peers in its permissions', allows.reduce((sum, { peers }) => sum + peers.length, 0));
+    const ports = allows.reduce((sum, allow) => sum + allow.ports.length, 0);
+    assertAtMost(MOST.ports, 'port ranges in its permissions', ports);
+    assertAtMost(MOST.groups, 'groups', groups.length);
+  });
+  return { allows, guest: name, groups };
 }
 
 function profileOf(

@@ -17,10 +17,11 @@ import {
   type Address, asPrefix, assertRoutable, parseAddress, type Prefix, prefixOf, width,
 } from '../values/address.js';
 import { assertIfname } from '../values/ifname.js';
+import { assertAtMost } from '../values/lists.js';
 import { quote } from '../values/quote.js';
 import { tableOf } from '../values/route-names.js';
 import { accessPort, formatMembership, type VlanMember, vlanMembership } from '../values/vlan.js';
-import { asksForFilters, type FilterSources } from './filter-intent.js';
+import { asksForFilters, type FilterSources, MOST } from './filter-intent.js';
 
 /** The intent for one NIC; at least one of the first three is defined, or its filters are asked for. */
 export interface Intent {
@@ -237,6 +238,8 @@ function routedIntent(
   { table, vrf }: { readonly table?: string | undefined; readonly vrf?: string | undefined },
 ): RoutedIntent {
   if (addresses.length === 0) throw new ValueError('a routed link needs an address: add at least one <ip>');
+  assertAtMost(MOST.addresses, 'addresses', addresses.length);
+  assertAtMost(MOST.routes, 'prefixes behind it', routes.length);
   if (table !== undefined && vrf !== undefined) {
     throw new ValueError(`both table ${quote(table)} and VRF ${quote(vrf)} are given: a VRF has a table of its own, keep one of the two`);
   }

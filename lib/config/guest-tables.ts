@@ -137,6 +137,23 @@ export function configuredNics(
   return new Map([...named ?? [], ...numbered ?? []]);
 }
 
+/**
+ * Returns the tables that have a MAC of this guest and are not its own: the guest was renamed, or its MAC was copied.
+ * Each comes with the MAC.
+ */
+export function tablesOfOthers(
+  guests: GuestTables, { name, uuid, nics }: {
+    readonly name: string;
+    readonly uuid: string | undefined;
+    readonly nics: readonly { readonly mac: string | undefined }[];
+  },
+): { readonly table: string; readonly mac: string }[] {
+  return [...guests].flatMap(([key, tables]) => (key === (isUuid(key) ? uuid : name)
+    ? []
+    : nics.flatMap(({ mac }) =>
+      (mac !== undefined && tables.has(mac) ? [{ table: tableHeader(['guest', key]), mac }] : []))));
+}
+
 function nicConfig(value: unknown, at: TablePath): NicConfig {
   const mac = at.at(-1) ?? '';
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) {

@@ -5,16 +5,15 @@ import { isAmong } from '../attachments/chain-cures.js';
 import type { Finding, HostFacts } from '../attachments/health-facts.js';
 import { HEALTH } from '../attachments/health.js';
 import { quote, shellWord, sysctlName } from '../values/quote.js';
+import { namingFindings, type NamingFacts } from './naming.js';
 
-export interface DoctorFacts extends HostFacts {
+export interface DoctorFacts extends HostFacts, NamingFacts {
   /** Network daemons that run without guestwire's drop-in. */
   readonly untold: readonly string[];
   /** Faults of the hook, of node, or of what may run them, as install reports them. */
   readonly install: readonly (Omit<Finding, 'why'> & { readonly why?: string })[];
   /** undefined: unknown. */
   readonly libvirt: readonly [number, number] | undefined;
-  /** Names of all bridges of the host. */
-  readonly allBridges: readonly string[];
   readonly kernel: readonly [number, number];
 }
 
@@ -23,7 +22,7 @@ export function diagnose(facts: DoctorFacts): Finding[] {
   const all = [
     ...installFindings, ...versionFindings,
     ...HEALTH.flatMap(({ findings, cuts }) => (cuts === undefined ? [findings] : [findings, cuts])),
-    ...duplicateFindings,
+    namingFindings, ...duplicateFindings,
     ...sourceFindings, ...filterFindings, ...daemonFindings,
   ];
   return all.flatMap((check) => check(facts)).sort((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity));

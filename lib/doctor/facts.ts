@@ -23,6 +23,7 @@ import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
 import { hostFrom, listHoldings } from '../reconcile/host.js';
 import { isRunning } from '../system/process.js';
 import type { DoctorFacts } from './diagnosis.js';
+import type { DefinedGuest } from './naming.js';
 
 /**
  * What another room knows: whether the hook is installed, and which network daemons may take guestwire's routes away.
@@ -36,10 +37,10 @@ export interface InstallFacts {
 /** Returns what `doctor` judges. Throws ToolOutputError, CommandError, ConfigError. */
 export async function doctorFacts(io: Io, { install, untold }: InstallFacts): Promise<DoctorFacts> {
   const config = io.config.read();
-  const { nics, libvirt } = await definedNics(io, config);
+  const { defined, nics, libvirt } = await definedGuests(io, config);
   return {
     ...await hostFacts(io, config, nics), allBridges: [...(await observedBridges(io.exec)).keys()],
-    untold: untold.filter(isRunning), install, libvirt, kernel: parseVersion(release()),
+    defined, untold: untold.filter(isRunning), install, libvirt, kernel: parseVersion(release()),
   };
 }
 
@@ -64,21 +65,26 @@ async function observe(kernel: Kernel, named: NamedBridges): Promise<Observation
   return withFurther(first, further);
 }
 
-async function definedNics(
-  io: Io, config: HostConfig,
-): Promise<{ nics: DefinedNic[]; libvirt: DoctorFacts['libvirt'] }> {
+type Defined = Pick<DoctorFacts, 'defined' | 'nics' | 'libvirt'>;
+
+async function definedGuests(io: Io, config: HostConfig): Promise<Defined> {
   try {
     return await askLibvirt(io, async (libvirt) => {
       const { major, minor } = await libvirt.version();
       const domains = await libvirt.listDomains();
-      const nics = await Promise.all(domains.map(async (domain) =>
-        definedNicsIn(io, await libvirt.domainXml(domain), { config, running: domain.id !== undefined })));
-      return { nics: nics.flat(), libvirt: [major, minor] as const };
+      const guests = await Promise.all(domains.map(async (ref) => {
+        const guest = definedGuest(io, config, await libvirt.domainXml(ref));
+        return { guest, nics: nicsIn(guest, ref.id !== undefined) };
+      }));
+      return {
+        defined: guests.map(({ guest }) => guest), nics: guests.flatMap(({ nics }) => nics),
+        libvirt: [major, minor] as const,
+      };
     });
   } catch (error) {
     if (!isLibvirts(error)) throw error;
     io.warn(`only guests that are wired are checked, because libvirt does not answer: ${error.message}`);
-    return { nics: wiredNics(io), libvirt: undefined };
+    return { defined: [], nics: wiredNics(io), libvirt: undefined };
   }
 }
 
@@ -87,19 +93,20 @@ function wiredNics(io: Io): DefinedNic[] {
     nicsAmong(wired).map((one) => definedNic({ guest: guest.name, mac: one.mac, running: true }, one)));
 }
 
-function definedNicsIn(
-  io: Io, xml: string, { config, running }: { readonly config: HostConfig; readonly running: boolean },
-): DefinedNic[] {
+function definedGuest(io: Io, config: HostConfig, xml: string): DefinedGuest {
   const domain = parseDomain(xml);
   try {
-    const attachments = deriveAttachments(domain, config, () => undefined);
-    return domain.nics.map(({ index, mac }) =>
-      definedNic({ guest: domain.name, mac, running }, attachments.find(({ nic }) => nic === index)));
+    return { domain, attachments: deriveAttachments(domain, config, () => undefined) };
   } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
     io.warn(error.message);
-    return [];
+    return { domain, attachments: undefined };
   }
+}
+
+function nicsIn({ domain, attachments }: DefinedGuest, running: boolean): DefinedNic[] {
+  return attachments === undefined ? [] : domain.nics.map(({ index, mac }) =>
+    definedNic({ guest: domain.name, mac, running }, attachments.find(({ nic }) => nic === index)));
 }
 
 /** Returns the NIC as it is judged; without what it asks for, it counts for its MAC alone. */
