@@ -29,6 +29,8 @@ export interface Attached {
   readonly trust?: Trust | undefined;
   /** Drops are logged. */
   readonly logged?: true | undefined;
+  /** No source mentions it but libvirt's own XML: a fault is a warning, and the NIC stays as libvirt made it. */
+  readonly lenient?: true | undefined;
 }
 
 /** An attachment with a known link: it can be wired. */
@@ -59,6 +61,8 @@ export interface Surroundings {
   readonly guestName: (uuid: string) => string | undefined;
   /** Returns whether a run that was killed was about to make this link: it may have no alias yet. */
   readonly isUnfinished: (dev: string) => boolean;
+  /** Returns whether the journal has this link as a guest's; reading it costs something. */
+  readonly isGuestLink: (dev: string) => boolean;
 }
 
 export interface Holder {
@@ -76,6 +80,8 @@ export type Placing<P> = { readonly links: readonly P[] } | { readonly lacks: st
 /** How a link is guarded: as a port of a bridge (nftables family bridge) or as a link of its own (netdev and inet). */
 export interface Guard {
   readonly how: 'port' | 'link';
+  /** Whether the link has a filter. A link without one has a filter only in quarantine. */
+  readonly filters: boolean;
   /** Addresses and prefixes that the guest may send from; of a family without any, a port is not checked. */
   readonly own: readonly Prefix[];
   /** Addresses of the host on this link. */
@@ -87,6 +93,8 @@ export interface Guard {
   /** Layer-2 segments, as `br0 vlan 10`: two ports that share one are neighbours. */
   readonly segments: readonly string[];
   readonly bridge: string | undefined;
+  /** Link-local destinations beyond this host that the guest of a routed link may reach; absent: none. */
+  readonly linkLocal?: readonly Address[] | undefined;
 }
 
 /** What the host tells the guest of its network. */

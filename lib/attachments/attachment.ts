@@ -1,7 +1,7 @@
 /** Questions to attachments of any kind, answered by their kinds. */
 import type { Observation } from '../kernel/observation.js';
 import type { Address, Prefix } from '../values/address.js';
-import type { Dependence, Foreseen, Guard, GuestEnd, Placing, Shown } from './attached.js';
+import type { Dependence, Foreseen, Guard, GuestEnd, Placing, Recorded, Shown } from './attached.js';
 import { type AnyKind, type Attachment, kindOf, type Placed, type Wired } from './kinds.js';
 
 type Any = Attachment | Placed;
@@ -72,6 +72,12 @@ export function proxiesOf(attachments: readonly Any[]): readonly { readonly dev:
 /** Returns how its link is guarded; undefined: it is not. */
 export function guardOf(one: Any): Guard | undefined {
   return kindOf(one).guard?.(one);
+}
+
+/** Returns how its link is filtered; undefined: it has no filter. */
+export function filterOf(one: Any & Partial<Recorded>): Guard | undefined {
+  const guard = guardOf(one);
+  return guard?.filters === true || one.quarantined === true ? guard : undefined;
 }
 
 /** Returns what the host tells the guest of its network; undefined: the network itself does. */

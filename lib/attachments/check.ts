@@ -19,6 +19,7 @@ export interface CheckFacts extends Pick<Surroundings, 'observation'> {
   readonly recorded: readonly (Attachment | Placed)[];
   readonly guestName?: Surroundings['guestName'];
   readonly isUnfinished?: Surroundings['isUnfinished'];
+  readonly isGuestLink?: Surroundings['isGuestLink'];
 }
 
 /**
@@ -27,7 +28,9 @@ export interface CheckFacts extends Pick<Surroundings, 'observation'> {
  */
 export function preflight(
   guest: string, attachments: readonly Attachment[],
-  { observation, others, recorded, guestName = () => undefined, isUnfinished = () => false }: CheckFacts,
+  {
+    observation, others, recorded, guestName = () => undefined, isUnfinished = () => false, isGuestLink = () => false,
+  }: CheckFacts,
 ): void {
   const own = [...attachments, ...recorded].flatMap((one) => {
     const routing = routingOf(one);
@@ -36,7 +39,7 @@ export function preflight(
   const holders = others.map(claimHolder);
   for (const one of attachments) {
     const { nic, mac, link } = one;
-    const surroundings = { observation, holders, own, guestName, isUnfinished };
+    const surroundings = { observation, holders, own, guestName, isUnfinished, isGuestLink };
     aboutNic({ guest, nic, mac, link }, () => { kindOf(one).check?.(one, surroundings); });
   }
 }

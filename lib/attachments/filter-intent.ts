@@ -3,12 +3,14 @@
  * kind of attachment can honour.
  */
 import type { HostConfig } from '../config/host-config.js';
-import { NotAllowedError, UnsupportedError } from '../errors.js';
+import { locate, NotAllowedError, UnsupportedError } from '../errors.js';
 import type { FilterWords } from '../intent/filter-words.js';
 import {
   type Allow, NO_TRUST, type Policy, type Profile, type Trust, TRUST_WORDS, type TrustWord,
 } from '../intent/policy.js';
 import type { Own } from '../values/address.js';
+import { assertAtMost } from '../values/lists.js';
+import { quote } from '../values/quote.js';
 
 /** What each source says; a source that says nothing is undefined. */
 export interface FilterSources {
@@ -68,24 +70,45 @@ function definedOf(words: FilterWords['trust']): Partial<Trust> {
 /** Returns the addresses that a VLAN port declares. */
 export function declaredBy({ metadata, filterref, guest }: FilterSources): { readonly declared?: readonly Own[] } {
   const declared = metadata?.ips ?? filterref?.ips ?? guest?.ips;
+  locate(UnsupportedError, undefined, () => { assertAtMost(MOST.addresses, 'addresses', declared?.length ?? 0); });
   return declared === undefined ? {} : { declared };
 }
 
+interface PolicyContext {
+  readonly config: HostConfig;
+  /** The guest's. */
+  readonly name: string;
+}
+
 /**
- * Returns the policy of a VLAN port: unless its own words say otherwise, its VLANs decide. Throws UnsupportedError for
- * the word that no bridge can honour.
+ * Throws NotAllowedError for a group that only the metadata names and the host config does not offer: its members let
+ * one another in.
  */
-export function portPolicyBy(sources: FilterSources, name: string): Policy {
+function assertGroups({ metadata, guest }: FilterSources, { filter: { groups: open } }: HostConfig): void {
+  const refused = metadata?.groups?.find((name) => open?.has(name) === false && guest?.groups?.includes(name) !== true);
+  if (refused === undefined) return;
+  const list = open === undefined || open.size === 0 ? 'is empty' : `has ${quote([...open].join(', '))}`;
+  throw new NotAllowedError(`group ${quote(refused)} is not open to metadata: 'groups' in [filter] of the host config ${list}: add it there, or remove <gw:group>`);
+}
+
+/**
+ * Returns the policy of a VLAN port: unless its own words say otherwise, its VLANs decide. Throws NotAllowedError,
+ * and UnsupportedError for the word that no bridge can honour.
+ */
+export function portPolicyBy(sources: FilterSources, { config, name }: PolicyContext): Policy {
+  assertGroups(sources, config);
   const policy = { ...profileOf(sources, 'open'), ...permissions(sources, name), offers: { dhcp: false, dns: [] } };
   const toHost = policy.allows.find(({ peers }) => peers.some(({ kind }) => kind === 'host'));
   if (toHost === undefined) return policy;
   throw new UnsupportedError(`${toHost.origin ?? '<gw:allow>'}: 'host' does not work on a VLAN port: name this host's addresses, and protect the host with its own firewall`);
 }
 
-/** Returns the policy of a routed link. Throws UnsupportedError for addresses that are said in the wrong place. */
-export function policyBy(
-  sources: FilterSources, { config, name }: { readonly config: HostConfig; readonly name: string },
-): Policy {
+/**
+ * Returns the policy of a routed link. Throws NotAllowedError, and UnsupportedError for addresses that are said in the
+ * wrong place.
+ */
+export function policyBy(sources: FilterSources, { config, name }: PolicyContext): Policy {
+  assertGroups(sources, config);
   const { metadata, guest } = sources;
   if (metadata?.ips !== undefined) throw new UnsupportedError('<gw:ip> is outside <gw:routed>: move it into <gw:routed>');
   if (guest?.ips !== undefined) throw new UnsupportedError("'ip' of [guest] in the host config is outside 'routed': move it into 'routed'");
@@ -98,11 +121,20 @@ export function policyBy(
 
 const NO_ALLOWS: readonly Allow[] = [];
 
+/** What one NIC may have at most: every other start waits while these reach the kernel. */
+export const MOST = { addresses: 256, routes: 1024, permissions: 256, peers: 1024, ports: 1024, groups: 64 };
+
 function permissions({ metadata, guest }: FilterSources, name: string): Pick<Policy, 'allows' | 'guest' | 'groups'> {
-  return {
-    allows: metadata?.allows ?? guest?.allows ?? NO_ALLOWS, guest: name,
-    groups: metadata?.groups ?? guest?.groups ?? [],
-  };
+  const allows = metadata?.allows ?? guest?.allows ?? NO_ALLOWS;
+  const groups = metadata?.groups ?? guest?.groups ?? [];
+  locate(UnsupportedError, undefined, () => {
+    assertAtMost(MOST.permissions, 'permissions', allows.length);
+    assertAtMost(MOST.peers, 'peers in its permissions', allows.reduce((sum, { peers }) => sum + peers.length, 0));
+    const ports = allows.reduce((sum, allow) => sum + allow.ports.length, 0);
+    assertAtMost(MOST.ports, 'port ranges in its permissions', ports);
+    assertAtMost(MOST.groups, 'groups', groups.length);
+  });
+  return { allows, guest: name, groups };
 }
 
 function profileOf(

@@ -3,7 +3,8 @@
  * them.
  */
 import type { HostConfig } from '../config/host-config.js';
-import type { DroppingChain } from '../kernel/forward-chains.js';
+import type { DroppingChain } from '../kernel/host-chains.js';
+import type { HostRule } from '../kernel/host-rules.js';
 import type { Observation, Scope, Subinterface } from '../kernel/observation.js';
 import type { Address } from '../values/address.js';
 
@@ -60,8 +61,10 @@ export interface HostFacts extends NamedBridges {
   readonly sysctls: ReadonlyMap<string, string>;
   /** Links with a default route from router advertisements, or that the host config names towards the world. */
   readonly uplinks: readonly string[];
-  /** Forward chains that drop packets that no rule accepts. */
+  /** Chains of other programs that drop packets that no rule accepts. */
   readonly dropping: readonly DroppingChain[];
+  /** The routing rules of all programs. */
+  readonly rules: readonly HostRule[];
 }
 
 /** What `doctor` examines for the sake of one kind. */
@@ -73,4 +76,9 @@ export interface KindHealth {
   readonly furtherScope?: (bridges: NamedBridges, observation: Observation) => Partial<Scope>;
   /** Returns the faults of the host that concern guests of this kind. */
   readonly findings: (facts: HostFacts) => readonly Finding[];
+  /**
+   * Returns what else of the host cuts such guests off, although all that guestwire makes is there: `check`
+   * reports the errors among these, too. Absent: nothing.
+   */
+  readonly cuts?: (facts: HostFacts) => readonly Finding[];
 }

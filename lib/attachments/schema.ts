@@ -91,7 +91,9 @@ export const policy = z.object({
 export const attached = { nic: z.number(), mac: z.optional(word), link: word };
 
 /** The keys of an attachment that is guarded. */
-export const guarded = { trust: z.optional(trust), logged: z.optional(z.literal(true)) };
+export const guarded = {
+  trust: z.optional(trust), logged: z.optional(z.literal(true)), lenient: z.optional(z.literal(true)),
+};
 
 /** The keys with which every attachment in the journal ends. */
 export const recorded = {

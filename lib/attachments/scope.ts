@@ -20,10 +20,12 @@ export function furtherScope(attachments: readonly Attachment[], observation: Ob
 
 /** Returns `first` with the answers to what {@link furtherScope} asks. */
 export function withFurther(
-  first: Observation, { links, vlans, members, nextHops, exact, routers }: Observation,
+  first: Observation, { links, vlans, members, subinterfaces, nextHops, exact, routers, sysctls }: Observation,
 ): Observation {
   return {
     ...first, nextHops, routers, exact: [...first.exact, ...exact], links: new Map([...links, ...first.links]),
+    sysctls: new Map([...sysctls, ...first.sysctls]),
+    subinterfaces: subinterfaces.length > 0 ? subinterfaces : first.subinterfaces,
     vlans: new Map([...vlans, ...first.vlans]), members: new Map([...members, ...first.members]),
   };
 }

@@ -1,27 +1,29 @@
 /**
- * The three sources of intent, merged per NIC: libvirt's `<vlan>`, the domain's metadata, the host config. Per element
- * the first source that speaks wins; two that give one NIC different VLANs are an error that names both.
+ * The sources of intent, merged per NIC: libvirt's `<vlan>`, the domain's metadata, the host config's tables of guests
+ * and networks, and its table of the bridge. Per element the first source that speaks wins; two that give one NIC
+ * different VLANs are an error that names both. `vlan` of the bridge is for NICs that name none, and never in conflict.
  */
-import { bridgeHeader, bridgeNamed, type OneVlan } from '../config/bridge-tables.js';
-import type { NicConfig } from '../config/guest-tables.js';
+import { type BridgeConfig, bridgeHeader, bridgeNamed, type OneVlan } from '../config/bridge-tables.js';
+import { configuredNics, type NicConfig } from '../config/guest-tables.js';
 import type { HostConfig } from '../config/host-config.js';
 import { tableHeader } from '../config/toml.js';
 import type { Domain, Nic } from '../domain/domain.js';
 import { wordsOfFilterref, wordsOfMetadata } from '../domain/filter-metadata.js';
 import { aboutNic, nicPlace } from '../domain/guest.js';
 import { type NicMetadata, type OnStray, readMetadata, type RoutedMetadata } from '../domain/metadata.js';
-import { ConflictError, DomainXmlError, locate, ValueError } from '../errors.js';
+import { ConflictError, DomainXmlError, locate, NotAllowedError, ValueError } from '../errors.js';
 import type { VethWords } from '../intent/veth.js';
 import {
   type Address, asPrefix, assertRoutable, parseAddress, type Prefix, prefixOf, width,
 } from '../values/address.js';
 import { assertIfname } from '../values/ifname.js';
+import { assertAtMost } from '../values/lists.js';
 import { quote } from '../values/quote.js';
 import { tableOf } from '../values/route-names.js';
 import { accessPort, formatMembership, type VlanMember, vlanMembership } from '../values/vlan.js';
-import { asksForFilters, type FilterSources } from './filter-intent.js';
+import { asksForFilters, type FilterSources, MOST } from './filter-intent.js';
 
-/** The intent for one NIC; at least one of the three is defined, or its filters are asked for. */
+/** The intent for one NIC; at least one of the first three is defined, or its filters are asked for. */
 export interface Intent {
   readonly nic: Nic;
   readonly vlan: readonly VlanMember[] | undefined;
@@ -30,6 +32,10 @@ export interface Intent {
   /** The bridge of one VLAN that the host config makes for the NIC. */
   readonly made: MadeBridge | undefined;
   readonly filter: FilterSources;
+  /** Metadata, [guest] or [network] mention the NIC: it is filtered, and its guest does not start without its VLANs. */
+  readonly isDeclared: boolean;
+  /** What [bridge.NAME] of its bridge says, where the bridge is known. */
+  readonly table: BridgeConfig | undefined;
 }
 
 export interface MadeBridge extends OneVlan {
@@ -44,18 +50,48 @@ export interface RoutedIntent {
   /** At most one of the two; neither: the host config's table. */
   readonly table: string | undefined;
   readonly vrf: string | undefined;
+  /** The guest's author asks for it, not the host config. */
+  readonly byMetadata?: true;
 }
 
-/** Returns the intent of every NIC that a source mentions. Throws DomainXmlError or ConflictError. */
+/** Returns the intent of every NIC that a source mentions. Throws DomainXmlError, ConflictError or NotAllowedError. */
 export function domainIntents(domain: Domain, config: HostConfig, onStray?: OnStray): Intent[] {
   const metadata = new Map(readMetadata(domain, onStray).map((intent) => [intent.mac, intent]));
-  assertConfigured(domain, config, onStray);
+  const configured = configuredNics(config.guests, domain);
+  assertConfigured(domain, configured, onStray);
   return domain.nics.flatMap((nic) => {
-    const intent = aboutNic(nicPlace(domain, nic), () => intentOf(domain, nic, { config, metadata }));
-    return [
-      intent.vlan, intent.isolated, intent.routed, intent.made,
-    ].some((part) => part !== undefined) || (asksForFilters(intent.filter) && !mayComeYet(nic)) ? [intent] : [];
+    const intent = aboutNic(nicPlace(domain, nic), () => intentOf(nic, { config, metadata, configured }));
+    const speaks = [intent.vlan, intent.isolated, intent.routed, intent.made].some((part) => part !== undefined) ||
+      (asksForFilters(intent.filter) && !mayComeYet(nic));
+    if (!speaks) aboutNic(nicPlace(domain, nic), () => { assertMayBeUndeclared(nic, intent); });
+    return speaks ? [intent] : [];
   });
+}
+
+/** What mentions a NIC, besides libvirt's own XML of it. */
+interface Mention {
+  readonly mine: NicMetadata | undefined;
+  readonly guest: NicConfig | undefined;
+  readonly group: { readonly vlan: readonly VlanMember[] } | undefined;
+  readonly table: BridgeConfig | undefined;
+}
+
+function mentionOf(
+  { mac, joins, source: { network, portgroup } }: Nic, { config, metadata, configured }: Sources,
+): Mention {
+  return {
+    mine: mac === undefined ? undefined : metadata.get(mac),
+    guest: mac === undefined ? undefined : configured.get(mac),
+    group: network === undefined || portgroup === undefined
+      ? undefined
+      : config.portgroups.get(network)?.get(portgroup),
+    table: joins.kind === 'bridge' ? bridgeNamed(config, joins.bridge) : undefined,
+  };
+}
+
+function assertMayBeUndeclared({ joins }: Nic, { table }: Intent): void {
+  if (joins.kind !== 'bridge' || table?.undeclared !== 'refuse') return;
+  throw new NotAllowedError(`nothing names a VLAN for this NIC, and 'undeclared' in ${tableHeader(['bridge', joins.bridge])} of the host config refuses it: add a <vlan>`);
 }
 
 /** Returns what `read` returns; a value of the XML that it refuses is a DomainXmlError. */
@@ -69,8 +105,10 @@ function mayComeYet({ joins }: Nic): boolean {
 }
 
 /** As in metadata: a MAC that no NIC has would leave a NIC off its network in silence. */
-function assertConfigured({ name, nics }: Domain, config: HostConfig, onStray?: OnStray): void {
-  const stray = [...(config.guests.get(name)?.keys() ?? [])].find((mac) => !nics.some((nic) => nic.mac === mac));
+function assertConfigured(
+  { name, nics }: Domain, configured: ReadonlyMap<string, NicConfig>, onStray?: OnStray,
+): void {
+  const stray = [...configured.keys()].find((mac) => !nics.some((nic) => nic.mac === mac));
   if (stray === undefined) return;
   if (onStray !== undefined) {
     onStray(`guest ${quote(name)}: no NIC has the MAC ${quote(stray)} of [guest] in the host config`);
@@ -82,31 +120,32 @@ function assertConfigured({ name, nics }: Domain, config: HostConfig, onStray?: 
 
 interface Sources {
   readonly config: HostConfig;
+  /** What the host config says about the guest's NICs, by MAC. */
+  readonly configured: ReadonlyMap<string, NicConfig>;
   readonly metadata: ReadonlyMap<string, NicMetadata>;
 }
 
-function intentOf(domain: Domain, nic: Nic, { config, metadata }: Sources): Intent {
-  const mine = nic.mac === undefined ? undefined : metadata.get(nic.mac);
-  const guest = nic.mac === undefined ? undefined : config.guests.get(domain.name)?.get(nic.mac);
-  const { network, portgroup } = nic.source;
-  const group = network === undefined || portgroup === undefined
-    ? undefined
-    : config.portgroups.get(network)?.get(portgroup);
-
+function intentOf(nic: Nic, sources: Sources): Intent {
+  const { config } = sources;
+  const { mine, guest, group, table } = mentionOf(nic, sources);
+  const { portgroup } = nic.source;
   const written = mine?.vlan;
   const made = madeBridge(nic, config);
-  const vlan = oneVlan([
+  const isDeclared = [mine, guest, group].some((source) => source !== undefined);
+  const named = oneVlan([
     { source: "the <vlan> of its <interface>", vlan: nativeMembership(nic) },
     { source: 'its metadata', vlan: written && asXml(() => vlanMembership(written)) },
     { source: `[guest] of the host config`, vlan: guest?.vlan },
     { source: `portgroup ${quote(portgroup ?? '')} of the host config`, vlan: group?.vlan },
     { source: `${made === undefined ? '' : bridgeHeader(config, made.bridge)} of the host config`, vlan: made && accessPort(made.vid) },
   ]);
+  const vlan = named ?? table?.vlan;
   const routed = mine?.routed ?? undefined;
+  const isPort = vlan !== undefined && (isDeclared || made !== undefined || table?.filter === 'all');
   return {
     nic,
-    vlan, made,
-    filter: filterIntent(nic, { mine: mine?.filter, guest: guest?.filter, isPort: vlan !== undefined }),
+    vlan, made, isDeclared, table,
+    filter: filterIntent(nic, { mine: mine?.filter, guest: guest?.filter, isPort }),
     isolated: asXml(() => isolatedOf(mine?.isolated)) ?? guest?.isolated,
     routed: asXml(() => (routed === undefined ? routedByConfig(guest) : routedByMetadata(routed))),
   };
@@ -185,7 +224,7 @@ function routedByMetadata(routed: RoutedMetadata): RoutedIntent {
     };
   });
   const table = routed.table === undefined ? undefined : tableOf(routed.table);
-  return { ...routedIntent(addresses, routes, { table, vrf: routed.vrf }), veth: routed.veth };
+  return { ...routedIntent(addresses, routes, { table, vrf: routed.vrf }), veth: routed.veth, byMetadata: true };
 }
 
 function routedByConfig(guest: NicConfig | undefined): RoutedIntent | undefined {
@@ -199,6 +238,8 @@ function routedIntent(
   { table, vrf }: { readonly table?: string | undefined; readonly vrf?: string | undefined },
 ): RoutedIntent {
   if (addresses.length === 0) throw new ValueError('a routed link needs an address: add at least one <ip>');
+  assertAtMost(MOST.addresses, 'addresses', addresses.length);
+  assertAtMost(MOST.routes, 'prefixes behind it', routes.length);
   if (table !== undefined && vrf !== undefined) {
     throw new ValueError(`both table ${quote(table)} and VRF ${quote(vrf)} are given: a VRF has a table of its own, keep one of the two`);
   }

@@ -1,7 +1,7 @@
 /** Attachments to kernel objects, desired and observed. */
 import type { Observation } from '../kernel/observation.js';
 import { type NetState, netState } from '../state/netstate.js';
-import { keyOf } from '../state/objects.js';
+import { isGuard, keyOf } from '../state/objects.js';
 import { kindOf, type Placed } from './kinds.js';
 
 /**
@@ -20,9 +20,12 @@ export function observedState(attachments: readonly Placed[], observation: Obser
   return netState(attachments.flatMap((one) => kindOf(one).observed(one, observation)));
 }
 
-/** Returns `state` with the links of running guests as guestwire leaves them when it gives them up. */
+/**
+ * Returns `state` with the links of running guests as guestwire leaves them when it gives them up. What protects the
+ * host from the guest is not set back: the guest still runs, and a person or a program may set its link up again.
+ */
 export function leftState(wired: readonly Placed[], state: NetState): NetState {
   const left = wired.flatMap((one) => kindOf(one).left?.(one) ?? []);
   const keys = new Set(left.map(keyOf));
-  return netState([...state.filter((object) => !keys.has(keyOf(object))), ...left]);
+  return netState([...state.filter((object) => !keys.has(keyOf(object)) && !isGuard(object)), ...left]);
 }

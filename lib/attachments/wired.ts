@@ -4,7 +4,7 @@
  */
 import type { Observation } from '../kernel/observation.js';
 import { FILTER_FAMILIES, type FilterFamily } from '../state/nft.js';
-import { guardOf } from './attachment.js';
+import { filterOf } from './attachment.js';
 import type { Guard } from './attached.js';
 import { type Attachment, kindOf, type Placed, type Wired } from './kinds.js';
 
@@ -16,7 +16,7 @@ const GUARD_FAMILIES: Readonly<Record<Guard['how'], readonly FilterFamily[]>> = 
 /** Returns the families that these links need tables of. */
 export function filterFamilies(links: readonly (Attachment | Placed)[]): FilterFamily[] {
   const needed = new Set(links.flatMap((one) => {
-    const guard = guardOf(one);
+    const guard = filterOf(one);
     return guard === undefined ? [] : GUARD_FAMILIES[guard.how];
   }));
   return FILTER_FAMILIES.filter((family) => needed.has(family));

@@ -1,12 +1,16 @@
 /**
  * `guestwire check`: whether the host is as its guests' XML says, to the last VLAN, route, sysctl and nftables rule.
  */
+import { nicsAmong } from '../attachments/attachment.js';
+import { HEALTH } from '../attachments/health.js';
+import type { Attachment, Wired } from '../attachments/kinds.js';
+import { definedNic, hostFacts } from '../doctor/facts.js';
 import { GuestwireError, HostError, UsageError } from '../errors.js';
 import { askGuests } from '../guests/ask-libvirt.js';
 import type { Io } from '../guests/io.js';
 import { guestMeant } from '../guests/named.js';
 import { hostFrom } from '../reconcile/host.js';
-import { ownerLabel, withOwner } from '../reconcile/owners.js';
+import { ownerLabel, type Subject, withOwner } from '../reconcile/owners.js';
 import { type Difference, differencesOf } from '../survey/differences.js';
 import { survey } from '../survey/survey.js';
 import { quote } from '../values/quote.js';
@@ -20,7 +24,8 @@ export const check = command({
 Compares what guests should have with what this host has: every VLAN, address, route, rule, neighbour proxy, sysctl and
 nftables rule. Prints a line for each difference, or nothing. Running guests should have what their XML says now. When
 libvirt does not answer, they should have what was wired last. Without GUEST it also finds what guests that are gone
-left behind. Changes nothing; 'guestwire reconcile' repairs the differences.
+left behind. It also names settings of the host that cut guests off, with a command that repairs each. Changes nothing;
+'guestwire reconcile' repairs the other differences.
 
   GUEST   name, UUID or id
   --json  print {"version", "differences": [{"guest": {"name", "uuid"} or null, "nic": number or null, "mac": text or
@@ -66,13 +71,28 @@ async function differencesOn(io: Io, name: string | undefined): Promise<Differen
     mayRun: typeof asked === 'string' ? undefined : asked.mayRun,
     onCoarse: () => { io.warn("nftables rules are compared only by their comments, because neither 'unshare --net' nor 'unshare --user --net' works here"); },
   });
+  const cuts = await cutsOn(io, found.subjects, differences);
   const faults = typeof asked === 'string'
     ? []
     : asked.faults.map(({ guest, error }): Difference => withOwner(guest, error));
-  return [...faults, ...differences]
+  return [...faults, ...differences, ...cuts]
     // What all guests share is wrong for each of them; what is left of others is not.
     .filter(({ guest, leftover }) => only === undefined ||
       (guest === undefined ? leftover !== true : guest.uuid === only.uuid));
+}
+
+/** Settings of the host that cut guests off, and that nothing else here says. */
+async function cutsOn(
+  io: Io, subjects: readonly Subject[], told: readonly Difference[],
+): Promise<Difference[]> {
+  const nics = subjects.flatMap(({ guest, entry, attachments }) =>
+    nicsAmong<Attachment | Wired>(attachments ?? entry?.wired ?? []).map((one) =>
+      definedNic({ guest: guest.name, mac: one.mac, running: true }, one)));
+  if (nics.length === 0) return [];
+  const facts = await hostFacts(io, io.config.read(), nics);
+  return HEALTH.flatMap(({ cuts }) => cuts?.(facts) ?? [])
+    .filter(({ severity, what }) => severity === 'error' && !told.some(({ text }) => text.startsWith(what)))
+    .map(({ what, cure }) => ({ guest: undefined, nic: undefined, text: `${what}: run '${cure}'` }));
 }
 
 function reportLine({ guest, nic, text }: Difference): string {

@@ -13,7 +13,8 @@ import { assertRootToRead, command, JSON_VERSION } from './command.js';
 
 /** Of a NIC's chain, by what it starts with. */
 const DIRECTIONS: Readonly<Record<string, string>> = {
-  nic: 'sends', arp: 'sends', ip: 'sends', ip6: 'sends', in: 'gets', out: 'sends on', host: 'sends to the host',
+  nic: 'sends', arp: 'sends', ip: 'sends', ip6: 'sends', in: 'gets', out: 'sends on', near: 'sends on',
+  host: 'sends to the host',
 };
 
 export const drops = command({

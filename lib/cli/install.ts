@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { ConfigError, HostError, UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { LOCK_WAIT } from '../guests/locked.js';
+import { refusedGuests } from '../guests/refused.js';
 import { agentFiles, startAgent } from '../install/agent-unit.js';
 import { dropIns, type DropIns } from '../install/drop-ins.js';
 import { applyFileSet, type FileSet, type FileSpec } from '../install/file-set.js';
@@ -50,6 +51,8 @@ updates the service; uninstall removes it.
                    write guestwire.conf in /etc/systemd/networkd.conf.d and /etc/NetworkManager/conf.d
       --agent      install the agent, too
 
+At the end it warns of every defined guest that would not start with this release and the host config.
+
 Needs root, /usr/bin/node 18.19 or newer, and the packages iproute2 and util-linux.`,
   options: {
     yes: { type: 'boolean', short: 'y' }, 'no-reload': { type: 'boolean' }, 'drop-ins': { type: 'boolean' },
@@ -66,6 +69,7 @@ Needs root, /usr/bin/node 18.19 or newer, and the packages iproute2 and util-lin
     const record = await installFiles(io, build, { extra, agent: flags.agent === true });
     const reloaded = await reloadDaemons(io, record, consent);
     if (reloaded.length > 0) remember({ ...record, told: [...record.told, ...reloaded.map(daemonKey)] });
+    await warnOfRefused(io);
     return 0;
   },
 });
@@ -76,13 +80,24 @@ function consentOf(flags: { readonly yes?: boolean; readonly 'no-reload'?: boole
   return flags.yes === true ? 'agree' : 'ask';
 }
 
+/**
+ * An update may refuse what the release before it took. The warning about a config that cannot be read comes earlier.
+ */
+async function warnOfRefused(io: Io): Promise<void> {
+  try {
+    for (const sentence of await refusedGuests(io)) io.warn(`refused at the next start: ${sentence}`);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+  }
+}
+
 /** A broken config is for the guests it is about; here it only means that the protocol is not known. */
 function protocolOfHost(io: Io): number | undefined {
   try {
     return io.config.read().routed.protocol;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    io.warn(`${error.message}: until it is repaired, guestwire's route protocol has no name`);
+    io.warn(`${error.message}: until it is repaired, guestwire refuses the guests that it wires, and its route protocol has no name`);
     return undefined;
   }
 }

@@ -9,12 +9,10 @@ import { dryEffects, type Effects, realEffects } from '../guests/effects.js';
 import { askLibvirt, inquiryFor } from '../guests/inquiry.js';
 import type { Io } from '../guests/io.js';
 import { LOCK_WAIT } from '../guests/locked.js';
-import type { Part } from '../guests/repair.js';
 import { domainNamed } from '../guests/named.js';
 import { previewAll, reconcileAll } from '../guests/reconcile-all.js';
-import {
-  type GuestWork, journalOf, releaseGuest, stampOf, type Turn, wireGuest, wireServed,
-} from '../guests/reconcile-guest.js';
+import { type GuestWork, journalOf, releaseGuest, stampOf, wireGuest } from '../guests/reconcile-guest.js';
+import { countingTurn } from '../guests/turns.js';
 import type { Connection } from '../libvirt/connection.js';
 import { quote } from '../values/quote.js';
 import { assertRoot, command } from './command.js';
@@ -68,7 +66,7 @@ async function reconcileOne(libvirt: Connection, by: string, { io, effects, isDr
   if (life.kind === 'coming') {
     throw new HostError(`guest ${quote(ref.name)} does not run here yet (${life.shown}): reconcile it when its migration is done`);
   }
-  const counted = countingTurn(effects, ref.name);
+  const counted = countingTurn(effects, `guestwire reconcile ${quote(ref.name)}`);
   const work: GuestWork = { io, inquiry, effects, turn: counted.turn };
   const nothing = life.kind === 'here' ? await wireRunning(work) : await releaseOneEnded(work);
   if (counted.changes() === 0) io.print(isDry ? `all wiring is as the XML says, ${effects.nothing}` : nothing);
@@ -87,22 +85,4 @@ async function releaseOneEnded(work: GuestWork): Promise<string> {
   if ((await work.inquiry.life()).kind !== 'gone') throw new HostError(`guest ${quote(guest.name)} was started during this command: run it again`);
   await releaseGuest(work, guest, stamp);
   return `guest ${quote(guest.name)}: it does not run, and none of its wiring is left`;
-}
-
-function countingTurn(effects: Effects, name: string): { readonly turn: Turn; readonly changes: () => number } {
-  let changes = 0;
-  const run: Turn['run'] = async (act) => {
-    changes += await effects.onHost(`guestwire reconcile ${quote(name)}`, act);
-  };
-  return {
-    changes: () => changes,
-    turn: {
-      run,
-      wire: async (wiring) => {
-        const parts: Part[] = [];
-        await run(async (host) => { parts.push(await wireServed(effects, host, wiring)); });
-        return parts[0];
-      },
-    },
-  };
 }

@@ -6,10 +6,12 @@ import { parseDomain } from '../domain/domain.js';
 import type { Guest } from '../domain/guest.js';
 import { UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
+import { askBeside } from '../guests/ask-libvirt.js';
 import { guestAmong, guestOfLibvirt } from '../guests/named.js';
 import { askLibvirt } from '../guests/inquiry.js';
 import { bytesOn } from '../kernel/link-files.js';
-import { hostFrom } from '../reconcile/host.js';
+import { type Host, hostFrom } from '../reconcile/host.js';
+import { unrecorded } from '../reconcile/unrecorded.js';
 import { nicsIn, type NicState, type SurveyedNic } from '../survey/nic-state.js';
 import { survey } from '../survey/survey.js';
 import { quote, unquoted } from '../values/quote.js';
@@ -23,13 +25,15 @@ export const status = command({
   help: `Usage: guestwire status [GUEST] [--json]
 
 Shows each NIC that guestwire wires: its link, its VLANs or addresses, its state, the bytes that the guest received (IN)
-and sent (OUT), and how long it has been wired. Reads the state directory and the host; changes nothing. Needs root.
+and sent (OUT), and how long it has been wired. Reads the state directory, the host and, if it answers, libvirt;
+changes nothing. Needs root.
 
   wired        the NIC is as guestwire wired it
   drifted      something changed since: 'guestwire check' shows what, 'guestwire reconcile' repairs it
   quarantined  'guestwire quarantine' cut it off
   waiting for its migration  the guest is coming by migration, and its routes wait for it
   not wired    its link is gone
+  without a record  the guest runs, and its wiring has no record: 'guestwire reconcile --all' writes one
   left alone   neither XML nor host config asks guestwire to wire it
 
   GUEST   name, UUID or id; also of a guest that guestwire does not wire, if libvirt knows it
@@ -42,7 +46,9 @@ and sent (OUT), and how long it has been wired. Reads the state directory and th
     if (extra !== undefined) throw new UsageError('give the name of one guest');
     const host = hostFrom(io);
     const nics = nicsIn(await survey(host), host.isQuarantined);
-    const rows = name === undefined ? nics.map(rowOf) : await rowsOfGuest(io, nics, name);
+    const unknown = await unrecordedRows(io, host);
+    const rows = name === undefined ? [...nics.map(rowOf), ...unknown] : await rowsOfGuest(io, { nics, unknown }, name);
+    if (unknown.length === 0) await warnOfMarks(io, host);
     const shown = rows.map((row) => row.shown);
     io.print(values.json === true
       ? JSON.stringify({ version: JSON_VERSION, nics: shown }, null, 2)
@@ -62,7 +68,7 @@ interface ShownNic {
   readonly vlans: string | null;
   readonly addresses: readonly string[];
   readonly routes: readonly string[];
-  readonly state: NicState | 'left-alone';
+  readonly state: NicState | 'unrecorded' | 'left-alone';
   readonly differences: readonly string[];
   readonly traffic: { readonly received: number; readonly sent: number } | null;
   readonly since: string | null;
@@ -90,10 +96,37 @@ function trafficOf(link: string): ShownNic['traffic'] {
   return bytes === undefined ? null : { received: bytes.sent, sent: bytes.received };
 }
 
-async function rowsOfGuest(io: Io, nics: readonly SurveyedNic[], name: string): Promise<Row[]> {
+interface Known {
+  readonly nics: readonly SurveyedNic[];
+  readonly unknown: readonly Row[];
+}
+
+async function rowsOfGuest(io: Io, { nics, unknown }: Known, name: string): Promise<Row[]> {
   const guest = guestAmong(nics.map((nic) => nic.guest), name) ?? await guestOfLibvirt(io, name);
-  const own = nics.filter((nic) => nic.guest.uuid === guest.uuid);
-  return own.length > 0 ? own.map(rowOf) : unwiredOf(io, guest);
+  const own = [
+    ...nics.filter((nic) => nic.guest.uuid === guest.uuid).map(rowOf),
+    ...unknown.filter(({ shown }) => shown.guest.uuid === guest.uuid),
+  ];
+  return own.length > 0 ? own : unwiredOf(io, guest);
+}
+
+/** Returns the NICs of running guests that ask for wiring and have no entry: the state directory may be lost. */
+async function unrecordedRows(io: Io, host: Host): Promise<Row[]> {
+  const guests = await askBeside(io, new Set(host.journal.list().map(({ guest }) => guest.uuid)));
+  return guests.flatMap(({ guest: { name, uuid }, attachments }) => attachments.map((one): Row => ({
+    shown: {
+      guest: { name, uuid }, nic: one.nic, mac: one.mac ?? null, link: one.link ?? null, kind: one.kind,
+      ...networkOf(one), state: 'unrecorded', differences: [],
+      traffic: one.link === undefined ? null : trafficOf(one.link), since: null,
+    },
+    network: shownOf(one).network,
+  })));
+}
+
+/** The kernel shows the wiring also while libvirt does not answer. */
+async function warnOfMarks(io: Io, host: Host): Promise<void> {
+  const { length } = await unrecorded(host);
+  if (length > 0) io.warn(`this host has wiring without a record (objects: ${length}): 'guestwire check' shows it, 'guestwire reconcile --all' repairs it`);
 }
 
 /** Of a guest that guestwire has not wired, what libvirt knows. */
@@ -122,7 +155,7 @@ const WORDS: Readonly<Record<ShownNic['state'], { readonly text: string; readonl
   wired: { text: 'wired', colour: 'green' }, drifted: { text: 'drifted', colour: 'red' },
   quarantined: { text: 'quarantined', colour: 'yellow' },
   waiting: { text: 'waiting for its migration', colour: 'yellow' }, 'not-wired': { text: 'not wired', colour: 'red' },
-  'left-alone': { text: 'left alone' },
+  unrecorded: { text: 'without a record', colour: 'red' }, 'left-alone': { text: 'left alone' },
 };
 
 const WIDTH = 80;

@@ -3,7 +3,8 @@ import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { LEDGER_NAMES, leftWords } from '../attachments/ledger.js';
 import { agentLockOf } from '../config/paths.js';
-import { GuestwireError, HostError, UsageError } from '../errors.js';
+import { defaultConfig, type HostConfig } from '../config/host-config.js';
+import { ConfigError, GuestwireError, HostError, UsageError } from '../errors.js';
 import type { Io } from '../guests/io.js';
 import { LOCK_WAIT } from '../guests/locked.js';
 import { AGENT_UNIT, isAgentInstalled, stopAgent } from '../install/agent-unit.js';
@@ -15,9 +16,11 @@ import {
 import { readRecord } from '../install/record.js';
 import { installedUnits, reloadUnits, UNITS_DIR } from '../install/units.js';
 import { createJournal, type Journal } from '../journal/journal.js';
+import { listQuarantine } from '../journal/quarantine.js';
 import { byLife } from '../reconcile/holders.js';
-import { hostFrom } from '../reconcile/host.js';
+import { type Host, hostFrom } from '../reconcile/host.js';
 import { release, releaseRunning } from '../reconcile/reconcile.js';
+import { releaseUnrecorded, unrecorded } from '../reconcile/unrecorded.js';
 import { stopServing } from '../serve/serve.js';
 import { acquireLock, type Lock } from '../system/lock.js';
 import { createLog } from '../system/log.js';
@@ -36,7 +39,8 @@ Do not start guests meanwhile.
 While guests are wired it refuses and names them, because nothing would remove their wiring when they stop. Stop them
 first, or choose:
 
-  --unwire       remove the wiring now: running guests lose their network until they are wired again or restarted
+  --unwire       remove the wiring now, also wiring without a record: links of running guests go down, and their ports
+                 leave all VLANs, until the guests are wired again or restarted. A guest in quarantine stays cut off.
   --keep-wiring  keep the wiring, and the state directory that describes it: after another 'guestwire install' it goes
                  when the guests stop, or 'guestwire uninstall --unwire' removes it
 
@@ -65,7 +69,7 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
     io.print('guestwire is not installed');
     const guests = wiredGuests(io, quietJournal(io));
     if (guests.length > 0 && wiring !== 'unwire') io.warn(`still wired: ${labels(guests)}: 'guestwire uninstall --unwire' removes the wiring`);
-    if (guests.length === 0 || wiring !== 'unwire') return;
+    if (wiring !== 'unwire') return;
   }
   const lock = await acquireLock(io.exec, { path: io.settings.lock, wait: LOCK_WAIT, holder: 'guestwire uninstall' });
   try {
@@ -76,6 +80,7 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
     await stopAgent(io);
     removeFiles(io);
     await reloadUnits(io, units);
+    if (wiring === 'unwire') tellQuarantine(io);
     if (left.length === 0) removeState(io);
     else io.print(`left the wiring of ${labels(left)}, and its record in ${quote(io.settings.stateDir)}`);
   } finally {
@@ -85,47 +90,87 @@ async function remove(io: Io, wiring: Wiring): Promise<void> {
   if (isInstalled) io.print('libvirt needs no reload: it ignores a missing hook');
 }
 
+/** Without guestwire nothing cuts a guest off at its next start. */
+function tellQuarantine(io: Io): void {
+  for (const { name } of listQuarantine(io.settings.quarantine)) {
+    io.print(`guest ${quote(name)} is in quarantine: it stays cut off until its next start: to let it in before, install guestwire, run 'guestwire quarantine ${name} --lift' and 'guestwire reconcile ${name}'`);
+  }
+}
+
 /** Returns the guests that stay wired. Throws, before anything is removed, when none may or some cannot be released. */
 async function settleWiring(io: Io, lock: Lock, wiring: Wiring): Promise<WiredGuest[]> {
   const journal = quietJournal(io);
-  const { stale } = await byLife(hostFrom({ ...io, lock, journal }), journal.list());
+  const { stale } = await byLife(hostOf(io, lock), journal.list());
   // Guests that ended while their hook could not get the lock, or without a hook call.
   const ended = new Set([...journal.listEnded(), ...stale.map(({ guest }) => guest.uuid)]);
   const late = wiredGuests(io, journal).filter(({ uuid }) => ended.has(uuid));
   (await releaseAll(io, lock, { guests: late, letGo: release })).forEach((failure) => { io.warn(`a guest that ended is still not released: ${failure}`); });
   const guests = wiredGuests(io, journal);
-  if (guests.length === 0 || wiring === 'keep') return guests;
+  if (wiring === 'keep') return guests;
   if (wiring === 'refuse') {
-    throw new HostError(`nothing was removed, because guests are wired: ${labels(guests)}: stop them, or choose --unwire or --keep-wiring`);
+    if (guests.length > 0) throw new HostError(`nothing was removed, because guests are wired: ${labels(guests)}: stop them, or choose --unwire or --keep-wiring`);
+    await assertNothingLeft(hostOf(io, lock));
+    return [];
   }
   const failures = await releaseAll(io, lock, {
-    guests, letGo: (host, uuid) => releaseRunning(host, uuid, { keepMade: false, keepLinksUp: true }),
+    guests, letGo: (host, uuid) => releaseRunning(host, uuid, { keepMade: false }), last: releaseUnrecorded,
   });
   if (failures.length > 0) throw new HostError(`nothing was removed, because not every guest could be released: ${failures.join('; ')}`);
   return [];
 }
 
+/** The state directory may be lost: the wiring in the kernel would stay, and no command would show it. */
+async function assertNothingLeft(host: Host): Promise<void> {
+  const [first, ...rest] = await unrecorded(host);
+  if (first === undefined) return;
+  throw new HostError(`nothing was removed, because this host has wiring without a record (to do: ${first}${rest.length === 0 ? '' : ` and ${rest.length} more`}): run 'guestwire reconcile --all', or choose --unwire or --keep-wiring`);
+}
+
+/** A broken config must not keep guestwire on a host. */
+function hostOf(io: Io, lock: Lock, log?: Host['log']): Host {
+  const read = (): HostConfig => {
+    try {
+      return io.config.read();
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      return defaultConfig();
+    }
+  };
+  return hostFrom({ ...io, config: { read }, lock, journal: quietJournal(io), ...(log && { log }) });
+}
+
+interface Releasing {
+  readonly guests: readonly WiredGuest[];
+  readonly letGo: typeof release;
+  /** Runs when all of them are released. */
+  readonly last?: (host: Host) => Promise<void>;
+}
+
 /** Releases as many of the guests as it can. Returns what failed, a sentence a guest. */
-async function releaseAll(
-  io: Io, lock: Lock, { guests, letGo }: { guests: readonly WiredGuest[]; letGo: typeof release },
-): Promise<string[]> {
+async function releaseAll(io: Io, lock: Lock, { guests, letGo, last }: Releasing): Promise<string[]> {
   const log = createLog(io.exec);
   const tell = (line: string): void => {
     log.info(line);
     io.print(line);
   };
-  const host = hostFrom({ ...io, lock, journal: quietJournal(io), log: tell });
+  const host = hostOf(io, lock, tell);
   const failures: string[] = [];
-  for (const { uuid, label, outcome } of guests) {
+  const attempt = async (label: string, act: () => Promise<void>): Promise<void> => {
     try {
-      await letGo(host, uuid);
-      tell(`${label}: ${outcome}`);
+      await act();
     } catch (error) {
       if (!(error instanceof GuestwireError)) throw error;
       log.error(`${label}: not released: ${error.detail}`);
       failures.push(`${label}: ${error.detail}`);
     }
+  };
+  for (const { uuid, label, outcome } of guests) {
+    await attempt(label, async () => {
+      await letGo(host, uuid);
+      tell(`${label}: ${outcome}`);
+    });
   }
+  if (last !== undefined && failures.length === 0) await attempt('this host', () => last(host));
   await log.flush();
   return failures;
 }
@@ -205,7 +250,7 @@ function wiredGuests({ settings: { stateDir } }: Io, journal: Journal): WiredGue
     .map((name) => name.slice(0, -'.json'.length));
   return uuids.map((uuid) => {
     const name = journal.read(uuid)?.guest.name;
-    if (name === undefined) return { uuid, label: `guest ${uuid} (its journal entry is damaged)`, outcome: 'its record is removed: its wiring stays' };
+    if (name === undefined) return { uuid, label: `guest ${uuid} (its journal entry is damaged)`, outcome: 'its record is removed' };
     return { uuid, label: `guest ${quote(name)}`, outcome: 'released by guestwire uninstall' };
   });
 }

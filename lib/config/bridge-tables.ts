@@ -8,9 +8,9 @@ import { locate, ValueError } from '../errors.js';
 import type { TrustWord } from '../intent/policy.js';
 import { assertIfname } from '../values/ifname.js';
 import { quote } from '../values/quote.js';
-import { parseVids } from '../values/vlan.js';
+import { parseVids, type VlanMember } from '../values/vlan.js';
 import { trustList, trustPermitOf } from './filter-tables.js';
-import { parseVidList, vidsKey } from './guest-tables.js';
+import { parseVidList, tableMembership, vidsKey, vlanKey } from './guest-tables.js';
 import { assertDistinct, tableHeader, mapOf, read, table, type Table, type TablePath, within } from './toml.js';
 
 /** The part of the host config that this file is about. */
@@ -29,6 +29,12 @@ export interface BridgeConfig {
   readonly allowed: ReadonlySet<number> | undefined;
   /** What metadata may ask to be trusted with. */
   readonly trust: ReadonlySet<TrustWord>;
+  /** For NICs that name no VLAN; undefined: they are in none. */
+  readonly vlan: readonly VlanMember[] | undefined;
+  /** What becomes of NICs that no source gives a VLAN: they are left alone, or their guests do not start. */
+  readonly undeclared: 'leave' | 'refuse';
+  /** Which NICs are filtered: those that metadata, [guest] or [network] mention, or all that guestwire wires. */
+  readonly filter: 'declared' | 'all';
   /** Present: guestwire makes the bridge, and all of it is one VLAN. */
   readonly made?: OneVlan | undefined;
 }
@@ -62,6 +68,9 @@ export function bridgeKeys() {
     uplinks: z.optional(z.array(text, 'a list')), protected: vids, allowed: vids, trust: trustList(),
     vid: z.optional(z.union([z.number(), z.string()], 'a VLAN ID such as 30')),
     parent: z.optional(z.string('the name of a link in quotes')),
+    vlan: z.optional(vlanKey()),
+    undeclared: z.optional(z.literal(['leave', 'refuse'], '"leave" or "refuse"')),
+    filter: z.optional(z.literal(['declared', 'all'], '"declared" or "all"')),
   });
 }
 
@@ -115,15 +124,26 @@ function vidIn(pattern: string, name: string): number | undefined {
   return /^[1-9][0-9]{0,3}$/.test(digits) ? Number(digits) : undefined;
 }
 
+const NO_WORDS: BridgeConfig = {
+  uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(), vlan: undefined, undeclared: 'leave',
+  filter: 'declared',
+};
+
 function ofPattern({ parent, trust }: BridgePattern, vid: number): BridgeConfig {
-  return { uplinks: [], protected: new Set(), allowed: undefined, trust, made: { vid, parent } };
+  return { ...NO_WORDS, trust, made: { vid, parent } };
 }
 
 function bridgeConfig(bridge: Written, at: TablePath): BridgeConfig {
   const name = at.at(-1) ?? '';
   locate(ValueError, tableHeader(at), () => { assertIfname(name); });
   const made = oneVlanOf(bridge, at);
+  const { vlan, undeclared = NO_WORDS.undeclared, filter = NO_WORDS.filter } = bridge;
+  if (vlan !== undefined && bridge.undeclared !== undefined) {
+    throw new ValueError(`${tableHeader(at)}: 'undeclared' has no meaning beside 'vlan', which gives every NIC a VLAN: remove one of the two`);
+  }
   return {
+    undeclared, filter,
+    vlan: within(at, 'vlan', () => vlan && tableMembership(vlan)),
     uplinks: within(at, 'uplinks', () => ifnames(bridge.uplinks)),
     protected: within(at, 'protected', () => new Set(parseVidList(bridge.protected ?? []))),
     allowed: within(at, 'allowed', () => bridge.allowed && new Set(parseVidList(bridge.allowed))),
@@ -137,7 +157,7 @@ function oneVlanOf(bridge: Written, at: TablePath): OneVlan | undefined {
   if (vid === undefined && parent === undefined) return undefined;
   if (vid === undefined) throw new ValueError(`${tableHeader(at)}: 'parent' needs 'vid': add the VLAN ID of the bridge, or remove 'parent'`);
   if (parent === undefined) throw new ValueError(`${tableHeader(at)}: 'vid' needs 'parent': add the link that carries VLAN '${vid}', or remove 'vid'`);
-  assertNone(bridge, at, ['uplinks', 'protected', 'allowed']);
+  assertNone(bridge, at, ['uplinks', 'protected', 'allowed', 'vlan', 'undeclared', 'filter']);
   return {
     vid: within(at, 'vid', () => oneVid(String(vid))),
     parent: within(at, 'parent', () => parentOf(parent, at)),
@@ -153,7 +173,7 @@ function patternOf(bridge: Written, at: TablePath): BridgePattern {
   if (bridge.vid !== undefined) throw new ValueError(`${tableHeader(at)}: '{vid}' in the name already says which VLAN: remove 'vid'`);
   if (parent === undefined) throw new ValueError(`${tableHeader(at)}: 'parent' is missing: name the link that carries the VLANs`);
   if (allowed === undefined) throw new ValueError(`${tableHeader(at)}: 'allowed' is missing: list the VLANs that may have a bridge, such as ["10-199"]`);
-  assertNone(bridge, at, ['uplinks', 'protected']);
+  assertNone(bridge, at, ['uplinks', 'protected', 'vlan', 'undeclared', 'filter']);
   const vids = within(at, 'allowed', () => new Set(parseVidList(allowed)));
   if (vids.size === 0) throw new ValueError(`${tableHeader(at)} allowed: the list is empty: list at least one VLAN`);
   // The longest name tells for all of them.
@@ -164,11 +184,14 @@ function patternOf(bridge: Written, at: TablePath): BridgePattern {
   };
 }
 
-const REASONS: Readonly<Record<'uplinks' | 'protected' | 'allowed', string>> = {
+const REASONS = {
   uplinks: "'parent' is its way to the world",
   protected: 'all of the bridge is one VLAN',
   allowed: "'vid' says its one VLAN",
-};
+  vlan: "'vid' says its one VLAN",
+  undeclared: 'every NIC on it is in its VLAN',
+  filter: 'every NIC on it is filtered',
+} satisfies Partial<Record<keyof Written, string>>;
 
 function assertNone(bridge: Written, at: TablePath, keys: readonly (keyof typeof REASONS)[]): void {
   const key = keys.find((one) => bridge[one] !== undefined);

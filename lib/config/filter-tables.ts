@@ -18,10 +18,12 @@ export interface FilterConfig {
     readonly profile: Profile | undefined;
     /** Drops are logged where no other source says otherwise. */
     readonly log: boolean;
+    /** Groups that metadata may join; undefined: any. */
+    readonly groups: ReadonlySet<string> | undefined;
   };
 }
 
-export const DEFAULT_FILTER: FilterConfig['filter'] = { profile: undefined, log: false };
+export const DEFAULT_FILTER: FilterConfig['filter'] = { profile: undefined, log: false, groups: undefined };
 
 const oneOf = (words: readonly string[]): string => `one of ${words.map((word) => `"${word}"`).join(', ')}`;
 
@@ -53,7 +55,7 @@ export function filterKeys() {
     }), 'a list of tables such as [{ direction = "in", proto = "tcp", port = "443" }]')),
     profile: profileKey(),
     log: maybe,
-    groups: z.optional(z.array(text, 'a list of names such as ["frontends"]')),
+    groups: groupsKey(),
     ip: z.optional(z.array(text, 'a list of addresses and prefixes')),
   };
 }
@@ -62,16 +64,24 @@ function profileKey() {
   return z.optional(z.literal(PROFILES, oneOf(PROFILES)));
 }
 
+function groupsKey() {
+  return z.optional(z.array(z.string('text in quotes'), 'a list of names such as ["frontends"]'));
+}
+
 type Keys = ReturnType<typeof filterKeys>;
 type Written = { readonly [K in keyof Keys]?: z.infer<Keys[K]> };
 
 /** Returns what `[filter]` says; absent keys have their defaults. Throws ValueError. */
 export function filterConfig(value: unknown): FilterConfig['filter'] {
   if (value === undefined) return DEFAULT_FILTER;
-  const { profile, log } = read(
-    table({ profile: profileKey(), log: z.optional(z.boolean('true or false')) }), value, ['filter'],
+  const at = ['filter'];
+  const { profile, log, groups } = read(
+    table({ profile: profileKey(), log: z.optional(z.boolean('true or false')), groups: groupsKey() }), value, at,
   );
-  return { profile: profile ?? DEFAULT_FILTER.profile, log: log ?? DEFAULT_FILTER.log };
+  return {
+    profile: profile ?? DEFAULT_FILTER.profile, log: log ?? DEFAULT_FILTER.log,
+    groups: within(at, 'groups', () => (groups === undefined ? undefined : new Set(groupNames(groups)))),
+  };
 }
 
 /** Returns the words for one NIC's filters; undefined when none of the keys is there. Throws ValueError. */

@@ -3,12 +3,13 @@
  * are those of a portgroup, too.
  */
 import * as z from 'zod/mini';
-import { ValueError } from '../errors.js';
+import { ConflictError, ValueError } from '../errors.js';
 import type { FilterWords } from '../intent/filter-words.js';
 import { type VethWords, vethWords } from '../intent/veth.js';
 import { type Address, parseAddress, type Prefix, prefixOf, width } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import { tableOf } from '../values/route-names.js';
+import { isUuid } from '../values/uuid.js';
 import { accessPort, canonicalMembership, parseVids, vidsOf, type VlanMember } from '../values/vlan.js';
 import { filterKeys, filterWordsOf } from './filter-tables.js';
 import { tableHeader, mapOf, namedTables, read, table, type TablePath, within } from './toml.js';
@@ -104,6 +105,53 @@ export function guestConfig(value: unknown, at: TablePath): ReadonlyMap<string, 
     nics.set(mac, nic);
   }
   return nics;
+}
+
+/** Which guests of the host config a guest may be: a text that is a UUID is only ever a UUID. */
+export type GuestTables = ReadonlyMap<string, ReadonlyMap<string, NicConfig>>;
+
+/** Returns the tables by name, or by UUID in lower case. Throws ValueError. */
+export function guestTables(tables: GuestTables): GuestTables {
+  const found = new Map<string, ReadonlyMap<string, NicConfig>>();
+  for (const [key, nics] of tables) {
+    const name = isUuid(key.toLowerCase()) ? key.toLowerCase() : key;
+    if (found.has(name)) throw new ValueError(`${tableHeader(['guest', name])} appears twice: keep one of the two tables`);
+    found.set(name, nics);
+  }
+  return found;
+}
+
+/**
+ * Returns what the tables of a guest say about its NICs, by MAC in lower case. Throws ConflictError for a NIC in the
+ * table of the guest's name and in that of its UUID.
+ */
+export function configuredNics(
+  guests: GuestTables, { name, uuid }: { readonly name: string; readonly uuid: string | undefined },
+): ReadonlyMap<string, NicConfig> {
+  const named = isUuid(name.toLowerCase()) ? undefined : guests.get(name);
+  const numbered = uuid === undefined ? undefined : guests.get(uuid);
+  const twice = [...named?.keys() ?? []].find((mac) => numbered?.has(mac) === true);
+  if (twice !== undefined) {
+    throw new ConflictError(`MAC ${quote(twice)} is in ${tableHeader(['guest', name])} and in ${tableHeader(['guest', uuid ?? ''])} of the host config: keep one of the two tables`);
+  }
+  return new Map([...named ?? [], ...numbered ?? []]);
+}
+
+/**
+ * Returns the tables that have a MAC of this guest and are not its own: the guest was renamed, or its MAC was copied.
+ * Each comes with the MAC.
+ */
+export function tablesOfOthers(
+  guests: GuestTables, { name, uuid, nics }: {
+    readonly name: string;
+    readonly uuid: string | undefined;
+    readonly nics: readonly { readonly mac: string | undefined }[];
+  },
+): { readonly table: string; readonly mac: string }[] {
+  return [...guests].flatMap(([key, tables]) => (key === (isUuid(key) ? uuid : name)
+    ? []
+    : nics.flatMap(({ mac }) =>
+      (mac !== undefined && tables.has(mac) ? [{ table: tableHeader(['guest', key]), mac }] : []))));
 }
 
 function nicConfig(value: unknown, at: TablePath): NicConfig {

@@ -9,11 +9,14 @@ import { type Address, assertUnicast, parseAddress, parsePrefix, type Prefix } f
 import { assertIfname } from '../values/ifname.js';
 import { DEFAULT_PROTOCOL, protocolOf, tableOf } from '../values/route-names.js';
 import type { VlanMember } from '../values/vlan.js';
-import { bridgeKeys, type BridgeTables, bridgeTables, ifnames } from './bridge-tables.js';
+import { bridgeKeys, type BridgeTables, bridgeTables } from './bridge-tables.js';
 import { DEFAULT_FILTER, filterConfig, type FilterConfig, trustList, trustPermitOf } from './filter-tables.js';
 import {
-  guestConfig, tableMembership, type NicConfig, routeTableKey, vlanKey,
+  guestConfig, type GuestTables, guestTables, routeTableKey, tableMembership, vlanKey,
 } from './guest-tables.js';
+import {
+  limitKeys, linkLocalOf, NO_LIMITS, proxyOf, type RoutedLimits, sourcesOf, tablesOf, vrfsOf,
+} from './routed-limits.js';
 import { serveConfig, type ServeTable } from './serve-table.js';
 import { assertDistinct, mapOf, namedTables, read, table, type Table, type TablePath, within } from './toml.js';
 
@@ -26,8 +29,8 @@ export interface HostConfig extends BridgeTables, ServeTable, FilterConfig {
   readonly networks: ReadonlyMap<string, string>;
   /** By libvirt network name, then portgroup name. */
   readonly portgroups: ReadonlyMap<string, ReadonlyMap<string, { readonly vlan: readonly VlanMember[] }>>;
-  /** By guest name, then MAC in lower case. */
-  readonly guests: ReadonlyMap<string, ReadonlyMap<string, NicConfig>>;
+  /** By guest name or UUID, then MAC in lower case; configuredNics() finds a guest in them. */
+  readonly guests: GuestTables;
 }
 
 /** Returns, for a bridge, the VIDs that guestwire never removes from its uplinks. */
@@ -35,7 +38,7 @@ export function protectedOn(config: HostConfig): (bridge: string) => ReadonlySet
   return (bridge) => config.bridges.get(bridge)?.protected ?? new Set();
 }
 
-export interface RoutedConfig {
+export interface RoutedConfig extends RoutedLimits {
   readonly gateways: readonly Address[];
   /** A guest may claim only what lies in one of these; undefined: anything. */
   readonly prefixes: readonly Prefix[] | undefined;
@@ -68,6 +71,7 @@ const DEFAULT_ROUTED: RoutedConfig = {
   migration: 'refuse',
   manageSysctls: false,
   trust: new Set(),
+  ...NO_LIMITS,
 };
 
 /** Each message is what the schema wants, in words. */
@@ -87,6 +91,7 @@ function makeSchemas() {
       protocol: z.optional(z.number('a number')),
       announce: yesOrNo, probe: yesOrNo, manage_sysctls: yesOrNo, trust: trustList(),
       migration: z.optional(z.literal(['refuse', 'manual'], '"refuse" or "manual"')),
+      ...limitKeys(),
     }),
     network: table({ portgroup: tables, bridge: z.optional(text) }),
     portgroup: table({ vlan: vlanKey() }),
@@ -124,7 +129,8 @@ export function hostConfig(document: Table): HostConfig {
     routed: routedConfig(read(schemas().routed, top.routed ?? {}, ['routed']), ['routed']),
     portgroups: mapOf(top.network, ['network'], (network, at) =>
       mapOf(read(schemas().network, network, at).portgroup, [...at, 'portgroup'], portgroupConfig)),
-    guests: mapOf(top.guest, ['guest'], guestConfig), serve: serveConfig(top.serve), filter: filterConfig(top.filter),
+    guests: guestTables(mapOf(top.guest, ['guest'], guestConfig)),
+    serve: serveConfig(top.serve), filter: filterConfig(top.filter),
   };
 }
 
@@ -145,12 +151,16 @@ function routedConfig(routed: Read<'routed'>, at: TablePath): RoutedConfig {
     prefixes: within(at, 'prefixes', () => routed.prefixes && prefixesOf(routed.prefixes)),
     table: within(at, 'table', () => tableOf(String(routed.table ?? DEFAULT_ROUTED.table))),
     protocol: within(at, 'protocol', () => protocolOf(routed.protocol ?? DEFAULT_ROUTED.protocol)),
-    proxy: within(at, 'proxy', () => ifnames(routed.proxy)),
+    proxy: within(at, 'proxy', () => proxyOf(routed)),
     announce: routed.announce ?? DEFAULT_ROUTED.announce,
     probe: within(at, 'probe', () => probeOf(routed)),
     migration: routed.migration ?? DEFAULT_ROUTED.migration,
     manageSysctls: routed.manage_sysctls ?? DEFAULT_ROUTED.manageSysctls,
     trust: within(at, 'trust', () => trustPermitOf(routed.trust)),
+    tables: within(at, 'tables', () => tablesOf(routed.tables)),
+    vrfs: within(at, 'vrfs', () => vrfsOf(routed.vrfs)),
+    linkLocal: within(at, 'link_local', () => linkLocalOf(routed.link_local)),
+    sources: within(at, 'source', () => sourcesOf(routed.source)),
   };
 }
 

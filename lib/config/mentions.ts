@@ -13,18 +13,22 @@ export function configMentions(text: string, names: readonly string[]): boolean 
 }
 
 /**
- * Returns whether a config that cannot be believed may have guestwire make one of these bridges: a table that has the
- * name of the bridge and says `vid`, or a name with a `{vid}` that fits. Other tables of bridges concern no guest that
- * says nothing itself.
+ * Returns whether a config that cannot be believed may decide about a guest that says nothing itself: a table has the
+ * name of one of its bridges and a word about such NICs, or a name with a `{vid}` that fits. `hasVlan`: libvirt's own
+ * `<vlan>` speaks for the guest, and then every table of its bridge counts.
  */
-export function configMayMake(text: string, bridges: readonly string[]): boolean {
+export function configMayDecide(text: string, bridges: readonly string[], hasVlan: boolean): boolean {
   const lines = text.split('\n').filter((line) => !/^\s*#/.test(line));
   const tables = lines.join('\n').split(/\n(?=\s*\[)/);
   return bridges.some((bridge) => bridge !== '' &&
-    tables.some((table) => (hasKey(table, bridge) && hasKey(table, 'vid')) || hasPattern(table, bridge)));
+    tables.some((table) => hasPattern(table, bridge) ||
+      (hasName(table, bridge) && (hasVlan || DECIDING.some((word) => hasName(table, word))))));
 }
 
-function hasKey(table: string, word: string): boolean {
+/** Words of `[bridge.NAME]` that decide about NICs without a `<vlan>`. */
+const DECIDING = ['vid', 'vlan', 'undeclared'];
+
+function hasName(table: string, word: string): boolean {
   const exactly = word.replace(/[.+]/g, '\\$&');
   return /^[A-Za-z0-9_.+-]+$/.test(word) && new RegExp(`(?<![A-Za-z0-9_}-])${exactly}(?![A-Za-z0-9_{}-])`).test(table);
 }

@@ -5,6 +5,7 @@
 import { parse, TomlError } from 'smol-toml';
 import * as z from 'zod/mini';
 import { locate, ValueError } from '../errors.js';
+import { repeated } from '../values/lists.js';
 import { oneLine, quote } from '../values/quote.js';
 
 /** A table as smol-toml makes it, without a prototype: any key is only a key, `__proto__` too. */
@@ -70,7 +71,7 @@ export function within<T>(at: TablePath, key: string, value: () => T): T {
 
 /** Throws ValueError when a list holds a text twice. */
 export function assertDistinct(list: readonly string[]): void {
-  const twice = list.find((item, index) => list.indexOf(item) !== index);
+  const twice = repeated(list);
   if (twice !== undefined) throw new ValueError(`${quote(twice)} is listed twice: list it once`);
 }
 

@@ -3,10 +3,11 @@
  */
 import { release } from 'node:os';
 import { distinct } from '../attachments/attached.js';
-import { guestEnd, shownOf } from '../attachments/attachment.js';
+import { guestEnd, nicsAmong, shownOf } from '../attachments/attachment.js';
 import { deriveAttachments } from '../attachments/derive.js';
-import type { BridgeHealth, DefinedNic, NamedBridges } from '../attachments/health-facts.js';
+import type { BridgeHealth, DefinedNic, HostFacts, NamedBridges } from '../attachments/health-facts.js';
 import { HEALTH } from '../attachments/health.js';
+import type { Attachment, Wired } from '../attachments/kinds.js';
 import { joined, withFurther } from '../attachments/scope.js';
 import type { HostConfig } from '../config/host-config.js';
 import { parseDomain } from '../domain/domain.js';
@@ -14,12 +15,15 @@ import { GuestwireError } from '../errors.js';
 import { isLibvirts } from '../guests/ask-libvirt.js';
 import { askLibvirt } from '../guests/inquiry.js';
 import type { Io } from '../guests/io.js';
-import { droppingChains } from '../kernel/forward-chains.js';
-import { observedBridges, defaultRouteLinks, sysctlsAt } from '../kernel/host-settings.js';
+import { droppingChains } from '../kernel/host-chains.js';
+import { hostRules } from '../kernel/host-rules.js';
+import { defaultRouteLinks, linksWithSettings, observedBridges, sysctlsAt } from '../kernel/host-settings.js';
 import { createKernel, type Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
+import { hostFrom, listHoldings } from '../reconcile/host.js';
 import { isRunning } from '../system/process.js';
 import type { DoctorFacts } from './diagnosis.js';
+import type { DefinedGuest } from './naming.js';
 
 /**
  * What another room knows: whether the hook is installed, and which network daemons may take guestwire's routes away.
@@ -30,9 +34,18 @@ export interface InstallFacts {
   readonly untold: readonly string[];
 }
 
+/** Returns what `doctor` judges. Throws ToolOutputError, CommandError, ConfigError. */
 export async function doctorFacts(io: Io, { install, untold }: InstallFacts): Promise<DoctorFacts> {
   const config = io.config.read();
-  const { nics, libvirt } = await definedNics(io, config);
+  const { defined, nics, libvirt } = await definedGuests(io, config);
+  return {
+    ...await hostFacts(io, config, nics), allBridges: [...(await observedBridges(io.exec)).keys()],
+    defined, untold: untold.filter(isRunning), install, libvirt, kernel: parseVersion(release()),
+  };
+}
+
+/** Returns the host as the kinds judge it for these NICs. Throws ToolOutputError, CommandError. */
+export async function hostFacts(io: Io, config: HostConfig, nics: readonly DefinedNic[]): Promise<HostFacts> {
   const kernel = createKernel(io.exec);
   const named = { config, names: distinct([...config.bridges.keys(), ...nics.map(({ bridge }) => bridge)]) };
   const names = named.names.filter((name) => !HEALTH.some(({ makes }) => makes?.(config, name) === true));
@@ -41,8 +54,7 @@ export async function doctorFacts(io: Io, { install, untold }: InstallFacts): Pr
   return {
     ...named, bridges: await observedHealth(io, config, names), observation: await observe(kernel, named),
     subinterfaces, nics, uplinks,
-    sysctls: sysctlsAt(pathsFor(uplinks)), dropping: await droppingChains(io.exec),
-    untold: untold.filter(isRunning), install, libvirt, kernel: parseVersion(release()),
+    sysctls: sysctlsAt(pathsFor(uplinks)), dropping: await droppingChains(io.exec), rules: await hostRules(io.exec),
   };
 }
 
@@ -53,44 +65,60 @@ async function observe(kernel: Kernel, named: NamedBridges): Promise<Observation
   return withFurther(first, further);
 }
 
-async function definedNics(
-  io: Io, config: HostConfig,
-): Promise<{ nics: DefinedNic[]; libvirt: DoctorFacts['libvirt'] }> {
+type Defined = Pick<DoctorFacts, 'defined' | 'nics' | 'libvirt'>;
+
+async function definedGuests(io: Io, config: HostConfig): Promise<Defined> {
   try {
     return await askLibvirt(io, async (libvirt) => {
       const { major, minor } = await libvirt.version();
       const domains = await libvirt.listDomains();
-      const nics = await Promise.all(domains.map(async (domain) =>
-        definedNicsIn(io, await libvirt.domainXml(domain), { config, running: domain.id !== undefined })));
-      return { nics: nics.flat(), libvirt: [major, minor] as const };
-    });
-  } catch (error) {
-    if (!isLibvirts(error)) throw error;
-    io.warn(`guests are not checked, because libvirt does not answer: ${error.message}`);
-    return { nics: [], libvirt: undefined };
-  }
-}
-
-function definedNicsIn(
-  io: Io, xml: string, { config, running }: { readonly config: HostConfig; readonly running: boolean },
-): DefinedNic[] {
-  const domain = parseDomain(xml);
-  try {
-    const attachments = deriveAttachments(domain, config, () => undefined);
-    return domain.nics.map(({ index, mac }): DefinedNic => {
-      const asked = attachments.find(({ nic }) => nic === index);
-      const shown = asked && shownOf(asked);
-      const link = asked?.link === undefined || asked.link.startsWith('vnet') ? 'vnet*' : asked.link;
+      const guests = await Promise.all(domains.map(async (ref) => {
+        const guest = definedGuest(io, config, await libvirt.domainXml(ref));
+        return { guest, nics: nicsIn(guest, ref.id !== undefined) };
+      }));
       return {
-        guest: domain.name, mac, bridge: shown?.bridge, routed: (asked && guestEnd(asked))?.addresses,
-        vids: shown?.vlans?.map(({ vid }) => vid) ?? [], link, running,
+        defined: guests.map(({ guest }) => guest), nics: guests.flatMap(({ nics }) => nics),
+        libvirt: [major, minor] as const,
       };
     });
   } catch (error) {
+    if (!isLibvirts(error)) throw error;
+    io.warn(`only guests that are wired are checked, because libvirt does not answer: ${error.message}`);
+    return { defined: [], nics: wiredNics(io), libvirt: undefined };
+  }
+}
+
+function wiredNics(io: Io): DefinedNic[] {
+  return listHoldings(hostFrom(io)).flatMap(({ guest, wired }) =>
+    nicsAmong(wired).map((one) => definedNic({ guest: guest.name, mac: one.mac, running: true }, one)));
+}
+
+function definedGuest(io: Io, config: HostConfig, xml: string): DefinedGuest {
+  const domain = parseDomain(xml);
+  try {
+    return { domain, attachments: deriveAttachments(domain, config, () => undefined) };
+  } catch (error) {
     if (!(error instanceof GuestwireError)) throw error;
     io.warn(error.message);
-    return [];
+    return { domain, attachments: undefined };
   }
+}
+
+function nicsIn({ domain, attachments }: DefinedGuest, running: boolean): DefinedNic[] {
+  return attachments === undefined ? [] : domain.nics.map(({ index, mac }) =>
+    definedNic({ guest: domain.name, mac, running }, attachments.find(({ nic }) => nic === index)));
+}
+
+/** Returns the NIC as it is judged; without what it asks for, it counts for its MAC alone. */
+export function definedNic(
+  named: Pick<DefinedNic, 'guest' | 'mac' | 'running'>, asked: Attachment | Wired | undefined,
+): DefinedNic {
+  const shown = asked && shownOf(asked);
+  const link = asked?.link === undefined || asked.link.startsWith('vnet') ? 'vnet*' : asked.link;
+  return {
+    ...named, bridge: shown?.bridge, routed: (asked && guestEnd(asked))?.addresses,
+    vids: shown?.vlans?.map(({ vid }) => vid) ?? [], link,
+  };
 }
 
 async function observedHealth(io: Io, config: HostConfig, names: readonly string[]): Promise<BridgeHealth[]> {
@@ -116,7 +144,12 @@ function pathsFor(uplinks: readonly string[]): string[] {
     'net/ipv4/ip_forward', 'net/ipv6/conf/all/forwarding', 'net/ipv4/conf/all/rp_filter',
     'net/ipv4/neigh/default/gc_thresh3', 'net/ipv6/neigh/default/gc_thresh3',
     ...['iptables', 'ip6tables', 'arptables'].map((name) => `net/bridge/bridge-nf-call-${name}`),
-    ...uplinks.flatMap((dev) => [`net/ipv4/conf/${dev}/rp_filter`, `net/ipv6/conf/${dev}/accept_ra`]),
+    ...['all', 'default'].map((name) => `net/ipv4/conf/${name}/arp_ignore`),
+    ...['max', 'count'].map((name) => `net/netfilter/nf_conntrack_${name}`),
+    ...linksWithSettings().map((dev) => `net/ipv4/conf/${dev}/rp_filter`),
+    ...uplinks.flatMap((dev) => [
+      `net/ipv4/conf/${dev}/forwarding`, `net/ipv6/conf/${dev}/accept_ra`, `net/ipv6/conf/${dev}/disable_ipv6`,
+    ]),
   ];
 }
 

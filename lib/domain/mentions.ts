@@ -2,8 +2,12 @@
 import { METADATA_NAMESPACE } from './domain.js';
 
 export interface Mentions {
-  /** Whether the text may ask for wiring: it has guestwire's namespace, or a `<vlan>`. */
+  /** Whether the text asks guestwire for something: it has guestwire's namespace. libvirt's own <vlan> does not. */
   readonly asks: boolean;
+  /** Whether it may have libvirt's own <vlan>. */
+  readonly hasVlan: boolean;
+  /** As written; empty: none. */
+  readonly uuid: string;
   /** Names of the libvirt networks and bridges of its NICs, as written. */
   readonly networks: readonly string[];
   readonly bridges: readonly string[];
@@ -16,7 +20,8 @@ export function mentionsIn(xml: string): Mentions {
     return [...sources].map(([, value = '']) => value);
   };
   return {
-    asks: xml.includes(METADATA_NAMESPACE) || /<vlan[\s/>]/.test(xml),
+    asks: xml.includes(METADATA_NAMESPACE), hasVlan: /<vlan[\s/>]/.test(xml),
+    uuid: /<uuid>\s*([^<\s]*)/.exec(xml)?.[1] ?? '',
     networks: valuesOf('network'), bridges: valuesOf('bridge'),
   };
 }

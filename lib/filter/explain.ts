@@ -7,7 +7,7 @@
 import type { Guard } from '../attachments/attached.js';
 import { wordOf } from '../intent/permission.js';
 import type { Allow, Direction, Policy, Proto } from '../intent/policy.js';
-import { type Address, contains } from '../values/address.js';
+import { type Address, contains, isLinkLocal } from '../values/address.js';
 import { quote } from '../values/quote.js';
 import { type End, endOf, type NicEnd, type Parties, unboundNic } from './parties.js';
 
@@ -97,8 +97,12 @@ function rulingsOf(flow: Flow, { from, to, quarantined }: Ends & Pick<Parties, '
 
 const QUARANTINE: Reason = { verdict: 'dropped', rule: 'the guest is in quarantine', origin: 'guestwire quarantine' };
 
+const UNFILTERED = always('guestwire does not filter this NIC, because only libvirt or [bridge] names its VLANs');
+
 function outOf(flow: Flow, { guard }: NicEnd, to: End): Reason {
   const { policy } = guard;
+  if (!guard.filters) return UNFILTERED;
+  if (guard.how === 'link' && to.kind !== 'host' && isShut(flow.to, guard)) return SHUT;
   if (guard.how === 'port' || policy === undefined) return outOfPort(flow, guard, to);
   const offered = offeredTo(flow, policy, to);
   if (offered !== undefined) return always(offered);
@@ -111,6 +115,14 @@ function outOf(flow: Flow, { guard }: NicEnd, to: End): Reason {
   }
   return byProfile(policy, 'dropped', 'lets it reach only ICMP and the offered DHCP and DNS of this host');
 }
+
+function isShut(to: Address, { linkLocal = [] }: Guard): boolean {
+  return isLinkLocal(to) && !linkLocal.some(({ text }) => text === to.text);
+}
+
+const SHUT: Reason = {
+  verdict: 'dropped', rule: 'link-local destination; [routed] link_local of the host config does not list it', origin: undefined,
+};
 
 /** What every guest needs of the host passes whatever the profile and the rules. */
 function offeredTo({ to, proto, port }: Flow, { offers }: Policy, end: End): string | undefined {
@@ -125,6 +137,7 @@ function offeredTo({ to, proto, port }: Flow, { offers }: Policy, end: End): str
 
 function intoIt(flow: Flow, from: End, { guard }: NicEnd): Reason {
   const { policy } = guard;
+  if (!guard.filters) return UNFILTERED;
   if (guard.how === 'port' || policy === undefined) return intoPort(flow, from, guard);
   if (from.kind === 'host') return always('packets of this host itself come in');
   return arriving(flow, policy, { other: from, fellow: routedPolicyOf(from) });

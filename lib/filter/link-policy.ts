@@ -7,13 +7,15 @@
 import { createHash } from 'node:crypto';
 import type { Allow, Direction, Peer, Policy } from '../intent/policy.js';
 import type { FilterRule } from '../state/nft.js';
-import type { Family } from '../values/address.js';
+import type { Address, Family } from '../values/address.js';
 
 /** Rules of one NIC by what they are asked about; absent: everything passes there. */
 export interface PolicyRules {
   readonly in?: readonly FilterRule[];
   readonly out?: readonly FilterRule[];
   readonly host?: readonly FilterRule[];
+  /** For packets that this host forwards to link-local destinations. */
+  readonly near?: readonly FilterRule[];
   /** A chain that others lead to: the connection is the guest's own. Of VLAN ports alone. */
   readonly opens?: readonly FilterRule[];
   /** Sets of links by which rules speak of guests and groups: those this NIC is in, and those its own rules name. */
@@ -31,6 +33,15 @@ export function policyRules(policy: Policy): PolicyRules {
     ...(policy.profile === 'open' && outgoing.length === 0 ? {} : { host: hostRules(policy, outgoing) }),
     ...policySets(policy),
   };
+}
+
+/** Returns the rules for link-local destinations beyond this host, of which the host opens `open` alone. */
+export function nearRules(open: readonly Address[] = []): FilterRule[] {
+  return [
+    ...open.map(({ text }): FilterRule => (
+      { match: `ip daddr ${text}`, why: 'opened by this host', verdict: 'return' })),
+    drop('link-local destination'),
+  ];
 }
 
 /** Returns the sets that a policy has to do with. */
@@ -91,7 +102,7 @@ function hostRules(policy: Policy, allows: readonly Allow[]): FilterRule[] {
 /**
  * Of a link in a VRF, `iif` is the VRF once it is routed, and `sdif` the link (Linux Documentation/networking/vrf.rst).
  */
-const SIDES = ['iif', 'meta sdif'] as const;
+export const SIDES = ['iif', 'meta sdif'] as const;
 
 /** How the other end is written. */
 export interface Side {

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import {
   type Chain, chainLine, type FilterFamily, type FilterRule, ruleLines, TABLE, type TableShape,
 } from '../state/nft.js';
+import { SIDES } from './link-policy.js';
 import { OF_GUEST, PORT_CONSTANTS } from './port-policy.js';
 import { CONSTANTS } from './spoofing.js';
 
@@ -73,6 +74,7 @@ const INET: TableShape = {
   sets: new Map(
     [
       [QUARANTINE, 'set'], ['routed', 'set'], ['guests', 'set'], ['in', 'map'], ['out', 'map'], ['host', 'map'],
+      ['near', 'map'],
     ] as const,
   ),
   constants: new Map(),
@@ -105,12 +107,15 @@ const INET: TableShape = {
       prio: POLICY,
       rules: [
         TO_QUARANTINE,
+        // Before the answers: no router forwards to link-local addresses (RFC 3927 section 7, RFC 4291 section 2.5.6).
+        ...['ip daddr 169.254.0.0/16', 'ip6 daddr fe80::/10'].flatMap((match) => SIDES.map((side) => (
+          { match, why: 'link-local destinations', verdict: `${side} vmap @near` }))),
         { match: 'ct state established,related', why: 'answers', verdict: 'accept' },
         { match: `${NO_GUEST} icmpv6 type { ${ERRORS}, packet-too-big, echo-request }`, why: 'RFC 4890', verdict: 'accept' },
         { match: `${NO_GUEST} icmp type { ${ERRORS}, echo-request }`, why: 'as in IPv6', verdict: 'accept' },
         { match: `oif != @guests icmpv6 type { ${ERRORS}, packet-too-big }`, why: 'RFC 4890', verdict: 'accept' },
         { match: `oif != @guests icmp type { ${ERRORS} }`, why: 'as in IPv6', verdict: 'accept' },
-        ...['iif', 'meta sdif'].map((side) => ({ match: '', why: 'what guests send', verdict: `${side} vmap @out` })),
+        ...SIDES.map((side) => ({ match: '', why: 'what guests send', verdict: `${side} vmap @out` })),
         TO_POLICY,
       ],
     }),
@@ -118,7 +123,7 @@ const INET: TableShape = {
       prio: POLICY,
       rules: [
         { match: 'ct state established,related', why: 'answers', verdict: 'accept' },
-        ...['iif', 'meta sdif'].map((side) => ({ match: '', why: 'guests', verdict: `${side} vmap @host` })),
+        ...SIDES.map((side) => ({ match: '', why: 'guests', verdict: `${side} vmap @host` })),
       ],
     }),
   ],

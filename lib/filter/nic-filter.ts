@@ -2,10 +2,10 @@
  * The filter of one NIC: which nftables family has which chains and sets of it, by what kind of link it is.
  */
 import type { Guard } from '../attachments/attached.js';
-import { guardOf } from '../attachments/attachment.js';
+import { filterOf } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
 import { type Chain, type FilterFamily, type NicFilter, PROTOCOLS, type FilterRule } from '../state/nft.js';
-import { policyRules, type PolicyRules } from './link-policy.js';
+import { nearRules, policyRules, type PolicyRules } from './link-policy.js';
 import { CHECKED, FROM_QUARANTINE, hooked, QUARANTINE } from './nft-tables.js';
 import { portPolicyRules } from './port-policy.js';
 import { linkRules, portRules, type SpoofRules } from './spoofing.js';
@@ -18,7 +18,7 @@ interface Guarded {
 
 /** Returns what a NIC adds to the table of `family`; undefined: nothing. */
 export function nicFilter(wired: Wired, family: FilterFamily): NicFilter | undefined {
-  const guard = guardOf(wired);
+  const guard = filterOf(wired);
   return guard && FILTERS[guard.how][family]?.({ wired, guard });
 }
 
@@ -71,8 +71,9 @@ function leadsOf({ ifindex }: Wired): FilterRule[] {
 }
 
 function policyFilter({ wired: link, guard }: Guarded): NicFilter {
+  const rules = guard.policy === undefined ? NO_RULES : policyRules(guard.policy);
   const { chains, elements, named } = policyParts(
-    link, guard.policy === undefined ? NO_RULES : policyRules(guard.policy),
+    link, { ...rules, near: nearRules(guard.linkLocal) },
     ['guests', ...(link.trust?.ip === true ? [] : ['routed'])],
   );
   return { chains, elements: [...elements, ...quarantineRules(link)], named };
@@ -85,14 +86,17 @@ const FILTERS: Readonly<Record<Guard['how'], Partial<Record<FilterFamily, (guard
 };
 
 /** What goes out may still have to come in somewhere, so its chain returns. */
+const RETURNING: ReadonlySet<string> = new Set(['out', 'near']);
+
 function policyParts(
   wired: Wired, rules: PolicyRules, sets: readonly string[],
 ): Pick<NicFilter, 'chains' | 'elements' | 'named'> {
-  const directions = (['opens', 'in', 'out', 'host'] as const).filter((direction) => rules[direction] !== undefined);
+  const directions = (['opens', 'in', 'out', 'host', 'near'] as const).filter((direction) =>
+    rules[direction] !== undefined);
   const chains = directions.map((direction): Chain => ({
     name: `${direction}_${wired.ifindex}`, rules: logging(wired, rules[direction] ?? []),
   }));
-  const leads = directions.filter((direction) => direction !== 'opens').map((set) => ({ set, verdict: `${set === 'out' ? 'jump' : 'goto'} ${set}_${wired.ifindex}` }));
+  const leads = directions.filter((direction) => direction !== 'opens').map((set) => ({ set, verdict: `${RETURNING.has(set) ? 'jump' : 'goto'} ${set}_${wired.ifindex}` }));
   return { chains, elements: [...leads, ...[...sets, ...rules.member].map((set) => ({ set }))], named: [
     ...new Set([...rules.member, ...rules.named]),
   ] };

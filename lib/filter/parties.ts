@@ -29,7 +29,7 @@ export interface Parties {
   readonly quarantined: ReadonlySet<string>;
 }
 
-/** Returns the NICs of guests that are filtered; links beside them are none. */
+/** Returns the NICs of guests, filtered or not; links beside them are none. */
 export function nicsOf({ guests }: Pick<Parties, 'guests'>): Omit<NicEnd, 'address'>[] {
   return guests.flatMap(({ guest, wired }) => wired.flatMap((one) => {
     const guard = guardOf(one);

@@ -5,7 +5,7 @@
  */
 import type { Attachment, Wired } from '../attachments/kinds.js';
 import { filterFamilies } from '../attachments/wired.js';
-import type { FilterFacts, HookFacts, Observation } from '../kernel/observation.js';
+import type { FilterFacts, HookFacts, LinkFacts, Observation } from '../kernel/observation.js';
 import type { NetObject, NetState } from '../state/netstate.js';
 import {
   type Chain, chainNames, nicComments, FILTER_FAMILIES, type FilterFamily, markOf, type NicFilter, TABLE,
@@ -143,6 +143,36 @@ function garbageOf(known: readonly Nic[], found: Found): Nic[] {
     return filter === undefined
       ? []
       : [{ kind: 'nic-filter' as const, dev: shown, family: found.family, ifindex: Number(shown), filter }];
+  });
+}
+
+/** Returns the ifindexes of links that the tables filter, living or gone. */
+export function filteredLinks({ filters }: Pick<Seen, 'filters'>): Set<number> {
+  return new Set([...filters?.values() ?? []].flatMap(({ chains }) => [...chains.keys()].flatMap(ifindexOf)));
+}
+
+function ifindexOf(chain: string): number[] {
+  const [, ifindex] = /_(\d+)$/.exec(chain) ?? [];
+  return ifindex !== undefined && chainNames(ifindex).includes(chain) ? [Number(ifindex)] : [];
+}
+
+/** Returns the filters of links that are gone, and each table that filters no link and that no NIC needs. */
+export function deadFilters(
+  { filters = new Map<FilterFamily, FilterFacts>(), links }: Pick<Seen, 'filters'> & {
+    readonly links: readonly Pick<LinkFacts, 'ifindex'>[];
+  },
+  held: readonly (Attachment | Wired)[],
+): NetObject[] {
+  const living = new Set(links.map(({ ifindex }) => ifindex));
+  return [...filters].filter(([, { there }]) => there).flatMap(([family, facts]): NetObject[] => {
+    const all = [...filteredLinks({ filters: new Map([[family, facts]]) })];
+    if (!all.some((ifindex) => living.has(ifindex)) && !filterFamilies(held).includes(family)) {
+      return [{ kind: 'filter-table', dev: TABLE, family }];
+    }
+    return all.filter((ifindex) => !living.has(ifindex)).flatMap((ifindex): NetObject[] => {
+      const filter = heldOf(ifindex, String(ifindex), { family, facts, links: new Map() });
+      return filter === undefined ? [] : [{ kind: 'nic-filter', dev: String(ifindex), family, ifindex, filter }];
+    });
   });
 }
 

@@ -57,6 +57,21 @@ export async function readGuests(
   };
 }
 
+/** Returns the running guests that ask for wiring and are not among `known`; none when libvirt does not answer. */
+export async function askBeside(io: Io, known: ReadonlySet<string>): Promise<RunningGuest[]> {
+  try {
+    return await askLibvirt(io, async (connection) => {
+      assertCallsHooks(connection.uri);
+      const domains = (await connection.listDomains({ state: 'active' })).filter(({ uuid }) => !known.has(uuid));
+      const found = await readDomains({ connection, io: { ...io, warn: () => undefined } }, domains);
+      return found.flatMap((one) => ('error' in one || one.attachments.length === 0 ? [] : [one]));
+    });
+  } catch (error) {
+    if (!isLibvirts(error)) throw error;
+    return [];
+  }
+}
+
 type Found = RunningGuest | Answer['faults'][number];
 
 interface Reading extends Pick<DomainXmlOptions, 'from'> {

@@ -3,7 +3,7 @@
  * those that waited are then wired together. So one guest alone hardly waits, and twenty cost a round or two.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { closely, realEffects } from './effects.js';
+import { closely, type Effects, realEffects } from './effects.js';
 import type { Io } from './io.js';
 import { locked } from './locked.js';
 import { type Part, wireThoseThatCan } from './repair.js';
@@ -47,6 +47,25 @@ export function createTurns(io: Io, holder: string): (turned: Turned) => Turn {
       inTurn(takeAll).catch(failed);
     }),
   });
+}
+
+/** Returns the turn of a command for one guest, and what tells the number of changes in it. */
+export function countingTurn(
+  effects: Pick<Effects, 'onHost' | 'serve'>, holder: string,
+): { readonly turn: Turn; readonly changes: () => number } {
+  let changes = 0;
+  const run: Turn['run'] = async (act) => { changes += await effects.onHost(holder, act); };
+  return {
+    changes: () => changes,
+    turn: {
+      run,
+      wire: async (wiring) => {
+        const parts: Part[] = [];
+        await run(async (host) => { parts.push(await wireServed(effects, host, wiring)); });
+        return parts[0];
+      },
+    },
+  };
 }
 
 /** Milliseconds for which the first waits for those that libvirt was asked about at the same time. */

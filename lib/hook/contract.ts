@@ -4,15 +4,11 @@
  * deadlock.
  */
 import { attraction } from '../attachments/attachment.js';
-import { deriveAttachments } from '../attachments/derive.js';
-import type { Attachment } from '../attachments/kinds.js';
 import { type ConfigReading, configReading } from '../config/file.js';
-import { configMayMake, configMentions } from '../config/mentions.js';
 import { defaultConfig, type HostConfig } from '../config/host-config.js';
 import { agentLockOf, type Settings } from '../config/paths.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { guestOf, nicLabel, sentenceAbout } from '../domain/guest.js';
-import { mentionsIn } from '../domain/mentions.js';
 import { ConfigError, DomainXmlError, GuestwireError, NotAllowedError } from '../errors.js';
 import { createJournal, type Journal } from '../journal/journal.js';
 import { createKernel } from '../kernel/kernel.js';
@@ -25,6 +21,7 @@ import type { Exec } from '../system/exec.js';
 import { acquireLock, isHeld } from '../system/lock.js';
 import { createLog, type Log, once } from '../system/log.js';
 import { quote } from '../values/quote.js';
+import { concerns, understand } from './understanding.js';
 
 export interface HookCall {
   /** argv as libvirt gives it: guest name, operation, sub-operation, extra. */
@@ -73,6 +70,10 @@ const REFUSED = 3;
 
 /** Seconds to wait for the lock: a start waits as long as a user may, an end leaves a mark instead. */
 const LOCK_WAIT = { start: 30, end: 10 };
+/** Seconds that a start waits in all, where many hold the lock in turn; the launcher ends the call after 120 s. */
+const MOST_WAIT = 100;
+/** Milliseconds that one call spends on other guests: its own guest waits meanwhile. */
+const OTHERS_BUDGET = 5000;
 
 /** Carries out one hook call. Never throws; an operation that needs no work does nothing. */
 export async function runHook(call: HookCall): Promise<HookResult> {
@@ -98,7 +99,7 @@ export async function runHook(call: HookCall): Promise<HookResult> {
 /** The destination of a migration learns here, and only here, that the next start is not a fresh one. */
 async function announceIncoming(run: Run): Promise<void> {
   const { call, journal } = run;
-  const { domain, attachments, config } = understand(run);
+  const { domain, attachments, config } = understand(run.call, run.config);
   const attracting = attachments.find((one) => attraction(one) !== undefined);
   if (attracting !== undefined && config.routed.migration !== 'manual' && !await isHeld(
     call.exec, agentLockOf(call.settings),
@@ -111,7 +112,7 @@ async function announceIncoming(run: Run): Promise<void> {
 }
 
 async function prepare(run: Run): Promise<void> {
-  const { domain, attachments, config } = understand(run, run.log);
+  const { domain, attachments, config } = understand(run.call, run.config, run.log);
   if (attachments.length === 0) {
     await forget(run, domain);
     return;
@@ -143,7 +144,7 @@ async function forget(run: Run, { uuid }: Domain): Promise<void> {
 }
 
 async function start(run: Run): Promise<void> {
-  const { domain, attachments, config } = understand(run, run.log);
+  const { domain, attachments, config } = understand(run.call, run.config, run.log);
   if (attachments.length === 0) return;
   const guest = guestOf(domain);
   const plan = await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
@@ -159,7 +160,7 @@ async function start(run: Run): Promise<void> {
  * asks for the guest now, its wiring stays: the config may be half edited.
  */
 async function reconnect(run: Run): Promise<void> {
-  const { domain, attachments, config } = understand(run, run.log);
+  const { domain, attachments, config } = understand(run.call, run.config, run.log);
   if (attachments.length === 0) {
     if (domain.uuid === undefined || run.journal.read(domain.uuid) === undefined) return;
     run.log.warn(`guest ${quote(domain.name)}: ${UNSPOKEN}`);
@@ -199,7 +200,7 @@ async function locked<T>(
   act: (host: Host) => Promise<T>,
 ): Promise<T> {
   const lock = await acquireLock(call.exec, {
-    path: call.settings.lock, wait, holder: `${call.operation} of guest ${quote(call.guest)}`,
+    path: call.settings.lock, wait, ...(wait === LOCK_WAIT.start && { most: MOST_WAIT }), holder: `${call.operation} of guest ${quote(call.guest)}`,
   });
   try {
     const exec: Exec = (request) => call.exec({ ...request, fd: lock.fd });
@@ -219,7 +220,12 @@ async function locked<T>(
 }
 
 async function releaseEnded(host: Host, ended: readonly string[], log: Log): Promise<void> {
-  for (const uuid of ended) {
+  const began = performance.now();
+  for (const [done, uuid] of ended.entries()) {
+    if (performance.now() - began > OTHERS_BUDGET) {
+      log.warn(`${ended.length - done} guests that ended are not released yet: later calls of the hook release them`);
+      return;
+    }
     try {
       await release(host, uuid);
     } catch (error) {
@@ -236,50 +242,6 @@ function orDefault(config: ConfigReading): HostConfig {
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return defaultConfig();
-  }
-}
-
-interface Understood {
-  readonly domain: Domain;
-  readonly attachments: readonly Attachment[];
-  readonly config: HostConfig;
-}
-
-/**
- * A config that cannot be read refuses only the guests that it may concern: the config names them, or their XML asks
- * for something.
- */
-function understand({ call: { stdin, operation }, config: reading }: Run, log?: Log): Understood {
-  const domain = parseDomain(stdin);
-  try {
-    const config = reading.read();
-    return {
-      domain, config, attachments: deriveAttachments(domain, config, operation === 'reconnect' ? log?.warn : undefined),
-    };
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    const names = [domain.name, ...domain.nics.flatMap(({ mac, source }) => [mac, source.network])];
-    const concerned = deriveAttachments(domain, defaultConfig()).length > 0 ||
-      configMentions(error.text ?? '', names.filter((name) => name !== undefined)) ||
-      configMayMake(error.text ?? '', domain.nics.flatMap(({ source }) => source.bridge ?? []));
-    if (concerned) throw error;
-    log?.warn(`guest ${quote(domain.name)} starts without the host config: ${error.message}`);
-    return { domain, config: defaultConfig(), attachments: [] };
-  }
-}
-
-/**
- * Returns whether a failed run may concern this guest: its XML or the host config mentions it. Any other guest starts.
- */
-function concerns({ guest, stdin }: HookCall, config: ConfigReading): boolean {
-  const { asks, networks, bridges } = mentionsIn(Buffer.from(stdin).toString('utf8'));
-  if (asks) return true;
-  try {
-    const text = config.text();
-    return configMentions(text, [guest, ...networks]) || configMayMake(text, bridges);
-  } catch {
-    // A config that cannot be read names no guest.
-    return false;
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import { ValueError } from '../errors.js';
 import { asPrefix, assertOwnable, type Own } from '../values/address.js';
+import { repeated } from '../values/lists.js';
 import { quote } from '../values/quote.js';
 import { groupName } from './permission.js';
 import type { Allow, Profile, TrustWord } from './policy.js';
@@ -39,7 +40,7 @@ export function groupNames(names: readonly string[]): string[] | undefined {
 }
 
 function assertOnce(list: readonly string[]): void {
-  const twice = list.find((item, index) => list.indexOf(item) !== index);
+  const twice = repeated(list);
   if (twice !== undefined) throw new ValueError(`${quote(twice)} is listed twice: list it once`);
 }
 

@@ -4,6 +4,7 @@
  */
 import { locate, ValueError } from '../errors.js';
 import { asPrefix, assertEndpoint, bare, parseOwn, type Prefix } from '../values/address.js';
+import { repeated } from '../values/lists.js';
 import { quote } from '../values/quote.js';
 import { type Allow, type Direction, type Peer, type PortRange, type Proto, PROTOS } from './policy.js';
 
@@ -78,8 +79,7 @@ function peersOf(direction: Direction, proto: Proto | undefined, { from, to }: A
   const peers = items.map((item) => locate(ValueError, key, () => peerOf(item, key)));
   const wrong = peers.find((peer) => peer.kind === 'prefix' && proto !== undefined && isOfOther(proto, peer.prefix));
   if (wrong?.kind === 'prefix') throw new ValueError(`proto '${proto ?? ''}' does not fit the address family of ${quote(bare(wrong.prefix))} in '${key}': write proto '${proto === 'icmp' ? 'icmpv6' : 'icmp'}'`);
-  const keys = peers.map(wordOf);
-  const twice = keys.find((word, index) => keys.indexOf(word) !== index);
+  const twice = repeated(peers.map(wordOf));
   if (twice !== undefined) throw new ValueError(`${quote(twice)} is listed twice in '${key}': list it once`);
   return peers;
 }

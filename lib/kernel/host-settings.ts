@@ -3,7 +3,7 @@
  * security modules, and the chains of other programs. A host without IPv6, or one that never used nft, has nothing to
  * show. It judges nothing.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
 import { ToolOutputError } from '../errors.js';
@@ -41,14 +41,19 @@ export async function observedBridges(exec: Exec): Promise<ReadonlyMap<string, O
   }));
 }
 
-const routeSchema = z.object({ dev: z.optional(z.string()) });
+const routeSchema = z.object({
+  dev: z.optional(z.string()), nexthops: z._default(z.array(z.object({ dev: z.optional(z.string()) })), []),
+});
 
 /** Returns the links of this host's default routes, of both families. Throws ToolOutputError. */
 export async function defaultRouteLinks(exec: Exec): Promise<string[]> {
   const answers = [await listed(exec, ['-json', 'route', 'show', 'default']), await listed(
     exec, ['-6', '-json', 'route', 'show', 'default'],
   )];
-  return answers.flat().flatMap((entry) => read(routeSchema, entry, 'ip route').dev ?? []);
+  return answers.flat().flatMap((entry) => {
+    const route = read(routeSchema, entry, 'ip route');
+    return [route, ...route.nexthops].flatMap(({ dev }) => dev ?? []);
+  });
 }
 
 /** Returns the values of those of these sysctls that this kernel has. */
@@ -56,6 +61,11 @@ export function sysctlsAt(paths: readonly string[], procSys = '/proc/sys'): Map<
   return new Map(paths
     .filter((path) => existsSync(join(procSys, path)))
     .map((path) => [path, readFileSync(join(procSys, path), 'utf8').trim()]));
+}
+
+/** Returns the names of all links that have IPv4 settings. */
+export function linksWithSettings(procSys = '/proc/sys'): string[] {
+  return readdirSync(join(procSys, 'net/ipv4/conf')).filter((name) => name !== 'all' && name !== 'default');
 }
 
 /** Returns whether SELinux refuses what its policy does not allow. */
@@ -123,17 +133,20 @@ function parseRuleset(text: string): Ruleset {
 }
 
 /**
- * Returns what each iptables-legacy prints of its forward chain. One without such tables is not asked: that would load
- * them.
+ * Returns what each iptables-legacy prints of these chains. One without such tables is not asked: that would load them.
  */
-export async function legacyForwardChains(exec: Exec): Promise<{ readonly tool: string; readonly text: string }[]> {
+export async function legacyChains(
+  exec: Exec, chains: readonly string[],
+): Promise<{ readonly tool: string; readonly chain: string; readonly text: string }[]> {
   const found = [];
   for (const name of ['iptables', 'ip6tables']) {
     const tables = `/proc/net/${name.replace('tables', '_tables')}_names`;
     if (!textAt(tables).split('\n').includes('filter')) continue;
     const tool = `${name}-legacy`;
-    const { exitCode, stdout: text } = await exec({ tool, args: ['-S', 'FORWARD'] });
-    if (exitCode === 0) found.push({ tool, text });
+    for (const chain of chains) {
+      const { exitCode, stdout: text } = await exec({ tool, args: ['-S', chain] });
+      if (exitCode === 0) found.push({ tool, chain, text });
+    }
   }
   return found;
 }

@@ -112,6 +112,7 @@ const routeSchema = z.extend(hopsSchema, {
   dev: z.optional(z.string()),
   table: z._default(z.string(), 'main'),
   protocol: z.optional(z.string()),
+  prefsrc: z.optional(z.string()),
 });
 
 const NOWHERE: ReadonlySet<string> = new Set(['blackhole', 'unreachable', 'prohibit', 'throw']);
@@ -138,6 +139,7 @@ export function parseRoutes(
       hops,
       table: routeTable(route.table),
       protocol: routeProtocol(route.protocol ?? question.protocol ?? 'kernel'),
+      src: route.prefsrc,
     };
   });
 }

@@ -196,4 +196,6 @@ export interface RouteFacts {
   readonly table: string;
   /** Number or name from rt_protos, as `ip route` prints it; 'kernel' when it prints none. */
   readonly protocol: string;
+  /** The source address that the route prefers; undefined: none. */
+  readonly src?: string | undefined;
 }

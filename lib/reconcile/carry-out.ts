@@ -9,14 +9,16 @@ import { scopeOf } from '../attachments/scope.js';
 import { isPending } from '../attachments/wired.js';
 import { CommandError, GuestwireError, RollbackError, VerifyError } from '../errors.js';
 import type { RunMode } from '../kernel/kernel.js';
-import type { Observation } from '../kernel/observation.js';
+import type { Observation, Scope } from '../kernel/observation.js';
+import type { Operation } from '../state/diff.js';
 import type { NetState } from '../state/netstate.js';
+import { type Batch, render } from '../state/render.js';
 import { isWhole } from '../state/tools.js';
 import { describeOperation } from '../state/words.js';
 import { oneLine } from '../values/quote.js';
 import type { Host, Past } from './host.js';
 import { logPlan } from './plan-log.js';
-import { leftOf, originalOf, type Plan, planUndo } from './plan.js';
+import { batchesAfterCut, cutsIn, leftOf, originalOf, type Plan, planUndo } from './plan.js';
 import type { Member } from './request.js';
 
 interface Settling {
@@ -103,7 +105,8 @@ export async function runPlan(
 ): Promise<Observation | undefined> {
   if (plan.batches.length === 0) return undefined;
   const scope = { ...scopeOf([], plan.touched), filters: [], joined: [] };
-  const { observation, failure, isDry, isUnproven } = await kernel.run(plan.batches, mode, scope);
+  const batches = await cutOff({ kernel }, plan, { past, mode, scope });
+  const { observation, failure, isDry, isUnproven } = await kernel.run(batches, mode, scope);
   if (isDry === true) return undefined;
   // The success of nft with the rules of one chain is proof enough: to read a table takes longer with every guest.
   const left = isUnproven === true
@@ -111,10 +114,31 @@ export async function runPlan(
     : leftOf(plan, observation, { past });
   if (failure !== undefined && (left.length > 0 || isWhole(failure.failure.tool))) throw failure;
   if (left.length === 0) return observation;
+  throw differing(left);
+}
+
+/**
+ * Keeps all frames from passing the links that the plan gives up, and returns what is then still to do. Throws when a
+ * frame may still pass: then the filters and settings of the link stay.
+ */
+async function cutOff(
+  { kernel }: Pick<Host, 'kernel'>, plan: Plan, { past, mode, scope }: { past: Past; mode: RunMode; scope: Scope },
+): Promise<readonly Batch[]> {
+  const cuts = cutsIn(plan);
+  if (cuts.length === 0) return plan.batches;
+  const { observation, failure, isDry } = await kernel.run(render(cuts), mode, scope);
+  if (isDry === true) return plan.batches;
+  const keys = new Set(cuts.map(({ key }) => key));
+  const left = leftOf(plan, observation, { past }).filter(({ key }) => keys.has(key));
+  if (left.length > 0) throw failure ?? differing(left);
+  return batchesAfterCut(plan, observation, past);
+}
+
+function differing(left: readonly Operation[]): VerifyError {
   const shown = left.slice(0, 3).map((operation) => describeOperation(operation)).join(', ');
   const more = left.length > 3 ? ` and ${left.length - 3} more` : '';
   const [first] = left;
-  throw new VerifyError(`the kernel differs from what guestwire set: still to do: ${shown}${more}`)
+  return new VerifyError(`the kernel differs from what guestwire set: still to do: ${shown}${more}`)
     .placeAt({ link: (first?.after ?? first?.before)?.dev });
 }
 

@@ -6,16 +6,23 @@ import type { Attachment, Wired } from '../attachments/kinds.js';
 import { isUnfinished } from '../attachments/ledger.js';
 import { furtherScope, scopeOf, withFurther } from '../attachments/scope.js';
 import { filterFamilies } from '../attachments/wired.js';
+import { GuestwireError } from '../errors.js';
 import type { Holding } from '../journal/journal.js';
 import type { Observation, Scope } from '../kernel/observation.js';
 import { rivalsOf } from './holders.js';
-import { type Host, pastOfAll } from './host.js';
+import { type Host, listHoldings, pastOfAll, type Records } from './host.js';
 import type { Member } from './request.js';
 
-/** Observes the host and throws unless it can give what these guests ask for. Returns the observation. */
-export async function examine(host: Host, members: readonly Member[]): Promise<Observation> {
+/** Observes the host and throws unless it can give what these guests ask for. */
+export async function examine(host: Host, members: readonly Member[]): Promise<Examination> {
   const { live } = await rivalsOf(host, members.flatMap(({ attachments }) => attachments), pastOfAll(host, members));
   return examineAmong(host, members, { rivals: live });
+}
+
+export interface Examination {
+  readonly observation: Observation;
+  /** The guests without the lenient NICs that the host cannot wire. */
+  readonly members: readonly Member[];
 }
 
 interface Examined {
@@ -27,7 +34,7 @@ interface Examined {
 /** Does what {@link examine} does when it is known which other guests hold what these ask for. */
 export async function examineAmong(
   host: Host, members: readonly Member[], { rivals, asksFilters = false }: Examined,
-): Promise<Observation> {
+): Promise<Examination> {
   const wanted = members.flatMap(({ attachments }) => attachments);
   const recorded = members.flatMap(({ entry }) => entry?.wired ?? []);
   const observation = await observeFor(host, {
@@ -36,10 +43,34 @@ export async function examineAmong(
   const others = rivals.map(otherGuest);
   // What these guests hold together is theirs: one of them may take over what another gives up.
   const own = [...wanted, ...recorded];
-  for (const { guest, attachments } of members) {
-    assertPossible(host, observation, { name: guest.name, attachments, recorded: own, others });
-  }
-  return observation;
+  return {
+    observation,
+    members: members.map((member) => ({
+      ...member, attachments: possibleOf(host, observation, { member, recorded: own, others }),
+    })),
+  };
+}
+
+/**
+ * Returns what the host can give. Throws for the first attachment that it cannot give. A lenient NIC that was never
+ * wired is left out instead; a guest that has only such NICs keeps all of them as libvirt made them.
+ */
+function possibleOf(
+  host: Host, observation: Observation,
+  { member: { guest, entry, attachments }, ...facts }: Omit<Asking, 'name' | 'attachments'> & { member: Member },
+): Attachment[] {
+  return attachments.filter((one) => {
+    try {
+      assertPossible(host, observation, { name: guest.name, attachments: [one], ...facts });
+      return true;
+    } catch (error) {
+      const isWired = entry?.wired.some(({ nic }) => nic === one.nic) === true;
+      if (!(error instanceof GuestwireError) || one.lenient !== true || isWired) throw error;
+      if (attachments.every(({ lenient }) => lenient === true)) throw error;
+      (host.warn ?? host.log)(`${error.message}: the NIC stays as libvirt made it`);
+      return false;
+    }
+  });
 }
 
 interface Asking {
@@ -57,12 +88,14 @@ export function otherGuest({ guest, wired }: Holding): OtherGuest {
 
 /** Throws unless the host can give a guest what it asks for, with what the journal knows of the host. */
 export function assertPossible(
-  { journal }: Pick<Host, 'journal'>, observation: Observation, { name, attachments, recorded, others }: Asking,
+  host: Records, observation: Observation, { name, attachments, recorded, others }: Asking,
 ): void {
+  const { journal } = host;
   preflight(name, attachments, {
     observation, recorded, others,
     guestName: (uuid) => journal.read(uuid)?.guest.name,
     isUnfinished: (dev) => isUnfinished(journal.readLedger(), dev),
+    isGuestLink: (dev) => listHoldings(host).some(({ wired }) => wired.some(({ link }) => link === dev)),
   });
 }
 

@@ -12,7 +12,9 @@ import { quarantineIn } from '../journal/quarantine.js';
 import { entryNow, holdingNow } from '../journal/renamed-links.js';
 import { createKernel, type Kernel } from '../kernel/kernel.js';
 import { type LinkNames, linkNames } from '../kernel/link-files.js';
+import { observeHost, type WholeHost } from '../kernel/whole-host.js';
 import type { Guest } from '../domain/guest.js';
+import type { FilterFamily } from '../state/nft.js';
 import type { BatchLine } from '../state/render.js';
 import type { Exec } from '../system/exec.js';
 import type { Lock } from '../system/lock.js';
@@ -38,11 +40,16 @@ export interface HostParts {
 /** Returns the host that `settings` say, with its protected VIDs and its guests in quarantine. */
 export function hostFrom({ settings, exec, warn, log = () => undefined, lock, ...parts }: HostParts): Host {
   const config = parts.config ?? configReading(settings.config);
+  const ours: Exec = lock === undefined ? exec : (request) => exec({ ...request, fd: lock.fd });
   return {
-    kernel: createKernel(lock === undefined ? exec : (request) => exec({ ...request, fd: lock.fd })),
+    kernel: createKernel(ours),
     journal: parts.journal ?? createJournal(settings.stateDir, warn), names: linkNames(),
     log, warn, isQuarantined: quarantineIn(settings.quarantine),
     protectedOn: (bridge) => protectedOn(config.read())(bridge),
+    marks: async (filters) => {
+      const { protocol } = config.read().routed;
+      return { protocol, ...await observeHost(ours, { protocols: [protocol], filters }) };
+    },
   };
 }
 
@@ -87,11 +94,16 @@ export interface Host {
   readonly log: (line: string, change?: BatchLine) => void;
   /** Receives warnings about differences that guestwire cannot repair; absent: `log` receives them. */
   readonly warn?: ((line: string, about?: Concern) => void) | undefined;
+  /** Returns all of this host that carries a mark of guestwire's; each family of tables costs a program. */
+  readonly marks?: ((families: readonly FilterFamily[]) => Promise<Marks>) | undefined;
   /** VIDs that the host config says never to remove from the uplinks of a bridge. */
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
   /** Whether nothing may pass to or from the guest of this UUID. */
   readonly isQuarantined: (uuid: string) => boolean;
 }
+
+/** What carries a mark of guestwire's, and the route protocol that is one. */
+export type Marks = WholeHost & { readonly protocol: number };
 
 /** What tells the entries of guests, with the names that links have now. */
 export type Records = Pick<Host, 'journal' | 'names'>;

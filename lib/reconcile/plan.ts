@@ -15,7 +15,7 @@ import type { Observation } from '../kernel/observation.js';
 import { diff, type Operation } from '../state/diff.js';
 import { type NetObject, type NetState, netState, withoutRoutes, withoutVlans } from '../state/netstate.js';
 import {
-  isBroken, isGrant, isLeftover, isSeenAgain, isSetting, isShared, keyOf, queueLength,
+  isBroken, isCut, isGrant, isLeftover, isSeenAgain, isSetting, isShared, keyOf, queueLength,
 } from '../state/objects.js';
 import { type Batch, flushBatch, render } from '../state/render.js';
 import type { Past, RecordedWiring } from './host.js';
@@ -110,6 +110,26 @@ export function leftOf(
   return diff(plan.desired.filter(isKnown), observed.filter(isKnown));
 }
 
+/** Returns the operations of a plan that keep all frames from passing the links that it gives up. */
+export function cutsIn({ operations, wired }: Pick<Plan, 'operations' | 'wired'>): Operation[] {
+  const kept = new Set(wired.map(({ link }) => link));
+  return operations.filter((operation) =>
+    isCut(operation) && (operation.after !== undefined || !kept.has(operation.before?.dev ?? '')));
+}
+
+/** Returns what is left of the batches once the plan's links are cut: a link that goes down takes its routes along. */
+export function batchesAfterCut(plan: Plan, observation: Observation, past: Past): Batch[] {
+  const there = new Set(look(observation, plan, { ...past, ledger: plan.ledger.during }).map(keyOf));
+  const cut = new Set(cutsIn(plan));
+  const isLeft = (operation: Operation): boolean => {
+    const { key, before } = operation;
+    return !cut.has(operation) && (before === undefined || !isSeenAgain(before) || there.has(key));
+  };
+  return plan.batches.map(({ tool, lines }) => ({
+    tool, lines: lines.filter(({ operations }) => operations.length === 0 || operations.some(isLeft)),
+  })).filter(({ lines }) => lines.length > 0);
+}
+
 /** What the wired links held before guestwire first touched them. Our routes are a leftover, nothing to bring back. */
 export function originalOf({ touched, observed }: Plan, entry: RecordedWiring | undefined): NetState {
   const isKnown = ({ dev }: NetObject): boolean =>
@@ -151,15 +171,24 @@ function look(observation: Observation, links: Links, past: Past): NetState {
   const givenUp = links.touched.filter(({ link }) => !wired.has(link));
   const given = new Set(desiredState(givenUp, observation).filter(isGrant).map(keyOf));
   const own = observedState(livingOf(links.touched, observation), observation).filter((object) =>
-    isTaken(object, { wired, given }, past));
+    isTaken(object, { wired, given, touched: links.touched }, past));
   return netState([...own, ...filters.observed, ...shared]);
 }
 
-/** A port that is given up loses the VLANs it was given, and keeps those that were put there since. */
+interface Taken extends Pick<Links, 'touched'> {
+  readonly wired: ReadonlySet<string>;
+  readonly given: ReadonlySet<string>;
+}
+
+/**
+ * A port that is given up loses the VLANs it was given, and keeps those that were put there since, unless its guest is
+ * in quarantine.
+ */
 function isTaken(
-  object: NetObject, { wired, given }: Readonly<Record<'wired' | 'given', ReadonlySet<string>>>, { entry }: Past,
+  object: NetObject, { wired, touched, given }: Taken, { entry, quarantined }: Past,
 ): boolean {
   if (!isGrant(object) || wired.has(object.dev)) return true;
+  if (quarantined || touched.some((one) => one.link === object.dev && one.quarantined === true)) return true;
   return given.has(keyOf(object)) || (entry?.original ?? []).some((original) => keyOf(original) === keyOf(object));
 }
 

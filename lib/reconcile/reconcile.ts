@@ -21,6 +21,7 @@ import { type Host, type Past, pastOf, pastOfAll, readEntry } from './host.js';
 import { logPlan } from './plan-log.js';
 import { type Plan, planFilterOf, planFor } from './plan.js';
 import { ofRunning, planTakeBack, type TakeBack } from './release-plan.js';
+import { releaseDead } from './unrecorded.js';
 import type { Member, StartMode, Wanted, WireRequest } from './request.js';
 
 /** The warning about a NIC that stays wired although nothing asks for it. */
@@ -38,7 +39,10 @@ export async function wire(host: Host, { guest, attachments, ...mode }: WireRequ
  */
 export async function wireAll(host: Host, wanted: readonly Wanted[], mode: StartMode): Promise<Plan> {
   const members = wanted.map((one) => memberOf(host, one, mode));
-  const plan = await wireMembers(host, members, { mode, asksFilters: false });
+  // Filters of a guest that runs without an entry are there already. The rollback of a wrong guess would remove them.
+  const adopted = mode.fresh ? [] : members.filter(({ entry }) => entry === undefined);
+  const plan = await wireMembers(host, members, { mode, asksFilters: adopted.length > 0 });
+  for (const { guest } of adopted) host.log(`${guestLabel(guest.name)}: its record is written, because it was missing`);
   for (const member of members) tellLeft(host, plan, { member, mode });
   return plan;
 }
@@ -77,10 +81,10 @@ async function wireMembers(host: Host, members: readonly Member[], { mode, asksF
   const { live, stale } = await rivalsOf(host, members.flatMap(({ attachments }) => attachments), known);
   await collect(host, stale);
   const past = stale.length === 0 ? known : pastOfAll(host, members);
-  const observation = await examineAmong(host, members, { rivals: live, asksFilters });
+  const { observation, members: possible } = await examineAmong(host, members, { rivals: live, asksFilters });
   try {
     return await settle(host, {
-      members, incoming: mode.incoming, past, plan: planAll(host, members, { observation, mode, past }),
+      members: possible, incoming: mode.incoming, past, plan: planAll(host, possible, { observation, mode, past }),
     });
   } catch (error) {
     // An assumption about the filters was wrong. The rollback has already undone all changes.
@@ -100,7 +104,7 @@ export async function make(
   const entry = readEntry(host, guest.uuid);
   // A tap that has the name of a guest's own target is another's, for now.
   const unplaced = attachments.map((attachment) => ({ ...attachment, link: undefined }));
-  const observation = await examine(host, [{ guest, entry, attachments: unplaced }]);
+  const { observation } = await examine(host, [{ guest, entry, attachments: unplaced }]);
   const made = madeOf(attachments);
   if (made.length === 0) return undefined;
   const members = [{ guest, entry, attachments }];
@@ -127,14 +131,21 @@ export async function planWiring(
 ): Promise<Plan> {
   const entry = readEntry(host, guest.uuid);
   const member: Member = { guest, entry, attachments: underNewNames(attachments, past.entry?.wired ?? []) };
-  if (foresee === undefined) return planAll(host, [member], { observation: await examine(host, [member]), mode, past });
+  if (foresee === undefined) {
+    const { observation, members } = await examine(host, [member]);
+    return planAll(host, members, { observation, mode, past });
+  }
   const named = member.attachments.flatMap(({ link }) => link ?? []);
   const { links } = await host.kernel.observe({ ...EMPTY_SCOPE, links: named });
   const there = member.attachments.map((one): Attachment => (one.link === undefined || links.has(one.link) ? one : {
     ...one, link: undefined,
   }));
-  const seen = await foresee(await examine(host, [{ ...member, attachments: there }]));
-  return planAll(host, [{ ...member, attachments: seen.attachments }], { observation: seen.observation, mode, past });
+  const { observation, members } = await examine(host, [{ ...member, attachments: there }]);
+  const possible = new Set(members.flatMap((one) => one.attachments.map(({ nic }) => nic)));
+  const seen = await foresee(observation);
+  return planAll(host, [{ ...member, attachments: seen.attachments.filter(({ nic }) => possible.has(nic)) }], {
+    observation: seen.observation, mode, past,
+  });
 }
 
 interface Planning {
@@ -178,16 +189,16 @@ export async function release(host: Host, uuid: string): Promise<void> {
 }
 
 /**
- * Does what {@link release} does for a running guest. Its ports lose all VLANs, because libvirt's default VLAN is not a
- * permission. Its routed links go down, because no filter is left, unless `keepLinksUp`. Made links stay, and are still
- * recorded. Without `keepMade` they go, and their NICs are dead until the guest is started again.
+ * Does what {@link release} does for a running guest. First nothing passes its links any more: routed links go down,
+ * and ports lose all VLANs, because libvirt's default VLAN is not a permission. Filters go last, and settings that
+ * protect the host stay. Made links stay, and are still recorded. Without `keepMade` they go, and their NICs are dead
+ * until the guest is started again.
  */
-export async function releaseRunning(
-  host: Host, uuid: string, { keepMade = true, keepLinksUp = false } = {},
-): Promise<void> {
-  const keeps = keepMade && readEntry(host, uuid)?.wired.some(staysUntilRelease) === true;
-  await takeBack(host, uuid, ofRunning(host, uuid, { keepMade, keepLinksUp }));
-  if (!keeps) host.journal.remove(uuid);
+export async function releaseRunning(host: Host, uuid: string, { keepMade = true } = {}): Promise<void> {
+  const hasMade = readEntry(host, uuid)?.wired.some(staysUntilRelease) === true;
+  await takeBack(host, uuid, ofRunning(host, uuid));
+  if (!hasMade) host.journal.remove(uuid);
+  else if (!keepMade) await release(host, uuid);
 }
 
 /**
@@ -221,7 +232,10 @@ export async function refilter(host: Host, uuid: string): Promise<Plan | undefin
 
 async function takeBack(host: Host, uuid: string, how: TakeBack): Promise<void> {
   const planned = await planTakeBack(host, uuid, how);
-  if (planned === undefined) return;
+  if (planned === undefined) {
+    if (host.journal.has(uuid)) await releaseDead(host, { uuid, made: !how.keepMade });
+    return;
+  }
   const { entry, past, plan, blind } = planned;
   try {
     await runPlan(host, plan, { past, mode: 'carry-on' });

@@ -57,9 +57,9 @@ export function planRelease(
 }
 
 /** Returns how a guest that runs on gives up its wiring: see `releaseRunning`. */
-export function ofRunning(records: Records, uuid: string, { keepMade = true, keepLinksUp = false } = {}): TakeBack {
-  return { keepMade, target: (original) =>
-    withoutVlans(keepLinksUp ? original : leftState(readEntry(records, uuid)?.wired ?? [], original)) };
+export function ofRunning(records: Records, uuid: string): TakeBack {
+  return { keepMade: true, target: (original) =>
+    withoutVlans(leftState(readEntry(records, uuid)?.wired ?? [], original)) };
 }
 
 /** A table that could not be read. */

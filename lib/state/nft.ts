@@ -52,7 +52,7 @@ export const PROTOCOLS = ['arp', 'ip', 'ip6'] as const;
 
 /** Returns the names that a NIC's chains have in any table. */
 export function chainNames(ifindex: number | string): string[] {
-  return ['nic', ...PROTOCOLS, 'opens', 'in', 'out', 'host'].map((start) => `${start}_${ifindex}`);
+  return ['nic', ...PROTOCOLS, 'opens', 'in', 'out', 'host', 'near'].map((start) => `${start}_${ifindex}`);
 }
 
 /** Returns what all comments of a NIC's chains in one table start with: another text, another mark. */

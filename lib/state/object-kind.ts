@@ -50,6 +50,13 @@ export interface ObjectKind<O> {
   readonly leftover?: true;
   /** The object lets the guest into a network: a running guest that loses its wiring does not get an old one back. */
   readonly grant?: true;
+  /**
+   * The setting protects the host or other guests from the guest: a running guest that loses its wiring keeps it,
+   * because its link may come up again.
+   */
+  readonly guards?: true;
+  /** Whether the change alone keeps all frames from passing the link. */
+  cuts?(change: Change<O>): boolean;
   /** Whether the object routes traffic to the guest: an incoming guest gets it when it runs on this host. */
   reaches?(object: O): boolean;
   /** Whether guestwire sees the object when it looks again after a change. Absent: it does. */

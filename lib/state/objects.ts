@@ -2,7 +2,7 @@
  * The one list of the kinds of kernel objects, and the questions that code elsewhere asks about an object: the answer
  * is in the record of its kind. A new kind is a record in `objects/`, its type in the union and its line in the table.
  */
-import type { ObjectKind } from './object-kind.js';
+import type { Change, ObjectKind } from './object-kind.js';
 import {
   bridge, type Bridge, bridgeSettings, type BridgeSettings, isolated, type Isolated, port, type Port, uplinkVlan,
   type UplinkVlan, vlan, type Vlan,
@@ -99,6 +99,17 @@ export function isShared(object: NetObject): boolean {
 /** Returns whether the object lets the guest into a network. */
 export function isGrant(object: NetObject): boolean {
   return objectKind(object).grant === true;
+}
+
+/** Returns whether the setting protects the host or other guests from the guest. */
+export function isGuard(object: NetObject): boolean {
+  return objectKind(object).guards === true;
+}
+
+/** Returns whether the change alone keeps all frames from passing the link. */
+export function isCut(change: Change<NetObject>): boolean {
+  const object = change.after ?? change.before;
+  return object !== undefined && objectKind(object).cuts?.(change) === true;
 }
 
 /** Returns whether the object routes traffic to the guest. */

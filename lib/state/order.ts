@@ -8,6 +8,7 @@ export const PHASES = {
   'filter-tables': 'Filters come first and go last: a guest never sends or receives past them.',
   'filter-sets': 'Rules of NICs name sets: a set comes before those rules and goes after them.',
   'nic-filters': 'The rules of a NIC exist before its first packet and until its last.',
+  'links-cut': 'A link that is given up passes nothing before anything else of it changes.',
   'made-links': 'A made link takes along everything that is on it: it goes after all that guestwire removes by name.',
   'aliases': 'The alias proves that guestwire made the link, also when the hook is killed right after this line.',
   'mtus': 'A link with an MTU below 1280 has no IPv6: it gets its MTU before its addresses.',

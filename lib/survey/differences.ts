@@ -15,7 +15,7 @@ import { type BatchLine, render } from '../state/render.js';
 import type { Exec } from '../system/exec.js';
 import { quote } from '../values/quote.js';
 import { allProtocols, garbageIn, hostBeside } from './leftovers.js';
-import { refusals, type Survey } from './survey.js';
+import { isUnrecorded, refusals, type Survey } from './survey.js';
 
 export interface Difference {
   /** undefined: it is the host's. */
@@ -69,9 +69,13 @@ function isImplied(
   return isClose || (whole !== undefined && changes.some(({ line: other }) => other.operations[0]?.key === whole));
 }
 
+const UNRECORDED = "it runs, and guestwire has no record of its wiring: 'guestwire reconcile --all' writes one";
+
 /** What an operation cannot show: there is nothing to change where there is no link. */
 function absences({ subjects, observation }: Survey, { mayRun }: Question): Difference[] {
-  return subjects.flatMap(({ guest, entry, attachments }): Difference[] => {
+  return subjects.flatMap((subject): Difference[] => {
+    const { guest, entry, attachments } = subject;
+    if (isUnrecorded(subject)) return [{ guest, nic: undefined, text: UNRECORDED }];
     const wired = entry?.wired ?? [];
     if (mayRun?.has(guest.uuid) === false) return [{ guest, nic: undefined, text: 'it does not run, but its wiring is still there' }];
     const gone = wired

@@ -29,10 +29,15 @@ export interface Survey {
 /** A guest for which something is to be done, and what its XML asks for. */
 export type Task = Subject & { readonly attachments: readonly Attachment[] };
 
+/** Returns whether a running guest asks for wiring and has no entry in the journal: the entry may be lost. */
+export function isUnrecorded({ entry, attachments = [] }: Subject): boolean {
+  return entry === undefined && attachments.length > 0;
+}
+
 /**
  * Returns the guests that need work. If something shared differs, it returns every guest, because wiring any of them
- * repairs it. It also returns a guest that the survey cannot see completely: one with unknown links, or an incoming
- * one.
+ * repairs it. It also returns a guest without an entry, and one that the survey cannot see completely: one with unknown
+ * links, or an incoming one.
  */
 export function surveyTasks({ subjects, changes, observation: { links } }: Survey): Task[] {
   const shared = changes.some(({ guest }) => guest === undefined);
@@ -41,7 +46,7 @@ export function surveyTasks({ subjects, changes, observation: { links } }: Surve
     const { guest, entry, attachments } = subject;
     if (attachments === undefined) return [];
     const waits = entry?.incoming === true || attachments.some(({ link }) => link === undefined || !links.has(link));
-    return shared || waits || concerned.has(guest.uuid) ? [{ ...subject, attachments }] : [];
+    return shared || waits || isUnrecorded(subject) || concerned.has(guest.uuid) ? [{ ...subject, attachments }] : [];
   });
 }
 

@@ -19,6 +19,11 @@ export interface LockRequest {
   readonly path: string;
   /** Seconds to wait. */
   readonly wait: number;
+  /**
+   * Seconds to wait in all; `wait` is then the time for one holder, and others may hold the lock in turn. Absent:
+   * `wait` is for all of them together.
+   */
+  readonly most?: number;
   /** Written into the file, so that a waiter can name the holder: `start of guest 'web1'`. */
   readonly holder: string;
 }
@@ -28,6 +33,32 @@ export interface LockRequest {
  * gives.
  */
 const IS_HELD = 75;
+/** Exit status of WATCHED when one holder kept the lock for too long. */
+const IS_KEPT = 76;
+
+/**
+ * Waits for the lock, at most $3 s in all and $2 s for one holder, which writes a stamp into the second line of $1. The
+ * kernel serves waiters in the order of their arrival (fs/locks.c of Linux 5.0 and newer), so the wait is one call.
+ */
+const WATCHED = `
+flock --exclusive --timeout "$3" --conflict-exit-code ${IS_HELD} 3 &
+waiter=$!
+{
+  seen= count=0
+  while sleep 1; do
+    stamp=
+    { read -r holder; read -r stamp; } <"$1"
+    [ "$stamp" = "$seen" ] || count=0
+    seen=$stamp count=$((count + 1))
+    [ "$count" -le "$2" ] || { kill "$waiter"; exit; }
+  done
+} 3>&- >/dev/null 2>&1 &
+watcher=$!
+wait "$waiter"
+status=$?
+kill "$watcher" 2>/dev/null
+[ "$status" -ne 143 ] || status=${IS_KEPT}
+exit "$status"`;
 
 /** Returns the lock. Throws JournalError when it is not free in time, naming the holder, or cannot be taken at all. */
 export async function acquireLock(exec: Exec, request: LockRequest): Promise<Lock> {
@@ -59,17 +90,15 @@ export async function isHeld(exec: Exec, path: string): Promise<boolean> {
   }
 }
 
-async function lockFile(exec: Exec, { path, wait, holder }: LockRequest): Promise<Lock> {
+async function lockFile(exec: Exec, request: LockRequest): Promise<Lock> {
+  const { path, wait, most, holder } = request;
   const fd = openLockFile(path);
   try {
-    const result = await exec({
-      tool: 'flock',
-      args: ['--exclusive', '--timeout', String(wait), '--conflict-exit-code', String(IS_HELD), '3'],
-      fd,
-      deadline: (wait + 5) * 1000,
-    });
-    if (result.exitCode === IS_HELD) {
-      throw new JournalError(`could not get lock ${quote(path)} within ${wait} s: held by ${readFileSync(path, 'utf8').trim() || 'an unknown process'}`);
+    const result = await waitForLock(exec, fd, request);
+    const isTurn = most !== undefined && result.exitCode === IS_HELD;
+    if (result.exitCode === IS_HELD || result.exitCode === IS_KEPT) {
+      const now = readFileSync(path, 'utf8').split('\n', 1)[0]?.trim() ?? '';
+      throw new JournalError(`could not get lock ${quote(path)} within ${isTurn ? most : wait} s: ${isTurn ? 'others held it in turn, at last' : 'held by'} ${now === '' ? 'an unknown process' : now}`);
     }
     if (result.exitCode !== 0) {
       throw new JournalError(`could not get lock ${quote(path)}: ${lockReason(result)}`);
@@ -89,6 +118,18 @@ async function lockFile(exec: Exec, { path, wait, holder }: LockRequest): Promis
   };
 }
 
+async function waitForLock(exec: Exec, fd: number, { path, wait, most }: LockRequest): Promise<ExecResult> {
+  const flock = (how: readonly string[]): Promise<ExecResult> => exec({
+    tool: 'flock', args: ['--exclusive', ...how, '--conflict-exit-code', String(IS_HELD), '3'], fd,
+    deadline: (wait + 5) * 1000,
+  });
+  if (most === undefined) return flock(['--timeout', String(wait)]);
+  const first = await flock(['--nonblock']);
+  return first.exitCode !== IS_HELD ? first : exec({
+    tool: '/bin/sh', args: ['-c', WATCHED, 'sh', path, String(wait), String(most)], fd, deadline: (most + 5) * 1000,
+  });
+}
+
 function lockReason({ errno, signal, stderr, exitCode }: ExecResult): string {
   if (errno === 'ENOENT') return "flock is not installed: no 'flock' in PATH";
   if (errno !== undefined) return `flock could not be started (${errno})`;
@@ -100,7 +141,7 @@ function lockReason({ errno, signal, stderr, exitCode }: ExecResult): string {
  * Waiters read it; on a full /run only this text is lost. Overwritten before truncating, so that it needs no new page.
  */
 function noteHolder(fd: number, holder: string): void {
-  const text = `${oneLine(holder)} (pid ${process.pid})\n`;
+  const text = `${oneLine(holder)} (pid ${process.pid})\n${process.pid} ${process.hrtime.bigint()}\n`;
   try {
     ftruncateSync(fd, writeSync(fd, text, 0));
   } catch (error) {

@@ -71,3 +71,33 @@ export function tableOf(text: string): string {
   }
   return Number(text) === MAIN_TABLE ? 'main' : text;
 }
+
+/** Numbers of route tables, from the first to the last. */
+export interface TableRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Returns the tables that `text` writes: 'main', a number, or numbers such as '200-209'. Throws ValueError. */
+export function tableRange(text: string): TableRange {
+  const [first = '', last, ...rest] = text.split('-');
+  if (last === undefined || rest.length > 0) return { first: tableNumber(text), last: tableNumber(text) };
+  const range = { first: tableNumber(first), last: tableNumber(last) };
+  if (range.first > range.last) throw new ValueError(`route tables ${quote(text)} run backwards: write the lower number first`);
+  if (range.first < LOCAL_TABLE && range.last > LOCAL_TABLE) {
+    throw new ValueError(`route tables ${quote(text)} contain '${LOCAL_TABLE}', which is the kernel's own: write two ranges`);
+  }
+  return range;
+}
+
+/** Returns the number of a table as `ip route` takes it. Throws ValueError. */
+export function tableNumber(text: string): number {
+  const table = tableOf(text);
+  return table === 'main' ? MAIN_TABLE : Number(table);
+}
+
+/** Returns tables as the host config writes them: '100', '200-209'. */
+export function rangeText({ first, last }: TableRange): string {
+  const shown = (number: number): string => (number === MAIN_TABLE ? 'main' : String(number));
+  return first === last ? shown(first) : `${first}-${last}`;
+}

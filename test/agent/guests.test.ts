@@ -113,7 +113,7 @@ kernelTest('what no change mends is told once a guest, whether it is wired alone
   const netns = await openNetns();
   try {
     netns.sh('sysctl -qw net.ipv4.ip_forward=1; for tap in vnet1 vnet2; do ip tuntap add $tap mode tap; ip link set $tap up; done');
-    writeFileSync(join(dir, 'proxy.toml'), '[routed]\nproxy = ["gone0"]\nannounce = false\n', { mode: 0o600 });
+    writeFileSync(join(dir, 'proxy.toml'), '[routed]\nprefixes = ["192.0.2.0/24", "2001:db8::/32"]\nproxy = ["gone0"]\nannounce = false\n', { mode: 0o600 });
     const refs = ['1', '2'].map((number) => {
       const xml = guestXml({ name: `web${number}`, tap: `vnet${number}`, addresses: [`192.0.2.${number}`] })
         .replace('<domain ', "<domain id='3' ");

@@ -13,6 +13,8 @@ export interface Frames {
   drop(name: string): Promise<void>;
   udp(tap: string, source: string, destination: string, text: string, port?: number): Promise<void>;
   solicit(tap: string, source: string, target: string): Promise<void>;
+  /** Sends a router advertisement. Returns whether the link took it. */
+  advertise(tap: string, source: string): Promise<boolean>;
   report(tap: string, source: string, group: string): Promise<void>;
   ask(tap: string, sender: string, target: string): Promise<void>;
   listen(name: string, options?: { pid?: string; dev?: string; port?: number }): Promise<void>;
@@ -77,6 +79,7 @@ export function openFrames(host: Pick<Netns, 'target' | 'sh'>): Frames {
       });
     },
     solicit: async (tap, src, target) => { await call({ op: 'solicit', ...from(tap), src, target }); },
+    advertise: async (tap, src) => await call({ op: 'advertise', ...from(tap), src }) as boolean,
     report: async (tap, src, group) => { await call({ op: 'report', ...from(tap), src, group }); },
     ask: async (tap, sender, target) => { await call({ op: 'ask', ...from(tap), sender, target }); },
     listen: async (name, options = {}) => { await call({ op: 'listen', name, ...options }); },

@@ -20,7 +20,7 @@ const WEB = guestXml({
 })
   .replace('</gw:interface>', "<gw:allow direction='in' from='203.0.113.0/24' proto='tcp' port='443'/></gw:interface>");
 const FW = guestXml({ name: 'fw1', tap: 'vnet2', addresses: ['192.0.2.20', '2001:db8::14'], more: " table='100'" });
-const CONFIG = '[routed]\nproxy = ["uplink0"]\nannounce = false\n';
+const CONFIG = '[routed]\ntables = [100]\nprefixes = ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32"]\nproxy = ["uplink0"]\nannounce = false\n';
 
 /** What is done, what check says of it; `%i` is the ifindex of vnet1. */
 type Corruption = readonly [name: string, script: string, says: string | RegExp];

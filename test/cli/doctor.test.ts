@@ -11,7 +11,7 @@ describe('guestwire doctor on a real kernel', () => {
   let host: GuestHost;
   beforeAll(async () => {
     if (!canRun('root', 'netns', 'nft')) return;
-    host = await openGuestHost('[bridge.br0]\nuplinks = ["up0"]\n[routed]\nproxy = ["wan0"]\n');
+    host = await openGuestHost('[bridge.br0]\nuplinks = ["up0"]\n[routed]\nprefixes = ["192.0.2.0/24", "2001:db8::/32"]\nproxy = ["wan0"]\n');
     host.say(guestXml({ name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8::a'] }), false);
     host.netns.sh(`for dev in up0 wan0; do ip link add $dev type veth peer name far-$dev; ip link set $dev up; done
       ip link add br0 type bridge mcast_snooping 0; ip link set up0 master br0; sysctl -qw net.ipv6.conf.wan0.accept_ra=2 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.wan0.rp_filter=0`);
@@ -53,9 +53,9 @@ describe('guestwire doctor on a real kernel', () => {
     expect((await findings()).map((finding) => finding.what)).not.toContain("address '192.0.2.10' belongs to guests 'web1' and 'web2'");
   });
 
-  kernelTest('looks at the host alone while libvirt does not answer', () => {
+  kernelTest('looks at the host and at guests that are wired while libvirt does not answer', () => {
     const { stdout, stderr } = host.guestwire(['doctor', '--json'], { libvirt: false });
-    expect(stderr).toMatch(/^guestwire: guests are not checked, because libvirt does not answer: .*\n$/);
+    expect(stderr).toMatch(/^guestwire: only guests that are wired are checked, because libvirt does not answer: .*\n$/);
     expect(JSON.parse(stdout)).toMatchObject({ version: 1, findings: expect.any(Array) });
   });
 });

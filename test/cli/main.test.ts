@@ -149,7 +149,7 @@ describe('guestwire derive', () => {
     const unnamed = guestwire(['derive', '-f', '-', '--json'], { input: "<domain><name>x</name><devices><interface type='bridge'><source bridge='br0'/><vlan><tag id='7'/></vlan></interface></devices></domain>" });
     expect(JSON.parse(unnamed.stdout)).toEqual({ version: 1, guest: { name: 'x', uuid: null }, attachments: [{
       kind: 'vlan-port', nic: 0, mac: null, link: null, bridge: 'br0', vlans: [{ vid: 7, pvid: true, untagged: true }],
-      isolated: null, uplinks: [],
+      isolated: null, uplinks: [], unfiltered: true, lenient: true,
       policy: { profile: 'open', allows: [], guest: 'x', groups: [], offers: { dhcp: false, dns: [] } },
     }] });
   });

@@ -13,7 +13,7 @@ import { guestXml } from '../places/routed-host.js';
 const kernelTest = testWith('root', 'netns', 'nft');
 // Each is a dozen commands, of which each runs a dozen tools.
 const GONE = '4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cee';
-const CONFIG = '[routed]\nproxy = ["uplink0"]\n';
+const CONFIG = '[routed]\ntables = [100]\nprefixes = ["192.0.2.0/24", "2001:db8::/32"]\nproxy = ["uplink0"]\n';
 const uuidOf = (number: string): string => `4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2c${number}`;
 
 const WEB = guestXml({

@@ -26,7 +26,8 @@ describe('a bridge of one VLAN', () => {
   test('has a VLAN and a parent, and what its guests may be trusted with', () => {
     const config = read('[bridge.br30]\nvid = 30\nparent = "eno1"\ntrust = ["dhcp"]\n[bridge.br0]\n');
     expect(bridgeNamed(config, 'br30')).toEqual({
-      uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(['dhcp']),
+      uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(['dhcp']), vlan: undefined,
+      undeclared: 'leave', filter: 'declared',
       made: { vid: 30, parent: 'eno1' },
     });
     expect(bridgeNamed(config, 'br0')?.made).toBeUndefined();
@@ -56,6 +57,7 @@ describe('a name with {vid}', () => {
   test('stands for a bridge for each VLAN that is allowed', () => {
     expect(bridgeNamed(config, 'br10')).toEqual({
       uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(['ra']), made: { vid: 10, parent: 'eno1' },
+      vlan: undefined, undeclared: 'leave', filter: 'declared',
     });
     expect(bridgeNamed(config, 'br300')?.made).toEqual({ vid: 300, parent: 'eno1' });
     expect(bridgeHeader(config, 'br300')).toBe("[bridge.'br{vid}']");
@@ -124,7 +126,7 @@ describe('what makes no sense is refused', () => {
     ['vid = 30\nparent = "eno1"\nuplinks = ["eno2"]', "[bridge.br30]: 'uplinks' has no meaning on a bridge of one VLAN, because 'parent' is its way to the world: remove it"],
     ['vid = 30\nparent = "eno1"\nprotected = [1]', "[bridge.br30]: 'protected' has no meaning on a bridge of one VLAN, because all of the bridge is one VLAN: remove it"],
     ['vid = 30\nparent = "eno1"\nallowed = [30]', "[bridge.br30]: 'allowed' has no meaning on a bridge of one VLAN, because 'vid' says its one VLAN: remove it"],
-    ['vid = 30\nparent = "eno1"\nmtu = 1500', "[bridge.br30]: unknown key 'mtu': allowed are 'uplinks', 'protected', 'allowed', 'trust', 'vid', 'parent'"],
+    ['vid = 30\nparent = "eno1"\nmtu = 1500', "[bridge.br30]: unknown key 'mtu': allowed are 'uplinks', 'protected', 'allowed', 'trust', 'vid', 'parent', 'vlan', 'undeclared', 'filter'"],
   ])('in a table: %s', (lines, words) => {
     expect(refusal(`[bridge.br30]\n${lines}\n`)).toBe(words);
   });

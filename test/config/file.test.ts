@@ -183,7 +183,7 @@ describe('loadConfig', () => {
   test('a text that is wrong is told as from parseConfig, with the text', () => {
     write('[bridge.br0]\nuplink = []');
     const error = refusal(path);
-    expect(error.message).toBe(`config '${path}': [bridge.br0]: unknown key 'uplink': allowed are 'uplinks', 'protected', 'allowed', 'trust', 'vid', 'parent'`);
+    expect(error.message).toBe(`config '${path}': [bridge.br0]: unknown key 'uplink': allowed are 'uplinks', 'protected', 'allowed', 'trust', 'vid', 'parent', 'vlan', 'undeclared', 'filter'`);
     expect([error.code, error.retryable, error.text]).toEqual(['ERR_CONFIG', false, '[bridge.br0]\nuplink = []']);
     expect(() => parseConfig('[', '/x')).toThrow(expect.objectContaining({ text: '[' }));
   });

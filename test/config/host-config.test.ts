@@ -17,6 +17,12 @@ function fixture(name: string): string {
   return readFileSync(new URL(`../../fixtures/config/${name}`, import.meta.url), 'utf8');
 }
 
+/** A bridge of which the host config says nothing. */
+const PLAIN = {
+  uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(), vlan: undefined, undeclared: 'leave',
+  filter: 'declared',
+};
+
 /** What parseConfig() says against a text; undefined when it takes it. */
 function refusal(toml: string): string | undefined {
   try {
@@ -40,11 +46,12 @@ describe('what is read', () => {
       bridges: new Map([
         ['br0', {
           uplinks: ['eno1', 'eno2.100'], protected: new Set([1, 5]), allowed: new Set([10, 11, 12, 300]),
-          trust: new Set(['ra', 'dhcp']),
+          trust: new Set(['ra', 'dhcp']), vlan: undefined, undeclared: 'leave', filter: 'declared',
         }],
-        ['br1', { uplinks: [], protected: new Set(), allowed: undefined, trust: new Set() }],
+        ['br1', { ...PLAIN, vlan: [{ vid: 10, pvid: true, untagged: true }], filter: 'all' }],
+        ['br2', { ...PLAIN, undeclared: 'refuse' }],
         ['br30', {
-          uplinks: [], protected: new Set(), allowed: undefined, trust: new Set(), made: { vid: 30, parent: 'eno1' },
+          ...PLAIN, made: { vid: 30, parent: 'eno1' },
         }],
       ]),
       patterns: [{ name: 'br{vid}', parent: 'eno1', allowed: new Set([100, 101]), trust: new Set(['dhcp']) }],
@@ -54,6 +61,9 @@ describe('what is read', () => {
         prefixes: ['2001:db8:0:10::/60', '192.0.2.0/26'].map(parsePrefix),
         table: '100', protocol: 118, proxy: ['eno1'], announce: false,
         probe: true, migration: 'manual', manageSysctls: false, trust: new Set(['mac']),
+        tables: [{ first: 100, last: 100 }, { first: 200, last: 209 }], vrfs: new Set(['blue']),
+        linkLocal: [parseAddress('169.254.169.254')],
+        sources: ['192.0.2.1', '2001:db8:0:f::1'].map(parseAddress),
       },
       portgroups:
         new Map([['lan', new Map([['dmz', { vlan: [{ vid: 30, pvid: true, untagged: true }] }]])], ['v30', new Map()]]),
@@ -91,18 +101,19 @@ describe('what is read', () => {
           },
         }],
       ])]]),
-      filter: { profile: 'open', log: true },
+      filter: { profile: 'open', log: true, groups: new Set(['backends']) },
     });
   });
 
   test('an empty file is the default', () => {
     const config = {
       bridges: new Map(), patterns: [], networks: new Map(),
-      portgroups: new Map(), guests: new Map(), filter: { profile: undefined, log: false },
+      portgroups: new Map(), guests: new Map(), filter: { profile: undefined, log: false, groups: undefined },
       routed: {
         gateways: ['169.254.0.1', 'fe80::1'].map(parseAddress),
         prefixes: undefined, table: 'main', protocol: 117, proxy: [], announce: true,
         probe: false, migration: 'refuse', manageSysctls: false, trust: new Set(),
+        tables: [], vrfs: new Set(), linkLocal: [], sources: [],
       },
     };
     expect(defaultConfig()).toEqual(config);

@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
 import { parseConfig } from '../../lib/config/file.js';
-import { configMayMake, configMentions } from '../../lib/config/mentions.js';
+import { configMayDecide, configMentions } from '../../lib/config/mentions.js';
 import { rounds } from '../tiers/bound.js';
 
 describe('configMentions', () => {
@@ -71,12 +71,15 @@ describe('configMentions', () => {
   });
 });
 
-describe('configMayMake', () => {
+describe('configMayDecide', () => {
   test.each([
     ['[bridge.br30]\nvid = 30', 'br30', true],
     ['[bridge.br30\nvid', 'br30', true],
     ['[bridge.br30]\nvid = 30\n[bridge.br0]\nuplinks = []', 'br0', false],
     ['[bridge.br0]\nuplinks = []\n[bridge.br30]\nvid = 30', 'br0', false],
+    ['[bridge.br0]\nvlan = { tags = [10] }', 'br0', true],
+    ['[bridge.br0]\nundeclared = "refuse"', 'br0', true],
+    ['[bridge.br0]\nfilter = "all"', 'br0', false],
     ['[bridge.br30]\nuplinks = []', 'br30', false],
     ['[bridge.br300]\nvid = 30', 'br30', false],
     ['[bridge.br30]\nvid = 30', 'br3', false],
@@ -96,9 +99,18 @@ describe('configMayMake', () => {
     ['[bridge.""]\nvid = 30', '', false],
     ['[bridge."a b"]\nvid = 30', 'a b', false],
   ])('%j, %j: %s', (text, bridge, may) => {
-    expect(configMayMake(text, [bridge])).toBe(may);
-    expect(configMayMake(text, ['none', bridge])).toBe(may);
-    expect(configMayMake(text, [])).toBe(false);
+    expect(configMayDecide(text, [bridge], false)).toBe(may);
+    expect(configMayDecide(text, ['none', bridge], false)).toBe(may);
+    expect(configMayDecide(text, [], true)).toBe(false);
+  });
+
+  test.each([
+    ['[bridge.br0]\nuplinks = ["eno1"]', 'br0', true],
+    ['[bridge.br0]\nallowed = [', 'br0', true],
+    ['[bridge.br1]\nuplinks = ["eno1"]', 'br0', false],
+    ['# [bridge.br0]', 'br0', false],
+  ])("with libvirt's own <vlan>: %j, %j: %s", (text, bridge, may) => {
+    expect(configMayDecide(text, [bridge], true)).toBe(may);
   });
 });
 

@@ -54,10 +54,10 @@ export function linkFacts(ifname: string, link: FakeLink): LinkFacts {
 }
 
 export function routeFacts(
-  { type = 'unicast', to, dev, via, table = 'main', protocol = 'kernel' }: NonNullable<FakeHost['routes']>[number],
+  { type = 'unicast', to, dev, via, table = 'main', protocol = 'kernel', src }: NonNullable<FakeHost['routes']>[number],
 ): RouteFacts {
   const hops = via === undefined ? [] : [parseAddress(via)];
   return {
-    type, to: parseDestination(to, to.includes(':') ? 'inet6' : 'inet'), dev, via: hops[0], hops, table, protocol,
+    type, to: parseDestination(to, to.includes(':') ? 'inet6' : 'inet'), dev, via: hops[0], hops, table, protocol, src,
   };
 }

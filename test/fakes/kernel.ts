@@ -18,7 +18,7 @@ import { tableHandlers } from './tables.js';
 /** A host as golden cases write it down. */
 export interface FakeHost {
   links?: Record<string, FakeLink>;
-  routes?: { type?: string; to: string; dev?: string; via?: string; table?: string; protocol?: string }[];
+  routes?: { type?: string; to: string; dev?: string; via?: string; table?: string; protocol?: string; src?: string }[];
   /** Networks the host is on, with its address there. */
   networks?: { dev: string; address: string; prefix: string }[];
   sysctls?: Record<string, string>;
@@ -256,14 +256,16 @@ function apply(host: Required<FakeHost>, batch: Batch, text: string): void {
       const others = host.proxies.filter((proxy) => proxy.dev !== dev || proxy.address !== address);
       host.proxies = others.length < host.proxies.length ? others : refuse('RTNETLINK answers: No such file or directory');
     }],
-    [/^route add (?<to>\S+)( via (?<via>\S+))? dev (?<dev>\S+) table (?<table>\S+) proto (?<protocol>\d+)$/, (match) => {
-      const { to = '', via, dev = '', table = '', protocol = '' } = match;
+    [/^route add (?<to>\S+)( via (?<via>\S+))? dev (?<dev>\S+) table (?<table>\S+) proto (?<protocol>\d+)( src (?<src>\S+))?$/, (match) => {
+      const { to = '', via, dev = '', table = '', protocol = '', src } = match;
       link(dev);
       if (host.routes.some((route) => route.to === to && (route.table ?? 'main') === table))
         refuse('RTNETLINK answers: File exists');
-      host.routes.push({ to, dev, table, protocol, ...(via === undefined ? {} : { via }) });
+      host.routes.push({
+        to, dev, table, protocol, ...(via === undefined ? {} : { via }), ...(src === undefined ? {} : { src }),
+      });
     }],
-    [/^route del (?<to>\S+)( via (?<via>\S+))? dev (?<dev>\S+) table (?<table>\S+) proto (?<protocol>\d+)$/, ({ to, dev, protocol }) => {
+    [/^route del (?<to>\S+)( via (?<via>\S+))? dev (?<dev>\S+) table (?<table>\S+) proto (?<protocol>\d+)( src \S+)?$/, ({ to, dev, protocol }) => {
       const index = host.routes.findIndex((route) =>
         route.to === to && route.dev === dev && route.protocol === protocol);
       if (index < 0) refuse('RTNETLINK answers: No such process');

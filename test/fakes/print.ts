@@ -24,7 +24,7 @@ export function print({ links, routes, sysctls, proxies, nft, rules, lastResorts
     ...printNft(nft),
     ...rules.map(({ family, priority, iif, to, table, protocol }) => `rule ${family} ${priority} ${to === undefined ? `iif ${iif ?? '-'}` : `to ${to}`} lookup ${table} proto ${protocol}`),
     ...lastResorts.map(({ family, table, protocol }) => `last resort ${family} table ${table} proto ${protocol}`),
-    ...routes.map(({ to, dev, via, table = 'main', protocol = 'kernel' }) => `route ${to}${via === undefined ? '' : ` via ${via}`} dev ${dev ?? '-'} table ${table} proto ${protocol}`),
+    ...routes.map(({ to, dev, via, table = 'main', protocol = 'kernel', src }) => `route ${to}${via === undefined ? '' : ` via ${via}`} dev ${dev ?? '-'} table ${table} proto ${protocol}${src === undefined ? '' : ` src ${src}`}`),
     ...proxies.map(({ dev, address, protocol = '0' }) => `neighbour-proxy ${address} dev ${dev} proto ${protocol}`),
     ...Object.entries(sysctls).map(([path, value]) => `sysctl ${path}=${value}`),
   ].sort().join('\n');

@@ -48,6 +48,32 @@ describe('on a bridge of one VLAN', () => {
   });
 });
 
+describe('link-local destinations beyond this host', () => {
+  const SHUT = 'dropped; a out: link-local destination; [routed] link_local of the host config does not list it';
+  const asked = { from: '192.0.2.1', to: '169.254.169.254', proto: 'tcp', port: 80 } as const;
+  const open = '[routed]\nlink_local = ["169.254.169.254"]\n';
+
+  test('no guest reaches them, whatever its words are', () => {
+    const words = [
+      '', profile('open'), profile('closed'), '<gw:allow direction="out" to="169.254.0.0/16"/>', '<gw:allow direction="out"/>',
+    ];
+    for (const a of words) expect([a, verdict({ a }, asked)]).toEqual([a, SHUT]);
+    expect(verdict({}, { from: A, to: 'fe80::7' })).toBe(SHUT);
+    expect(verdict({ config: open }, { ...asked, to: '169.254.169.253' })).toBe(SHUT);
+  });
+
+  test('the host config opens one, and the words of the guest decide then', () => {
+    expect(verdict({ config: open }, asked)).toBe("passes; a out: profile 'isolated' lets it reach the world (the default)");
+    const a = '<gw:allow direction="out" to="198.51.100.0/24"/>';
+    expect(verdict({ config: open, a }, asked)).toContain('dropped; a out: allows only anything to 198.51.100.0/24');
+  });
+
+  test('the gateways are the host itself', () => {
+    const gateway = { from: '192.0.2.1', to: '169.254.0.1', proto: 'icmp' } as const;
+    expect(verdict({}, gateway)).toBe('passes; a out: echo to this host');
+  });
+});
+
 describe('without permissions the profile decides', () => {
   const echo = { proto: 'icmpv6' as const };
   const web = { proto: 'tcp' as const, port: 443 };

@@ -30,7 +30,7 @@ describe('a config', () => {
   afterEach(() => { if (canRun(...NEEDED)) host.sh(`rm -rf ${CONFIG}`); });
 
   const texts: Readonly<Record<string, readonly [text: string, says: string]>> = {
-    'with an unknown key': ['[bridge.br0]\nuplink = ["eno1"]\n', "[bridge.br0]: unknown key 'uplink': allowed are 'uplinks', 'protected', 'allowed', 'trust', 'vid', 'parent'"],
+    'with an unknown key': ['[bridge.br0]\nuplink = ["eno1"]\n', "[bridge.br0]: unknown key 'uplink': allowed are 'uplinks', 'protected', 'allowed', 'trust', 'vid', 'parent', 'vlan', 'undeclared', 'filter'"],
     'with an unknown table': ['[brigde.br0]\n', "top level: unknown key 'brigde': allowed are 'bridge', 'routed', 'network', 'guest', 'serve', 'filter'"],
     'with text for a list': ['[bridge.br0]\nallowed = "10"\n', "[bridge.br0] allowed: must be a list of VLAN IDs such as [10, \"20-29\"], not the text '10'"],
     'with text for a number': ['[routed]\nprotocol = "static"\n', "[routed] protocol: must be a number, not the text 'static'"],

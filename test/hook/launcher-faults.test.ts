@@ -33,13 +33,16 @@ beforeEach(() => {
   host.write('/run/config.toml', CONFIG);
 });
 
-const CONFIG = '[guest.named."52:54:00:aa:bb:01"]\nisolated = true\n[bridge.br30]\nvid = 30\nparent = "eno1"\n';
-/** Guests that ask for wiring: in their metadata, in the host config, by their bridge, by libvirt's own <vlan>. */
+const CONFIG = '[guest.named."52:54:00:aa:bb:01"]\nisolated = true\n[bridge.br30]\nvid = 30\nparent = "eno1"\n[bridge.br9]\nuplinks = ["eno1"]\n';
+/**
+ * Guests that ask for wiring: in their metadata, in the host config, by their bridge, by libvirt's own <vlan> on a
+ * bridge of the host config.
+ */
 const ASKING: readonly (readonly [guest: string, xml: string])[] = [
   ['web1', domainXml({ metadata: routedXml(['192.0.2.1']) })],
   ['named', domainXml({ name: 'named' })],
   ['joined', domainXml({ name: 'joined', nics: [bridgeNic({ bridge: 'br30' })] })],
-  ['tagged', domainXml({ name: 'tagged', nics: [bridgeNic({ more: "<vlan><tag id='42'/></vlan>" })] })],
+  ['tagged', domainXml({ name: 'tagged', nics: [bridgeNic({ bridge: 'br9', more: "<vlan><tag id='42'/></vlan>" })] })],
 ];
 const STARTS = ['migrate', 'prepare', 'start'] as const;
 const MAY_NOT_FAIL = ['started', 'reconnect', 'stopped', 'release'] as const;

@@ -98,6 +98,12 @@ const CASES: Readonly<Record<string, Case>> = {
   'a config with the bridge of a libvirt network': { xml: domainXml({ nics: [NETWORKED] }), config: '[network.v30]\nbridge = "br30"\n', calls: COMING },
   'a config with a bridge of one VLAN, and a guest without a bridge': { xml: domainXml({ nics: [ethernetNic({})] }), config: '[bridge.br30]\nvid = 30\nparent = "eno1"\n', calls: [] },
   'a config with other bridges alone': { xml: BRIDGED, config: '[bridge.br0]\nuplinks = ["vid1"]\nallowed = ["1-2"]\n', calls: [] },
+  'a config with a VLAN for NICs that name none': { xml: BRIDGED, config: '[bridge.br30]\nvlan = { tags = [10] }\n', calls: COMING },
+  'a config with a VLAN for NICs that name none in inline tables': { xml: BRIDGED, config: 'bridge={br30={vlan={tags=[10]}}}\n', calls: COMING },
+  'a config that refuses undeclared NICs': { xml: BRIDGED, config: '[bridge]\nbr30.undeclared = "refuse"\n', calls: COMING },
+  'a config that filters all NICs of a bridge': { xml: BRIDGED, config: '[bridge.br30]\nfilter="all"\n', calls: COMING },
+  'a config that filters all NICs of a bridge by a key in quotes': { xml: BRIDGED, config: 'bridge={br30={"filter" = "all"}}\n', calls: COMING },
+  'a config about filters': { xml: BRIDGED, config: '[filter]\nlog = true\n', calls: [] },
   'a config with a comment about a bridge of one VLAN': { xml: BRIDGED, config: '[bridge.br0] # no vid = 30\n', calls: [] },
   'a config with a comment about guests': { xml: PLAIN, config: '# [guest.web1]\n[bridge.br0] # for guests of the network\n', calls: [] },
   'a config that is no text': { xml: PLAIN, config: '\0\0\0', calls: [] },
@@ -230,55 +236,6 @@ describe('when node goes wrong', () => {
       host.sh('umount /run/guestwire');
     }
   });
-
-  const about = '[guest.web1."52:54:00:aa:bb:01"]\nisolated = true\n';
-  const lan = '[network.lan.portgroup.dmz]\nvlan = { tags = [30] }\n';
-  const names: readonly (readonly [title: string, config: string, guest: string, refused: boolean])[] = [
-    ['names it', about, 'web1', true],
-    ['names it in quotes', '["guest"."my web"."52:54:00:aa:bb:01"]\n', 'my web', true],
-    ['names another that begins so', about, 'web', false],
-    ['names another that ends so', about, 'eb1', false],
-    ['names another that is longer', about, 'web10', false],
-    ['names it in a comment', `${about}# not web2\n`, 'web2', false],
-    ['names it as a bridge only', '[bridge.web1]\n', 'web1', false],
-    ['may name it by an escape', '[guest."web\\u0031"]\n', 'web1', true],
-    ['may name it by an escaped quote', '[guest."say \\"hi\\""]\n', 'say "hi"', true],
-    ['names others, and it holds a newline', about, 'web2\n\nweb3', false],
-    ['names others, and it looks like a pattern', about, '*', false],
-    ['names others, and it looks like an option', about, '-f', false],
-    ['names a network of it', lan, 'lan-guest', true],
-    ['names others, and it is called what the config calls them', about, 'guest', false],
-    ['names others, and it is called as a key is', lan, 'tags', false],
-    ['names it, and it is called as a key is', '[guest.tags."52:54:00:aa:bb:01"]\nisolated = true\n', 'tags', true],
-  ];
-  for (const [title, config, guest, refused] of names) {
-    hookTest(`and the config ${title}, '${guest.replace(/\n/g, '\\n')}' ${refused ? 'is refused' : 'starts'}`, async () => {
-      host.write('/run/config.toml', config);
-      wrong('1');
-      const nics = [ethernetNic({}), "<interface type='network'>\n      <source network='lan' portgroup='dmz'/>\n    </interface>\n"];
-      const xml = domainXml({ name: guest, nics: guest === 'lan-guest' ? nics : [ethernetNic({})] });
-      const outcome = await host.hook({ operation: 'start', guest, xml });
-      expect(outcome).toEqual(refused ? refusal(guest) : DONE);
-    });
-  }
-
-  const makes: readonly (readonly [title: string, config: string, bridge: string, refused: boolean])[] = [
-    ['makes its bridge', '[bridge.br30]\nvid = 30\nparent = "eno1"\n', 'br30', true],
-    ['makes its bridge by {vid}', '[bridge."br{vid}"]\nparent = "eno1"\nallowed = [30]\n', 'br30', true],
-    ['makes its bridge in inline tables', 'bridge={br30={vid=30,parent="eno1"}}\n', 'br30', true],
-    ['makes its bridge, and is broken', '[bridge.br30\nvid = 30\n', 'br30', true],
-    ['makes another', '[bridge.br30]\nvid = 30\nparent = "eno1"\n[bridge.br0]\nuplinks = ["eno1"]\n', 'br0', false],
-    ['makes others by {vid}', '[bridge."br{vid}"]\nparent = "eno1"\nallowed = [30]\n', 'lan30', false],
-    ['makes one whose name is longer', '[bridge.br300]\nvid = 30\nparent = "eno1"\n', 'br30', false],
-  ];
-  for (const [title, config, bridge, refused] of makes) {
-    hookTest(`and the config ${title}, a guest on '${bridge}' ${refused ? 'is refused' : 'starts'}`, async () => {
-      host.write('/run/config.toml', config);
-      wrong('1');
-      const outcome = await host.hook({ operation: 'start', xml: domainXml({ nics: [bridgeNic({ bridge })] }) });
-      expect(outcome).toEqual(refused ? refusal('web1') : DONE);
-    });
-  }
 
   hookTest('a newline in the name of a guest does not make two lines of the message', async () => {
     wrong('1');

@@ -33,6 +33,7 @@ describe('the name of the route protocol', () => {
     host.sh('ip link add t0 type bridge; ip link set t0 up; ip route add 192.0.2.10 dev t0 proto 117');
     expect(host.sh('ip route show proto guestwire')).toMatch(/^192\.0\.2\.10 dev t0 scope link .*\n$/);
     expect(install().said).toEqual([`'${PROTOCOLS}' is up to date`]);
+    host.sh('ip link del t0');
     expect(host.guestwire('uninstall').stdout).toContain(`removed '${PROTOCOLS}'\n`);
     expect(host.listing()).toBe(before);
   });
@@ -47,7 +48,7 @@ describe('the name of the route protocol', () => {
     host.sh("echo '[rooted]' >/etc/guestwire/config.toml");
     const { status, said, stderr } = install();
     expect({ status, said }).toEqual({ status: 0, said: [] });
-    expect(stderr).toMatch(/^guestwire: config '\/etc\/guestwire\/config.toml': .*rooted.*: until it is repaired, guestwire's route protocol has no name\n/);
+    expect(stderr).toMatch(/^guestwire: config '\/etc\/guestwire\/config.toml': .*rooted.*: until it is repaired, guestwire refuses the guests that it wires, and its route protocol has no name\n/);
     expect(host.sh(`cat ${PROTOCOLS}`)).toBe(`${MARK}119\tguestwire\n`);
   });
 

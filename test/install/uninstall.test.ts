@@ -69,6 +69,15 @@ function expectNoTrace(): void {
   expect(network()).toBe(before.network);
 }
 
+/** The links of guests that run on stay: down, and deaf to router advertisements. */
+function expectCutOff(...taps: readonly string[]): void {
+  const cut = taps.reduce((text, tap) => text
+    .replace(`${tap}: <NO-CARRIER,BROADCAST,MULTICAST,UP>`, `${tap}: <BROADCAST,MULTICAST>`)
+    .replace(`${tap}/accept_ra:1`, `${tap}/accept_ra:0`), before.network);
+  expect(host.listing()).toBe(before.files);
+  expect(network()).toBe(cut);
+}
+
 describe('leaves no trace', () => {
   hostTest('of an installation', () => {
     host.guestwire('install');
@@ -164,7 +173,7 @@ describe('with wired guests', () => {
     expect(changes).toMatch(/^guest 'web1': released by guestwire uninstall$/m);
     expect(changes).toMatch(/^guest 'db1': released by guestwire uninstall$/m);
     expect(host.sh('cat /mnt/log/lines').replace(/^<30>/gm, '')).toBe(changes);
-    expectNoTrace();
+    expectCutOff('vnet1', 'vnet2');
   });
 
   hostTest('--keep-wiring leaves it, and a later installation takes it away when the guest stops', () => {
@@ -190,7 +199,7 @@ describe('with wired guests', () => {
     start('web1', WEB1, 'vnet1');
     host.guestwire('uninstall', '--keep-wiring');
     expect(host.guestwire('uninstall', '--unwire').stdout).toMatch(/^guestwire is not installed\n(guest 'web1'.*\n)+removed '\/run\/guestwire'\nremoved '\/run\/guestwire.lock'\n$/);
-    expectNoTrace();
+    expectCutOff('vnet1');
   });
 
   hostTest('a guest whose tap is gone, and one that ended unseen, are released and no reason to refuse', () => {
@@ -204,16 +213,26 @@ describe('with wired guests', () => {
     expect(host.listing()).toBe(before.files);
   });
 
-  hostTest('a damaged entry is a wired guest without a name, and --unwire forgets it', () => {
+  hostTest('a damaged entry is a wired guest without a name, and --unwire cuts it off by what the kernel shows', () => {
     host.guestwire('install');
     start('web1', WEB1, 'vnet1');
     host.sh(`echo '{' >${STATE}/${WEB1}.json; echo '[{"dev": "eno1", "ifindex": 2, "vids": [10, 20]}]' >${STATE}/uplinks.json`);
     const label = `guest ${WEB1} (its journal entry is damaged)`;
     expect(host.guestwire('uninstall')).toEqual(refused(`nothing was removed, because guests are wired: ${label}: stop them, or choose --unwire or --keep-wiring`));
     expect(host.guestwire('uninstall', '--unwire')).toEqual(done(
-      `${label}: its record is removed: its wiring stays\n${FILES}${removed(`${STATE}/uplinks.json`, STATE)}${LOCK}${NO_RELOAD}`,
+      `${label}: its record is removed\nhost: set link 'vnet1' down\n${['inet', 'netdev'].map((family) => `host: remove nftables table ${family} guestwire: it has no record\n`).join('')}${FILES}${removed(`${STATE}/uplinks.json`, STATE)}${LOCK}${NO_RELOAD}`,
       "guestwire: uplink 'eno1' may still have VLANs 10, 20, which guestwire put there for guests that are gone: 'bridge vlan show dev eno1' shows them\n",
     ));
+    expect(host.listing()).toBe(before.files);
+  });
+
+  hostTest('without a record it refuses too, and --unwire finds them in the kernel', () => {
+    host.guestwire('install');
+    start('web1', WEB1, 'vnet1');
+    host.sh(`rm -r ${STATE}`);
+    expect(host.guestwire('uninstall').stderr).toMatch(/^guestwire: nothing was removed, because this host has wiring without a record \(to do: .* more\): run 'guestwire reconcile --all', or choose --unwire or --keep-wiring\n$/);
+    expect(host.guestwire('uninstall', '--unwire')).toMatchObject({ status: 0, stderr: '' });
+    expect(host.sh('ip route show table all proto 117; nft list tables; ip link show up dev vnet1')).toBe('');
     expect(host.listing()).toBe(before.files);
   });
 
@@ -234,7 +253,7 @@ chmod 755 /mnt/bin/ip`);
     expect(host.listing()).toBe(files);
     host.sh('rm /mnt/bin/ip');
     expect(host.guestwire('uninstall', '--unwire').status).toBe(0);
-    expectNoTrace();
+    expectCutOff('vnet1');
   });
 });
 

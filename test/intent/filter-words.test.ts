@@ -145,7 +145,7 @@ describe('other wrong words in the host config are pointed at', () => {
   test.each([
     ['[filter]\nprofile = "strict"', '[filter] profile: must be one of "open", "isolated", "closed", not the text \'strict\''],
     ['[filter]\nlog = "yes"', "[filter] log: must be true or false, not the text 'yes'"],
-    ['[filter]\ntrust = ["ra"]', "[filter]: unknown key 'trust': allowed are 'profile', 'log'"],
+    ['[filter]\ntrust = ["ra"]', "[filter]: unknown key 'trust': allowed are 'profile', 'log', 'groups'"],
     ['[bridge.br0]\ntrust = ["arp"]', '[bridge.br0] trust[0]: must be one of "mac", "ip", "ra", "dhcp", "stp", "vid0", not the text \'arp\''],
     ['[bridge.br0]\ntrust = "ra"', '[bridge.br0] trust: must be a list such as ["ra", "dhcp"], not the text \'ra\''],
     ['[routed]\ntrust = ["ra", "ra"]', "[routed] trust: 'ra' is listed twice: list it once"],

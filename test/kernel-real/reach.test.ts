@@ -86,7 +86,7 @@ describe('neighbour proxies', () => {
 
   kernelTest('wait for the guest that comes by migration', async () => {
     lan = await openLan();
-    lan.write('/run/config.toml', '[routed]\nproxy = ["eno1"]\nmigration = "manual"\nprobe = true\n');
+    lan.write('/run/config.toml', '[routed]\nprefixes = ["192.0.2.0/24", "2001:db8::/32"]\nproxy = ["eno1"]\nmigration = "manual"\nprobe = true\n');
     // The guest still runs elsewhere on the LAN, and would answer.
     lan.neighbour.sh(`ip address add ${GUEST.inet}/32 dev eth0; ip address add ${GUEST.inet6}/128 dev eth0`);
     for (const operation of ['migrate', 'prepare', 'start']) expect(lan.hook(operation, guestXml())).toEqual(DONE);
@@ -121,7 +121,7 @@ describe('an announcement', () => {
 
   kernelTest('can be turned off', async () => {
     lan = await openLan();
-    lan.write('/run/config.toml', '[routed]\nproxy = ["eno1"]\nannounce = false\n');
+    lan.write('/run/config.toml', '[routed]\nprefixes = ["192.0.2.0/24", "2001:db8::/32"]\nproxy = ["eno1"]\nannounce = false\n');
     stale();
     expect(lan.hook('start', guestXml())).toEqual(DONE);
     expect(known()).toBe(`${ELSEWHERE} ${ELSEWHERE}`);
@@ -130,7 +130,7 @@ describe('an announcement', () => {
   kernelTest('is sent on every proxy link that can carry it', async () => {
     lan = await openLan();
     lan.host.sh('ip link add eno2 type veth peer name far2; ip link set far2 up');
-    lan.write('/run/config.toml', '[routed]\nproxy = ["eno2", "eno3", "eno1"]\n');
+    lan.write('/run/config.toml', '[routed]\nprefixes = ["192.0.2.0/24", "2001:db8::/32"]\nproxy = ["eno2", "eno3", "eno1"]\n');
     stale();
     expect(lan.hook('start', guestXml())).toEqual(DONE);
     expect(known()).toBe(`${macOf('eno1')} ${macOf('eno1')}`);
@@ -138,7 +138,7 @@ describe('an announcement', () => {
 });
 
 describe('the question before a start', () => {
-  const PROBE = '[routed]\nproxy = ["eno1"]\nprobe = true\n';
+  const PROBE = '[routed]\nprefixes = ["192.0.2.0/24", "2001:db8::/32"]\nproxy = ["eno1"]\nprobe = true\n';
 
   for (const [address, length] of [[GUEST.inet, '/32'], [GUEST.inet6, '/128']] as const) kernelTest(`refuses ${address} that a neighbour has`, async () => {
     lan = await openLan();
@@ -177,7 +177,7 @@ describe('the question before a start', () => {
 
   kernelTest('is not put where it cannot be, and the guest starts', async () => {
     lan = await openLan();
-    lan.write('/run/config.toml', '[routed]\nproxy = ["eno1", "eno9"]\nprobe = true\n');
+    lan.write('/run/config.toml', '[routed]\nprefixes = ["192.0.2.0/24", "2001:db8::/32"]\nproxy = ["eno1", "eno9"]\nprobe = true\n');
     lan.host.sh('ip link set eno1 down');
     expect(lan.hook('prepare', guestXml())).toEqual(DONE);
   });
@@ -214,12 +214,12 @@ describe('a host whose perl', () => {
     kernelTest(`${name} starts the guest unannounced, and refuses it when its neighbours are to be asked`, async () => {
       bare = await openHookHost();
       const path = bare.tools({ perl: standIn });
-      bare.write('/run/config.toml', '[routed]\nproxy = ["eno1"]\n', 0o600);
+      bare.write('/run/config.toml', '[routed]\nprefixes = ["192.0.2.0/24", "2001:db8::/32"]\nproxy = ["eno1"]\n', 0o600);
       expect(await bare.hook({ operation: 'start', xml: guestXml(), path })).toEqual(NOTHING);
       expect(bare.sh('ip -Numeric neigh show proxy dev eno1')).toBe('192.0.2.10 proxy proto 117 \n2001:db8::a proxy proto 117 \n');
       expect(bare.recorded('logger', path).join('\n')).toMatch(new RegExp(`^<28>guest 'web1' is not announced: ${reason}: ${CURE} 'announce = false' in \\[routed\\] of the host config$`, 'm'));
       expect(await bare.hook({ operation: 'release', xml: guestXml(), path })).toEqual(NOTHING);
-      bare.write('/run/config.toml', '[routed]\nproxy = ["eno1"]\nprobe = true\n', 0o600);
+      bare.write('/run/config.toml', '[routed]\nprefixes = ["192.0.2.0/24", "2001:db8::/32"]\nproxy = ["eno1"]\nprobe = true\n', 0o600);
       const { status, stderr } = await bare.hook({ operation: 'prepare', xml: guestXml(), path });
       expect([status, stderr]).toEqual([1, expect.stringMatching(new RegExp(`^guestwire: guest 'web1': cannot probe its neighbours for its addresses: ${reason}: ${CURE} 'probe = false' in \\[routed\\] of the host config\n$`))]);
     });

@@ -37,7 +37,7 @@ beforeEach(async () => {
   world.sh(`ip link add eth0 type veth peer name up0 netns ${host.target}; ip link set eth0 up; ip addr add 2001:db8:ff::2/64 dev eth0 nodad; ip -6 route add default via 2001:db8:ff::1
     nft 'add table inet probe; add chain inet probe seen { type filter hook prerouting priority 0; }; add rule inet probe seen udp dport 6666 counter'`);
   host.sh('ip link set up0 up; ip addr add 2001:db8:ff::1/64 dev up0 nodad; echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding');
-  hook = hookIn(host, dir);
+  hook = hookIn(host, dir, '[routed]\ntables = [100]\n');
   joinGuest(host, guest, { tap: WEB.tap, mac: guestMac(WEB.tap), addresses: WEB.addresses });
   host.sh(`ip link set vnet1 address ${TAP_MAC}`);
 });
@@ -153,7 +153,7 @@ describe('the commands beside a libvirt that has the old name', () => {
   let known: GuestHost;
   beforeEach(async () => {
     if (!able) return;
-    known = await openGuestHost();
+    known = await openGuestHost('[routed]\ntables = [100]\n');
     known.netns.sh('sysctl -qw net.ipv6.conf.default.accept_dad=0; for tap in vnet1 vnet2; do ip tuntap add $tap mode tap; ip link set $tap up; done');
     known.start(guestXml(WEB));
     known.start(guestXml({ ...OTHER, more: " table='100'" }));

@@ -65,7 +65,7 @@ beforeAll(async () => {
   await frames.listen('other', { pid: other.target });
   await frames.listen('host');
   for (const tap of ['vnet1', 'vnet2', 'vnet3']) await frames.tap(tap);
-  hook = hookIn(host, dir);
+  hook = hookIn(host, dir, '[routed]\ntables = [100]\n');
 });
 
 beforeEach(() => { if (able) before = state(); });

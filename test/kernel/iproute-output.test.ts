@@ -158,6 +158,13 @@ describe('ip -json -details route', () => {
     });
   });
 
+  test('the source that a route prefers', () => {
+    const sources = parseRoutes([
+      { dst: '192.0.2.10', dev: 'vnet0', prefsrc: '198.51.100.1' }, { dst: '2001:db8::a', dev: 'vnet0' },
+    ]).map(({ src }) => src);
+    expect(sources).toEqual(['198.51.100.1', undefined]);
+  });
+
   test('a route to nowhere is on no device, though iproute2 6.15 lists it in a batch for any', () => {
     expect(
       parseRoutes([{ type: '7', dst: 'default', table: '10', scope: '0', metric: 4294967295, flags: [] }], {

@@ -95,6 +95,19 @@ def solicit(tap, mac, src, target):
     os.write(taps[tap], frame(mac, to, packet(s, group, 58, icmp6(s, group, 135, body), 255)))
 
 
+def advertise(tap, mac, src):
+    """A router advertisement: a default route for half an hour. False: the link is down and takes nothing."""
+    s, d = pair(src, 'ff02::1')
+    body = struct.pack('!BBHII', 64, 0, 1800, 0, 0) + b'\x01\x01' + octets(mac)
+    try:
+        os.write(taps[tap], frame(mac, '33:33:00:00:00:01', packet(s, d, 58, icmp6(s, d, 134, body), 255)))
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return False
+    return True
+
+
 def report(tap, mac, src, group):
     """A multicast listener report, version 2 (RFC 3810), with its router alert option."""
     s, d = pair(src, 'ff02::16')
@@ -273,7 +286,7 @@ def write(fd, data):
             raise
 
 
-OPERATIONS = {'sniff': sniff, 'volley': volley, 'arrived': arrived, 'tap': open_tap, 'udp': send_udp, 'solicit': solicit, 'report': report, 'ask': ask, 'read': read,
+OPERATIONS = {'sniff': sniff, 'volley': volley, 'arrived': arrived, 'tap': open_tap, 'udp': send_udp, 'solicit': solicit, 'advertise': advertise, 'report': report, 'ask': ask, 'read': read,
               'listen': listen, 'heard': heard, 'close': lambda name: os.close(taps.pop(name))}
 
 for line in sys.stdin:

@@ -14,8 +14,8 @@ import { type Netns, openNetns } from './netns.js';
 
 /** All that the launcher and the hook call by name; node is called as /usr/bin/node. */
 const TOOLS = [
-  'awk', 'bridge', 'dirname', 'flock', 'grep', 'head', 'ip', 'logger', 'nft', 'perl', 'readlink', 'sed', 'timeout',
-  'tr',
+  'awk', 'bridge', 'dirname', 'flock', 'grep', 'head', 'ip', 'logger', 'nft', 'perl', 'readlink', 'sed', 'sleep',
+  'timeout', 'tr',
 ];
 
 /** What stands in for a tool, by its name in fixtures/tools; null: the tool is missing. */

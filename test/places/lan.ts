@@ -51,7 +51,7 @@ export async function openLan(uplink = 'ip link set wire0 name eno1'): Promise<L
     rmSync(outside(path), { force: true });
     writeFileSync(outside(path), text, { mode: 0o600 });
   };
-  write('/run/config.toml', '[routed]\nproxy = ["eno1"]\n');
+  write('/run/config.toml', '[routed]\nprefixes = ["192.0.2.0/24", "2001:db8::/32"]\nproxy = ["eno1"]\n');
   return {
     host, neighbour, guest, write,
     hook: (operation, xml, env = {}) => host.run(resolve('hooks/qemu'), ['web1', operation, 'begin', '-'], {

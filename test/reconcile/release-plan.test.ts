@@ -38,9 +38,58 @@ describe('a guest that runs on', () => {
   test('and is released is in no VLAN, not in the one its port was made in', async () => {
     await wire(host, START);
     await releaseRunning(host, GUEST.uuid);
-    expect(kernel.print().split('\n').sort())
-      .toEqual(before.split('\n').filter((line) => line !== 'vlan 1 dev vnet0 pvid untagged'));
+    const kept = new Map([
+      ['link vnet0 up txqlen 1000', 'link vnet0 up txqlen 1000 isolated'],
+      ['sysctl net/ipv4/conf/vnet1/forwarding=0', 'sysctl net/ipv4/conf/vnet1/forwarding=1'],
+      ['sysctl net/ipv6/conf/vnet1/accept_ra=1', 'sysctl net/ipv6/conf/vnet1/accept_ra=0'],
+    ]);
+    expect(kernel.print().split('\n').sort()).toEqual(before.split('\n')
+      .filter((line) => line !== 'vlan 1 dev vnet0 pvid untagged')
+      .map((line) => kept.get(line) ?? line));
     expect(journal.list()).toEqual([]);
+  });
+
+  test('and is released is cut off before anything else, and filtered to the last', async () => {
+    await wire(host, START);
+    const { length } = kernel.done;
+    await releaseRunning(host, GUEST.uuid);
+    const lines = kernel.done.slice(length);
+    expect(lines.slice(0, 3))
+      .toEqual(['link set dev vnet1 down', 'vlan del dev vnet0 vid 10', 'vlan del dev vnet0 vid 20']);
+    const filters = lines.map((line) => /^(flush|delete) /.test(line));
+    expect(filters.indexOf(true)).toBeGreaterThan(2);
+    expect(filters.lastIndexOf(false)).toBeLessThan(filters.indexOf(true));
+    expect(lines.filter((line) => line.startsWith('net/'))).toEqual([]);
+  });
+
+  test.each(['link set dev vnet1 down', 'vlan del dev vnet0 vid 10'])('and cannot be cut off (%s) keeps its filters and its entry', async (line) => {
+    await wire(host, START);
+    const [wired, { length }] = [journal.read(GUEST.uuid), kernel.done];
+    const run = kernel.run.bind(kernel);
+    kernel.run = (batches, mode, scope) => run(batches.map(({ tool, lines }) => ({
+      tool, lines: lines.filter(({ text }) => text !== line),
+    })), mode, scope);
+    await expect(releaseRunning(host, GUEST.uuid)).rejects.toThrow('the kernel differs from what guestwire set');
+    expect(kernel.done.slice(length).filter((text) => /^(flush|delete|net)/.test(text))).toEqual([]);
+    expect(journal.read(GUEST.uuid)).toEqual(wired);
+  });
+
+  test('and is in quarantine loses VLANs too that were put on its port since', async () => {
+    host = { ...host, isQuarantined: () => true };
+    await wire(host, START);
+    kernel.host.links['vnet0'] = { ...HOST.links?.['vnet0'], ifindex: 10, vlans: { 10: 'pvid untagged', 77: '' } };
+    await releaseRunning(host, GUEST.uuid);
+    expect(kernel.print()).not.toMatch(/^vlan .* dev vnet0/m);
+  });
+
+  test('and asks for no routed link any more has it down first, and keeps the settings that protect the host', async () => {
+    await wire(host, START);
+    const { length } = kernel.done;
+    await wire(host, { ...START, fresh: false, attachments: [PORT] });
+    const lines = kernel.done.slice(length);
+    expect(lines[0]).toBe('link set dev vnet1 down');
+    expect(lines.at(-1)).toMatch(/^(flush|delete) /);
+    expect(kernel.print()).toContain('sysctl net/ipv6/conf/vnet1/accept_ra=0');
   });
 
   test('and asks for one NIC less leaves that one in no VLAN', async () => {

@@ -8,8 +8,8 @@ import { difference } from '../../lib/state/differences.js';
 import { diff } from '../../lib/state/diff.js';
 import { netState } from '../../lib/state/netstate.js';
 import {
-  isBroken, isFilter, isGrant, isLeftover, isMade, isSeenAgain, isSetting, isShared, keyOf, masterOf, needOf,
-  type NetObject, numberOf, objectKind, OBJECTS, sysctlPath, queueLength, reaches, renamed, withinOf,
+  isBroken, isCut, isFilter, isGrant, isGuard, isLeftover, isMade, isSeenAgain, isSetting, isShared, keyOf, masterOf,
+  needOf, type NetObject, numberOf, objectKind, OBJECTS, sysctlPath, queueLength, reaches, renamed, withinOf,
 } from '../../lib/state/objects.js';
 import { tableKey } from '../../lib/state/objects/nft.js';
 import { render } from '../../lib/state/render.js';
@@ -61,6 +61,8 @@ describe('what others ask of an object', () => {
     ['is a link that guestwire made', isMade, ['tap', 'veth']],
     ['is a leftover when it was there before', isLeftover, ['route', 'tap', 'veth']],
     ['lets the guest into a network', isGrant, ['port', 'vlan']],
+    ['protects the host from the guest', isGuard, ['ipv6', 'isolated', 'sysctl']],
+    ['cuts the guest off when it goes', (one) => isCut({ before: one, after: undefined }), ['port', 'vlan']],
     ['routes traffic to the guest', reaches, ['route', 'rule']],
     ['is in nftables', isFilter, ['filter-set', 'filter-table', 'nic-filter']],
     ['is shared', (object) => isShared(object) && !isFilter(object),

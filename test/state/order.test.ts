@@ -47,29 +47,29 @@ describe('the order', () => {
 
   test('of wiring', () => {
     expect(order(diff(netState(all), []))).toEqual([
-      'filter-table', 'filter-set', 'nic-filter', 'bridge', 'tap',
+      'filter-table', 'filter-set', 'nic-filter', 'link', 'bridge', 'tap',
       'veth', 'vlan-link', 'alias', 'bridge-settings', 'mac',
       'mtu', 'port', 'isolated', 'vlan', 'uplink-vlan', 'host-sysctl', 'rule',
       'ipv6', 'proxy-sysctl', 'sysctl', 'txqlen', 'last-resort', 'master', 'allmulticast',
-      'link', 'address', 'route', 'neighbour-proxy',
+      'address', 'route', 'neighbour-proxy',
     ]);
   });
 
-  test('of unwiring: VLANs first, then back the way it came', () => {
+  test('of unwiring: what cuts the guest off first, then back the way it came', () => {
     expect(order(diff([], netState(all)))).toEqual([
-      'vlan', 'neighbour-proxy', 'route', 'address', 'uplink-vlan', 'master', 'rule', 'last-resort', 'port', 'bridge',
+      'port', 'vlan', 'neighbour-proxy', 'route', 'address', 'uplink-vlan', 'master', 'rule', 'last-resort', 'bridge',
       'tap', 'veth', 'vlan-link', 'nic-filter', 'filter-set', 'filter-table',
     ]);
   });
 
-  test('of settings that go back to what they were: what takes reachability goes down, the rest goes up', () => {
+  test('of settings that go back to what they were: a link goes down first and up last', () => {
     const kinds = new Set(['link', 'isolated', 'vlan', 'mtu']);
     const changed = SAMPLES.flatMap(({ one, other }) => (other && kinds.has(one.kind) ? [{ one, other }] : []));
     const words = diff(netState(changed.map(({ other }) => other)), netState(changed.map(({ one }) => one)))
       .map((operation) => inWords(operation));
     expect(words).toEqual([
-      "set mtu 1500 of 'vnet0' on 'vnet0'", "set port 'vnet1' isolated", "set VLAN 10 on 'vnet0'",
-      "set VLAN 42 pvid on 'vnet0'", "set port 'vnet0' not isolated", "set link 'vnet1' up", "set link 'vnet0' down",
+      "set link 'vnet0' down", "set mtu 1500 of 'vnet0' on 'vnet0'", "set port 'vnet1' isolated",
+      "set VLAN 10 on 'vnet0'", "set VLAN 42 pvid on 'vnet0'", "set port 'vnet0' not isolated", "set link 'vnet1' up",
     ]);
   });
 

@@ -45,7 +45,7 @@ describe('the lock', () => {
   test('says who has it, on one line, and nothing of who had it before', async () => {
     (await acquire(`start of guest '${'x'.repeat(100)}'`)).release();
     (await acquire("start of guest 'a\nb'")).release();
-    expect(readFileSync(path, 'utf8')).toBe(`start of guest 'a b' (pid ${process.pid})\n`);
+    expect(readFileSync(path, 'utf8').split('\n')).toEqual([`start of guest 'a b' (pid ${process.pid})`, expect.stringMatching(/^\d+ \d+$/), '']);
   });
 
   test('that somebody has is refused under his name after the time to wait', async () => {
@@ -71,6 +71,37 @@ describe('the lock', () => {
     expect(isFree()).toBe(false);
     lock.release();
     expect(isFree()).toBe(true);
+  });
+
+  describe('with a time for each holder', () => {
+    /** Holds the lock, and every second writes what a new holder would write. */
+    const hold = async (stamp: string, seconds: number): Promise<() => void> => {
+      const script = `i=0; while [ $i -lt ${seconds} ]; do printf 'start of guest x (pid 1)\\n%s\\n' "${stamp}" >'${path}'; i=$((i + 1)); sleep 1; done`;
+      const holder = spawn('flock', [path, 'sh', '-c', script], { detached: true, stdio: 'ignore' });
+      while (isFree()) await new Promise((done) => { setTimeout(done, 20); });
+      return () => { process.kill(-(holder.pid ?? 0), 'SIGKILL'); };
+    };
+
+    test('it is refused while one holder keeps it', async () => {
+      const kill = await hold('1', 1000);
+      expect(await refusal(acquireLock(exec, { path, wait: 2, most: 60, holder: 'x' }))).toBe(`could not get lock '${path}' within 2 s: held by start of guest x (pid 1)`);
+      expect(isFree()).toBe(false);
+      kill();
+    });
+
+    test('it comes where others hold it in turn for longer', async () => {
+      await hold('$i', 5);
+      const lock = await acquireLock(exec, { path, wait: 3, most: 60, holder: 'x' });
+      expect(isFree()).toBe(false);
+      lock.release();
+      expect(isFree()).toBe(true);
+    });
+
+    test('it is refused at the end of the whole time', async () => {
+      const kill = await hold('$i', 1000);
+      expect(await refusal(acquireLock(exec, { path, wait: 3, most: 4, holder: 'x' }))).toBe(`could not get lock '${path}' within 4 s: others held it in turn, at last start of guest x (pid 1)`);
+      kill();
+    });
   });
 
   test('that somebody has who left no name is refused all the same', async () => {

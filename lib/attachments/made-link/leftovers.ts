@@ -17,6 +17,11 @@ export function leftLinks({ links }: Pick<WholeHost, 'links'>, { uuids }: Pick<K
   });
 }
 
+/** Returns the links that were made for this guest. */
+export function linksOfGuest({ links }: Pick<WholeHost, 'links'>, uuid: string): NetObject[] {
+  return leftLinks({ links: links.filter(({ alias }) => alias === `${ALIAS_PREFIX}${uuid}`) }, { uuids: new Set() });
+}
+
 /** An administrator may write any alias. */
 function isOfGuest(alias: string | undefined): alias is string {
   return alias?.startsWith(ALIAS_PREFIX) === true && isUuid(alias.slice(ALIAS_PREFIX.length));

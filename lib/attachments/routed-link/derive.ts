@@ -12,6 +12,7 @@ import type { DeriveContext } from '../attached.js';
 import { guardedBy, policyBy, type TrustPermit } from '../filter-intent.js';
 import type { Intent, RoutedIntent } from '../sources.js';
 import { assertMtuCarries, hostEnd } from './link.js';
+import { assertNotGiven, assertRoutingPermitted } from './permits.js';
 import type { RoutedLink } from './routed-link.js';
 
 /** Returns the link; undefined: the intent asks for none. */
@@ -37,9 +38,10 @@ interface RoutedRequest extends DeriveContext {
 
 function routedLinkOf(nic: Nic, { routed, config, domain }: RoutedRequest): Omit<RoutedLink, 'policy'> {
   const { link, mtu, made } = hostEnd({ domain, nic, veth: routed.veth });
-  for (const claim of [...routed.addresses, ...routed.routes.map((route) => route.to)].map(asPrefix)) {
-    assertPermitted(claim, config);
-  }
+  const claims = [...routed.addresses, ...routed.routes.map((route) => route.to)].map(asPrefix);
+  for (const claim of claims) assertPermitted(claim, config);
+  if (routed.byMetadata === true) assertNotGiven(claims, { config, domain });
+  assertRoutingPermitted(routed, config);
   const families = new Set(routed.addresses.map((address) => address.family));
   const gateways = config.routed.gateways.filter((gateway) => families.has(gateway.family));
   for (const family of families) {
@@ -59,6 +61,18 @@ function routedLinkOf(nic: Nic, { routed, config, domain }: RoutedRequest): Omit
     ...(made && { made }),
     ...(proxy.length > 0 ? { proxy } : {}),
     ...(manageSysctls ? { managesSysctls: true } : {}),
+    ...towardsHost(config, { families, vrf: routed.vrf }),
+  };
+}
+
+/** In a VRF the host has other addresses, if any. */
+function towardsHost(
+  { routed: { linkLocal, sources } }: HostConfig,
+  { families, vrf }: { readonly families: ReadonlySet<Family>; readonly vrf: string | undefined },
+): Pick<RoutedLink, 'linkLocal' | 'sources'> {
+  const own = vrf === undefined ? sources.filter(({ family }) => families.has(family)) : [];
+  return {
+    ...(linkLocal.length > 0 && families.has('inet') ? { linkLocal } : {}), ...(own.length > 0 ? { sources: own } : {}),
   };
 }
 

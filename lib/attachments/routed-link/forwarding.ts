@@ -8,10 +8,10 @@ import type { Observation } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
 import { sysctlPath } from '../../state/objects.js';
 import { type Family, familyName } from '../../values/address.js';
-import { sysctlName } from '../../values/quote.js';
-import type { SharedKind } from '../attached.js';
+import { quote, sysctlName } from '../../values/quote.js';
+import { distinct, type SharedKind, type SharedWarning } from '../attached.js';
 import type { Finding } from '../health-facts.js';
-import { addressFamilies, linksIn, type RoutedLink } from './routed-link.js';
+import { addressFamilies, linksIn, type RoutedLink, type WiredRoutedLink } from './routed-link.js';
 
 const FORWARDING = {
   inet: 'net/ipv4/conf/all/forwarding',
@@ -68,6 +68,59 @@ export function unforwarded(family: Family, routers: readonly string[]): Pick<Fi
   return { what, cure: `sysctl -w ${[...kept, 'net.ipv6.conf.all.forwarding=1'].join(' ')}` };
 }
 
+/** Returns what is wrong with an uplink that does not forward IPv4, and the command that cures it. */
+export function unforwardedOn(
+  dev: string, sysctls: ReadonlyMap<string, string>,
+): Pick<Finding, 'what' | 'cure'> | undefined {
+  const path = uplinkPath(dev);
+  return sysctls.get(path) === '0'
+    ? { what: `uplink ${quote(dev)} does not forward IPv4`, cure: `sysctl -w ${sysctlName(path)}=1` }
+    : undefined;
+}
+
+/** Returns what is wrong with a host that leaves guests' ARP requests unanswered, and the command that cures it. */
+export function ignoredArp(
+  name: string, sysctls: ReadonlyMap<string, string>,
+): Pick<Finding, 'what' | 'cure'> | undefined {
+  const path = `net/ipv4/conf/${name}/arp_ignore`;
+  const value = sysctls.get(path);
+  return value !== undefined && DEAF.has(value)
+    ? { what: `arp_ignore of ${name === 'all' ? 'all links' : 'new links'} is ${value}`, cure: `sysctl -w ${sysctlName(path)}=1` }
+    : undefined;
+}
+
+/** The gateway has no subnet, in which the sender would have to be (2); 8 is silence (Linux, ip-sysctl.rst). */
+const DEAF: ReadonlySet<string> = new Set(['2', '8']);
+
+function uplinkPath(dev: string): string {
+  return `net/ipv4/conf/${dev}/forwarding`;
+}
+
+/**
+ * Returns the sysctl that says whether the link forwards by which the world reaches these addresses: the lookups for
+ * them show it while no guest has them.
+ */
+export function uplinkPaths(link: RoutedLink, { lookups }: Pick<Observation, 'lookups'>): string[] {
+  return uplinksOf(link, lookups).map(uplinkPath);
+}
+
+function uplinksOf({ addresses, link }: RoutedLink, lookups: Observation['lookups']): string[] {
+  return distinct(addresses
+    .filter(({ family }) => family === 'inet')
+    .map(({ text }) => lookups.get(text))
+    .filter((route) => route?.type === 'unicast' && route.dev !== link)
+    .map((route) => route?.dev));
+}
+
+/** Settings of the host that cut the guest off, although its own link has all that it needs. */
+function warningsFor(links: readonly WiredRoutedLink[], { lookups, sysctls }: Observation): SharedWarning[] {
+  return links.filter((one) => addressFamilies(one).has('inet')).flatMap((one) => [
+    ...uplinksOf(one, lookups).map((dev) => unforwardedOn(dev, sysctls)), ignoredArp('all', sysctls),
+  ].flatMap((fault) => (fault === undefined
+    ? []
+    : [{ links: [one.link], text: `${fault.what}, so the guest has no IPv4: run '${fault.cure}'` }])));
+}
+
 /** The sysctls that guestwire sets for the whole host. They stay set. */
 export const forwarding: SharedKind = {
   observed: ({ wanted }, observation) => settingsFor(linksIn(wanted), observation)
@@ -76,7 +129,7 @@ export const forwarding: SharedKind = {
     desired: settingsFor(linksIn(wanted), observation).map(({ dev, path, wanted: value }) => ({
       kind: 'host-sysctl', dev, path, value,
     })),
-    during: [], after: [],
+    during: [], after: [], warnings: warningsFor(linksIn(wanted), observation),
   }),
 };
 

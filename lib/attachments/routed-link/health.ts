@@ -1,19 +1,24 @@
-/** What `doctor` finds about a host that routes to guests: forwarding, neighbour tables and forward chains. */
-import type { DroppingChain } from '../../kernel/forward-chains.js';
+/** What `doctor` finds about a host that routes to guests: forwarding, and its tables of neighbours and connections. */
 import type { Family } from '../../values/address.js';
 import { quote, sysctlName } from '../../values/quote.js';
 import type { Finding, HostFacts, KindHealth } from '../health-facts.js';
-import { unforwarded } from './forwarding.js';
+import { CHAINS } from './chain-health.js';
+import { CLAIMS, claimScope, furtherClaimScope } from './claim-health.js';
+import { ignoredArp, unforwarded, unforwardedOn } from './forwarding.js';
+import { RULES } from './rule-health.js';
+
+function uses({ nics }: Pick<HostFacts, 'nics'>, family: Family): boolean {
+  return nics.some(({ routed = [] }) => routed.some((address) => address.family === family));
+}
 
 export const routedHealth: KindHealth = {
-  findings: (facts) => [...FORWARDING, ...TABLES, ...CHAINS].flatMap((check) => check(facts)),
+  scope: ({ config }) => claimScope(config),
+  furtherScope: ({ config }) => furtherClaimScope(config),
+  findings: (facts) => [...FORWARDING, ...TABLES, ...CLAIMS].flatMap((check) => check(facts)),
+  cuts: (facts) => [...SETTINGS, ...CHAINS, ...RULES].flatMap((check) => check(facts)),
 };
 
 type Check = (facts: HostFacts) => Finding[];
-
-function uses({ nics }: HostFacts, family: Family): boolean {
-  return nics.some(({ routed = [] }) => routed.some((address) => address.family === family));
-}
 
 const FORWARDING: readonly Check[] = [
   (facts) => (uses(facts, 'inet') && facts.sysctls.get('net/ipv4/ip_forward') === '0' ? [{
@@ -40,30 +45,28 @@ const TABLES: readonly Check[] = [
   }),
 ];
 
-const CHAINS: readonly Check[] = [
-  ({ dropping, nics }) => dropping.flatMap((chain): Finding[] => {
-    const links = [...new Set(nics
-      .filter(({ routed }) => routed !== undefined)
-      .map(({ link }) => link))];
-    const [from, to] = [
-      links.filter((link) => !isAmong(link, chain.from)), links.filter((link) => !isAmong(link, chain.to)),
-    ];
-    if (from.length + to.length === 0) return [];
-    return [{
-      severity: 'warning', what: `chain ${quote(chain.name)} drops packets that no rule accepts`, cure: [
-        ...from.map((link) => acceptRule(chain, 'from', link)), ...to.map((link) => acceptRule(chain, 'to', link)),
-      ].join(' && '),
-      why: "Docker, ufw, firewalld or an administrator set this, and it drops traffic of guests on routed links; they may write the chain again, so add the rule to their configuration",
-    }];
+/** Settings that stop guests, although each of their links has all that it needs. */
+const SETTINGS: readonly Check[] = [
+  (facts) => (uses(facts, 'inet') && facts.sysctls.get('net/ipv4/ip_forward') === '1' ? facts.uplinks : [])
+    .flatMap((dev): Finding[] => {
+      const fault = unforwardedOn(dev, facts.sysctls);
+      return fault === undefined ? [] : [{ severity: 'error', ...fault, why: 'IPv4 forwards by the link a packet comes in on, so guests receive no answers through this one' }];
+    }),
+  (facts) => (uses(facts, 'inet') ? ['all', 'default'] : []).flatMap((name): Finding[] => {
+    const fault = ignoredArp(name, facts.sysctls);
+    return fault === undefined ? [] : [{ severity: 'error', ...fault, why: "the host does not answer guests' ARP requests for their gateway, so they have no IPv4" }];
   }),
+  (facts) => {
+    const off = facts.uplinks.filter((dev) => facts.sysctls.get(`net/ipv6/conf/${dev}/disable_ipv6`) === '1');
+    if (!uses(facts, 'inet6') || off.length === 0 || off.length < facts.uplinks.length) return [];
+    return off.map((dev) => ({ severity: 'warning', what: `IPv6 is off on uplink ${quote(dev)}`, why: 'guests have IPv6 addresses, and no uplink passes them; set its addresses and routes again after the cure', cure: `sysctl -w ${sysctlName(`net/ipv6/conf/${dev}/disable_ipv6`)}=0` }));
+  },
+  ({ sysctls }) => {
+    const [most, count] = ['max', 'count'].map((word) =>
+      Number(sysctls.get(`net/netfilter/nf_conntrack_${word}`) ?? NaN));
+    if (most === undefined || count === undefined || !(count > most * NEARLY)) return [];
+    return [{ severity: 'error', what: `the table of connections has ${count} of ${most} entries`, why: 'a full table makes the kernel drop each new connection of guests and host', cure: `sysctl -w net.netfilter.nf_conntrack_max=${most * 2}` }];
+  },
 ];
 
-function isAmong(link: string, accepted: readonly string[]): boolean {
-  return accepted.some((one) => one === link || (one.endsWith('*') && link.startsWith(one.slice(0, -1))));
-}
-
-/** First in the chain, because whatever drops may stand anywhere. */
-function acceptRule({ kind, name }: DroppingChain, side: 'from' | 'to', link: string): string {
-  if (kind === 'legacy') return `${name} -I FORWARD ${side === 'from' ? '-i' : '-o'} ${link.replace(/\*$/, '+')} -j ACCEPT`;
-  return `nft insert rule ${name} ${side === 'from' ? 'iifname' : 'oifname'} '"${link}"' accept`;
-}
+const NEARLY = 0.9;

@@ -11,10 +11,11 @@ import { address, attached, guarded, policy, prefix, recorded, word } from '../s
 import { assertMade } from '../made-link/check.js';
 import { assertRoutedLink } from './check.js';
 import { deriveRoutedLink } from './derive.js';
-import { forwardingPaths, lacksForwarding6 } from './forwarding.js';
+import { forwardingPaths, lacksForwarding6, uplinkPaths } from './forwarding.js';
+import { assertHostClaims, claimedOfHost, nearGateways } from './host-claims.js';
 import { proxyLinks, proxySysctlPaths } from './proxies.js';
 import { hasTable } from './route-tables.js';
-import { linkClaims, linkHoldsAny, type PlacedLink, type RoutedLink } from './routed-link.js';
+import { addressFamilies, linkClaims, linkHoldsAny, type PlacedLink, type RoutedLink } from './routed-link.js';
 import { desiredLink, observedLink } from './state.js';
 import { RETRANS_TIME, sysctlsOf } from './sysctls.js';
 
@@ -26,7 +27,8 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
     kind: z.literal('routed-link'), ...attached, addresses: z.array(address),
     routes: z.array(z.object({ to: prefix, via: address })), gateways: z.array(address), table: word,
     protocol: z.number(), vrf: z.optional(word), mtu: z.optional(z.number()), made: z.optional(madeSchema),
-    proxy: z.optional(z.array(word)), managesSysctls: z.optional(z.literal(true)), ...guarded, policy, ...recorded,
+    proxy: z.optional(z.array(word)), managesSysctls: z.optional(z.literal(true)),
+    linkLocal: z.optional(z.array(address)), sources: z.optional(z.array(address)), ...guarded, policy, ...recorded,
   }),
   derive: deriveRoutedLink,
   place,
@@ -36,6 +38,7 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   check: (one, surroundings) => {
     assertMade(one, surroundings);
     assertRoutedLink(one, surroundings);
+    assertHostClaims(one, surroundings);
   },
   desired: desiredLink,
   observed: observedLink,
@@ -52,8 +55,8 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   routing: ({ protocol, table }) => ({ protocol, table }),
   proxies: (one) => proxyLinks(one).flatMap((dev) => one.addresses.map((address) => ({ dev, address }))),
   guard: (one) => ({
-    how: 'link', own: linkClaims(one), gateways: one.gateways, tagged: 'never', policy: one.policy, isolated: false,
-    segments: [], bridge: undefined,
+    how: 'link', filters: true, own: linkClaims(one), gateways: one.gateways, tagged: 'never', policy: one.policy,
+    isolated: false, segments: [], bridge: undefined, linkLocal: one.linkLocal,
   }),
   guestEnd: ({ addresses, routes, gateways }) => ({ addresses, routes, gateways, retransTime: RETRANS_TIME }),
   dependsOn,
@@ -94,13 +97,14 @@ function scope(one: RoutedLink, use: 'wanted' | 'recorded'): Partial<Scope> {
     links: distinct([link, vrf, ...proxyLinks(one), ...made.flatMap(({ links = [] }) => links)]),
     tables: hasTable(one) ? { protocol } : undefined,
     routes: link === undefined ? [] : [{ dev: link, protocol }],
-    lookups: distinct(claims.flatMap(endsOf)),
+    lookups: distinct([...claims.flatMap(endsOf), ...(use === 'wanted' ? claimedOfHost(one) : [])]),
     locals: claims.filter((claim) => endsOf(claim).length > 1).map(({ text }) => text),
     proxies: proxyLinks(one),
     // Lookups follow the rules, which need not lead to this table.
     exact: vrf === undefined && table !== 'main' ? claims.map(({ text: to }) => ({ to, table })) : [],
     sysctls: [
       ...(link === undefined ? [] : sysctlsOf({ ...one, link }).keys()), ...forwardingPaths(one),
+      ...(addressFamilies(one).has('inet') ? ['net/ipv4/conf/all/arp_ignore'] : []),
       ...proxySysctlPaths(one),
       ...made.flatMap(({ sysctls = [] }) => sysctls),
     ],
@@ -123,8 +127,9 @@ function furtherScope(one: RoutedLink, observation: Observation): Partial<Scope>
   const table = one.vrf === undefined ? undefined : links.get(one.vrf)?.vrfTable;
   const unreached = claims.filter((claim) => endsOf(claim).some((probe) => nowhere.has(probe)));
   return {
-    nextHops: claims.filter(isNear),
+    nextHops: [...claims.filter(isNear), ...nearGateways(one, observation)],
     routers: lacksForwarding6(one, observation),
+    sysctls: uplinkPaths(one, observation),
     exact: [
       ...(table === undefined ? [] : claims.map(({ text: to }) => ({ to, table }))),
       ...unreached.map(({ text: to }) => ({ to, table: 'all' })),

@@ -26,6 +26,10 @@ export interface RoutedLink extends Attached {
   readonly proxy?: readonly string[] | undefined;
   /** guestwire may turn on forwarding for it. */
   readonly managesSysctls?: true | undefined;
+  /** Link-local destinations beyond this host that the guest may reach; absent: none. */
+  readonly linkLocal?: readonly Address[] | undefined;
+  /** The host's own addresses towards the guest, one of a family at most; absent: the kernel chooses. */
+  readonly sources?: readonly Address[] | undefined;
   readonly policy: Policy;
 }
 

@@ -3,7 +3,7 @@
  */
 import type { Observation } from '../../kernel/observation.js';
 import type { NetObject } from '../../state/netstate.js';
-import { type Address, isLinkLocal } from '../../values/address.js';
+import { type Address, isLinkLocal, type Prefix } from '../../values/address.js';
 import type { PlacedLink } from './routed-link.js';
 import { sysctlsOf } from './sysctls.js';
 
@@ -11,8 +11,8 @@ export function desiredLink(routed: PlacedLink, observation: Observation): NetOb
   const { link: dev, table, protocol } = routed;
   const sysctls = [...sysctlsOf(routed)].filter(([path]) => observation.sysctls.has(path));
   const routes = [
-    ...routed.addresses.map(({ prefix }) => ({ to: prefix.text, via: undefined })),
-    ...routed.routes.map(({ to, via }) => ({ to: to.text, via: via.text })),
+    ...routed.addresses.map(({ prefix: to }) => ({ to, via: undefined })),
+    ...routed.routes.map(({ to, via }) => ({ to, via: via.text })),
   ];
   return [
     { kind: 'link', dev, up: true },
@@ -20,7 +20,8 @@ export function desiredLink(routed: PlacedLink, observation: Observation): NetOb
     ...(routed.vrf === undefined ? [] : [{ kind: 'master' as const, dev, master: routed.vrf }]),
     ...sysctls.map(([path, value]): NetObject => ({ kind: 'sysctl', dev, path, value })),
     ...routed.gateways.map(endAddress).map((gateway): NetObject => addressObject(dev, gateway)),
-    ...routes.map((route): NetObject => ({ kind: 'route', dev, ...route, table, protocol })),
+    ...routes.map(({ to, via }): NetObject => (
+      { kind: 'route', dev, to: to.text, via, table, protocol, ...sourceOf(routed, to) })),
   ];
 }
 
@@ -49,10 +50,15 @@ export function observedLink(routed: PlacedLink, observation: Observation): NetO
       : [{ kind: 'master' as const, dev, master: facts.master }]),
     ...sysctls,
     ...gateways.map((gateway): NetObject => addressObject(dev, gateway)),
-    ...routes.map(({ to, via, table }): NetObject => ({
-      kind: 'route', dev, to: to.text, via: via?.text, table, protocol,
+    ...routes.map(({ to, via, table, src }): NetObject => ({
+      kind: 'route', dev, to: to.text, via: via?.text, table, protocol, ...(src !== undefined && { src }),
     })),
   ];
+}
+
+function sourceOf({ sources }: PlacedLink, { family }: Prefix): { readonly src?: string } {
+  const source = sources?.find((one) => one.family === family);
+  return source === undefined ? {} : { src: source.text };
 }
 
 /** An address of the host's end, with the length that it has on the link. */

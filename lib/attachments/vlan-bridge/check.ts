@@ -4,9 +4,10 @@
  * may carry an address of the host.
  */
 import { ConflictError, HostError } from '../../errors.js';
-import type { Observation, Subinterface } from '../../kernel/observation.js';
+import type { LinkFacts, Observation, Subinterface } from '../../kernel/observation.js';
 import { quote } from '../../values/quote.js';
 import type { Surroundings } from '../attached.js';
+import { hostAddresses } from '../own-network.js';
 import { assertTracking } from '../vlan-port/check.js';
 import { SHARED_ALIAS, subOf, type VlanBridge } from './vlan-bridge.js';
 
@@ -68,8 +69,28 @@ function assertSubinterface(
   if (master === bridge || (master === undefined && (alias === SHARED_ALIAS || (alias === undefined && isUnfinished(
     ifname,
   ))))) return;
-  const actual = master === undefined ? `and is not a port of bridge ${quote(bridge)}` : `and is a port of ${quote(master)}, not of bridge ${quote(bridge)}`;
-  throw new HostError(`sub-interface ${quote(ifname)} exists ${actual}: run 'ip link set dev ${ifname} master ${bridge}' (its addresses stop working), or remove it`);
+  const { what, cure, isCommand } = stray({ ifname, master, facts: links.get(ifname) }, bridge);
+  throw new HostError(`${what}: ${isCommand ? `run '${cure}', or remove it` : cure}`);
+}
+
+interface Stray {
+  readonly ifname: string;
+  readonly master: string | undefined;
+  /** undefined: its addresses are not known. */
+  readonly facts: LinkFacts | undefined;
+}
+
+/** Returns what is wrong with a sub-interface that is not a port of its bridge, and what cures it. */
+export function stray(
+  { ifname, master, facts }: Stray, bridge: string,
+): { readonly what: string; readonly cure: string; readonly isCommand: boolean } {
+  const elsewhere = master === undefined ? '' : `, but of ${quote(master)}`;
+  const what = `sub-interface ${quote(ifname)} is not a port of bridge ${quote(bridge)}${elsewhere}`;
+  if (master === undefined && facts !== undefined && hostAddresses(facts).length === 0) {
+    return { what, isCommand: true, cure: `ip link set dev ${ifname} master ${bridge}` };
+  }
+  const used = master === undefined ? "move the host's addresses and routes from it to a link outside bridges" : `free ${quote(master)} of what needs it there`;
+  return { what, isCommand: false, cure: `first ${used}, then put it into ${quote(bridge)} or remove it` };
 }
 
 function assertTap({ link, bridge }: VlanBridge, { links }: Observation): void {

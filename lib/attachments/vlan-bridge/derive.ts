@@ -29,6 +29,6 @@ export function deriveVlanBridge(
     // libvirt sets its own <port isolated> when it makes the port, and not when the port comes back into a new bridge.
     isolated: isolated ?? (nic.isolated === 'yes' ? true : undefined),
     ...guardedBy(filter, { config, permit }), ...declaredBy(filter),
-    policy: portPolicyBy(filter, domain.name),
+    policy: portPolicyBy(filter, { config, name: domain.name }),
   };
 }

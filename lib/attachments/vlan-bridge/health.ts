@@ -5,7 +5,7 @@ import type { Observation } from '../../kernel/observation.js';
 import { quote } from '../../values/quote.js';
 import { distinct } from '../attached.js';
 import type { Finding, HostFacts, KindHealth, NamedBridges } from '../health-facts.js';
-import { isOf } from './check.js';
+import { isOf, stray } from './check.js';
 
 export const bridgeHealth = {
   makes: (config: HostConfig, bridge: string) => bridgeNamed(config, bridge)?.made !== undefined,
@@ -13,8 +13,12 @@ export const bridgeHealth = {
     const parents = distinct(bridgesMade(bridges).map(({ parent }) => parent));
     return { links: parents, subinterfaces: parents.length > 0 };
   },
-  furtherScope: (_: NamedBridges, { links }: Observation) =>
-    ({ links: distinct([...links.values()].map(({ master }) => master)) }),
+  furtherScope: (bridges: NamedBridges, { links, subinterfaces }: Observation) => {
+    const made = bridgesMade(bridges);
+    const masters = distinct(made.map(({ parent }) => links.get(parent)?.master));
+    const subs = subinterfaces.filter((sub) => made.some((one) => isOf(one, sub))).map(({ ifname }) => ifname);
+    return { links: distinct([...masters, ...subs]), bridges: masters };
+  },
   findings: (facts: NamedBridges & Pick<HostFacts, 'observation'>): Finding[] =>
     bridgesMade(facts).flatMap((bridge) => bridgeFindings(bridge, facts.observation)),
 } satisfies KindHealth;
@@ -30,16 +34,36 @@ function bridgesMade({ config, names }: NamedBridges): Made[] {
   });
 }
 
-function bridgeFindings({ name, vid, parent }: Made, { links, subinterfaces }: Observation): Finding[] {
+function bridgeFindings({ name, vid, parent }: Made, observation: Observation): Finding[] {
+  const { links, subinterfaces } = observation;
   const why = `guests on bridge ${quote(name)} do not start`;
   const finding = (what: string, cure: string): Finding => ({ severity: 'error', what, why, cure });
   const facts = links.get(parent);
   if (facts === undefined) return [finding(`parent ${quote(parent)} of bridge ${quote(name)} does not exist`, `parent = "..." in [bridge] of the host config, or ip link add ${parent} ...`)];
   const { up, master = '' } = facts;
-  const stray = subinterfaces.find((sub) => isOf({ vid, parent }, sub) && sub.master !== name)?.ifname;
+  const sub = subinterfaces.find((one) => isOf({ vid, parent }, one) && one.master !== name);
+  const lost = sub && stray({ ...sub, master: sub.master, facts: links.get(sub.ifname) }, name);
   return [
     ...(up ? [] : [finding(`parent ${quote(parent)} of bridge ${quote(name)} is down`, `ip link set dev ${parent} up`)]),
-    ...(links.get(master)?.bridge?.filtering === true ? [finding(`parent ${quote(parent)} of bridge ${quote(name)} is a port of ${quote(master)}, which filters VLANs`, `bridge vlan add dev ${master} vid ${vid} self && bridge vlan add dev ${parent} vid ${vid}, and parent = "${master}" in the host config`)] : []),
-    ...(stray === undefined ? [] : [finding(`sub-interface ${quote(stray)} is not a port of bridge ${quote(name)}`, `ip link set dev ${stray} master ${name} (its addresses stop working; move them first), or remove the sub-interface if the host does not use it`)]),
+    ...(links.get(master)?.bridge?.filtering === true
+      ? [finding(`parent ${quote(parent)} of bridge ${quote(name)} is a port of ${quote(master)}, which filters VLANs`, viaMaster({ parent, master, vid }, observation))]
+      : []),
+    ...(lost === undefined ? [] : [finding(lost.what, `${lost.cure}${lost.isCommand ? UNUSED : ''}`)]),
   ];
+}
+
+const UNUSED = ', or remove the sub-interface if the host does not use it';
+
+/** A VLAN that is there is not added again: that would clear its flags, and cut off the host that uses it. */
+function viaMaster(
+  { parent, master, vid }: { readonly parent: string; readonly master: string; readonly vid: number },
+  { vlans }: Observation,
+): string {
+  const there = [master, parent].map((dev) => ({ dev, member: vlans.get(dev)?.find((one) => one.vid === vid) }));
+  const untagged = there.find(({ member }) => member?.untagged === true);
+  if (untagged !== undefined) return `another vid in [bridge] of the host config, or ports of ${quote(master)} for its guests (docs/vlan.md): VLAN ${vid} is untagged on ${quote(untagged.dev)}`;
+  const lines = there
+    .filter(({ member }) => member === undefined)
+    .map(({ dev }) => `bridge vlan add dev ${dev} vid ${vid}${dev === master ? ' self' : ''}`);
+  return `parent = "${master}" in the host config${lines.length === 0 ? '' : `, after '${lines.join(' && ')}'`}`;
 }

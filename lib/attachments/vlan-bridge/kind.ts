@@ -38,7 +38,7 @@ export const vlanBridge: AttachmentKind<VlanBridge, PlacedVlanBridge> = {
   desired: desiredBridgePort,
   observed: observedBridgePort,
   guard: ({ bridge, declared = [], policy: words, isolated }) => ({
-    how: 'port', own: declared.map(asPrefix), gateways: [], tagged: 'never', policy: words,
+    how: 'port', filters: true, own: declared.map(asPrefix), gateways: [], tagged: 'never', policy: words,
     isolated: isolated === true, bridge,
     segments: [bridge],
   }),

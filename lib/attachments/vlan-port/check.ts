@@ -4,9 +4,9 @@
  */
 import { HostError } from '../../errors.js';
 import { type Policy, trackedBy } from '../../intent/policy.js';
-import type { LinkFacts, Observation } from '../../kernel/observation.js';
+import type { LinkFacts, Observation, Subinterface } from '../../kernel/observation.js';
 import { quote } from '../../values/quote.js';
-import type { Finding } from '../health-facts.js';
+import { FILTERING_CUTS, unfiltered } from './filtering.js';
 import type { VlanPort } from './vlan-port.js';
 
 /** Throws HostError when the policy needs connections tracked in bridges and this kernel cannot do that. */
@@ -17,12 +17,7 @@ export function assertTracking(policy: Policy | undefined, { tracking }: Observa
   }
 }
 
-/** Returns what is wrong with a bridge that does not filter, and what cures it. */
-export function unfiltered(bridge: string): Pick<Finding, 'what' | 'cure'> {
-  return { what: `bridge ${quote(bridge)} does not filter VLANs`, cure: `ip link set dev ${bridge} type bridge vlan_filtering 1` };
-}
-
-export function assertPort({ bridge, link, policy }: VlanPort, observation: Observation): void {
+export function assertPort({ bridge, link, policy, uplinks }: VlanPort, observation: Observation): void {
   const { links } = observation;
   assertTracking(policy, observation);
   if (bridge === undefined) return;
@@ -37,8 +32,8 @@ export function assertPort({ bridge, link, policy }: VlanPort, observation: Obse
     throw new HostError(`this kernel cannot filter VLANs on bridge ${quote(bridge)}: it needs CONFIG_BRIDGE_VLAN_FILTERING`);
   }
   if (!facts.bridge.filtering) {
-    const { what, cure } = unfiltered(bridge);
-    throw new HostError(`${what}: turn it on with '${cure}'`);
+    const { what, cure, isCommand } = unfiltered(bridge, uplinks, observation);
+    throw new HostError(`${what}: ${isCommand ? `turn it on with '${cure}' (${FILTERING_CUTS})` : cure}`);
   }
   if (link !== undefined) assertMaster(existing(link, links), bridge);
 }
@@ -53,7 +48,18 @@ export function assertUplinksCarry(port: VlanPort, { subinterfaces, links }: Obs
   const thief = subinterfaces.find(({ parent, vid, protocol }) =>
     port.uplinks.includes(parent) && vids.has(vid) && protocol === links.get(port.bridge ?? '')?.bridge?.protocol);
   if (thief === undefined) return;
-  throw new HostError(`sub-interface ${quote(thief.ifname)} of uplink ${quote(thief.parent)} takes VLAN '${thief.vid}' before bridge ${quote(port.bridge ?? '')} receives it: move its addresses to the bridge, and remove it`);
+  const { what, cure } = taken(thief, port.bridge ?? '');
+  throw new HostError(`${what}: ${cure}`);
+}
+
+/** Returns what is wrong with a sub-interface that takes a guest's VLAN from an uplink, and what is to be done. */
+export function taken(
+  { ifname, parent, vid }: Pick<Subinterface, 'ifname' | 'parent' | 'vid'>, bridge: string,
+): { readonly what: string; readonly cure: string } {
+  return {
+    what: `sub-interface ${quote(ifname)} of uplink ${quote(parent)} takes VLAN '${vid}' before bridge ${quote(bridge)} receives it`,
+    cure: `move its addresses and routes to VLAN '${vid}' of the bridge (docs/vlan.md), and then remove it`,
+  };
 }
 
 function assertMaster(link: LinkFacts, bridge: string): void {

@@ -16,7 +16,7 @@ import type { VlanPort } from './vlan-port.js';
 
 /** Returns the port. It is the last kind that is asked: what no other kind takes has to be a VLAN port. */
 export function deriveVlanPort(
-  { nic, vlan, isolated, filter }: Intent, { config, domain }: DeriveContext,
+  { nic, vlan, isolated, filter, isDeclared, table }: Intent, { config, domain }: DeriveContext,
 ): VlanPort {
   if (vlan === undefined) {
     if (isolated === undefined && asksForFilters(filter)) throw nowhereError(filter);
@@ -31,7 +31,9 @@ export function deriveVlanPort(
   return {
     kind: 'vlan-port', nic: nic.index, mac: nic.mac, link: nic.target.dev, bridge, vlans: vlan, isolated, uplinks,
     ...guardedBy(filter, { config, permit: bridge === undefined ? undefined : permitOf(bridge, config) }),
-    ...declaredBy(filter), policy: portPolicyBy(filter, domain.name),
+    ...declaredBy(filter), policy: portPolicyBy(filter, { config, name: domain.name }),
+    ...(isDeclared || table?.filter === 'all' ? {} : { unfiltered: true }),
+    ...(isDeclared || table !== undefined ? {} : { lenient: true }),
   };
 }
 

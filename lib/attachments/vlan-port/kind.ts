@@ -18,7 +18,7 @@ export const vlanPort: AttachmentKind<VlanPort, PlacedPort> = {
     kind: z.literal('vlan-port'), ...attached, bridge: word,
     vlans: z.array(z.object({ vid: z.number(), pvid: z.boolean(), untagged: z.boolean() })),
     isolated: z.optional(z.boolean()), uplinks: z.array(word), ...guarded, declared: z.optional(z.array(own)),
-    policy: z.optional(policy), ...recorded,
+    policy: z.optional(policy), unfiltered: z.optional(z.literal(true)), ...recorded,
   }),
   derive: deriveVlanPort,
   place: (port) => {
@@ -27,6 +27,13 @@ export const vlanPort: AttachmentKind<VlanPort, PlacedPort> = {
     return { links: [{ ...port, link: port.link }] };
   },
   scope,
+  // What the host itself needs of the bridge: only a refusal tells it.
+  furtherScope: ({ bridge }, { links }) => {
+    const facts = links.get(bridge ?? '')?.bridge;
+    return facts?.capable === true && !facts.filtering && bridge !== undefined
+      ? { bridges: [bridge], subinterfaces: true }
+      : {};
+  },
   check: (port, { observation }) => {
     assertPort(port, observation);
     assertUplinksCarry(port, observation);
@@ -63,10 +70,11 @@ function scope({ link, bridge, uplinks, policy: words }: VlanPort, use: 'wanted'
   };
 }
 
-function guard({ bridge, vlans, declared = [], policy: words, isolated }: VlanPort): Guard {
+function guard({ bridge, vlans, declared = [], policy: words, isolated, unfiltered }: VlanPort): Guard {
   const isAccess = vlans.length === 1 && vlans[0]?.untagged === true;
   return {
-    how: 'port', own: declared.map(asPrefix), gateways: [], tagged: isAccess ? 'never' : 'members', policy: words,
+    how: 'port', filters: unfiltered !== true, own: declared.map(asPrefix), gateways: [],
+    tagged: isAccess ? 'never' : 'members', policy: words,
     isolated: isolated === true, bridge, segments: vlans.map(({ vid }) => `${bridge ?? ''} vlan ${vid}`),
   };
 }

@@ -18,6 +18,8 @@ export interface VlanPort extends Attached {
   readonly declared?: readonly Own[] | undefined;
   /** Absent in entries of releases without policies for VLAN ports: the port then has no policy. */
   readonly policy?: Policy | undefined;
+  /** Only libvirt's own <vlan> or the host config's table of the bridge names its VLANs: it has no filter. */
+  readonly unfiltered?: true | undefined;
 }
 
 export type PlacedPort = VlanPort & { readonly link: string; readonly bridge: string };

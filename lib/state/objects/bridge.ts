@@ -30,6 +30,7 @@ export const vlan: ObjectKind<Vlan> = {
   name: (one, vids) => `VLAN ${vids ?? one.vid}${vlanFlags(one)}`,
   owner: 'link',
   grant: true,
+  cuts: ({ after }) => after === undefined,
 };
 
 export interface UplinkVlan {
@@ -70,6 +71,7 @@ export const isolated: ObjectKind<Isolated> = {
   namesItsLink: true,
   drift: ({ dev, on }) => `port '${dev}' ${on ? 'is isolated and should not be' : 'is not isolated and should be'}`,
   owner: 'link',
+  guards: true,
 };
 
 export interface Bridge {
@@ -126,7 +128,8 @@ export interface Port {
 /** The bridge that a link is a port of. Equivalent to: `ip link set dev DEV master BRIDGE`. */
 export const port: ObjectKind<Port> = {
   key: ({ dev }) => `port ${dev}`,
-  phase: () => 'ports',
+  phase: (one, { after }) => (after === undefined && one.shared === undefined ? 'links-cut' : 'ports'),
+  unwires: ({ shared }, { after }) => after === undefined && shared === true,
   tool: () => 'ip',
   set: ({ dev, bridge: name }) => `link set dev ${dev} master ${name}`,
   remove: ({ dev }) => `link set dev ${dev} nomaster`,
@@ -134,6 +137,7 @@ export const port: ObjectKind<Port> = {
   namesItsLink: true,
   owner: 'link',
   grant: true,
+  cuts: ({ before, after }) => after === undefined && before?.shared === undefined,
   master: ({ bridge: name }) => name,
 };
 

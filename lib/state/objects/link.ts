@@ -156,6 +156,7 @@ export const ipv6: ObjectKind<Ipv6> = {
   set: ({ end, on }) => `${disableIpv6Path(end)}=${on ? '0' : '1'}`,
   name: ({ end, on }) => `IPv6 ${onOff(on)} of '${end}'`,
   owner: 'link',
+  guards: true,
 };
 
 export interface Link {
@@ -168,8 +169,8 @@ export interface Link {
 /** Whether a link is up. Equivalent to: `ip link set dev DEV up`. */
 export const link: ObjectKind<Link> = {
   key: ({ dev }) => `link ${dev}`,
-  phase: () => 'links-up',
-  unwires: ({ up }) => !up,
+  phase: ({ up }) => (up ? 'links-up' : 'links-cut'),
+  cuts: ({ after }) => after?.up === false,
   tool: () => 'ip',
   set: ({ dev, up }) => `link set dev ${dev} ${up ? 'up' : 'down'}`,
   name: ({ dev, up }) => `link '${dev}' ${up ? 'up' : 'down'}`,

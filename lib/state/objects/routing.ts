@@ -35,19 +35,23 @@ export interface Route {
   readonly via: string | undefined;
   readonly table: string;
   readonly protocol: number;
+  /** The host's own address towards the destination; absent: the kernel chooses. */
+  readonly src?: string | undefined;
 }
 
 /** A route to a guest, or to a network behind it. Equivalent to: `ip route add TO dev DEV table TABLE proto NUMBER`. */
 export const route: ObjectKind<Route> = {
-  // dev and via are in the key: a route that moves is deleted and added, because `ip route replace` would also
+  // dev, via and src are in the key: a route that moves is deleted and added, because `ip route replace` would also
   // take over a route of another protocol that came in between.
-  key: ({ to, table, dev, via, protocol }) => `route ${to} ${table} ${dev} ${via ?? '-'} ${protocol}`,
+  key: ({ to, table, dev, via, protocol, src }) =>
+    `route ${to} ${table} ${dev} ${via ?? '-'} ${protocol}${src === undefined ? '' : ` ${src}`}`,
   phase: ({ via }) => (via === undefined ? 'host-routes' : 'routes-behind'),
   place: { of: ({ to, table }) => `${to} ${table}`, freed: 'route-places' },
   tool: () => 'ip',
   set: (one) => `route add ${routeWords(one)}`,
   remove: (one) => `route del ${routeWords(one)}`,
-  name: ({ to, via }) => `route ${to}${via === undefined ? '' : ` via ${via}`}`,
+  name: ({ to, via, src }) =>
+    `route ${to}${via === undefined ? '' : ` via ${via}`}${src === undefined ? '' : ` from ${src}`}`,
   owner: 'link',
   leftover: true,
   reaches: () => true,
@@ -127,8 +131,9 @@ function addressFlags(text: string): string {
   return isLinkLocal({ text }) ? ' scope link' : '';
 }
 
-function routeWords({ to, via, dev, table, protocol }: Route): string {
-  return `${to}${via === undefined ? '' : ` via ${via}`} dev ${dev} table ${table} proto ${protocol}`;
+function routeWords({ to, via, dev, table, protocol, src }: Route): string {
+  const source = src === undefined ? '' : ` src ${src}`;
+  return `${to}${via === undefined ? '' : ` via ${via}`} dev ${dev} table ${table} proto ${protocol}${source}`;
 }
 
 function ruleWords(one: RoutingRule): string {

@@ -33,6 +33,7 @@ export const sysctl: ObjectKind<Sysctl> = {
   phase: (one) => (takesAddresses(one) ? 'ipv6-off' : 'link-settings'),
   unwires: takesAddresses,
   owner: 'link',
+  guards: true,
 };
 
 /** A sysctl that guestwire sets for the whole host. It stays set. */

@@ -131,7 +131,7 @@ describe('guests share the bridge', () => {
   test('`uninstall --unwire` takes it from under running guests, without a trace', async () => {
     await start(A, 'vnet0');
     await start(B, 'vnet1');
-    for (const { uuid } of [A, B]) await releaseRunning(host, uuid, { keepMade: false, keepLinksUp: true });
+    for (const { uuid } of [A, B]) await releaseRunning(host, uuid, { keepMade: false });
     for (const link of ['vnet0', 'vnet1']) Reflect.deleteProperty(kernel.host.links, link);
     expect(kernel.print()).toBe(before);
   });

@@ -29,8 +29,18 @@ describe('a bridge of one VLAN', () => {
     }, []],
     ['a parent that is missing', {}, [['error', 'parent = "..." in [bridge] of the host config, or ip link add eno1 ...']]],
     ['a parent that is down', { eno1: { ifindex: 2, up: false } }, [['error', 'ip link set dev eno1 up']]],
-    ['a parent that is a port of a VLAN-filtering bridge', { eno1: { ifindex: 2, master: 'br0' }, br0: { ifindex: 3, bridge: { filtering: true } } }, [['error', 'bridge vlan add dev br0 vid 30 self && bridge vlan add dev eno1 vid 30, and parent = "br0" in the host config']]],
-    ['a sub-interface that is no port of its bridge', { eno1: { ifindex: 2 }, 'eno1.30': SUB }, [['error', 'ip link set dev eno1.30 master br30 (its addresses stop working; move them first), or remove the sub-interface if the host does not use it']]],
+    ['a parent that is a port of a VLAN-filtering bridge', { eno1: { ifindex: 2, master: 'br0' }, br0: { ifindex: 3, bridge: { filtering: true } } }, [['error', `parent = "br0" in the host config, after 'bridge vlan add dev br0 vid 30 self && bridge vlan add dev eno1 vid 30'`]]],
+    ['such a parent that has the VLAN', {
+      eno1: { ifindex: 2, master: 'br0', vlans: { 30: '' } },
+      br0: { ifindex: 3, bridge: { filtering: true }, vlans: { 30: '' } },
+    }, [['error', 'parent = "br0" in the host config']]],
+    ['such a parent on which the VLAN is untagged', {
+      eno1: { ifindex: 2, master: 'br0', vlans: { 30: 'pvid untagged' } },
+      br0: { ifindex: 3, bridge: { filtering: true } },
+    }, [['error', "another vid in [bridge] of the host config, or ports of 'br0' for its guests (docs/vlan.md): VLAN 30 is untagged on 'eno1'"]]],
+    ['a sub-interface that is no port of its bridge', { eno1: { ifindex: 2 }, 'eno1.30': SUB }, [['error', 'ip link set dev eno1.30 master br30, or remove the sub-interface if the host does not use it']]],
+    ['such a sub-interface with an address of the host', { eno1: { ifindex: 2 }, 'eno1.30': { ...SUB, addresses: ['192.0.2.2/24'] } }, [['error', "first move the host's addresses and routes from it to a link outside bridges, then put it into 'br30' or remove it"]]],
+    ['a sub-interface that is a port of another bridge', { eno1: { ifindex: 2 }, 'eno1.30': { ...SUB, master: 'br7' } }, [['error', "first free 'br7' of what needs it there, then put it into 'br30' or remove it"]]],
   ])('%s', async (_, links, findings) => {
     expect(await findingsOn(links)).toEqual(findings);
   });

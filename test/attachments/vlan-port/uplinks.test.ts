@@ -158,7 +158,7 @@ describe('an uplink', () => {
       subinterfaces: [{ ifname: 'up0.100', parent: 'up0', vid: 100 }, { ifname: 'x.10', parent: 'other', vid: 10 }],
     });
     await expect(wire(host, start(0, accessPort(100)))).rejects.toThrow(new HostError(
-      "guest 'g0' NIC 0 (52:54:00:aa:bb:00): sub-interface 'up0.100' of uplink 'up0' takes VLAN '100' before bridge 'br0' receives it: move its addresses to the bridge, and remove it"));
+      "guest 'g0' NIC 0 (52:54:00:aa:bb:00): sub-interface 'up0.100' of uplink 'up0' takes VLAN '100' before bridge 'br0' receives it: move its addresses and routes to VLAN '100' of the bridge (docs/vlan.md), and then remove it"));
     await wire(host, start(0, accessPort(10)));
   });
 });

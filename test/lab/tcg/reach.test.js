@@ -26,7 +26,7 @@ const LAN = `
 const KNOWN_ELSEWHERE = `for address in ${GUEST.join(' ')}; do ip -n lan neigh replace $address lladdr ${ELSEWHERE} dev eth0.100 nud reachable; done`;
 
 test('a neighbour in a VLAN of the uplink reaches the guest, at once when it knew it elsewhere', async () => {
-  setConfig('[routed]\nproxy = ["up0.100"]\nprobe = true\n');
+  setConfig('[routed]\nprefixes = ["192.0.2.0/24", "2001:db8::/32"]\nproxy = ["up0.100"]\nprobe = true\n');
   try {
     await sh(LAN);
     // Heard on up0, too, but in no network of the guest's.

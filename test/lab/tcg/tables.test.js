@@ -1,7 +1,7 @@
 // Guests with a VRF, and with a table of their own, on a kernel that has VRFs: whom they reach, who reaches them, what
 // they cannot send, and what is left of it. The guests are namespaces, and speak for themselves.
 import assert from 'node:assert/strict';
-import { hook, ok, run, sh } from '../uml/lab.js';
+import { hook, ok, run, setConfig, sh } from '../uml/lab.js';
 import { checks, test } from '../uml/testing.js';
 import { addSpace, addWorld, call, pings, setUpByHand, worldState, xmlOf } from './spaces.js';
 
@@ -21,6 +21,7 @@ const ALSO = (more) => ({ name: 'also', number: 2, ips: ['192.0.2.11', '2001:db8
  * @param {string} more of the other uplink
  */
 async function openHost(more) {
+  setConfig('[routed]\ntables = [100]\nvrfs = ["blue"]\n');
   await sh(`sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.accept_dad=0 net.ipv4.conf.all.rp_filter=0
     ${more === '' ? '' : 'ip link add blue type vrf table 10; ip link set dev blue up'}`);
   await addWorld('world', 1);

@@ -117,6 +117,7 @@ for (const pvid of [0, 1, 5]) {
 
 test('a bridge that does not filter is refused, with the command that turns filtering on', async () => {
   await addBridge({ filtering: false });
+  setConfig('[bridge.br0]\n');
   const guest = await defineGuest({ name: 'g', nics: [{ vlan: tagged(10) }] });
   const { code, stderr } = await guest.start();
   assert.notEqual(code, 0);

@@ -1,0 +1,138 @@
+// @tier kernel
+/**
+ * Settings of a host that cut guests on routed links off, one after another: what a guest can no longer reach, what
+ * `doctor` and `check` report, and that the cure lets the guest through and leaves the host reachable all the while.
+ */
+import { afterAll, beforeAll, describe, expect } from '@jest/globals';
+import { canRun, testWith } from '../places/capability.js';
+import { type GuestHost, openGuestHost } from '../places/guest-host.js';
+import { type Netns, openNetns } from '../places/netns.js';
+import { joinGuest } from '../places/peers.js';
+import { guestMac, guestXml } from '../places/routed-host.js';
+
+const NEEDED = ['root', 'netns', 'nft'] as const;
+const kernelTest = testWith(...NEEDED);
+const GUEST = { name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8:0:10::a'] };
+const WORLD = { IPv4: '203.0.113.2', IPv6: '2001:db8:ff::2' };
+const HOST = { IPv4: '203.0.113.1', IPv6: '2001:db8:ff::1' };
+const ALL = { IPv4: true, IPv6: true };
+
+let host: GuestHost;
+let world: Netns;
+let guest: Netns;
+
+const UPLINK = `ip addr replace ${HOST.IPv6}/64 dev up0 nodad; ip -6 route replace default via ${WORLD.IPv6} dev up0`;
+
+beforeAll(async () => {
+  if (!canRun(...NEEDED)) return;
+  [host, world, guest] = await Promise.all([openGuestHost(), openNetns(), openNetns()]);
+  world.sh(`ip link add eth0 type veth peer name up0 netns ${host.netns.target}; ip link set eth0 up
+    ip addr add ${WORLD.IPv4}/24 dev eth0; ip addr add ${WORLD.IPv6}/64 dev eth0 nodad
+    ip route add default via ${HOST.IPv4}; ip -6 route add default via ${HOST.IPv6}`);
+  host.netns.sh(`ip link set up0 up; ip addr add ${HOST.IPv4}/24 dev up0; ip route add default via ${WORLD.IPv4}; ${UPLINK}
+    sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.up0.rp_filter=0`);
+  joinGuest(host.netns, guest, { tap: GUEST.tap, mac: guestMac(GUEST.tap), addresses: GUEST.addresses });
+  host.start(guestXml(GUEST));
+});
+afterAll(() => {
+  if (!canRun(...NEEDED)) return;
+  host.close();
+  for (const each of [world, guest]) each.close();
+});
+
+/** Returns by family whether `from` has an answer within some tries; all neighbours are forgotten first. */
+function reaches(from: Netns, targets: Record<'IPv4' | 'IPv6', string>): Record<'IPv4' | 'IPv6', boolean> {
+  for (const each of [host.netns, world, guest]) each.sh('ip neigh flush all; ip -6 neigh flush all');
+  const pings = Object.values(targets).map((address) => `ping -c 3 -i 0.3 -W 1 ${address} &`);
+  const told = from.run('sh', ['-c', `${pings.join(' ')} wait`]).stdout;
+  const isHeard = (address: string): boolean => told.includes(`bytes from ${address}`);
+  return { IPv4: isHeard(targets.IPv4), IPv6: isHeard(targets.IPv6) };
+}
+
+const findings = async (): Promise<{ severity: string; what: string; cure: string }[]> =>
+  (JSON.parse((await host.command('doctor', '--json')).stdout) as { findings: [] }).findings;
+
+const chain = (name: string, hook: string, rules: readonly string[] = []): string => [
+  `nft add table ${name.split(' ').slice(0, 2).join(' ')}`,
+  `nft 'add chain ${name} { type filter hook ${hook} priority 0; policy drop; }'`,
+  ...rules.map((rule) => `nft add rule ${name} '${rule}'`),
+].join('; ');
+/** As an administrator writes it for a host without guests. */
+const OWN = [
+  'iif lo accept', 'ct state established,related accept', 'icmp type echo-request accept',
+  'icmpv6 type echo-request accept',
+  'iifname "up0" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept',
+];
+
+interface Case {
+  readonly make: string;
+  readonly what: string;
+  /** What the guest still reaches. */
+  readonly left: Record<'IPv4' | 'IPv6', boolean>;
+  readonly severity?: string;
+  /** What an administrator has to do besides. */
+  readonly besides?: string;
+  readonly end?: string;
+}
+
+const CASES: Record<string, Case> = {
+  'an uplink that does not forward IPv4': {
+    make: 'sysctl -qw net.ipv4.conf.up0.forwarding=0', what: "uplink 'up0' does not forward IPv4", left: { IPv4: false, IPv6: true },
+  },
+  'an uplink without IPv6': {
+    make: 'sysctl -qw net.ipv6.conf.up0.disable_ipv6=1', what: "IPv6 is off on uplink 'up0'", left: { IPv4: true, IPv6: false },
+    severity: 'warning', besides: `${UPLINK}; sleep 2`,
+  },
+  'ARP that the host does not answer': {
+    make: 'sysctl -qw net.ipv4.conf.all.arp_ignore=2', what: 'arp_ignore of all links is 2', left: { IPv4: false, IPv6: true },
+  },
+  'an input chain that drops neighbour discovery': {
+    make: chain('inet filter input', 'input', OWN), what: "chain 'inet filter input' drops neighbour discovery from 'vnet*'",
+    left: { IPv4: true, IPv6: false }, end: 'nft delete table inet filter',
+  },
+  'a forward chain that drops': {
+    make: chain('inet filter forward', 'forward'), what: "chain 'inet filter forward' drops packets that no rule accepts",
+    left: { IPv4: false, IPv6: false }, severity: 'warning', end: 'nft delete table inet filter',
+  },
+  'a prerouting chain that drops': {
+    make: chain('inet filter pre', 'prerouting', [
+      `ip daddr ${HOST.IPv4} accept`, `ip6 daddr ${HOST.IPv6} accept`,
+      'icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept',
+    ]),
+    what: "chain 'inet filter pre' drops packets that no rule accepts", left: { IPv4: false, IPv6: false }, severity: 'warning',
+    end: 'nft delete table inet filter',
+  },
+  'a routing rule that stops guests': {
+    make: 'ip rule add priority 100 from 192.0.2.0/24 prohibit',
+    what: "a routing rule of priority 100 (prohibit) decides on '192.0.2.10' before guestwire's routes",
+    left: { IPv4: false, IPv6: true }, end: 'ip rule del priority 100; ip rule del priority 99; ip rule del priority 99',
+  },
+  "a routing rule that leads past guests' routes": {
+    make: 'ip -6 route add unreachable default table 99; ip -6 rule add priority 100 to 2001:db8:0:10::/64 lookup 99',
+    what: "a routing rule of priority 100 (lookup 99) decides on '2001:db8:0:10::a' before guestwire's routes",
+    left: { IPv4: true, IPv6: false }, severity: 'note',
+    end: 'ip -6 rule del priority 100; ip -6 rule del priority 99; ip -6 rule del priority 99; ip -6 route flush table 99',
+  },
+};
+
+describe('a guest that reaches the world', () => {
+  for (const [name, { make, what, left, severity = 'error', besides = ':', end = ':' }] of Object.entries(CASES)) {
+    kernelTest(`is cut off by ${name}, which is reported, and comes back by the cure`, async () => {
+      expect(reaches(guest, WORLD)).toEqual(ALL);
+      expect((await findings()).map((finding) => finding.what)).not.toContain(what);
+      expect(await host.command('check')).toMatchObject({ status: 0, stdout: '' });
+      host.netns.sh(make);
+      expect(reaches(guest, WORLD)).toEqual(left);
+      const found = (await findings()).find((finding) => finding.what === what);
+      expect(found?.severity).toBe(severity);
+      const told = (await host.command('check')).stdout;
+      expect(told).toBe(severity === 'error' ? `host: ${what}: run '${found?.cure ?? ''}'\n` : '');
+      if (besides === ':') expect(reaches(world, HOST)).toEqual(ALL);
+      host.netns.sh(found?.cure ?? 'false');
+      host.netns.sh(besides);
+      expect(reaches(guest, WORLD)).toEqual(ALL);
+      expect(reaches(world, HOST)).toEqual(ALL);
+      host.netns.sh(end);
+    }, 60_000);
+  }
+});
