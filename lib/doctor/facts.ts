@@ -22,6 +22,7 @@ import { createKernel, type Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
 import { hostFrom, listHoldings } from '../reconcile/host.js';
 import { isRunning } from '../system/process.js';
+import { isLinkLocal } from '../values/address.js';
 import type { DoctorFacts } from './diagnosis.js';
 import type { DefinedGuest } from './naming.js';
 
@@ -50,12 +51,29 @@ export async function hostFacts(io: Io, config: HostConfig, nics: readonly Defin
   const named = { config, names: distinct([...config.bridges.keys(), ...nics.map(({ bridge }) => bridge)]) };
   const names = named.names.filter((name) => !HEALTH.some(({ makes }) => makes?.(config, name) === true));
   const { subinterfaces, routers = [] } = await kernel.observe({ ...EMPTY_SCOPE, subinterfaces: true, routers: true });
-  const uplinks = [...new Set([...routers, ...config.routed.proxy, ...await defaultRouteLinks(io.exec)])];
+  const [inet, inet6] = [await defaultRouteLinks(io.exec, 'inet'), await defaultRouteLinks(io.exec, 'inet6')];
+  const lost = inet6.length > 0 ? [] : await routerless(kernel);
+  const uplinks = distinct([...routers, ...config.routed.proxy, ...inet, ...inet6, ...lost]);
   return {
     ...named, bridges: await observedHealth(io, config, names), observation: await observe(kernel, named),
     subinterfaces, nics, uplinks,
     sysctls: sysctlsAt(pathsFor(uplinks)), dropping: await droppingChains(io.exec), rules: await hostRules(io.exec),
   };
+}
+
+/**
+ * Returns the links that may have had the default route of a host without one: a host that begins to forward removes
+ * those from router advertisements, and the addresses from them stay until they expire.
+ */
+async function routerless(kernel: Kernel): Promise<string[]> {
+  const links = linksWithSettings().filter((dev) => dev !== 'lo' && sysctlsAt([acceptRa(dev)]).get(acceptRa(dev)) === '1');
+  const observation = await kernel.observe({ ...EMPTY_SCOPE, links });
+  return links.filter((dev) => observation.links.get(dev)?.addresses.some(({ address }) =>
+    address.family === 'inet6' && !isLinkLocal(address)));
+}
+
+function acceptRa(dev: string): string {
+  return `net/ipv6/conf/${dev}/accept_ra`;
 }
 
 /** Returns the answers to what the kinds ask. */
@@ -144,11 +162,11 @@ function pathsFor(uplinks: readonly string[]): string[] {
     'net/ipv4/ip_forward', 'net/ipv6/conf/all/forwarding', 'net/ipv4/conf/all/rp_filter',
     'net/ipv4/neigh/default/gc_thresh3', 'net/ipv6/neigh/default/gc_thresh3',
     ...['iptables', 'ip6tables', 'arptables'].map((name) => `net/bridge/bridge-nf-call-${name}`),
-    ...['all', 'default'].map((name) => `net/ipv4/conf/${name}/arp_ignore`),
+    'net/ipv4/conf/all/arp_ignore',
     ...['max', 'count'].map((name) => `net/netfilter/nf_conntrack_${name}`),
     ...linksWithSettings().map((dev) => `net/ipv4/conf/${dev}/rp_filter`),
     ...uplinks.flatMap((dev) => [
-      `net/ipv4/conf/${dev}/forwarding`, `net/ipv6/conf/${dev}/accept_ra`, `net/ipv6/conf/${dev}/disable_ipv6`,
+      `net/ipv4/conf/${dev}/forwarding`, acceptRa(dev), `net/ipv6/conf/${dev}/disable_ipv6`,
     ]),
   ];
 }

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import * as z from 'zod/mini';
 import { ToolOutputError } from '../errors.js';
 import type { Exec } from '../system/exec.js';
+import type { Family } from '../values/address.js';
 import { listIn } from './whole-host.js';
 
 export interface ObservedBridge {
@@ -45,12 +46,10 @@ const routeSchema = z.object({
   dev: z.optional(z.string()), nexthops: z._default(z.array(z.object({ dev: z.optional(z.string()) })), []),
 });
 
-/** Returns the links of this host's default routes, of both families. Throws ToolOutputError. */
-export async function defaultRouteLinks(exec: Exec): Promise<string[]> {
-  const answers = [await listed(exec, ['-json', 'route', 'show', 'default']), await listed(
-    exec, ['-6', '-json', 'route', 'show', 'default'],
-  )];
-  return answers.flat().flatMap((entry) => {
+/** Returns the links of this host's default routes. Throws ToolOutputError. */
+export async function defaultRouteLinks(exec: Exec, family: Family): Promise<string[]> {
+  const answer = await listed(exec, [family === 'inet' ? '-4' : '-6', '-json', 'route', 'show', 'default']);
+  return answer.flatMap((entry) => {
     const route = read(routeSchema, entry, 'ip route');
     return [route, ...route.nexthops].flatMap(({ dev }) => dev ?? []);
   });

@@ -64,7 +64,7 @@ const CORRUPTIONS: readonly Corruption[] = [
     ['ipv6.conf', 'disable_ipv6', 1],
     ['ipv6.neigh', 'mcast_solicit', 3], ['ipv6.neigh', 'ucast_solicit', 3], ['ipv6.neigh', 'retrans_time_ms', 1000],
     ['ipv4.conf', 'forwarding', 0], ['ipv4.conf', 'accept_redirects', 1], ['ipv4.conf', 'send_redirects', 1],
-    ['ipv4.conf', 'rp_filter', 0],
+    ['ipv4.conf', 'rp_filter', 0], ['ipv4.conf', 'arp_ignore', 2],
     ['ipv4.neigh', 'mcast_solicit', 3], ['ipv4.neigh', 'ucast_solicit', 3], ['ipv4.neigh', 'retrans_time_ms', 1000],
   ] as const).map(([part, name, value]): readonly [string, string, string] => [
     `${part} ${name} is ${value}`, `sysctl -qw net.${part}.vnet1.${name}=${value}`, `sysctl net.${part}.vnet1.${name} is ${value} and should be `,

@@ -13,7 +13,8 @@ import { guestMac, guestXml } from '../places/routed-host.js';
 const NEEDED = ['root', 'netns', 'nft'] as const;
 const kernelTest = testWith(...NEEDED);
 const GUEST = { name: 'web1', tap: 'vnet1', addresses: ['192.0.2.10', '2001:db8:0:10::a'] };
-const WORLD = { IPv4: '203.0.113.2', IPv6: '2001:db8:ff::2' };
+const ROUTER = '2001:db8:ff::2';
+const WORLD = { IPv4: '203.0.113.2', IPv6: '2001:db8:aa::2' };
 const HOST = { IPv4: '203.0.113.1', IPv6: '2001:db8:ff::1' };
 const ALL = { IPv4: true, IPv6: true };
 
@@ -21,16 +22,19 @@ let host: GuestHost;
 let world: Netns;
 let guest: Netns;
 
-const UPLINK = `ip addr replace ${HOST.IPv6}/64 dev up0 nodad; ip -6 route replace default via ${WORLD.IPv6} dev up0`;
+const UPLINK = `ip addr replace ${HOST.IPv6}/64 dev up0 nodad; ip -6 route replace default via ${ROUTER} dev up0`;
 
 beforeAll(async () => {
   if (!canRun(...NEEDED)) return;
   [host, world, guest] = await Promise.all([openGuestHost(), openNetns(), openNetns()]);
   world.sh(`ip link add eth0 type veth peer name up0 netns ${host.netns.target}; ip link set eth0 up
-    ip addr add ${WORLD.IPv4}/24 dev eth0; ip addr add ${WORLD.IPv6}/64 dev eth0 nodad
-    ip route add default via ${HOST.IPv4}; ip -6 route add default via ${HOST.IPv6}`);
+    ip addr add ${WORLD.IPv4}/24 dev eth0; ip addr add ${ROUTER}/64 dev eth0 nodad; ip addr add ${WORLD.IPv6}/128 dev eth0 nodad
+    ip link add eth1 type veth peer name up1 netns ${host.netns.target}; ip link set eth1 up
+    ip addr add 198.51.100.2/24 dev eth1; ip route add default via ${HOST.IPv4}; ip -6 route add default via ${HOST.IPv6}`);
   host.netns.sh(`ip link set up0 up; ip addr add ${HOST.IPv4}/24 dev up0; ip route add default via ${WORLD.IPv4}; ${UPLINK}
-    sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.up0.rp_filter=0`);
+    ip link set up1 up; ip addr add 198.51.100.1/24 dev up1
+    sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.up0.rp_filter=0 net.ipv4.conf.up1.rp_filter=0 \
+      net.ipv6.conf.up0.accept_ra=0`);
   joinGuest(host.netns, guest, { tap: GUEST.tap, mac: guestMac(GUEST.tap), addresses: GUEST.addresses });
   host.start(guestXml(GUEST));
 });
@@ -49,6 +53,12 @@ function reaches(from: Netns, targets: Record<'IPv4' | 'IPv6', string>): Record<
   return { IPv4: isHeard(targets.IPv4), IPv6: isHeard(targets.IPv6) };
 }
 
+function act(steps: string | Steps = {}): void {
+  const { host: ours, world: theirs } = typeof steps === 'string' ? { host: steps } : steps;
+  if (ours !== undefined) host.netns.sh(ours);
+  if (theirs !== undefined) world.sh(theirs);
+}
+
 const findings = async (): Promise<{ severity: string; what: string; cure: string }[]> =>
   (JSON.parse((await host.command('doctor', '--json')).stdout) as { findings: [] }).findings;
 
@@ -58,24 +68,65 @@ const chain = (name: string, hook: string, rules: readonly string[] = []): strin
   ...rules.map((rule) => `nft add rule ${name} '${rule}'`),
 ].join('; ');
 /** As an administrator writes it for a host without guests. */
-const OWN = [
+const OWN: readonly string[] = [
   'iif lo accept', 'ct state established,related accept', 'icmp type echo-request accept',
   'icmpv6 type echo-request accept',
   'iifname "up0" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept',
 ];
 
+interface Steps {
+  readonly host?: string;
+  readonly world?: string;
+}
+
 interface Case {
-  readonly make: string;
+  readonly make: string | Steps;
   readonly what: string;
   /** What the guest still reaches. */
   readonly left: Record<'IPv4' | 'IPv6', boolean>;
   readonly severity?: string;
+  /** What check prints; absent: what follows from the severity. */
+  readonly told?: string;
+  /** What an administrator does who reads a cure that is no command. */
+  readonly byHand?: string;
   /** What an administrator has to do besides. */
-  readonly besides?: string;
-  readonly end?: string;
+  readonly besides?: string | Steps;
+  readonly end?: string | Steps;
 }
 
+/** A router advertisement of the world, as RFC 4861 section 4.2 has it, with a lifetime of 30 minutes. */
+const ADVERTISE = `python3 -c "
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, 58)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+s.sendto(bytes([134, 0, 0, 0, 64, 0, 7, 8] + [0] * 8), ('ff02::1', 0, 0, socket.if_nametoindex('eth0')))"`;
+
 const CASES: Record<string, Case> = {
+  'a host that does not forward IPv4': {
+    make: 'sysctl -qw net.ipv4.ip_forward=0', what: 'this host does not forward IPv4', left: { IPv4: false, IPv6: true },
+    told: `guest 'web1' NIC 0 (${guestMac(GUEST.tap)}): this host does not forward IPv4: run 'sysctl -w net.ipv4.ip_forward=1', or set 'manage_sysctls = true' in [routed]\n`,
+  },
+  'an uplink whose router advertisements do not count': {
+    make: `sysctl -qw net.ipv6.conf.up0.accept_ra=1; ip -6 route del default; ip addr add 2001:db8:fe::1/64 dev up0 nodad`,
+    what: "'up0' ignores router advertisements, because this host forwards", left: { IPv4: true, IPv6: false },
+    severity: 'warning', besides: { world: ADVERTISE },
+    end: `sysctl -qw net.ipv6.conf.up0.accept_ra=0; ip addr del 2001:db8:fe::1/64 dev up0; ip -6 route flush default; ${UPLINK}`,
+  },
+  'an uplink on which answers come in for another link': {
+    make: {
+      host: 'ip route add default via 198.51.100.2 metric 200; sysctl -qw net.ipv4.conf.up1.rp_filter=1',
+      world: 'ip route add 192.0.2.0/24 via 198.51.100.1',
+    },
+    what: "rp_filter is strict on 'up1'", left: { IPv4: false, IPv6: true }, severity: 'note',
+    end: { host: 'ip route del default metric 200', world: 'ip route del 192.0.2.0/24' },
+  },
+  'a chain that drops at the ingress of the uplink': {
+    make: `nft add table netdev own; nft 'add chain netdev own in { type filter hook ingress device "up0" priority 0; policy drop; }'
+      for rule in 'ether type arp accept' 'ip daddr ${HOST.IPv4} accept' 'ip6 daddr ${HOST.IPv6} accept' 'icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept'; do nft add rule netdev own in "$rule"; done`,
+    what: "chain 'netdev own in' drops frames that no rule accepts", left: { IPv4: false, IPv6: false }, severity: 'warning',
+    byHand: 'nft insert rule netdev own in ip daddr 192.0.2.10 accept; nft insert rule netdev own in ip6 daddr 2001:db8:0:10::a accept',
+    end: 'nft delete table netdev own',
+  },
   'an uplink that does not forward IPv4': {
     make: 'sysctl -qw net.ipv4.conf.up0.forwarding=0', what: "uplink 'up0' does not forward IPv4", left: { IPv4: false, IPv6: true },
   },
@@ -116,23 +167,23 @@ const CASES: Record<string, Case> = {
 };
 
 describe('a guest that reaches the world', () => {
-  for (const [name, { make, what, left, severity = 'error', besides = ':', end = ':' }] of Object.entries(CASES)) {
+  for (const [name, { make, what, left, severity = 'error', besides, end, ...more }] of Object.entries(CASES)) {
     kernelTest(`is cut off by ${name}, which is reported, and comes back by the cure`, async () => {
       expect(reaches(guest, WORLD)).toEqual(ALL);
       expect((await findings()).map((finding) => finding.what)).not.toContain(what);
       expect(await host.command('check')).toMatchObject({ status: 0, stdout: '' });
-      host.netns.sh(make);
+      act(make);
       expect(reaches(guest, WORLD)).toEqual(left);
       const found = (await findings()).find((finding) => finding.what === what);
       expect(found?.severity).toBe(severity);
       const told = (await host.command('check')).stdout;
-      expect(told).toBe(severity === 'error' ? `host: ${what}: run '${found?.cure ?? ''}'\n` : '');
-      if (besides === ':') expect(reaches(world, HOST)).toEqual(ALL);
-      host.netns.sh(found?.cure ?? 'false');
-      host.netns.sh(besides);
+      expect(told).toBe(more.told ?? (severity === 'error' ? `host: ${what}: run '${found?.cure ?? ''}'\n` : ''));
+      if (typeof besides !== 'string') expect(reaches(world, HOST)).toEqual(ALL);
+      host.netns.sh(more.byHand ?? found?.cure ?? 'false');
+      act(besides);
       expect(reaches(guest, WORLD)).toEqual(ALL);
       expect(reaches(world, HOST)).toEqual(ALL);
-      host.netns.sh(end);
+      act(end);
     }, 60_000);
   }
 });

@@ -79,13 +79,11 @@ export function unforwardedOn(
 }
 
 /** Returns what is wrong with a host that leaves guests' ARP requests unanswered, and the command that cures it. */
-export function ignoredArp(
-  name: string, sysctls: ReadonlyMap<string, string>,
-): Pick<Finding, 'what' | 'cure'> | undefined {
-  const path = `net/ipv4/conf/${name}/arp_ignore`;
+export function ignoredArp(sysctls: ReadonlyMap<string, string>): Pick<Finding, 'what' | 'cure'> | undefined {
+  const path = 'net/ipv4/conf/all/arp_ignore';
   const value = sysctls.get(path);
   return value !== undefined && DEAF.has(value)
-    ? { what: `arp_ignore of ${name === 'all' ? 'all links' : 'new links'} is ${value}`, cure: `sysctl -w ${sysctlName(path)}=1` }
+    ? { what: `arp_ignore of all links is ${value}`, cure: `sysctl -w ${sysctlName(path)}=1` }
     : undefined;
 }
 
@@ -115,7 +113,7 @@ function uplinksOf({ addresses, link }: RoutedLink, lookups: Observation['lookup
 /** Settings of the host that cut the guest off, although its own link has all that it needs. */
 function warningsFor(links: readonly WiredRoutedLink[], { lookups, sysctls }: Observation): SharedWarning[] {
   return links.filter((one) => addressFamilies(one).has('inet')).flatMap((one) => [
-    ...uplinksOf(one, lookups).map((dev) => unforwardedOn(dev, sysctls)), ignoredArp('all', sysctls),
+    ...uplinksOf(one, lookups).map((dev) => unforwardedOn(dev, sysctls)), ignoredArp(sysctls),
   ].flatMap((fault) => (fault === undefined
     ? []
     : [{ links: [one.link], text: `${fault.what}, so the guest has no IPv4: run '${fault.cure}'` }])));

@@ -52,10 +52,10 @@ const SETTINGS: readonly Check[] = [
       const fault = unforwardedOn(dev, facts.sysctls);
       return fault === undefined ? [] : [{ severity: 'error', ...fault, why: 'IPv4 forwards by the link a packet comes in on, so guests receive no answers through this one' }];
     }),
-  (facts) => (uses(facts, 'inet') ? ['all', 'default'] : []).flatMap((name): Finding[] => {
-    const fault = ignoredArp(name, facts.sysctls);
-    return fault === undefined ? [] : [{ severity: 'error', ...fault, why: "the host does not answer guests' ARP requests for their gateway, so they have no IPv4" }];
-  }),
+  (facts) => {
+    const fault = ignoredArp(facts.sysctls);
+    return fault === undefined || !uses(facts, 'inet') ? [] : [{ severity: 'error', ...fault, why: "the host does not answer guests' ARP requests for their gateway, so they have no IPv4" }];
+  },
   (facts) => {
     const off = facts.uplinks.filter((dev) => facts.sysctls.get(`net/ipv6/conf/${dev}/disable_ipv6`) === '1');
     if (!uses(facts, 'inet6') || off.length === 0 || off.length < facts.uplinks.length) return [];

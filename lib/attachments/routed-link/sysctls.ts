@@ -41,6 +41,8 @@ export function sysctlsOf(routed: PlacedLink): ReadonlyMap<string, string> {
     sysctls.set(`net/ipv4/conf/${link}/forwarding`, '1');
     sysctls.set(`net/ipv4/conf/${link}/accept_redirects`, '0');
     sysctls.set(`net/ipv4/conf/${link}/send_redirects`, '0');
+    // An admin's default of 2 or 8 would leave the guest's requests for its gateway unanswered.
+    sysctls.set(`net/ipv4/conf/${link}/arp_ignore`, '0');
     // What nft does not see: it also keeps the host from answering ARP requests of a forged sender.
     sysctls.set(`net/ipv4/conf/${link}/rp_filter`, '1');
     sysctls.set(`net/ipv4/neigh/${link}/mcast_solicit`, SOLICITATIONS);

@@ -14,5 +14,5 @@ test('an uplink that does not forward IPv4, by its name with a dot, too', () => 
 
 const ROWS: [string, boolean][] = [['0', false], ['1', false], ['2', true], ['3', false], ['8', true]];
 test.each(ROWS)('arp_ignore %s: %s', (value, isFault) => {
-  expect(ignoredArp('all', at('net/ipv4/conf/all/arp_ignore', value)) !== undefined).toBe(isFault);
+  expect(ignoredArp(at('net/ipv4/conf/all/arp_ignore', value)) !== undefined).toBe(isFault);
 });
