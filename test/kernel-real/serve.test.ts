@@ -121,6 +121,18 @@ describe('a served link', () => {
     host.sh('ping -c 1 -W 5 2001:db8:0:20:5054:ff:fe00:1');
   });
 
+  serveTest('has no answer behind an input chain that drops DHCP, and has one after the cure of doctor', async () => {
+    await start(ONE);
+    host.sh(`nft add table inet filter; nft 'add chain inet filter input { type filter hook input priority 0; policy drop; }'
+      nft add rule inet filter input meta l4proto ipv6-icmp accept; nft add rule inet filter input iif lo accept`);
+    expect(dhcp(1).trim()).toBe('no DHCPv4');
+    const { findings } = JSON.parse(host.sh(`GUESTWIRE_CONFIG=/run/config.toml ${process.execPath} ${resolve('dist/cli.js')} doctor --json 2>/dev/null || true`)) as { findings: { what: string; cure: string }[] };
+    const found = findings.find(({ what }) => what === "chain 'inet filter input' drops DHCP from 'vnet*'");
+    host.sh(found?.cure ?? 'false');
+    expect(dhcp(1)).toMatch(/^192\.0\.2\.10\/32 [^]*^2001:db8:0:10::a\/128 /m);
+    host.sh('nft delete table inet filter');
+  });
+
   serveTest('makes a guest reachable soon after its link came up', async () => {
     await start(ONE);
     for (const dad of [0, 1]) {
