@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
 import { type GuestHost, openGuestHost } from '../places/guest-host.js';
+import { openNetns } from '../places/netns.js';
 import { guestXml } from '../places/routed-host.js';
 
 const kernelTest = testWith('root', 'netns', 'nft');
@@ -51,6 +52,30 @@ describe('guestwire doctor on a real kernel', () => {
     expect({ status, stdout }).toEqual({ status: 1, stdout: expect.stringMatching(/^error: .*\n {2}why: {2}.*\n {2}cure: /) });
     host.say(guestXml({ name: 'web2', tap: 'vnet2', addresses: ['192.0.2.11'] }), false);
     expect((await findings()).map((finding) => finding.what)).not.toContain("address '192.0.2.10' belongs to guests 'web1' and 'web2'");
+  });
+
+  kernelTest('finds that bridged frames go through iptables, and its cure lets guests reach each other', async () => {
+    const peer = await openNetns();
+    host.say(`<domain type='kvm'><name>lan1</name><uuid>11111111-2222-3333-4444-555555555555</uuid><devices><interface type='bridge'><mac address='52:54:00:aa:bb:07'/><source bridge='br0'/><vlan><tag id='10'/></vlan></interface></devices></domain>`, false);
+    host.netns.sh(`ip link add port1 type veth peer name eth0 netns ${peer.target}; ip link set port1 up master br0; ip addr add 198.51.100.1/24 dev br0; ip link set br0 up
+      ip link add far1 type veth peer name port2; ip link set port2 up master br0; ip link add docker0 type bridge`);
+    peer.sh('ip link set eth0 up; ip addr add 198.51.100.2/24 dev eth0');
+    const other = await openNetns();
+    host.netns.sh(`ip link set far1 netns ${other.target} name eth0`);
+    other.sh('ip link set eth0 up; ip addr add 198.51.100.3/24 dev eth0');
+    const pings = (): boolean[] => ['198.51.100.3', '198.51.100.1'].map((address) =>
+      peer.run('ping', ['-c', '2', '-i', '0.3', '-W', '2', address]).status === 0);
+    host.netns.sh(`sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
+      nft add table ip guard; nft 'add chain ip guard forward { type filter hook forward priority 0; policy drop; }'`);
+    expect(pings()).toEqual([true, true]);
+    host.netns.sh('sysctl -qw net.bridge.bridge-nf-call-iptables=1');
+    expect(pings()).toEqual([false, true]);
+    const found = (await findings()).find(({ what }) => what === 'bridged frames go through iptables');
+    host.netns.sh(found?.cure ?? 'false');
+    expect(pings()).toEqual([true, true]);
+    expect(host.netns.sh('cat /sys/class/net/docker0/bridge/nf_call_iptables /sys/class/net/br0/bridge/nf_call_iptables')).toBe('1\n0\n');
+    host.netns.sh('nft delete table ip guard; ip link del docker0');
+    for (const each of [peer, other]) each.close();
   });
 
   kernelTest('looks at the host and at guests that are wired while libvirt does not answer', () => {
