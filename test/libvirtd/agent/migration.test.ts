@@ -38,7 +38,7 @@ async function joinLan(): Promise<void> {
     ip -n outside link set br0 up`]);
   await there.host.ok('ip', ['address', 'add', '2001:db8:ffff::3/64', 'dev', 'lan0', 'nodad']);
   for (const [{ host }, uplink] of [[here, 'up0'], [there, 'lan0']] as const) {
-    await host.ok('sh', ['-c', 'mkdir -p /etc/guestwire; cat >/etc/guestwire/config.toml; chmod 600 /etc/guestwire/config.toml'], { input: `[routed]\nprefixes = ["192.0.2.0/24", "2001:db8::/32"]\nproxy = ["${uplink}"]\n` });
+    await host.ok('sh', ['-c', 'mkdir -p /etc/guestwire; cat >/etc/guestwire/config.toml; chmod 600 /etc/guestwire/config.toml'], { input: `[routed]\nprefixes = ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32"]\nproxy = ["${uplink}"]\n` });
   }
 }
 

@@ -149,6 +149,17 @@ ${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
     await until(async () => (await list().catch(() => '')) === before, { what: 'the rules' });
   });
 
+  libvirtTest('adopts its guest when the state directory is lost, and changes nothing of what it has', async () => {
+    const marks = async (): Promise<string> =>
+      (await place.host.ok('sh', ['-c', 'ip route show proto 117; nft --stateless list ruleset; ip -o addr']));
+    const before = await marks();
+    await place.host.ok('rm', ['-r', '/run/guestwire']);
+    agent.kill('SIGHUP');
+    await until(async () => (await place.host.run('cat', [`/run/guestwire/${UUID}.json`])).stdout.includes(ADDRESS), { what: 'the entry' });
+    await until(async () => (await guestwire('check')).code === 0, { what: 'check to be content' });
+    expect(await marks()).toBe(before);
+  });
+
   libvirtTest('starts its monitors again when they end', async () => {
     const tap = await tapOf(ADDRESS);
     const pid = async (): Promise<string> =>
