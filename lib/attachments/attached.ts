@@ -67,6 +67,8 @@ export interface Surroundings {
 
 export interface Holder {
   readonly name: string;
+  /** It is defined and does not run. */
+  readonly isOff: boolean;
   readonly nics: readonly {
     readonly nic: number;
     readonly mac: string | undefined;

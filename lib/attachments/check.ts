@@ -7,10 +7,12 @@ import { claimsOf, routingOf } from './attachment.js';
 import type { Holder, Surroundings } from './attached.js';
 import { type Attachment, kindOf, type Placed } from './kinds.js';
 
-/** A live guest that guestwire wired, for conflicts with it. */
+/** Another guest that holds what a guest may ask for: a live one that guestwire wired, or one that is off. */
 export interface OtherGuest {
   readonly name: string;
   readonly attachments: readonly (Attachment | Placed)[];
+  /** It is defined and does not run. */
+  readonly isOff?: boolean;
 }
 
 export interface CheckFacts extends Pick<Surroundings, 'observation'> {
@@ -45,7 +47,7 @@ export function preflight(
 }
 
 /** Returns what a guest holds of addresses and prefixes, NIC by NIC. */
-export function claimHolder({ name, attachments }: OtherGuest): Holder {
+export function claimHolder({ name, attachments, isOff = false }: OtherGuest): Holder {
   const nics = attachments.map((one) => ({ nic: one.nic, mac: one.mac, claims: claimsOf([one]) }));
-  return { name, nics: nics.filter(({ claims }) => claims.length > 0) };
+  return { name, isOff, nics: nics.filter(({ claims }) => claims.length > 0) };
 }

@@ -12,7 +12,7 @@ export function assertUnclaimed(claim: Prefix, holders: readonly Holder[]): void
       const held = claims.find((other) => overlaps(other, claim));
       if (held === undefined) continue;
       const other = nicLabel(holder.name, { index: nic, mac });
-      throw new ConflictError(`${quote(bare(claim))} is held by ${other} as ${quote(bare(held))}: give one of the two another address`);
+      throw new ConflictError(`${quote(bare(claim))} ${holder.isOff ? 'belongs to' : 'is held by'} ${other}${holder.isOff ? ', which is off,' : ''} as ${quote(bare(held))}: give one of the two another address`);
     }
   }
 }

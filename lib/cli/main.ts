@@ -106,7 +106,9 @@ function help(): string {
     '',
     'Environment: GUESTWIRE_CONFIG (default /etc/guestwire/config.toml), GUESTWIRE_STATE_DIR (default',
     '/run/guestwire), GUESTWIRE_LOCK (default: the state directory, with .lock appended),',
-    'GUESTWIRE_QUARANTINE_DIR (default /var/lib/guestwire/quarantine).',
+    'GUESTWIRE_QUARANTINE_DIR (default /var/lib/guestwire/quarantine), GUESTWIRE_ADDRESSES_DIR (default',
+    '/var/lib/guestwire/addresses, or beside another state directory), GUESTWIRE_DEFINITIONS_DIR (default',
+    '/etc/libvirt/qemu).',
     'GUEST is a name, a UUID or, while the guest runs, its id.',
     'Exit status: 0 done, 1 failed or differences found, 2 wrong usage or value, or check and explain cannot tell.',
   ].join('\n');

@@ -213,9 +213,16 @@ function removeState(io: Io): void {
   for (const words of leftWords(quietJournal(io).readLedger())) io.warn(words);
   for (const name of namesIn(stateDir).filter((each) => STATE_FILE.test(each))) removeFile(io, join(stateDir, name));
   removeIfEmpty(io, stateDir);
+  removeReservations(io);
   const agentLock = agentLockOf(io.settings);
   if (isFile(agentLock)) removeFile(io, agentLock);
   removeFile(io, lock);
+}
+
+function removeReservations({ settings: { addresses }, print }: Io): void {
+  if (!existsSync(addresses)) return;
+  attemptRemoval(addresses, () => { rmSync(addresses, { recursive: true }); });
+  print(`removed ${quote(addresses)}`);
 }
 
 const STATE_FILE = new RegExp(`^(${LEDGER_NAMES.map((name) => `${name}\\.json`).join('|')}|[0-9a-f-]{36}\\.(json|incoming|ended))(\\.draft)?$`);

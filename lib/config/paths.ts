@@ -11,19 +11,30 @@ export interface Settings {
   readonly lock: string;
   /** Guests in quarantine; it outlasts a restart of the host. */
   readonly quarantine: string;
+  /** Which guest last had an address. */
+  readonly addresses: string;
+  /** Where libvirt keeps the XML of its guests: the hook must not ask libvirt. */
+  readonly definitions: string;
 }
+
+/** Where systemd's tmpfiles and packages expect it, too. */
+const STATE_DIR = '/run/guestwire';
 
 /**
  * Returns the settings that `env` asks for: GUESTWIRE_CONFIG, GUESTWIRE_STATE_DIR, GUESTWIRE_LOCK,
- * GUESTWIRE_QUARANTINE_DIR.
+ * GUESTWIRE_QUARANTINE_DIR,
+ * GUESTWIRE_ADDRESSES_DIR, GUESTWIRE_DEFINITIONS_DIR.
  */
 export function settingsFrom(env: Readonly<Record<string, string | undefined>>): Settings {
-  const stateDir = env['GUESTWIRE_STATE_DIR'] ?? '/run/guestwire';
+  const stateDir = env['GUESTWIRE_STATE_DIR'] ?? STATE_DIR;
   return {
     config: env['GUESTWIRE_CONFIG'] ?? DEFAULT_CONFIG_PATH,
     stateDir,
     lock: env['GUESTWIRE_LOCK'] ?? `${stateDir}.lock`,
     quarantine: env['GUESTWIRE_QUARANTINE_DIR'] ?? '/var/lib/guestwire/quarantine',
+    addresses: env['GUESTWIRE_ADDRESSES_DIR'] ??
+      (stateDir === STATE_DIR ? '/var/lib/guestwire/addresses' : `${stateDir}.addresses`),
+    definitions: env['GUESTWIRE_DEFINITIONS_DIR'] ?? '/etc/libvirt/qemu',
   };
 }
 

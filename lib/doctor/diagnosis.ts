@@ -48,7 +48,7 @@ const duplicateFindings: readonly Check[] = [
     twice(nics.flatMap(({ guest, routed = [] }) => routed.map(({ text }) => ({ key: text, guest })))).map(({
       key, guests,
     }) => ({
-      severity: 'error', what: `address ${quote(key)} belongs to guests ${guests.map(quote).join(' and ')}`, why: 'the second one that starts is refused', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
+      severity: 'error', what: `address ${quote(key)} belongs to guests ${guests.map(quote).join(' and ')}`, why: 'only the guest that had it last starts, or the first one', cure: `virsh edit ${shellWord(guests.at(-1) ?? '')}`,
     })),
   ({ nics }) =>
     twice(nics.flatMap(({ guest, mac }) => (mac === undefined ? [] : [{ key: mac, guest }]))).map(({

@@ -66,7 +66,8 @@ export async function hostFacts(io: Io, config: HostConfig, nics: readonly Defin
  * those from router advertisements, and the addresses from them stay until they expire.
  */
 async function routerless(kernel: Kernel): Promise<string[]> {
-  const links = linksWithSettings().filter((dev) => dev !== 'lo' && sysctlsAt([acceptRa(dev)]).get(acceptRa(dev)) === '1');
+  const links = linksWithSettings().filter((dev) =>
+    dev !== 'lo' && sysctlsAt([acceptRa(dev)]).get(acceptRa(dev)) === '1');
   const observation = await kernel.observe({ ...EMPTY_SCOPE, links });
   return links.filter((dev) => observation.links.get(dev)?.addresses.some(({ address }) =>
     address.family === 'inet6' && !isLinkLocal(address)));

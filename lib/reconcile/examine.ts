@@ -11,6 +11,7 @@ import type { Holding } from '../journal/journal.js';
 import type { Observation, Scope } from '../kernel/observation.js';
 import { rivalsOf } from './holders.js';
 import { type Host, listHoldings, pastOfAll, type Records } from './host.js';
+import { absentHolders } from './reserved.js';
 import type { Member } from './request.js';
 
 /** Observes the host and throws unless it can give what these guests ask for. */
@@ -40,7 +41,7 @@ export async function examineAmong(
   const observation = await observeFor(host, {
     wanted, recorded, ...(asksFilters && { filters: filterFamilies([...wanted, ...recorded]) }),
   });
-  const others = rivals.map(otherGuest);
+  const others = [...rivals.map(otherGuest), ...absentHolders(host, members, rivals)];
   // What these guests hold together is theirs: one of them may take over what another gives up.
   const own = [...wanted, ...recorded];
   return {

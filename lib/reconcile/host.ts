@@ -9,6 +9,7 @@ import { protectedOn } from '../config/host-config.js';
 import type { Settings } from '../config/paths.js';
 import { createJournal, type Entry, type Holding, type Journal } from '../journal/journal.js';
 import { quarantineIn } from '../journal/quarantine.js';
+import { reservationsIn } from '../journal/reservations.js';
 import { entryNow, holdingNow } from '../journal/renamed-links.js';
 import { createKernel, type Kernel } from '../kernel/kernel.js';
 import { type LinkNames, linkNames } from '../kernel/link-files.js';
@@ -18,6 +19,7 @@ import type { FilterFamily } from '../state/nft.js';
 import type { BatchLine } from '../state/render.js';
 import type { Exec } from '../system/exec.js';
 import type { Lock } from '../system/lock.js';
+import type { Reserved } from './reserved.js';
 
 export interface HostParts {
   readonly settings: Settings;
@@ -46,6 +48,7 @@ export function hostFrom({ settings, exec, warn, log = () => undefined, lock, ..
     journal: parts.journal ?? createJournal(settings.stateDir, warn), names: linkNames(),
     log, warn, isQuarantined: quarantineIn(settings.quarantine),
     protectedOn: (bridge) => protectedOn(config.read())(bridge),
+    reserved: { record: reservationsIn(settings.addresses, settings.definitions), config: config.read },
     marks: async (filters) => {
       const { protocol } = config.read().routed;
       return { protocol, ...await observeHost(ours, { protocols: [protocol], filters }) };
@@ -96,6 +99,8 @@ export interface Host {
   readonly warn?: ((line: string, about?: Concern) => void) | undefined;
   /** Returns all of this host that carries a mark of guestwire's; each family of tables costs a program. */
   readonly marks?: ((families: readonly FilterFamily[]) => Promise<Marks>) | undefined;
+  /** Which guests keep their addresses while they are off; absent: none. */
+  readonly reserved?: Reserved | undefined;
   /** VIDs that the host config says never to remove from the uplinks of a bridge. */
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
   /** Whether nothing may pass to or from the guest of this UUID. */

@@ -22,6 +22,7 @@ import { logPlan } from './plan-log.js';
 import { type Plan, planFilterOf, planFor } from './plan.js';
 import { ofRunning, planTakeBack, type TakeBack } from './release-plan.js';
 import { releaseDead } from './unrecorded.js';
+import { reserve } from './reserved.js';
 import type { Member, StartMode, Wanted, WireRequest } from './request.js';
 
 /** The warning about a NIC that stays wired although nothing asks for it. */
@@ -83,9 +84,11 @@ async function wireMembers(host: Host, members: readonly Member[], { mode, asksF
   const past = stale.length === 0 ? known : pastOfAll(host, members);
   const { observation, members: possible } = await examineAmong(host, members, { rivals: live, asksFilters });
   try {
-    return await settle(host, {
+    const plan = await settle(host, {
       members: possible, incoming: mode.incoming, past, plan: planAll(host, possible, { observation, mode, past }),
     });
+    reserve(host, possible);
+    return plan;
   } catch (error) {
     // An assumption about the filters was wrong. The rollback has already undone all changes.
     if (asksFilters || !foundOtherwise(error)) throw error;

@@ -39,10 +39,11 @@ function leavesOf(keys: readonly string[]): string[] {
 let host: GuestHost;
 beforeAll(async () => {
   if (!canRun('root', 'netns', 'nft')) return;
-  host = await openGuestHost('[bridge.br30]\nvid = 30\nparent = "eno1"\n');
+  host = await openGuestHost('[bridge.br30]\nvid = 30\nparent = "eno1"\n[routed]\ntables = [100]\n');
   host.netns.sh('ip tuntap add vnet1 mode tap; ip link set vnet1 up');
   host.start(WEB);
   host.say(BRIDGED, false);
+  host.say(guestXml({ name: 'own1', tap: 'vnet5', addresses: ['192.0.2.20'], more: " table='100'" }), false);
   host.say(PORT.replace('</name>', '</name><uuid>4dea22b3-1d52-4d0e-9a0c-6d2f9d1f2cff</uuid>'), false);
 });
 afterAll(() => {
@@ -56,7 +57,7 @@ describe('docs/json.md', () => {
 
   const RUNS: readonly (readonly [command: string, ...runs: string[][]])[] = [
     ['status', [], ['fw1'], ['lan1']], ['check', []], ['doctor', []],
-    ['derive', ['web1'], ['fw1'], ['lan1']], ['plan', ['web1']],
+    ['derive', ['web1'], ['fw1'], ['lan1'], ['own1']], ['plan', ['web1']],
     ['explain', ['web1', '--from', '203.0.113.9', '--to', '192.0.2.10', '--proto', 'tcp', '--port', '443']],
     ['drops', ['web1', '--all']], ['quarantine', []],
   ];

@@ -25,7 +25,7 @@ beforeEach(() => {
   top = mkdtempSync(join(tmpdir(), 'guestwire-hook-'));
   settings = {
     config: join(top, 'config.toml'), stateDir: join(top, 'state'), lock: join(top, 'lock'),
-    quarantine: join(top, 'quarantine'),
+    quarantine: join(top, 'quarantine'), addresses: join(top, 'addresses'), definitions: join(top, 'definitions'),
   };
   calls = [];
   journal = createJournal(settings.stateDir, () => undefined);

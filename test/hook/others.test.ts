@@ -23,7 +23,7 @@ afterEach(() => {
 test('guests that ended are released for five seconds, and the others by the next calls', async () => {
   const settings = {
     config: join(top, 'config.toml'), stateDir: join(top, 'state'), lock: join(top, 'lock'),
-    quarantine: join(top, 'quarantine'),
+    quarantine: join(top, 'quarantine'), addresses: join(top, 'addresses'), definitions: join(top, 'definitions'),
   };
   const journal = createJournal(settings.stateDir, () => undefined);
   for (const uuid of ENDED) {

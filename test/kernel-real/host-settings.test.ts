@@ -87,7 +87,7 @@ interface Case {
   readonly severity?: string;
   /** What check prints; absent: what follows from the severity. */
   readonly told?: string;
-  /** What an administrator does who reads a cure that is no command. */
+  /** What an administrator does about a cure in words. */
   readonly byHand?: string;
   /** What an administrator has to do besides. */
   readonly besides?: string | Steps;
@@ -103,7 +103,8 @@ s.sendto(bytes([134, 0, 0, 0, 64, 0, 7, 8] + [0] * 8), ('ff02::1', 0, 0, socket.
 
 const CASES: Record<string, Case> = {
   'a host that does not forward IPv4': {
-    make: 'sysctl -qw net.ipv4.ip_forward=0', what: 'this host does not forward IPv4', left: { IPv4: false, IPv6: true },
+    make: 'sysctl -qw net.ipv4.ip_forward=0', what: 'this host does not forward IPv4',
+    left: { IPv4: false, IPv6: true },
     told: `guest 'web1' NIC 0 (${guestMac(GUEST.tap)}): this host does not forward IPv4: run 'sysctl -w net.ipv4.ip_forward=1', or set 'manage_sysctls = true' in [routed]\n`,
   },
   'an uplink whose router advertisements do not count': {

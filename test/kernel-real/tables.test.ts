@@ -185,6 +185,27 @@ describe('a guest with a table of its own', () => {
     expect(hook('release', xml)).toEqual(DONE);
   });
 
+  kernelTest('is refused when its metadata names a table that a rule of the host uses', () => {
+    const xml = guestXml(OWN);
+    const wired = state();
+    for (const [add, end] of [
+      ['ip rule add from 203.0.113.9 lookup 100 priority 400', 'ip rule del priority 400'],
+      ['ip -6 rule add fwmark 0xca6c lookup 100 priority 400', 'ip -6 rule del priority 400'],
+    ] as const) {
+      host.sh(add);
+      const asking = hookIn(host, dir, '[routed]\ntables = [100]\n');
+      const { status, stderr } = asking('start', xml);
+      expect([status, stderr]).toEqual([1, `guestwire: guest 'own' NIC 0 (${guestMac('vnet1')}): route table '100' is in use by a routing rule of this host (priority 400), and guestwire would end its traffic there: name another table, or give the guest this one in [guest] of the host config\n`]);
+      // The administrator's own words need no leave.
+      const given = hookIn(host, dir, '[routed]\ntable = 100\n');
+      for (const operation of ['start', 'release']) expect(given(operation, xml)).toEqual(DONE);
+      host.sh(end);
+      expect(state()).toBe(wired);
+    }
+    hook = hookIn(host, dir, '[routed]\ntables = [100]\n');
+    for (const operation of ['start', 'release']) expect(hook(operation, xml)).toEqual(DONE);
+  });
+
   kernelTest('gets them from the host config as well, and a rule of somebody else stays', () => {
     const configured = hookIn(host, dir, '[routed]\ntable = 100\n');
     host.sh('ip rule add iif vnet3 lookup 7 priority 500; ip route add unreachable 203.0.113.0/24 table 100');

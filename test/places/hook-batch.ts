@@ -25,7 +25,7 @@ export interface Ended extends Outcome {
 }
 
 /** As `runHook` of hook-run.ts cleans it. */
-const ENVIRONMENT = ['LC_ALL=C', 'HOME=/root', 'GUESTWIRE_CONFIG=/run/config.toml'];
+const ENVIRONMENT = ['LC_ALL=C', 'HOME=/root', 'GUESTWIRE_CONFIG=/run/config.toml', 'GUESTWIRE_ADDRESSES_DIR=/run/tools/addresses'];
 
 /**
  * XML, exit of node and PATH, then the words of the launcher. The XML comes through a pipe, as from libvirt. Tests fill

@@ -160,7 +160,8 @@ function runHook(
   target: string, { operation, xml, guest = 'web1', env = {}, path = '', through = [], within = [] }: HookArgs,
 ): Promise<Outcome> {
   const clean: Record<string, string> = {
-    PATH: path, LC_ALL: 'C', HOME: '/root', GUESTWIRE_CONFIG: '/run/config.toml', ...env,
+    PATH: path, LC_ALL: 'C', HOME: '/root', GUESTWIRE_CONFIG: '/run/config.toml',
+    GUESTWIRE_ADDRESSES_DIR: '/run/tools/addresses', ...env,
   };
   const words = Object.entries(clean).map(([name, value]) => `${name}=${value}`);
   return new Promise((done, fail) => {

@@ -19,6 +19,7 @@ export function assertRoutedLink(routed: RoutedLink, { observation, holders, own
     }
   }
   assertVrf(routed, observation);
+  assertTable(routed, observation);
   assertForwarding(routed, observation);
   for (const claim of linkClaims(routed)) {
     assertUnclaimed(claim, holders);
@@ -44,6 +45,19 @@ function assertVrf({ vrf }: RoutedLink, { links }: Observation): void {
   if (facts.vrfTable === undefined) throw new HostError(`${quote(vrf)} is not a VRF: name a VRF, or use table="NUMBER"`);
   if (!facts.up) throw new HostError(`VRF ${quote(vrf)} is down, so nothing is routed in it: set it up with 'ip link set dev ${vrf} up'`);
 }
+
+/** The last resort of a guest's table would end what rules of the host lead there and on to the next rule. */
+function assertTable({ table, protocol, asksTable, link }: RoutedLink, { rules = [] }: Observation): void {
+  // A rule for packets from the guest itself harms no other traffic; before its start the guest may have no link yet.
+  const concernsHost = (iif: string | undefined): boolean => iif === undefined || (link !== undefined && iif !== link);
+  const rule = asksTable !== true ? undefined : rules.find((one) =>
+    one.table === table && ![protocol, BY_KERNEL].includes(one.protocol) && concernsHost(one.iif));
+  if (rule === undefined) return;
+  throw new ConflictError(`route table ${quote(table)} is in use by a routing rule of this host (priority ${rule.priority}), and guestwire would end its traffic there: name another table, or give the guest this one in [guest] of the host config`);
+}
+
+/** RTPROT_KERNEL (linux/rtnetlink.h): the rules that each host has. */
+const BY_KERNEL = 2;
 
 function assertNotHosts(claim: Prefix, { locals, lookups }: Observation): void {
   const routes = [...locals, ...endsOf(claim).map((probe) => lookups.get(probe))];

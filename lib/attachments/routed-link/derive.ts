@@ -56,6 +56,7 @@ function routedLinkOf(nic: Nic, { routed, config, domain }: RoutedRequest): Omit
     addresses: routed.addresses, routes: routed.routes, gateways: [...gateways, ...servingAddress(config, families)],
     table: routed.vrf === undefined ? (routed.table ?? table) : `vrf ${routed.vrf}`,
     protocol,
+    ...(asksTable(routed, table) ? { asksTable: true } : {}),
     ...(routed.vrf === undefined ? {} : { vrf: routed.vrf }),
     ...(mtu !== undefined && { mtu }),
     ...(made && { made }),
@@ -63,6 +64,10 @@ function routedLinkOf(nic: Nic, { routed, config, domain }: RoutedRequest): Omit
     ...(manageSysctls ? { managesSysctls: true } : {}),
     ...towardsHost(config, { families, vrf: routed.vrf }),
   };
+}
+
+function asksTable({ byMetadata, table }: RoutedIntent, usual: string): boolean {
+  return byMetadata === true && table !== undefined && table !== usual && table !== 'main';
 }
 
 /** In a VRF the host has other addresses, if any. */

@@ -26,7 +26,8 @@ export const routedLink: AttachmentKind<RoutedLink, PlacedLink> = {
   schema: z.object({
     kind: z.literal('routed-link'), ...attached, addresses: z.array(address),
     routes: z.array(z.object({ to: prefix, via: address })), gateways: z.array(address), table: word,
-    protocol: z.number(), vrf: z.optional(word), mtu: z.optional(z.number()), made: z.optional(madeSchema),
+    asksTable: z.optional(z.literal(true)), protocol: z.number(), vrf: z.optional(word), mtu: z.optional(z.number()),
+    made: z.optional(madeSchema),
     proxy: z.optional(z.array(word)), managesSysctls: z.optional(z.literal(true)),
     linkLocal: z.optional(z.array(address)), sources: z.optional(z.array(address)), ...guarded, policy, ...recorded,
   }),

@@ -15,6 +15,8 @@ export interface RoutedLink extends Attached {
   readonly gateways: readonly Address[];
   /** Route table as `ip route` takes it; of a VRF, 'vrf NAME' until the host has told its number. */
   readonly table: string;
+  /** The guest's metadata chose the table: it is not one that routing rules of this host use. */
+  readonly asksTable?: true | undefined;
   /** The VRF that the link is put into. */
   readonly vrf?: string | undefined;
   readonly protocol: number;

@@ -155,7 +155,9 @@ ${[`flush chain netdev guestwire ${chain}`, ...open].join('\n')}\nEOF\n`]);
     const before = await marks();
     await place.host.ok('rm', ['-r', '/run/guestwire']);
     agent.kill('SIGHUP');
-    await until(async () => (await place.host.run('cat', [`/run/guestwire/${UUID}.json`])).stdout.includes(ADDRESS), { what: 'the entry' });
+    const entry = async (): Promise<string> =>
+      (await place.host.run('cat', [`/run/guestwire/${UUID}.json`])).stdout;
+    await until(async () => (await entry()).includes(ADDRESS), { what: 'the entry' });
     await until(async () => (await guestwire('check')).code === 0, { what: 'check to be content' });
     expect(await marks()).toBe(before);
   });
