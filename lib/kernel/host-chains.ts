@@ -77,17 +77,39 @@ export function droppingLegacy(
   const lines = text.trim().split('\n');
   const last = new RegExp(`^-A ${chain} -j (DROP|REJECT\\b.*)$`);
   if (!lines.includes(`-P ${chain} DROP`) && !last.test(lines.at(-1) ?? '')) return undefined;
-  const links = (option: string, match = ''): string[] => lines.flatMap((line) =>
-    new RegExp(`^-A ${chain} ${option} (\\S+)${match} -j ACCEPT$`).exec(line)?.[1]?.replace(/\+$/, '*') ?? []);
-  const accepts = (match: string): string[] => {
-    const isOpen = lines.some((line) => new RegExp(`^-A ${chain}(?: ${match}\\b.*)? -j (?!DROP|REJECT|LOG|RETURN)`).test(line));
-    return isOpen ? ['*'] : [...links('-i'), ...links('-i', ` ${match}\\b.*`)];
+  const links = (option: string): string[] => lines.flatMap((line) =>
+    new RegExp(`^-A ${chain} ${option} (\\S+) -j ACCEPT$`).exec(line)?.[1]?.replace(/\+$/, '*') ?? []);
+  const accepts = (service: HostService): string[] => {
+    const open = new RegExp(`^-A ${chain}(?<matches>.*) -j (?!DROP|REJECT|LOG|RETURN)`);
+    const ofLink = new RegExp(`^-A ${chain} -i (?<link>\\S+)(?<matches>.*) -j ACCEPT$`);
+    const accepted = (rule: RegExp): string[] => lines.flatMap((line) => {
+      const { link = '', matches } = rule.exec(line)?.groups ?? {};
+      return matches !== undefined && legacyMeets(matches, service) ? [link.replace(/\+$/, '*')] : [];
+    });
+    return accepted(open).length > 0 ? ['*'] : accepted(ofLink);
   };
-  const [nd, udp] = [accepts('-p ipv6-icmp'), accepts('-p udp')];
   return {
     kind: 'legacy', name, hook: chain.toLowerCase(), family: name.startsWith('ip6') ? 'ip6' : 'ip', from: links('-i'),
-    to: links('-o'), accepts: byService((service) => (service.startsWith('nd') ? nd : udp)),
+    to: links('-o'), accepts: byService(accepts),
   };
+}
+
+/** Protocol and ICMPv6 type or port of each service, as `iptables -S` prints them (RFC 4861, RFC 2131, RFC 8415). */
+const LEGACY: Readonly<Record<HostService, readonly [protocol: string, number: number]>> = {
+  'nd-router-solicit': ['ipv6-icmp', 133], 'nd-neighbor-solicit': ['ipv6-icmp', 135],
+  'nd-neighbor-advert': ['ipv6-icmp', 136], dhcp: ['udp', 67], dhcpv6: ['udp', 547],
+};
+
+/** Whether a rule with these matches meets the service. A match that is not known here counts as met. */
+function legacyMeets(matches: string, service: HostService): boolean {
+  const [protocol, number] = LEGACY[service];
+  if (matches === '') return true;
+  if (!matches.startsWith(` -p ${protocol}`)) return false;
+  const asked = / --(?:icmpv6-type|dports?) (\S+)/.exec(matches)?.[1];
+  return asked === undefined || asked.split(',').some((each) => {
+    const [first = 0, last = first] = each.split(/[:/]/).map(Number);
+    return each.includes('/') ? first === number : first <= number && number <= last;
+  });
 }
 
 const PASSIVE = ['counter', 'log', 'xt'];

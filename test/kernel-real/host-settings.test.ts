@@ -37,6 +37,8 @@ beforeAll(async () => {
       net.ipv6.conf.up0.accept_ra=0`);
   joinGuest(host.netns, guest, { tap: GUEST.tap, mac: guestMac(GUEST.tap), addresses: GUEST.addresses });
   host.start(guestXml(GUEST));
+  // Addresses are tentative at first.
+  for (let left = 20; left > 0 && !Object.values(reaches(guest, WORLD)).every(Boolean); left -= 1) ;
 });
 afterAll(() => {
   if (!canRun(...NEEDED)) return;
@@ -145,6 +147,15 @@ const CASES: Record<string, Case> = {
   'a forward chain that drops': {
     make: chain('inet filter forward', 'forward'), what: "chain 'inet filter forward' drops packets that no rule accepts",
     left: { IPv4: false, IPv6: false }, severity: 'warning', end: 'nft delete table inet filter',
+  },
+  'an input chain of iptables-legacy that drops neighbour discovery': {
+    make: 'ip6tables-legacy -A INPUT -p icmpv6 --icmpv6-type echo-request -j ACCEPT; ip6tables-legacy -A INPUT -i up0 -p icmpv6 -j ACCEPT; ip6tables-legacy -P INPUT DROP',
+    what: "chain 'ip6tables-legacy' drops neighbour discovery from 'vnet*'", left: { IPv4: true, IPv6: false },
+    end: 'ip6tables-legacy -P INPUT ACCEPT; ip6tables-legacy -F INPUT',
+  },
+  'a forward chain of iptables-legacy that drops': {
+    make: 'iptables-legacy -P FORWARD DROP', what: "chain 'iptables-legacy' drops packets that no rule accepts",
+    left: { IPv4: false, IPv6: true }, severity: 'warning', end: 'iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F FORWARD',
   },
   'a prerouting chain that drops': {
     make: chain('inet filter pre', 'prerouting', [

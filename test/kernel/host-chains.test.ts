@@ -23,12 +23,26 @@ describe('droppingLegacy', () => {
     ['the protocol from one link', '-A INPUT -i d0 -p ipv6-icmp -j ACCEPT', ['d0']],
     ['all from some links', '-A INPUT -i vnet+ -j ACCEPT', ['vnet*']],
     ['what a chain of its own accepts', '-A INPUT -j ufw6-input', ['*']],
+    ['its type', '-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 135 -j ACCEPT', ['*']],
+    ['its type and a code', '-A INPUT -i d0 -p ipv6-icmp -m icmp6 --icmpv6-type 135/0 -j ACCEPT', ['d0']],
+    ['another type', '-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 128 -j ACCEPT', []],
+    ['another type with a chain of its own', '-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 128 -j echo', []],
     ['answers', '-A INPUT -m state --state ESTABLISHED -j ACCEPT', []],
   ])('an input chain that accepts %s', (_, line, links) => {
     const chain = legacy(`-P INPUT DROP\n${line}\n`, 'INPUT', 'ip6tables-legacy');
     expect(chain).toMatchObject({ hook: 'input', family: 'ip6' });
     expect(chain?.accepts['nd-neighbor-solicit']).toEqual(links);
   });
+});
+
+test.each<[string, readonly string[]]>([
+  ['-A INPUT -p udp -m udp --dport 547 -j ACCEPT', ['*']],
+  ['-A INPUT -i d0 -p udp -m multiport --dports 67,546:547 -j ACCEPT', ['d0']],
+  ['-A INPUT -p udp -m udp --dport 53 -j ACCEPT', []],
+  ['-A INPUT -p udp -m udp --dport 500:600 -j ACCEPT', ['*']],
+  ['-A INPUT -p udp -j ACCEPT', ['*']],
+])('DHCPv6 by %s', (line, links) => {
+  expect(legacy(`-P INPUT DROP\n${line}\n`, 'INPUT', 'ip6tables-legacy')?.accepts.dhcpv6).toEqual(links);
 });
 
 const match = (left: object, right: unknown, op = '=='): object => ({ match: { op, left, right } });
