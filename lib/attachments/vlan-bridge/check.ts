@@ -69,7 +69,9 @@ function assertSubinterface(
   if (master === bridge || (master === undefined && (alias === SHARED_ALIAS || (alias === undefined && isUnfinished(
     ifname,
   ))))) return;
-  const { what, cure, isCommand } = stray({ ifname, master, facts: links.get(ifname) }, bridge);
+  const { what, cure, isCommand } = stray(
+    { ifname, master, facts: links.get(ifname), hasBridge: links.has(bridge) }, bridge,
+  );
   throw new HostError(`${what}: ${isCommand ? `run '${cure}', or remove it` : cure}`);
 }
 
@@ -78,16 +80,18 @@ interface Stray {
   readonly master: string | undefined;
   /** undefined: its addresses are not known. */
   readonly facts: LinkFacts | undefined;
+  readonly hasBridge: boolean;
 }
 
 /** Returns what is wrong with a sub-interface that is not a port of its bridge, and what cures it. */
 export function stray(
-  { ifname, master, facts }: Stray, bridge: string,
+  { ifname, master, facts, hasBridge }: Stray, bridge: string,
 ): { readonly what: string; readonly cure: string; readonly isCommand: boolean } {
   const elsewhere = master === undefined ? '' : `, but of ${quote(master)}`;
   const what = `sub-interface ${quote(ifname)} is not a port of bridge ${quote(bridge)}${elsewhere}`;
   if (master === undefined && facts !== undefined && hostAddresses(facts).length === 0) {
-    return { what, isCommand: true, cure: `ip link set dev ${ifname} master ${bridge}` };
+    const made = hasBridge ? '' : `ip link add name ${bridge} type bridge && ip link set dev ${bridge} up && `;
+    return { what, isCommand: true, cure: `${made}ip link set dev ${ifname} master ${bridge}` };
   }
   const used = master === undefined ? "move the host's addresses and routes from it to a link outside bridges" : `free ${quote(master)} of what needs it there`;
   return { what, isCommand: false, cure: `first ${used}, then put it into ${quote(bridge)} or remove it` };

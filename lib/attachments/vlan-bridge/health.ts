@@ -10,8 +10,8 @@ import { isOf, stray } from './check.js';
 export const bridgeHealth = {
   makes: (config: HostConfig, bridge: string) => bridgeNamed(config, bridge)?.made !== undefined,
   scope: (bridges: NamedBridges) => {
-    const parents = distinct(bridgesMade(bridges).map(({ parent }) => parent));
-    return { links: parents, subinterfaces: parents.length > 0 };
+    const made = bridgesMade(bridges);
+    return { links: distinct(made.flatMap(({ name, parent }) => [name, parent])), subinterfaces: made.length > 0 };
   },
   furtherScope: (bridges: NamedBridges, { links, subinterfaces }: Observation) => {
     const made = bridgesMade(bridges);
@@ -37,22 +37,25 @@ function bridgesMade({ config, names }: NamedBridges): Made[] {
 function bridgeFindings({ name, vid, parent }: Made, observation: Observation): Finding[] {
   const { links, subinterfaces } = observation;
   const why = `guests on bridge ${quote(name)} do not start`;
-  const finding = (what: string, cure: string): Finding => ({ severity: 'error', what, why, cure });
+  const finding = (what: string, cure: string, more = ''): Finding =>
+    ({ severity: 'error', what, why: `${why}${more}`, cure });
   const facts = links.get(parent);
   if (facts === undefined) return [finding(`parent ${quote(parent)} of bridge ${quote(name)} does not exist`, `parent = "..." in [bridge] of the host config, or ip link add ${parent} ...`)];
   const { up, master = '' } = facts;
   const sub = subinterfaces.find((one) => isOf({ vid, parent }, one) && one.master !== name);
-  const lost = sub && stray({ ...sub, master: sub.master, facts: links.get(sub.ifname) }, name);
+  const lost = sub && stray(
+    { ...sub, master: sub.master, facts: links.get(sub.ifname), hasBridge: links.has(name) }, name,
+  );
   return [
     ...(up ? [] : [finding(`parent ${quote(parent)} of bridge ${quote(name)} is down`, `ip link set dev ${parent} up`)]),
     ...(links.get(master)?.bridge?.filtering === true
       ? [finding(`parent ${quote(parent)} of bridge ${quote(name)} is a port of ${quote(master)}, which filters VLANs`, viaMaster({ parent, master, vid }, observation))]
       : []),
-    ...(lost === undefined ? [] : [finding(lost.what, `${lost.cure}${lost.isCommand ? UNUSED : ''}`)]),
+    ...(lost === undefined ? [] : [finding(lost.what, lost.cure, lost.isCommand ? UNUSED : '')]),
   ];
 }
 
-const UNUSED = ', or remove the sub-interface if the host does not use it';
+const UNUSED = '; if the host does not use the sub-interface, you may remove it instead';
 
 /** A VLAN that is there is not added again: that would clear its flags, and cut off the host that uses it. */
 function viaMaster(

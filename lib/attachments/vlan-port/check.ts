@@ -62,10 +62,13 @@ export function taken(
   };
 }
 
+/** A port that comes back alone has the default VLAN of its bridge, and none of the guest's: guestwire knows these. */
 function assertMaster(link: LinkFacts, bridge: string): void {
   if (link.master === bridge) return;
-  const actual = link.master === undefined ? 'it has no master' : `its master is ${quote(link.master)}`;
-  throw new HostError(`link ${quote(link.ifname)} is not a port of bridge ${quote(bridge)}: ${actual}: run 'ip link set dev ${link.ifname} master ${bridge}'`);
+  const [actual, first] = link.master === undefined
+    ? ['it has no master', '']
+    : [`its master is ${quote(link.master)}`, `ip link set dev ${link.ifname} master ${bridge} && `];
+  throw new HostError(`link ${quote(link.ifname)} is not a port of bridge ${quote(bridge)}: ${actual}: run '${first}guestwire reconcile --all'`);
 }
 
 export function existing(link: string, links: Observation['links']): LinkFacts {

@@ -38,7 +38,10 @@ describe('a bridge of one VLAN', () => {
       eno1: { ifindex: 2, master: 'br0', vlans: { 30: 'pvid untagged' } },
       br0: { ifindex: 3, bridge: { filtering: true } },
     }, [['error', "another vid in [bridge] of the host config, or ports of 'br0' for its guests (docs/vlan.md): VLAN 30 is untagged on 'eno1'"]]],
-    ['a sub-interface that is no port of its bridge', { eno1: { ifindex: 2 }, 'eno1.30': SUB }, [['error', 'ip link set dev eno1.30 master br30, or remove the sub-interface if the host does not use it']]],
+    ['a sub-interface that is no port of its bridge', {
+      eno1: { ifindex: 2 }, br30: { ifindex: 3, bridge: { filtering: false } }, 'eno1.30': SUB,
+    }, [['error', 'ip link set dev eno1.30 master br30']]],
+    ['such a sub-interface without the bridge', { eno1: { ifindex: 2 }, 'eno1.30': SUB }, [['error', 'ip link add name br30 type bridge && ip link set dev br30 up && ip link set dev eno1.30 master br30']]],
     ['such a sub-interface with an address of the host', { eno1: { ifindex: 2 }, 'eno1.30': { ...SUB, addresses: ['192.0.2.2/24'] } }, [['error', "first move the host's addresses and routes from it to a link outside bridges, then put it into 'br30' or remove it"]]],
     ['a sub-interface that is a port of another bridge', { eno1: { ifindex: 2 }, 'eno1.30': { ...SUB, master: 'br7' } }, [['error', "first free 'br7' of what needs it there, then put it into 'br30' or remove it"]]],
   ])('%s', async (_, links, findings) => {
