@@ -20,6 +20,7 @@ import { hostRules } from '../kernel/host-rules.js';
 import { defaultRouteLinks, linksWithSettings, observedBridges, sysctlsAt } from '../kernel/host-settings.js';
 import { createKernel, type Kernel } from '../kernel/kernel.js';
 import { EMPTY_SCOPE, type Observation } from '../kernel/observation.js';
+import type { Holding } from '../journal/journal.js';
 import { hostFrom, listHoldings } from '../reconcile/host.js';
 import { isRunning } from '../system/process.js';
 import { isLinkLocal } from '../values/address.js';
@@ -38,10 +39,10 @@ export interface InstallFacts {
 /** Returns what `doctor` judges. Throws ToolOutputError, CommandError, ConfigError. */
 export async function doctorFacts(io: Io, { install, untold }: InstallFacts): Promise<DoctorFacts> {
   const config = io.config.read();
-  const { defined, nics, libvirt } = await definedGuests(io, config);
+  const { defined, asked, nics, libvirt } = await definedGuests(io, config);
   return {
     ...await hostFacts(io, config, nics), allBridges: [...(await observedBridges(io.exec)).keys()],
-    defined, untold: untold.filter(isRunning), install, libvirt, kernel: parseVersion(release()),
+    defined, asked, untold: untold.filter(isRunning), install, libvirt, kernel: parseVersion(release()),
   };
 }
 
@@ -84,7 +85,7 @@ async function observe(kernel: Kernel, named: NamedBridges): Promise<Observation
   return withFurther(first, further);
 }
 
-type Defined = Pick<DoctorFacts, 'defined' | 'nics' | 'libvirt'>;
+type Defined = Pick<DoctorFacts, 'defined' | 'asked' | 'nics' | 'libvirt'>;
 
 async function definedGuests(io: Io, config: HostConfig): Promise<Defined> {
   try {
@@ -96,19 +97,25 @@ async function definedGuests(io: Io, config: HostConfig): Promise<Defined> {
         return { guest, nics: nicsIn(guest, ref.id !== undefined) };
       }));
       return {
-        defined: guests.map(({ guest }) => guest), nics: guests.flatMap(({ nics }) => nics),
+        defined: guests.map(({ guest }) => guest),
+        asked: guests.map(({ guest: { domain, attachments = [] } }) => ({ guest: domain.name, attachments })),
+        nics: guests.flatMap(({ nics }) => nics),
         libvirt: [major, minor] as const,
       };
     });
   } catch (error) {
     if (!isLibvirts(error)) throw error;
     io.warn(`only guests that are wired are checked, because libvirt does not answer: ${error.message}`);
-    return { defined: [], nics: wiredNics(io), libvirt: undefined };
+    const holdings = listHoldings(hostFrom(io));
+    return {
+      defined: [], asked: holdings.map(({ guest, wired }) => ({ guest: guest.name, attachments: wired })),
+      nics: wiredNics(holdings), libvirt: undefined,
+    };
   }
 }
 
-function wiredNics(io: Io): DefinedNic[] {
-  return listHoldings(hostFrom(io)).flatMap(({ guest, wired }) =>
+function wiredNics(holdings: readonly Holding[]): DefinedNic[] {
+  return holdings.flatMap(({ guest, wired }) =>
     nicsAmong(wired).map((one) => definedNic({ guest: guest.name, mac: one.mac, running: true }, one)));
 }
 

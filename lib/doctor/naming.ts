@@ -4,7 +4,7 @@
  */
 import type { Finding } from '../attachments/health-facts.js';
 import { guardOf } from '../attachments/attachment.js';
-import type { Attachment } from '../attachments/kinds.js';
+import type { Attachment, Wired } from '../attachments/kinds.js';
 import { bridgeNamed } from '../config/bridge-tables.js';
 import type { HostConfig } from '../config/host-config.js';
 import { tableHeader } from '../config/toml.js';
@@ -21,17 +21,24 @@ export interface DefinedGuest {
   readonly attachments: readonly Attachment[] | undefined;
 }
 
+export interface AskedGuest {
+  readonly guest: string;
+  readonly attachments: readonly (Attachment | Wired)[];
+}
+
 export interface NamingFacts {
   readonly config: HostConfig;
   readonly defined: readonly DefinedGuest[];
+  /** What guests have here: those that are defined, or, while libvirt does not answer, those that are wired. */
+  readonly asked: readonly AskedGuest[];
   /** Names of all bridges of the host. */
   readonly allBridges: readonly string[];
 }
 
-/** Returns the findings; none while libvirt does not answer. */
+/** Returns the findings; those about names need libvirt's answer. */
 export function namingFindings(facts: NamingFacts): Finding[] {
-  if (facts.defined.length === 0) return [];
-  return [tableFindings, bridgeFindings, peerFindings, unmentioned, unfiltered].flatMap((check) => check(facts));
+  const named = facts.defined.length === 0 ? [] : [tableFindings, bridgeFindings, peerFindings, unmentioned];
+  return [...named, unfiltered].flatMap((check) => check(facts));
 }
 
 function tableFindings({ config, defined }: NamingFacts): Finding[] {
@@ -93,14 +100,14 @@ function unmentioned({ config, defined }: NamingFacts): Finding[] {
     }));
 }
 
-function unfiltered({ defined }: NamingFacts): Finding[] {
+function unfiltered({ asked }: NamingFacts): Finding[] {
   const found = new Map<string, string[]>();
-  for (const { domain, attachments = [] } of defined) {
+  for (const { guest, attachments } of asked) {
     for (const one of attachments) {
       const guard = guardOf(one);
       if (guard === undefined || guard.filters) continue;
       const bridge = guard.bridge ?? '';
-      found.set(bridge, [...new Set([...found.get(bridge) ?? [], domain.name])]);
+      found.set(bridge, [...new Set([...found.get(bridge) ?? [], guest])]);
     }
   }
   return [...found].map(([bridge, guests]): Finding => ({

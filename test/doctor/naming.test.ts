@@ -31,7 +31,8 @@ function findings(guests: readonly Guest[], text = '', allBridges: readonly stri
       return { domain, attachments: undefined };
     }
   });
-  return namingFindings({ config, defined, allBridges }).map(({ severity, what }) => `${severity}: ${what}`);
+  const asked = defined.map(({ domain: { name: guest }, attachments = [] }) => ({ guest, attachments }));
+  return namingFindings({ config, defined, asked, allBridges }).map(({ severity, what }) => `${severity}: ${what}`);
 }
 
 const WEB: Guest = { name: 'web1', nics: ethernet(MAC.a), metadata: routed(MAC.a, '192.0.2.10') };
@@ -104,4 +105,12 @@ describe('a NIC', () => {
 
 test('nothing is found while libvirt does not say which guests there are', () => {
   expect(findings([], `[guest.gone${TABLE}`)).toEqual([]);
+});
+
+test('while libvirt does not answer, the guests that are wired without filters are named, and nothing else', () => {
+  const config = parseConfig('[guest.gone."52:54:00:aa:bb:01"]\nvlan = { tags = [10] }\n', 'config.toml');
+  const domain = parseDomain("<domain><name>fw</name><devices><interface type='bridge'><mac address='52:54:00:aa:bb:02'/><source bridge='br0'/><vlan><tag id='20'/></vlan></interface></devices></domain>");
+  const asked = [{ guest: 'fw', attachments: deriveAttachments(domain, config) }];
+  expect(namingFindings({ config, defined: [], asked, allBridges: [] }).map(({ what }) => what))
+    .toEqual(["guestwire does not filter NICs of guest 'fw' on bridge 'br0'"]);
 });
