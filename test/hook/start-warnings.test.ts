@@ -1,5 +1,5 @@
 // @tier kernel
-/** Settings of the host that cut a guest off, although it starts: the start logs a warning with the cure. */
+/** What of the host a start refuses or warns about: each message has the command that cures it. */
 import { afterAll, beforeAll, expect } from '@jest/globals';
 import { canRun, testWith } from '../places/capability.js';
 import { domainXml, DONE, ethernetNic, type HookHost, openHookHost, routedXml } from '../places/hook-run.js';
@@ -22,6 +22,15 @@ async function logged(xml: string): Promise<string[]> {
   expect(await host.hook({ operation: 'release', xml })).toEqual(DONE);
   return lines;
 }
+
+hookTest('a tap in a bridge is refused as a routed link, and starts after the command of the refusal', async () => {
+  host.sh('ip link set vnet1 master br0');
+  const xml = xmlOf('192.0.2.10');
+  const { status, stderr } = await host.hook({ operation: 'start', xml });
+  expect([status, stderr]).toEqual([1, expect.stringMatching(/link 'vnet1' is a port of 'br0'.* 'ip link set dev vnet1 nomaster'\n$/)]);
+  host.sh(/'(ip link [^']*)'/.exec(stderr)?.[1] ?? 'false');
+  for (const operation of ['start', 'release']) expect(await host.hook({ operation, xml })).toEqual(DONE);
+});
 
 for (const [name, path, what] of [
   ['an uplink that does not forward IPv4', 'net.ipv4.conf.eno1.forwarding', "uplink 'eno1' does not forward IPv4"],

@@ -1,6 +1,8 @@
 // @tier kernel long
 /** Reachable from a LAN on a real kernel: neighbour proxies, announcements and the question before a start. */
 import { afterEach, describe, expect } from '@jest/globals';
+import { leftWords } from '../../lib/attachments/ledger.js';
+import { createJournal } from '../../lib/journal/journal.js';
 import { testWith } from '../places/capability.js';
 import { DONE as NOTHING, type HookHost, openHookHost } from '../places/hook-run.js';
 import { GUEST, guestXml, type Lan, openLan } from '../places/lan.js';
@@ -59,6 +61,19 @@ describe('neighbour proxies', () => {
     expect(ping()).toBe('silence silence');
     expect(lan.hook('release', guestXml())).toEqual(DONE);
     expect(lan.host.sh('ls /run/guestwire')).toBe('');
+  });
+
+  kernelTest("leave settings that the command of 'guestwire uninstall' restores when no run can", async () => {
+    lan = await openLan();
+    const settings = (): string => lan.host.sh('cd /proc/sys/net; grep . ipv?/neigh/eno1/proxy_delay ipv6/conf/eno1/proxy_ndp');
+    const before = settings();
+    expect(lan.hook('start', guestXml())).toEqual(DONE);
+    const ledger = createJournal(`/proc/${lan.host.target}/root/run/guestwire`, () => undefined).readLedger();
+    const [left = ''] = leftWords(ledger);
+    expect(left).toMatch(/^proxy link 'eno1' may keep guestwire's settings: restore them with 'sysctl -w [^']*'$/);
+    expect(settings()).not.toBe(before);
+    lan.host.sh(/'(sysctl [^']*)'/.exec(left)?.[1] ?? 'false');
+    expect(settings()).toBe(before);
   });
 
   kernelTest('go although the tap went first', async () => {
