@@ -1,6 +1,6 @@
 /** `guestwire uninstall`: takes away what `install` put on a host, and what the hook keeps there. */
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { LEDGER_NAMES, leftWords } from '../attachments/ledger.js';
 import { agentLockOf } from '../config/paths.js';
 import { defaultConfig, type HostConfig } from '../config/host-config.js';
@@ -221,7 +221,11 @@ function removeState(io: Io): void {
 
 function removeReservations({ settings: { addresses }, print }: Io): void {
   if (!existsSync(addresses)) return;
-  attemptRemoval(addresses, () => { rmSync(addresses, { recursive: true }); });
+  attemptRemoval(addresses, () => {
+    rmSync(addresses, { recursive: true });
+    // A quarantine may be beside it.
+    if (namesIn(dirname(addresses)).length === 0) rmdirSync(dirname(addresses));
+  });
   print(`removed ${quote(addresses)}`);
 }
 

@@ -20,6 +20,8 @@ const FILES = removed(
   MAIN, PROTOCOLS, '/usr/lib/guestwire/hook.cjs', '/usr/lib/guestwire/install.json', '/usr/lib/guestwire',
 );
 const LOCK = removed('/run/guestwire.lock');
+/** Of guests that were wired. */
+const RECORDS = removed('/var/lib/guestwire/addresses') + LOCK;
 
 let host: InstallHost;
 /** Files, links, addresses and routes before anything was installed. */
@@ -168,7 +170,7 @@ describe('with wired guests', () => {
     const { status, stdout, stderr } = host.guestwire('uninstall', '--unwire');
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     const changes = stdout.slice(0, stdout.indexOf('removed '));
-    expect(stdout).toBe(changes + FILES + removed(STATE) + LOCK + NO_RELOAD);
+    expect(stdout).toBe(changes + FILES + removed(STATE) + RECORDS + NO_RELOAD);
     expect(changes).toMatch(/^guest 'web1' NIC 0 \(52:54:00:aa:bb:02\): .*192\.0\.2\.11/m);
     expect(changes).toMatch(/^guest 'web1': released by guestwire uninstall$/m);
     expect(changes).toMatch(/^guest 'db1': released by guestwire uninstall$/m);
@@ -198,7 +200,7 @@ describe('with wired guests', () => {
     host.guestwire('install');
     start('web1', WEB1, 'vnet1');
     host.guestwire('uninstall', '--keep-wiring');
-    expect(host.guestwire('uninstall', '--unwire').stdout).toMatch(/^guestwire is not installed\n(guest 'web1'.*\n)+removed '\/run\/guestwire'\nremoved '\/run\/guestwire.lock'\n$/);
+    expect(host.guestwire('uninstall', '--unwire').stdout).toMatch(/^guestwire is not installed\n(guest 'web1'.*\n)+removed '\/run\/guestwire'\nremoved '\/var\/lib\/guestwire\/addresses'\nremoved '\/run\/guestwire.lock'\n$/);
     expectCutOff('vnet1');
   });
 
@@ -220,7 +222,7 @@ describe('with wired guests', () => {
     const label = `guest ${WEB1} (its journal entry is damaged)`;
     expect(host.guestwire('uninstall')).toEqual(refused(`nothing was removed, because guests are wired: ${label}: stop them, or choose --unwire or --keep-wiring`));
     expect(host.guestwire('uninstall', '--unwire')).toEqual(done(
-      `${label}: its record is removed\nhost: set link 'vnet1' down\n${['inet', 'netdev'].map((family) => `host: remove nftables table ${family} guestwire: it has no record\n`).join('')}${FILES}${removed(`${STATE}/uplinks.json`, STATE)}${LOCK}${NO_RELOAD}`,
+      `${label}: its record is removed\nhost: set link 'vnet1' down\n${['inet', 'netdev'].map((family) => `host: remove nftables table ${family} guestwire: it has no record\n`).join('')}${FILES}${removed(`${STATE}/uplinks.json`, STATE)}${RECORDS}${NO_RELOAD}`,
       "guestwire: uplink 'eno1' may still have VLANs 10, 20, which guestwire put there for guests that are gone: 'bridge vlan show dev eno1' shows them\n",
     ));
     expect(host.listing()).toBe(before.files);

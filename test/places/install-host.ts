@@ -46,7 +46,7 @@ read -r pid _ </proc/self/stat
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs tmpfs /mnt
-for top in etc usr; do
+for top in etc usr var; do
   mkdir -p /mnt/$top/upper /mnt/$top/work
   mount -t overlay -o lowerdir=/$top,upperdir=/mnt/$top/upper,workdir=/mnt/$top/work overlay /$top
 done
@@ -55,7 +55,7 @@ mount -t overlay -o "lowerdir=$1,upperdir=/mnt/upper,workdir=/mnt/work" overlay 
 # The files of the code cache are companions that may be there or not; a test that is about them makes its own.
 rm -f /mnt/repo/dist/hook-cached.cjs /mnt/repo/dist/hook.cache
 mount -t tmpfs -o mode=755 tmpfs /run
-rm -rf /etc/libvirt /etc/guestwire /usr/lib/guestwire
+rm -rf /etc/libvirt /etc/guestwire /usr/lib/guestwire /var/lib/guestwire
 mkdir -p /etc/libvirt/hooks
 # Network daemons are there only for the tests that put them there.
 rm -rf /etc/iproute2/rt_protos.d/guestwire.conf /etc/NetworkManager /etc/systemd/networkd.conf.d /usr/lib/systemd/systemd-networkd
@@ -70,7 +70,7 @@ wait $!
 
 /** The rest as one checksum. The lock's content is who had it last; /run/mount is mount's own. */
 const LISTING = `
-places='/etc/libvirt /etc/guestwire /etc/iproute2 /etc/systemd /etc/NetworkManager /usr/lib/guestwire /run'
+places='/etc/libvirt /etc/guestwire /etc/iproute2 /etc/systemd /etc/NetworkManager /usr/lib/guestwire /var/lib/guestwire /run'
 find $places -path /run/mount -prune -o -printf '%p %y %m %u:%g %l\\n' 2>/dev/null | sort
 find $places -path /run/mount -prune -o -type f ! -name '*.lock' -exec sha256sum {} + 2>/dev/null | sort -k 2
 find /etc /usr/lib -maxdepth 1 -printf '%p %y %m %u:%g %l\\n' | sort | sha256sum

@@ -55,7 +55,8 @@ export async function openLan(uplink = 'ip link set wire0 name eno1'): Promise<L
   return {
     host, neighbour, guest, write,
     hook: (operation, xml, env = {}) => host.run(resolve('hooks/qemu'), ['web1', operation, 'begin', '-'], {
-      input: xml, env: { GUESTWIRE_CONFIG: '/run/config.toml', ...env },
+      input: xml,
+      env: { GUESTWIRE_CONFIG: '/run/config.toml', GUESTWIRE_ADDRESSES_DIR: '/run/addresses', ...env },
     }),
     close: () => { for (const each of [host, neighbour, guest]) each.close(); },
   };

@@ -9,6 +9,7 @@ import type { Surroundings } from '../attached.js';
 import { assertUnclaimed } from '../claims.js';
 import { existing } from '../vlan-port/check.js';
 import { assertForwarding } from './forwarding.js';
+import { hasOwnPriority } from './route-tables.js';
 import { linkClaims, type RoutedLink } from './routed-link.js';
 
 export function assertRoutedLink(routed: RoutedLink, { observation, holders, own }: Surroundings): void {
@@ -51,7 +52,10 @@ function assertTable({ table, protocol, asksTable, link }: RoutedLink, { rules =
   // A rule for packets from the guest itself harms no other traffic; before its start the guest may have no link yet.
   const concernsHost = (iif: string | undefined): boolean => iif === undefined || (link !== undefined && iif !== link);
   const rule = asksTable !== true ? undefined : rules.find((one) =>
-    one.table === table && ![protocol, BY_KERNEL].includes(one.protocol) && concernsHost(one.iif));
+    one.table === table &&
+    ![protocol, BY_KERNEL].includes(one.protocol) &&
+    !hasOwnPriority(one) &&
+    concernsHost(one.iif));
   if (rule === undefined) return;
   throw new ConflictError(`route table ${quote(table)} is in use by a routing rule of this host (priority ${rule.priority}), and guestwire would end its traffic there: name another table, or give the guest this one in [guest] of the host config`);
 }

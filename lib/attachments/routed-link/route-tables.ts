@@ -20,6 +20,11 @@ const FROM_GUEST = 11700;
  */
 const TO_GUEST = 11701;
 
+/** Returns whether a rule has a priority that guestwire gives; it may have the protocol of an earlier config. */
+export function hasOwnPriority({ priority }: Pick<RuleFacts, 'priority'>): boolean {
+  return priority >= FROM_GUEST && priority <= TO_GUEST + width('inet6');
+}
+
 type Request = SharedRequest;
 
 /** Rules and last resorts. A guest with all its routes in table main has neither. */
