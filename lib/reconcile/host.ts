@@ -5,11 +5,11 @@
 import { withQuarantine } from '../attachments/attachment.js';
 import type { Ledger } from '../attachments/ledger.js';
 import { type ConfigReading, configReading } from '../config/file.js';
-import { protectedOn } from '../config/host-config.js';
+import { type HostConfig, protectedOn } from '../config/host-config.js';
 import type { Settings } from '../config/paths.js';
 import { createJournal, type Entry, type Holding, type Journal } from '../journal/journal.js';
 import { quarantineIn } from '../journal/quarantine.js';
-import { reservationsIn } from '../journal/reservations.js';
+import { type Reservations, reservationsIn } from '../journal/reservations.js';
 import { entryNow, holdingNow } from '../journal/renamed-links.js';
 import { createKernel, type Kernel } from '../kernel/kernel.js';
 import { type LinkNames, linkNames } from '../kernel/link-files.js';
@@ -19,7 +19,6 @@ import type { FilterFamily } from '../state/nft.js';
 import type { BatchLine } from '../state/render.js';
 import type { Exec } from '../system/exec.js';
 import type { Lock } from '../system/lock.js';
-import type { Reserved } from './reserved.js';
 
 export interface HostParts {
   readonly settings: Settings;
@@ -105,6 +104,12 @@ export interface Host {
   readonly protectedOn: (bridge: string) => ReadonlySet<number>;
   /** Whether nothing may pass to or from the guest of this UUID. */
   readonly isQuarantined: (uuid: string) => boolean;
+}
+
+/** Which guests had which addresses, and the config by which their definitions are read. */
+export interface Reserved {
+  readonly record: Reservations;
+  readonly config: () => HostConfig;
 }
 
 /** What carries a mark of guestwire's, and the route protocol that is one. */

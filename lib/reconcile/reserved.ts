@@ -2,20 +2,13 @@
 import { claimsOf } from '../attachments/attachment.js';
 import type { OtherGuest } from '../attachments/check.js';
 import { deriveAttachments } from '../attachments/derive.js';
-import type { HostConfig } from '../config/host-config.js';
 import { parseDomain } from '../domain/domain.js';
 import { guestLabel } from '../domain/guest.js';
 import { GuestwireError } from '../errors.js';
 import type { Holding } from '../journal/journal.js';
-import type { Reservations } from '../journal/reservations.js';
 import { oneLine } from '../values/quote.js';
-import type { Host } from './host.js';
+import type { Host, Reserved } from './host.js';
 import type { Member } from './request.js';
-
-export interface Reserved {
-  readonly record: Reservations;
-  readonly config: () => HostConfig;
-}
 
 /**
  * Returns the guests outside `live` that had something of what these claim when they last ran, with what their

@@ -43,13 +43,13 @@ const RUN_BY: Readonly<Record<string, readonly [file: string, finds: string]>> =
   'sysctl -w net.ipv4.ip_forward=1': [SETTINGS, 'a host that does not forward IPv4'],
 };
 
-/** They belong to the whole machine, and no network namespace has them: test/doctor/diagnosis.test.ts has their text. */
+/** No network namespace has them; test/doctor/diagnosis.test.ts has their text. */
 const OF_THE_MACHINE = [
   'sysctl -w net.X.neigh.default.gc_thresh3=X net.X.neigh.default.gc_thresh2=X',
   'sysctl -w net.netfilter.nf_conntrack_max=X',
 ];
 
-/** Returns the commands in the literals of a file, with X for what is put in. */
+/** Returns the commands in the literals of a file, with X in place of values. */
 function commandsIn(text: string): string[] {
   const whole = text.replace(/^\s*(?:\/\*\*|\*|\/\/).*$/gm, '').replace(/\$\{(?:[^{}]|\{[^{}]*\})*\}/g, 'X');
   return [...whole.matchAll(/['"`( ](?=((?:(?:ip (?:-6 )?(?:link|route|rule|address) (?:set|add|del)|bridge vlan add|sysctl -w|nft (?:insert|list)) [^'"`\n]*|X -I [^'"`\n]*)))/g)]

@@ -19,7 +19,8 @@ const SOUND: DoctorFacts = {
     .observe({ ...EMPTY_SCOPE, links: ['br0', 'eno2'] }),
   bridges: [], subinterfaces: [], nics: [],
   sysctls: new Map([['net/ipv4/neigh/default/gc_thresh3', '1024'], ['net/ipv6/neigh/default/gc_thresh3', '1024']]),
-  uplinks: [], dropping: [], rules: [], allBridges: [], defined: [], asked: [], untold: [], install: [], libvirt: [9, 0],
+  uplinks: [], dropping: [], rules: [], allBridges: [], defined: [], asked: [], untold: [], install: [],
+  libvirt: [9, 0],
   kernel: [6, 1],
 };
 const SERVING = parseConfig('[serve]\n', 'config.toml');

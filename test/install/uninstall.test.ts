@@ -20,7 +20,7 @@ const FILES = removed(
   MAIN, PROTOCOLS, '/usr/lib/guestwire/hook.cjs', '/usr/lib/guestwire/install.json', '/usr/lib/guestwire',
 );
 const LOCK = removed('/run/guestwire.lock');
-/** Of guests that were wired. */
+/** Wired guests leave records, too. */
 const RECORDS = removed('/var/lib/guestwire/addresses') + LOCK;
 
 let host: InstallHost;
