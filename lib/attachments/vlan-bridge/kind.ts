@@ -37,6 +37,8 @@ export const vlanBridge: AttachmentKind<VlanBridge, PlacedVlanBridge> = {
   check: assertVlanBridge,
   desired: desiredBridgePort,
   observed: observedBridgePort,
+  // Outside its bridge the tap is a link to the host itself, which no filter of bridges sees.
+  left: ({ link }) => [{ kind: 'link', dev: link, up: false }],
   guard: ({ bridge, declared = [], policy: words, isolated }) => ({
     how: 'port', filters: true, own: declared.map(asPrefix), gateways: [], tagged: 'never', policy: words,
     isolated: isolated === true, bridge,

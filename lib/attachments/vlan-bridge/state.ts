@@ -13,6 +13,8 @@ export function desiredBridgePort(
   return [
     // libvirt puts the tap there; it comes back when the bridge was deleted and is made again.
     { kind: 'port', dev, bridge },
+    // It is down after a running guest was given up: see `left`.
+    { kind: 'link', dev, up: true },
     ...(isolated === undefined ? [] : [{ kind: 'isolated' as const, dev, on: isolated }]),
     // Wanted as it is: here for the journal, because a flush sets it to 0 for a moment.
     ...(facts === undefined ? [] : [{ kind: 'txqlen' as const, dev, length: facts.txqlen }]),
@@ -24,6 +26,7 @@ export function observedBridgePort({ link: dev, isolated }: PlacedVlanBridge, { 
   if (facts === undefined) return [];
   return [
     ...(facts.master === undefined ? [] : [{ kind: 'port' as const, dev, bridge: facts.master }]),
+    { kind: 'link', dev, up: facts.up },
     ...(isolated === undefined || facts.isolated === undefined
       ? []
       : [{ kind: 'isolated' as const, dev, on: facts.isolated }]),
