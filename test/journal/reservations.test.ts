@@ -1,3 +1,4 @@
+// @tier fast
 /** Which guest last had an address, as files. */
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
