@@ -109,6 +109,11 @@ const CASES: Record<string, Case> = {
     left: { IPv4: false, IPv6: true },
     told: `guest 'web1' NIC 0 (${guestMac(GUEST.tap)}): this host does not forward IPv4: run 'sysctl -w net.ipv4.ip_forward=1', or set 'manage_sysctls = true' in [routed]\n`,
   },
+  'a host that does not forward IPv6': {
+    make: 'sysctl -qw net.ipv6.conf.all.forwarding=0', what: 'this host does not forward IPv6',
+    left: { IPv4: true, IPv6: false },
+    told: `guest 'web1' NIC 0 (${guestMac(GUEST.tap)}): this host does not forward IPv6: run 'sysctl -w net.ipv6.conf.all.forwarding=1' (first accept_ra=2 on links that use router advertisements), or set 'manage_sysctls = true' in [routed]\n`,
+  },
   'an uplink whose router advertisements do not count': {
     make: `sysctl -qw net.ipv6.conf.up0.accept_ra=1; ip -6 route del default; ip addr add 2001:db8:fe::1/64 dev up0 nodad`,
     what: "'up0' ignores router advertisements, because this host forwards", left: { IPv4: true, IPv6: false },
