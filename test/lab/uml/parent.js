@@ -48,8 +48,7 @@ export async function links() {
   const all = /** @type {(Facts & {ifname: string})[]} */ (json);
   const others = all.filter(({ ifname }) => !ifname.startsWith('vnet'));
   return others.map(({ ifname, mtu, master, link, ifalias, flags, addr_info, linkinfo }) => ({
-    ifname, mtu, master, link, ifalias, up: flags.includes('UP'), ...linkinfo?.info_data, gc_timer: 0,
-    fdb_n_learned: 0,
+    ifname, mtu, master, link, ifalias, up: flags.includes('UP'), ...linkinfo?.info_data, gc_timer: 0, fdb_n_learned: 0,
     // Link-local addresses come when duplicate address detection is through.
     addresses: addr_info.map(({ local }) => local).filter((local) => !local.startsWith('fe80:')),
   }));
