@@ -22,7 +22,7 @@ export const STOREYS = [
   },
   {
     filter: 'What a guest may send and which guests may meet: as nftables rules, and as the verdict that `explain` gives.',
-    journal: 'What this host did for which guest, on disk, and which guests are in quarantine.',
+    journal: 'What this host did for which guest, which addresses a guest keeps, and which guests are in quarantine: on disk.',
     lan: 'What guestwire tells the neighbours on a LAN and asks of them.',
     serve: "What configures a guest's own network: dnsmasq, radvd, cloud-init.",
   },
