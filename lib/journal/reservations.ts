@@ -2,7 +2,7 @@
  * Which guest last had an address or a prefix: a symbolic link each, below /var/lib, so that it outlasts the guest and
  * the host. An address belongs to that guest while libvirt has it defined, also while the guest is off.
  */
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Guest } from '../domain/guest.js';
 import { ValueError } from '../errors.js';
@@ -33,8 +33,10 @@ export function reservationsIn(dir: string, definitions: string): Reservations {
         const path = join(dir, fileName(claim));
         if (guestAt(path)?.uuid === guest.uuid) continue;
         mkdirSync(dir, { recursive: true, mode: 0o700 });
-        symlinkSync(`${guest.uuid} ${oneLine(guest.name)}`, `${path}.${process.pid}`);
-        renameSync(`${path}.${process.pid}`, path);
+        const draft = `${path}.${process.pid}`;
+        rmSync(draft, { force: true });
+        symlinkSync(`${guest.uuid} ${oneLine(guest.name)}`, draft);
+        renameSync(draft, path);
       }
     },
     definition: (guest) => definitionIn(definitions, guest),
@@ -90,9 +92,10 @@ function definitionIn(dir: string, { name, uuid }: Guest): string | undefined {
   return undefined;
 }
 
+/** A named pipe would hold up the start. */
 function textAt(path: string): string | undefined {
   try {
-    return readFileSync(path, 'utf8');
+    return statSync(path).isFile() ? readFileSync(path, 'utf8') : undefined;
   } catch {
     return undefined;
   }

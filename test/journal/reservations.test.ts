@@ -1,5 +1,6 @@
 // @tier fast
 /** Which guest last had an address, as files. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -56,6 +57,17 @@ test('files of other programs and of a writer that was killed are not read', () 
   record.take(B, [parsePrefix('192.0.2.12/32')]);
   expect(found('192.0.2.12/32')).toEqual(['db1']);
   expect(readdirSync(join(dir, 'addresses')).sort()).toEqual(['192.0.2.10_32', '192.0.2.10_32.4711', '192.0.2.12_32']);
+});
+
+test('a pipe or a directory among the definitions, and the draft of a killed run, hold up nothing', () => {
+  execFileSync('mkfifo', [join(dir, 'qemu', 'db1.xml')]);
+  mkdirSync(join(dir, 'qemu', 'web1.xml'));
+  writeFileSync(join(dir, 'qemu', 'z.xml'), `<domain><uuid>${B.uuid}</uuid></domain>`);
+  expect(record.definition(B)).toContain(B.uuid);
+  mkdirSync(join(dir, 'addresses'));
+  symlinkSync('x', join(dir, 'addresses', `192.0.2.10_32.${process.pid}`));
+  record.take(A, [parsePrefix('192.0.2.10/32')]);
+  expect(readdirSync(join(dir, 'addresses'))).toEqual(['192.0.2.10_32']);
 });
 
 test('a definition is found by its UUID, also after a rename, and not where another guest has the name', () => {
