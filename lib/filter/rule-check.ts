@@ -6,7 +6,7 @@ import { isNic } from '../attachments/attachment.js';
 import type { Wired } from '../attachments/kinds.js';
 import { filterFamilies } from '../attachments/wired.js';
 import type { Kernel } from '../kernel/kernel.js';
-import { isThere } from '../kernel/link-files.js';
+import { isThere, linkNames } from '../kernel/link-files.js';
 import { type Blocks, listBlocks } from '../kernel/nft-blocks.js';
 import { replayTables } from '../kernel/nft-replay.js';
 import type { FilterFacts } from '../kernel/observation.js';
@@ -24,6 +24,8 @@ export interface Alteration {
   readonly text: string;
   /** It is the whole table, so it concerns every guest that needs the table. */
   readonly isWhole?: true;
+  /** It belongs to a link of this host that no guest of `wired` has: a guest without a record may run on it. */
+  readonly isStrangers?: true;
 }
 
 /**
@@ -46,14 +48,17 @@ export async function closeLook(exec: Exec, wired: readonly Wired[]): Promise<Al
   return found;
 }
 
-/** Returns a kernel that sees altered rules as missing, so that reconciling makes them again. */
+/**
+ * Returns a kernel that sees altered rules as missing, so that reconciling makes them again. It leaves out the filters
+ * of links without a record: a table that is made again would have no filter for them, and their guests may run.
+ */
 export function closeKernel(kernel: Kernel, exec: Exec, wired: () => readonly Wired[]): Kernel {
   return {
     ...kernel,
     observe: async (scope) => {
       const observation = await kernel.observe(scope);
       if (scope.filters.length === 0 || observation.filters === undefined) return observation;
-      const altered = (await closeLook(exec, wired())) ?? [];
+      const altered = ((await closeLook(exec, wired())) ?? []).filter(({ isStrangers }) => isStrangers !== true);
       const filters = new Map([...observation.filters].map(([family, facts]) =>
         [family, withAltered(facts, altered.filter((one) => one.family === family))] as const));
       return { ...observation, filters };
@@ -96,28 +101,60 @@ interface Place {
 function alterations({ family, living }: Place, actual: Blocks, expected: Blocks): Alteration[] {
   if (hasRules(expected) && !hasRules(actual)) return [{ family, ifindex: undefined, text: `${tableName(family)} has lost all its rules`, isWhole: true }];
   const known = new Set(living.map(({ ifindex }) => ifindex));
-  const nicOfBlock = (name: string): number | undefined => of(Number(/_([0-9]+)$/.exec(name)?.[1]), known);
+  const nicOfBlock = (name: string): number | undefined => of(ifindexOf(name), known);
   const nicOfElement = (element: string): number | undefined => {
-    const key = /^"?([^" ]+)"?/.exec(element)?.[1];
+    const key = keyOf(element);
     return of(living.find((one) => one.link === key && isNic(one))?.ifindex ?? Number(key), known);
   };
+  const strangers = strangersIn(actual, known);
   const found: Alteration[] = [];
   for (const name of new Set([...expected.keys(), ...actual.keys()])) {
     const [there, wanted] = [actual.get(name), expected.get(name)];
-    const tell = (text: string, ifindex = nicOfBlock(name)): void => {
-      found.push({ family, ifindex, text: `${text} (${tableName(family)})` });
+    const tell = (text: string, ifindex = nicOfBlock(name), isStrangers = false): void => {
+      found.push({ family, ifindex, text: `${text} (${tableName(family)})`, ...(isStrangers && { isStrangers }) });
     };
     if (there === undefined) tell(`${named(name)} is missing`);
-    else if (wanted === undefined) tell(`${named(name)} should not be there`);
+    else if (wanted === undefined) tell(`${named(name)} should not be there`, undefined, strangers.hasBlock(name));
     else {
       for (const words of linesApart(name, there.lines, wanted.lines)) tell(words);
       // What guests' packets put there.
       if (name.startsWith('set learnt_')) continue;
       for (const element of without(wanted.elements, there.elements)) tell(`element ${quote(element)} is missing in ${named(name)}`, nicOfElement(element));
-      for (const element of without(there.elements, wanted.elements)) tell(`element ${quote(element)} should not be in ${named(name)}`, nicOfElement(element));
+      for (const element of without(there.elements, wanted.elements)) {
+        const isStrangers = strangers.hasElement(element);
+        tell(`element ${quote(element)} should not be in ${named(name)}`, nicOfElement(element), isStrangers);
+      }
     }
   }
   return found;
+}
+
+interface Strangers {
+  readonly hasBlock: (name: string) => boolean;
+  readonly hasElement: (element: string) => boolean;
+}
+
+/** Returns what a table has of links that are there and not among `known`. */
+function strangersIn(actual: Blocks, known: ReadonlySet<number>): Strangers {
+  const links = linkNames();
+  const names = new Map([...actual.keys()].map(ifindexOf).filter((ifindex) => !known.has(ifindex))
+    .map((ifindex) => [ifindex, links.of(ifindex)] as const)
+    .filter(([, name]) => name !== undefined));
+  const shown = new Set(names.values());
+  return {
+    // Nothing tells which sets the rules of such a link name.
+    hasBlock: (name) => names.has(ifindexOf(name)) || (names.size > 0 && /^set (?!learnt_)/.test(name)),
+    hasElement: (element) => shown.has(keyOf(element)),
+  };
+}
+
+/** Returns the ifindex in the name of a block; NaN: the name does not have one. */
+function ifindexOf(block: string): number {
+  return Number(/_([0-9]+)$/.exec(block)?.[1]);
+}
+
+function keyOf(element: string): string | undefined {
+  return /^"?([^" ]+)"?/.exec(element)?.[1];
 }
 
 function linesApart(name: string, there: readonly string[], wanted: readonly string[]): string[] {

@@ -4,12 +4,15 @@
 import { changedIn, type Ledger } from '../attachments/ledger.js';
 import type { Guest } from '../domain/guest.js';
 import { GuestwireError, HostError } from '../errors.js';
+import { filteredLinks } from '../filter/state.js';
 import { createJournal, type Holding } from '../journal/journal.js';
 import { EMPTY_SCOPE } from '../kernel/observation.js';
+import type { WholeHost } from '../kernel/whole-host.js';
 import { byLife } from '../reconcile/holders.js';
 import { type Host, listHoldings } from '../reconcile/host.js';
 import { lineId } from '../reconcile/plan-log.js';
 import { release } from '../reconcile/reconcile.js';
+import { setLinksDown } from '../reconcile/unrecorded.js';
 import { diff } from '../state/diff.js';
 import { difference } from '../state/differences.js';
 import { type Batch, type BatchLine, render } from '../state/render.js';
@@ -146,6 +149,8 @@ async function heal(host: Host, task: Task): Promise<void> {
 interface Garbage {
   readonly batches: readonly Batch[];
   readonly ledger: Ledger;
+  /** Links that are there and that lose their filters: a guest may run on them. */
+  readonly bared: readonly string[];
 }
 
 async function garbageOn(host: Host, { io, answer: { running, mayRun } }: Task): Promise<Garbage> {
@@ -155,11 +160,31 @@ async function garbageOn(host: Host, { io, answer: { running, mayRun } }: Task):
   const protocols = allProtocols(held, [io.config.read().routed.protocol]);
   const kept = { held, uuids: new Set([...entries.map(({ guest }) => guest.uuid), ...mayRun]), protocols };
   const { surplus, ledger } = await leftoverShared(host, wired);
-  return { batches: render(diff([], [...garbageIn(await hostBeside(io.exec, kept), kept), ...surplus])), ledger };
+  const facts = await hostBeside(io.exec, kept);
+  return {
+    batches: render(diff([], [...garbageIn(facts, kept), ...surplus])), ledger,
+    bared: linksBared(facts, held.map(({ link }) => link)),
+  };
+}
+
+/** Returns the links in the tables that go, without those that a guest holds. */
+function linksBared({ links, filters }: WholeHost, held: readonly (string | undefined)[]): string[] {
+  const filtered = filteredLinks({ filters });
+  return links.filter(({ ifname, ifindex }) => filtered.has(ifindex) && !held.includes(ifname))
+    .map(({ ifname }) => ifname);
+}
+
+/** The objects of a running guest without a record are not garbage, and only its XML tells which they are. */
+function assertAllKnown(host: Host, { answer: { faults } }: Task): void {
+  const unknown = faults.find(({ guest }) => host.journal.read(guest.uuid) === undefined);
+  if (unknown === undefined) return;
+  throw new HostError(`what guests that are gone left stays, because guest ${quote(unknown.guest.name)} runs without a record and its XML cannot be read`);
 }
 
 async function collectGarbage(host: Host, task: Task): Promise<void> {
-  const { batches, ledger } = await garbageOn(host, task);
+  assertAllKnown(host, task);
+  const { batches, ledger, bared } = await garbageOn(host, task);
+  if (batches.length > 0) await setLinksDown(host, bared);
   const left = batches.length === 0 ? [] : await removeAll(host, task, batches);
   const still = new Set(left.map(lineId));
   for (const line of plannedLines(batches)) if (!still.has(lineId(line))) host.log(`host: ${plannedWords(line)}: it belonged to no guest`, line);

@@ -16,6 +16,7 @@ import { announce } from '../lan/announce.js';
 import { probeNeighbours } from '../lan/probe.js';
 import { type Host, hostFrom } from '../reconcile/host.js';
 import { make, release, UNSPOKEN, unwire, wire } from '../reconcile/reconcile.js';
+import { releaseDead } from '../reconcile/unrecorded.js';
 import { serveGuest, silence } from '../serve/serve.js';
 import type { Exec } from '../system/exec.js';
 import { acquireLock, isHeld } from '../system/lock.js';
@@ -68,8 +69,11 @@ const ACTIONS: ReadonlyMap<string, Action> = new Map<string, Action>([
 /** Exit status of a refusal; the launcher tells it from a crash of node, which ends with 1. */
 const REFUSED = 3;
 
-/** Seconds to wait for the lock: a start waits as long as a user may, an end leaves a mark instead. */
-const LOCK_WAIT = { start: 30, end: 10 };
+/**
+ * Seconds to wait for the lock: a start waits as long as a user may, an end leaves a mark instead, and what has no
+ * record is left to 'guestwire reconcile --all'.
+ */
+const LOCK_WAIT = { start: 30, end: 10, lost: 2 };
 /** Seconds that a start waits in all, where many hold the lock in turn; the launcher ends the call after 120 s. */
 const MOST_WAIT = 100;
 /** Milliseconds that one call spends on other guests: its own guest waits meanwhile. */
@@ -176,10 +180,27 @@ async function reconnect(run: Run): Promise<void> {
 async function end(run: Run, finish: (host: Host, uuid: string) => Promise<void>): Promise<void> {
   const uuid = uuidOfEnded(run);
   if (uuid === undefined) return;
+  const isLost = hasLostRecord(run, uuid);
   try {
-    await locked(run, { uuid, wait: LOCK_WAIT.end }, (host) => finish(host, uuid));
+    await locked(run, { uuid, wait: isLost ? LOCK_WAIT.lost : LOCK_WAIT.end }, async (host) => {
+      await finish(host, uuid);
+      if (isLost) await releaseDead(host, { uuid, made: finish === release });
+    });
   } catch (error) {
     leavePending(run, uuid);
+    throw error;
+  }
+}
+
+/**
+ * Returns whether a guest ends that left rules and neighbour proxies, if it was wired, and no record of them. A start
+ * that was refused ends in this way, too.
+ */
+function hasLostRecord({ call, config, journal }: Run, uuid: string): boolean {
+  try {
+    return !journal.has(uuid) && understand(call, config).attachments.some((one) => attraction(one) !== undefined);
+  } catch (error) {
+    if (error instanceof GuestwireError) return false;
     throw error;
   }
 }

@@ -226,11 +226,13 @@ function assertSafe(dir: string): void {
   }
 }
 
+/** A named pipe or a link in the place of the draft would hold up the run, or lead elsewhere: it is removed first. */
 function writeAtomically(path: string, text: string): void {
   const draft = `${path}.draft`;
   attempt(`write ${quote(path)}`, () => {
+    rmSync(draft, { force: true });
     try {
-      const fd = openSync(draft, 'w', 0o600);
+      const fd = openSync(draft, 'wx', 0o600);
       try {
         writeFileSync(fd, text);
         if (fstatSync(fd).size !== Buffer.byteLength(text)) throw new Error('short write');

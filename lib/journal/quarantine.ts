@@ -39,9 +39,14 @@ export function listQuarantine(
   dir: string,
 ): { readonly name: string; readonly uuid: string; readonly since: string }[] {
   return attempt(`read ${quote(dir)}`, () => namesIn(dir).map((uuid) => {
-    const [name = '', since = ''] = readFileSync(join(dir, uuid), 'utf8').split('\n');
+    const [name = '', since = ''] = textOf(join(dir, uuid)).split('\n');
     return { name, uuid, since: since.replace(/^since /, '') };
   })).sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** That the file is there cuts the guest off, whatever it is; a named pipe would hold up the reader. */
+function textOf(path: string): string {
+  return statSync(path).isFile() ? readFileSync(path, 'utf8') : '';
 }
 
 function namesIn(dir: string): string[] {

@@ -66,6 +66,18 @@ export function isThere({ link, ifindex }: LinkId, sysNet = '/sys/class/net'): b
   return textIn(join(sysNet, link, 'ifindex')).trim() === String(ifindex);
 }
 
+/**
+ * How often the host asks for a guest on a routed link before it gives the guest up: for 3 s in all as the kernel does,
+ * because a busy guest may be slow. No other program sets this number.
+ */
+export const SOLICITATIONS = '15';
+
+/** Returns whether guestwire set up the link for a guest. It needs no record for that. */
+export function hasSolicitations(link: string, procSys = '/proc/sys'): boolean {
+  return ['ipv4', 'ipv6'].some((family) =>
+    textIn(join(procSys, 'net', family, 'neigh', link, 'mcast_solicit')).trim() === SOLICITATIONS);
+}
+
 /** Returns whether a bridge has the link as a port. */
 export function isBridgePort(link: string, sysNet = '/sys/class/net'): boolean {
   return existsSync(join(sysNet, link, 'brport'));

@@ -8,6 +8,7 @@ import { furtherScope, scopeOf, withFurther } from '../attachments/scope.js';
 import { filterFamilies } from '../attachments/wired.js';
 import { GuestwireError } from '../errors.js';
 import type { Holding } from '../journal/journal.js';
+import { hasSolicitations } from '../kernel/link-files.js';
 import type { Observation, Scope } from '../kernel/observation.js';
 import { rivalsOf } from './holders.js';
 import { type Host, listHoldings, pastOfAll, type Records } from './host.js';
@@ -96,7 +97,8 @@ export function assertPossible(
     observation, recorded, others,
     guestName: (uuid) => journal.read(uuid)?.guest.name,
     isUnfinished: (dev) => isUnfinished(journal.readLedger(), dev),
-    isGuestLink: (dev) => listHoldings(host).some(({ wired }) => wired.some(({ link }) => link === dev)),
+    isGuestLink: (dev) => hasSolicitations(dev) ||
+      listHoldings(host).some(({ wired }) => wired.some(({ link }) => link === dev)),
   });
 }
 

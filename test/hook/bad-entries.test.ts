@@ -41,6 +41,16 @@ describe('an nft that ends well and', () => {
 });
 
 describe('an entry of the journal that', () => {
+  const drafts = { 'a named pipe': 'mkfifo', 'a link to an endless file': 'ln -s /dev/full' };
+  for (const [title, make] of Object.entries(drafts)) {
+    hookTest(`has ${title} as its draft holds up no guest`, async () => {
+      for (const operation of LIFE) {
+        host.sh(`mkdir -p /run/guestwire; rm -rf ${ENTRY}.draft; ${make} ${ENTRY}.draft`);
+        expect({ operation, ...await host.hook({ operation, xml: WIRED }) }).toEqual({ operation, ...DONE });
+      }
+    });
+  }
+
   const places = { 'a named pipe': 'mkfifo', 'a link to an endless file': 'ln -s /dev/zero', 'a directory': 'mkdir' };
   for (const [title, make] of Object.entries(places)) {
     hookTest(`is ${title} holds up no guest and refuses no other`, async () => {

@@ -74,7 +74,9 @@ interface Case {
 const plainOf = (uuid: string): string => PLAIN.replace(/<uuid>.*<\/uuid>/, uuid);
 const CASES: Readonly<Record<string, Case>> = {
   'a guest that nothing speaks of': { xml: PLAIN, calls: [] },
-  'a guest whose metadata speaks of it': { xml: domainXml({ metadata: routedXml(['192.0.2.1']) }), calls: COMING },
+  'a guest whose metadata speaks of it': {
+    xml: domainXml({ metadata: routedXml(['192.0.2.1']) }), calls: [...COMING, 'stopped', 'release'],
+  },
   'a <vlan> on a bridge': { xml: vlanNic("type='bridge'"), calls: COMING },
   'a <vlan> on a libvirt network': { xml: vlanNic("type='network'", "<source network='lan'/>"), calls: COMING },
   'a <vlan> on a NIC with attributes': { xml: vlanNic("type='bridge' trustGuestRxFilters='yes'"), calls: COMING },

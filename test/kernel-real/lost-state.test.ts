@@ -138,6 +138,61 @@ describe('a lost state directory', () => {
   });
 });
 
+describe('a lost record of one guest', () => {
+  const filters = (): string => host.netns.sh('nft --stateless list ruleset');
+  const losses: Readonly<Record<string, () => void>> = {
+    gone: () => { rmSync(state(`${uuidOf(WEB)}.json`)); },
+    damaged: () => { writeFileSync(state(`${uuidOf(WEB)}.json`), '{', { mode: 0o600 }); },
+  };
+  for (const [title, harm] of Object.entries(losses)) {
+    kernelTest(`that is ${title} leaves its filters in place when another guest is reconciled, given up or ends`, async () => {
+      for (const xml of [WEB, DB, FOUR]) host.start(xml);
+      harm();
+      const before = filters();
+      expect((await host.command('reconcile', 'db1')).stdout).toBe("guest 'db1': as its XML says, nothing changed\n");
+      expect(filters()).toBe(before);
+      host.say(DB.replace(/<metadata>.*<\/metadata>/, ''));
+      expect((await host.command('reconcile', 'db1')).status).toBe(0);
+      for (const operation of ['stopped', 'release']) expect(hook(operation, FOUR).status).toBe(0);
+      expect(filters()).not.toMatch(/vnet2|vnet3/);
+      expect(filters().match(/"vnet1"/g)?.length).toBe(before.match(/"vnet1"/g)?.length);
+    });
+
+    kernelTest(`that is ${title} makes reconcile --all set its links down before it takes filters, when the XML asks for nothing`, async () => {
+      host.start(WEB);
+      harm();
+      host.say(WEB.replace(/<metadata>.*<\/metadata>/, ''));
+      const dry = await host.command('reconcile', '--all', '--dry-run');
+      const { status, stdout } = await host.command('reconcile', '--all');
+      expect({ status, dry: dry.stdout.replaceAll('would: ', '') }).toEqual({ status: 0, dry: stdout });
+      expect(stdout.split('\n')[0]).toBe("host: set link 'vnet1' down");
+      expect(host.netns.sh('ip link show vnet1')).toContain('state DOWN');
+      expect(marks()).not.toMatch(/117|guestwire/);
+    });
+  }
+
+  kernelTest('makes reconcile --all leave everything that may be of a guest with XML that cannot be read', async () => {
+    host.start(WEB);
+    rmSync(state(`${uuidOf(WEB)}.json`));
+    const before = host.netns.sh(MARKS);
+    host.say(WEB.replace('<gw:ip ', '<gw:pi '));
+    const { status, stderr } = await host.command('reconcile', '--all');
+    expect(status).toBe(1);
+    expect(stderr).toContain("what guests that are gone left stays, because guest 'web1' runs without a record and its XML cannot be read\n");
+    expect(host.netns.sh(MARKS)).toBe(before);
+  });
+
+  kernelTest('leaves nothing of a guest that ends, so that the next guest on its tap is not cut off', async () => {
+    host.start(DB);
+    lose();
+    await frames.drop('vnet2');
+    for (const operation of ['stopped', 'release']) {
+      expect(hook(operation, DB)).toMatchObject({ status: 0, stderr: '' });
+    }
+    expect(marks()).not.toMatch(/117|guestwire|lookup 100/);
+  });
+});
+
 describe('uninstall --unwire', () => {
   kernelTest('leaves no link of a running guest up, and no advertisement of the guest makes it a router', async () => {
     host.netns.sh('sysctl -qw net.ipv6.conf.all.forwarding=0');

@@ -147,6 +147,25 @@ describe('gateways that the host itself uses', () => {
       .toBe(`${fault('169.254.0.1')} the next hop of this host's route '0.0.0.0/0' on 'up0': ${CURE}`);
   });
 
+  kernelTest('are refused at prepare: the far end of a link of the host, a broadcast and an anycast address', () => {
+    const fault = (gateway: string): string => `gateway '${gateway}' of the host config is the destination of this host's route`;
+    host.sh('ip address add 198.51.100.1 peer 198.51.100.2 dev up0');
+    expect(refusalOf('"198.51.100.2"')).toBe(`${fault('198.51.100.2')} '198.51.100.2' on 'up0': ${CURE}`);
+    expect(refusalOf('"203.0.113.255"')).toBe(`${fault('203.0.113.255')} 'broadcast 203.0.113.255' on 'up0': ${CURE}`);
+    expect(refusalOf('"169.254.0.1", "2001:db8:ff::"'))
+      .toBe(`${fault('2001:db8:ff::')} 'anycast 2001:db8:ff::' on 'up0': ${CURE}`);
+    host.sh('ip address del 198.51.100.1 peer 198.51.100.2 dev up0');
+  });
+
+  kernelTest('are those on links of guests without a record, too', () => {
+    configure('[routed]\ngateways = ["203.0.113.77", "fd00::1"]\n');
+    for (const operation of ['prepare', 'start']) expect(hook(operation, guestXml(WEB))).toEqual(DONE);
+    rmSync(join(dir, 'state'), { recursive: true });
+    host.sh('ip tuntap add vnet2 mode tap; ip link set vnet2 up');
+    const other = guestXml({ name: 'db', tap: 'vnet2', addresses: ['192.0.2.11', '2001:db8:0:10::b'] });
+    for (const operation of ['prepare', 'start', 'release']) expect(hook(operation, other)).toEqual(DONE);
+  });
+
   kernelTest('are not those that only guests have, and not a next hop fe80::1', () => {
     host.sh('ip -6 route add default via fe80::1 dev up0');
     expect(refusalOf('"203.0.113.77"')).toBe('');

@@ -58,9 +58,12 @@ export function gatewayFault(gateway: Address, { locals, nextHops, isGuests }: G
   const hop = nextHops.find(({ hops, dev }) => hops.some(({ text }) => text === gateway.text) && !isGuests(dev ?? ''));
   if (hop !== undefined) return `${what} the next hop of this host's route ${quote(bare(hop.to))} on ${quote(hop.dev ?? '')}`;
   if (isLinkLocal(gateway)) return undefined;
-  const local = locals.find((route) =>
-    route?.type === 'local' && bare(route.to) === gateway.text && !isGuests(route.dev ?? ''));
-  return local && `${what} an address of this host on ${quote(local.dev ?? '')}`;
+  const taken = locals.find((route) => route && bare(route.to) === gateway.text && !isGuests(route.dev ?? ''));
+  if (taken === undefined) return undefined;
+  const { type, to, dev = '' } = taken;
+  return type === 'local'
+    ? `${what} an address of this host on ${quote(dev)}`
+    : `${what} the destination of this host's route ${quote(`${type === 'unicast' ? '' : `${type} `}${bare(to)}`)} on ${quote(dev)}`;
 }
 
 /** Returns what is wrong with a source that no link of the host has. */

@@ -1,6 +1,7 @@
 /**
  * The sysctls of a routed link, and why each has its value.
  */
+import { SOLICITATIONS } from '../../kernel/link-files.js';
 import { addressFamilies, type PlacedLink } from './routed-link.js';
 
 /**
@@ -9,12 +10,6 @@ import { addressFamilies, type PlacedLink } from './routed-link.js';
  * rounded to. Router advertisements pass it on to the guest.
  */
 export const RETRANS_TIME = 200;
-
-/**
- * How often the host asks before it gives a guest up: for 3 s in all as the kernel does, because a busy guest may be
- * slow.
- */
-const SOLICITATIONS = '15';
 
 /** Returns the sysctls that a routed link sets, by path below /proc/sys, with the value each gets. */
 export function sysctlsOf(routed: PlacedLink): ReadonlyMap<string, string> {
