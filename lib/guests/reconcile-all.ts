@@ -11,7 +11,7 @@ import type { WholeHost } from '../kernel/whole-host.js';
 import { byLife } from '../reconcile/holders.js';
 import { type Host, listHoldings } from '../reconcile/host.js';
 import { lineId } from '../reconcile/plan-log.js';
-import { release } from '../reconcile/reconcile.js';
+import { release, releaseRunning } from '../reconcile/reconcile.js';
 import { setLinksDown } from '../reconcile/unrecorded.js';
 import { diff } from '../state/diff.js';
 import { difference } from '../state/differences.js';
@@ -100,7 +100,8 @@ interface Task {
 async function reconcileThem(host: Host, task: Task): Promise<void> {
   for (const { guest } of await goneGuests(host, task)) {
     await reconcileInTurn(task, async () => {
-      await release(host, guest.uuid);
+      // A link that is still there may be that of a QEMU process that libvirt has lost.
+      await releaseRunning(host, guest.uuid, { keepMade: false });
       host.log(`guest ${quote(guest.name)}: its record is removed: it no longer runs`);
     });
   }
