@@ -13,9 +13,12 @@ export interface Settings {
   readonly quarantine: string;
   /** Which guest last had an address. */
   readonly addresses: string;
-  /** Where libvirt keeps the XML of its guests: the hook must not ask libvirt. */
+  /** Where libvirt keeps the XML of its guests, separated by colons: the hook must not ask libvirt. */
   readonly definitions: string;
 }
+
+/** The directories of drivers with guests that guestwire wires. */
+const DEFINITIONS = ['qemu', 'lxc', 'libxl'].map((driver) => `/etc/libvirt/${driver}`).join(':');
 
 /** Where systemd's tmpfiles and packages expect it, too. */
 const STATE_DIR = '/run/guestwire';
@@ -34,7 +37,7 @@ export function settingsFrom(env: Readonly<Record<string, string | undefined>>):
     quarantine: env['GUESTWIRE_QUARANTINE_DIR'] ?? '/var/lib/guestwire/quarantine',
     addresses: env['GUESTWIRE_ADDRESSES_DIR'] ??
       (stateDir === STATE_DIR ? '/var/lib/guestwire/addresses' : `${stateDir}.addresses`),
-    definitions: env['GUESTWIRE_DEFINITIONS_DIR'] ?? '/etc/libvirt/qemu',
+    definitions: env['GUESTWIRE_DEFINITIONS_DIR'] ?? DEFINITIONS,
   };
 }
 

@@ -15,7 +15,7 @@ import { createKernel } from '../kernel/kernel.js';
 import { announce } from '../lan/announce.js';
 import { probeNeighbours } from '../lan/probe.js';
 import { type Host, hostFrom } from '../reconcile/host.js';
-import { make, release, UNSPOKEN, unwire, wire } from '../reconcile/reconcile.js';
+import { make, refilter, release, UNSPOKEN, unwire, wire } from '../reconcile/reconcile.js';
 import { releaseDead } from '../reconcile/unrecorded.js';
 import { serveGuest, silence } from '../serve/serve.js';
 import type { Exec } from '../system/exec.js';
@@ -171,8 +171,15 @@ async function reconnect(run: Run): Promise<void> {
     return;
   }
   const guest = guestOf(domain);
-  const plan = await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, (host) =>
-    wire(host, { guest, attachments, fresh: false, incoming: false, keepsUnspoken: true }));
+  const plan = await locked(run, { uuid: guest.uuid, wait: LOCK_WAIT.start }, async (host) => {
+    try {
+      return await wire(host, { guest, attachments, fresh: false, incoming: false, keepsUnspoken: true });
+    } catch (error) {
+      // It runs with its routes, whatever the host lacks: its filters need nothing of that.
+      if (error instanceof GuestwireError) await refilter(host, guest.uuid);
+      throw error;
+    }
+  });
   if (config.routed.announce) await announce(run.call.exec, run.log, { guest: guest.name, plan, fresh: false });
 }
 

@@ -7,7 +7,7 @@ import { defaultConfig, type HostConfig } from '../config/host-config.js';
 import { configMayDecide, configMentions } from '../config/mentions.js';
 import { type Domain, parseDomain } from '../domain/domain.js';
 import { mentionsIn } from '../domain/mentions.js';
-import { ConfigError } from '../errors.js';
+import { ConfigError, GuestwireError } from '../errors.js';
 import type { Log } from '../system/log.js';
 import { quote } from '../values/quote.js';
 
@@ -41,7 +41,7 @@ export function understand(
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     const names = [domain.name, domain.uuid, ...domain.nics.flatMap(({ mac, source }) => [mac, source.network])];
-    const concerned = deriveAttachments(domain, defaultConfig()).some(({ lenient }) => lenient !== true) ||
+    const concerned = asksByItself(domain) ||
       configMentions(error.text ?? '', names.filter((name) => name !== undefined)) ||
       configMayDecide(
         error.text ?? '', domain.nics.flatMap(({ source }) => source.bridge ?? []),
@@ -50,6 +50,16 @@ export function understand(
     if (concerned) throw error;
     log?.warn(`guest ${quote(domain.name)} starts without the host config: ${error.message}`);
     return { domain, config: defaultConfig(), attachments: [] };
+  }
+}
+
+/** XML that is refused without the host config asks for something: the config may allow it. */
+function asksByItself(domain: Domain): boolean {
+  try {
+    return deriveAttachments(domain, defaultConfig()).some(({ lenient }) => lenient !== true);
+  } catch (error) {
+    if (error instanceof GuestwireError) return true;
+    throw error;
   }
 }
 

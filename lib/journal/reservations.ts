@@ -16,12 +16,21 @@ export interface Reservations {
   readonly take: (guest: Guest, claims: readonly Prefix[]) => void;
   /** Returns the XML of a guest as libvirt keeps it; undefined: libvirt has no such guest defined. */
   readonly definition: (guest: Guest) => string | undefined;
+  /** Removes what is recorded for these guests, which libvirt no longer has: each costs a start a search otherwise. */
+  readonly drop: (guests: readonly Guest[]) => void;
 }
 
-/** Returns the record in `dir`; `definitions` is libvirt's own directory, /etc/libvirt/qemu: the hook cannot ask. */
+/**
+ * Returns the record in `dir`; `definitions` are libvirt's own directories, /etc/libvirt/qemu and those of other
+ * drivers, separated by colons: the hook cannot ask libvirt.
+ */
 export function reservationsIn(dir: string, definitions: string): Reservations {
+  const dirs = definitions.split(':');
+  let byUuid: ReadonlyMap<string, string> | undefined;
   return {
     find: (claims) => {
+      // An agent asks again and again.
+      byUuid = undefined;
       // A host route meets another one only under its own name: prefixes alone are compared.
       const isWide = claims.some((claim) => !isHostRoute(fileName(claim)));
       const met = claims.length === 0 ? [] : entriesIn(dir).filter((file) =>
@@ -39,7 +48,19 @@ export function reservationsIn(dir: string, definitions: string): Reservations {
         renameSync(draft, path);
       }
     },
-    definition: (guest) => definitionIn(definitions, guest),
+    definition: ({ name, uuid }) => {
+      const first = dirs.map((one) => textAt(join(one, `${name}.xml`))).find((text) => uuidIn(text) === uuid);
+      // A guest that was renamed has another file.
+      return first ?? textAt((byUuid ??= filesIn(dirs)).get(uuid));
+    },
+    drop: (guests) => {
+      const uuids = new Set(guests.map(({ uuid }) => uuid));
+      // Without any definition, libvirt's directory may not be there yet.
+      if (uuids.size === 0 || (byUuid ??= filesIn(dirs)).size === 0) return;
+      for (const path of entriesIn(dir).map((file) => join(dir, file))) {
+        if (uuids.has(guestAt(path)?.uuid ?? '')) rmSync(path, { force: true });
+      }
+    },
   };
 }
 
@@ -80,22 +101,25 @@ function guestAt(path: string): Guest | undefined {
   }
 }
 
-/** A guest that was renamed has another file; this is rare enough to read them all. */
-function definitionIn(dir: string, { name, uuid }: Guest): string | undefined {
-  const isIts = (text: string | undefined): boolean => text?.includes(`<uuid>${uuid}</uuid>`) === true;
-  const first = textAt(join(dir, `${name}.xml`));
-  if (isIts(first)) return first;
-  for (const file of entriesIn(dir)) {
-    const text = file.endsWith('.xml') ? textAt(join(dir, file)) : undefined;
-    if (isIts(text)) return text;
-  }
-  return undefined;
+/** Returns the files of all definitions, by the UUIDs of their guests. */
+function filesIn(dirs: readonly string[]): Map<string, string> {
+  const paths = dirs.flatMap((dir) => entriesIn(dir).filter((file) => file.endsWith('.xml'))
+    .map((file) => join(dir, file)));
+  return new Map(paths.flatMap((path) => {
+    const uuid = uuidIn(textAt(path));
+    return uuid === undefined ? [] : [[uuid, path] as const];
+  }));
+}
+
+/** libvirt writes the UUID of a domain before its metadata, which may have elements of that name, too. */
+function uuidIn(text: string | undefined): string | undefined {
+  return /<uuid>([^<]*)<\/uuid>/.exec(text ?? '')?.[1];
 }
 
 /** A named pipe would hold up the start. */
-function textAt(path: string): string | undefined {
+function textAt(path: string | undefined): string | undefined {
   try {
-    return statSync(path).isFile() ? readFileSync(path, 'utf8') : undefined;
+    return path !== undefined && statSync(path).isFile() ? readFileSync(path, 'utf8') : undefined;
   } catch {
     return undefined;
   }

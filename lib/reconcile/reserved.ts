@@ -3,7 +3,7 @@ import { claimsOf } from '../attachments/attachment.js';
 import type { OtherGuest } from '../attachments/check.js';
 import { deriveAttachments } from '../attachments/derive.js';
 import { parseDomain } from '../domain/domain.js';
-import { guestLabel } from '../domain/guest.js';
+import { type Guest, guestLabel } from '../domain/guest.js';
 import { GuestwireError } from '../errors.js';
 import type { Holding } from '../journal/journal.js';
 import { oneLine } from '../values/quote.js';
@@ -19,9 +19,20 @@ export function absentHolders(
 ): OtherGuest[] {
   if (reserved === undefined) return [];
   const present = new Set([...members, ...live].map(({ guest }) => guest.uuid));
-  return reserved.record.find(claimsOf(members.flatMap(({ attachments }) => attachments)))
+  const holders = reserved.record.find(claimsOf(members.flatMap(({ attachments }) => attachments)))
     .filter(({ uuid }) => !present.has(uuid))
-    .flatMap((guest) => defined(reserved, reserved.record.definition(guest)) ?? []);
+    .map((guest) => ({ guest, xml: reserved.record.definition(guest) }));
+  forget(reserved, holders.flatMap(({ guest, xml }) => (xml === undefined ? [guest] : [])));
+  return holders.flatMap(({ xml }) => defined(reserved, xml) ?? []);
+}
+
+/** A record that cannot be removed only costs time. */
+function forget({ record }: Reserved, gone: readonly Guest[]): void {
+  try {
+    record.drop(gone);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error)) throw error;
+  }
 }
 
 /** A definition that cannot be derived lets its guest not start, so it claims nothing. */

@@ -75,5 +75,6 @@ test('a definition is found by its UUID, also after a rename, and not where anot
   writeFileSync(join(dir, 'qemu', 'db1.xml'), `<domain><uuid>${A.uuid}</uuid></domain>`);
   expect(record.definition(B)).toBeUndefined();
   writeFileSync(join(dir, 'qemu', 'renamed.xml'), `<domain><uuid>${B.uuid}</uuid></domain>`);
+  record.find([]);
   expect(record.definition(B)).toBe(`<domain><uuid>${B.uuid}</uuid></domain>`);
 });

@@ -193,6 +193,23 @@ describe('a lost record of one guest', () => {
   });
 });
 
+describe('reconnect on a host that lacks what a start needs', () => {
+  const lacks: Readonly<Record<string, [string, string]>> = {
+    'forwarding is off': ['sysctl -qw net.ipv4.ip_forward=0', 'sysctl -qw net.ipv4.ip_forward=1'],
+    'the host has its address': ['ip address add 192.0.2.10/32 dev lo', 'ip address del 192.0.2.10/32 dev lo'],
+  };
+  for (const [title, [take, give]] of Object.entries(lacks)) {
+    kernelTest(`puts the filters of a running guest back: ${title}`, () => {
+      host.start(WEB);
+      const before = host.netns.sh('nft --stateless list ruleset');
+      host.netns.sh(`nft flush ruleset; ${take}`);
+      expect(hook('reconnect', WEB)).toMatchObject({ status: 0 });
+      expect(host.netns.sh('nft --stateless list ruleset')).toBe(before);
+      host.netns.sh(give);
+    });
+  }
+});
+
 describe('uninstall --unwire', () => {
   kernelTest('leaves no link of a running guest up, and no advertisement of the guest makes it a router', async () => {
     host.netns.sh('sysctl -qw net.ipv6.conf.all.forwarding=0');
